@@ -1,0 +1,66 @@
+"""Expected errors: one sentence saying what was found, in which file, and what to do next.
+
+The library raises these; the command line prints them without a traceback and exits with ``exit_code``.
+Anything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from os import PathLike
+
+
+class Kt3dError(Exception):
+    """Base of every expected error.
+
+    ``what`` says what was expected and what was found, ``where`` names the file, folder or argument, and ``mend``
+    says what to do next. All three are printed.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | PathLike[str] | None = None, mend: str | None = None) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.mend = mend
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        text = self.what if self.where is None else f"{self.where}: {self.what}"
+        return text if self.mend is None else f"{text}; {self.mend}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.what, self.where, self.mend))
+
+
+def _rebuild(kind: type[Kt3dError], what: str, where: str | None, mend: str | None) -> Kt3dError:
+    return kind(what, where=where, mend=mend)
+
+
+class UsageError(Kt3dError):
+    """The command or call itself is off: an unknown name, an impossible combination of options."""
+
+    exit_code = 2
+
+
+class RawDataError(Kt3dError):
+    """A raw folder or one of its files is missing, damaged, or not what its format promises."""
+
+
+class ArtefactError(Kt3dError):
+    """One of our own files (shards, checkpoint, predictions, entry) is missing, damaged or does not fit."""
+
+
+class PluginError(Kt3dError):
+    """A plugin cannot be loaded or breaks the contract; the plugin is named."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"did you mean 'x'?"`` when a known name is near, else the list of known names."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known names: {', '.join(names)}" if names else "none are known"

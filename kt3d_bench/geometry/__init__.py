@@ -1,0 +1,1 @@
+"""Pure NumPy geometry: cameras, crops, alignment. Any leading axes; last axes as documented."""

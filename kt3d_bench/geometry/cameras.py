@@ -1,0 +1,141 @@
+"""Projection, inverse projection and world <-> camera, distortion included, exact under affine image warps.
+
+Distortion is Brown's model in OpenCV's parameter order. With p = (p2, p1), x = (x, y) and r^2 = x^2 + y^2,
+
+    x_d = x (1 + k1 r^2 + k2 r^4 + k3 r^6 + t p.x) + p r^2,    t = ``tangential_factor``
+
+t = 2 is OpenCV, t = 1 the variant of Human3.6M (Ionescu et al., code release v1.2, ``project_point_radial``). Written
+this way it is plain that rotating or mirroring the image plane by an orthogonal M turns p into M p.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.records import Camera
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def world_to_cam(camera: Camera, points_world_mm: npt.NDArray[Any]) -> FloatArray:
+    """(..., 3) world mm -> (..., 3) camera mm."""
+    points: FloatArray = (np.asarray(points_world_mm, np.float64) - camera.position_world_mm) @ camera.rotation.T
+    return points
+
+
+def cam_to_world(camera: Camera, points_cam_mm: npt.NDArray[Any]) -> FloatArray:
+    """(..., 3) camera mm -> (..., 3) world mm."""
+    points: FloatArray = np.asarray(points_cam_mm, np.float64) @ camera.rotation + camera.position_world_mm
+    return points
+
+
+def distort(xy: npt.NDArray[Any], distortion: npt.NDArray[Any], tangential_factor: float = 2.0) -> FloatArray:
+    """(..., 2) ideal normalised coordinates -> (..., 2) distorted ones; ``distortion`` (..., 5) broadcasts."""
+    xy = np.asarray(xy, np.float64)
+    k1, k2, p1, p2, k3 = np.moveaxis(np.asarray(distortion, np.float64), -1, 0)
+    r2 = np.sum(xy * xy, axis=-1)
+    p = np.stack(np.broadcast_arrays(p2, p1), axis=-1)
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + tangential_factor * np.sum(p * xy, axis=-1)
+    distorted: FloatArray = xy * radial[..., None] + p * r2[..., None]
+    return distorted
+
+
+def undistort(
+    xy_distorted: npt.NDArray[Any], distortion: npt.NDArray[Any], tangential_factor: float = 2.0, iterations: int = 30
+) -> FloatArray:
+    """Inverse of ``distort`` by Newton's method with a numerical Jacobian, converged to about 1e-12.
+
+    Outside the region where the model is one-to-one there is no inverse; such points come back as NaN.
+    """
+    target = np.asarray(xy_distorted, np.float64)
+    distortion = np.asarray(distortion, np.float64)
+    if not distortion.any():
+        return target.copy()
+    xy = target.copy()
+    step = 1e-6
+    with np.errstate(all="ignore"):
+        for _ in range(iterations):
+            error = distort(xy, distortion, tangential_factor) - target
+            if not np.nanmax(np.abs(error), initial=0.0) > 1e-13:
+                break
+            dx = (distort(xy + [step, 0], distortion, tangential_factor)
+                  - distort(xy - [step, 0], distortion, tangential_factor)) / (2 * step)  # fmt: skip
+            dy = (distort(xy + [0, step], distortion, tangential_factor)
+                  - distort(xy - [0, step], distortion, tangential_factor)) / (2 * step)  # fmt: skip
+            determinant = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
+            xy = xy - np.stack(
+                [
+                    (dy[..., 1] * error[..., 0] - dy[..., 0] * error[..., 1]) / determinant,
+                    (dx[..., 0] * error[..., 1] - dx[..., 1] * error[..., 0]) / determinant,
+                ],
+                axis=-1,
+            )
+        residual = np.abs(distort(xy, distortion, tangential_factor) - target).max(axis=-1, keepdims=True)
+    return np.where(residual < 1e-9, xy, np.nan)
+
+
+def project_arrays(
+    intrinsics_px: npt.NDArray[Any],
+    distortion: npt.NDArray[Any],
+    tangential_factor: float,
+    points_cam_mm: npt.NDArray[Any],
+) -> FloatArray:
+    """Many cameras at once: (N, 2, 3), (N, 5) and (N, J, 3) mm -> (N, J, 2) px; NaN at or behind the camera."""
+    points = np.asarray(points_cam_mm, np.float64)
+    depth = points[..., 2:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        xy = np.where(depth > 0, points[..., :2] / depth, np.nan)
+    xy = distort(xy, np.asarray(distortion)[..., None, :], tangential_factor)
+    matrix = np.asarray(intrinsics_px, np.float64)
+    pixels: FloatArray = xy @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+    return pixels
+
+
+def unproject_arrays(
+    intrinsics_px: npt.NDArray[Any],
+    distortion: npt.NDArray[Any],
+    tangential_factor: float,
+    points_px: npt.NDArray[Any],
+    depth_mm: npt.NDArray[Any],
+) -> FloatArray:
+    """Inverse of ``project_arrays``: (N, J, 2) px and (N, J) z-depth mm -> (N, J, 3) mm, camera frame."""
+    matrix = np.asarray(intrinsics_px, np.float64)
+    shifted = np.asarray(points_px, np.float64) - matrix[..., None, :, 2]
+    xy = shifted @ np.swapaxes(np.linalg.inv(matrix[..., :2]), -1, -2)
+    xy = undistort(xy, np.asarray(distortion)[..., None, :], tangential_factor)
+    depth = np.asarray(depth_mm, np.float64)[..., None]
+    return np.concatenate([xy * depth, np.broadcast_to(depth, (*xy.shape[:-1], 1))], axis=-1)
+
+
+def project(camera: Camera, joints_cam_mm: npt.NDArray[Any]) -> FloatArray:
+    """(..., 3) mm, camera frame -> (..., 2) px of ``camera``'s image; NaN at or behind the camera."""
+    points = np.asarray(joints_cam_mm, np.float64)
+    flat = project_arrays(
+        camera.intrinsics_px[None], camera.distortion[None], camera.tangential_factor, points.reshape(1, -1, 3)
+    )
+    return flat.reshape(*points.shape[:-1], 2)
+
+
+def unproject(camera: Camera, points_px: npt.NDArray[Any], depth_mm: npt.NDArray[Any] | float) -> FloatArray:
+    """(..., 2) px and their z-depth (...) mm -> (..., 3) mm, camera frame; inverts ``project`` to 1e-6 px."""
+    points = np.asarray(points_px, np.float64)
+    depth = np.broadcast_to(np.asarray(depth_mm, np.float64), points.shape[:-1])
+    flat = unproject_arrays(
+        camera.intrinsics_px[None],
+        camera.distortion[None],
+        camera.tangential_factor,
+        points.reshape(1, -1, 2),
+        depth.reshape(1, -1),
+    )
+    return flat.reshape(*points.shape[:-1], 3)
+
+
+def warp_camera(camera: Camera, affine_px: npt.NDArray[Any], size_px: tuple[int, int]) -> Camera:
+    """The camera of the image after ``affine_px`` (2, 3), old px -> new px; same world pose, same distortion."""
+    affine = np.asarray(affine_px, np.float64)
+    square = np.vstack([camera.intrinsics_px, [0.0, 0.0, 1.0]])
+    return replace(camera, intrinsics_px=affine @ square, size_px=size_px)

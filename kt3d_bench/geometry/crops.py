@@ -1,0 +1,108 @@
+"""Person boxes and the stored crops: how a full frame becomes the image a shard holds, with its exact camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.geometry.cameras import warp_camera
+from kt3d_bench.records import Camera
+
+FloatArray = npt.NDArray[np.float64]
+
+MARGIN = 1.5
+"""Side of the stored crop over the side of the person's box: room for augmentation."""
+LONGEST_PX = 320
+"""Longest side of a stored crop; larger crops are shrunk, smaller ones kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A cut-out: its camera, its images, and the affine map (2, 3) from full-frame px to crop px."""
+
+    camera: Camera
+    affine_px: FloatArray
+    rgb: npt.NDArray[np.uint8] | None = None
+    depth_mm: npt.NDArray[np.uint16] | None = None
+    parts: npt.NDArray[np.uint8] | None = None
+
+    def to_crop(self, points_px: npt.NDArray[Any]) -> FloatArray:
+        """(..., 2) full-frame px -> (..., 2) crop px."""
+        return transform_points(self.affine_px, points_px)
+
+
+def transform_points(affine_px: npt.NDArray[Any], points_px: npt.NDArray[Any]) -> FloatArray:
+    """Apply a (2, 3) affine map to (..., 2) points."""
+    affine = np.asarray(affine_px, np.float64)
+    moved: FloatArray = np.asarray(points_px, np.float64) @ affine[:, :2].T + affine[:, 2]
+    return moved
+
+
+def box_from_points(points_px: npt.NDArray[Any]) -> FloatArray:
+    """(N, 2) px, NaN ignored -> (4,) x0, y0, x1, y1. Raises ``ValueError`` when fewer than two points are finite."""
+    points = np.asarray(points_px, np.float64)
+    points = points[np.isfinite(points).all(axis=-1)]
+    if len(points) < 2:
+        raise ValueError(f"a box needs two finite points, found {len(points)}")
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def box_from_mask(mask: npt.NDArray[np.bool_]) -> FloatArray:
+    """(H, W) bool -> (4,) x0, y0, x1, y1 of its true pixels' centres. Raises ``ValueError`` for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        raise ValueError("the mask is empty")
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float64)
+
+
+def crop_person(
+    camera: Camera,
+    box_px: npt.NDArray[Any],
+    *,
+    rgb: npt.NDArray[np.uint8] | None = None,
+    depth_mm: npt.NDArray[np.uint16] | None = None,
+    parts: npt.NDArray[np.uint8] | None = None,
+    margin: float = MARGIN,
+    longest_px: int = LONGEST_PX,
+) -> Crop:
+    """Cut the person's box times ``margin`` out of full-frame images and shrink to ``longest_px``.
+
+    The cut has whole-pixel borders; what lies outside the frame is black (RGB), 0 (depth, parts). Shrinking averages
+    areas for RGB and takes the nearest reading for depth and parts, so that no depth or part is invented. With
+    scale s, crop px = (full px - corner + 0.5) * s - 0.5: pixel centres stay at integer coordinates.
+    """
+    import cv2
+
+    x0, y0, x1, y1 = np.asarray(box_px, np.float64)
+    half_w, half_h = max(x1 - x0, 1.0) * margin / 2, max(y1 - y0, 1.0) * margin / 2
+    left, top = int(np.floor((x0 + x1) / 2 - half_w)), int(np.floor((y0 + y1) / 2 - half_h))
+    right, bottom = int(np.ceil((x0 + x1) / 2 + half_w)) + 1, int(np.ceil((y0 + y1) / 2 + half_h)) + 1
+    width, height = right - left, bottom - top
+    shrink = min(1.0, longest_px / max(width, height))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    sx, sy = size[0] / width, size[1] / height
+    affine = np.array([[sx, 0, (0.5 - left) * sx - 0.5], [0, sy, (0.5 - top) * sy - 0.5]])
+
+    def cut(image: npt.NDArray[Any] | None, interpolation: int) -> npt.NDArray[Any] | None:
+        if image is None:
+            return None
+        rows, columns = image.shape[:2]
+        canvas = np.zeros((height, width, *image.shape[2:]), image.dtype)
+        src_top, src_left = max(top, 0), max(left, 0)
+        src_bottom, src_right = min(bottom, rows), min(right, columns)
+        if src_bottom > src_top and src_right > src_left:
+            canvas[src_top - top : src_bottom - top, src_left - left : src_right - left] = image[
+                src_top:src_bottom, src_left:src_right
+            ]
+        return canvas if size == (width, height) else cv2.resize(canvas, size, interpolation=interpolation)
+
+    return Crop(
+        camera=warp_camera(camera, affine, size),
+        affine_px=affine,
+        rgb=cut(rgb, cv2.INTER_AREA),
+        depth_mm=cut(depth_mm, cv2.INTER_NEAREST_EXACT),
+        parts=cut(parts, cv2.INTER_NEAREST_EXACT),
+    )

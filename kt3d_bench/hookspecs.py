@@ -1,0 +1,115 @@
+"""Every hook, and the light records that plugins hand over. This file is the extension guide.
+
+A plugin is a package registered under the entry-point group ``kt3d_bench``. Its top module defines functions marked
+``@hookimpl`` whose names are the hooks below. Registering is cheap: records hold names and ``"module:object"``
+strings, and nothing heavy (torch, scipy, cv2, h5py) is imported until it is used. Results of all plugins are collected
+and sorted by name; installation order never matters, and a name registered twice stops the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+PROJECT = "kt3d_bench"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One dataset-specific option of ``prepare``: its default decides its type; ``choices`` limits it."""
+
+    default: Any
+    help: str
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetPlugin:
+    """One dataset: what it offers, and where its code lies.
+
+    ``folder`` holds ``card.yaml`` and may hold ``benchmarks.yaml`` and ``published.yaml``.
+
+    ``convert`` names a module with
+        ``plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]`` - finds the official layout
+        under ``raw``, refuses what is not it (``RawDataError`` with file and mend), and lists the work in a fixed
+        order that depends on the raw data alone;
+        ``convert(item: WorkItem) -> Iterator[Sample | Skipped]`` - runs in a worker process, in a fixed order.
+        ``describe(raw: Path) -> Sequence[str]`` - sentences on what is here and what is missing, for ``inspect``.
+
+    ``generate`` names a module with
+        ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str,
+        progress: Callable[[int, int], None], **options) -> Mapping[str, int]`` - writes a licence-free stand-in in the
+        official layout and returns the number of samples per split that ``prepare`` must find there.
+        ``VERSION: int`` - bumped with every change of what is generated.
+    """
+
+    name: str
+    title: str
+    modalities: tuple[str, ...]
+    """Of "rgb", "depth", "parts"."""
+    splits: tuple[str, ...]
+    folder: Path
+    convert: str
+    generate: str
+    labels: str = "3d"
+    """"3d" or "2d"."""
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MethodPlugin:
+    """One method: its class (a ``methods.Method``) and the datasets it uses when the user names none."""
+
+    name: str
+    summary: str
+    load: str
+    """``"module:Class"``."""
+    presets: tuple[str, ...] = ("paper", "small", "tiny")
+    supervision: tuple[str, ...] = ("none", "partial-2d", "partial-3d", "partial", "full-2d", "full-3d", "full")
+    """Levels the method accepts."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Role ("target", "source", "pretrain") -> dataset name."""
+
+
+@dataclass(frozen=True)
+class RecipeRow:
+    """One run of a recipe: what ``kt3d train`` would be given."""
+
+    method: str
+    supervision: str = "none"
+    joints: int = 6
+    target: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named list of runs that belong together on the boards, such as the one ``kt3d demo`` runs."""
+
+    name: str
+    summary: str
+    rows: tuple[RecipeRow, ...]
+
+
+@hookspec
+def kt3d_datasets() -> Sequence[DatasetPlugin]:
+    """Return the datasets this plugin offers. Called once per process, whenever names are needed."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def kt3d_methods() -> Sequence[MethodPlugin]:
+    """Return the methods this plugin offers. Called once per process, whenever names are needed."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def kt3d_recipes() -> Sequence[Recipe]:
+    """Return the recipes this plugin offers. ``kt3d demo`` runs the one called ``demo``."""
+    raise AssertionError("a specification is never called")

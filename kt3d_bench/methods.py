@@ -1,0 +1,130 @@
+"""The method contract: what a method declares, and what the harness does for it.
+
+A method is a ``torch.nn.Module`` that lists its stages, returns named losses for one step of a stage, and predicts. The
+harness owns the order of data, label hiding, devices, precision, optimiser stepping, logging, checkpoints, resume and
+evaluation. A method is written to be read top to bottom in one file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from kt3d_bench.loading.batches import UnlabelledBatch
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training stage: which data it reads, which submodules learn, and for how long.
+
+    Stages that agree in ``recipe``, data, schedule, seed and predecessors are trained once and shared between runs.
+    """
+
+    name: str
+    roles: Mapping[str, tuple[str, ...]]
+    """Role ("source", "pretrain", "target") -> modalities to load; () = labels only. The first role's size
+    defines an epoch."""
+    trains: tuple[str, ...]
+    """Attribute names of the submodules that learn. All others are frozen: weights and batch-norm statistics."""
+    recipe: Mapping[str, Any]
+    """Everything else that decides the outcome, as plain data: network sizes, loss weights, options."""
+    steps: int | None = None
+    epochs: float | None = None
+    """Exactly one of ``steps`` and ``epochs``."""
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    milestones: tuple[float, ...] = (90 / 140, 120 / 140)
+    """Fractions of the stage at which the learning rate is multiplied by 0.1."""
+    budget_s: float | None = None
+    """Seconds on two CPU cores that a time-limited run (``kt3d demo``) grants this stage."""
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class MethodContext:
+    """What a method may know about the run when it is built: facts, never names of datasets."""
+
+    target_modality: str
+    """"rgb", "depth" or "parts": what the target's images are."""
+    num_parts: int
+    """Part classes of the source's masks, background included (0 without masks)."""
+    supervision: str
+    transfers: bool
+    """False when target and source are the same dataset."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stage stands."""
+
+    step: int
+    fraction: float
+    """0..1 of the stage."""
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """Losses of one step, already weighted: the harness minimises their sum. ``logs`` are only shown and recorded."""
+
+    losses: Mapping[str, Tensor]
+    logs: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A prediction. Either 2.5D (``joints_px`` and ``z_root_mm``) or ``joints_root_mm``; the harness turns 2.5D into
+    camera millimetres through the crop camera and the benchmark's reference depth."""
+
+    joints_px: Tensor | None = None
+    """(B, J, 2) px of the input image."""
+    z_root_mm: Tensor | None = None
+    """(B, J) depth relative to the hip, mm."""
+    joints_root_mm: Tensor | None = None
+    """(B, J, 3) mm relative to the hip, camera axes."""
+    root_z_mm: Tensor | None = None
+    """(B,) the method's own estimate of the hip's depth, for benchmarks with the reference ``from-depth``."""
+
+
+class Method(torch.nn.Module, ABC):
+    """Base class of every method. ``__init__(config, context)`` builds all submodules of all stages."""
+
+    Config: ClassVar[type[Any]]
+    """A frozen dataclass; every field has a default (the ``paper`` preset)."""
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """Preset name -> fields of ``Config`` that differ from the defaults. Sizes and schedules only."""
+
+    def __init__(self, config: Any, context: MethodContext) -> None:
+        super().__init__()
+        self.config = config
+        self.context = context
+
+    @property
+    @abstractmethod
+    def input_px(self) -> int:
+        """Side of the square network input."""
+
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of this run, in order. Empty for methods that only need statistics or nothing."""
+
+    def start_stage(self, stage: Stage) -> None:
+        """Called once before ``stage`` trains, after earlier stages are loaded: copy weights, keep anchors."""
+        return
+
+    @abstractmethod
+    def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
+        """Losses of one step. ``batches`` maps role -> ``LabelledBatch``, or ``UnlabelledBatch`` for a target of
+        which nothing may be seen."""
+
+    def after_step(self, stage: Stage, progress: Progress) -> None:
+        """Called after each optimiser step, without gradients: moving averages and the like."""
+        return
+
+    @abstractmethod
+    def predict(self, batch: UnlabelledBatch) -> Estimate:
+        """Predict one batch in evaluation mode, without gradients."""

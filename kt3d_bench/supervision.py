@@ -1,0 +1,43 @@
+"""How much of the target's labels a run may see: seven levels, and how many joints "partial" means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.skeletons import LABEL_SUBSETS, NUM_JOINTS
+
+LEVELS = ("none", "partial-2d", "partial-3d", "partial", "full-2d", "full-3d", "full")
+
+
+@dataclass(frozen=True, eq=False)
+class Grant:
+    """Which joints of the target a run may see: (17,) bool masks for the 2D and the 3D labels."""
+
+    level: str
+    mask_2d: npt.NDArray[np.bool_]
+    mask_3d: npt.NDArray[np.bool_]
+
+    @property
+    def sees_labels(self) -> bool:
+        return bool(self.mask_2d.any() or self.mask_3d.any())
+
+
+def grant(level: str, joints: int = 6) -> Grant:
+    """The label masks of a supervision level; ``joints`` (1, 3, 6, 12 or 17) is what "partial" gives.
+
+    Raises ``UsageError`` for an unknown level or number of joints.
+    """
+    if level not in LEVELS:
+        raise UsageError(f"unknown supervision level '{level}'", mend=did_you_mean(level, LEVELS))
+    if joints not in LABEL_SUBSETS:
+        raise UsageError(f"no label subset of {joints} joints", mend=f"choose one of {sorted(LABEL_SUBSETS)}")
+    extent, _, dims = level.partition("-")
+    seen = np.zeros(NUM_JOINTS, bool)
+    if extent != "none":
+        seen[list(LABEL_SUBSETS[joints if extent == "partial" else NUM_JOINTS])] = True
+    nothing = np.zeros(NUM_JOINTS, bool)
+    return Grant(level, nothing if dims == "3d" else seen, nothing if dims == "2d" else seen)
