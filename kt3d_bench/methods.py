@@ -22,7 +22,8 @@ from kt3d_bench.loading.batches import UnlabelledBatch
 class Stage:
     """One training stage: which data it reads, which submodules learn, and for how long.
 
-    Stages that agree in ``recipe``, data, schedule, seed and predecessors are trained once and shared between runs.
+    Stages that agree in name, ``trains``, ``recipe``, data, schedule, seed and the stages named by ``after`` are
+    trained once and shared between runs, of whatever method.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Stage:
     budget_s: float | None = None
     """Seconds on two CPU cores that a time-limited run (``kt3d demo``) grants this stage."""
     augment: bool = True
+    after: tuple[str, ...] = ()
+    """Earlier stages of this method whose outcome this one builds on."""
 
 
 @dataclass(frozen=True)
