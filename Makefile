@@ -2,32 +2,38 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
+RUNTIME := $(VENV)/.installed
+DEVELOP := $(VENV)/.installed-dev
 
 .PHONY: demo test lint format bench clean
 
-demo: $(STAMP)
+demo: $(RUNTIME)
 	$(BIN)/kt3d demo $(if $(BUDGET),--budget-minutes $(BUDGET))
 
-test: $(STAMP)
+test: $(DEVELOP)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests --ignore=tests/benchmarks -n 2 --dist worksteal
 
-lint: $(STAMP)
+lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)
+bench: $(DEVELOP)
 	$(BIN)/pytest tests/benchmarks -s
 
-format: $(STAMP)
+format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(STAMP): pyproject.toml constraints.txt
+$(RUNTIME): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[test,lint]"
-	touch $(STAMP)
+	$(PIP) -e .
+	touch $@
+
+$(DEVELOP): $(RUNTIME)
+	$(PIP) -e ".[test,lint]"
+	touch $@
 
 clean:
-	rm -rf $(VENV) kt3d-data/demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) kt3d-data/demo .mypy_cache .ruff_cache .hypothesis

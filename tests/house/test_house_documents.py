@@ -1,0 +1,80 @@
+"""The guide's code runs, and the commands the documents name exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def python_blocks(document: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.S)
+
+
+def test_the_guides_method_trains() -> None:
+    torch = pytest.importorskip("torch")
+    from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
+    from kt3d_bench.methods import MethodContext, Progress
+
+    (source,) = [block for block in python_blocks("CONTRIBUTING.md") if "class OneNet" in block]
+    names: dict[str, Any] = {"__name__": "guide"}
+    exec(compile(source, "CONTRIBUTING.md", "exec"), names)
+    config = names["Config"](**names["OneNet"].PRESETS["tiny"])
+    torch.manual_seed(0)
+    method = names["OneNet"](config, MethodContext("rgb", 0, "full", transfers=False))
+    joints = torch.rand(4, 17, 3) * 40 + 10
+    batch = LabelledBatch(
+        images={"rgb": torch.rand(4, 3, 64, 64)},
+        cameras=CameraBatch(torch.eye(2, 3).expand(4, 2, 3), torch.zeros(4, 5), 2.0),
+        surface_mm=torch.full((4,), float("nan")),
+        joints_px=joints[..., :2],
+        joints_cam_mm=joints,
+        joints_root_mm=joints - joints[:, :1],
+        mask_2d=torch.ones(4, 17, dtype=torch.bool),
+        mask_3d=torch.ones(4, 17, dtype=torch.bool),
+    )
+    optimiser = torch.optim.Adam(method.parameters(), lr=3e-3)
+    (stage,) = method.stages()
+    losses = []
+    for step in range(30):
+        (loss,) = method.step(stage, {"target": batch}, Progress(step, step / 30)).losses.values()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert method.eval().predict(batch).joints_px.shape == (4, 17, 2)
+
+
+def test_the_guides_dataset_registers() -> None:
+    from kt3d_bench import plugins
+
+    (source,) = [block for block in python_blocks("CONTRIBUTING.md") if "def kt3d_datasets" in block]
+    module = type(plugins)("kt3d_mydata")
+    module.__dict__["__file__"] = str(ROOT / "x.py")
+    exec(compile(source, "CONTRIBUTING.md", "exec"), module.__dict__)
+    found = plugins.collect(plugins.manager({"mydata": module}), "kt3d_datasets", plugins.DatasetPlugin)
+    assert list(found) == ["mydata"]
+
+
+def test_every_hook_is_used_by_a_plugin() -> None:
+    from kt3d_bench import hookspecs, plugins
+
+    found = plugins.manager()
+    hooks = [name for name in vars(hookspecs) if name.startswith("kt3d_")]
+    assert hooks
+    for name in hooks:
+        assert getattr(found.hook, name).get_hookimpls(), f"no plugin uses {name}"
+        assert getattr(hookspecs, name).__doc__
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_commands_in_documents_exist(document: str) -> None:
+    from kt3d_bench.cli import main
+
+    named = set(re.findall(r"kt3d ([a-z]+)\b", (ROOT / document).read_text()))
+    assert named - set(main.commands) == set()
