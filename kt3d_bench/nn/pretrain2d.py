@@ -1,0 +1,53 @@
+"""The stage that teaches an RGB network 2D joints before anything else, shared by every method that wants one.
+
+A method that uses it holds an ``IntegralNet(3, ...)`` under the attribute ``rgb_net``. The stage's recipe is given by the
+network's sizes alone, so that two methods of the same sizes train it once.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from kt3d_bench.loading.batches import LabelledBatch
+from kt3d_bench.methods import Stage, StepResult
+from kt3d_bench.nn.images import rgb_input
+from kt3d_bench.nn.integral import IntegralNet, smooth_l1, to_voxels
+
+STAGE_NAME = "pretrain-2d"
+
+
+def pretrain_2d_stage(
+    *,
+    backbone: str,
+    input_px: int,
+    side: int,
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    budget_s: float | None = None,
+) -> Stage:
+    """The stage: role "pretrain" with RGB images, trains ``rgb_net``. Give exactly one of ``steps`` and ``epochs``."""
+    return Stage(
+        STAGE_NAME,
+        roles={"pretrain": ("rgb",)},
+        trains=("rgb_net",),
+        recipe={"backbone": backbone, "input_px": input_px, "side": side, "loss": "smooth-l1 on x, y in voxels"},
+        steps=steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        budget_s=budget_s,
+    )
+
+
+def pretrain_2d_step(net: IntegralNet, batch: LabelledBatch) -> StepResult:
+    """Smooth L1 on x and y of the joints that are annotated; depth is not trained. Logs the mean 2D error in px."""
+    images = batch.images["rgb"]
+    input_px = images.shape[-1]
+    voxels = net(rgb_input(images)).voxels[..., :2]
+    target = to_voxels(batch.joints_px, batch.joints_px[..., 0], input_px, net.side)[..., :2]
+    loss = smooth_l1(voxels, target, batch.mask_2d)
+    with torch.no_grad():
+        errors = (voxels - target).norm(dim=-1)[batch.mask_2d] * (input_px / net.side)
+    return StepResult({"2d": loss}, {"error_2d_px": float(errors.mean())} if len(errors) else {})
