@@ -25,8 +25,8 @@ def rgb_input(rgb: Tensor) -> Tensor:
 def depth_input(depth_mm: Tensor, surface_mm: Tensor) -> Tensor:
     """(B, 1, H, W) mm, 0 = no reading, and (B,) mm surface reference -> (B, 1, H, W) float.
 
-    A reading becomes 1.5 - (depth - reference) / 1000 mm, clipped to 0.5..2.5: nearer is larger. No reading is 0, which is
-    also what a convolution pads with. Images without a reference (NaN, an empty image) are 0 throughout.
+    A reading becomes 1.5 - (depth - reference) / 1000 mm, clipped to 0.5..2.5: nearer is larger. No reading is 0,
+    which is also what a convolution pads with. Images without a reference (NaN, an empty image) are 0 throughout.
     """
     reference = surface_mm[:, None, None, None]
     near = 1.5 - ((depth_mm - reference) / DEPTH_RANGE_MM).clamp(-1.0, 1.0)

@@ -86,8 +86,8 @@ class IntegralNet(nn.Module):
             self.encoder = TinyEncoder(in_channels)
             self.decoder = TinyDecoder(self.encoder.channels, joints * side)
         self.offset = nn.Linear(self.encoder.channels, 1)
-        nn.init.zeros_(self.offset.weight)
-        nn.init.zeros_(self.offset.bias)
+        for parameter in self.offset.parameters():
+            nn.init.zeros_(parameter)
 
     @property
     def feature_channels(self) -> int:
@@ -110,6 +110,6 @@ def _deconvolutions(in_channels: int, out_channels: int) -> nn.Sequential:
         nn.init.normal_(deconvolution.weight, std=0.001)
         layers += [deconvolution, nn.BatchNorm2d(256), nn.ReLU(inplace=True)]
     last = nn.Conv2d(256, out_channels, 1)
-    nn.init.normal_(last.weight, std=0.001)
-    nn.init.zeros_(last.bias)
+    for parameter in last.parameters():
+        nn.init.normal_(parameter, std=0.001)
     return nn.Sequential(*layers, last)

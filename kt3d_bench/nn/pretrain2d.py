@@ -1,7 +1,7 @@
 """The stage that teaches an RGB network 2D joints before anything else, shared by every method that wants one.
 
-A method that uses it holds an ``IntegralNet(3, ...)`` under the attribute ``rgb_net``. The stage's recipe is given by the
-network's sizes alone, so that two methods of the same sizes train it once.
+A method that uses it holds an ``IntegralNet(3, ...)`` under the attribute ``rgb_net``. The stage's recipe is given by
+the network's sizes alone, so that two methods of the same sizes train it once.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class _SoftArgmax(torch.autograd.Function):
         volumes = logits.reshape(-1, *logits.shape[2:])
         xs, ys, zs = _centred(volumes)
         log_sums, means = [], []
-        for block in volumes.split(_block_size(volumes)):
+        for block in torch.split(volumes, _block_size(volumes)):
             wide = _wide(block)
             peaks = wide.amax((1, 2, 3))
             shares = (wide - peaks[:, None, None, None]).exp_()
@@ -58,7 +58,7 @@ class _SoftArgmax(torch.autograd.Function):
         return (mean + _centre(volumes)).view(*logits.shape[:2], 3)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc,untyped-decorator]
+    @once_differentiable 
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         logits, log_sum, mean = ctx.saved_tensors
         volumes = logits.reshape(-1, *logits.shape[2:])

@@ -36,9 +36,8 @@ class TinyDecoder(nn.Module):
             nn.BatchNorm2d(64),
             nn.ReLU(inplace=True),
         )
-        self.last = nn.Conv2d(64, out_channels, 1)
+        self.last = nn.Conv2d(64, out_channels, 1, bias=False)
         nn.init.normal_(self.last.weight, std=0.01)
-        nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.last(self.up(x))
