@@ -1,0 +1,281 @@
+"""UBC3V's official tree -> samples: z-depth, 43 regions, the common 17 joints and an exact crop camera."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import RawDataError, UsageError, did_you_mean
+from kt3d_bench.geometry.cameras import project, world_to_cam
+from kt3d_bench.geometry.crops import box_from_mask, crop_person
+from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+from kt3d_ubc3v import cameras, joints, regions
+from kt3d_ubc3v.groundtruth import GroundTruth, read_ground_truth
+from kt3d_ubc3v.layout import CAMERAS, PROTOCOL, SUBSETS, Section, find_sections, read_rgba, subset_folder
+
+FRAMES_PER_ITEM = 100
+NEAR_MM, RANGE_MM = 500.0, 7500.0
+"""Depth of grey level 0, and the depth range that 255 levels span (near and far clip at 50 and 800 cm)."""
+_PROBE_FRAMES = 3
+_DILATION_PX = 6
+_INSIDE_SHARE = 0.8
+_BEHIND_SURFACE_MM = (-50.0, 300.0)
+_STRAY_SHARE = 0.5
+
+
+def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
+    """One item per 100 frames of a section. ``options``: ``intrinsics``, ``depth_factor``.
+
+    Raises ``RawDataError`` when the folder is not UBC3V, ``UsageError`` for an unknown split or option value.
+    """
+    if split not in PROTOCOL:
+        raise UsageError(f"UBC3V has no split '{split}'", mend=did_you_mean(split, PROTOCOL))
+    intrinsics, depth_factor = _checked_options(options)
+    items = []
+    for section in find_sections(raw, *PROTOCOL[split]):
+        frames = section.frames("depthRender")
+        blocks = sorted({(frame - 1) // FRAMES_PER_ITEM for frame in frames} | {0})
+        for block in blocks:
+            first, final = block * FRAMES_PER_ITEM + 1, block == blocks[-1]
+            count = sum(first <= frame < first + FRAMES_PER_ITEM for frame in frames)
+            items.append(
+                WorkItem(
+                    name=f"{_sequence(section)}_{first:06d}",
+                    expected_samples=count * len(CAMERAS),
+                    payload={
+                        "folder": str(section.folder),
+                        "subset": section.subset,
+                        "split": section.split,
+                        "number": section.number,
+                        "first": first,
+                        "stop": None if final else first + FRAMES_PER_ITEM,
+                        "intrinsics": intrinsics,
+                        "depth_factor": depth_factor,
+                    },
+                )
+            )
+    return items
+
+
+def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
+    """The samples of one item, frame by frame and camera by camera; what cannot be used comes as ``Skipped``."""
+    work = item.payload
+    section = Section(Path(work["folder"]), work["subset"], work["split"], work["number"])
+    try:
+        loaded = _load(section, work["intrinsics"], work["depth_factor"])
+    except RawDataError as error:
+        yield Skipped(item.name, error.message)
+        return
+    stop = work["stop"] or loaded.last_frame + 1
+    for frame in range(work["first"], stop):
+        if frame in loaded.images or any(loaded.pose(camera_id, frame) for camera_id in CAMERAS):
+            for camera_id in CAMERAS:
+                yield _sample(loaded, camera_id, frame)
+
+
+def describe(raw: Path) -> Sequence[str]:
+    """What lies under ``raw``, subset by subset, and whether both splits of the protocol can be prepared."""
+    lines = []
+    for subset in SUBSETS:
+        folder = subset_folder(raw, subset)
+        for split in ("train", "valid", "test"):
+            if folder is None or not (folder / split).is_dir():
+                continue
+            try:
+                sections = find_sections(raw, subset, split)
+            except RawDataError as error:
+                lines.append(error.message)
+                continue
+            frames = [section.frames("depthRender") for section in sections]
+            without = sum(not section.frames("groundtruth") for section in sections)
+            lines.append(
+                f"{subset}/{split}: {len(sections)} sections, {sum(map(len, frames))} frames"
+                + (f", {without} sections without part colours" if without else "")
+            )
+    for split, (subset, part) in PROTOCOL.items():
+        try:
+            find_sections(raw, subset, part)
+        except RawDataError as error:
+            lines.append(f"split '{split}' cannot be prepared: {error.message}")
+    return lines
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    section: Section
+    truth: GroundTruth
+    images: frozenset[int]
+    has_parts: bool
+    last_frame: int
+    intrinsics: str
+    depth_factor: float
+
+    def pose(self, camera_id: str, frame: int) -> tuple[Camera, npt.NDArray[np.float64]] | None:
+        """Full-frame camera and (18, 3) joints in its frame, mm; ``None`` when the file has no pose or camera."""
+        path, index = self.truth.cameras[camera_id], frame - 1
+        if index >= len(self.truth.joints_world_cm) or index >= len(path.translate_cm):
+            return None
+        points_cm, translate_cm, rotate_deg = (
+            self.truth.joints_world_cm[index],
+            path.translate_cm[index],
+            path.rotate_deg[index],
+        )
+        if np.isnan(points_cm).all() or np.isnan(translate_cm).any() or np.isnan(rotate_deg).any():
+            return None
+        camera = cameras.camera(self.intrinsics, cameras.rotation(rotate_deg, translate_cm), translate_cm)
+        return camera, world_to_cam(camera, points_cm * 10.0)
+
+
+def _checked_options(options: Mapping[str, Any]) -> tuple[str, float]:
+    intrinsics, depth_factor = options.get("intrinsics", "maya"), options.get("depth_factor", 1.0)
+    if intrinsics not in cameras.INTRINSICS:
+        mend = did_you_mean(str(intrinsics), cameras.INTRINSICS)
+        raise UsageError(f"UBC3V has no intrinsics '{intrinsics}'", where="option intrinsics", mend=mend)
+    if float(depth_factor) not in (1.0, 1.03):
+        raise UsageError(f"no depth factor {depth_factor}", where="option depth_factor", mend="choose 1.0 or 1.03")
+    return intrinsics, float(depth_factor)
+
+
+def _sequence(section: Section) -> str:
+    return f"{section.subset.removesuffix('-pose')}_{section.split}_{section.number:04d}"
+
+
+@lru_cache(maxsize=2)
+def _load(section: Section, intrinsics: str, depth_factor: float) -> _Loaded:
+    """Ground truth of one section, checked against its first images. Raises ``RawDataError`` when they disagree."""
+    truth = read_ground_truth(section.ground_truth)
+    images = section.frames("depthRender")
+    if not images:
+        raise RawDataError("holds no depth images", where=section.folder / "images" / "depthRender",
+                           mend="unpack the archive again")  # fmt: skip
+    poses = max(len(truth.joints_world_cm), *(len(path.translate_cm) for path in truth.cameras.values()))
+    loaded = _Loaded(
+        section, truth, images, bool(section.frames("groundtruth")), max(poses, max(images)), intrinsics, depth_factor
+    )
+    _check(loaded, sorted(images))
+    return loaded
+
+
+def _check(loaded: _Loaded, frames: Sequence[int]) -> None:
+    """Field choice, rotation rule, intrinsics and depth in one go, on the section's first usable frames."""
+    inside, behind_mm, probed = [], [], 0
+    for frame in frames:
+        if probed == _PROBE_FRAMES:
+            break
+        posed = [(camera_id, loaded.pose(camera_id, frame)) for camera_id in CAMERAS]
+        for camera_id, pose in posed:
+            path = loaded.section.image("depthRender", camera_id, frame)
+            if pose is None or not path.is_file():
+                continue
+            at = loaded.truth.cameras[camera_id]
+            if not cameras.rules_agree(at.rotate_deg[frame - 1], at.translate_cm[frame - 1]):
+                raise RawDataError(
+                    f"frame {frame}, {camera_id}: the two rules for the camera's rotation disagree",
+                    where=loaded.section.ground_truth,
+                    mend="its cameras are not roll-free or do not look down at the origin; the section cannot be used",
+                )
+            try:
+                depth_mm = _depth_mm(read_rgba(path), loaded.depth_factor)
+            except RawDataError:
+                continue
+            frame_inside, frame_behind = _agreement(*pose, depth_mm)
+            inside += frame_inside
+            behind_mm += frame_behind
+        probed += any(pose is not None for _, pose in posed)
+    if not inside:
+        return
+    share, median_mm = float(np.mean(inside)), float(np.median(behind_mm)) if behind_mm else 0.0
+    if share < _INSIDE_SHARE or not _BEHIND_SURFACE_MM[0] <= median_mm <= _BEHIND_SURFACE_MM[1]:
+        raise RawDataError(
+            f"joints and images disagree: {share:.0%} of the first frames' joints fall on the person, "
+            f"at a median of {median_mm:.0f} mm behind the surface",
+            where=loaded.section.ground_truth,
+            mend="images and groundtruth.mat are not of one section, or of another camera: unpack the archive again",
+        )
+
+
+def _agreement(
+    camera: Camera, joints_cam_mm: npt.NDArray[np.float64], depth_mm: npt.NDArray[np.uint16]
+) -> tuple[list[bool], list[float]]:
+    """Per joint in the frame: is it on the dilated silhouette, and how far behind the surface does it lie?"""
+    import cv2
+
+    size = 2 * _DILATION_PX + 1
+    near = cv2.dilate((depth_mm > 0).astype(np.uint8), np.ones((size, size), np.uint8))
+    height, width = depth_mm.shape
+    inside, behind = [], []
+    for (u, v), z in zip(project(camera, joints_cam_mm), joints_cam_mm[:, 2], strict=True):
+        if not (-0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5):
+            continue
+        column, row = round(u), round(v)
+        inside.append(bool(near[row, column]))
+        if depth_mm[row, column]:
+            behind.append(float(z) - float(depth_mm[row, column]))
+    return inside, behind
+
+
+def _depth_mm(rgba: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint16]:
+    """(H, W) z-depth from the red channel; 0 where the pixel is not opaque."""
+    levels = np.arange(256) / 255.0
+    table = np.rint((levels * RANGE_MM + NEAR_MM) * factor).astype(np.uint16)
+    return np.where(rgba[..., 3] == 255, table[rgba[..., 0]], 0).astype(np.uint16)
+
+
+def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
+    section = loaded.section
+    key = f"{_sequence(section)}_{camera_id.lower()}_{frame:06d}"
+    pose = loaded.pose(camera_id, frame)
+    if pose is None:
+        return Skipped(key, "no pose in groundtruth.mat")
+    camera, points_mm = pose
+    part_ids = None
+    try:
+        rgba = read_rgba(section.image("depthRender", camera_id, frame))
+        mask = rgba[..., 3] == 255
+        if loaded.has_parts:
+            part_rgba = read_rgba(section.image("groundtruth", camera_id, frame))
+            found = regions.read_regions(part_rgba)
+            if found.problem is not None:
+                return Skipped(key, f"class image: {found.problem}")
+            part_ids, mask = found.ids, part_rgba[..., 3] == 255
+    except RawDataError as error:
+        return Skipped(key, error.message)
+    depth_mm = np.where(mask, _depth_mm(rgba, loaded.depth_factor), 0).astype(np.uint16)
+    if not (depth_mm > 0).any():
+        return Skipped(key, "nobody in the image")
+    box_px = box_from_mask(depth_mm > 0)
+    if _stray(project(camera, points_mm), box_px):
+        return Skipped(key, "joints and silhouette disagree")
+    crop = crop_person(camera, box_px, depth_mm=depth_mm, parts=part_ids)
+    joints_cam_mm = joints.MAPPING.apply(points_mm)
+    return Sample(
+        key=key,
+        camera=crop.camera,
+        joints_px=project(crop.camera, joints_cam_mm).astype(np.float32),
+        joints_cam_mm=joints_cam_mm.astype(np.float32),
+        visible=np.full(len(joints_cam_mm), -1, np.int8),
+        quality=joints.MAPPING.quality,
+        box_px=crop.to_crop(box_px.reshape(2, 2)).ravel().astype(np.float32),
+        subject=section.subset,
+        action="",
+        camera_id=camera_id.lower(),
+        sequence=_sequence(section),
+        frame=frame,
+        depth_mm=crop.depth_mm,
+        parts=crop.parts,
+    )
+
+
+def _stray(points_px: npt.NDArray[np.float64], box_px: npt.NDArray[np.float64]) -> bool:
+    """Do most of the joints that lie in the frame lie off the silhouette's box?"""
+    width, height = cameras.SIZE_PX
+    points = points_px[np.isfinite(points_px).all(axis=1)]
+    points = points[((points >= 0) & (points <= (width - 1, height - 1))).all(axis=1)]
+    off = ((points < box_px[:2] - _DILATION_PX) | (points > box_px[2:] + _DILATION_PX)).any(axis=1)
+    return len(points) > 0 and float(off.mean()) > _STRAY_SHARE

@@ -1,0 +1,133 @@
+"""The official tree: ``<subset>/<split>/<section>/{groundtruth.mat, images/{depthRender,groundtruth}/CamN/*.png}``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import RawDataError
+
+SUBSETS = ("easy-pose", "inter-pose", "hard-pose")
+CAMERAS = ("Cam1", "Cam2", "Cam3")
+PROTOCOL = {"train": ("inter-pose", "train"), "test": ("hard-pose", "test")}
+"""Our split -> the archive's subset and split."""
+_SIZE_PX = (512, 424)
+_IMAGE = re.compile(r"mayaProject\.(\d{6})\.png")
+_FILE_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: a folder with an integer for a name."""
+
+    folder: Path
+    subset: str
+    split: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.subset}/{self.split}/{self.number}"
+
+    @property
+    def ground_truth(self) -> Path:
+        return self.folder / "groundtruth.mat"
+
+    def image(self, kind: str, camera: str, frame: int) -> Path:
+        """``kind`` is "depthRender" or "groundtruth" (the part colours); frames start at 1."""
+        return self.folder / "images" / kind / camera / f"mayaProject.{frame:06d}.png"
+
+    def frames(self, kind: str) -> frozenset[int]:
+        """Numbers of the frames that any camera has an image of."""
+        found: set[int] = set()
+        for camera in CAMERAS:
+            folder = self.folder / "images" / kind / camera
+            if folder.is_dir():
+                matches = (_IMAGE.fullmatch(path.name) for path in folder.iterdir())
+                found.update(int(match[1]) for match in matches if match and int(match[1]) > 0)
+        return frozenset(found)
+
+
+def subset_folder(raw: Path, subset: str) -> Path | None:
+    """Where the subset lies: in ``raw``, one folder further down, or ``raw`` itself."""
+    if raw.name == subset and raw.is_dir():
+        return raw
+    if (raw / subset).is_dir():
+        return raw / subset
+    nested = sorted(raw.glob(f"*/{subset}/")) if raw.is_dir() else []
+    return nested[0] if nested else None
+
+
+def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
+    """The sections of one split of one subset, by number.
+
+    Raises ``RawDataError`` when ``raw`` does not hold them, saying what it holds instead.
+    """
+    wanted = f"{subset}/{split}"
+    if not raw.is_dir():
+        raise RawDataError(
+            f"is not a folder, expected one that holds {wanted}",
+            where=raw,
+            mend="point --raw at the unpacked UBC3V archives, or make a stand-in with `kt3d generate ubc3v`",
+        )
+    folder = subset_folder(raw, subset)
+    if folder is None:
+        archive = raw / f"{subset}.tar.gz"
+        if archive.is_file():
+            raise RawDataError(f"is still packed, expected the folder {subset}", where=archive,
+                               mend=f"unpack it: tar -xzf {archive.name} -C {raw}")  # fmt: skip
+        present = sorted(path.name for path in raw.iterdir())[:8]
+        raise RawDataError(
+            f"holds no folder {subset}, found {', '.join(present) if present else 'nothing'}",
+            where=raw,
+            mend=f"unpack {subset}.tar.gz here, or point --raw at the folder that holds {subset}",
+        )
+    parent = folder / split
+    numbered = [path for path in parent.iterdir() if path.name.isdecimal()] if parent.is_dir() else []
+    sections = [
+        Section(path, subset, split, int(path.name))
+        for path in sorted(numbered, key=lambda path: int(path.name))
+        if path.is_dir()
+    ]
+    if not any(section.ground_truth.is_file() for section in sections):
+        found = f"found {len(sections)} section folders" if sections else "found no section folders"
+        raise RawDataError(
+            f"holds no section with a groundtruth.mat, {found}",
+            where=parent,
+            mend=f"unpack {subset}.tar.gz again; sections are folders named 1, 2, 3, ...",
+        )
+    return sections
+
+
+def read_rgba(path: Path) -> npt.NDArray[np.uint8]:
+    """A (424, 512, 4) uint8 RGBA image. Raises ``RawDataError`` when it is missing, damaged or of another kind.
+
+    The header is checked before anything is decoded, so that a small file cannot unpack to a huge one.
+    """
+    import cv2
+
+    mend = "unpack the archive again"
+    if not path.is_file():
+        raise RawDataError("is missing", where=path, mend=mend)
+    if path.stat().st_size > _FILE_LIMIT:
+        raise RawDataError("is larger than 16 MiB, no image of this dataset is", where=path, mend=mend)
+    data = path.read_bytes()
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
+        raise RawDataError("is not a PNG image", where=path, mend=mend)
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    if (width, height) != _SIZE_PX or data[24:26] != b"\x08\x06":
+        raise RawDataError(
+            f"is {width} x {height} with {data[24]} bits and colour type {data[25]}, expected 512 x 424 RGBA of 8 bits",
+            where=path,
+            mend="use the images as published; resized copies lose the camera",
+        )
+    decoded: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.shape != (height, width, 4) or decoded.dtype != np.uint8:
+        raise RawDataError("cannot be decoded", where=path, mend=mend)
+    return np.ascontiguousarray(decoded[..., [2, 1, 0, 3]])
