@@ -1,0 +1,249 @@
+"""The metrics: plain functions over (N, J, 3) poses in mm, per joint first, folded afterwards; and a record of each.
+
+Averaging order everywhere: over the counted joints of a sample, then over samples. Undefined is NaN, never 0: a
+counted joint whose prediction is not finite makes its sample's error NaN (and is wrong for PCK), and so does a counted
+joint whose truth is not finite. Shapes: N samples, J joints; masks (N, J), true = counted; arithmetic in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.geometry.alignment import align_similarity, check_pair
+from kt3d_bench.skeletons import H36M17
+
+FloatArray = npt.NDArray[np.float64]
+
+METRIC_VERSION = 1
+"""Raised with every change that can change a number; rows of different versions are never ranked together."""
+PCK_THRESHOLD_MM = 100.0
+_CHUNK = 4096
+
+
+def joint_errors(
+    pred_mm: npt.NDArray[Any],
+    true_mm: npt.NDArray[Any],
+    *,
+    root: int | None = None,
+    mask: npt.NDArray[Any] | None = None,
+) -> FloatArray:
+    """(N, J) distances in mm between predicted and true joints; NaN where masked or not finite.
+
+    ``root`` is the joint that both poses are moved to before measuring; ``None`` measures where they are.
+    """
+    pred, true, counted = check_pair(pred_mm, true_mm, mask)
+    errors = np.empty(pred.shape[:2])
+    for part in _chunks(len(pred)):
+        errors[part] = _distances(pred[part], true[part], root)
+    if counted is not None:
+        errors[~counted] = np.nan
+    return errors
+
+
+def pa_joint_errors(
+    pred_mm: npt.NDArray[Any],
+    true_mm: npt.NDArray[Any],
+    *,
+    scale: bool = True,
+    reflection: bool = False,
+    mask: npt.NDArray[Any] | None = None,
+) -> FloatArray:
+    """(N, J) distances in mm after each prediction was moved onto its truth; see ``alignment.align_similarity``."""
+    pred, true, counted = check_pair(pred_mm, true_mm, mask)
+    errors = np.empty(pred.shape[:2])
+    for part in _chunks(len(pred)):
+        weights = None if counted is None else counted[part]
+        aligned = align_similarity(pred[part], true[part], scale=scale, reflection=reflection, mask=weights)
+        errors[part] = _distances(aligned, true[part], None)
+    if counted is not None:
+        errors[~counted] = np.nan
+    return errors
+
+
+def mean_over_joints(values: FloatArray, mask: npt.NDArray[Any] | None = None) -> FloatArray:
+    """(N, J) -> (N,) mean over counted joints; NaN where a counted value is, or where nothing is counted."""
+    if mask is None:
+        return np.asarray(values.mean(axis=1)) if values.shape[1] else np.full(len(values), np.nan)
+    counted = np.asarray(mask, bool)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(counted, values, 0.0).sum(axis=1) / counted.sum(axis=1))
+
+
+def mpjpe(
+    pred_mm: npt.NDArray[Any],
+    true_mm: npt.NDArray[Any],
+    *,
+    root: int | None = None,
+    mask: npt.NDArray[Any] | None = None,
+) -> FloatArray:
+    """Mean per joint position error: (N, J, 3) mm twice -> (N,) mm.
+
+    Mean Euclidean distance over the counted joints, after moving joint ``root`` of both poses to the origin, or in
+    place for ``root=None``. The root itself stays in the mean (with distance 0). Ionescu et al., PAMI 2014.
+
+    >>> true = np.zeros((1, 2, 3))
+    >>> mpjpe(true + [[[0.0, 0.0, 0.0], [3.0, 4.0, 0.0]]], true)
+    array([2.5])
+    """
+    return mean_over_joints(joint_errors(pred_mm, true_mm, root=root, mask=mask), mask)
+
+
+def pa_mpjpe(
+    pred_mm: npt.NDArray[Any],
+    true_mm: npt.NDArray[Any],
+    *,
+    scale: bool = True,
+    reflection: bool = False,
+    mask: npt.NDArray[Any] | None = None,
+) -> FloatArray:
+    """MPJPE after Procrustes alignment of the prediction to the truth: (N, J, 3) mm twice -> (N,) mm.
+
+    The alignment minimises the *squared* distances over the counted joints; what is reported is the mean distance.
+    NaN where the alignment is undefined (``alignment.align_similarity``), such as for fewer than three counted joints.
+    Protocol #2 of Martinez et al., ICCV 2017, for the default ``scale=True, reflection=False``.
+
+    >>> true = np.eye(3)[None] * 100
+    >>> bool(pa_mpjpe(7 - 2 * true[:, :, [1, 2, 0]], true, reflection=True) < 1e-9)
+    True
+    """
+    return mean_over_joints(pa_joint_errors(pred_mm, true_mm, scale=scale, reflection=reflection, mask=mask), mask)
+
+
+def pck(
+    pred_mm: npt.NDArray[Any],
+    true_mm: npt.NDArray[Any],
+    *,
+    threshold_mm: float = PCK_THRESHOLD_MM,
+    root: int | None = None,
+    mask: npt.NDArray[Any] | None = None,
+) -> FloatArray:
+    """Percentage (0..100) of counted joints at most ``threshold_mm`` from the truth: (N, J, 3) mm twice -> (N,).
+
+    ``root`` as in ``mpjpe``; with it, the root counts as right by definition. A predicted joint that is not finite is
+    wrong. The 3D PCK of Mehta et al., 3DV 2017, at a threshold of the caller's.
+
+    >>> true = np.zeros((1, 2, 3))
+    >>> pck(true + [[[0.0, 0.0, 100.0], [0.0, 0.0, 100.1]]], true)
+    array([50.])
+    """
+    pred, true, counted = check_pair(pred_mm, true_mm, mask)
+    percent = np.empty(len(pred))
+    for part in _chunks(len(pred)):
+        correct = _correct(_distances(pred[part], true[part], root), true[part], root, threshold_mm)
+        percent[part] = mean_over_joints(correct, None if counted is None else counted[part])
+    return percent
+
+
+@dataclass(frozen=True)
+class JointInput:
+    """What a metric's function is given: poses (N, J, 3) mm and a mask (N, J), true = counted."""
+
+    pred_mm: npt.NDArray[Any]
+    true_mm: npt.NDArray[Any]
+    mask: npt.NDArray[np.bool_]
+    root: int | None
+    """The benchmark's alignment joint, or ``None`` where it measures absolute positions."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: what its number means, and the function that gives it per sample and joint."""
+
+    name: str
+    """As in entries and benchmark files, with the unit."""
+    title: str
+    """As on a board."""
+    unit: str
+    better: Literal["lower", "higher"]
+    alignment: Literal["benchmark", "root", "similarity", "rigid", "mirror"]
+    """What is aligned away first: whatever the benchmark says, joint 0 always, rotation + translation + scale,
+    rotation + translation, or similarity with mirroring allowed."""
+    joint_values: Callable[[JointInput], FloatArray]
+    """(N, J) values whose mean over counted joints and then over samples is the metric."""
+    min_joints: int
+    """A sample with fewer counted joints is undefined."""
+    about: str
+    paper: str
+
+    @property
+    def needs_root(self) -> bool:
+        return self.alignment == "root"
+
+
+def _pck_values(given: JointInput, root: int | None) -> FloatArray:
+    errors = joint_errors(given.pred_mm, given.true_mm, root=root)
+    return np.where(given.mask, _correct(errors, given.true_mm, root, PCK_THRESHOLD_MM), np.nan)
+
+
+def _pa_values(given: JointInput, scale: bool, reflection: bool) -> FloatArray:
+    return pa_joint_errors(given.pred_mm, given.true_mm, scale=scale, reflection=reflection, mask=given.mask)
+
+
+_HIP = H36M17.root
+_IONESCU = "Ionescu et al., Human3.6M, PAMI 2014"
+_MARTINEZ = "Martinez et al., A simple yet effective baseline for 3d human pose estimation, ICCV 2017"
+_MEHTA = "Mehta et al., Monocular 3D human pose estimation in the wild, 3DV 2017"
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("mpjpe_mm", "MPJPE", "mm", "lower", "benchmark",
+               lambda g: joint_errors(g.pred_mm, g.true_mm, root=g.root, mask=g.mask), 1,
+               "mean joint distance, aligned as the benchmark says", _IONESCU),
+        Metric("mpjpe_root_mm", "MPJPE root-aligned", "mm", "lower", "root",
+               lambda g: joint_errors(g.pred_mm, g.true_mm, root=_HIP, mask=g.mask), 1,
+               "mean joint distance after both hips (joint 0) were moved to the origin", _IONESCU),
+        Metric("pa_mpjpe_mm", "PA-MPJPE", "mm", "lower", "similarity",
+               lambda g: _pa_values(g, True, False), 3,
+               "mean joint distance after the best rotation, translation and scale, no mirroring", _MARTINEZ),
+        Metric("pa_mpjpe_rigid_mm", "PA-MPJPE rigid", "mm", "lower", "rigid",
+               lambda g: _pa_values(g, False, False), 3,
+               "mean joint distance after the best rotation and translation, no scale, no mirroring", _MARTINEZ),
+        Metric("pa_mpjpe_mirror_mm", "PA-MPJPE mirrored", "mm", "lower", "mirror",
+               lambda g: _pa_values(g, True, True), 3,
+               "as PA-MPJPE, but mirroring the prediction is allowed", _MARTINEZ),
+        Metric("pck_100", "PCK@100", "%", "higher", "benchmark",
+               lambda g: _pck_values(g, g.root), 1,
+               "share of joints at most 100 mm off, aligned as the benchmark says", _MEHTA),
+        Metric("pck_root_100", "PCK@100 root-aligned", "%", "higher", "root",
+               lambda g: _pck_values(g, _HIP), 1,
+               "share of joints at most 100 mm off after both hips were moved to the origin", _MEHTA),
+    )
+}  # fmt: skip
+"""Every metric by name."""
+
+
+def _chunks(samples: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK) for start in range(0, samples, _CHUNK))
+
+
+def _correct(
+    errors_mm: FloatArray, true_mm: npt.NDArray[Any], root: int | None, threshold_mm: float
+) -> FloatArray:
+    """(N, J) distances -> 100 where at most ``threshold_mm``, else 0; NaN where the truth (or its root) is."""
+    with np.errstate(invalid="ignore"):
+        correct = np.where(errors_mm <= threshold_mm, 100.0, 0.0)
+    unknown = np.isnan(errors_mm) & ~_known(true_mm, root) if np.isnan(errors_mm).any() else None
+    if unknown is not None:
+        correct[unknown] = np.nan
+    return correct
+
+
+def _known(true_mm: npt.NDArray[Any], root: int | None) -> npt.NDArray[np.bool_]:
+    known: npt.NDArray[np.bool_] = np.isfinite(true_mm).all(axis=-1)
+    return known if root is None else known & known[:, root : root + 1]
+
+
+def _distances(pred: npt.NDArray[Any], true: npt.NDArray[Any], root: int | None) -> FloatArray:
+    with np.errstate(invalid="ignore", over="ignore"):
+        offset = np.subtract(pred, true, dtype=np.float64)
+        if root is not None:
+            offset -= offset[:, root : root + 1].copy()
+        distance: FloatArray = np.sqrt(np.einsum("njk,njk->nj", offset, offset))
+    distance[~np.isfinite(distance)] = np.nan
+    return distance

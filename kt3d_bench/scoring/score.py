@@ -1,0 +1,323 @@
+"""From predictions and truth to numbers: per-sample, per-joint values first, every table a fold over them.
+
+Shapes: N test samples, J joints (17). What counts is the truth's affair alone: a joint counts where the benchmark
+names it, its label is there and its mapping is good enough. A method cannot shrink that set: where it gives no answer
+the sample is undefined (MPJPE, PA-MPJPE) or wrong (PCK), is counted as unanswered, and keeps the row from being ranked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.scoring.files import npz_bytes, write_whole
+from kt3d_bench.scoring.metrics import METRIC_VERSION, METRICS, JointInput, mean_over_joints
+from kt3d_bench.scoring.predictions import Predictions, join, looks_like_metres, some
+from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
+
+FloatArray = npt.NDArray[np.float64]
+TextArray = npt.NDArray[np.str_]
+
+BOOTSTRAP_DRAWS = 1000
+_BOOTSTRAP_SEED = 20190000
+_CELLS = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What scoring needs of the test samples."""
+
+    keys: TextArray
+    """(N,) sample keys."""
+    joints_cam_mm: npt.NDArray[np.float32]
+    """(N, J, 3) mm, camera frame; NaN = not labelled."""
+    quality: npt.NDArray[np.uint8]
+    """(N, J) ``skeletons.Quality`` codes."""
+    action: TextArray
+    subject: TextArray
+    sequence: TextArray
+    """(N,) the clip a frame belongs to: the unit of the bootstrap."""
+    sample_list_digest: str
+    labels_digest: str
+    origin: str
+    """"official" or "generated"."""
+    dataset: str = ""
+    split: str = ""
+
+    def __post_init__(self) -> None:
+        count = len(self.keys)
+        if self.joints_cam_mm.shape != (count, NUM_JOINTS, 3) or self.quality.shape != (count, NUM_JOINTS):
+            raise ValueError(
+                f"expected ({count}, {NUM_JOINTS}, 3) joints and ({count}, {NUM_JOINTS}) quality codes, found "
+                f"{self.joints_cam_mm.shape} and {self.quality.shape}"
+            )
+        for name in ("action", "subject", "sequence"):
+            if getattr(self, name).shape != (count,):
+                raise ValueError(f"expected {count} values of '{name}', found {getattr(self, name).shape}")
+
+
+class _Labels(Protocol):
+    joints_cam_mm: Any
+    quality: Any
+    action: Any
+    subject: Any
+    sequence: Any
+
+
+class ShardLabels(Protocol):
+    """The part of an opened shard set that scoring reads; no image is touched."""
+
+    @property
+    def keys(self) -> Any: ...
+    @property
+    def labels(self) -> Any: ...
+    @property
+    def sample_list_digest(self) -> str: ...
+    @property
+    def labels_digest(self) -> str: ...
+    @property
+    def origin(self) -> str: ...
+
+
+def truth_from_shards(shards: ShardLabels, *, dataset: str = "", split: str = "") -> Truth:
+    """The truth of an opened split. ``dataset`` and ``split`` let ``score`` refuse the wrong test set."""
+    labels: _Labels = shards.labels
+    joints = np.asarray(labels.joints_cam_mm, np.float32)
+    return Truth(
+        keys=np.asarray(shards.keys, np.str_),
+        joints_cam_mm=joints,
+        quality=np.broadcast_to(np.asarray(labels.quality, np.uint8), joints.shape[:2]),
+        action=np.asarray(labels.action, np.str_),
+        subject=np.asarray(labels.subject, np.str_),
+        sequence=np.asarray(labels.sequence, np.str_),
+        sample_list_digest=str(shards.sample_list_digest),
+        labels_digest=str(shards.labels_digest),
+        origin=str(shards.origin),
+        dataset=dataset,
+        split=split,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Everything measured for one set of predictions on one benchmark. Undefined numbers are NaN, and counted."""
+
+    benchmark: str
+    benchmark_version: int
+    keys: TextArray
+    values: Mapping[str, FloatArray]
+    """Metric -> (N, J) values (mm, or 0/100 for PCK); NaN = not counted or undefined."""
+    counted: npt.NDArray[np.bool_]
+    """(N, J) true = the joint counts."""
+    overall: Mapping[str, float]
+    """Metric -> mean over the samples where it is defined."""
+    action_mean: Mapping[str, float]
+    """Metric -> unweighted mean of the per-action means; empty where no action is named."""
+    by_action: Mapping[str, Mapping[str, float]]
+    by_subject: Mapping[str, Mapping[str, float]]
+    by_joint: Mapping[str, Mapping[str, float]]
+    intervals: Mapping[str, tuple[float, float]]
+    """Metric -> 95 % interval of a bootstrap over clips; absent where there are fewer than two clips."""
+    undefined: Mapping[str, int]
+    """Metric -> samples without a value, for whatever reason."""
+    unanswered: int
+    """Samples in which at least one counted joint has no (finite) prediction."""
+    samples: int
+    sample_list_digest: str
+    labels_digest: str
+    origin: str
+    metric_version: int = METRIC_VERSION
+    warnings: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Plain JSON data without the per-sample values; NaN becomes ``None``."""
+        return {
+            "benchmark": self.benchmark,
+            "benchmark_version": self.benchmark_version,
+            "metric_version": self.metric_version,
+            "origin": self.origin,
+            "samples": self.samples,
+            "unanswered": self.unanswered,
+            "undefined": dict(self.undefined),
+            "overall": _plain(self.overall),
+            "action_mean": _plain(self.action_mean),
+            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+            "by_action": {name: _plain(fold) for name, fold in self.by_action.items()},
+            "by_subject": {name: _plain(fold) for name, fold in self.by_subject.items()},
+            "by_joint": {name: _plain(fold) for name, fold in self.by_joint.items()},
+            "sample_list_digest": self.sample_list_digest,
+            "labels_digest": self.labels_digest,
+            "warnings": list(self.warnings),
+        }
+
+
+def score(
+    predictions: Predictions, truth: Truth, benchmark: Benchmark, *, allow_missing: bool = False, where: object = None
+) -> Scores:
+    """Measure ``predictions`` against ``truth`` as ``benchmark`` says.
+
+    Test samples without a prediction are refused, or with ``allow_missing`` counted as unanswered; predictions of
+    samples that are no part of the test are left out and said in ``warnings``. ``where`` names the file in errors.
+    Raises ``ArtefactError`` when keys are missing, nothing fits, or the numbers look like metres; ``UsageError`` when
+    the truth is another split than the benchmark's.
+    """
+    file = None if where is None else str(where)
+    if (truth.dataset or benchmark.dataset, truth.split or benchmark.split) != (benchmark.dataset, benchmark.split):
+        raise UsageError(
+            f"benchmark '{benchmark.id}' tests on {benchmark.dataset}/{benchmark.split}, "
+            f"these labels are {truth.dataset}/{truth.split}",
+            mend="open that split's shards",
+        )
+    pred, missing, extra = join(predictions, truth.keys)
+    _refuse_misfits(pred, missing, extra, truth, benchmark, allow_missing, file)
+    counted = _counted(truth, benchmark)
+    given = JointInput(pred, truth.joints_cam_mm, counted, benchmark.root)
+    values: dict[str, FloatArray] = {}
+    sample_values: dict[str, FloatArray] = {}
+    for name in benchmark.metrics:
+        metric = METRICS[name]
+        values[name] = metric.joint_values(given)
+        sample_values[name] = mean_over_joints(values[name], counted)
+    unanswered = int((counted & ~np.isfinite(pred).all(axis=-1)).any(axis=1).sum())
+    undefined = {name: int(np.isnan(per_sample).sum()) for name, per_sample in sample_values.items()}
+    by_action = _folds(sample_values, truth.action)
+    return Scores(
+        benchmark=benchmark.id,
+        benchmark_version=benchmark.version,
+        keys=truth.keys,
+        values=values,
+        counted=counted,
+        overall={name: _mean(per_sample) for name, per_sample in sample_values.items()},
+        action_mean={
+            name: _mean(np.array([fold[name] for fold in by_action.values()])) for name in values if by_action
+        },
+        by_action=by_action,
+        by_subject=_folds(sample_values, truth.subject),
+        by_joint={
+            H36M17.joints[joint]: {name: _mean(per_joint[:, joint]) for name, per_joint in values.items()}
+            for joint in sorted(benchmark.joints)
+        },
+        intervals={
+            name: interval
+            for name, per_sample in sample_values.items()
+            if (interval := bootstrap_interval(per_sample, truth.sequence)) is not None
+        },
+        undefined=undefined,
+        unanswered=unanswered,
+        samples=len(truth.keys),
+        sample_list_digest=truth.sample_list_digest,
+        labels_digest=truth.labels_digest,
+        origin=truth.origin,
+        warnings=_warnings(missing, extra, unanswered, undefined),
+    )
+
+
+def bootstrap_interval(
+    per_sample: FloatArray, clips: TextArray, *, draws: int = BOOTSTRAP_DRAWS, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Percentile interval of the mean, resampling whole clips: frames of one clip are not independent.
+
+    ``per_sample`` (N,), NaN left out; ``clips`` (N,) names. Deterministic. ``None`` for fewer than two clips.
+    """
+    defined = np.isfinite(per_sample)
+    names, inverse = np.unique(clips[defined], return_inverse=True)
+    if len(names) < 2:
+        return None
+    sums = np.bincount(inverse, weights=per_sample[defined])
+    sizes = np.bincount(inverse).astype(np.float64)
+    rng = np.random.default_rng(_BOOTSTRAP_SEED)
+    means: list[FloatArray] = []
+    step = max(1, _CELLS // len(names))
+    for start in range(0, draws, step):
+        picked = rng.integers(len(names), size=(min(step, draws - start), len(names)))
+        means.append(sums[picked].sum(axis=1) / sizes[picked].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    """``path`` (.npz): keys, the counted mask and per-sample, per-joint values by metric; ``.json`` beside it: the
+    summary. Bytes depend on the content alone. Raises ``ArtefactError`` when the folder cannot be written."""
+    path = Path(path)
+    arrays: dict[str, npt.NDArray[Any]] = {"keys": scores.keys, "counted": scores.counted}
+    write_whole(path, npz_bytes(arrays | {name: np.asarray(values) for name, values in scores.values.items()}))
+    write_whole(path.with_suffix(".json"), (json.dumps(scores.summary(), indent=1, sort_keys=True) + "\n").encode())
+
+
+def digest_of_keys(keys: Sequence[str] | TextArray) -> str:
+    """SHA-256 of a sample list: its keys, sorted, one per line."""
+    return hashlib.sha256("\n".join(sorted(str(key) for key in keys)).encode()).hexdigest()
+
+
+def _counted(truth: Truth, benchmark: Benchmark) -> npt.NDArray[np.bool_]:
+    named = np.zeros(NUM_JOINTS, bool)
+    named[list(benchmark.joints)] = True
+    good = truth.quality >= Quality[benchmark.min_quality.upper()]
+    return named & good & np.isfinite(truth.joints_cam_mm).all(axis=-1)
+
+
+def _refuse_misfits(
+    pred: npt.NDArray[np.float32],
+    missing: Sequence[str],
+    extra: Sequence[str],
+    truth: Truth,
+    benchmark: Benchmark,
+    allow_missing: bool,
+    where: str | None,
+) -> None:
+    total = len(truth.keys)
+    if not total or not np.isfinite(truth.joints_cam_mm).any():
+        raise ArtefactError(
+            "the test shards hold no 3D labels", where=f"{benchmark.dataset}/{benchmark.split}", mend="prepare it again"
+        )
+    if len(missing) == total or (missing and not allow_missing):
+        found = f"{len(missing)} of {total} test samples have no prediction ({some(missing)})"
+        if extra:
+            found += f" and {len(extra)} predictions are of no test sample ({some(extra)})"
+        raise ArtefactError(found, where=where, mend=f"predict exactly the samples of benchmark '{benchmark.id}'")
+    if looks_like_metres(pred, truth.joints_cam_mm):
+        raise ArtefactError(
+            "the bones are about a thousandth of the true ones, so the joints seem to be in metres",
+            where=where,
+            mend="write joints_cam_mm in millimetres",
+        )
+
+
+def _warnings(
+    missing: Sequence[str], extra: Sequence[str], unanswered: int, undefined: Mapping[str, int]
+) -> tuple[str, ...]:
+    said = []
+    if missing:
+        said.append(f"{len(missing)} test samples have no prediction ({some(missing)})")
+    if extra:
+        said.append(f"{len(extra)} predictions are of no test sample and were left out ({some(extra)})")
+    if unanswered:
+        said.append(f"{unanswered} samples lack a finite prediction of a counted joint: the row is not ranked")
+    said += [f"{METRICS[name].title} is undefined for {count} samples" for name, count in undefined.items() if count]
+    return tuple(said)
+
+
+def _folds(sample_values: Mapping[str, FloatArray], groups: TextArray) -> dict[str, dict[str, float]]:
+    return {
+        str(group): {name: _mean(per_sample[groups == group]) for name, per_sample in sample_values.items()}
+        for group in np.unique(groups)
+        if group
+    }
+
+
+def _mean(values: FloatArray) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def _plain(fold: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in fold.items()}
