@@ -1,0 +1,30 @@
+"""Human3.6M: RGB video, pose CDFs and calibrated cameras of the official download."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kt3d_bench.hookspecs import DatasetPlugin, Option, hookimpl
+
+
+@hookimpl
+def kt3d_datasets() -> Sequence[DatasetPlugin]:
+    return [
+        DatasetPlugin(
+            name="h36m",
+            title="Human3.6M",
+            modalities=("rgb",),
+            splits=("train", "test"),
+            folder=Path(__file__).parent,
+            convert="kt3d_h36m.convert",
+            generate="kt3d_h36m.generate",
+            options={
+                "train_every": Option(5, "use every n-th training frame; test frames are always every 64th"),
+                "drop": Option(
+                    "", "recordings to leave out: 'S9 Greeting', 'S9 Posing 55011271', or 'shifted' (three of S9)"
+                ),
+                "keep": Option("", "recordings to use although dropped by default: 'S11 Directions 54138969'"),
+                "subjects": Option("", "use only these of the split's subjects, such as 'S9,S11'; empty = all"),
+                "partial": Option(False, "accept a folder that holds only some of each subject's 30 recordings"),
+            },
+        )
+    ]

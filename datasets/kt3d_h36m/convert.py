@@ -1,0 +1,301 @@
+"""Official videos, pose CDFs and cameras -> samples: one work item is one video.
+
+Poses come from ``D3_Positions`` (world, one file for four cameras) where it is there, else from
+``D3_Positions_mono`` (camera frame): the second is the first seen through ``metadata.xml``'s cameras, so the labels
+are the same, and the world file is a quarter of the download. ``D3_Positions_mono_universal`` has other bone lengths
+and does not project with the true intrinsics: it is never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.geometry.cameras import project, world_to_cam
+from kt3d_bench.geometry.crops import box_from_points, crop_person
+from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+from kt3d_bench.skeletons import NUM_JOINTS, Quality
+from kt3d_h36m.cdf import PoseReader, shared_reader
+from kt3d_h36m.describe import MARKER, describe
+from kt3d_h36m.layout import SITE, RawFolder, Source, local_file, local_files, scan
+from kt3d_h36m.metadata import read_cameras
+from kt3d_h36m.selection import Selection, dropped
+from kt3d_h36m.sequences import CAMERAS, SPLITS, Recording, recordings
+from kt3d_h36m.video import frames_rgb
+
+__all__ = ["STANDARD_17", "TEST_EVERY", "convert", "describe", "plan"]
+
+STANDARD_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+"""Indices of the evaluated joints among the 32 recorded ones."""
+TEST_EVERY = 64
+_LARGEST_COORDINATE_MM = 20_000.0
+_LARGEST_D2_ERROR_PX = 0.5
+_SIZE_TOLERANCE_PX = 2
+
+
+def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
+    """One item per video of the split's subjects, by subject, action, subaction and camera.
+
+    Raises ``RawDataError`` naming the file that is missing, damaged or does not fit, ``UsageError`` for an unknown
+    recording in ``drop`` or ``keep``.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"Human3.6M has no split '{split}'", mend=f"use one of {', '.join(SPLITS)}")
+    every = TEST_EVERY if split == "test" else int(options.get("train_every", 5))
+    if every < 1:
+        raise UsageError(f"train_every is {every}, expected 1 or more")
+    subjects = _subjects(split, str(options.get("subjects", "")))
+    selection = dropped(str(options.get("drop", "")), str(options.get("keep", "")))
+    found = scan(raw, subjects=subjects)
+    poses_from = _check_complete(found, subjects, selection, partial=bool(options.get("partial", False)))
+    assert found.metadata is not None
+    with local_file(found.metadata) as path:
+        cameras = read_cameras(path)
+    counts = _pose_counts(found, poses_from)
+    items = []
+    for recording in recordings():
+        if recording.subject not in subjects:
+            continue
+        for camera_id in CAMERAS:
+            pose_key = (recording, "" if poses_from == "D3_Positions" else camera_id)
+            name = f"s{recording.subject:02d}_act{recording.action:02d}_sub{recording.subaction}_{camera_id}"
+            reason = selection.reason(recording, camera_id)
+            if reason is not None:
+                if pose_key in found.files[poses_from] or (recording, camera_id) in found.files["Videos"]:
+                    items.append(WorkItem(name, 0, {"name": name, "skip": reason}))
+                continue
+            if pose_key not in found.files[poses_from]:
+                continue
+            payload = {
+                "name": name,
+                "every": every,
+                "poses": counts[pose_key],
+                "title": f"{recording.title} {camera_id}",
+                "subject": f"S{recording.subject}",
+                "action": recording.action_name,
+                "clip": recording.clip,
+                "camera_id": camera_id,
+                "camera": _camera_to_plain(cameras[recording.subject, camera_id]),
+                "video": _plain(found.files["Videos"][recording, camera_id]),
+                "d3": _plain(found.files[poses_from][pose_key]),
+                "d3_in_world": poses_from == "D3_Positions",
+                "d2": _plain(found.files["D2_Positions"].get((recording, camera_id))),
+            }
+            items.append(WorkItem(name, len(range(0, counts[pose_key], every)), payload))
+    return items
+
+
+def _subjects(split: str, chosen: str) -> tuple[int, ...]:
+    """The split's subjects, or those of them named like ``S9,S11``."""
+    if not chosen.strip():
+        return SPLITS[split]
+    names = [name.strip().upper().removeprefix("S") for name in chosen.split(",") if name.strip()]
+    known = {str(subject) for subjects in SPLITS.values() for subject in subjects}
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            f"subjects names S{unknown[0]}, which has no labels", mend="labelled are S1,S5,S6,S7,S8,S9,S11"
+        )
+    return tuple(subject for subject in SPLITS[split] if str(subject) in names)
+
+
+def _check_complete(found: RawFolder, subjects: Sequence[int], selection: Selection, *, partial: bool) -> str:
+    """The feature to take poses from. Raises ``RawDataError`` for the first kind of thing that is missing."""
+    root = found.root
+    features = {feature: found.subjects(feature) for feature in found.files}
+    if not any(features.values()) and found.metadata is None:
+        inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
+        raise RawDataError(
+            f"holds no Human3.6M for S{', S'.join(map(str, subjects))} (found: {inside})",
+            where=root,
+            mend=f"it takes Videos_S1.tgz, Poses_D3_Positions_S1.tgz, ... and code-v1.2.zip from {SITE}, or a "
+            "stand-in by `kt3d generate h36m`",
+        )
+    if found.metadata is None:
+        raise RawDataError(
+            "metadata.xml with the cameras is missing",
+            where=root,
+            mend=f"put code-v1.2.zip (or its Release-v1.2/metadata.xml) there, from {SITE}",
+        )
+    poses_from = max(("D3_Positions", "D3_Positions_mono"), key=lambda feature: len(set(features[feature])))
+    for subject in subjects:
+        if subject not in features[poses_from]:
+            universal = subject in features["D3_Positions_mono_universal"]
+            raise RawDataError(
+                f"the poses of S{subject} are missing"
+                + (" (D3_Positions_mono_universal does not fit the images)" if universal else ""),
+                where=root,
+                mend=f"put Poses_{poses_from}_S{subject}.tgz there, from {SITE}",
+            )
+        if subject not in features["Videos"]:
+            raise RawDataError(
+                f"the videos of S{subject} are missing",
+                where=root,
+                mend=f"put Videos_S{subject}.tgz there, from {SITE}",
+            )
+    missing = [*_missing(found, poses_from, subjects, selection, partial=partial or (root / MARKER).is_file())]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise RawDataError(
+            f"{len(missing)} files are missing: {'; '.join(missing[:3])}{more}",
+            where=root,
+            mend="unpack the archives again, leave recordings out with --set drop=..., or accept a part of the "
+            "dataset with --set partial=true",
+        )
+    return poses_from
+
+
+def _missing(
+    found: RawFolder, poses_from: str, subjects: Sequence[int], selection: Selection, *, partial: bool
+) -> Iterator[str]:
+    """Official names of absent files. Of a partial set, only one file without its counterpart counts."""
+    videos, poses = found.files["Videos"], found.files[poses_from]
+    for recording in recordings():
+        if recording.subject not in subjects:
+            continue
+        folder = f"S{recording.subject}"
+        for camera_id in CAMERAS:
+            if selection.reason(recording, camera_id) is not None:
+                continue
+            world = poses_from == "D3_Positions"
+            has_pose = (recording, "" if world else camera_id) in poses
+            has_video = (recording, camera_id) in videos
+            if partial and not has_pose and not has_video:
+                continue
+            if not has_video:
+                yield f"{folder}/Videos/{recording.file_name}.{camera_id}.mp4"
+            if not has_pose and (not world or camera_id == CAMERAS[0]):
+                camera = "" if world else f".{camera_id}"
+                yield f"{folder}/MyPoseFeatures/{poses_from}/{recording.file_name}{camera}.cdf"
+
+
+def _pose_counts(found: RawFolder, feature: str) -> dict[tuple[Recording, str], int]:
+    keys = {source: key for key, source in found.files[feature].items()}
+    with PoseReader() as reader, local_files(keys) as files:
+        return {keys[source]: len(reader.read(path, 3, where=str(source))) for source, path in files}
+
+
+def _plain(source: Source | None) -> tuple[str, str | None] | None:
+    return None if source is None else (source.path, source.member)
+
+
+def _camera_to_plain(camera: Camera) -> dict[str, Any]:
+    return {
+        "intrinsics_px": tuple(map(tuple, camera.intrinsics_px.tolist())),
+        "size_px": camera.size_px,
+        "distortion": tuple(camera.distortion.tolist()),
+        "tangential_factor": camera.tangential_factor,
+        "rotation": tuple(map(tuple, camera.rotation.tolist())),
+        "position_world_mm": tuple(camera.position_world_mm.tolist()),
+    }
+
+
+def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
+    """The samples of one video, in the order of its frames.
+
+    Raises ``RawDataError`` when the video is damaged, shorter than its poses, of another size than its calibration,
+    or when ``D2_Positions`` contradicts the projection of the 3D joints.
+    """
+    load = item.payload
+    if load.get("skip"):
+        yield Skipped(load["name"], load["skip"])
+        return
+    camera = Camera(**load["camera"])
+    d3 = Source(*load["d3"])
+    poses_mm = _read(d3, 3)
+    if len(poses_mm) != load["poses"]:
+        raise RawDataError(f"has {len(poses_mm)} poses, and had {load['poses']} when planned", where=str(d3))
+    joints_cam_mm = world_to_cam(camera, poses_mm) if load["d3_in_world"] else poses_mm
+    if load["d2"] is not None:
+        _check_d2(camera, joints_cam_mm, Source(*load["d2"]))
+    video = Source(*load["video"])
+    with local_file(video) as path:
+        frames = frames_rgb(path, load["poses"], load["every"], where=str(video), name=load["title"])
+        for frame, image in frames:
+            height, width = image.shape[:2]
+            if frame == 0:
+                camera = _sized(camera, (width, height), str(video))
+            yield _sample(load, camera, frame, image, joints_cam_mm[frame, STANDARD_17])
+
+
+def _read(source: Source, dimensions: int) -> npt.NDArray[np.float64]:
+    with local_file(source) as path:
+        return shared_reader().read(path, dimensions, where=str(source))
+
+
+def _sized(camera: Camera, size_px: tuple[int, int], video: str) -> Camera:
+    """The camera with the video's size, which decides; the calibration's may be off by the two extra rows."""
+    if max(abs(size_px[0] - camera.size_px[0]), abs(size_px[1] - camera.size_px[1])) > _SIZE_TOLERANCE_PX:
+        raise RawDataError(
+            f"is {size_px[0]} x {size_px[1]} px, but metadata.xml calibrates {camera.size_px[0]} x "
+            f"{camera.size_px[1]} px: the video was rescaled",
+            where=video,
+            mend="use the video of the official archive",
+        )
+    return replace(camera, size_px=size_px)
+
+
+def _check_d2(camera: Camera, joints_cam_mm: npt.NDArray[np.float64], d2: Source) -> None:
+    joints_px = _read(d2, 2)
+    error = np.linalg.norm(project(camera, joints_cam_mm[0]) - joints_px[0], axis=-1)
+    worst = float(error[np.isfinite(error)].max(initial=0.0))
+    if worst > _LARGEST_D2_ERROR_PX:
+        raise RawDataError(
+            f"is {worst:.1f} px away from the projection of the 3D joints in frame 0 (at most {_LARGEST_D2_ERROR_PX} "
+            "px expected), so cameras, poses and this file do not belong together",
+            where=str(d2),
+            mend="unpack the three archives of this subject again and use the official metadata.xml",
+        )
+
+
+def _sample(
+    load: Mapping[str, Any],
+    camera: Camera,
+    frame: int,
+    image: npt.NDArray[np.uint8],
+    joints_mm: npt.NDArray[np.float64],
+) -> Sample | Skipped:
+    key = f"{load['name']}_{frame:06d}"
+    joints_cam_mm = joints_mm.astype(np.float32)
+    reason = _absurd(joints_cam_mm)
+    if reason is not None:
+        return Skipped(key, reason)
+    joints_px = project(camera, joints_cam_mm)
+    width, height = camera.size_px
+    inside = ((joints_px > -0.5) & (joints_px < np.array([width, height]) - 0.5)).all(axis=-1)
+    if not inside.any():
+        return Skipped(key, "all joints lie outside the image")
+    box_px = box_from_points(joints_px)
+    if (box_px[2:] - box_px[:2] > 3 * np.array([width, height])).any():
+        return Skipped(key, "the joints spread over more than three times the image")
+    crop = crop_person(camera, box_px, rgb=image)
+    return Sample(
+        key=key,
+        camera=crop.camera,
+        joints_px=project(crop.camera, joints_cam_mm).astype(np.float32),
+        joints_cam_mm=joints_cam_mm,
+        visible=np.where(inside, -1, 0).astype(np.int8),
+        quality=np.full(NUM_JOINTS, Quality.EXACT, np.uint8),
+        box_px=crop.to_crop(box_px.reshape(2, 2)).reshape(4).astype(np.float32),
+        subject=load["subject"],
+        action=load["action"],
+        camera_id=load["camera_id"],
+        sequence=load["clip"],
+        frame=frame,
+        rgb=crop.rgb,
+    )
+
+
+def _absurd(joints_cam_mm: npt.NDArray[np.float32]) -> str | None:
+    if not np.isfinite(joints_cam_mm).all():
+        return "a joint is not finite"
+    if np.abs(joints_cam_mm).max() > _LARGEST_COORDINATE_MM:
+        return f"a joint is more than {_LARGEST_COORDINATE_MM / 1000:g} m away from the camera"
+    if joints_cam_mm[:, 2].min() <= 100.0:
+        return "a joint is at or behind the camera"
+    return None

@@ -1,0 +1,54 @@
+"""Decoding: the chosen frames of a video as RGB, with every frame up to the last pose accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import RawDataError
+
+_DAMAGED = "unpack or download the archive again and compare its MD5; `drop` leaves the recording out"
+
+
+def frames_rgb(
+    path: Path, poses: int, every: int, *, where: str, name: str
+) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    """(frame number, (H, W, 3) RGB) of every ``every``-th frame below ``poses``. Longer videos are cut.
+
+    Decoders disagree by a frame now and then, so all ``poses`` frames are decoded and counted.
+    Raises ``RawDataError`` for ``where`` when the video is damaged or shorter than ``poses``.
+    """
+    import av
+
+    count = 0
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise RawDataError("holds no video", where=where, mend=_DAMAGED)
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"err_detect": "explode"}
+            if 0 < stream.frames < poses:
+                raise _too_short(where, stream.frames, poses, name)
+            for frame in container.decode(stream):
+                if count % every == 0:
+                    yield count, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                count += 1
+                if count == poses:
+                    return
+    except (av.FFmpegError, ValueError) as error:
+        raise RawDataError(
+            f"cannot be decoded after frame {count} of {poses} ({error})", where=where, mend=_DAMAGED
+        ) from error
+    raise _too_short(where, count, poses, name)
+
+
+def _too_short(where: str, frames: int, poses: int, name: str) -> RawDataError:
+    return RawDataError(
+        f"has {frames} frames for {poses} poses, so frames and poses cannot be matched",
+        where=where,
+        mend=f'unpack or download the video again, or leave it out with --set drop="{name}"',
+    )
