@@ -57,15 +57,16 @@ def undistort(
         return target.copy()
     xy = target.copy()
     step = 1e-6
+    step_x, step_y = np.array([step, 0.0]), np.array([0.0, step])
     with np.errstate(all="ignore"):
         for _ in range(iterations):
             error = distort(xy, distortion, tangential_factor) - target
             if not np.nanmax(np.abs(error), initial=0.0) > 1e-13:
                 break
-            dx = (distort(xy + [step, 0], distortion, tangential_factor)
-                  - distort(xy - [step, 0], distortion, tangential_factor)) / (2 * step)  # fmt: skip
-            dy = (distort(xy + [0, step], distortion, tangential_factor)
-                  - distort(xy - [0, step], distortion, tangential_factor)) / (2 * step)  # fmt: skip
+            dx = (distort(xy + step_x, distortion, tangential_factor)
+                  - distort(xy - step_x, distortion, tangential_factor)) / (2 * step)  # fmt: skip
+            dy = (distort(xy + step_y, distortion, tangential_factor)
+                  - distort(xy - step_y, distortion, tangential_factor)) / (2 * step)  # fmt: skip
             determinant = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
             xy = xy - np.stack(
                 [

@@ -25,6 +25,8 @@ _MEMBERS = ("keys", "joints_cam_mm", "valid", "meta")
 _AGAIN = "write it again with 'kt3d predict' or kt3d_bench.scoring.predictions.write_predictions"
 _MAX_BYTES = 8 << 30
 _NAMED = 3
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, MemoryError, NotImplementedError,
+               RuntimeError)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +166,7 @@ def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
     except ValueError as error:
         reason = "holds pickled objects, which are never loaded" if "pickle" in str(error) else f"is damaged ({error})"
         raise ArtefactError(reason, where=path, mend=_AGAIN) from error
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError) as error:
+    except _UNREADABLE as error:
         reason = f"is not a readable .npz file ({type(error).__name__}: {error})"
         raise ArtefactError(reason, where=path, mend=_AGAIN) from error
 

@@ -7,7 +7,6 @@ the sample is undefined (MPJPE, PA-MPJPE) or wrong (PCK), is counted as unanswer
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -251,11 +250,6 @@ def write_scores(path: Path, scores: Scores) -> None:
     arrays: dict[str, npt.NDArray[Any]] = {"keys": scores.keys, "counted": scores.counted}
     write_whole(path, npz_bytes(arrays | {name: np.asarray(values) for name, values in scores.values.items()}))
     write_whole(path.with_suffix(".json"), (json.dumps(scores.summary(), indent=1, sort_keys=True) + "\n").encode())
-
-
-def digest_of_keys(keys: Sequence[str] | TextArray) -> str:
-    """SHA-256 of a sample list: its keys, sorted, one per line."""
-    return hashlib.sha256("\n".join(sorted(str(key) for key in keys)).encode()).hexdigest()
 
 
 def _counted(truth: Truth, benchmark: Benchmark) -> npt.NDArray[np.bool_]:
