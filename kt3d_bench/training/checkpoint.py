@@ -1,0 +1,94 @@
+"""Checkpoints: written beside their target and renamed, guarded by a SHA-256 sidecar, read as plain data only.
+
+A flipped byte inside a tensor loads without an error, so ``load`` compares the digest before it opens the file. The
+sidecar is written before the file appears under its name: a crash between the two leaves nothing half valid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kt3d_bench.errors import ArtefactError
+
+FORMAT_VERSION = 1
+
+
+def sidecar(path: Path) -> Path:
+    """The file beside ``path`` that holds its digest, in the format of ``sha256sum``."""
+    return path.with_name(path.name + ".sha256")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def save(path: Path, content: Mapping[str, Any]) -> str:
+    """Write tensors and plain data (str, int, float, bool, None, list, tuple, dict) to ``path``; returns the SHA-256.
+
+    Atomic: an existing file of that name stays whole until the new one replaces it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as stream:
+            torch.save({"format_version": FORMAT_VERSION, **content}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        digest = file_digest(unfinished)
+        _write_text(sidecar(path), f"{digest}  {path.name}\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return digest
+
+
+def _write_text(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text)
+    unfinished.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises ``ArtefactError`` when it is missing, damaged (its digest or its structure) or of another format version.
+    """
+    again = "train again, or copy the file and its .sha256 anew from where they came"
+    if not path.is_file():
+        raise ArtefactError("there is no checkpoint", where=path, mend="finish the run: kt3d train ... --resume")
+    try:
+        expected = sidecar(path).read_text().split()[0]
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise ArtefactError("the file with the checkpoint's digest is missing or empty", where=sidecar(path),
+                            mend=again) from error  # fmt: skip
+    if file_digest(path) != expected:
+        raise ArtefactError("the checkpoint is damaged: its SHA-256 is not the recorded one", where=path, mend=again)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
+        raise ArtefactError(f"this is no checkpoint ({type(error).__name__})", where=path, mend=again) from error
+    if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
+        found = content.get("format_version") if isinstance(content, dict) else type(content).__name__
+        raise ArtefactError(f"checkpoint format {found!r}, expected {FORMAT_VERSION}", where=path,
+                            mend="use the release that wrote it, or train again")  # fmt: skip
+    return content
+
+
+def state_digest(state: Mapping[str, Tensor], names: Iterable[str] | None = None) -> str:
+    """SHA-256 over names, types, shapes and bytes of the tensors (of ``names``, default all), in sorted order."""
+    digest = hashlib.sha256()
+    for name in sorted(state if names is None else names):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

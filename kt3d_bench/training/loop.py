@@ -1,0 +1,147 @@
+"""The one training loop: stages in order, on Lightning Fabric, resumable to the bit.
+
+Each step's random numbers are a function of the run's seed, the stage, the step and the process: torch's generators
+are seeded anew before every step, so a resumed run draws what an uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.methods import Method, Stage
+from kt3d_bench.training import checkpoint
+from kt3d_bench.training.feeds import Feed
+from kt3d_bench.training.report import Reporter
+from kt3d_bench.training.stages import (
+    StageStore,
+    check_frozen,
+    check_stages,
+    freeze_all_but,
+    frozen_digests,
+    stage_digest,
+    stage_steps,
+)
+from kt3d_bench.training.steps import (
+    LoopContext,
+    LoopOptions,
+    StageRun,
+    checkpoints,
+    graceful_stop,
+    limit_s,
+    seed_step,
+)
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """How one stage came about."""
+
+    name: str
+    digest: str
+    steps: int
+    reused: bool
+
+
+def run_stages(
+    fabric: Fabric,
+    method: Method,
+    feeds: Mapping[str, Feed],
+    folder: Path,
+    store: StageStore,
+    options: LoopOptions,
+    report: Reporter,
+    *,
+    resume: bool = False,
+) -> tuple[StageOutcome, ...]:
+    """Train all stages of ``method`` in order, reusing stored ones; writes ``log.jsonl`` and ``checkpoints/``.
+
+    Raises ``Kt3dError`` for a loss that is not finite, ``InterruptedRunError`` after Ctrl-C or SIGTERM, ``PluginError``
+    when the method breaks its contract, ``ArtefactError`` for a checkpoint that does not fit.
+    """
+    stages = method.stages()
+    check_stages(method, stages)
+    initial = method.state_dict()
+    digests: dict[str, str] = {}
+    plans: list[tuple[Stage, int]] = []
+    for stage in stages:
+        steps = stage_steps(stage, feeds[next(iter(stage.roles))].samples, options.steps_scale)
+        prefixes = tuple(f"{name}." for name in stage.trains)
+        digests[stage.name] = stage_digest(
+            stage,
+            data={role: feeds[role].digest for role in stage.roles},
+            earlier=digests,
+            initial=checkpoint.state_digest(initial, [name for name in initial if name.startswith(prefixes)]),
+            steps=steps,
+            seed=options.seed,
+            input_px=method.input_px,
+            extra={
+                "limit_s": limit_s(stage, options),
+                "clip_norm": options.clip_norm,
+                "world": fabric.world_size,
+                **options.shares,
+            },
+        )
+        plans.append((stage, steps))
+    with graceful_stop() as stop:
+        context = LoopContext(fabric, method, feeds, folder, options, report, stop)
+        saved = newest_checkpoint(folder, report) if resume else None
+        return tuple(_stage(context, stage, steps, digests[stage.name], store, saved) for stage, steps in plans)
+
+
+def _stage(
+    context: LoopContext, stage: Stage, steps: int, digest: str, store: StageStore, saved: Mapping[str, Any] | None
+) -> StageOutcome:
+    """Train, resume or reuse one stage."""
+    method, fabric = context.method, context.fabric
+    seed_step(context.options.seed, stage.name, "start", 0)
+    method.start_stage(stage)
+    fabric.barrier()
+    if store.restore(digest, method, stage):
+        if fabric.is_global_zero:
+            context.report.note(f"stage '{stage.name}' was trained before and is reused ({store.path(digest)})")
+        return StageOutcome(stage.name, digest, steps, True)
+    inside = saved if saved is not None and saved["stage"] == stage.name else None
+    if inside is not None:
+        if inside["digest"] != digest:
+            raise ArtefactError(
+                f"the run was interrupted in stage '{stage.name}' with other data, settings or versions",
+                where=context.folder,
+                mend="resume with the options it was started with, or train under a new --name",
+            )
+        method.load_state_dict(inside["model"])
+    freeze_all_but(method, stage)
+    before = frozen_digests(method, stage)
+    done = StageRun(context, stage, steps, digest, inside).run()
+    check_frozen(method, stage, before)
+    if fabric.is_global_zero:
+        store.save(digest, method, stage, {**context.options.about, "steps": done})
+        for path in checkpoints(context.folder):
+            path.unlink()
+            checkpoint.sidecar(path).unlink(missing_ok=True)
+        context.report.stage_finished(stage.name)
+    fabric.barrier()
+    return StageOutcome(stage.name, digest, done, False)
+
+
+def newest_checkpoint(folder: Path, report: Reporter) -> dict[str, Any] | None:
+    """A run's newest sound checkpoint inside a stage; a damaged one is said and passed over for the one before it.
+
+    ``None`` when there is none; ``ArtefactError`` when all are damaged.
+    """
+    problem: ArtefactError | None = None
+    for path in reversed(checkpoints(folder)):
+        try:
+            return checkpoint.load(path)
+        except ArtefactError as error:
+            problem = problem or error
+            report.note(f"{error.message}: going back to the checkpoint before it")
+    if problem is not None:
+        raise problem
+    return None

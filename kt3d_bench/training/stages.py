@@ -1,0 +1,165 @@
+"""What makes a stage: its digest (who may share it), freezing, the learning rate, and the store of finished stages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kt3d_bench.errors import ArtefactError, PluginError, did_you_mean
+from kt3d_bench.methods import Method, Stage
+from kt3d_bench.training import checkpoint
+
+STORE_VERSION = 1
+
+
+def check_stages(method: Method, stages: tuple[Stage, ...]) -> None:
+    """Raises ``PluginError`` when a method's stages contradict themselves or name submodules it does not have."""
+    children = {name for name, _ in method.named_children()}
+    earlier: set[str] = set()
+    for stage in stages:
+        where = f"stage '{stage.name}' of {type(method).__name__}"
+        if stage.name in earlier:
+            raise PluginError("the name is used twice", where=where)
+        if (stage.steps is None) == (stage.epochs is None):
+            raise PluginError("must give exactly one of steps and epochs", where=where)
+        if not stage.roles:
+            raise PluginError("reads no data: it names no role", where=where)
+        for name in stage.trains:
+            if name not in children:
+                raise PluginError(
+                    f"trains '{name}', which is no submodule: {did_you_mean(name, children)}", where=where
+                )
+        for name in stage.after:
+            if name not in earlier:
+                raise PluginError(f"builds on '{name}', which is no earlier stage", where=where)
+        earlier.add(stage.name)
+
+
+def stage_steps(stage: Stage, samples: int, steps_scale: float) -> int:
+    """Optimiser steps of a stage whose first role has ``samples`` samples; at least one."""
+    steps = stage.steps if stage.steps is not None else (stage.epochs or 0.0) * samples / stage.batch_size
+    return max(1, round(steps * steps_scale))
+
+
+def learning_rate(stage: Stage, fraction: float) -> float:
+    """The stage's rate after its milestones so far, each a division by ten."""
+    passed: int = sum(fraction >= milestone for milestone in stage.milestones)
+    return float(stage.learning_rate * 0.1**passed)
+
+
+def stage_digest(
+    stage: Stage,
+    *,
+    data: Mapping[str, str],
+    earlier: Mapping[str, str],
+    initial: str,
+    steps: int,
+    seed: int,
+    input_px: int,
+    extra: Mapping[str, Any],
+) -> str:
+    """Hex digest of everything that decides a stage's outcome: stages of equal digest are trained once.
+
+    ``data``: role -> digest of the data it may see; ``earlier``: digests of the stages it builds on; ``initial``:
+    digest of the initial weights of what it trains; ``extra``: run options that reach into training (time limit,
+    gradient clipping, precision, number of processes, versions).
+    """
+    facts = {
+        "store": STORE_VERSION,
+        "name": stage.name,
+        "roles": {role: list(modalities) for role, modalities in stage.roles.items()},
+        "trains": list(stage.trains),
+        "recipe": stage.recipe,
+        "steps": steps,
+        "batch_size": stage.batch_size,
+        "learning_rate": stage.learning_rate,
+        "milestones": list(stage.milestones),
+        "augment": stage.augment,
+        "after": {name: earlier[name] for name in stage.after},
+        "data": {role: data[role] for role in stage.roles},
+        "initial": initial,
+        "seed": seed,
+        "input_px": input_px,
+        "extra": dict(extra),
+    }
+    try:
+        text = json.dumps(facts, sort_keys=True)
+    except TypeError as error:
+        raise PluginError(f"its recipe is not plain data: {error}", where=f"stage '{stage.name}'") from error
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def trained_state(method: Method, stage: Stage) -> dict[str, torch.Tensor]:
+    """The part of the method's state that the stage trains: parameters and buffers, on the CPU."""
+    prefixes = tuple(f"{name}." for name in stage.trains)
+    return {name: tensor.detach().cpu() for name, tensor in method.state_dict().items() if name.startswith(prefixes)}
+
+
+def frozen_digests(method: Method, stage: Stage) -> dict[str, str]:
+    """Digest of each submodule that the stage must leave alone."""
+    return {
+        name: checkpoint.state_digest(child.state_dict())
+        for name, child in method.named_children()
+        if name not in stage.trains
+    }
+
+
+def check_frozen(method: Method, stage: Stage, before: Mapping[str, str]) -> None:
+    """Raises ``PluginError`` naming a submodule that changed although the stage does not train it."""
+    for name, digest in frozen_digests(method, stage).items():
+        if digest != before[name]:
+            raise PluginError(
+                f"changed the frozen submodule '{name}'",
+                where=f"stage '{stage.name}' of {type(method).__name__}",
+                mend="name it in the stage's trains, or leave its weights and batch-norm statistics alone",
+            )
+
+
+def freeze_all_but(method: Method, stage: Stage) -> None:
+    """Training mode and gradients for the stage's submodules; evaluation mode and no gradients for all others.
+
+    Parameters that the method itself froze in ``start_stage`` inside a trained submodule are not told apart.
+    """
+    method.eval()
+    method.requires_grad_(False)
+    for name in stage.trains:
+        child: nn.Module = method.get_submodule(name)
+        child.train()
+        child.requires_grad_(True)
+
+
+class StageStore:
+    """Finished stages by digest: ``<folder>/<digest>.pt`` with its sidecar."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, digest: str) -> Path:
+        return self.folder / f"{digest}.pt"
+
+    def save(self, digest: str, method: Method, stage: Stage, about: Mapping[str, Any]) -> None:
+        """Store what the stage trained."""
+        content = {"stage": stage.name, "digest": digest, "about": dict(about), "state": trained_state(method, stage)}
+        checkpoint.save(self.path(digest), content)
+
+    def restore(self, digest: str, method: Method, stage: Stage) -> bool:
+        """Load the stage into ``method`` if it is here. Raises ``ArtefactError`` when it is damaged."""
+        path = self.path(digest)
+        if not path.exists():
+            return False
+        state = checkpoint.load(path).get("state")
+        expected = trained_state(method, stage)
+        if not isinstance(state, dict) or {n: t.shape for n, t in state.items()} != {
+            n: t.shape for n, t in expected.items()
+        }:
+            raise ArtefactError(
+                f"does not hold what stage '{stage.name}' trains", where=path, mend="delete it; it is trained again"
+            )
+        method.load_state_dict({**method.state_dict(), **state})
+        return True
