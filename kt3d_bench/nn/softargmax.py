@@ -58,7 +58,7 @@ class _SoftArgmax(torch.autograd.Function):
         return (mean + _centre(volumes)).view(*logits.shape[:2], 3)
 
     @staticmethod
-    @once_differentiable 
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         logits, log_sum, mean = ctx.saved_tensors
         volumes = logits.reshape(-1, *logits.shape[2:])

@@ -1,0 +1,297 @@
+"""From shards to batches on the training device: the order of samples, label hiding, one warp, exact resume.
+
+Shapes: B batch, J joints, as in ``loading.batches``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place, warp
+from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
+from kt3d_bench.loading.images import Decoded, ImageStore
+from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.supervision import Grant
+
+IntArray = npt.NDArray[np.int64]
+CACHE_BYTES = 1 << 30
+_AHEAD = 2
+"""Batches whose decoding is under way while one is being used."""
+
+
+class Loader:
+    """Batches of one split.
+
+    ``shuffle=True``: iterating never ends. Epoch after epoch, each a fresh permutation that depends on (seed, epoch)
+    alone, is laid end to end, and batch b of ``world`` ranks takes the next ``world * batch_size`` samples of that
+    stream, every world-th of them for each rank. Iteration goes on where the last one stopped; ``state_dict`` says
+    where. ``shuffle=False``: one pass in order over this rank's samples, the last batch perhaps smaller.
+
+    ``labelled=False`` yields ``UnlabelledBatch`` and reads images, crop cameras and boxes, nothing else.
+    ``labelled=True`` yields ``LabelledBatch`` with what ``grant`` allows (``None`` = everything).
+    ``modalities`` may be empty: labels and cameras only. ``augmentation=None`` augments nothing. ``limit`` keeps the
+    first so many samples of a fixed shuffle, in file order.
+
+    Raises ``UsageError`` for a modality the shards lack, or an augmentation that mirrors part ids of shards whose
+    manifest does not say which parts are left and right.
+    """
+
+    def __init__(
+        self,
+        shards: ShardSet,
+        modalities: Sequence[str],
+        *,
+        batch_size: int,
+        input_px: int,
+        seed: int = 0,
+        grant: Grant | None = None,
+        labelled: bool = True,
+        augmentation: Augmentation | None = None,
+        shuffle: bool = False,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        limit: int | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        workers: int | None = None,
+    ) -> None:
+        for name in modalities:
+            if name not in shards.modalities:
+                raise UsageError(
+                    f"these shards hold no '{name}' images of each sample",
+                    where=f"shards of {shards.manifest.dataset}",
+                    mend=f"they hold: {', '.join(shards.modalities)}",
+                )
+        if batch_size < 1 or not 0 <= rank < world or (limit is not None and limit < 1):
+            raise UsageError(f"impossible batch size {batch_size}, limit {limit} or rank {rank} of {world}")
+        self._shards = shards
+        self._modalities = tuple(modalities)
+        self._batch_size = batch_size
+        self._input_px = input_px
+        self._seed = seed
+        self._grant = grant
+        self._labelled = labelled
+        self._augmentation = augmentation
+        if augmentation is not None and "depth" not in self._modalities:
+            self._augmentation = replace(augmentation, body_scale=0.0)
+        self._part_mirror = self._mirror_table()
+        self._shuffle = shuffle
+        self._device = torch.device(device)
+        self._rank, self._world = rank, world
+        self._chosen = _choose(len(shards.keys), limit)
+        self._store = ImageStore(shards, self._modalities, input_px, cache_bytes=cache_bytes, workers=workers)
+        self._delivered = 0
+
+    @property
+    def samples(self) -> int:
+        """Samples of one epoch, all ranks together."""
+        return len(self._chosen)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches, on each rank, that it takes to use every sample at least once."""
+        return -(-self.samples // (self._batch_size * self._world))
+
+    def __iter__(self) -> Iterator[UnlabelledBatch]:
+        if not self._shuffle:
+            for _, batch in self._pass(self._labelled):
+                yield batch
+            return
+        for number, (epochs, indices), decoded in self._ahead(self._stream(self._delivered)):
+            draws = self._draws(epochs, indices)
+            self._delivered = number + 1
+            yield self._assemble(indices, decoded, draws, self._labelled)
+
+    def ordered(self) -> Iterator[tuple[IntArray, UnlabelledBatch]]:
+        """One pass for prediction: (indices into the split, batch without labels), each of this rank's samples exactly
+        once, in file order, never augmented."""
+        yield from self._pass(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the endless pass stands, as plain data."""
+        return {**self._identity(), "delivered": self._delivered}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on exactly where ``state`` was taken. ``ArtefactError`` when it was taken from other data or settings, as
+        the order of samples would then differ."""
+        for name, value in self._identity().items():
+            if state.get(name) != value:
+                raise ArtefactError(
+                    f"the saved order of samples has {name} {state.get(name)!r}, this run has {value!r}",
+                    where="loader state",
+                    mend="resume with the same shards and settings, or start a new run",
+                )
+        self._delivered = int(state["delivered"])
+
+    def close(self) -> None:
+        """Stop the decoding threads."""
+        self._store.close()
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "samples": self.samples,
+            "sample_list": self._shards.sample_list_digest,
+            "batch_size": self._batch_size,
+            "world": self._world,
+            "seed": self._seed,
+        }
+
+    def _mirror_table(self) -> IntArray | None:
+        if "parts" not in self._modalities or self._augmentation is None or not self._augmentation.flip:
+            return None
+        table = self._shards.manifest.part_mirror
+        if table is None:
+            raise UsageError(
+                "the manifest does not say which parts are left and right, so part images cannot be mirrored",
+                where=f"shards of {self._shards.manifest.dataset}",
+                mend="add part_mirror to the dataset's card and prepare again, or augment without flip",
+            )
+        return np.asarray(table, np.int64)
+
+    def _stream(self, start: int) -> Iterator[tuple[int, tuple[IntArray, IntArray]]]:
+        """(batch number, (epochs (B,), indices (B,))) for ever."""
+        orders: dict[int, IntArray] = {}
+        number = start
+        while True:
+            positions = (number * self._batch_size + np.arange(self._batch_size)) * self._world + self._rank
+            epochs, places = np.divmod(positions, self.samples)
+            orders = {
+                int(epoch): orders[epoch] if epoch in orders else self._order(int(epoch)) for epoch in set(epochs)
+            }
+            indices = np.array([orders[epoch][at] for epoch, at in zip(epochs, places, strict=True)], np.int64)
+            yield number, (epochs, indices)
+            number += 1
+
+    def _order(self, epoch: int) -> IntArray:
+        return np.random.default_rng((self._seed, epoch)).permutation(self._chosen)
+
+    def _pass(self, labelled: bool) -> Iterator[tuple[IntArray, UnlabelledBatch]]:
+        own = self._chosen[self._rank :: self._world]
+        starts = range(0, len(own), self._batch_size)
+        parts = (own[start : start + self._batch_size] for start in starts)
+        numbered = ((number, (np.zeros_like(part), part)) for number, part in enumerate(parts))
+        for _, (epochs, indices), decoded in self._ahead(numbered):
+            draws = Draws.none(len(indices)) if not labelled else self._draws(epochs, indices)
+            yield indices, self._assemble(indices, decoded, draws, labelled)
+
+    def _draws(self, epochs: IntArray, indices: IntArray) -> Draws:
+        if self._augmentation is None:
+            return Draws.none(len(indices))
+        return self._augmentation.draw(self._seed, epochs, indices)
+
+    def _ahead(
+        self, plan: Iterator[tuple[int, tuple[IntArray, IntArray]]]
+    ) -> Iterator[tuple[int, tuple[IntArray, IntArray], list[Decoded]]]:
+        """Keep the decoding of the next batches under way."""
+        waiting: deque[tuple[int, tuple[IntArray, IntArray], list[Decoded | Future[Decoded]]]] = deque()
+        for number, (epochs, indices) in plan:
+            waiting.append((number, (epochs, indices), self._store.request(indices)))
+            if len(waiting) > _AHEAD:
+                yield _collected(waiting.popleft())
+        while waiting:
+            yield _collected(waiting.popleft())
+
+    def _assemble(self, indices: IntArray, decoded: list[Decoded], draws: Draws, labelled: bool) -> UnlabelledBatch:
+        labels = self._shards.labels
+        placement = place(draws, labels.box_px[indices], self._input_px)
+        intrinsics, distortion = placement.cameras(labels.intrinsics_px[indices], labels.distortion[indices])
+        surface = np.array([entry.surface_mm for entry in decoded]) * placement.body_scale
+        images = self._images(decoded, placement, draws)
+        cameras = CameraBatch(self._tensor(intrinsics), self._tensor(distortion), float(self._shards.tangential_factor))
+        if not labelled:
+            return UnlabelledBatch(images, cameras, self._tensor(surface))
+        return LabelledBatch(images, cameras, self._tensor(surface), *self._labels(indices, placement))
+
+    def _labels(self, indices: IntArray, placement: Placement) -> tuple[Tensor, ...]:
+        """The fields that ``LabelledBatch`` adds, in its order. Hidden labels become NaN before anything else."""
+        labels = self._shards.labels
+        points_px = np.array(labels.joints_px[indices], np.float64)
+        points_cam = np.array(labels.joints_cam_mm[indices], np.float64)
+        mask_2d, mask_3d = _annotated(points_px), _annotated(points_cam)
+        if self._grant is not None:
+            mask_2d &= self._grant.mask_2d
+            mask_3d &= self._grant.mask_3d
+        relative = points_cam - points_cam[:, :1]
+        points_px[~(mask_2d | mask_3d)] = np.nan
+        relative[~mask_3d] = np.nan
+        points_cam[~(mask_3d & mask_3d[:, :1])] = np.nan
+        return (
+            self._tensor(placement.points_px(points_px)),
+            self._tensor(placement.points_cam(points_cam)),
+            self._tensor(placement.points_cam(relative)),
+            torch.from_numpy(placement.exchanged_mask(mask_2d)).to(self._device),
+            torch.from_numpy(placement.exchanged_mask(mask_3d)).to(self._device),
+        )
+
+    def _images(self, decoded: list[Decoded], placement: Placement, draws: Draws) -> dict[str, Tensor]:
+        if not self._modalities:
+            return {}
+        affine = _from_shrunk(placement.affine_px, np.stack([entry.shrink for entry in decoded]))
+        images: dict[str, Tensor] = {}
+        for name in self._modalities:
+            source = self._padded([entry.images[name] for entry in decoded])
+            warped = warp(source, affine, self._input_px, nearest=name != "rgb")
+            if name == "rgb":
+                gain = self._tensor(draws.colour / 255)[:, :, None, None]
+                images[name] = (warped * gain).clamp_(0, 1)
+            elif name == "depth":
+                images[name] = warped * self._tensor(placement.body_scale)[:, None, None, None]
+            else:
+                images[name] = self._parts(warped[:, 0].long(), placement)
+        return images
+
+    def _parts(self, parts: Tensor, placement: Placement) -> Tensor:
+        if self._part_mirror is None:
+            return parts
+        exchanged = torch.from_numpy(self._part_mirror).to(self._device)[parts]
+        return torch.where(torch.from_numpy(placement.mirrored).to(self._device)[:, None, None], exchanged, parts)
+
+    def _padded(self, images: list[npt.NDArray[Any]]) -> Tensor:
+        """Ragged images -> (B, C, H, W) float32 on the device, zeros to the right and below."""
+        rows, columns = max(i.shape[0] for i in images), max(i.shape[1] for i in images)
+        first = images[0]
+        dtype = np.int32 if first.dtype == np.uint16 else first.dtype
+        batch = np.zeros((len(images), rows, columns, first.shape[2] if first.ndim == 3 else 1), dtype)
+        for target, image in zip(batch, images, strict=True):
+            target[: image.shape[0], : image.shape[1]] = image if image.ndim == 3 else image[..., None]
+        tensor = torch.from_numpy(batch)
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float()
+
+    def _tensor(self, values: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)
+
+
+def _collected(
+    entry: tuple[int, tuple[IntArray, IntArray], list[Decoded | Future[Decoded]]],
+) -> tuple[int, tuple[IntArray, IntArray], list[Decoded]]:
+    number, samples, requested = entry
+    return number, samples, ImageStore.collect(requested)
+
+
+def _annotated(points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.isfinite(points).all(axis=-1))
+
+
+def _choose(count: int, limit: int | None) -> IntArray:
+    if limit is None or limit >= count:
+        return np.arange(count, dtype=np.int64)
+    return np.sort(np.random.default_rng(0).permutation(count)[:limit]).astype(np.int64)
+
+
+def _from_shrunk(affine_px: npt.NDArray[np.float64], shrink: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N, 2, 3) crop px -> input px, and (N, 2) shrink factors -> shrunk px -> input px."""
+    linear = affine_px[..., :2] / shrink[:, None, :]
+    offset = affine_px[..., 2] + np.einsum("nij,nj->ni", affine_px[..., :2], 0.5 / shrink - 0.5)
+    return np.concatenate([linear, offset[..., None]], axis=-1)

@@ -1,0 +1,150 @@
+"""Small splits with exact geometry: each image shows a bright dot where a joint lies."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kt3d_bench.geometry.cameras import project
+from kt3d_bench.records import Camera, Sample
+from kt3d_bench.shards.manifest import (
+    Counts,
+    CropRule,
+    Manifest,
+    Shard,
+    Split,
+    labels_digest,
+    sample_list_digest,
+    write_manifest,
+)
+from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.shards.writer import ShardWriter
+
+LEFT_WRIST = 13
+PARTS = (0, 2, 1, 3)
+"""Part mirror of the test's own part set: background, left, right, middle."""
+
+MakeShards = Callable[..., ShardSet]
+
+
+def dot_image(width: int, height: int, center: np.ndarray, sigma: float) -> np.ndarray:
+    """(H, W) 0..255, a Gaussian at ``center`` px."""
+    rows, columns = np.mgrid[:height, :width]
+    return 255 * np.exp(-((columns - center[0]) ** 2 + (rows - center[1]) ** 2) / (2 * sigma**2))
+
+
+def make_sample(index: int, rng: np.random.Generator, modalities: Sequence[str], *, longest: int, flat: bool) -> Sample:
+    size = (int(rng.integers(longest // 2, longest + 1)), longest)
+    camera = Camera(
+        np.array([[longest * 4.0, 0.3, size[0] / 2], [0.2, longest * 4.1, size[1] / 2]]),
+        size,
+        np.array([-0.2, 0.2, -0.01, 0.012, 0.01]),
+        tangential_factor=1.0,
+    )
+    cam = rng.uniform(-1, 1, (17, 3)) * [180, 380, 200] + [rng.uniform(-30, 30), 20, 4000]
+    px = project(camera, cam)
+    dot = dot_image(*size, px[LEFT_WRIST], longest / 40)
+    depth = np.where(dot > 60, 3000 + 10 * index, 0).astype(np.uint16)
+    parts = np.zeros(size[::-1], np.uint8)
+    parts[:, : size[0] // 2], parts[:, size[0] // 2 :] = 1, 2
+    return Sample(
+        key=f"s{index:03d}",
+        camera=camera,
+        joints_px=px,
+        joints_cam_mm=None if flat else cam,
+        visible=np.ones(17),
+        quality=np.full(17, 3),
+        box_px=[*px.min(0), *px.max(0)],
+        subject="S1",
+        action="walk",
+        camera_id="c",
+        sequence=f"q{index // 4}",
+        frame=index,
+        rgb=np.repeat(dot[..., None], 3, 2).astype(np.uint8) if "rgb" in modalities else None,
+        depth_mm=depth if "depth" in modalities else None,
+        parts=parts if "parts" in modalities else None,
+    )
+
+
+@pytest.fixture
+def make_shards(tmp_path: Path) -> MakeShards:
+    """``make(count, modalities, longest=, flat=, part_mirror=)`` writes a split and opens it."""
+
+    def make(
+        count: int = 12,
+        modalities: Sequence[str] = ("rgb", "depth", "parts"),
+        *,
+        longest: int = 96,
+        flat: bool = False,
+        part_mirror: tuple[int, ...] | None = PARTS,
+    ) -> ShardSet:
+        rng = np.random.default_rng(5)
+        folder = tmp_path / f"shards{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        path = folder / "train-000000.tar"
+        with ShardWriter(path) as writer:
+            for index in range(count):
+                writer.write(make_sample(index, rng, modalities, longest=longest, flat=flat))
+        index = writer.index
+        assert index is not None
+        split = Split(
+            samples=count,
+            shards=(Shard(name=path.name, sha256=index.tar_sha256, size=index.tar_size, samples=count),),
+            counts=Counts(subject={}, action={}, camera={}),
+            modalities=tuple(modalities),
+            sample_list_digest=sample_list_digest(index.keys),
+            labels_digest=labels_digest(index.keys, index.labels),
+            skipped=(),
+        )
+        manifest = Manifest(
+            format_version=1,
+            dataset="dots",
+            origin="generated",
+            generator_version=1,
+            splits={"train": split},
+            num_parts=len(PARTS) if "parts" in modalities else 0,
+            part_mirror=part_mirror if "parts" in modalities else None,
+            quality=(3,) * 17,
+            box_rule="joints",
+            crop=CropRule(margin=1.5, longest_px=longest),
+            source_digests={},
+            options={},
+            licence="-",
+            redistribution="-",
+            citation="-",
+            tool_version="0",
+        )
+        write_manifest(folder, manifest)
+        return ShardSet.open(folder, "train")
+
+    return make
+
+
+@pytest.fixture
+def corrupt() -> Callable[[ShardSet], ShardSet]:
+    """The same shards with every label replaced by nonsense; images, crop cameras and boxes are kept."""
+
+    def corrupted(shards: ShardSet) -> ShardSet:
+        rng = np.random.default_rng(0)
+        labels = shards.labels
+        nonsense = dataclasses.replace(
+            labels,
+            joints_px=rng.normal(size=labels.joints_px.shape).astype(np.float32),
+            joints_cam_mm=rng.normal(size=labels.joints_cam_mm.shape).astype(np.float32),
+            visible=1 - labels.visible,
+            quality=3 - labels.quality,
+            rotation=labels.rotation[:, ::-1],
+            position_world_mm=labels.position_world_mm + 1e6,
+            subject=labels.subject[::-1],
+            action=np.full_like(labels.action, "x"),
+            camera_id=np.full_like(labels.camera_id, "y"),
+            sequence=labels.sequence[::-1],
+            frame=labels.frame[::-1],
+        )
+        return dataclasses.replace(shards, labels=nonsense)
+
+    return corrupted
