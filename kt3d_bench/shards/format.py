@@ -1,0 +1,229 @@
+"""One sample as bytes: which field lies under which extension, with which codec, and back.
+
+Members of a shard are ``<key>.<extension>``. Images are lossless but for RGB. The labels are JSON with sorted keys and
+absent values as null. Nothing is decoded automatically: WebDataset's stock decoders would cut 16-bit depth to 8 bits.
+Sizes are read from the headers and bounded before any pixel is unpacked, since a small file can declare a huge image.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.records import Camera, Sample
+
+FORMAT_VERSION = 1
+"""Version of shards, their indexes and their manifest; one number for all three."""
+JPEG_QUALITY = 95
+JPEG_SUBSAMPLING = "444"
+PNG_COMPRESSION = 1
+MAX_SIDE_PX = 2048
+"""Larger stored images are refused unread; prepared crops stay below 400."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """How one field of a sample is stored."""
+
+    name: str
+    """Attribute of ``records.Sample``, or "labels" for everything that is not an image."""
+    modality: str
+    """What datasets and benchmarks call it: "rgb", "depth", "parts"; "" for the labels."""
+    extension: str
+    dtype: str
+    """Of the decoded image; "" for the labels."""
+    unit: str
+    codec: str
+
+
+FIELDS: Mapping[str, Field] = {
+    field.name: field
+    for field in (
+        Field("rgb", "rgb", "rgb.jpg", "uint8", "RGB 0..255", "JPEG, quality 95, 4:4:4"),
+        Field("depth_mm", "depth", "depth.png", "uint16", "mm along the camera's z axis, 0 = no reading", "PNG"),
+        Field("parts", "parts", "parts.png", "uint8", "part id, 0 = background", "PNG"),
+        Field("labels", "", "sample.json", "", "mm, px, rad", "JSON"),
+    )
+}
+IMAGES = tuple(name for name, field in FIELDS.items() if field.modality)
+FIELD_OF_MODALITY: Mapping[str, str] = {field.modality: name for name, field in FIELDS.items() if field.modality}
+
+
+def encode(sample: Sample) -> dict[str, bytes]:
+    """Extension -> bytes, in the order of ``FIELDS``. Raises ``ValueError`` for labels that are infinite and for
+    images larger than ``MAX_SIDE_PX``."""
+    if max(sample.camera.size_px) > MAX_SIDE_PX or min(sample.camera.size_px) < 1:
+        raise ValueError(
+            f"sample {sample.key}: a stored image of {sample.camera.size_px} px is outside 1..{MAX_SIDE_PX}"
+        )
+    members: dict[str, bytes] = {}
+    if sample.rgb is not None:
+        members[FIELDS["rgb"].extension] = encode_rgb(sample.rgb)
+    if sample.depth_mm is not None:
+        members[FIELDS["depth_mm"].extension] = encode_png(sample.depth_mm)
+    if sample.parts is not None:
+        members[FIELDS["parts"].extension] = encode_png(sample.parts)
+    members[FIELDS["labels"].extension] = encode_labels(sample)
+    return members
+
+
+def encode_rgb(rgb: npt.NDArray[np.uint8]) -> bytes:
+    """(H, W, 3) RGB -> JPEG."""
+    import simplejpeg
+
+    data = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), JPEG_QUALITY, "RGB", JPEG_SUBSAMPLING)
+    return bytes(data)
+
+
+def encode_png(image: npt.NDArray[Any]) -> bytes:
+    """(H, W) uint8 or uint16 -> PNG, lossless."""
+    import cv2
+
+    done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
+    if not done:
+        raise ValueError(f"a {image.dtype} image of shape {image.shape} cannot be stored as PNG")
+    return data.tobytes()
+
+
+def encode_labels(sample: Sample) -> bytes:
+    """Everything but the images as JSON. float32 values are written as their shortest exact decimals."""
+    camera = sample.camera
+    content = {
+        "action": sample.action,
+        "box_px": _numbers(sample.box_px),
+        "camera": {
+            "distortion": _numbers(camera.distortion),
+            "intrinsics_px": _numbers(camera.intrinsics_px),
+            "position_world_mm": _numbers(camera.position_world_mm),
+            "rotation": _numbers(camera.rotation),
+            "size_px": list(camera.size_px),
+            "tangential_factor": camera.tangential_factor,
+        },
+        "camera_id": sample.camera_id,
+        "frame": sample.frame,
+        "joints_cam_mm": None if sample.joints_cam_mm is None else _numbers(sample.joints_cam_mm),
+        "joints_px": _numbers(sample.joints_px),
+        "quality": sample.quality.tolist(),
+        "sequence": sample.sequence,
+        "subject": sample.subject,
+        "visible": sample.visible.tolist(),
+    }
+    try:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"sample {sample.key}: a label is infinite") from error
+    return text.encode()
+
+
+def _numbers(array: npt.NDArray[Any]) -> Any:
+    if array.ndim > 1:
+        return [_numbers(row) for row in array]
+    return [None if np.isnan(value) else float(str(value)) for value in array]
+
+
+def _array(numbers: Any, dtype: type[np.floating[Any]]) -> npt.NDArray[Any]:
+    return np.array(_nan_for_none(numbers), dtype)
+
+
+def _nan_for_none(numbers: Any) -> Any:
+    if isinstance(numbers, list):
+        return [_nan_for_none(entry) for entry in numbers]
+    return float("nan") if numbers is None else float(numbers)
+
+
+def decode(key: str, members: Mapping[str, bytes]) -> Sample:
+    """The sample that ``encode`` wrote; ``members`` maps extension -> bytes. Raises ``ValueError`` else."""
+    try:
+        labels = json.loads(members[FIELDS["labels"].extension])
+        camera = labels["camera"]
+        images = {
+            name: decode_image(name, members[FIELDS[name].extension])
+            for name in IMAGES
+            if FIELDS[name].extension in members
+        }
+        return Sample(
+            key=key,
+            camera=Camera(
+                _array(camera["intrinsics_px"], np.float64),
+                tuple(camera["size_px"]),
+                _array(camera["distortion"], np.float64),
+                float(camera["tangential_factor"]),
+                _array(camera["rotation"], np.float64),
+                _array(camera["position_world_mm"], np.float64),
+            ),
+            joints_px=_array(labels["joints_px"], np.float32),
+            joints_cam_mm=None if labels["joints_cam_mm"] is None else _array(labels["joints_cam_mm"], np.float32),
+            visible=np.array(labels["visible"], np.int8),
+            quality=np.array(labels["quality"], np.uint8),
+            box_px=_array(labels["box_px"], np.float32),
+            subject=labels["subject"],
+            action=labels["action"],
+            camera_id=labels["camera_id"],
+            sequence=labels["sequence"],
+            frame=labels["frame"],
+            **images,
+        )
+    except (KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
+        raise ValueError(f"sample {key}: the labels are damaged ({type(error).__name__}: {error})") from error
+
+
+def decode_image(field: str, data: bytes) -> npt.NDArray[Any]:
+    """One image field by name: "rgb", "depth_mm" or "parts"."""
+    decoders: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {
+        "rgb": decode_rgb,
+        "depth_mm": decode_depth,
+        "parts": decode_parts,
+    }
+    return decoders[field](data)
+
+
+def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
+    """JPEG -> (H, W, 3) RGB. Raises ``ValueError`` for damaged, truncated or oversized data."""
+    import simplejpeg
+
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    _check_size(width, height)
+    image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+    return image
+
+
+def decode_depth(data: bytes) -> npt.NDArray[np.uint16]:
+    """PNG -> (H, W) uint16 mm, 0 = no reading. Raises ``ValueError`` for damaged, truncated or oversized data."""
+    return _decode_png(data, bits=16)
+
+
+def decode_parts(data: bytes) -> npt.NDArray[np.uint8]:
+    """PNG -> (H, W) uint8 part ids, 0 = background. Raises ``ValueError`` for damaged, truncated or oversized data."""
+    return _decode_png(data, bits=8)
+
+
+_PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+
+
+def _decode_png(data: bytes, *, bits: int) -> npt.NDArray[Any]:
+    import cv2
+
+    if not data.startswith(_PNG_START) or len(data) < 33:
+        raise ValueError("the data is not a PNG image")
+    if not data.endswith(_PNG_END):
+        raise ValueError("the PNG image is truncated")
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    _check_size(width, height)
+    if (depth, colour) != (bits, 0):
+        raise ValueError(f"expected a grey PNG image of {bits} bits, found {depth} bits of colour type {colour}")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError("the PNG image is damaged")
+    return image
+
+
+def _check_size(width: int, height: int) -> None:
+    if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
+        raise ValueError(f"the image claims {width} x {height} px, more than the {MAX_SIDE_PX} px of any stored crop")

@@ -1,0 +1,507 @@
+"""Raw data to shards: plan, convert in worker processes, write the manifest last.
+
+One task is one shard, so bytes do not depend on the number of workers, and whatever is finished stays: after an error,
+a full disk, a killed worker or Ctrl-C the same command continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+import kt3d_bench
+from kt3d_bench.cards import Card, read_card
+from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError, UsageError, did_you_mean
+from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
+from kt3d_bench.hookspecs import DatasetPlugin
+from kt3d_bench.plugins import load_function
+from kt3d_bench.records import Sample, Skipped, WorkItem
+from kt3d_bench.shards.format import FIELDS, FORMAT_VERSION, IMAGES
+from kt3d_bench.shards.index import Labels, ShardIndex, index_path, read_index
+from kt3d_bench.shards.manifest import (
+    MANIFEST,
+    CropRule,
+    Manifest,
+    Shard,
+    SkippedSample,
+    Split,
+    counts,
+    labels_digest,
+    read_manifest,
+    sample_list_digest,
+    skipped_lines,
+    write_manifest,
+)
+from kt3d_bench.shards.plan import Origin, ShardTask, SplitPlan, checked_options, plan_split, read_origin
+from kt3d_bench.shards.writer import TEMPORARY, ShardWriter, doubled_key, write_atomically
+
+STATE = "prepare.json"
+"""What the shards of a folder are made from; written first, compared on every later run."""
+_TRIES = 3
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CONTINUE = "finished shards are kept: run the same command again to continue"
+
+
+class Report(Protocol):
+    """Where progress goes."""
+
+    def start(self, total_items: int) -> None:
+        """Called once, with the number of work items of all splits."""
+        ...
+
+    def advance(self, done: int, samples: int, skipped: int) -> None:
+        """Called after each shard with totals so far: work items done, samples written, samples skipped."""
+        ...
+
+
+class Silent:
+    """Reports nothing."""
+
+    def start(self, total_items: int) -> None:
+        return
+
+    def advance(self, done: int, samples: int, skipped: int) -> None:
+        return
+
+
+class PrepareInterruptedError(Kt3dError):
+    """Ctrl-C: finished shards are kept."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a worker reports of one shard."""
+
+    path: Path
+    samples: int
+    skipped: int
+
+
+def prepare(
+    plugin: DatasetPlugin,
+    *,
+    raw: Path,
+    out: Path,
+    splits: Sequence[str] | None = None,
+    workers: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    report: Report | None = None,
+    overwrite: bool = False,
+    samples_per_shard: int | None = None,
+) -> Manifest:
+    """Convert ``raw`` into shards under ``out`` and return their manifest.
+
+    ``splits``: default all of the dataset's; splits prepared earlier with the same configuration stay in the manifest.
+    ``workers``: processes, default one per core; 1 converts in this process. ``options``: the dataset's own.
+    ``overwrite``: replace shards of another configuration instead of refusing.
+
+    Raises ``UsageError`` for unknown splits and options; ``RawDataError`` when ``raw`` is missing, is not the
+    dataset's layout, is damaged, or yields no sample; ``ArtefactError`` when ``out`` holds shards of another
+    configuration or cannot be written; ``PluginError`` when the converter breaks its contract;
+    ``PrepareInterruptedError`` on Ctrl-C. Finished shards survive all of these.
+    """
+    raw, out, report = Path(raw), Path(out), report or Silent()
+    card = read_card(plugin.folder)
+    wanted = _checked_splits(plugin, splits)
+    chosen = checked_options(plugin, options or {})
+    if not raw.exists():
+        raise RawDataError(
+            f"there is no raw data of {plugin.name}",
+            where=raw,
+            mend=f"obtain it (kt3d list {plugin.name} says how), or make a stand-in: kt3d generate {plugin.name} "
+            f"--out {raw}",
+        )
+    origin = read_origin(plugin, raw)
+    plans = [
+        plan_split(
+            plugin,
+            split,
+            raw=raw,
+            out=out,
+            options=chosen,
+            origin=origin,
+            num_parts=card.num_parts,
+            samples_per_shard=samples_per_shard,
+        )
+        for split in wanted
+    ]
+    tasks = [task for plan in plans for task in plan.tasks]
+    with _writing(out), _locked(out):
+        kept = _claim(plugin, out, plans, chosen, origin, overwrite)
+        try:
+            _convert(tasks, workers or os.cpu_count() or 1, report)
+        except KeyboardInterrupt as error:
+            raise PrepareInterruptedError("interrupted", where=out, mend=_CONTINUE) from error
+        finally:
+            _remove_temporaries(tasks)
+        described = {plan: _describe_split(plan, raw) for plan in plans}
+        manifest = _manifest(plugin, card, chosen, origin, described, kept)
+        write_manifest(out, manifest)
+    return manifest
+
+
+def summary(manifest: Manifest) -> list[str]:
+    """What was prepared, in a few lines; ``manifest.describe_manifest`` says everything."""
+    lines = []
+    for name, split in sorted(manifest.splits.items()):
+        stand_in = " of generated stand-in data" if manifest.origin == "generated" else ""
+        lines.append(f"{manifest.dataset} {name}: {split.samples} samples{stand_in} in {len(split.shards)} shards")
+        lines += skipped_lines(split)
+    return lines
+
+
+def _checked_splits(plugin: DatasetPlugin, splits: Sequence[str] | None) -> list[str]:
+    for split in splits or ():
+        if split not in plugin.splits:
+            raise UsageError(f"{plugin.name} has no split '{split}'", mend=did_you_mean(split, plugin.splits))
+    return [split for split in plugin.splits if splits is None or split in splits]
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise _cannot_write(out, error) from error
+
+
+def _cannot_write(where: Path, error: OSError) -> ArtefactError:
+    if error.errno in _FULL:
+        return ArtefactError("the disk is full", where=where, mend=f"free some space; {_CONTINUE}")
+    return ArtefactError(f"cannot be written ({error})", where=where, mend=f"choose another --out; {_CONTINUE}")
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep a second ``prepare`` out of the folder. File systems without locks go without."""
+    import fcntl
+
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ArtefactError(
+            "another kt3d prepare is writing here", where=out, mend="wait for it, or choose another --out"
+        ) from error
+    except OSError:
+        yield
+        os.close(descriptor)
+        return
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _claim(
+    plugin: DatasetPlugin,
+    out: Path,
+    plans: Sequence[SplitPlan],
+    options: Mapping[str, Any],
+    origin: Origin,
+    overwrite: bool,
+) -> Manifest | None:
+    """Make ``out`` the folder of this configuration; return the manifest of the splits in it that stay as they are."""
+    common = {
+        "format_version": FORMAT_VERSION,
+        "dataset": plugin.name,
+        "options": dict(options),
+        "generated": origin.marker or None,
+    }
+    state = _read_state(out)
+    names = set(plugin.splits)
+    other = any(_shard_files(out, names)) if state is None else state["common"] != json.loads(json.dumps(common))
+    recorded: dict[str, str] = {} if state is None or other else state["splits"]
+    changed = {plan.split for plan in plans if recorded.get(plan.split, plan.configuration) != plan.configuration}
+    if (other or changed) and not overwrite:
+        what = "shards of another configuration" if other else f"{min(changed)} shards made from other raw data"
+        raise ArtefactError(
+            f"the folder holds {what}", where=out, mend="choose another --out, or replace them with --overwrite"
+        )
+    kept = None if other else _without(out, {plan.split for plan in plans})
+    if other or changed:
+        if kept is None:
+            (out / MANIFEST).unlink(missing_ok=True)
+        else:
+            write_manifest(out, kept)
+        for path in _shard_files(out, names if other else changed):
+            path.unlink()
+    configurations = {**recorded, **{plan.split: plan.configuration for plan in plans}}
+    content = {"common": common, "splits": configurations}
+    write_atomically(out / STATE, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    return kept
+
+
+def _read_state(out: Path) -> dict[str, Any] | None:
+    try:
+        state = json.loads((out / STATE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = isinstance(state, dict) and isinstance(state.get("common"), dict) and isinstance(state.get("splits"), dict)
+    return state if whole else None
+
+
+def _without(out: Path, splits: set[str]) -> Manifest | None:
+    """The manifest without ``splits``; ``None`` when nothing is left, or when it is damaged and must be made again."""
+    try:
+        manifest = read_manifest(out)
+    except ArtefactError:
+        return None
+    left = {name: split for name, split in manifest.splits.items() if name not in splits}
+    sources = {name: digest for name, digest in manifest.source_digests.items() if name in left}
+    return manifest.model_copy(update={"splits": left, "source_digests": sources}) if left else None
+
+
+def _shard_files(out: Path, splits: set[str]) -> list[Path]:
+    pattern = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(splits)))})-\d{{6}}\.(?:tar|index\.npz)(?:\.tmp)?")
+    return sorted(path for path in out.iterdir() if pattern.fullmatch(path.name))
+
+
+def _remove_temporaries(tasks: Sequence[ShardTask]) -> None:
+    for task in tasks:
+        for path in (task.path, index_path(task.path)):
+            path.with_name(path.name + TEMPORARY).unlink(missing_ok=True)
+
+
+class _Progress:
+    """Totals over shards, passed on to a report."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._totals = Counter[str]()
+
+    def add(self, task: ShardTask, done: _Done) -> None:
+        self._totals.update(items=len(task.items), samples=done.samples, skipped=done.skipped)
+        self._report.advance(self._totals["items"], self._totals["samples"], self._totals["skipped"])
+
+
+def _convert(tasks: Sequence[ShardTask], workers: int, report: Report) -> None:
+    """Write every shard that is not there yet. A shard whose worker dies is tried again alone, three times in all."""
+    report.start(sum(len(task.items) for task in tasks))
+    progress = _Progress(report)
+    deaths = Counter[Path]()
+    pending = list(tasks)
+    while pending := _unfinished(pending, progress):
+        fresh = [task for task in pending if not deaths[task.path]]
+        batch = fresh or pending[:1]
+        try:
+            for done in _run(batch, workers):
+                task = next(task for task in batch if task.path == done.path)
+                pending.remove(task)
+                progress.add(task, done)
+        except BrokenExecutor as error:
+            begun = [task for task in batch if task in pending and _begun(task)] or batch
+            deaths.update(task.path for task in begun)
+            _remove_temporaries(begun)
+            hopeless = next((task for task in begun if deaths[task.path] >= _TRIES and len(batch) == 1), None)
+            if hopeless is not None:
+                raise _worker_died(hopeless) from error
+
+
+def _unfinished(tasks: Sequence[ShardTask], progress: _Progress) -> list[ShardTask]:
+    left = []
+    for task in tasks:
+        done = _finished(task)
+        if done is None:
+            left.append(task)
+        else:
+            progress.add(task, done)
+    return left
+
+
+def _finished(task: ShardTask) -> _Done | None:
+    """The shard as it lies in the folder, if it is whole and made from the same things."""
+    try:
+        index = read_index(index_path(task.path))
+        whole = not len(index) or task.path.stat().st_size == index.tar_size
+    except (ArtefactError, FileNotFoundError):
+        return None
+    return _done(task, index) if whole and index.configuration == task.configuration else None
+
+
+def _done(task: ShardTask, index: ShardIndex) -> _Done:
+    return _Done(task.path, len(index), len(index.skipped))
+
+
+def _begun(task: ShardTask) -> bool:
+    return task.path.with_name(task.path.name + TEMPORARY).exists()
+
+
+def _worker_died(task: ShardTask) -> RawDataError:
+    names = [item.name for item in task.items]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return RawDataError(
+        f"the worker process died {_TRIES} times while converting {shown}",
+        where=task.path,
+        mend="a raw file of these items may be damaged, or memory short (try fewer --workers; --workers 1 shows the "
+        f"crash); {_CONTINUE}",
+    )
+
+
+def _run(tasks: Sequence[ShardTask], workers: int) -> Iterator[_Done]:
+    """Convert shards in any order, in this process or in a pool that is gone when the iterator is closed."""
+    if workers == 1:
+        for task in tasks:
+            yield _write_shard(task)
+        return
+    import joblib
+    from joblib.externals.loky import get_reusable_executor
+
+    pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
+    results = pool(joblib.delayed(_in_worker)(task) for task in tasks)
+    try:
+        for result in results:
+            if isinstance(result, Kt3dError):
+                raise result
+            yield result
+    finally:
+        results.close()
+        get_reusable_executor(max_workers=workers).shutdown(kill_workers=True)
+
+
+def _in_worker(task: ShardTask) -> _Done | Kt3dError:
+    import cv2
+
+    cv2.setNumThreads(1)
+    try:
+        return _write_shard(task)
+    except Kt3dError as error:
+        return error
+
+
+def _write_shard(task: ShardTask) -> _Done:
+    convert: Callable[[WorkItem], Iterator[Any]] = load_function(task.convert, "convert")
+    try:
+        with ShardWriter(task.path, configuration=task.configuration) as writer:
+            for item in task.items:
+                writer.start_item(item.name)
+                for result in _converted(convert, item):
+                    if isinstance(result, Skipped):
+                        writer.skip(result)
+                    else:
+                        _check(result, item, task)
+                        writer.write(result)
+    except OSError as error:
+        raise _cannot_write(task.path, error) from error
+    assert writer.index is not None
+    return _done(task, writer.index)
+
+
+def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem) -> Iterator[Any]:
+    """What the converter yields; its reading errors become ``RawDataError``, lest they look like writing errors."""
+    try:
+        yield from convert(item)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        where = error.filename or f"item {item.name}"
+        raise RawDataError(f"cannot be read ({error})", where=where, mend=f"repair it; {_CONTINUE}") from error
+
+
+def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:
+    where = f"{task.convert}.convert, item {item.name}"
+    if not isinstance(sample, Sample):
+        raise PluginError(f"expected Sample or Skipped records, found {type(sample).__name__}", where=where)
+    for name in IMAGES:
+        modality = FIELDS[name].modality
+        if getattr(sample, name) is not None and modality not in task.modalities:
+            raise PluginError(f"sample {sample.key} holds {modality}, which the dataset does not declare", where=where)
+    if sample.parts is not None and int(sample.parts.max()) >= task.num_parts:
+        raise PluginError(
+            f"sample {sample.key} has part {int(sample.parts.max())}, but the card counts {task.num_parts} classes",
+            where=where,
+        )
+
+
+def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.uint8]]:
+    """The manifest's entry of a finished split, and the worst quality of each joint."""
+    shards = [(task, read_index(index_path(task.path))) for task in plan.tasks]
+    skipped = tuple(SkippedSample(name=one.name, reason=one.reason) for _, index in shards for one in index.skipped)
+    filled = [(task, index) for task, index in shards if len(index)]
+    if not filled:
+        reasons = Counter(one.reason for one in skipped).most_common(5)
+        why = "; ".join(f"{number} skipped: {reason}" for reason, number in reasons) or "the converter yielded none"
+        raise RawDataError(f"split {plan.split} has no usable sample ({why})", where=raw)
+    _check_unity(plan, [index for _, index in filled])
+    keys = np.concatenate([index.keys for _, index in filled])
+    labels = Labels.concatenate([index.labels for _, index in filled])
+    split = Split(
+        samples=len(keys),
+        shards=tuple(
+            Shard(name=task.path.name, sha256=index.tar_sha256, size=index.tar_size, samples=len(index))
+            for task, index in filled
+        ),
+        counts=counts(labels),
+        modalities=tuple(FIELDS[name].modality for name in filled[0][1].fields if FIELDS[name].modality),
+        sample_list_digest=sample_list_digest(keys),
+        labels_digest=labels_digest(keys, labels),
+        skipped=skipped,
+    )
+    return split, labels.quality.min(axis=0)
+
+
+def _check_unity(plan: SplitPlan, indexes: Sequence[ShardIndex]) -> None:
+    """Raise ``PluginError`` when a key appears in two shards, or shards hold different fields."""
+    first = indexes[0]
+    item_of: dict[str, str] = {}
+    for index in indexes:
+        if (index.fields, index.tangential_factor) != (first.fields, first.tangential_factor):
+            raise PluginError(
+                f"items {first.items[0]} and {index.items[0]} hold different images or distortion formulas",
+                where=f"split {plan.split}",
+                mend="every sample of a split must hold the same",
+            )
+        for key, number in zip(index.keys.tolist(), index.item_of.tolist(), strict=True):
+            if key in item_of:
+                raise doubled_key(key, item_of[key], index.items[number])
+            item_of[key] = index.items[number]
+
+
+def _manifest(
+    plugin: DatasetPlugin,
+    card: Card,
+    options: Mapping[str, Any],
+    origin: Origin,
+    described: Mapping[SplitPlan, tuple[Split, npt.NDArray[np.uint8]]],
+    kept: Manifest | None,
+) -> Manifest:
+    qualities = [quality for _, quality in described.values()]
+    if kept is not None:
+        qualities.append(np.array(kept.quality, np.uint8))
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        dataset=plugin.name,
+        origin="generated" if origin.generated else "official",
+        generator_version=origin.version,
+        splits={**(kept.splits if kept else {}), **{plan.split: split for plan, (split, _) in described.items()}},
+        num_parts=card.num_parts,
+        part_mirror=card.part_mirror,
+        quality=tuple(int(code) for code in np.min(qualities, axis=0)),
+        box_rule=str(options.get("box_rule", card.box_rule)),
+        crop=CropRule(margin=MARGIN, longest_px=LONGEST_PX),
+        source_digests={
+            **(kept.source_digests if kept else {}),
+            **{plan.split: plan.source_digest for plan in described},
+        },
+        options=dict(options),
+        licence=card.licence,
+        redistribution=card.redistribution,
+        citation=card.citation,
+        tool_version=kt3d_bench.__version__,
+    )

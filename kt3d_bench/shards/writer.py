@@ -1,0 +1,177 @@
+"""Writing one shard: a WebDataset tar and its side index, with bytes that depend on the samples alone.
+
+WebDataset's ``TarWriter`` would stamp the clock and open paths through a shell; here it gets an open file and fixed
+times. Both files are written under a temporary name in the same folder, flushed to disk and renamed, the index last:
+where an index lies, the shard is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from kt3d_bench.errors import PluginError
+from kt3d_bench.records import Sample, Skipped
+from kt3d_bench.shards.format import FIELDS, IMAGES, encode
+from kt3d_bench.shards.index import Labels, ShardIndex, encode_index, index_path
+
+TEMPORARY = ".tmp"
+_FIELD_OF_EXTENSION = {field.extension: name for name, field in FIELDS.items()}
+
+
+class ShardWriter:
+    """Context manager that writes ``path`` (``<split>-%06d.tar``) and its index.
+
+    Leaving it normally publishes both files and sets ``index``; leaving it by an exception removes what was begun. A
+    shard without a single sample publishes an index only, which keeps its skipped samples and says it is done.
+    """
+
+    def __init__(self, path: Path, *, configuration: str = "") -> None:
+        self.path = path
+        self.configuration = configuration
+        self.index: ShardIndex | None = None
+        self._images: tuple[str, ...] = ()
+        self._tangential_factor = 2.0
+        self._labels: list[Labels] = []
+        self._items: list[str] = []
+        self._item_of: list[int] = []
+        self._keys: dict[str, str] = {}
+        self._skipped: list[Skipped] = []
+        self._file: IO[bytes] | None = None
+        self._tar: Any = None
+
+    @property
+    def _temporary(self) -> Path:
+        return self.path.with_name(self.path.name + TEMPORARY)
+
+    def __enter__(self) -> ShardWriter:
+        from webdataset.writer import TarWriter
+
+        self._file = self._temporary.open("wb")
+        self._tar = TarWriter(self._file, encoder=False, compress=False, mtime=0, user="kt3d", group="kt3d")
+        return self
+
+    def start_item(self, name: str) -> None:
+        """Samples written from now on belong to this work item; messages and the index name it."""
+        self._items.append(name)
+
+    def write(self, sample: Sample) -> None:
+        """Append a sample. Raises ``PluginError`` for a key that is already there, for other images than the samples
+        before it have, and for values that cannot be stored."""
+        if not self._items:
+            self.start_item(self.path.stem)
+        item = self._items[-1]
+        if sample.key in self._keys:
+            raise doubled_key(sample.key, self._keys[sample.key], item)
+        images = tuple(name for name in IMAGES if getattr(sample, name) is not None)
+        if not self._keys:
+            self._images, self._tangential_factor = images, sample.camera.tangential_factor
+        if images != self._images:
+            raise PluginError(
+                f"sample {sample.key} holds {', '.join(images)} but those before it hold {', '.join(self._images)}",
+                where=f"item {item}",
+                mend="every sample of a split must hold the same images",
+            )
+        if sample.camera.tangential_factor != self._tangential_factor:
+            raise PluginError(
+                f"sample {sample.key} has tangential factor {sample.camera.tangential_factor}, those before it "
+                f"{self._tangential_factor}",
+                where=f"item {item}",
+                mend="every camera of a split must use the same distortion formula",
+            )
+        try:
+            members = encode(sample)
+        except ValueError as error:
+            raise PluginError(f"a sample cannot be stored ({error})", where=f"item {item}") from error
+        self._tar.write({"__key__": sample.key, **members})
+        self._keys[sample.key] = item
+        self._item_of.append(len(self._items) - 1)
+        self._labels.append(Labels.of([sample]))
+
+    def skip(self, skipped: Skipped) -> None:
+        """Record a sample that could not be used."""
+        self._skipped.append(skipped)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._publish()
+        finally:
+            if self._file is not None and not self._file.closed:
+                self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        assert self._file is not None
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.index = self._describe()
+        if self._keys:
+            self._temporary.replace(self.path)
+        write_atomically(index_path(self.path), encode_index(self.index))
+
+    def _describe(self) -> ShardIndex:
+        places: dict[str, list[tuple[int, int]]] = {name: [] for name in (*self._images, "labels")}
+        with self._temporary.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    _, _, extension = member.name.partition(".")
+                    places[_FIELD_OF_EXTENSION[extension]].append((member.offset_data, member.size))
+        table = {name: np.array(rows, np.int64).reshape(-1, 2) for name, rows in places.items()}
+        return ShardIndex(
+            configuration=self.configuration,
+            tar_sha256=digest if self._keys else "",
+            tar_size=size if self._keys else 0,
+            keys=np.array(list(self._keys), np.str_),
+            offsets={name: np.ascontiguousarray(rows[:, 0]) for name, rows in table.items()},
+            sizes={name: np.ascontiguousarray(rows[:, 1]) for name, rows in table.items()},
+            tangential_factor=self._tangential_factor,
+            labels=Labels.concatenate(self._labels) if self._labels else Labels.of([]),
+            items=tuple(self._items),
+            item_of=np.array(self._item_of, np.int64),
+            skipped=tuple(self._skipped),
+        )
+
+
+def doubled_key(key: str, first: str, second: str) -> PluginError:
+    """The error for a key that two work items (or one item twice) produced."""
+    items = f"item {first}, twice" if first == second else f"items {first} and {second}"
+    return PluginError(f"the sample key {key} is produced by {items}", mend="keys must be unique within a split")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a small file under a temporary name beside it, flush it to disk and rename it."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
