@@ -1,0 +1,174 @@
+"""MPII's images and annotation file -> samples: person crops with 2D joints in the common order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.geometry.crops import box_from_points, crop_person
+from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+from kt3d_mpii.joints import JOINTS, MAPPING
+from kt3d_mpii.layout import AnnotatedImage, find_annotations, find_images, read_annotations, read_image
+
+IMAGES_PER_ITEM = 100
+FOCAL_OVER_LONGEST_SIDE = 1.2
+"""MPII publishes no cameras: a sample's camera is a pinhole of this focal length (45 degrees across the longer side)
+at the image's centre, so that crops and warps have one. Nothing metric follows from it."""
+MIN_JOINTS = 4
+"""Persons with fewer annotated joints of the common 17 are skipped."""
+MIN_ASPECT = 0.5
+"""The box is the annotated joints' box, its shorter side widened to at least this share of the longer one."""
+
+_Point = tuple[float, float, int] | None
+
+
+def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
+    """One item per 100 training images that show anybody; the annotation travels in the payload.
+
+    Raises ``RawDataError`` when the folder is not MPII's or the annotation file is damaged, ``UsageError`` for an
+    unknown split.
+    """
+    if split != "train":
+        raise UsageError(f"MPII has no split '{split}'", mend="choose 'train': the test joints are withheld")
+    annotations, images = find_annotations(raw), find_images(raw)
+    shown = [image for image in read_annotations(annotations) if image.persons]
+    if not shown:
+        raise RawDataError("annotates no training images", where=annotations, mend="unpack the annotations again")
+    items = []
+    for start in range(0, len(shown), IMAGES_PER_ITEM):
+        block = shown[start : start + IMAGES_PER_ITEM]
+        payload = {"images": str(images), "annotations": tuple(_plain(image) for image in block)}
+        count = sum(_usable(_joints(points)) for image in payload["annotations"] for _, points in image[-1])
+        items.append(WorkItem(name=f"train_{start:06d}", expected_samples=count, payload=payload))
+    return items
+
+
+def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
+    """The samples of one item, image by image, person by person; what cannot be used comes as ``Skipped``."""
+    folder = Path(item.payload["images"])
+    for name, action, video, second, persons in item.payload["annotations"]:
+        image: npt.NDArray[np.uint8] | str | None = None
+        stem = Path(name).stem
+        for index, points in persons:
+            key = f"{stem}_p{index + 1}"
+            joints_px = _joints(points)
+            if not _usable(joints_px):
+                yield Skipped(key, f"fewer than {MIN_JOINTS} joints annotated, or all in one place")
+                continue
+            if image is None:
+                image = _image(folder, name)
+            if isinstance(image, str):
+                yield Skipped(key, image)
+                continue
+            sequence = stem if video is None else f"video_{video:04d}"
+            yield _sample(image, key, joints_px, _visible(points), action=action, sequence=sequence, frame=second)
+
+
+def describe(raw: Path) -> Sequence[str]:
+    """How many images and persons the annotation file names, and how many of the images are there."""
+    annotated: Sequence[AnnotatedImage] = ()
+    lines = []
+    try:
+        annotated = read_annotations(find_annotations(raw))
+        persons = [person for image in annotated for person in image.persons]
+        usable = sum(bool(np.isfinite(person.joints_px).any()) for person in persons)
+        lines.append(f"{len(annotated)} training images, {len(persons)} persons, {usable} of them with joints")
+    except RawDataError as error:
+        lines.append(error.message)
+    try:
+        folder = find_images(raw)
+        present = {path.name for path in folder.iterdir()}
+        lines.append(f"{len(present)} files in {folder.name}/")
+        missing = [image.name for image in annotated if image.persons and image.name not in present]
+        if missing:
+            lines.append(f"{len(missing)} annotated training images are missing, such as {missing[0]}")
+    except RawDataError as error:
+        lines.append(error.message)
+    return lines
+
+
+def _plain(image: AnnotatedImage) -> tuple[Any, ...]:
+    persons = tuple(
+        (
+            person.index,
+            tuple(
+                (float(x), float(y), int(seen)) if np.isfinite(x) else None
+                for (x, y), seen in zip(person.joints_px, person.visible, strict=True)
+            ),
+        )
+        for person in image.persons
+    )
+    return image.name, image.action, image.video, image.second, persons
+
+
+def _joints(points: Sequence[_Point]) -> npt.NDArray[np.float64]:
+    """(17, 2) px of the full image, common order; NaN = absent or not annotated."""
+    source = np.full((len(JOINTS), 2), np.nan)
+    for joint, point in enumerate(points):
+        if point is not None:
+            source[joint] = point[:2]
+    return MAPPING.apply(source)
+
+
+def _visible(points: Sequence[_Point]) -> npt.NDArray[np.int8]:
+    """(17,) visibility in the common order; every mapped joint has one source."""
+    flags = {name: point[2] for name, point in zip(JOINTS, points, strict=True) if point is not None}
+    return np.array([flags.get(entry.sources[0], -1) if entry.sources else -1 for entry in MAPPING.table], np.int8)
+
+
+def _usable(joints_px: npt.NDArray[np.float64]) -> bool:
+    known = joints_px[np.isfinite(joints_px).all(axis=1)]
+    return len(known) >= MIN_JOINTS and bool(np.ptp(known, axis=0).max() >= 1.0)
+
+
+def _image(folder: Path, name: str) -> npt.NDArray[np.uint8] | str:
+    """The image, or why it cannot be used."""
+    try:
+        return read_image(folder, name)
+    except RawDataError as error:
+        return error.message
+
+
+def _box(joints_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    x0, y0, x1, y1 = box_from_points(joints_px)
+    least = MIN_ASPECT * max(x1 - x0, y1 - y0)
+    half_w, half_h = max(x1 - x0, least) / 2, max(y1 - y0, least) / 2
+    center_x, center_y = (x0 + x1) / 2, (y0 + y1) / 2
+    return np.array([center_x - half_w, center_y - half_h, center_x + half_w, center_y + half_h])
+
+
+def _sample(
+    image: npt.NDArray[np.uint8],
+    key: str,
+    joints_px: npt.NDArray[np.float64],
+    visible: npt.NDArray[np.int8],
+    *,
+    action: str,
+    sequence: str,
+    frame: int,
+) -> Sample:
+    height, width = image.shape[:2]
+    focal_px = FOCAL_OVER_LONGEST_SIDE * max(width, height)
+    camera = Camera.pinhole((focal_px, focal_px), ((width - 1) / 2, (height - 1) / 2), (width, height))
+    box_px = _box(joints_px)
+    crop = crop_person(camera, box_px, rgb=image)
+    return Sample(
+        key=key,
+        camera=crop.camera,
+        joints_px=crop.to_crop(joints_px).astype(np.float32),
+        joints_cam_mm=None,
+        visible=visible,
+        quality=MAPPING.quality,
+        box_px=crop.to_crop(box_px.reshape(2, 2)).ravel().astype(np.float32),
+        subject="",
+        action=action,
+        camera_id="",
+        sequence=sequence,
+        frame=frame,
+        rgb=crop.rgb,
+    )

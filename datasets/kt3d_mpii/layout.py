@@ -1,0 +1,164 @@
+"""The official download: ``mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat`` and ``images/*.jpg``."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import RawDataError
+from kt3d_mpii.matchild import NOT_MPII
+
+MAT_FILE = "mpii_human_pose_v1_u12_1.mat"
+MAT_FOLDER = "mpii_human_pose_v1_u12_2"
+ARCHIVES = {"images": "mpii_human_pose_v1.tar.gz", "annotations": "mpii_human_pose_v1_u12_2.zip"}
+_IMAGE = re.compile(r"[A-Za-z0-9_\-]+\.jpe?g", re.IGNORECASE)
+_MEMORY_BYTES, _TIMEOUT_S = 16 << 30, 900.0
+_JPEG_BYTES, _JPEG_PIXELS = 64 << 20, 100_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One person of one image as annotated."""
+
+    index: int
+    """Place in the image's ``annorect``, from 0."""
+    joints_px: npt.NDArray[np.float64]
+    """(16, 2) px, pixel centres at integers from 0 (MATLAB's 1 is taken off); NaN = not annotated."""
+    visible: npt.NDArray[np.int8]
+    """(16,) 1, 0, or -1 = not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """One training image with everybody in its ``annorect``, annotated or not."""
+
+    name: str
+    action: str
+    """Category of the activity; "" = not labelled."""
+    video: int | None
+    second: int
+    persons: tuple[Person, ...]
+
+
+def find_annotations(raw: Path) -> Path:
+    """The .mat file under ``raw``. Raises ``RawDataError`` saying what is there instead."""
+    for path in (raw / MAT_FOLDER / MAT_FILE, raw / MAT_FILE, *sorted(raw.glob(f"*/{MAT_FILE}")),
+                 *sorted(raw.glob(f"*/{MAT_FOLDER}/{MAT_FILE}"))):  # fmt: skip
+        if path.is_file():
+            return path
+    raise _absent(raw, f"{MAT_FOLDER}/{MAT_FILE}", "annotations", "unzip")
+
+
+def find_images(raw: Path) -> Path:
+    """The folder of images under ``raw``. Raises ``RawDataError`` saying what is there instead."""
+    for folder in (raw / "images", *sorted(raw.glob("*/images"))):
+        if folder.is_dir():
+            if not any(_IMAGE.fullmatch(path.name) for path in folder.iterdir()):
+                raise RawDataError("holds no .jpg images", where=folder, mend=f"unpack {ARCHIVES['images']} again")
+            return folder
+    raise _absent(raw, "images", "images", "tar -xzf")
+
+
+def _absent(raw: Path, wanted: str, archive: str, command: str) -> RawDataError:
+    if not raw.is_dir():
+        return RawDataError(
+            f"is not a folder, expected one that holds {wanted}",
+            where=raw,
+            mend="point --raw at the unpacked MPII archives, or make a stand-in with `kt3d generate mpii`",
+        )
+    packed = raw / ARCHIVES[archive]
+    if packed.is_file():
+        return RawDataError(f"is still packed, expected {wanted}", where=packed,
+                            mend=f"unpack it there: cd {raw} && {command} {packed.name}")  # fmt: skip
+    present = sorted(path.name for path in raw.iterdir())[:8]
+    return RawDataError(
+        f"holds no {wanted}, found {', '.join(present) if present else 'nothing'}",
+        where=raw,
+        mend=f"unpack {ARCHIVES[archive]} here",
+    )
+
+
+def read_annotations(path: Path) -> Sequence[AnnotatedImage]:
+    """The training images in the file's order. Raises ``RawDataError`` for a damaged file or another structure.
+
+    The file is read by a child process with limits on memory (16 GiB) and time (15 minutes), kept once read.
+    """
+    status = path.stat()
+    return _read_annotations(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _read_annotations(path: Path, mtime_ns: int, size: int) -> Sequence[AnnotatedImage]:
+    arrays = _read_in_child(path)
+    starts = np.searchsorted(arrays["person_image"], np.arange(len(arrays["name"]) + 1))
+    found = []
+    for row in np.flatnonzero(arrays["train"]):
+        video, second = arrays["video"][row], arrays["second"][row]
+        people = tuple(
+            Person(int(arrays["person"][at]), arrays["joints"][at] - 1.0, arrays["visible"][at])
+            for at in range(starts[row], starts[row + 1])
+        )
+        found.append(
+            AnnotatedImage(
+                name=str(arrays["name"][row]),
+                action=str(arrays["action"][row]),
+                video=int(video) if np.isfinite(video) else None,
+                second=int(second) if np.isfinite(second) else 0,
+                persons=people,
+            )
+        )
+    return found
+
+
+def _read_in_child(path: Path, timeout_s: float = _TIMEOUT_S) -> dict[str, npt.NDArray[Any]]:
+    mend = f"unpack {ARCHIVES['annotations']} again"
+    with tempfile.TemporaryDirectory(prefix="kt3d-mpii-") as scratch:
+        target = Path(scratch) / "annotations.npz"
+        command = [sys.executable, "-m", "kt3d_mpii.matchild", str(path), str(target), str(_MEMORY_BYTES)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise RawDataError(f"could not be read within {timeout_s:.0f} s", where=path, mend=mend) from error
+        if done.returncode == NOT_MPII:
+            raise RawDataError(f"is not MPII's annotation file: {done.stdout.strip()}", where=path, mend=mend)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or [f"its reader ended with status {done.returncode}"])[-1]
+            raise RawDataError(f"is damaged ({last})", where=path, mend=mend)
+        with np.load(target, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+
+def read_image(folder: Path, name: str) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB, as stored: orientation tags are ignored, as the annotation tool did.
+
+    Raises ``RawDataError`` for a name that is no plain .jpg file name, a missing file and a damaged one.
+    """
+    import simplejpeg
+
+    mend = f"unpack {ARCHIVES['images']} again"
+    if not _IMAGE.fullmatch(name):
+        raise RawDataError(f"the annotation names the image {name!r}, expected a .jpg file name", where=folder)
+    path = folder / name
+    if not path.is_file():
+        raise RawDataError("is missing", where=path, mend=mend)
+    if path.stat().st_size > _JPEG_BYTES:
+        raise RawDataError("is larger than 64 MiB, no image of this dataset is", where=path, mend=mend)
+    data = path.read_bytes()
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        if height * width > _JPEG_PIXELS:
+            raise RawDataError(f"claims {width} x {height} pixels", where=path, mend=mend)
+        image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB")
+    except ValueError as error:
+        raise RawDataError(f"cannot be decoded ({error})", where=path, mend=mend) from error
+    return image

@@ -1,0 +1,98 @@
+"""MPII's converter on a release written by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kt3d_mpii import convert
+from kt3d_mpii.joints import MAPPING
+
+from kt3d_bench.cards import read_card
+from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.geometry.crops import transform_points
+from kt3d_bench.records import Sample, Skipped
+from kt3d_bench.skeletons import H36M17, Quality
+
+
+def run(raw: Path) -> tuple[dict[str, Sample], dict[str, str]]:
+    found = [result for item in convert.plan(raw, "train", {}) for result in convert.convert(item)]
+    samples = {one.key: one for one in found if isinstance(one, Sample)}
+    return samples, {one.name: one.reason for one in found if isinstance(one, Skipped)}
+
+
+def test_takes_the_annotated_persons_of_training_images(mpii_raw: Path) -> None:
+    samples, skipped = run(mpii_raw)
+    assert list(samples) == ["000000001_p1", "000000002_p1", "000000003_p1", "000000008_p2"]
+    assert set(skipped) == {"000000006_p1", "000000007_p1", "000000008_p1"}
+    assert "000000006.jpg: is missing" in skipped["000000006_p1"]
+    assert "fewer than 4 joints" in skipped["000000007_p1"]
+    assert sum(item.expected_samples for item in convert.plan(mpii_raw, "train", {})) == 5
+
+
+def test_joints_are_zero_based_in_common_order_and_follow_the_crop(mpii_raw: Path) -> None:
+    sample = run(mpii_raw)[0]["000000001_p1"]
+    # Recover full-frame px from the crop's camera: dummy camera focal 1.2 * 320, centre (159.5, 119.5).
+    full = np.array([[384.0, 0, 159.5], [0, 384.0, 119.5], [0, 0, 1]])
+    affine = np.vstack([sample.camera.intrinsics_px, [0, 0, 1]]) @ np.linalg.inv(full)
+    assert affine[0, 0] == pytest.approx(1.0)
+    joints = transform_points(np.linalg.inv(affine)[:2], sample.joints_px)
+    expected = {"hip": (100, 120), "right_hip": (90, 120), "right_knee": (88, 155), "right_ankle": (88, 190),
+                "left_hip": (110, 120), "left_ankle": (112, 190), "thorax": (100, 62), "head": (100.7591, 39.75),
+                "left_shoulder": (118, 70), "left_wrist": (130, 125), "right_elbow": (75, 98)}  # fmt: skip
+    for name, place in expected.items():
+        np.testing.assert_allclose(joints[H36M17.index(name)], place, atol=1e-4, err_msg=name)
+    absent = [H36M17.index("spine"), H36M17.index("nose")]
+    assert np.isnan(sample.joints_px[absent]).all()
+    assert (sample.quality[absent] == Quality.ABSENT).all()
+    assert np.isfinite(np.delete(sample.joints_px, absent, axis=0)).all()
+    assert sample.joints_cam_mm is None
+    assert sample.sequence == "video_0007"
+    assert sample.action == "sports"
+
+
+def test_the_box_is_that_of_the_joints_no_thinner_than_half(mpii_raw: Path) -> None:
+    sample = run(mpii_raw)[0]["000000001_p1"]
+    x0, y0, x1, y1 = sample.box_px
+    assert y1 - y0 == pytest.approx(70 + 80.25)
+    assert x1 - x0 == pytest.approx((70 + 80.25) / 2)
+    assert (x0 + x1) / 2 == pytest.approx(sample.joints_px[0, 0], abs=1e-3)
+
+
+def test_visibility_in_all_its_spellings(mpii_raw: Path) -> None:
+    samples, _ = run(mpii_raw)
+    names = ("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "hip")
+    visible = [int(samples["000000003_p1"].visible[H36M17.index(name)]) for name in names]
+    assert visible == [0, 1, 0, -1, 1, -1, 1]
+    assert (samples["000000002_p1"].visible == -1).all()
+
+
+def test_images_are_rgb(mpii_raw: Path) -> None:
+    sample = run(mpii_raw)[0]["000000001_p1"]
+    assert sample.rgb is not None
+    inside = sample.rgb[sample.rgb.shape[0] // 2, sample.rgb.shape[1] // 2]
+    np.testing.assert_allclose(inside, (20, 60, 200), atol=3)
+
+
+def test_describe_counts(mpii_raw: Path) -> None:
+    lines = "\n".join(convert.describe(mpii_raw))
+    assert "7 training images, 7 persons, 6 of them with joints" in lines
+    assert "1 annotated training images are missing, such as 000000006.jpg" in lines
+    assert "is not a folder" in "\n".join(convert.describe(mpii_raw / "nowhere"))
+
+
+def test_the_card_says_what_the_mapping_does() -> None:
+    card = read_card(Path(convert.__file__).parent)
+    np.testing.assert_array_equal(card.quality, MAPPING.quality)
+    assert card.num_parts == 0
+
+
+def test_only_the_training_split_exists(mpii_raw: Path) -> None:
+    with pytest.raises(UsageError, match=r"no split 'test'.*withheld"):
+        convert.plan(mpii_raw, "test", {})
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RawDataError, match=r"is not a folder.*kt3d generate mpii"):
+        convert.plan(tmp_path / "nowhere", "train", {})

@@ -1,0 +1,128 @@
+"""What can be wrong with a download of MPII, and what is said about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from kt3d_mpii import convert, layout
+from mpii_release import image_entry, one, points, standing, write_jpg, write_release
+
+from kt3d_bench.errors import RawDataError
+from kt3d_bench.records import Sample, Skipped
+
+MAT = "mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat"
+
+
+def plan_error(raw: Path) -> str:
+    with pytest.raises(RawDataError) as caught:
+        convert.plan(raw, "train", {})
+    return caught.value.message
+
+
+def one_image(raw: Path, name: str = "000000001.jpg", **person: object) -> None:
+    rectangle = one(annopoints=points(standing(101, 121)), **person)
+    write_release(raw / MAT, [image_entry(name, rectangle)], [1])
+
+
+def test_archives_that_are_still_packed_are_named_with_the_command(tmp_path: Path) -> None:
+    (tmp_path / "mpii_human_pose_v1_u12_2.zip").write_bytes(b"PK")
+    assert "still packed" in plan_error(tmp_path)
+    assert "unzip mpii_human_pose_v1_u12_2.zip" in plan_error(tmp_path)
+    one_image(tmp_path)
+    (tmp_path / "mpii_human_pose_v1.tar.gz").write_bytes(b"")
+    assert "tar -xzf mpii_human_pose_v1.tar.gz" in plan_error(tmp_path)
+
+
+def test_another_folder_is_refused_with_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "holiday").mkdir()
+    assert "found holiday" in plan_error(tmp_path)
+    assert "found nothing" in plan_error(tmp_path / "holiday")
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    one_image(tmp_path)
+    (tmp_path / "images").mkdir()
+    assert "holds no .jpg images" in plan_error(tmp_path)
+
+
+def test_the_annotation_file_may_lie_in_the_root_and_the_tree_one_folder_down(tmp_path: Path) -> None:
+    one_image(tmp_path / "mpii")
+    (tmp_path / "mpii" / MAT).rename(tmp_path / "mpii" / "mpii_human_pose_v1_u12_1.mat")
+    write_jpg(tmp_path / "mpii" / "images", "000000001.jpg")
+    assert len(convert.plan(tmp_path / "mpii", "train", {})) == 1
+    assert len(convert.plan(tmp_path, "train", {})) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not a mat file at all", b"MATLAB 5.0 MAT-file" + bytes(200)])
+def test_an_annotation_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    one_image(tmp_path)
+    write_jpg(tmp_path / "images", "000000001.jpg")
+    (tmp_path / MAT).write_bytes(content)
+    assert "is damaged" in plan_error(tmp_path) or "is not MPII" in plan_error(tmp_path)
+
+
+def test_a_mat_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    write_jpg(tmp_path / "images", "000000001.jpg")
+    (tmp_path / MAT).parent.mkdir()
+    scipy.io.savemat(tmp_path / MAT, {"other": np.ones(3)})
+    assert "expected a struct RELEASE" in plan_error(tmp_path)
+    write_release(tmp_path / MAT, [image_entry("000000001.jpg", one(scale=1.0))], [1, 0, 1])
+    assert "annolist has 1 images, img_train 3" in plan_error(tmp_path)
+    write_release(tmp_path / MAT, [image_entry("000000001.jpg", one(scale=1.0))], [0])
+    assert "annotates no training images" in plan_error(tmp_path)
+
+
+def test_a_reader_that_dies_or_hangs_takes_nobody_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_image(tmp_path)
+    with pytest.raises(RawDataError, match="could not be read within 0 s"):
+        layout._read_in_child(tmp_path / MAT, timeout_s=0.05)
+    monkeypatch.setattr(layout.sys, "executable", "/bin/false")
+    with pytest.raises(RawDataError, match=r"is damaged .its reader ended with status 1"):
+        layout._read_in_child(tmp_path / MAT)
+
+
+def test_damaged_images_and_odd_names_are_skipped_with_a_reason(tmp_path: Path) -> None:
+    one_image(tmp_path)
+    write_jpg(tmp_path / "images", "000000001.jpg")
+    path = tmp_path / "images" / "000000001.jpg"
+    whole = path.read_bytes()
+
+    def reason() -> str:
+        (result,) = convert.convert(convert.plan(tmp_path, "train", {})[0])
+        assert isinstance(result, Skipped)
+        return result.reason
+
+    path.write_bytes(b"\xff\xd8 nothing of an image")
+    assert "cannot be decoded" in reason()
+    path.write_bytes(b"")
+    assert "cannot be decoded" in reason()
+    path.write_bytes(whole)
+    one_image(tmp_path, name="../images/000000001.jpg")
+    assert "expected a .jpg file name" in reason()
+
+
+def test_an_image_that_claims_to_be_huge_is_not_decoded(tmp_path: Path) -> None:
+    one_image(tmp_path)
+    write_jpg(tmp_path / "images", "000000001.jpg")
+    path = tmp_path / "images" / "000000001.jpg"
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = b"\xff\xf0\xff\xf0"
+    path.write_bytes(bytes(data))
+    (result,) = convert.convert(convert.plan(tmp_path, "train", {})[0])
+    assert isinstance(result, Skipped)
+    assert "claims 65520 x 65520 pixels" in result.reason
+
+
+def test_a_changed_annotation_file_is_read_again(tmp_path: Path) -> None:
+    one_image(tmp_path)
+    write_jpg(tmp_path / "images", "000000001.jpg")
+    (first,) = convert.convert(convert.plan(tmp_path, "train", {})[0])
+    write_release(tmp_path / MAT, [image_entry("000000001.jpg", one(annopoints=points(standing(151, 121))), 3.0)], [1])
+    (second,) = convert.convert(convert.plan(tmp_path, "train", {})[0])
+    assert isinstance(first, Sample)
+    assert isinstance(second, Sample)
+    assert (first.sequence, second.sequence) == ("000000001", "video_0003")
