@@ -1,0 +1,202 @@
+"""Every choice of the knowledge-transfer method, in one frozen record.
+
+Defaults are the sizes and schedule of the paper with the options that measured best (README.md has the numbers);
+``LETTER`` holds the options that differ from what the paper says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_knowledge_transfer.losses import RECONSTRUCTIONS
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "mask": ("one-hot", "part-depth"),
+    "generator": ("dcgan", "limb-map"),
+    "generator_schedule": ("joint", "separate"),
+    "generator_input": ("predicted", "truth"),
+    "reconstruction": RECONSTRUCTIONS,
+    "anchor": ("none", "frozen-2d", "ema-2d"),
+    "cycle_depth": ("predicted", "zero"),
+    "depth_init": ("depth-net", "scratch"),
+    "branch": ("depth", "mask"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``knowledge-transfer`` and ``source-only``; ``--set name=value`` changes one.
+
+    Raises ``UsageError`` for a word that is no choice, for a number out of range, and for options that exclude each
+    other.
+    """
+
+    # Sizes.
+    input_px: int = 256
+    """Side of the square network input; the volumes have a quarter of it."""
+    backbone: str = "resnet50"
+    """"resnet50" or "tiny"."""
+    generator_width: int = 32
+    """Channels of the generator at full resolution (dcgan; doubled with each halving) or throughout (limb-map)."""
+    limb_shrink: int = 2
+    """Limb maps are drawn at input_px / limb_shrink."""
+    classifier_width: int = 256
+    """Hidden units of the domain classifier."""
+
+    # Schedule. The paper's 140 epochs are applied to each stage: it does not say which they cover.
+    epochs: float = 140.0
+    synthetic_steps: int = 0
+    """0 = ``epochs`` decide; the same below."""
+    generator_steps: int = 0
+    pretrain_steps: int = 0
+    adapt_steps: int = 0
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    adapt_learning_rate: float = 1e-3
+    adversarial_delay_steps: int = 5000
+    """The adversarial loss starts after this many steps of a stage ..."""
+    adversarial_delay: float = 0.0
+    """... and after this fraction of it."""
+
+    # The synthetic stage.
+    mask: str = "one-hot"
+    """What a mask pixel holds: "one-hot" parts, or "part-depth": depth in the part's channel."""
+    weight_depth: float = 0.4
+    """w1, smooth L1 of the depth branch."""
+    weight_mask: float = 0.4
+    """w2, smooth L1 of the mask branch."""
+    weight_reconstruction: float = 0.15
+    """w3, of generated masks in the joint schedule; the separate ``generator`` stage has no other loss."""
+    weight_adversarial: float = 0.05
+    """w4."""
+    weight_offset: float = 0.1
+    """Of the hip's depth behind the surface, in units of 50 mm; the paper does not say how it finds absolute depth."""
+    adversarial: bool = True
+    """The domain classifier, in both stages."""
+
+    # The generator.
+    generator: str = "limb-map"
+    """"dcgan" (the paper's) or "limb-map"."""
+    generator_schedule: str = "separate"
+    """"joint" with the synthetic stage (the paper's), or "separate": a stage of its own."""
+    generator_input: str = "truth"
+    """Poses the generator learns from: "predicted" by the depth branch (the paper's) or "truth"."""
+    generator_hide_depth: float = 0.5
+    """Share of its samples whose depths are set to the hip's, so that it learns to lift as well as to draw."""
+    generator_noise_vox: float = 0.0
+    """Standard deviation of noise added to its poses, in voxels of a 64-bin volume."""
+    reconstruction: str = "cross-entropy"
+    """"si-log" (the paper's), "si", "mse" (Table 4's traditional), or "cross-entropy" for one-hot masks."""
+
+    # The adapt stage.
+    weight_pose: float = 0.95
+    """l1."""
+    weight_domain: float = 0.05
+    """l2."""
+    weight_cycle: float = 1.0
+    """Inside L_3D: of the prediction against its own cycle through G, E_s and D_s."""
+    weight_label: float = 1.0
+    """Inside L_3D: of the prediction against granted labels."""
+    weight_cycle_label: float = 1.0
+    """Inside L_3D: of the cycle's outcome against granted labels."""
+    cycle_gradient: bool = True
+    """Whether the gradient flows through the cycle."""
+    cycle_depth: str = "predicted"
+    """Depths that enter the cycle: "predicted", or "zero": the cycle lifts the 2D pose alone."""
+    anchor: str = "none"
+    """What holds the 2D of target images: "none" (the paper's), "frozen-2d": the network as the stage found it,
+    "ema-2d": the moving average of the student (mean teacher). For depth targets all three axes are held."""
+    anchor_weight: float = 1.0
+    anchor_decay: float = 0.99
+    """Of the mean teacher, per step."""
+    anchor_confidence_vox: float = 2.0
+    """A teacher that says something else of the mirrored image counts less: weight exp(-(difference / this)^2), in
+    voxels of a 64-bin volume. 0 = no mirrored look and weight 1."""
+    view_strength: float = 0.0
+    """The student sees the image mirrored, scaled and shifted by up to this share; 0 = as it is."""
+    mix_pretrain: float = 0.0
+    """Weight of the 2D loss on a batch of the pretrain role beside each target batch (RGB targets); 0 = none."""
+    depth_init: str = "depth-net"
+    """Start of E_r, D_r for depth targets: E_d, D_d, or from "scratch"."""
+
+    # Prediction when source and target are the same dataset.
+    branch: str = "depth"
+    """Which network predicts: "depth" or "mask" (the paper's Table 1)."""
+
+    def __post_init__(self) -> None:
+        for name, words in CHOICES.items():
+            if getattr(self, name) not in words:
+                raise UsageError(
+                    f"{name} cannot be '{getattr(self, name)}'", mend=did_you_mean(str(getattr(self, name)), words)
+                )
+        for name in ("generator_hide_depth", "adversarial_delay", "anchor_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", mend="give a share between 0 and 1")
+        if not 0 <= self.view_strength < 1:
+            raise UsageError(f"view_strength is {self.view_strength}", mend="give a share from 0 to below 1")
+        for name, value in vars(self).items():
+            if name.startswith(("weight_", "anchor_", "generator_noise", "mix_")) and value < 0:
+                raise UsageError(f"{name} is {value}", mend="give 0 or more")
+        if self.input_px < 32 or self.input_px % 8:
+            raise UsageError(f"input_px is {self.input_px}", mend="give a multiple of 8, 32 or more")
+        if self.limb_shrink < 1 or self.generator_width < 1 or self.classifier_width < 1 or self.batch_size < 2:
+            raise UsageError("a size is too small", mend="widths and limb_shrink are at least 1, batch_size at least 2")
+        if self.mask == "part-depth" and self.reconstruction == "cross-entropy":
+            raise UsageError(
+                "reconstruction 'cross-entropy' is for one-hot masks", mend="set reconstruction=si-log or mask=one-hot"
+            )
+
+    @property
+    def side(self) -> int:
+        """Bins along each axis of a volume."""
+        return self.input_px // 4
+
+    def vox(self, vox_of_64: float) -> float:
+        """A length given in voxels of a 64-bin volume, in voxels of this one."""
+        return vox_of_64 * self.side / 64
+
+
+LETTER: Mapping[str, Any] = {
+    "generator": "dcgan",
+    "generator_schedule": "joint",
+    "generator_input": "predicted",
+    "generator_hide_depth": 0.0,
+    "generator_noise_vox": 0.0,
+    "reconstruction": "si-log",
+    "cycle_gradient": True,
+    "cycle_depth": "predicted",
+    "anchor": "none",
+    "view_strength": 0.0,
+    "mix_pretrain": 0.0,
+}
+"""Settings under which the method does what the paper says, and nothing that it does not say."""
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "small": {
+        "input_px": 128,
+        "epochs": 0.0,
+        "synthetic_steps": 12000,
+        "generator_steps": 6000,
+        "pretrain_steps": 8000,
+        "adapt_steps": 6000,
+        "adversarial_delay_steps": 0,
+        "adversarial_delay": 0.2,
+    },
+    "tiny": {
+        "input_px": 64,
+        "backbone": "tiny",
+        "generator_width": 24,
+        "classifier_width": 64,
+        "epochs": 0.0,
+        "synthetic_steps": 600,
+        "generator_steps": 500,
+        "pretrain_steps": 600,
+        "adapt_steps": 200,
+        "adversarial_delay_steps": 0,
+        "adversarial_delay": 0.2,
+    },
+}

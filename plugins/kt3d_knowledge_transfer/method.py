@@ -1,0 +1,466 @@
+"""Unsupervised knowledge transfer from synthetic depth images to real RGB or depth images, through part masks.
+
+Section and equation numbers are those of the paper that README.md describes. Read from top to bottom: networks, stages,
+what one step of each stage minimises, prediction. Poses are in voxels (``kt3d_bench.nn.integral``), z relative to the
+hip everywhere.
+
+    E_d, D_d = depth_net      E_s, D_s = mask_net      G = generator      C = classifier
+    E_r, D_r = rgb_net (RGB targets) or adapted_net (depth targets)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kt3d_bench.errors import UsageError
+from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
+from kt3d_bench.methods import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.nn.images import depth_input, rgb_input
+from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1, to_voxels
+from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
+from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
+from kt3d_knowledge_transfer.config import PRESETS, Config
+from kt3d_knowledge_transfer.losses import (
+    domain_accuracy,
+    domain_loss,
+    foreground_right,
+    reconstruction,
+    spread_vox,
+    weighted_smooth_l1,
+)
+from kt3d_knowledge_transfer.networks import (
+    DcganGenerator,
+    DomainClassifier,
+    LimbMapGenerator,
+    MeanTeacher,
+    SourceStatistics,
+    as_if_first,
+    mask_image,
+)
+from kt3d_knowledge_transfer.views import View
+
+OFFSET_UNIT_MM = 50.0
+SHOWN_EVERY = 10
+"""Steps between two looks at the numbers that are only shown: each costs a wait for the device."""
+
+
+class KnowledgeTransfer(Method):
+    """The method. Where target and source are the same dataset only its synthetic stage runs, and one of its two
+    branches predicts (Table 1)."""
+
+    Config = Config
+    PRESETS = PRESETS
+
+    def __init__(self, config: Any, context: MethodContext) -> None:
+        super().__init__(config, context)
+        if context.num_parts < 2:
+            raise UsageError(
+                "the source's shards hold no part masks, which this method learns from",
+                where="--source",
+                mend="choose a source dataset with part masks",
+            )
+        sizes: dict[str, Any] = {"backbone": config.backbone, "side": config.side}
+        self.depth_net = IntegralNet(1, **sizes)
+        self.mask_net = IntegralNet(context.num_parts, **sizes)
+        self.generator = _generator(config, context.num_parts)
+        self.classifier = DomainClassifier(self.depth_net.feature_channels, config.classifier_width)
+        self.source_statistics = SourceStatistics()
+        self.shown: dict[str, float] = {}
+        if not context.transfers:
+            return
+        channels = 3 if self._rgb else 1
+        if self._rgb:
+            with as_if_first():
+                self.rgb_net = IntegralNet(channels, **sizes)
+        else:
+            self.adapted_net = IntegralNet(channels, **sizes)
+        self.start_net = IntegralNet(channels, **sizes)
+        self.teacher_net = MeanTeacher(IntegralNet(channels, **sizes)) if config.anchor == "ema-2d" else None
+
+    @property
+    def input_px(self) -> int:
+        return cast(int, self.config.input_px)
+
+    @property
+    def _rgb(self) -> bool:
+        return self.context.target_modality == "rgb"
+
+    @property
+    def _target_net(self) -> IntegralNet:
+        """E_r, D_r."""
+        return self.rgb_net if self._rgb else self.adapted_net
+
+    # ------------------------------------------------------------------ stages
+
+    def stages(self) -> tuple[Stage, ...]:
+        stages = [self._synthetic()]
+        if self.context.transfers:
+            if self.config.generator_schedule == "separate":
+                stages.append(self._generator_alone())
+            if self._rgb:
+                stages.append(self._pretrain_2d())
+            stages.append(self._adapt(after=tuple(stage.name for stage in stages)))
+        return tuple(stages)
+
+    def _schedule(self, steps: int) -> dict[str, Any]:
+        length = {"steps": steps} if steps else {"epochs": self.config.epochs}
+        return {**length, "batch_size": self.config.batch_size, "learning_rate": self.config.learning_rate}
+
+    def _recipe(self, *names: str) -> dict[str, Any]:
+        always = ("input_px", "backbone", "mask")
+        return {"num_parts": self.context.num_parts} | {name: getattr(self.config, name) for name in always + names}
+
+    _ADVERSARIAL = ("adversarial", "adversarial_delay", "adversarial_delay_steps", "classifier_width")
+    _GENERATOR = ("generator", "generator_width", "limb_shrink", "generator_input", "generator_hide_depth",
+                  "generator_noise_vox", "reconstruction")  # fmt: skip
+
+    def _synthetic(self) -> Stage:
+        """Section 3.1: both branches, C, and G where the schedule is joint, on synthetic depth images and masks."""
+        joint = self.config.generator_schedule == "joint"
+        names = ("weight_depth", "weight_mask", "weight_adversarial", "weight_offset", *self._ADVERSARIAL)
+        return Stage(
+            "synthetic",
+            roles={"source": ("depth", "parts")},
+            trains=("depth_net", "mask_net", "source_statistics")
+            + (("classifier",) if self.config.adversarial else ())
+            + (("generator",) if joint else ()),
+            recipe=self._recipe(*names, *(("weight_reconstruction", *self._GENERATOR) if joint else ())),
+            budget_s=120.0,
+            **self._schedule(self.config.synthetic_steps),
+        )
+
+    def _generator_alone(self) -> Stage:
+        """G on its own: inside the joint loss a weight of 0.15 starves it."""
+        predicted = self.config.generator_input == "predicted"
+        with_depth = predicted or self.config.mask == "part-depth"
+        return Stage(
+            "generator",
+            roles={"source": ("depth", "parts") if with_depth else ("parts",)},
+            trains=("generator",),
+            recipe=self._recipe(*self._GENERATOR),
+            budget_s=60.0,
+            after=("synthetic",) if predicted else (),
+            **self._schedule(self.config.generator_steps),
+        )
+
+    def _pretrain_2d(self) -> Stage:
+        """Section 4.3: E_r, D_r on MPII-like images with 2D joints only."""
+        return pretrain_2d_stage(
+            backbone=self.config.backbone,
+            input_px=self.config.input_px,
+            side=self.config.side,
+            budget_s=60.0,
+            **self._schedule(self.config.pretrain_steps),
+        )
+
+    def _adapt(self, after: tuple[str, ...]) -> Stage:
+        """Section 3.2: E_r, D_r and C on target images; G, E_s and D_s stay as they are."""
+        names = ("weight_pose", "weight_domain", "weight_cycle", "weight_label", "weight_cycle_label", "weight_offset",
+                 "cycle_gradient", "cycle_depth", "anchor", "anchor_weight", "anchor_decay", "anchor_confidence_vox",
+                 "view_strength", "mix_pretrain", "depth_init", *self._ADVERSARIAL)  # fmt: skip
+        roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if self._rgb else ("depth",)}
+        if self.config.adversarial:
+            roles["source"] = ("depth", "parts") if self.config.mask == "part-depth" else ("parts",)
+        if self.config.mix_pretrain and self._rgb:
+            roles["pretrain"] = ("rgb",)
+        schedule = self._schedule(self.config.adapt_steps) | {"learning_rate": self.config.adapt_learning_rate}
+        trains: tuple[str, ...] = ("rgb_net" if self._rgb else "adapted_net",)
+        trains += ("classifier",) if self.config.adversarial else ()
+        trains += ("teacher_net",) if self.config.anchor == "ema-2d" else ()
+        return Stage(
+            "adapt",
+            roles=roles,
+            trains=trains,
+            recipe=self._recipe(*names) | {"supervision": self.context.supervision},
+            budget_s=35.0,
+            after=after,
+            **schedule,
+        )
+
+    def start_stage(self, stage: Stage) -> None:
+        self.shown = {}
+        if stage.name != "adapt":
+            return
+        if not self._rgb and self.config.depth_init == "depth-net":
+            self.adapted_net.load_state_dict(self.depth_net.state_dict())
+        start = (self.rgb_net if self._rgb else self.depth_net).state_dict()
+        self.start_net.load_state_dict(start)
+        if self.teacher_net is not None:
+            self.teacher_net.net.load_state_dict(start)
+
+    # ------------------------------------------------------------------ one step
+
+    def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
+        if stage.name == "synthetic":
+            return self._synthetic_step(cast(LabelledBatch, batches["source"]), progress)
+        if stage.name == "generator":
+            return self._generator_step(cast(LabelledBatch, batches["source"]), progress)
+        if stage.name == PRETRAIN:
+            return pretrain_2d_step(self.rgb_net, cast(LabelledBatch, batches["pretrain"]))
+        return self._adapt_step(batches, progress)
+
+    def _synthetic_step(self, source: LabelledBatch, progress: Progress) -> StepResult:
+        """Equation 4: L = w1 L_3D-depth + w2 L_3D-seg + w3 L_recon + w4 L_adversarial."""
+        config = self.config
+        truth, known = self._truth(source), source.mask_3d
+        masks = self._mask_images(source)
+        depth = self.depth_net(depth_input(source.images["depth"], source.surface_mm))
+        mask = self.mask_net(masks)
+        losses = {
+            "depth": config.weight_depth * smooth_l1(depth.voxels, truth, known),
+            "mask": config.weight_mask * smooth_l1(mask.voxels, truth, known),
+            "offset": config.weight_offset
+            * (self._offset_loss(depth.surface_offset_mm, source) + self._offset_loss(mask.surface_offset_mm, source)),
+        }
+        if config.generator_schedule == "joint":
+            drawn = self.generator(self._generator_pose(depth.voxels, truth, known))
+            losses["reconstruction"] = config.weight_reconstruction * reconstruction(
+                config.reconstruction, drawn, masks
+            )
+        if self._adversarial_now(progress):
+            first, second = self.classifier(depth.features), self.classifier(mask.features)
+            losses["adversarial"] = config.weight_adversarial * domain_loss(first, second)
+            if _time_to_show(progress):
+                self.shown["domain_accuracy"] = domain_accuracy(first, second)
+        self.source_statistics.update(spread_vox(truth, known))
+        if _time_to_show(progress):
+            self.shown["spread_vox"] = float(self.source_statistics.spread_vox)
+        return StepResult(losses, dict(self.shown))
+
+    def _generator_step(self, source: LabelledBatch, progress: Progress) -> StepResult:
+        """L_recon alone (equations 6-8, or the reconstruction that the config names)."""
+        truth, masks = self._truth(source), self._mask_images(source)
+        predicted = truth
+        if self.config.generator_input == "predicted":
+            with torch.no_grad():
+                predicted = self.depth_net(depth_input(source.images["depth"], source.surface_mm)).voxels
+        drawn = self.generator(self._generator_pose(predicted, truth, source.mask_3d))
+        if _time_to_show(progress):
+            self.shown["foreground_right"] = foreground_right(drawn.detach(), masks)
+        return StepResult(
+            {"reconstruction": reconstruction(self.config.reconstruction, drawn, masks)}, dict(self.shown)
+        )
+
+    def _adapt_step(self, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
+        """Equation 10, L = l1 L_3D + l2 L_adversarial, with L_3D = sl1(P_3D, P_hat) + granted labels + anchor."""
+        config, side = self.config, self.config.side
+        target = batches["target"]
+        seen = image = self._target_image(target)
+        view = None
+        if config.view_strength:
+            view = View.random(target.size, image.device, strength=config.view_strength)
+            seen = view.image(image)
+        mixed = cast("LabelledBatch | None", batches.get("pretrain"))
+        if mixed is not None:
+            seen = torch.cat([seen, rgb_input(mixed.images["rgb"])])
+        output = self._target_net(seen)
+        pose, others = output.voxels[: target.size], output.voxels[target.size :]
+        cycled = self._cycle(pose)
+
+        joined = torch.ones(pose.shape[:2], dtype=torch.bool, device=pose.device)
+        consistent = cycled if config.cycle_gradient else cycled.detach()
+        pose_losses = {"cycle": config.weight_cycle * smooth_l1(pose, consistent, joined)}
+        if isinstance(target, LabelledBatch):
+            pose_losses |= self._label_losses(pose, cycled, target, view)
+        if config.anchor != "none":
+            held, weight = self._anchor(image)
+            if view is not None:
+                held, weight = view.pose(held, side), view.exchange(weight)
+            axes = 2 if self._rgb else 3
+            pose_losses["anchor"] = config.anchor_weight * weighted_smooth_l1(
+                pose[..., :axes], held[..., :axes], weight
+            )
+        losses = {name: config.weight_pose * loss for name, loss in pose_losses.items()}
+        if not self._rgb:
+            losses["offset"] = config.weight_offset * self._target_offset_loss(
+                output.surface_offset_mm[: target.size], target, image
+            )
+        if mixed is not None:
+            xy = to_voxels(mixed.joints_px, mixed.joints_px[..., 0], self.input_px, side)[..., :2]
+            losses["pretrain"] = config.mix_pretrain * smooth_l1(others[..., :2], xy, mixed.mask_2d)
+
+        if self._adversarial_now(progress):
+            with torch.no_grad():
+                synthetic = self.mask_net(self._mask_images(batches["source"])).features
+            first, second = self.classifier(output.features[: target.size]), self.classifier(synthetic)
+            losses["adversarial"] = config.weight_domain * domain_loss(first, second)
+            if _time_to_show(progress):
+                self.shown["domain_accuracy"] = domain_accuracy(first, second)
+        if _time_to_show(progress):
+            self.shown |= self._collapse_logs(pose if view is None else view.back(pose, side), image)
+        return StepResult(losses, dict(self.shown))
+
+    def after_step(self, stage: Stage, progress: Progress) -> None:
+        """The mean teacher follows the student; in the first steps faster, as an average of what there was."""
+        if stage.name == "adapt" and self.teacher_net is not None:
+            self.teacher_net.follow(
+                self._target_net, min(self.config.anchor_decay, (progress.step + 1) / (progress.step + 10))
+            )
+
+    # ------------------------------------------------------------------ parts of a step
+
+    def _truth(self, batch: LabelledBatch) -> Tensor:
+        """(B, J, 3) labels in voxels, NaN where hidden."""
+        return to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], self.input_px, self.config.side)
+
+    def _mask_images(self, batch: UnlabelledBatch) -> Tensor:
+        depth = batch.images.get("depth")
+        return mask_image(batch.images["parts"], depth, batch.surface_mm, self.context.num_parts, self.config.mask)
+
+    def _target_image(self, batch: UnlabelledBatch) -> Tensor:
+        """(B, 3 or 1, H, W) input of E_r."""
+        if self._rgb:
+            return rgb_input(batch.images["rgb"])
+        return depth_input(batch.images["depth"], batch.surface_mm)
+
+    def _generator_pose(self, predicted: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+        """What G is given: predicted or true poses (unknown joints predicted), some flattened, with noise."""
+        config = self.config
+        pose = predicted
+        if config.generator_input == "truth":
+            pose = torch.where(known[..., None], truth, predicted)
+            pose = torch.where(pose.isfinite(), pose, torch.full_like(pose, self._hip_vox))
+        if config.generator_noise_vox:
+            pose = pose + config.vox(config.generator_noise_vox) * torch.randn(pose.shape).to(pose)
+        if config.generator_hide_depth:
+            hidden = torch.rand(len(pose), 1, 1).to(pose) < config.generator_hide_depth
+            pose = torch.where(hidden, self._flattened(pose), pose)
+        return pose
+
+    @property
+    def _hip_vox(self) -> float:
+        """z of the hip, which is also the centre of the volume, in voxels."""
+        side: int = self.config.side
+        return (side - 1) / 2
+
+    def _flattened(self, pose: Tensor) -> Tensor:
+        """The pose with every joint at the hip's depth."""
+        return torch.cat([pose[..., :2], torch.full_like(pose[..., 2:], self._hip_vox)], -1)
+
+    def _cycle(self, pose: Tensor) -> Tensor:
+        """P_hat_3D = D_s(E_s(G(P_2D, z))), section 3.2; (B, J, 3) -> (B, J, 3)."""
+        given = self._flattened(pose) if self.config.cycle_depth == "zero" else pose
+        return cast(Tensor, self.mask_net(self.generator(given)).voxels)
+
+    def _label_losses(
+        self, pose: Tensor, cycled: Tensor, target: LabelledBatch, view: View | None
+    ) -> dict[str, Tensor]:
+        """Section 4.5: prediction and cycle against the granted joints, 2D labels on x, y, 3D labels on x, y, z."""
+        config = self.config
+        truth, seen_2d, seen_3d = self._truth(target), target.mask_2d, target.mask_3d
+        if view is not None:
+            truth = view.pose(truth, config.side)
+            seen_2d, seen_3d = view.exchange(seen_2d), view.exchange(seen_3d)
+        losses = {}
+        for name, weight, guess in (
+            ("label", config.weight_label, pose),
+            ("cycle_label", config.weight_cycle_label, cycled),
+        ):
+            if weight:
+                losses[f"{name}_3d"] = weight * smooth_l1(guess, truth, seen_3d)
+                losses[f"{name}_2d"] = weight * smooth_l1(guess[..., :2], truth[..., :2], seen_2d)
+        return losses
+
+    def _anchor(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What the teacher says of ``image``: (B, J, 3) voxels and (B, J) weights 0..1. It sees no label."""
+        teacher = self.start_net if self.teacher_net is None else self.teacher_net
+        side, tolerance = self.config.side, self.config.vox(self.config.anchor_confidence_vox)
+        with torch.no_grad():
+            straight = teacher(image).voxels
+            if not tolerance:
+                return straight, torch.ones_like(straight[..., 0])
+            mirror = View.mirrored(len(image), image.device)
+            mirrored = mirror.back(teacher(mirror.image(image)).voxels, side)
+        apart = (straight - mirrored)[..., :2].norm(dim=-1)
+        return (straight + mirrored) / 2, (-(apart / tolerance).square()).exp()
+
+    def _offset_loss(self, offset_mm: Tensor, batch: LabelledBatch) -> Tensor:
+        """Smooth L1 of the hip's depth behind the surface reference, where both are known."""
+        true_mm = batch.joints_cam_mm[:, 0, 2] - batch.surface_mm
+        known = true_mm.isfinite()
+        true_mm = torch.where(known, true_mm, offset_mm.detach())
+        loss = functional.smooth_l1_loss(offset_mm / OFFSET_UNIT_MM, true_mm / OFFSET_UNIT_MM, reduction="sum")
+        return loss / known.sum().clamp(min=1)
+
+    def _target_offset_loss(self, offset_mm: Tensor, target: UnlabelledBatch, image: Tensor) -> Tensor:
+        """Depth targets: granted hips where there are any; else the offset stays what the source taught."""
+        if isinstance(target, LabelledBatch) and bool(target.mask_3d[:, 0].any()):
+            return self._offset_loss(offset_mm, target)
+        with torch.no_grad():
+            held = self.start_net(image).surface_offset_mm
+        return functional.smooth_l1_loss(offset_mm / OFFSET_UNIT_MM, held / OFFSET_UNIT_MM)
+
+    def _adversarial_now(self, progress: Progress) -> bool:
+        config = self.config
+        waited = progress.step >= config.adversarial_delay_steps and progress.fraction >= config.adversarial_delay
+        return bool(config.adversarial and waited)
+
+    def _collapse_logs(self, pose: Tensor, image: Tensor) -> dict[str, float]:
+        """Signs of the loss's trivial solutions: 2D far from where it started, and poses that no longer differ.
+        ``warn_collapse`` is 1 where their spread is below half of the synthetic data's."""
+        with torch.no_grad():
+            began = self.start_net(image).voxels
+            drift = (pose - began)[..., :2].norm(dim=-1).mean() * (self.input_px / self.config.side)
+        spread, synthetic = float(spread_vox(pose)), float(self.source_statistics.spread_vox)
+        return {
+            "drift_2d_px": float(drift),
+            "spread_vox": spread,
+            "warn_collapse": float(2 * spread < synthetic),
+        }
+
+    # ------------------------------------------------------------------ prediction
+
+    def predict(self, batch: UnlabelledBatch) -> Estimate:
+        """E_r, D_r alone; without a transfer, the branch that the config names."""
+        if self.context.transfers:
+            output = self._target_net(self._target_image(batch))
+        elif self.config.branch == "mask":
+            output = self.mask_net(self._mask_images(batch))
+        else:
+            output = self.depth_net(depth_input(batch.images["depth"], batch.surface_mm))
+        return self._estimate(output.voxels, output.surface_offset_mm, batch)
+
+    def _estimate(self, voxels: Tensor, offset_mm: Tensor, batch: UnlabelledBatch) -> Estimate:
+        joints_px, z_mm = from_voxels(voxels, self.input_px, self.config.side)
+        has_surface = bool(batch.surface_mm.isfinite().any())
+        root_z_mm = batch.surface_mm + offset_mm if has_surface else None
+        return Estimate(joints_px=joints_px, z_root_mm=z_mm - z_mm[:, :1], root_z_mm=root_z_mm)
+
+
+class SourceOnly(KnowledgeTransfer):
+    """What is known before any adaptation: the row that every adapted one must beat.
+
+    RGB targets: the 2D pose of ``pretrain-2d``, lifted once by the frozen cycle from z = 0, its x and y kept. Depth
+    targets: E_d, D_d as they are. No target image is trained on.
+    """
+
+    def stages(self) -> tuple[Stage, ...]:
+        unused = ("adapt",) if self._rgb else ("adapt", "generator")
+        return tuple(stage for stage in super().stages() if stage.name not in unused)
+
+    def predict(self, batch: UnlabelledBatch) -> Estimate:
+        if not self._rgb:
+            output = self.depth_net(depth_input(batch.images["depth"], batch.surface_mm))
+            return self._estimate(output.voxels, output.surface_offset_mm, batch)
+        output = self.rgb_net(self._target_image(batch))
+        lifted = self.mask_net(self.generator(self._flattened(output.voxels))).voxels
+        voxels = torch.cat([output.voxels[..., :2], lifted[..., 2:]], -1)
+        return self._estimate(voxels, output.surface_offset_mm, batch)
+
+
+def _time_to_show(progress: Progress) -> bool:
+    return progress.step == 0 or (progress.step + 1) % SHOWN_EVERY == 0
+
+
+def _generator(config: Config, num_parts: int) -> nn.Module:
+    sizes: dict[str, Any] = {
+        "input_px": config.input_px, "side": config.side, "width": config.generator_width, "mask": config.mask,
+    }  # fmt: skip
+    if config.generator == "dcgan":
+        return DcganGenerator(num_parts, **sizes)
+    return LimbMapGenerator(num_parts, shrink=config.limb_shrink, **sizes)
