@@ -1,0 +1,57 @@
+"""A cheap test for limbs that run through the body, on a body of mean proportions."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.people.body import sample_bodies
+from kt3d_bench.people.rig import RIG_INDEX, FloatArray, forward_kinematics
+
+
+@functools.cache
+def _mean_offsets_mm() -> FloatArray:
+    offsets: FloatArray = sample_bodies(np.random.default_rng(0), 64).offsets_mm.mean(axis=0)
+    return offsets
+
+
+def _segment_distance(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatArray:
+    along = b - a
+    share = np.clip(((point - a) * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-9), 0, 1)
+    distance: FloatArray = np.linalg.norm(point - a - share[..., None] * along, axis=-1)
+    return distance
+
+
+def entangled_frames(rotations: FloatArray) -> npt.NDArray[np.bool_]:
+    """(F, R, 3, 3) -> (F,) bool: a wrist, hand or elbow in the trunk, head or a thigh, hands or knees in each other."""
+    count = len(rotations)
+    offsets = np.broadcast_to(_mean_offsets_mm(), (count, *_mean_offsets_mm().shape))
+    points, frames = forward_kinematics(offsets, rotations, np.zeros((count, 3)))
+
+    def at(name: str) -> FloatArray:
+        return points[:, RIG_INDEX[name]]
+
+    pelvis, chest, neck, head = at("pelvis"), at("spine_high"), at("neck"), at("head")
+    crown = head + 110 * frames[:, RIG_INDEX["head"], :, 2]
+    found = np.zeros(count, bool)
+    hands = {}
+    for side in "lr":
+        wrist = at(f"wrist_{side}")
+        hand = hands[side] = wrist - 95 * frames[:, RIG_INDEX[f"wrist_{side}"], :, 2]
+        middle = (wrist + at(f"elbow_{side}")) / 2
+        for point, slack in ((wrist, 1.0), (hand, 0.9), (middle, 1.0), (at(f"elbow_{side}"), 0.8)):
+            found |= _segment_distance(pelvis, chest, point) < 125 * slack
+            found |= _segment_distance(chest, neck, point) < 105 * slack
+            found |= _segment_distance(head, crown, point) < 85 * slack
+        for other in "lr":
+            for point in (wrist, hand, middle):
+                found |= _segment_distance(at(f"hip_{other}"), at(f"knee_{other}"), point) < 65
+                found |= _segment_distance(at(f"knee_{other}"), at(f"ankle_{other}"), point) < 50
+    found |= np.linalg.norm(hands["l"] - hands["r"], axis=-1) < 35
+    found |= np.linalg.norm(at("wrist_l") - at("wrist_r"), axis=-1) < 50
+    found |= np.linalg.norm(at("knee_l") - at("knee_r"), axis=-1) < 80
+    found |= _segment_distance(at("knee_l"), at("ankle_l"), at("ankle_r")) < 75
+    found |= _segment_distance(at("knee_r"), at("ankle_r"), at("ankle_l")) < 75
+    return found

@@ -1,0 +1,156 @@
+"""The joint tree of generated people: names, parents, forward kinematics, and rotations from named angles.
+
+Body frame of every joint in the rest pose: x forward, y to the person's left, z up. At rest the person stands upright
+with arms and legs hanging straight down (palms towards the thighs), so a limb points along its joint's -z.
+Shapes: N figures (or frames), R rig joints, D named angles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+_TREE: tuple[tuple[str, str], ...] = (
+    ("pelvis", ""),
+    ("spine_low", "pelvis"), ("spine_mid", "spine_low"), ("spine_high", "spine_mid"),
+    ("neck", "spine_high"), ("head", "neck"),
+    ("clavicle_l", "spine_high"), ("shoulder_l", "clavicle_l"), ("elbow_l", "shoulder_l"), ("wrist_l", "elbow_l"),
+    ("clavicle_r", "spine_high"), ("shoulder_r", "clavicle_r"), ("elbow_r", "shoulder_r"), ("wrist_r", "elbow_r"),
+    ("hip_l", "pelvis"), ("knee_l", "hip_l"), ("ankle_l", "knee_l"), ("ball_l", "ankle_l"),
+    ("hip_r", "pelvis"), ("knee_r", "hip_r"), ("ankle_r", "knee_r"), ("ball_r", "ankle_r"),
+)  # fmt: skip
+
+RIG: tuple[str, ...] = tuple(name for name, _ in _TREE)
+PARENTS: tuple[int, ...] = tuple(RIG.index(parent) if parent else -1 for _, parent in _TREE)
+RIG_INDEX: dict[str, int] = {name: index for index, name in enumerate(RIG)}
+
+_SIDED_LIMITS: dict[str, tuple[float, float]] = {
+    "clavicle.raise": (-8, 30), "clavicle.forward": (-20, 25),
+    "shoulder.flex": (-50, 170), "shoulder.abduct": (-40, 160), "shoulder.twist": (-80, 80),
+    "elbow.flex": (0, 145), "elbow.pronate": (-80, 80), "wrist.flex": (-65, 65), "wrist.deviate": (-20, 30),
+    "hip.flex": (-25, 125), "hip.abduct": (-25, 60), "hip.twist": (-40, 50),
+    "knee.flex": (0, 150), "ankle.flex": (-45, 30), "ankle.invert": (-15, 25), "ball.flex": (-20, 50),
+}  # fmt: skip
+_CENTRAL_LIMITS: dict[str, tuple[float, float]] = {
+    "root.yaw": (-3600, 3600), "root.pitch": (-180, 180), "root.roll": (-180, 180),
+    "spine.bend": (-25, 85), "spine.side": (-35, 35), "spine.twist": (-50, 50),
+    "neck.nod": (-45, 50), "neck.tilt": (-35, 35), "neck.turn": (-70, 70),
+}  # fmt: skip
+LIMITS_DEG: dict[str, tuple[float, float]] = {
+    **_CENTRAL_LIMITS,
+    **{f"{name.replace('.', f'_{side}.')}": limit for name, limit in _SIDED_LIMITS.items() for side in "lr"},
+}
+"""Named angle -> (least, greatest) degrees. Signs: flex bends forward at hip, shoulder, elbow, wrist and ankle
+(dorsiflexion) and backward at the knee; abduct moves away from the body; twist turns outward; bend and nod forward;
+side and tilt to the person's left; turn and spine twist to the left; pronate turns the palm backward."""
+ANGLES: tuple[str, ...] = tuple(LIMITS_DEG)
+ANGLE_INDEX: dict[str, int] = {name: index for index, name in enumerate(ANGLES)}
+SHOULDER_CONE_DEG = 165.0
+"""Greatest elevation of an upper arm from hanging down."""
+SPINE_SHARES: tuple[tuple[str, float], ...] = (("spine_low", 0.4), ("spine_mid", 0.35), ("spine_high", 0.25))
+NECK_SHARES: tuple[tuple[str, float], ...] = (("neck", 0.45), ("head", 0.55))
+
+
+def rotation_matrices(vectors_rad: npt.NDArray[Any]) -> FloatArray:
+    """Rotation vectors (..., 3) rad -> matrices (..., 3, 3), by Rodrigues' formula."""
+    vectors = np.asarray(vectors_rad, np.float64)
+    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*vectors.shape[:-1], 3, 3)
+    small = angle < 1e-8
+    safe = np.where(small, 1.0, angle)
+    first = np.where(small, 1.0, np.sin(safe) / safe)
+    second = np.where(small, 0.5, (1 - np.cos(safe)) / safe**2)
+    matrices: FloatArray = np.eye(3) + first * cross + second * (cross @ cross)
+    return matrices
+
+
+def axis_rotation(axis: int, angle_rad: npt.NDArray[Any]) -> FloatArray:
+    """Angles (...) rad about coordinate ``axis`` -> (..., 3, 3)."""
+    vectors = np.zeros((*np.shape(angle_rad), 3))
+    vectors[..., axis] = angle_rad
+    return rotation_matrices(vectors)
+
+
+def clamp_angles(angles_deg: FloatArray) -> FloatArray:
+    """(..., D) degrees moved into the joint limits, the shoulders' cone included."""
+    low = np.array([LIMITS_DEG[name][0] for name in ANGLES], np.float64)
+    high = np.array([LIMITS_DEG[name][1] for name in ANGLES], np.float64)
+    clamped: FloatArray = np.clip(angles_deg, low, high)
+    for side in "lr":
+        pair = [ANGLE_INDEX[f"shoulder_{side}.flex"], ANGLE_INDEX[f"shoulder_{side}.abduct"]]
+        elevation = np.linalg.norm(clamped[..., pair], axis=-1, keepdims=True)
+        clamped[..., pair] *= np.minimum(1.0, SHOULDER_CONE_DEG / np.maximum(elevation, 1e-9))
+    return clamped
+
+
+def rotations_from_angles(angles_deg: npt.NDArray[Any]) -> FloatArray:
+    """Named angles (N, D) degrees -> parent-relative rotations (N, R, 3, 3); the root's is its world orientation."""
+    angles = np.radians(np.asarray(angles_deg, np.float64))
+
+    def angle(name: str) -> FloatArray:
+        values: FloatArray = angles[:, ANGLE_INDEX[name]]
+        return values
+
+    def vector(x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
+        return rotation_matrices(np.stack([x, y, z], axis=-1))
+
+    rotations = np.tile(np.eye(3), (len(angles), len(RIG), 1, 1))
+    rotations[:, 0] = (
+        axis_rotation(2, angle("root.yaw"))
+        @ axis_rotation(1, angle("root.pitch"))
+        @ axis_rotation(0, angle("root.roll"))
+    )
+    for joint, share in SPINE_SHARES:
+        rotations[:, RIG_INDEX[joint]] = vector(
+            -share * angle("spine.side"), share * angle("spine.bend"), share * angle("spine.twist")
+        )
+    for joint, share in NECK_SHARES:
+        rotations[:, RIG_INDEX[joint]] = vector(
+            -share * angle("neck.tilt"), share * angle("neck.nod"), share * angle("neck.turn")
+        )
+    for side, sign in (("l", 1.0), ("r", -1.0)):
+
+        def of(joint: str, side: str = side) -> int:
+            return RIG_INDEX[f"{joint}_{side}"]
+
+        def at(joint: str, name: str, side: str = side) -> FloatArray:
+            return angle(f"{joint}_{side}.{name}")
+
+        none = np.zeros(len(angles))
+        rotations[:, of("clavicle")] = vector(sign * at("clavicle", "raise"), none, -sign * at("clavicle", "forward"))
+        for joint in ("shoulder", "hip"):
+            swing = vector(sign * at(joint, "abduct"), -at(joint, "flex"), none)
+            rotations[:, of(joint)] = swing @ axis_rotation(2, sign * at(joint, "twist"))
+        rotations[:, of("elbow")] = axis_rotation(1, -at("elbow", "flex")) @ axis_rotation(
+            2, -sign * at("elbow", "pronate")
+        )
+        rotations[:, of("wrist")] = vector(sign * at("wrist", "flex") * -1, -at("wrist", "deviate"), none)
+        rotations[:, of("knee")] = axis_rotation(1, at("knee", "flex"))
+        rotations[:, of("ankle")] = vector(-sign * at("ankle", "invert"), -at("ankle", "flex"), none)
+        rotations[:, of("ball")] = axis_rotation(1, -at("ball", "flex"))
+    return rotations
+
+
+def forward_kinematics(
+    offsets_mm: FloatArray, rotations: FloatArray, root_mm: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Rest offsets (N, R, 3) from each parent, local rotations (N, R, 3, 3), root (N, 3) -> world (N, R, 3) mm and
+    orientations (N, R, 3, 3) whose columns are each joint's forward, left and up."""
+    count = len(rotations)
+    positions = np.empty((count, len(RIG), 3))
+    frames = np.empty((count, len(RIG), 3, 3))
+    for joint, parent in enumerate(PARENTS):
+        if parent < 0:
+            positions[:, joint], frames[:, joint] = root_mm, rotations[:, joint]
+        else:
+            positions[:, joint] = positions[:, parent] + np.einsum(
+                "nij,nj->ni", frames[:, parent], offsets_mm[:, joint]
+            )
+            frames[:, joint] = frames[:, parent] @ rotations[:, joint]
+    return positions, frames

@@ -1,0 +1,187 @@
+"""From a rendered person to a clothed RGB image: skin, hair, clothes, light, a little blur and sensor noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.people.body import PARTS
+from kt3d_bench.people.render import RenderedFigure
+
+Colour = tuple[float, float, float]
+Image = npt.NDArray[np.uint8]
+PATTERNS = ("plain", "hoops", "stripes", "checks", "plaid")
+
+
+@dataclass(frozen=True)
+class Garment:
+    """A cloth: two colours (0..1 linear-ish RGB) and how they alternate along and around the part."""
+
+    colour: Colour
+    second: Colour
+    pattern: str
+    repeats_along: float
+    repeats_around: float
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one person looks and is lit."""
+
+    skin: Colour
+    hair: Colour
+    hair_length: float
+    """0 bald, 1 down to the nape."""
+    shirt: Garment
+    trousers: Garment
+    shoes: Colour
+    sleeve: float
+    """Share of the whole arm that is covered: 0 none, 0.5 to the elbow, 1 to the wrist."""
+    trouser_leg: float
+    """The same for the leg."""
+    light_cam: Colour
+    """Unit vector from the scene to the light, camera frame."""
+    light: Colour
+    ambient: Colour
+    noise: float
+    """Standard deviation of the sensor noise, grey levels."""
+    blur_px: float
+
+
+def _colour(rng: np.random.Generator) -> Colour:
+    value = rng.uniform(0.06, 0.95)
+    saturation = rng.beta(1.2, 1.8)
+    hue = rng.uniform(0, 6)
+    wheel = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    return _triple(value * (1 - saturation + saturation * wheel))
+
+
+def _triple(values: npt.ArrayLike) -> Colour:
+    r, g, b = np.asarray(values, np.float64).tolist()
+    return (r, g, b)
+
+
+def _garment(rng: np.random.Generator) -> Garment:
+    pattern = PATTERNS[int(rng.choice(len(PATTERNS), p=[0.5, 0.14, 0.12, 0.12, 0.12]))]
+    return Garment(_colour(rng), _colour(rng), pattern, float(rng.uniform(3, 11)), float(rng.integers(3, 9)))
+
+
+def sample_style(rng: np.random.Generator) -> Style:
+    """One person's looks and light."""
+    tone = rng.uniform(0, 1)
+    skin = (1 - tone) * np.array([0.94, 0.78, 0.68]) + tone * np.array([0.34, 0.21, 0.15]) + rng.normal(0, 0.015, 3)
+    hairs = np.array([[0.06, 0.05, 0.05], [0.2, 0.12, 0.07], [0.42, 0.27, 0.14], [0.75, 0.6, 0.36], [0.6, 0.6, 0.6],
+                      [0.5, 0.2, 0.1]])  # fmt: skip
+    hair = hairs[int(rng.choice(len(hairs), p=[0.35, 0.27, 0.16, 0.1, 0.07, 0.05]))] * rng.uniform(0.8, 1.2)
+    sideways, height, toward = rng.normal(0, 0.8), rng.uniform(0.1, 1.2), rng.uniform(0.2, 1.2)
+    light = np.array([sideways, -height, -toward])
+    warm = rng.normal(0, 0.06)
+    ambient = rng.uniform(0.3, 0.6)
+    shorts = rng.uniform() < 0.25
+    return Style(
+        skin=_triple(np.clip(skin, 0.05, 1)),
+        hair=_triple(np.clip(hair, 0, 1)),
+        hair_length=float(rng.choice([0.0, 0.45, 0.7, 1.0], p=[0.06, 0.44, 0.25, 0.25])),
+        shirt=_garment(rng),
+        trousers=_garment(rng) if rng.uniform() < 0.35 else Garment(_colour(rng), (0, 0, 0), "plain", 1, 1),
+        shoes=_colour(rng),
+        sleeve=float(rng.choice([0.12, 0.3, 0.42, 0.97], p=[0.1, 0.3, 0.15, 0.45])),
+        trouser_leg=float(rng.uniform(0.3, 0.52) if shorts else 0.97),
+        light_cam=_triple(light / np.linalg.norm(light)),
+        light=_triple(rng.uniform(0.55, 0.95) * np.array([1 + warm, 1.0, 1 - warm])),
+        ambient=_triple(ambient * np.array([1 - warm / 2, 1.0, 1 + warm / 2])),
+        noise=float(rng.uniform(0.5, 4.0)),
+        blur_px=float(rng.uniform(0.0, 0.8)),
+    )
+
+
+def _cloth(
+    garment: Garment, along: npt.NDArray[np.floating], around: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """(K, 3) colours at ``along`` 0..1 and ``around`` -pi..pi."""
+    first, second = np.array(garment.colour), np.array(garment.second)
+    hoop = np.sin(2 * np.pi * garment.repeats_along * along) > 0
+    stripe = np.sin(garment.repeats_around * around) > 0
+    match garment.pattern:
+        case "hoops":
+            share = hoop.astype(float)
+        case "stripes":
+            share = stripe.astype(float)
+        case "checks":
+            share = (hoop ^ stripe).astype(float)
+        case "plaid":
+            share = 0.5 * hoop + 0.5 * stripe
+        case _:
+            share = np.zeros(len(along))
+    return first + share[:, None] * (second - first)
+
+
+def _albedo(style: Style, part: npt.NDArray[np.uint8], along: npt.NDArray[np.floating],
+            front: npt.NDArray[np.floating], left: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:  # fmt: skip
+    """(K, 3) colours of the pixels of a person."""
+    around = np.arctan2(left, front)
+    colours = np.tile(np.array(style.skin), (len(part), 1))
+    stems = [name.removesuffix("_l").removesuffix("_r") for name in PARTS]
+
+    def of(*names: str) -> npt.NDArray[np.bool_]:
+        return np.isin(part, [index + 1 for index, stem in enumerate(stems) if stem in names])
+
+    torso = of("chest", "abdomen", "shoulder")
+    reach = np.where(of("upper_arm"), 0.5 * along, 0.5 + 0.5 * along)
+    sleeve = of("upper_arm", "forearm") & (reach < style.sleeve)
+    leg = np.where(of("thigh"), 0.5 * along, 0.5 + 0.5 * along)
+    trousers = of("pelvis") | (of("thigh", "shank") & (leg < style.trouser_leg))
+    shirt = torso | sleeve
+    colours[shirt] = _cloth(style.shirt, along[shirt], around[shirt])
+    colours[trousers] = _cloth(style.trousers, along[trousers], around[trousers])
+    colours[of("foot")] = style.shoes
+    head = of("head")
+    line = 0.86 - 0.62 * style.hair_length * np.clip(0.35 - front, 0, 1)
+    hair = head & (along > line) if style.hair_length else np.zeros(len(part), bool)
+    colours[hair] = style.hair
+    eyes = head & (np.abs(along - 0.52) < 0.035) & (front > 0.75) & (np.abs(np.abs(left) - 0.38) < 0.11)
+    colours[eyes] = 0.12
+    mouth = head & (np.abs(along - 0.17) < 0.03) & (front > 0.85) & (np.abs(left) < 0.32)
+    colours[mouth] = np.array(style.skin) * np.array([0.75, 0.45, 0.45])
+    return colours
+
+
+def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, background: Image,
+          rng: np.random.Generator | None = None) -> Image:  # fmt: skip
+    """A clothed, lit person over ``background`` (H, W, 3) uint8 -> (H, W, 3) uint8.
+
+    A generator draws a fresh style (and the noise); with a ``Style`` the noise comes from ``rng`` or is left out. The
+    render needs its normals.
+    """
+    if isinstance(rng_or_style, Style):
+        style = rng_or_style
+    else:
+        rng, style = rng_or_style, sample_style(rng_or_style)
+    width, height = render.size_px
+    if background.shape != (height, width, 3):
+        raise ValueError(f"the background is {background.shape}, the render {(height, width, 3)}")
+    image = background.copy()
+    x0, y0, x1, y1 = render.window_px
+    if x1 > x0:
+        maps = render.maps
+        hit = maps["part"] > 0
+        albedo = _albedo(style, maps["part"][hit].astype(np.uint8), *(np.asarray(maps[name][hit], np.float32)
+                         for name in ("along", "front", "left")))  # fmt: skip
+        normal = np.asarray(maps["normal_cam"][hit], np.float32)
+        lambert = np.clip(normal @ np.array(style.light_cam, np.float32), 0, 1)[:, None]
+        sky = (0.5 - 0.5 * normal[:, 1:2]) * 0.5 + 0.75
+        radiance = albedo * (lambert * np.array(style.light) + sky * np.array(style.ambient))
+        window = image[y0:y1, x0:x1].astype(np.float32)
+        window[hit] = 255 * np.clip(radiance, 0, 1)
+        if style.blur_px > 0.25:
+            soft = cv2.GaussianBlur(window, (0, 0), style.blur_px)
+            near = cv2.dilate(hit.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+            window[near] = soft[near]
+        image[y0:y1, x0:x1] = np.clip(window, 0, 255).astype(np.uint8)
+    if rng is not None and style.noise > 0:
+        noise = rng.standard_normal(image.shape, np.float32) * np.float32(style.noise)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return image
