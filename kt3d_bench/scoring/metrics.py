@@ -194,23 +194,23 @@ METRICS: Mapping[str, Metric] = {
     for metric in (
         Metric("mpjpe_mm", "MPJPE", "mm", "lower", "benchmark",
                lambda g: joint_errors(g.pred_mm, g.true_mm, root=g.root, mask=g.mask), 1,
-               "mean joint distance, aligned as the benchmark says", _IONESCU),
-        Metric("mpjpe_root_mm", "MPJPE root-aligned", "mm", "lower", "root",
+               "mean joint distance", _IONESCU),
+        Metric("mpjpe_root_mm", "MPJPE (root-aligned)", "mm", "lower", "root",
                lambda g: joint_errors(g.pred_mm, g.true_mm, root=_HIP, mask=g.mask), 1,
                "mean joint distance after both hips (joint 0) were moved to the origin", _IONESCU),
-        Metric("pa_mpjpe_mm", "PA-MPJPE", "mm", "lower", "similarity",
+        Metric("pa_mpjpe_mm", "PA-MPJPE (with scale)", "mm", "lower", "similarity",
                lambda g: _pa_values(g, True, False), 3,
                "mean joint distance after the best rotation, translation and scale, no mirroring", _MARTINEZ),
-        Metric("pa_mpjpe_rigid_mm", "PA-MPJPE rigid", "mm", "lower", "rigid",
+        Metric("pa_mpjpe_rigid_mm", "PA-MPJPE (rigid)", "mm", "lower", "rigid",
                lambda g: _pa_values(g, False, False), 3,
                "mean joint distance after the best rotation and translation, no scale, no mirroring", _MARTINEZ),
-        Metric("pa_mpjpe_mirror_mm", "PA-MPJPE mirrored", "mm", "lower", "mirror",
+        Metric("pa_mpjpe_mirror_mm", "PA-MPJPE (mirroring)", "mm", "lower", "mirror",
                lambda g: _pa_values(g, True, True), 3,
                "as PA-MPJPE, but mirroring the prediction is allowed", _MARTINEZ),
         Metric("pck_100", "PCK@100", "%", "higher", "benchmark",
                lambda g: _pck_values(g, g.root), 1,
-               "share of joints at most 100 mm off, aligned as the benchmark says", _MEHTA),
-        Metric("pck_root_100", "PCK@100 root-aligned", "%", "higher", "root",
+               "share of joints at most 100 mm off", _MEHTA),
+        Metric("pck_root_100", "PCK@100 (root-aligned)", "%", "higher", "root",
                lambda g: _pck_values(g, _HIP), 1,
                "share of joints at most 100 mm off after both hips were moved to the origin", _MEHTA),
     )
@@ -222,9 +222,7 @@ def _chunks(samples: int) -> Iterator[slice]:
     return (slice(start, start + _CHUNK) for start in range(0, samples, _CHUNK))
 
 
-def _correct(
-    errors_mm: FloatArray, true_mm: npt.NDArray[Any], root: int | None, threshold_mm: float
-) -> FloatArray:
+def _correct(errors_mm: FloatArray, true_mm: npt.NDArray[Any], root: int | None, threshold_mm: float) -> FloatArray:
     """(N, J) distances -> 100 where at most ``threshold_mm``, else 0; NaN where the truth (or its root) is."""
     with np.errstate(invalid="ignore"):
         correct = np.where(errors_mm <= threshold_mm, 100.0, 0.0)

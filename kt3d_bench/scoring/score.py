@@ -51,6 +51,8 @@ class Truth:
     """"official" or "generated"."""
     dataset: str = ""
     split: str = ""
+    box_rule: str = ""
+    """Where the crops' boxes came from; "" = not known."""
 
     def __post_init__(self) -> None:
         count = len(self.keys)
@@ -76,6 +78,10 @@ class ShardLabels(Protocol):
     """The part of an opened shard set that scoring reads; no image is touched."""
 
     @property
+    def manifest(self) -> Any: ...
+    @property
+    def split(self) -> str: ...
+    @property
     def keys(self) -> Any: ...
     @property
     def labels(self) -> Any: ...
@@ -87,8 +93,8 @@ class ShardLabels(Protocol):
     def origin(self) -> str: ...
 
 
-def truth_from_shards(shards: ShardLabels, *, dataset: str = "", split: str = "") -> Truth:
-    """The truth of an opened split. ``dataset`` and ``split`` let ``score`` refuse the wrong test set."""
+def truth_from_shards(shards: ShardLabels) -> Truth:
+    """The truth of an opened split (``shards.reader.ShardSet``)."""
     labels: _Labels = shards.labels
     joints = np.asarray(labels.joints_cam_mm, np.float32)
     return Truth(
@@ -101,8 +107,9 @@ def truth_from_shards(shards: ShardLabels, *, dataset: str = "", split: str = ""
         sample_list_digest=str(shards.sample_list_digest),
         labels_digest=str(shards.labels_digest),
         origin=str(shards.origin),
-        dataset=dataset,
-        split=split,
+        dataset=str(shards.manifest.dataset),
+        split=str(shards.split),
+        box_rule=str(shards.manifest.box_rule),
     )
 
 
@@ -167,7 +174,7 @@ def score(
     Test samples without a prediction are refused, or with ``allow_missing`` counted as unanswered; predictions of
     samples that are no part of the test are left out and said in ``warnings``. ``where`` names the file in errors.
     Raises ``ArtefactError`` when keys are missing, nothing fits, or the numbers look like metres; ``UsageError`` when
-    the truth is another split than the benchmark's.
+    the truth is another split than the benchmark's, or was cut by another box rule.
     """
     file = None if where is None else str(where)
     if (truth.dataset or benchmark.dataset, truth.split or benchmark.split) != (benchmark.dataset, benchmark.split):
@@ -175,6 +182,12 @@ def score(
             f"benchmark '{benchmark.id}' tests on {benchmark.dataset}/{benchmark.split}, "
             f"these labels are {truth.dataset}/{truth.split}",
             mend="open that split's shards",
+        )
+    if truth.box_rule not in ("", benchmark.box_rule):
+        raise UsageError(
+            f"benchmark '{benchmark.id}' takes person boxes from '{benchmark.box_rule}', these shards from "
+            f"'{truth.box_rule}'",
+            mend="prepare the dataset with its default boxes",
         )
     pred, missing, extra = join(predictions, truth.keys)
     _refuse_misfits(pred, missing, extra, truth, benchmark, allow_missing, file)
