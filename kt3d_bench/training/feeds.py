@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kt3d_bench.errors import PluginError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.methods import Stage
+from kt3d_bench.training.sources import split_digest
 
 if TYPE_CHECKING:
     from kt3d_bench.shards.reader import ShardSet
@@ -61,10 +62,11 @@ class ShardFeed:
 
     @property
     def digest(self) -> str:
+        held = split_digest(self.shards)
         if self.grant is None:
-            return self.shards.digest
+            return held
         seen = ["".join("01"[int(bit)] for bit in mask) for mask in (self.grant.mask_2d, self.grant.mask_3d)]
-        return f"{self.shards.digest} seen {seen[0]} {seen[1]}"
+        return f"{held} seen {seen[0]} {seen[1]}"
 
     @property
     def samples(self) -> int:

@@ -1,0 +1,285 @@
+"""A run: what the user asked for, what became of it, and the folder that holds both.
+
+``<data root>/runs/<name>/`` holds ``run.yaml`` (everything resolved), ``checkpoints/``, ``log.jsonl`` and ``predictions/``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kt3d_bench import plugins
+from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
+from kt3d_bench.hookspecs import MethodPlugin
+from kt3d_bench.supervision import Grant, grant
+from kt3d_bench.training.settings import build_config
+
+if TYPE_CHECKING:
+    from kt3d_bench.methods import Method
+
+RUN_FILE = "run.yaml"
+FINAL = "final.pt"
+_PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+_LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
+
+
+def default_data_root() -> Path:
+    """``$KT3D_DATA``, else ``kt3d-data`` in the working directory."""
+    return Path(os.environ.get("KT3D_DATA", "kt3d-data"))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What ``kt3d train`` is asked for. ``None`` for a dataset = the method's default."""
+
+    method: str
+    supervision: str = "none"
+    joints: int = 6
+    """How many joints "partial" supervision gives."""
+    target: str | None = None
+    source: str | None = None
+    pretrain: str | None = None
+    preset: str = "paper"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """``--set``: fields of the method's config."""
+    seed: int = 0
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "cuda:<index>"."""
+    precision: str = "auto"
+    """"auto" = bf16-mixed on a GPU that has it, else 32-true."""
+    data_root: Path = field(default_factory=default_data_root)
+    name: str | None = None
+    """Folder below ``runs``; derived when ``None``."""
+    shards: Mapping[str, Path] = field(default_factory=dict)
+    """Role -> folder with shards, where they do not lie below the data root."""
+    devices: int = 1
+    num_nodes: int = 1
+    threads: int | None = None
+    steps_scale: float = 1.0
+    time_scale: float | None = None
+    """``None``: exactly the steps; a number scales the stages' time budgets, which then end them."""
+    clip_norm: float | None = None
+    checkpoint_steps: int | None = None
+    checkpoint_s: float = 300.0
+    stand_in_people: int | None = None
+    """Size of stand-ins made on the spot; ``None`` = by preset."""
+    stand_in_frames: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """A config whose every part was looked up and found valid."""
+
+    config: RunConfig
+    plugin: MethodPlugin
+    method: type[Method]
+    method_config: Any
+    grant: Grant
+    datasets: Mapping[str, str]
+    """Role -> dataset name, for the roles the method uses."""
+    accelerator: str
+    """"cpu" or "cuda"."""
+    precision: str
+
+    @property
+    def base_name(self) -> str:
+        """The run's name before a number is appended to make it unique."""
+        config = self.config
+        level = config.supervision + (f"-{config.joints}" if "partial" in config.supervision else "")
+        return f"{config.method}-{self.datasets['target']}-{level}-{config.preset}-s{config.seed}"
+
+
+def resolve(config: RunConfig) -> Resolved:
+    """Look up and check everything that needs no data.
+
+    Raises ``UsageError`` for unknown names (with a suggestion), settings of the wrong type, a supervision level the
+    method does not accept, an impossible device, and the preset ``paper`` without a GPU.
+    """
+    plugin = plugins.method(config.method)
+    granted = grant(config.supervision, config.joints)
+    if config.supervision not in plugin.supervision:
+        raise UsageError(
+            f"method '{plugin.name}' does not accept supervision '{config.supervision}'",
+            mend=f"it accepts: {', '.join(plugin.supervision)}",
+        )
+    if config.preset not in plugin.presets:
+        raise UsageError(f"there is no preset '{config.preset}'", mend=did_you_mean(config.preset, plugin.presets))
+    accelerator = device_kind(config.device)
+    if config.preset == "paper" and accelerator == "cpu":
+        raise UsageError(
+            "the preset 'paper' needs a GPU: 140 epochs of ResNet-50 take weeks on a CPU",
+            mend="choose --preset tiny, which takes minutes",
+        )
+    if config.precision not in _PRECISIONS:
+        raise UsageError(f"unknown precision '{config.precision}'", mend=did_you_mean(config.precision, _PRECISIONS))
+    for name in ("devices", "num_nodes"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name} is {getattr(config, name)}, expected at least 1")
+    if not config.steps_scale > 0 or (config.time_scale is not None and config.time_scale < 0):
+        raise UsageError("steps_scale must be positive and time_scale must not be negative")
+    kind = plugins.load(plugin.load)
+    return Resolved(
+        config,
+        plugin,
+        kind,
+        build_config(kind.Config, kind.PRESETS, config.preset, config.settings),
+        granted,
+        _datasets(config, plugin),
+        accelerator,
+        _precision(config.precision, accelerator),
+    )
+
+
+def _datasets(config: RunConfig, plugin: MethodPlugin) -> dict[str, str]:
+    asked = {"target": config.target, "source": config.source, "pretrain": config.pretrain}
+    chosen: dict[str, str] = {}
+    for role, name in asked.items():
+        if name is not None and role != "target" and role not in plugin.defaults:
+            raise UsageError(f"method '{plugin.name}' uses no {role} data", mend=f"leave out --{role}")
+        name = name or plugin.defaults.get(role)
+        if name is not None:
+            chosen[role] = plugins.dataset(name).name
+    if "target" not in chosen:
+        raise UsageError(f"method '{plugin.name}' names no default target", mend="name one: --target DATASET")
+    for role in config.shards:
+        if role not in chosen:
+            raise UsageError(f"shards are given for '{role}', which is not used", mend=did_you_mean(role, chosen))
+    return chosen
+
+
+def device_kind(device: str) -> str:
+    """ "cpu" or "cuda" for a device as the user names it. Raises ``UsageError`` for one that is not here."""
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind == "cpu" and not index:
+        return "cpu"
+    available = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if available else "cpu"
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise UsageError(f"unknown device '{device}'", mend="choose auto, cpu, cuda or cuda:<index>")
+    if not available or (index and int(index) >= torch.cuda.device_count()):
+        raise UsageError(f"there is no device '{device}' here", mend="choose --device auto or cpu")
+    return "cuda"
+
+
+def _precision(asked: str, accelerator: str) -> str:
+    import torch
+
+    if asked != "auto":
+        return asked
+    return "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
+    """The run's folder: a new one, or with ``resume`` the unfinished one that is to go on.
+
+    A derived name is numbered when it is taken. Raises ``UsageError`` for a given name that is taken, and when there
+    is nothing to resume.
+    """
+    config = resolved.config
+    runs = config.data_root / "runs"
+    name = config.name or resolved.base_name
+    if Path(name).name != name or name.startswith("."):
+        raise UsageError(f"'{name}' is no name for a run", mend="use letters, digits, '-' and '_'")
+    if resume:
+        taken = sorted(
+            (path for path in runs.glob(f"{name}*") if (path / RUN_FILE).exists() and not finished(path)),
+            key=lambda path: (path / RUN_FILE).stat().st_mtime_ns,
+        )
+        taken = [path for path in taken if path.name == name or (config.name is None and _numbered(path.name, name))]
+        if not taken:
+            raise UsageError(f"no unfinished run '{name}'", where=runs, mend="leave out --resume to start one")
+        return taken[-1]
+    folder = runs / name
+    if config.name is not None and (folder / RUN_FILE).exists():
+        raise UsageError(f"the run '{name}' exists", where=folder, mend="choose another --name, or --resume")
+    number = 2
+    while (folder / RUN_FILE).exists():
+        folder = runs / f"{name}-{number}"
+        number += 1
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _numbered(name: str, base: str) -> bool:
+    return name.startswith(f"{base}-") and name[len(base) + 1 :].isdigit()
+
+
+def final_checkpoint(folder: Path) -> Path:
+    """The checkpoint from which a finished run predicts."""
+    return folder / "checkpoints" / FINAL
+
+
+def finished(folder: Path) -> bool:
+    return final_checkpoint(folder).exists()
+
+
+def newest_run(data_root: Path | None = None) -> Path:
+    """The folder of the run that finished last. Raises ``ArtefactError`` when there is none."""
+    runs = (data_root or default_data_root()) / "runs"
+    found = [path.parent for path in runs.glob(f"*/{RUN_FILE}") if finished(path.parent)]
+    if not found:
+        raise ArtefactError("there is no finished run", where=runs, mend="train one: kt3d train --method METHOD")
+    return max(found, key=lambda folder: (final_checkpoint(folder).stat().st_mtime_ns, folder.name))
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide numbers."""
+    found = {"python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def config_document(config: RunConfig) -> dict[str, Any]:
+    """The config as plain data, paths as text."""
+    return {name: _plain(value) for name, value in asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_run(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write ``run.yaml``, whole or not at all."""
+    text = yaml.safe_dump(_plain(document), sort_keys=False, allow_unicode=True, width=100)
+    unfinished = folder / f".{RUN_FILE}.{os.getpid()}"
+    unfinished.write_text(text)
+    unfinished.replace(folder / RUN_FILE)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The document of a run's ``run.yaml``. Raises ``ArtefactError`` when it is missing or damaged."""
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise ArtefactError("there is no run here", where=path, mend="name a folder below runs/, or train one")
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ArtefactError("is no readable YAML", where=path, mend="train again") from error
+    if not isinstance(document, dict) or not {"config", "method_config", "shards"} <= document.keys():
+        raise ArtefactError("lacks the run's config or shards", where=path, mend="train again")
+    return document
+
+
+def command_line() -> str:
+    """The command that started this process, as it would be typed."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

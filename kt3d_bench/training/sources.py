@@ -1,0 +1,183 @@
+"""Finding the shards of each role, and making stand-ins for source and pre-training data that are not there."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kt3d_bench import plugins
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.hookspecs import DatasetPlugin
+from kt3d_bench.training.report import Reporter
+
+if TYPE_CHECKING:
+    from kt3d_bench.scoring.benchmarks import Benchmark
+    from kt3d_bench.shards.reader import ShardSet
+    from kt3d_bench.training.run import RunConfig
+
+STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"tiny": (60, 12), "small": (400, 25), "paper": (2000, 40)}
+"""Preset -> people and frames of a stand-in that is made on the spot."""
+STAND_IN_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """The training shards of one role."""
+
+    role: str
+    dataset: str
+    folder: Path
+    split: str
+    shards: ShardSet
+
+    def document(self) -> dict[str, Any]:
+        """What ``run.yaml`` records of them."""
+        return {
+            "dataset": self.dataset,
+            "folder": str(self.folder),
+            "split": self.split,
+            "samples": len(self.shards.keys),
+            "manifest_digest": self.shards.digest,
+            "split_digest": split_digest(self.shards),
+            "labels_digest": self.shards.labels_digest,
+            "sample_list_digest": self.shards.sample_list_digest,
+            "origin": self.shards.origin,
+        }
+
+
+def split_digest(shards: ShardSet) -> str:
+    """SHA-256 over the digests of a split's tars: what it holds, whatever other splits were prepared beside it."""
+    listed = "\n".join(shard.sha256 for shard in shards.manifest.splits[shards.split].shards)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def shards_folder(data_root: Path, dataset: str) -> Path:
+    return data_root / "shards" / dataset
+
+
+def has_shards(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()
+
+
+def locate(config: RunConfig, role: str, dataset: str, report: Reporter, device: str = "cpu") -> Located:
+    """Open the training split of a role's dataset.
+
+    Missing source and pre-training shards are replaced by generated ones, which is said. Raises ``ArtefactError``
+    naming the ``kt3d prepare`` to run when a target's are missing, and for shards that are damaged.
+    """
+    from kt3d_bench.shards.reader import ShardSet
+
+    plugin = plugins.dataset(dataset)
+    folder = Path(config.shards[role]) if role in config.shards else shards_folder(config.data_root, dataset)
+    if not has_shards(folder):
+        if role == "target" or role in config.shards:
+            raise ArtefactError(
+                f"there are no shards of '{dataset}', the {role}",
+                where=folder,
+                mend=f"make them: kt3d prepare {dataset}",
+            )
+        folder = stand_in(config, plugin, report, device)
+    split = training_split(plugin, folder)
+    return Located(role, dataset, folder, split, ShardSet.open(folder, split))
+
+
+def training_split(plugin: DatasetPlugin, folder: Path) -> str:
+    """ "train" where there is one, else the first split that no benchmark of the dataset tests on.
+
+    Raises ``ArtefactError`` when the shards hold no such split.
+    """
+    from kt3d_bench.shards.manifest import read_manifest
+
+    tested = {benchmark.split for benchmark in benchmarks_of(plugin)}
+    present = read_manifest(folder).splits
+    candidates = [split for split in plugin.splits if split not in tested and split in present]
+    if not candidates:
+        raise ArtefactError(
+            f"the shards hold {', '.join(sorted(present)) or 'nothing'}, and no split to train on",
+            where=folder,
+            mend=f"prepare all splits: kt3d prepare {plugin.name}",
+        )
+    return "train" if "train" in candidates else candidates[0]
+
+
+def benchmarks_of(plugin: DatasetPlugin) -> tuple[Benchmark, ...]:
+    """The benchmarks that test on a dataset."""
+    from kt3d_bench.scoring.benchmarks import read_benchmarks
+
+    return tuple(benchmark for benchmark in read_benchmarks(plugin.folder) if benchmark.dataset == plugin.name)
+
+
+def target_modality(plugin: DatasetPlugin) -> str:
+    """What a method is given of the target: its benchmarks' modality, else RGB before depth."""
+    for benchmark in benchmarks_of(plugin):
+        return benchmark.modality
+    return "rgb" if "rgb" in plugin.modalities else "depth"
+
+
+def stand_in(config: RunConfig, plugin: DatasetPlugin, report: Reporter, device: str) -> Path:
+    """Shards of a generated stand-in, made now unless they are there; returns their folder."""
+    from kt3d_bench.shards.prepare import prepare
+
+    people, frames = STAND_IN_SIZES.get(config.preset, STAND_IN_SIZES["tiny"])
+    people, frames = config.stand_in_people or people, config.stand_in_frames or frames
+    home = config.data_root / "generated" / plugin.name / f"{people}x{frames}"
+    raw, out = home / "raw", home / "shards"
+    if has_shards(out):
+        report.note(f"no shards of '{plugin.name}': using the generated stand-in in {out}")
+        return out
+    report.note(
+        f"no shards of '{plugin.name}': generating a stand-in in {home} ({people} people, {frames} frames); "
+        f"for the real data: kt3d prepare {plugin.name}"
+    )
+    if not raw.exists():
+        unfinished = home / "raw-unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        generate = plugins.load_function(plugin.generate, "generate")
+        generate(
+            unfinished,
+            people=people,
+            frames=frames,
+            seed=STAND_IN_SEED,
+            motion=None,
+            device=device,
+            progress=_Steps(report, f"generate {plugin.name}"),
+        )
+        unfinished.rename(raw)
+    prepare(plugin, raw=raw, out=out, report=_Prepared(report, f"prepare {plugin.name}"))
+    return out
+
+
+class _Prepared:
+    """The report of ``prepare`` as steps of a reporter."""
+
+    def __init__(self, report: Reporter, name: str) -> None:
+        self.report, self.name, self.total = report, name, 0
+
+    def start(self, total_items: int) -> None:
+        self.total = total_items
+        self.report.stage_started(self.name, total_items)
+
+    def advance(self, done: int, samples: int, skipped: int) -> None:
+        self.report.step(done, {}, float("nan"), float("nan"))
+        if done >= self.total:
+            self.report.stage_finished(self.name)
+
+
+class _Steps:
+    """``progress(done, total)`` of a generator as steps of a reporter."""
+
+    def __init__(self, report: Reporter, name: str) -> None:
+        self.report, self.name, self.started = report, name, False
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self.started:
+            self.report.stage_started(self.name, total)
+            self.started = True
+        self.report.step(done, {}, float("nan"), float("nan"))
+        if done >= total:
+            self.report.stage_finished(self.name)

@@ -1,0 +1,216 @@
+"""``train``: from a config to a finished run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kt3d_bench import plugins
+from kt3d_bench.errors import UsageError
+from kt3d_bench.training import run as runs
+from kt3d_bench.training.report import Reporter, Silent
+from kt3d_bench.training.run import Resolved, RunConfig
+from kt3d_bench.training.sources import Located, locate, target_modality
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from kt3d_bench.methods import Method, MethodContext
+    from kt3d_bench.training.loop import StageOutcome
+
+
+def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = False) -> Path:
+    """Train one run to its end and return its folder, ``<data root>/runs/<name>``.
+
+    Stages that an earlier run trained under the same conditions are reused. ``resume`` goes on with the newest
+    unfinished run of that name. Raises ``UsageError`` for what cannot be asked for, ``ArtefactError`` for missing
+    target shards and damaged files, ``InterruptedRunError`` after Ctrl-C, ``Kt3dError`` for a loss that is not finite.
+    """
+    from kt3d_bench.training.loop import run_stages
+    from kt3d_bench.training.stages import StageStore
+
+    resolved = runs.resolve(config)
+    fabric = start_fabric(resolved)
+    report = report if report is not None and fabric.is_global_zero else Silent()
+    located, method, context = _build(resolved, fabric, report)
+    folder = _folder(resolved, fabric, resume)
+    document = _document(resolved, context, located)
+    if fabric.is_global_zero:
+        runs.write_run(folder, document)
+    feeds = {role: _feed(resolved, found) for role, found in located.items()}
+    outcomes = run_stages(
+        fabric,
+        method,
+        feeds,
+        folder,
+        StageStore(config.data_root / "stages"),
+        _options(resolved, context),
+        report,
+        resume=resume,
+    )
+    if fabric.is_global_zero:
+        _finish(folder, document, method, outcomes, _about(resolved, context))
+    fabric.barrier()
+    return folder
+
+
+def start_fabric(resolved: Resolved) -> Fabric:
+    """Fabric with its processes started; several processes share unused-parameter detection, as stages may use only
+    part of a network they train."""
+    import torch
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    config = resolved.config
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    devices: int | list[int] = config.devices
+    _, _, index = config.device.partition(":")
+    if index:
+        if config.devices != 1:
+            raise UsageError(f"--device {config.device} is one device, asked for {config.devices}")
+        devices = [int(index)]
+    several = config.devices * config.num_nodes > 1
+    fabric = Fabric(
+        accelerator=resolved.accelerator,
+        devices=devices,
+        num_nodes=config.num_nodes,
+        precision=resolved.precision,  # type: ignore[arg-type]
+        strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
+    )
+    fabric.launch()
+    return fabric
+
+
+def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[str, Located], Method, MethodContext]:
+    """Open the source (whose manifest the context needs), build the method, open what its stages read."""
+    from kt3d_bench.methods import MethodContext
+
+    datasets, config = resolved.datasets, resolved.config
+
+    def opened(role: str) -> Located:
+        if fabric.is_global_zero:
+            locate(config, role, datasets[role], report, resolved.accelerator)
+        fabric.barrier()
+        return locate(config, role, datasets[role], Silent())
+
+    located = {role: opened(role) for role in ("target", "source") if role in datasets}
+    source = located.get("source")
+    context = MethodContext(
+        target_modality=target_modality(plugins.dataset(datasets["target"])),
+        num_parts=source.shards.num_parts if source is not None else 0,
+        supervision=config.supervision,
+        transfers=datasets.get("source") != datasets["target"],
+    )
+    method = build_method(resolved.method, resolved.method_config, context, config.seed)
+    for role in {role: None for stage in method.stages() for role in stage.roles}:
+        if role not in datasets:
+            raise UsageError(
+                f"method '{resolved.plugin.name}' reads {role} data here, and no dataset is named for it",
+                mend=f"name one: --{role} DATASET",
+            )
+        if role not in located:
+            located[role] = opened(role)
+    return located, method, context
+
+
+def build_method(kind: type[Method], config: Any, context: MethodContext, seed: int) -> Method:
+    """A method with initial weights that depend on the seed alone."""
+    import torch
+
+    torch.manual_seed(seed)
+    return kind(config, context)
+
+
+def _feed(resolved: Resolved, found: Located) -> Any:
+    from kt3d_bench.training.feeds import ShardFeed
+
+    return ShardFeed(found.shards, resolved.grant if found.role == "target" else None)
+
+
+def _folder(resolved: Resolved, fabric: Fabric, resume: bool) -> Path:
+    """The main process claims the folder; the others are told."""
+    folder = runs.claim_folder(resolved, resume=resume) if fabric.is_global_zero else None
+    if fabric.world_size > 1:
+        folder = fabric.broadcast(folder)
+    assert folder is not None
+    return folder
+
+
+def _options(resolved: Resolved, context: MethodContext) -> Any:
+    from kt3d_bench.training.steps import LoopOptions
+
+    config = resolved.config
+    versions = runs.versions()
+    return LoopOptions(
+        seed=config.seed,
+        steps_scale=config.steps_scale,
+        time_scale=config.time_scale,
+        clip_norm=config.clip_norm,
+        checkpoint_steps=config.checkpoint_steps,
+        checkpoint_s=config.checkpoint_s,
+        about=_about(resolved, context),
+        shares={"precision": resolved.precision, "kt3d-bench": versions.get("kt3d-bench", "")},
+    )
+
+
+def _about(resolved: Resolved, context: MethodContext) -> dict[str, Any]:
+    """What lets a checkpoint be understood, and the method be rebuilt, without any other file."""
+    from dataclasses import asdict
+
+    return {
+        "method": resolved.plugin.name,
+        "config": asdict(resolved.method_config),
+        "context": asdict(context),
+        "seed": resolved.config.seed,
+        "versions": runs.versions(),
+    }
+
+
+def _document(resolved: Resolved, context: MethodContext, located: Mapping[str, Located]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "state": "training",
+        "command": runs.command_line(),
+        "started": _now(),
+        "config": runs.config_document(resolved.config),
+        "method_config": asdict(resolved.method_config),
+        "context": asdict(context),
+        "accelerator": resolved.accelerator,
+        "precision": resolved.precision,
+        "target_labels": {
+            "joints_2d": [int(joint) for joint in resolved.grant.mask_2d.nonzero()[0]],
+            "joints_3d": [int(joint) for joint in resolved.grant.mask_3d.nonzero()[0]],
+        },
+        "selection_rule": "last",
+        "shards": {role: found.document() for role, found in sorted(located.items())},
+        "versions": runs.versions(),
+    }
+
+
+def _finish(
+    folder: Path,
+    document: Mapping[str, Any],
+    method: Method,
+    outcomes: tuple[StageOutcome, ...],
+    about: Mapping[str, Any],
+) -> None:
+    """Write the final checkpoint, then say in ``run.yaml`` that the run is complete."""
+    from dataclasses import asdict
+
+    from kt3d_bench.training import checkpoint
+
+    stages = [asdict(outcome) for outcome in outcomes]
+    model = {name: tensor.detach().cpu() for name, tensor in method.state_dict().items()}
+    digest = checkpoint.save(runs.final_checkpoint(folder), {**about, "stages": stages, "model": model})
+    runs.write_run(
+        folder,
+        {**document, "state": "finished", "finished": _now(), "stages": stages, "checkpoint_sha256": digest},
+    )
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
