@@ -123,7 +123,8 @@ def read_manifest(folder: Path) -> Manifest:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         what = "the shards are missing" if not folder.exists() else "missing shards: the folder holds no manifest"
-        raise ArtefactError(what, where=folder, mend=f"run: kt3d prepare {folder.name} --out {folder}") from error
+        place = "" if folder.parent.name == "shards" else f" --out {folder}"
+        raise ArtefactError(what, where=folder, mend=f"run: kt3d prepare {folder.name}{place}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"the manifest cannot be read ({error})", where=path, mend=_AGAIN) from error
     version = content.get("format_version") if isinstance(content, dict) else None

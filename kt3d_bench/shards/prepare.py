@@ -6,17 +6,14 @@ a full disk, a killed worker or Ctrl-C the same command continues where it stopp
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +23,7 @@ from kt3d_bench.cards import Card, read_card
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError, UsageError, did_you_mean
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
 from kt3d_bench.hookspecs import DatasetPlugin
-from kt3d_bench.plugins import load_function
-from kt3d_bench.records import Sample, Skipped, WorkItem
-from kt3d_bench.shards.format import FIELDS, FORMAT_VERSION, IMAGES
+from kt3d_bench.shards.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.shards.index import Labels, ShardIndex, index_path, read_index
 from kt3d_bench.shards.manifest import (
     MANIFEST,
@@ -44,51 +39,18 @@ from kt3d_bench.shards.manifest import (
     skipped_lines,
     write_manifest,
 )
-from kt3d_bench.shards.plan import Origin, ShardTask, SplitPlan, checked_options, plan_split, read_origin
-from kt3d_bench.shards.writer import TEMPORARY, ShardWriter, doubled_key, write_atomically
+from kt3d_bench.shards.plan import Origin, SplitPlan, checked_options, plan_split, read_origin
+from kt3d_bench.shards.work import CONTINUE, Report, Silent, cannot_write, convert_shards, remove_temporaries
+from kt3d_bench.shards.writer import doubled_key, write_atomically
 
 STATE = "prepare.json"
 """What the shards of a folder are made from; written first, compared on every later run."""
-_TRIES = 3
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_CONTINUE = "finished shards are kept: run the same command again to continue"
-
-
-class Report(Protocol):
-    """Where progress goes."""
-
-    def start(self, total_items: int) -> None:
-        """Called once, with the number of work items of all splits."""
-        ...
-
-    def advance(self, done: int, samples: int, skipped: int) -> None:
-        """Called after each shard with totals so far: work items done, samples written, samples skipped."""
-        ...
-
-
-class Silent:
-    """Reports nothing."""
-
-    def start(self, total_items: int) -> None:
-        return
-
-    def advance(self, done: int, samples: int, skipped: int) -> None:
-        return
 
 
 class PrepareInterruptedError(Kt3dError):
     """Ctrl-C: finished shards are kept."""
 
     exit_code = 130
-
-
-@dataclass(frozen=True)
-class _Done:
-    """What a worker reports of one shard."""
-
-    path: Path
-    samples: int
-    skipped: int
 
 
 def prepare(
@@ -143,11 +105,11 @@ def prepare(
     with _writing(out), _locked(out):
         kept = _claim(plugin, out, plans, chosen, origin, overwrite)
         try:
-            _convert(tasks, workers or os.cpu_count() or 1, report)
+            convert_shards(tasks, workers or os.cpu_count() or 1, report)
         except KeyboardInterrupt as error:
-            raise PrepareInterruptedError("interrupted", where=out, mend=_CONTINUE) from error
+            raise PrepareInterruptedError("interrupted", where=out, mend=CONTINUE) from error
         finally:
-            _remove_temporaries(tasks)
+            remove_temporaries(tasks)
         described = {plan: _describe_split(plan, raw) for plan in plans}
         manifest = _manifest(plugin, card, chosen, origin, described, kept)
         write_manifest(out, manifest)
@@ -177,36 +139,33 @@ def _writing(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise _cannot_write(out, error) from error
-
-
-def _cannot_write(where: Path, error: OSError) -> ArtefactError:
-    if error.errno in _FULL:
-        return ArtefactError("the disk is full", where=where, mend=f"free some space; {_CONTINUE}")
-    return ArtefactError(f"cannot be written ({error})", where=where, mend=f"choose another --out; {_CONTINUE}")
+        raise cannot_write(out, error) from error
 
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Keep a second ``prepare`` out of the folder. File systems without locks go without."""
-    import fcntl
-
+    """Keep a second ``prepare`` out of the folder, on file systems that have locks."""
     descriptor = os.open(out, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise ArtefactError(
-            "another kt3d prepare is writing here", where=out, mend="wait for it, or choose another --out"
-        ) from error
-    except OSError:
-        yield
-        os.close(descriptor)
-        return
-    try:
+        if not _lock(descriptor):
+            raise ArtefactError(
+                "another kt3d prepare is writing here", where=out, mend="wait for it, or choose another --out"
+            )
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _claim(
@@ -271,162 +230,6 @@ def _without(out: Path, splits: set[str]) -> Manifest | None:
 def _shard_files(out: Path, splits: set[str]) -> list[Path]:
     pattern = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(splits)))})-\d{{6}}\.(?:tar|index\.npz)(?:\.tmp)?")
     return sorted(path for path in out.iterdir() if pattern.fullmatch(path.name))
-
-
-def _remove_temporaries(tasks: Sequence[ShardTask]) -> None:
-    for task in tasks:
-        for path in (task.path, index_path(task.path)):
-            path.with_name(path.name + TEMPORARY).unlink(missing_ok=True)
-
-
-class _Progress:
-    """Totals over shards, passed on to a report."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._totals = Counter[str]()
-
-    def add(self, task: ShardTask, done: _Done) -> None:
-        self._totals.update(items=len(task.items), samples=done.samples, skipped=done.skipped)
-        self._report.advance(self._totals["items"], self._totals["samples"], self._totals["skipped"])
-
-
-def _convert(tasks: Sequence[ShardTask], workers: int, report: Report) -> None:
-    """Write every shard that is not there yet. A shard whose worker dies is tried again alone, three times in all."""
-    report.start(sum(len(task.items) for task in tasks))
-    progress = _Progress(report)
-    deaths = Counter[Path]()
-    pending = list(tasks)
-    while pending := _unfinished(pending, progress):
-        fresh = [task for task in pending if not deaths[task.path]]
-        batch = fresh or pending[:1]
-        try:
-            for done in _run(batch, workers):
-                task = next(task for task in batch if task.path == done.path)
-                pending.remove(task)
-                progress.add(task, done)
-        except BrokenExecutor as error:
-            begun = [task for task in batch if task in pending and _begun(task)] or batch
-            deaths.update(task.path for task in begun)
-            _remove_temporaries(begun)
-            hopeless = next((task for task in begun if deaths[task.path] >= _TRIES and len(batch) == 1), None)
-            if hopeless is not None:
-                raise _worker_died(hopeless) from error
-
-
-def _unfinished(tasks: Sequence[ShardTask], progress: _Progress) -> list[ShardTask]:
-    left = []
-    for task in tasks:
-        done = _finished(task)
-        if done is None:
-            left.append(task)
-        else:
-            progress.add(task, done)
-    return left
-
-
-def _finished(task: ShardTask) -> _Done | None:
-    """The shard as it lies in the folder, if it is whole and made from the same things."""
-    try:
-        index = read_index(index_path(task.path))
-        whole = not len(index) or task.path.stat().st_size == index.tar_size
-    except (ArtefactError, FileNotFoundError):
-        return None
-    return _done(task, index) if whole and index.configuration == task.configuration else None
-
-
-def _done(task: ShardTask, index: ShardIndex) -> _Done:
-    return _Done(task.path, len(index), len(index.skipped))
-
-
-def _begun(task: ShardTask) -> bool:
-    return task.path.with_name(task.path.name + TEMPORARY).exists()
-
-
-def _worker_died(task: ShardTask) -> RawDataError:
-    names = [item.name for item in task.items]
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return RawDataError(
-        f"the worker process died {_TRIES} times while converting {shown}",
-        where=task.path,
-        mend="a raw file of these items may be damaged, or memory short (try fewer --workers; --workers 1 shows the "
-        f"crash); {_CONTINUE}",
-    )
-
-
-def _run(tasks: Sequence[ShardTask], workers: int) -> Iterator[_Done]:
-    """Convert shards in any order, in this process or in a pool that is gone when the iterator is closed."""
-    if workers == 1:
-        for task in tasks:
-            yield _write_shard(task)
-        return
-    import joblib
-    from joblib.externals.loky import get_reusable_executor
-
-    pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
-    results = pool(joblib.delayed(_in_worker)(task) for task in tasks)
-    try:
-        for result in results:
-            if isinstance(result, Kt3dError):
-                raise result
-            yield result
-    finally:
-        results.close()
-        get_reusable_executor(max_workers=workers).shutdown(kill_workers=True)
-
-
-def _in_worker(task: ShardTask) -> _Done | Kt3dError:
-    import cv2
-
-    cv2.setNumThreads(1)
-    try:
-        return _write_shard(task)
-    except Kt3dError as error:
-        return error
-
-
-def _write_shard(task: ShardTask) -> _Done:
-    convert: Callable[[WorkItem], Iterator[Any]] = load_function(task.convert, "convert")
-    try:
-        with ShardWriter(task.path, configuration=task.configuration) as writer:
-            for item in task.items:
-                writer.start_item(item.name)
-                for result in _converted(convert, item):
-                    if isinstance(result, Skipped):
-                        writer.skip(result)
-                    else:
-                        _check(result, item, task)
-                        writer.write(result)
-    except OSError as error:
-        raise _cannot_write(task.path, error) from error
-    assert writer.index is not None
-    return _done(task, writer.index)
-
-
-def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem) -> Iterator[Any]:
-    """What the converter yields; its reading errors become ``RawDataError``, lest they look like writing errors."""
-    try:
-        yield from convert(item)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise
-        where = error.filename or f"item {item.name}"
-        raise RawDataError(f"cannot be read ({error})", where=where, mend=f"repair it; {_CONTINUE}") from error
-
-
-def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:
-    where = f"{task.convert}.convert, item {item.name}"
-    if not isinstance(sample, Sample):
-        raise PluginError(f"expected Sample or Skipped records, found {type(sample).__name__}", where=where)
-    for name in IMAGES:
-        modality = FIELDS[name].modality
-        if getattr(sample, name) is not None and modality not in task.modalities:
-            raise PluginError(f"sample {sample.key} holds {modality}, which the dataset does not declare", where=where)
-    if sample.parts is not None and int(sample.parts.max()) >= task.num_parts:
-        raise PluginError(
-            f"sample {sample.key} has part {int(sample.parts.max())}, but the card counts {task.num_parts} classes",
-            where=where,
-        )
 
 
 def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.uint8]]:

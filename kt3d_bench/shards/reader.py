@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from kt3d_bench.shards.index import Labels, ShardIndex, index_path, read_index
 from kt3d_bench.shards.manifest import Manifest, Shard, labels_digest, read_manifest, sample_list_digest
 
 _AGAIN = "run the same kt3d prepare command again; it keeps what is whole"
+_DELETE = "delete this file and run the same kt3d prepare command again"
 
 
 class _Files:
@@ -125,8 +126,6 @@ class ShardSet:
 
     def take(self, indices: npt.ArrayLike) -> ShardSet:
         """The samples at ``indices`` (or where a bool mask is true), in that order; shares the open files."""
-        from dataclasses import replace
-
         chosen = np.asarray(indices)
         return replace(
             self,
@@ -216,7 +215,7 @@ class ShardSet:
 
     def _damaged(self, i: int, what: str) -> ArtefactError:
         path = self._files.paths[int(self.shard_of[i])]
-        return ArtefactError(f"sample {self.keys[i]}: {what}", where=path, mend=_AGAIN)
+        return ArtefactError(f"sample {self.keys[i]}: {what}", where=path, mend=_DELETE)
 
 
 def _checked_index(path: Path, shard: Shard, verify: bool) -> ShardIndex:
@@ -229,10 +228,10 @@ def _checked_index(path: Path, shard: Shard, verify: bool) -> ShardIndex:
         raise ArtefactError(f"the shard {what}: {size} bytes, not {shard.size}", where=path, mend=_AGAIN)
     index = read_index(index_path(path))
     if (index.tar_sha256, index.tar_size, len(index)) != (shard.sha256, shard.size, shard.samples):
-        raise ArtefactError("the index does not belong to this shard", where=index_path(path), mend=_AGAIN)
+        raise ArtefactError("the index does not belong to this shard", where=index_path(path), mend=_DELETE)
     if verify:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != shard.sha256:
-            raise ArtefactError("the shard was changed: its SHA-256 is not the manifest's", where=path, mend=_AGAIN)
+            raise ArtefactError("the shard was changed: its SHA-256 is not the manifest's", where=path, mend=_DELETE)
     return index

@@ -1,7 +1,7 @@
 """A dataset small enough to count by hand: raw files hold one number per line, each line becomes one sample.
 
-Lines may also ask for trouble: ``skip REASON``, ``damaged``, ``die``, ``full``, ``vanish``, ``key NAME``, ``wrong``, ``part N``,
-``rgb-only``, ``factor``, ``interrupt``, ``huge``.
+Lines may also ask for trouble: ``skip REASON``, ``damaged``, ``die``, ``die-once MARK``, ``full``, ``vanish``,
+``key NAME``, ``wrong``, ``part N``, ``rgb-only``, ``factor``, ``interrupt``, ``huge``.
 """
 
 from __future__ import annotations
@@ -112,8 +112,12 @@ def sample(
     return Sample(
         key=key,
         camera=Camera.pinhole(
-            (300.0 + seed, 301.5), (6.1, 4.2), size_px,
-            distortion=rng.normal(0, 0.1, 5), position_world_mm=rng.normal(0, 1e3, 3), tangential_factor=tangential_factor,
+            (300.0 + seed, 301.5),
+            (6.1, 4.2),
+            size_px,
+            distortion=rng.normal(0, 0.1, 5),
+            position_world_mm=rng.normal(0, 1e3, 3),
+            tangential_factor=tangential_factor,
         ),
         joints_px=joints_px,
         joints_cam_mm=rng.normal(0, 800, (NUM_JOINTS, 3)).astype(np.float32),
@@ -126,4 +130,4 @@ def sample(
         sequence=f"{subject}-walk",
         frame=seed,
         **{name: content[name] for name in images},
-    )  # fmt: skip
+    )

@@ -1,0 +1,219 @@
+"""Converting shards in worker processes, so that nothing finished is ever lost and nothing half-written stays."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError
+from kt3d_bench.plugins import load_function
+from kt3d_bench.records import Sample, Skipped, WorkItem
+from kt3d_bench.shards.format import FIELDS, IMAGES
+from kt3d_bench.shards.index import ShardIndex, index_path, read_index
+from kt3d_bench.shards.plan import ShardTask
+from kt3d_bench.shards.writer import TEMPORARY, ShardWriter
+
+_TRIES = 3
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+CONTINUE = "finished shards are kept: run the same command again to continue"
+
+
+class Report(Protocol):
+    """Where progress goes."""
+
+    def start(self, total_items: int) -> None:
+        """Called once, with the number of work items of all splits."""
+        ...
+
+    def advance(self, done: int, samples: int, skipped: int) -> None:
+        """Called after each shard with totals so far: work items done, samples written, samples skipped."""
+        ...
+
+
+class Silent:
+    """Reports nothing."""
+
+    def start(self, total_items: int) -> None:
+        return
+
+    def advance(self, done: int, samples: int, skipped: int) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a worker reports of one shard."""
+
+    path: Path
+    samples: int
+    skipped: int
+
+
+def remove_temporaries(tasks: Sequence[ShardTask]) -> None:
+    for task in tasks:
+        for path in (task.path, index_path(task.path)):
+            path.with_name(path.name + TEMPORARY).unlink(missing_ok=True)
+
+
+class _Progress:
+    """Totals over shards, passed on to a report."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._totals = Counter[str]()
+
+    def add(self, task: ShardTask, done: _Done) -> None:
+        self._totals.update(items=len(task.items), samples=done.samples, skipped=done.skipped)
+        self._report.advance(self._totals["items"], self._totals["samples"], self._totals["skipped"])
+
+
+def convert_shards(tasks: Sequence[ShardTask], workers: int, report: Report) -> None:
+    """Write every shard that is not there yet. A shard whose worker dies is tried again alone, three times in all."""
+    report.start(sum(len(task.items) for task in tasks))
+    progress = _Progress(report)
+    deaths = Counter[Path]()
+    pending = list(tasks)
+    while pending := _unfinished(pending, progress):
+        fresh = [task for task in pending if not deaths[task.path]]
+        batch = fresh or pending[:1]
+        try:
+            with closing(_run(batch, workers)) as results:
+                for done in results:
+                    task = next(task for task in batch if task.path == done.path)
+                    pending.remove(task)
+                    progress.add(task, done)
+        except BrokenExecutor as error:
+            begun = [task for task in batch if task in pending and _begun(task)] or batch
+            deaths.update(task.path for task in begun)
+            remove_temporaries(begun)
+            hopeless = next((task for task in begun if deaths[task.path] >= _TRIES and len(batch) == 1), None)
+            if hopeless is not None:
+                raise _worker_died(hopeless) from error
+
+
+def _unfinished(tasks: Sequence[ShardTask], progress: _Progress) -> list[ShardTask]:
+    left = []
+    for task in tasks:
+        done = _finished(task)
+        if done is None:
+            left.append(task)
+        else:
+            progress.add(task, done)
+    return left
+
+
+def _finished(task: ShardTask) -> _Done | None:
+    """The shard as it lies in the folder, if it is whole and made from the same things."""
+    try:
+        index = read_index(index_path(task.path))
+        whole = not len(index) or task.path.stat().st_size == index.tar_size
+    except (ArtefactError, FileNotFoundError):
+        return None
+    return _done(task, index) if whole and index.configuration == task.configuration else None
+
+
+def _done(task: ShardTask, index: ShardIndex) -> _Done:
+    return _Done(task.path, len(index), len(index.skipped))
+
+
+def _begun(task: ShardTask) -> bool:
+    return task.path.with_name(task.path.name + TEMPORARY).exists()
+
+
+def _worker_died(task: ShardTask) -> RawDataError:
+    names = [item.name for item in task.items]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return RawDataError(
+        f"the worker process died {_TRIES} times while converting {shown}",
+        where=task.path,
+        mend="a raw file of these items may be damaged, or memory short (try fewer --workers; --workers 1 shows the "
+        f"crash); {CONTINUE}",
+    )
+
+
+def _run(tasks: Sequence[ShardTask], workers: int) -> Generator[_Done, None, None]:
+    """Convert shards in any order, in this process or in a pool that is gone when the iterator is closed."""
+    if workers == 1:
+        for task in tasks:
+            yield _write_shard(task)
+        return
+    import joblib
+    from joblib.externals.loky import get_reusable_executor
+
+    workers = max(2, min(workers, len(tasks)))
+    pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
+    results = pool(joblib.delayed(_in_worker)(task) for task in tasks)
+    try:
+        for result in results:
+            if isinstance(result, Kt3dError):
+                raise result
+            yield result
+    finally:
+        results.close()
+        get_reusable_executor(max_workers=workers).shutdown(kill_workers=True)
+
+
+def _in_worker(task: ShardTask) -> _Done | Kt3dError:
+    import cv2
+
+    cv2.setNumThreads(1)
+    try:
+        return _write_shard(task)
+    except Kt3dError as error:
+        return error
+
+
+def _write_shard(task: ShardTask) -> _Done:
+    convert: Callable[[WorkItem], Iterator[Any]] = load_function(task.convert, "convert")
+    try:
+        with ShardWriter(task.path, configuration=task.configuration) as writer:
+            for item in task.items:
+                writer.start_item(item.name)
+                for result in _converted(convert, item):
+                    if isinstance(result, Skipped):
+                        writer.skip(result)
+                    else:
+                        _check(result, item, task)
+                        writer.write(result)
+    except OSError as error:
+        raise cannot_write(task.path, error) from error
+    assert writer.index is not None
+    return _done(task, writer.index)
+
+
+def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem) -> Iterator[Any]:
+    """What the converter yields; its reading errors become ``RawDataError``, lest they look like writing errors."""
+    try:
+        yield from convert(item)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        where = error.filename or f"item {item.name}"
+        raise RawDataError(f"cannot be read ({error})", where=where, mend=f"repair it; {CONTINUE}") from error
+
+
+def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:
+    where = f"{task.convert}.convert, item {item.name}"
+    if not isinstance(sample, Sample):
+        raise PluginError(f"expected Sample or Skipped records, found {type(sample).__name__}", where=where)
+    for name in IMAGES:
+        modality = FIELDS[name].modality
+        if getattr(sample, name) is not None and modality not in task.modalities:
+            raise PluginError(f"sample {sample.key} holds {modality}, which the dataset does not declare", where=where)
+    if sample.parts is not None and int(sample.parts.max()) >= task.num_parts:
+        raise PluginError(
+            f"sample {sample.key} has part {int(sample.parts.max())}, but the card counts {task.num_parts} classes",
+            where=where,
+        )
+
+
+def cannot_write(where: Path, error: OSError) -> ArtefactError:
+    if error.errno in _FULL:
+        return ArtefactError("the disk is full", where=where, mend=f"free some space; {CONTINUE}")
+    return ArtefactError(f"cannot be written ({error})", where=where, mend=f"choose another --out; {CONTINUE}")
