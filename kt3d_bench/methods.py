@@ -111,6 +111,11 @@ class Method(torch.nn.Module, ABC):
     def input_px(self) -> int:
         """Side of the square network input."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Modalities that ``predict`` looks at. More than the benchmark gives is recorded with the prediction."""
+        return (self.context.target_modality,)
+
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
         """The stages of this run, in order. Empty for methods that only need statistics or nothing."""

@@ -71,7 +71,7 @@ def predict(
     method.to(place).eval()
     loader = Loader(
         test,
-        (chosen.modality,),
+        method.reads,
         batch_size=batch_size,
         input_px=method.input_px,
         labelled=False,
@@ -92,6 +92,7 @@ def predict(
         "shards_digest": test.digest,
         "origin": test.origin,
         "reference": chosen.reference,
+        "reads": list(method.reads),
     }
     write_predictions(target, [str(key) for key in test.keys[indices]], joints, meta=meta)
     return target

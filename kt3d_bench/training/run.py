@@ -1,6 +1,7 @@
 """A run: what the user asked for, what became of it, and the folder that holds both.
 
-``<data root>/runs/<name>/`` holds ``run.yaml`` (everything resolved), ``checkpoints/``, ``log.jsonl`` and ``predictions/``.
+``<data root>/runs/<name>/`` holds ``run.yaml`` (everything resolved), ``checkpoints/``, ``log.jsonl``,
+``predictions/``.
 """
 
 from __future__ import annotations
