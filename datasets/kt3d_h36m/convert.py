@@ -22,10 +22,11 @@ from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import NUM_JOINTS, Quality
 from kt3d_h36m.cdf import PoseReader, shared_reader
-from kt3d_h36m.describe import MARKER, describe
-from kt3d_h36m.layout import SITE, RawFolder, Source, local_file, local_files, scan
+from kt3d_h36m.completeness import check_complete
+from kt3d_h36m.describe import describe
+from kt3d_h36m.layout import RawFolder, Source, local_file, local_files, scan
 from kt3d_h36m.metadata import read_cameras
-from kt3d_h36m.selection import Selection, dropped
+from kt3d_h36m.selection import dropped
 from kt3d_h36m.sequences import CAMERAS, SPLITS, Recording, recordings
 from kt3d_h36m.video import frames_rgb
 
@@ -53,7 +54,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     subjects = _subjects(split, str(options.get("subjects", "")))
     selection = dropped(str(options.get("drop", "")), str(options.get("keep", "")))
     found = scan(raw, subjects=subjects)
-    poses_from = _check_complete(found, subjects, selection, partial=bool(options.get("partial", False)))
+    poses_from = check_complete(found, subjects, selection, partial=bool(options.get("partial", False)))
     assert found.metadata is not None
     with local_file(found.metadata) as path:
         cameras = read_cameras(path)
@@ -102,76 +103,6 @@ def _subjects(split: str, chosen: str) -> tuple[int, ...]:
             f"subjects names S{unknown[0]}, which has no labels", mend="labelled are S1,S5,S6,S7,S8,S9,S11"
         )
     return tuple(subject for subject in SPLITS[split] if str(subject) in names)
-
-
-def _check_complete(found: RawFolder, subjects: Sequence[int], selection: Selection, *, partial: bool) -> str:
-    """The feature to take poses from. Raises ``RawDataError`` for the first kind of thing that is missing."""
-    root = found.root
-    features = {feature: found.subjects(feature) for feature in found.files}
-    if not any(features.values()) and found.metadata is None:
-        inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
-        raise RawDataError(
-            f"holds no Human3.6M for S{', S'.join(map(str, subjects))} (found: {inside})",
-            where=root,
-            mend=f"it takes Videos_S1.tgz, Poses_D3_Positions_S1.tgz, ... and code-v1.2.zip from {SITE}, or a "
-            "stand-in by `kt3d generate h36m`",
-        )
-    if found.metadata is None:
-        raise RawDataError(
-            "metadata.xml with the cameras is missing",
-            where=root,
-            mend=f"put code-v1.2.zip (or its Release-v1.2/metadata.xml) there, from {SITE}",
-        )
-    poses_from = max(("D3_Positions", "D3_Positions_mono"), key=lambda feature: len(set(features[feature])))
-    for subject in subjects:
-        if subject not in features[poses_from]:
-            universal = subject in features["D3_Positions_mono_universal"]
-            raise RawDataError(
-                f"the poses of S{subject} are missing"
-                + (" (D3_Positions_mono_universal does not fit the images)" if universal else ""),
-                where=root,
-                mend=f"put Poses_{poses_from}_S{subject}.tgz there, from {SITE}",
-            )
-        if subject not in features["Videos"]:
-            raise RawDataError(
-                f"the videos of S{subject} are missing",
-                where=root,
-                mend=f"put Videos_S{subject}.tgz there, from {SITE}",
-            )
-    missing = [*_missing(found, poses_from, subjects, selection, partial=partial or (root / MARKER).is_file())]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise RawDataError(
-            f"{len(missing)} files are missing: {'; '.join(missing[:3])}{more}",
-            where=root,
-            mend="unpack the archives again, leave recordings out with --set drop=..., or accept a part of the "
-            "dataset with --set partial=true",
-        )
-    return poses_from
-
-
-def _missing(
-    found: RawFolder, poses_from: str, subjects: Sequence[int], selection: Selection, *, partial: bool
-) -> Iterator[str]:
-    """Official names of absent files. Of a partial set, only one file without its counterpart counts."""
-    videos, poses = found.files["Videos"], found.files[poses_from]
-    for recording in recordings():
-        if recording.subject not in subjects:
-            continue
-        folder = f"S{recording.subject}"
-        for camera_id in CAMERAS:
-            if selection.reason(recording, camera_id) is not None:
-                continue
-            world = poses_from == "D3_Positions"
-            has_pose = (recording, "" if world else camera_id) in poses
-            has_video = (recording, camera_id) in videos
-            if partial and not has_pose and not has_video:
-                continue
-            if not has_video:
-                yield f"{folder}/Videos/{recording.file_name}.{camera_id}.mp4"
-            if not has_pose and (not world or camera_id == CAMERAS[0]):
-                camera = "" if world else f".{camera_id}"
-                yield f"{folder}/MyPoseFeatures/{poses_from}/{recording.file_name}{camera}.cdf"
 
 
 def _pose_counts(found: RawFolder, feature: str) -> dict[tuple[Recording, str], int]:
