@@ -20,7 +20,6 @@ Written by people, so plain YAML with every field required unless said otherwise
       - {joint: right_hip, quality: approximate, note: taken at the surface}
     num_parts: 44                 # part classes of the masks, background included; 0 without masks
     part_mirror: [0, 2, 1]        # part id -> id of its left-right partner, for mirroring images; may be left out
-    part_mirror: [[3, 7], [4, 8]] # optional: pairs of part ids that exchange when the image is mirrored; others stay
     box_rule: joints              # joints, mask or detector: what the person box comes from
     protocol: One paragraph on splits and frame steps.
 """
@@ -73,7 +72,6 @@ class Card(_Strict):
     joints: tuple[JointRow, ...]
     num_parts: int = Field(ge=0, le=256)
     part_mirror: tuple[int, ...] | None = None
-    part_mirror: tuple[tuple[int, int], ...] | None = None
     box_rule: BoxRule
     protocol: Text
 
@@ -88,20 +86,7 @@ class Card(_Strict):
             mirror = self.part_mirror
             if sorted(mirror) != list(range(self.num_parts)) or any(mirror[mirror[part]] != part for part in mirror):
                 raise ValueError("part_mirror must exchange parts in pairs: one id per part class, background included")
-        listed = [part for pair in self.part_mirror or () for part in pair]
-        if len(set(listed)) < len(listed) or not all(0 < part < self.num_parts for part in listed):
-            raise ValueError(f"part_mirror must pair part ids from 1 to {self.num_parts - 1}, each once at most")
         return self
-
-    @property
-    def mirror_table(self) -> tuple[int, ...] | None:
-        """(num_parts,) part id -> id of its mirror image; ``None`` when the card does not say."""
-        if self.part_mirror is None:
-            return None
-        table = list(range(self.num_parts))
-        for left, right in self.part_mirror:
-            table[left], table[right] = right, left
-        return tuple(table)
 
     @property
     def quality(self) -> npt.NDArray[np.uint8]:

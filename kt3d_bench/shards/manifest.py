@@ -85,8 +85,6 @@ class Manifest(_Strict):
     """Part classes of the masks, background included; 0 without masks."""
     part_mirror: tuple[int, ...] | None = None
     """(num_parts,) part id -> id of its left-right partner; ``None`` where the card does not say."""
-    part_mirror: tuple[int, ...] | None
-    """(num_parts,) part id -> id of its mirror image; ``None`` when the dataset does not say."""
     quality: tuple[int, ...] = Field(min_length=NUM_JOINTS, max_length=NUM_JOINTS)
     """``skeletons.Quality`` code of each joint: the worst that any sample has."""
     box_rule: str
