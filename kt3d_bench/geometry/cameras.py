@@ -49,25 +49,20 @@ def undistort(
 ) -> FloatArray:
     """Inverse of ``distort`` by Newton's method with a numerical Jacobian, converged to about 1e-12.
 
-    Outside the region where the model is one-to-one there is no inverse; such points come back as NaN.
+    Outside the region around the centre where the model is one-to-one there is no inverse; such points come back as
+    NaN, and so do roots beyond the fold, where the image would be turned inside out.
     """
     target = np.asarray(xy_distorted, np.float64)
     distortion = np.asarray(distortion, np.float64)
     if not distortion.any():
         return target.copy()
     xy = target.copy()
-    step = 1e-6
-    step_x, step_y = np.array([step, 0.0]), np.array([0.0, step])
     with np.errstate(all="ignore"):
         for _ in range(iterations):
             error = distort(xy, distortion, tangential_factor) - target
             if not np.nanmax(np.abs(error), initial=0.0) > 1e-13:
                 break
-            dx = (distort(xy + step_x, distortion, tangential_factor)
-                  - distort(xy - step_x, distortion, tangential_factor)) / (2 * step)  # fmt: skip
-            dy = (distort(xy + step_y, distortion, tangential_factor)
-                  - distort(xy - step_y, distortion, tangential_factor)) / (2 * step)  # fmt: skip
-            determinant = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
+            dx, dy, determinant = _jacobian(xy, distortion, tangential_factor)
             xy = xy - np.stack(
                 [
                     (dy[..., 1] * error[..., 0] - dy[..., 0] * error[..., 1]) / determinant,
@@ -75,8 +70,24 @@ def undistort(
                 ],
                 axis=-1,
             )
-        residual = np.abs(distort(xy, distortion, tangential_factor) - target).max(axis=-1, keepdims=True)
-    return np.where(residual < 1e-9, xy, np.nan)
+        residual = np.abs(distort(xy, distortion, tangential_factor) - target).max(axis=-1)
+        determinant = _jacobian(xy, distortion, tangential_factor)[2]
+        inverse = (residual < 1e-9) & (determinant > 0) & (np.sum(xy * target, axis=-1) >= 0)
+    return np.where(inverse[..., None], xy, np.nan)
+
+
+def _jacobian(
+    xy: FloatArray, distortion: FloatArray, tangential_factor: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Columns (..., 2) of the derivative of ``distort`` by x and by y, and its determinant (...)."""
+    step = 1e-6
+    dx, dy = (
+        (distort(xy + aside, distortion, tangential_factor) - distort(xy - aside, distortion, tangential_factor))
+        / (2 * step)
+        for aside in (np.array([step, 0.0]), np.array([0.0, step]))
+    )
+    determinant: FloatArray = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
+    return dx, dy, determinant
 
 
 def project_arrays(
