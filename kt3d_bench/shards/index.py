@@ -8,7 +8,9 @@ WebDataset and without parsing JSON. Shapes: N samples, J joints (17).
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -190,11 +192,18 @@ def read_index(path: Path) -> ShardIndex:
         return _build(arrays)
     except FileNotFoundError as error:
         raise ArtefactError("the index of this shard is missing", where=path, mend=_PREPARE_AGAIN) from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise ArtefactError(f"the index is damaged ({error})", where=path, mend=_PREPARE_AGAIN) from error
 
 
 _PREPARE_AGAIN = "run the same kt3d prepare command again"
+
+
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, RuntimeError, OverflowError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What zipfile and NumPy raise for damaged files."""
 
 
 def _read_arrays(data: bytes) -> dict[str, Array]:

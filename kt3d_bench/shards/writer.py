@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -43,8 +44,8 @@ class ShardWriter:
         self._item_of: list[int] = []
         self._keys: dict[str, str] = {}
         self._skipped: list[Skipped] = []
-        self._file: IO[bytes] | None = None
-        self._tar: Any = None
+        self._file: IO[bytes]
+        self._tar: Any
 
     @property
     def _temporary(self) -> Path:
@@ -105,12 +106,12 @@ class ShardWriter:
             if kind is None:
                 self._publish()
         finally:
-            if self._file is not None and not self._file.closed:
-                self._file.close()
+            for begun in (self._tar, self._file):
+                with suppress(OSError):
+                    begun.close()
             self._temporary.unlink(missing_ok=True)
 
     def _publish(self) -> None:
-        assert self._file is not None
         self._tar.close()
         self._file.flush()
         os.fsync(self._file.fileno())
