@@ -6,7 +6,7 @@ are seeded anew before every step, so a resumed run draws what an uninterrupted 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from kt3d_bench.training.stages import (
     frozen_digests,
     stage_digest,
     stage_steps,
+    trained_state,
 )
 from kt3d_bench.training.steps import (
     LoopContext,
@@ -67,41 +68,42 @@ def run_stages(
     """
     stages = method.stages()
     check_stages(method, stages)
-    initial = method.state_dict()
-    digests: dict[str, str] = {}
-    plans: list[tuple[Stage, int]] = []
-    for stage in stages:
-        steps = stage_steps(stage, feeds[next(iter(stage.roles))].samples, options.steps_scale)
-        prefixes = tuple(f"{name}." for name in stage.trains)
-        digests[stage.name] = stage_digest(
-            stage,
-            data={role: feeds[role].digest for role in stage.roles},
-            earlier=digests,
-            initial=checkpoint.state_digest(initial, [name for name in initial if name.startswith(prefixes)]),
-            steps=steps,
-            seed=options.seed,
-            input_px=method.input_px,
-            extra={
-                "limit_s": limit_s(stage, options),
-                "clip_norm": options.clip_norm,
-                "world": fabric.world_size,
-                **options.shares,
-            },
-        )
-        plans.append((stage, steps))
+    outcomes: list[StageOutcome] = []
     with graceful_stop() as stop:
         context = LoopContext(fabric, method, feeds, folder, options, report, stop)
         saved = newest_checkpoint(folder, report) if resume else None
-        return tuple(_stage(context, stage, steps, digests[stage.name], store, saved) for stage, steps in plans)
+        for stage in stages:
+            outcomes.append(_stage(context, stage, outcomes, store, saved))
+    return tuple(outcomes)
 
 
 def _stage(
-    context: LoopContext, stage: Stage, steps: int, digest: str, store: StageStore, saved: Mapping[str, Any] | None
+    context: LoopContext,
+    stage: Stage,
+    earlier: Sequence[StageOutcome],
+    store: StageStore,
+    saved: Mapping[str, Any] | None,
 ) -> StageOutcome:
-    """Train, resume or reuse one stage."""
+    """Train, resume or reuse one stage. Its digest is taken once the method has prepared the stage's start."""
     method, fabric = context.method, context.fabric
     seed_step(context.options.seed, stage.name, "start", 0)
     method.start_stage(stage)
+    steps = stage_steps(stage, context.feeds[next(iter(stage.roles))].samples, context.options.steps_scale)
+    digest = stage_digest(
+        stage,
+        data={role: context.feeds[role].digest for role in stage.roles},
+        earlier={outcome.name: outcome.digest for outcome in earlier},
+        initial=checkpoint.state_digest(trained_state(method, stage)),
+        steps=steps,
+        seed=context.options.seed,
+        input_px=method.input_px,
+        extra={
+            "limit_s": limit_s(stage, context.options),
+            "clip_norm": context.options.clip_norm,
+            "world": fabric.world_size,
+            **context.options.shares,
+        },
+    )
     fabric.barrier()
     if store.restore(digest, method, stage):
         if fabric.is_global_zero:

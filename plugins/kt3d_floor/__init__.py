@@ -1,0 +1,34 @@
+"""What any method must beat: ``mean-pose``, ``mean-pose-oracle`` and ``lift-mlp``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kt3d_bench.hookspecs import MethodPlugin, hookimpl
+
+
+@hookimpl
+def kt3d_methods() -> Sequence[MethodPlugin]:
+    return (
+        MethodPlugin(
+            name="mean-pose",
+            summary="The mean pose of the source for every image",
+            load="kt3d_floor.mean_pose:MeanPose",
+            supervision=("none",),
+            defaults={"target": "h36m", "source": "ubc3v"},
+        ),
+        MethodPlugin(
+            name="mean-pose-oracle",
+            summary="The mean pose of the target's training labels for every image",
+            load="kt3d_floor.mean_pose:MeanPoseOracle",
+            supervision=("full",),
+            defaults={"target": "h36m"},
+        ),
+        MethodPlugin(
+            name="lift-mlp",
+            summary="A 2D network, lifted by a residual MLP that learned from source poses alone",
+            load="kt3d_floor.lift_mlp:LiftMlp",
+            supervision=("none",),
+            defaults={"target": "h36m", "source": "ubc3v", "pretrain": "mpii"},
+        ),
+    )

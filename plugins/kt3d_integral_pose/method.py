@@ -1,0 +1,160 @@
+"""Integral human pose regression, trained on whatever labels of the target are granted.
+
+Sun, Xiao, Wei, Liang, Wei: Integral Human Pose Regression, ECCV 2018. A ResNet and three deconvolutions give one volume
+per joint; the expected value of its softmax is the joint. Poses are in voxels (``kt3d_bench.nn.integral``): x and y of
+the crop, z relative to the hip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+from torch import Tensor
+from torch.nn import functional
+
+from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
+from kt3d_bench.methods import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.nn.images import depth_input, rgb_input
+from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1, to_voxels
+from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
+from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
+from kt3d_bench.nn.resnet import ResNet50, load_torchvision_weights
+
+OFFSET_UNIT_MM = 50.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``integral-pose``; ``--set name=value`` changes one."""
+
+    input_px: int = 256
+    """Side of the square network input; the volumes have a quarter of it."""
+    backbone: Literal["resnet50", "tiny"] = "resnet50"
+    epochs: float = 140.0
+    """Of each stage; the number that the transfer paper gives, so that both are trained alike."""
+    steps: int = 0
+    """Steps of the supervised stage; 0 = ``epochs`` decide."""
+    pretrain_steps: int = 0
+    """Steps of the 2D stage; 0 = ``epochs`` decide."""
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    loss: Literal["l1", "smooth-l1"] = "l1"
+    """On voxels; L1 is what the paper found best (its Section 4.2)."""
+    pretrain_2d: bool = True
+    """RGB targets: start from 2D joints learned on the pretrain role, as the methods compared with do."""
+    weight_offset: float = 0.1
+    """Depth targets: weight of the hip's depth behind the visible surface, in units of 50 mm."""
+    weights: str = ""
+    """A torchvision ResNet-50 weight file to start from; empty = random weights."""
+
+    def __post_init__(self) -> None:
+        if self.input_px < 32 or self.input_px % 8:
+            raise ValueError(f"input_px is {self.input_px}, expected a multiple of 8 from 32 on")
+        if self.batch_size < 2 or self.epochs < 0 or self.steps < 0 or self.pretrain_steps < 0:
+            raise ValueError("batch_size must be at least 2, epochs and steps not negative")
+        if self.weights and self.backbone != "resnet50":
+            raise ValueError("weights are for the backbone resnet50")
+
+    @property
+    def side(self) -> int:
+        """Bins along each axis of a volume."""
+        return self.input_px // 4
+
+
+class IntegralPose(Method):
+    """RGB targets: stages ``pretrain-2d`` (optional) and ``supervised``; depth targets: ``supervised``."""
+
+    Config: ClassVar[type[Any]] = Config
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "small": {"input_px": 128, "epochs": 0.0, "steps": 12000, "pretrain_steps": 8000},
+        "tiny": {"input_px": 64, "backbone": "tiny", "epochs": 0.0, "steps": 600, "pretrain_steps": 600},
+    }
+
+    def __init__(self, config: Any, context: MethodContext) -> None:
+        super().__init__(config, context)
+        self.rgb = context.target_modality == "rgb"
+        net = IntegralNet(3 if self.rgb else 1, backbone=config.backbone, side=config.side)
+        if self.rgb:
+            self.rgb_net = net
+        else:
+            self.depth_net = net
+
+    @property
+    def input_px(self) -> int:
+        return cast(int, self.config.input_px)
+
+    @property
+    def net(self) -> IntegralNet:
+        return self.rgb_net if self.rgb else self.depth_net
+
+    def stages(self) -> tuple[Stage, ...]:
+        config: Config = self.config
+        sizes: dict[str, Any] = {"backbone": config.backbone, "input_px": config.input_px, "side": config.side}
+        common: dict[str, Any] = {"batch_size": config.batch_size, "learning_rate": config.learning_rate}
+        stages: list[Stage] = []
+        if self.rgb and config.pretrain_2d:
+            stages.append(pretrain_2d_stage(**sizes, **common, **self._length(config.pretrain_steps), budget_s=60.0))
+        stages.append(
+            Stage(
+                "supervised",
+                roles={"target": ("rgb" if self.rgb else "depth",)},
+                trains=("rgb_net" if self.rgb else "depth_net",),
+                recipe={**sizes, "loss": config.loss, "weight_offset": config.weight_offset},
+                budget_s=60.0,
+                after=tuple(stage.name for stage in stages),
+                **common,
+                **self._length(config.steps),
+            )
+        )
+        return tuple(stages)
+
+    def _length(self, steps: int) -> dict[str, Any]:
+        return {"steps": steps} if steps else {"epochs": self.config.epochs}
+
+    def start_stage(self, stage: Stage) -> None:
+        if self.config.weights and stage.name == self.stages()[0].name:
+            load_torchvision_weights(cast(ResNet50, self.net.encoder), self.config.weights)
+
+    def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
+        if stage.name == PRETRAIN:
+            return pretrain_2d_step(self.rgb_net, cast(LabelledBatch, batches["pretrain"]))
+        batch = cast(LabelledBatch, batches["target"])
+        output = self.net(self._input(batch))
+        truth = to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], self.input_px, self.config.side)
+        planar = self._loss(output.voxels[..., :2], truth[..., :2], batch.mask_2d | batch.mask_3d)
+        deep = self._loss(output.voxels[..., 2:], truth[..., 2:], batch.mask_3d)
+        losses = {"xy": planar * (2 / 3), "z": deep / 3}
+        if not self.rgb:
+            losses["offset"] = self.config.weight_offset * _offset_loss(output.surface_offset_mm, batch)
+        return StepResult(losses)
+
+    def _loss(self, pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """Mean over the granted coordinates, zero where none is granted."""
+        if self.config.loss == "smooth-l1":
+            return smooth_l1(pred, target, mask)
+        known = mask[..., None].expand_as(pred)
+        error = pred - target.where(known, pred.detach())
+        return error.abs().sum() / known.sum().clamp(min=1)
+
+    def _input(self, batch: UnlabelledBatch) -> Tensor:
+        if self.rgb:
+            return rgb_input(batch.images["rgb"])
+        return depth_input(batch.images["depth"], batch.surface_mm)
+
+    def predict(self, batch: UnlabelledBatch) -> Estimate:
+        output = self.net(self._input(batch))
+        joints_px, z_mm = from_voxels(output.voxels, self.input_px, self.config.side)
+        root_z_mm = None if self.rgb else batch.surface_mm + output.surface_offset_mm
+        return Estimate(joints_px=joints_px, z_root_mm=z_mm - z_mm[:, :1], root_z_mm=root_z_mm)
+
+
+def _offset_loss(offset_mm: Tensor, batch: LabelledBatch) -> Tensor:
+    """Smooth L1 of the hip's depth behind the surface reference, where both are known."""
+    true_mm = batch.joints_cam_mm[:, 0, 2] - batch.surface_mm
+    known = true_mm.isfinite()
+    true_mm = true_mm.where(known, offset_mm.detach())
+    total = functional.smooth_l1_loss(offset_mm / OFFSET_UNIT_MM, true_mm / OFFSET_UNIT_MM, reduction="sum")
+    return total / known.sum().clamp(min=1)
