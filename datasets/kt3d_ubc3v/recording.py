@@ -1,0 +1,146 @@
+"""``groundtruth.mat`` and camera poses of generated sections, written from the format's description alone.
+
+World: Maya's, Y up, cm, the person's hips near the origin. People are generated Z up in mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.people import Figures
+from kt3d_bench.records import Camera
+
+FloatArray = npt.NDArray[np.float64]
+
+SIZE_PX = (512, 424)
+_LENS_MM, _FILM_MM = 25.422, 36.0
+_TO_MAYA = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+"""Z up -> Y up: a cyclic exchange of the axes, so that left stays left."""
+_SCALE = 10.0
+_HEADER = b"MATLAB 5.0 MAT-file, generated stand-in in the layout of UBC3V".ljust(116)
+"""Replaces savemat's, which holds the date: the same seed gives the same bytes."""
+
+_SITE = {
+    "Head": "jaw", "Hips": "pelvis", "LeftArm": "clavicle_l", "LeftFingerBase": "wrist_l", "LeftFoot": "knee_l",
+    "LeftForeArm": "shoulder_l", "LeftHand": "elbow_l", "LeftInHandIndex": "hand_l", "LeftInHandThumb": "wrist_l",
+    "LeftLeg": "hip_l", "LeftShoulder": "54%", "LeftToeBase": "ankle_l", "LeftUpLeg": "pelvis", "Neck1": "thorax",
+    "Neck": "54%", "RightArm": "clavicle_r", "RightFingerBase": "wrist_r", "RightFoot": "knee_r",
+    "RightForeArm": "shoulder_r", "RightHand": "elbow_r", "RightInHandIndex": "hand_r", "RightInHandThumb": "wrist_r",
+    "RightLeg": "hip_r", "RightShoulder": "54%", "RightToeBase": "ankle_r", "RightUpLeg": "pelvis", "Spine1": "27%",
+    "Spine": "13%",
+}  # fmt: skip
+"""Bone -> where its matrix sits: at the joint it hangs from. Percentages are along the path from hip to neck."""
+_TOWARDS = {
+    "Head": "head_top", "Hips": "13%", "LeftArm": "shoulder_l", "LeftFingerBase": "hand_l", "LeftFoot": "ankle_l",
+    "LeftForeArm": "elbow_l", "LeftHand": "wrist_l", "LeftInHandIndex": "hand_end_l", "LeftInHandThumb": "thumb_l",
+    "LeftLeg": "knee_l", "LeftShoulder": "clavicle_l", "LeftToeBase": "toe_l", "LeftUpLeg": "hip_l", "Neck1": "jaw",
+    "Neck": "thorax", "RightArm": "shoulder_r", "RightFingerBase": "hand_r", "RightFoot": "ankle_r",
+    "RightForeArm": "elbow_r", "RightHand": "wrist_r", "RightInHandIndex": "hand_end_r", "RightInHandThumb": "thumb_r",
+    "RightLeg": "knee_r", "RightShoulder": "clavicle_r", "RightToeBase": "toe_r", "RightUpLeg": "hip_r",
+    "Spine1": "54%", "Spine": "27%",
+}  # fmt: skip
+BONES: tuple[str, ...] = tuple(_SITE)
+
+
+@dataclass(frozen=True, eq=False)
+class MayaCamera:
+    """A roll-free camera above the person that looks down at the origin."""
+
+    translate_cm: FloatArray
+    """(3,)."""
+    rotate_deg: FloatArray
+    """(3,) X, Y, Z: Y within +-90, so Z is 0 or +-180."""
+
+    def camera(self) -> Camera:
+        """The same camera over the people's world (Z up, mm): 25.422 mm on 36 mm of film, 512 x 424 px."""
+        forward = -self.translate_cm / np.linalg.norm(self.translate_cm)
+        right = np.cross(forward, [0.0, 1.0, 0.0])
+        right /= np.linalg.norm(right)
+        axes = np.stack([right, np.cross(forward, right), forward])
+        focal_px = _LENS_MM / _FILM_MM * SIZE_PX[0]
+        center = (SIZE_PX[0] / 2 - 0.5, SIZE_PX[1] / 2 - 0.5)
+        return Camera.pinhole(
+            (focal_px, focal_px),
+            center,
+            SIZE_PX,
+            rotation=axes @ _TO_MAYA,
+            position_world_mm=_TO_MAYA.T @ self.translate_cm * 10.0,
+        )
+
+
+def sample_camera(rng: np.random.Generator) -> MayaCamera:
+    """Anywhere around the person, 1.8 to 3.4 m away, 8 to 38 degrees above."""
+    distance_cm, azimuth = rng.uniform(180, 340), rng.uniform(-np.pi, np.pi)
+    height = np.deg2rad(rng.uniform(8, 38))
+    place = distance_cm * np.array([np.cos(height) * np.sin(azimuth), np.sin(height), np.cos(height) * np.cos(azimuth)])
+    pitch, yaw = -np.rad2deg(height), np.rad2deg(azimuth)
+    if abs(yaw) <= 90:
+        return MayaCamera(place, np.array([pitch, yaw, 0.0]))
+    folded = np.copysign(180.0, yaw) - yaw
+    return MayaCamera(place, np.array([pitch + 180.0, folded, rng.choice([-180.0, 180.0])]))
+
+
+def joint_matrices(figures: Figures) -> FloatArray:
+    """(N, 28, 16) in ``BONES`` order: 4 x 4 transforms, row vectors, rotation times ten, position in cm, Y up."""
+    sites = np.stack([_place(figures, _SITE[bone]) for bone in BONES], axis=1)
+    ends = np.stack([_place(figures, _TOWARDS[bone]) for bone in BONES], axis=1)
+    along = _unit(ends - sites)
+    helper = np.where(np.abs(along[..., 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
+    side = _unit(np.cross(helper, along))
+    matrices = np.zeros((*sites.shape[:2], 4, 4))
+    matrices[..., 3, 3] = 1.0
+    for row, axis in enumerate((along, side, np.cross(along, side))):
+        matrices[..., row, :3] = _SCALE * axis @ _TO_MAYA.T
+    matrices[..., 3, :3] = sites @ _TO_MAYA.T / 10.0
+    return matrices.reshape(*sites.shape[:2], 16)
+
+
+def _place(figures: Figures, name: str) -> FloatArray:
+    """(N, 3) mm: a landmark, or a share of the way along the spine."""
+    if not name.endswith("%"):
+        return figures.landmark(name)
+    spine = np.stack(
+        [figures.landmark(point) for point in ("pelvis", "spine_low", "spine_mid", "spine_high", "thorax")], axis=1
+    )
+    lengths = np.linalg.norm(np.diff(spine, axis=1), axis=-1)
+    way = np.concatenate([np.zeros((len(spine), 1)), np.cumsum(lengths, axis=1)], axis=1)
+    wanted = float(name.removesuffix("%")) / 100 * way[:, -1]
+    return np.stack(
+        [[np.interp(at, steps, points[:, axis]) for axis in range(3)]
+         for at, steps, points in zip(wanted, way, spine, strict=True)]
+    )  # fmt: skip
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    unit: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return unit
+
+
+def write_ground_truth(path: Path, matrices: FloatArray, cameras: dict[str, list[MayaCamera]]) -> None:
+    """(N, 28, 16) matrices and N poses per camera, in the order the official files have: the last camera first."""
+    import scipy.io
+
+    frames = {
+        name: _cells([{"translate": pose.translate_cm[None], "rotate": pose.rotate_deg[None]} for pose in poses])
+        for name, poses in cameras.items()
+    }
+    joints = _cells([{f"{bone}PGX": row[None] for bone, row in zip(BONES, frame, strict=True)} for frame in matrices])
+    content = {
+        "cameras": {name: {"frames": frames[name], "name": name} for name in sorted(frames, reverse=True)},
+        "joints": joints,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, content, do_compression=True)
+    with path.open("r+b") as file:
+        file.write(_HEADER)
+
+
+def _cells(items: list[dict[str, FloatArray]]) -> npt.NDArray[np.object_]:
+    cells = np.empty((1, len(items)), object)
+    for column, item in enumerate(items):
+        cells[0, column] = item
+    return cells
