@@ -70,7 +70,12 @@ class ToyMethod(Method):
         features = self.features(batches["target"])
         if config.kind == "noisy":
             features = features + 0.1 * torch.randn_like(features)
-        return StepResult({"pull": (self.head(features) - 1).square().mean()})
+        target = batches["target"]
+        pull = (self.head(features) - 1).square().mean()
+        if not isinstance(target, LabelledBatch):
+            return StepResult({"pull": pull})
+        error = self.head(features).view(-1, 17, 3) - target.joints_root_mm.nan_to_num(0.0) / 1000
+        return StepResult({"pull": pull, "labels": (error * target.mask_3d[..., None]).square().mean()})
 
     def predict(self, batch: UnlabelledBatch) -> Estimate:
         joints = self.head(self.features(batch)).view(-1, 17, 3)

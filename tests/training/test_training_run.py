@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from training_toys import Notes
+from training_workplace import Workplace
+
+from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.scoring.predictions import read_predictions
+from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.training import checkpoint
+from kt3d_bench.training.predict import load_method, predict
+from kt3d_bench.training.run import final_checkpoint, newest_run, read_run, resolve
+from kt3d_bench.training.steps import InterruptedRunError
+from kt3d_bench.training.train import train
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    model: dict[str, torch.Tensor] = checkpoint.load(final_checkpoint(folder))["model"]
+    return model
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_from_config_to_predictions(workplace: Workplace) -> None:
+    shards = workplace.prepare("dots-target")
+    report = Notes()
+    folder = train(workplace.config(), report)
+    assert folder == workplace.root / "runs" / "toy-dots-target-none-tiny-s0" == newest_run(workplace.root)
+    document = read_run(folder)
+    assert document["state"] == "finished"
+    assert document["method_config"]["width"] == 2, "the preset"
+    assert document["method_config"]["steps"] == 4, "--set"
+    assert document["shards"]["target"]["origin"] == "official"
+    assert document["shards"]["source"]["origin"] == "generated"
+    assert "dots-source" in report.notes[0]
+    assert "generating a stand-in" in report.notes[0]
+    assert document["target_labels"] == {"joints_2d": [], "joints_3d": []}
+    assert [stage["name"] for stage in document["stages"]] == ["first", "second"]
+    assert document["checkpoint_sha256"] == checkpoint.file_digest(final_checkpoint(folder))
+    assert (folder / "log.jsonl").read_text().count("\n") == 8
+    path = predict(folder)
+    found = read_predictions(path)
+    test = ShardSet.open(shards, "test")
+    assert list(found.keys) == list(test.keys)
+    hip = found.joints_cam_mm[:, 0]
+    assert hip[:, 2] == pytest.approx(test.labels.joints_cam_mm[:, 0, 2], rel=1e-5), "root-given"
+    assert found.meta["benchmark"] == "dots-target-rgb"
+    assert found.meta["checkpoint_sha256"] == document["checkpoint_sha256"]
+
+
+def test_a_second_run_gets_its_own_folder_and_reuses_the_stages(workplace: Workplace) -> None:
+    workplace.prepare("dots-target")
+    first = train(workplace.config())
+    report = Notes()
+    second = train(workplace.config(), report)
+    assert second.name == f"{first.name}-2"
+    assert [stage["reused"] for stage in read_run(second)["stages"]] == [True, True]
+    assert same(weights(first), weights(second))
+    assert newest_run(workplace.root) == second
+
+
+def test_target_labels_reach_only_a_run_that_is_granted_them(workplace: Workplace, tmp_path: Path) -> None:
+    clean, corrupt = tmp_path / "clean", tmp_path / "corrupt"
+    workplace.prepare("dots-target", at=clean)
+    workplace.prepare("dots-target", at=corrupt, corrupt=True)
+    source = workplace.prepare("dots-source")
+    runs: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
+    for level in ("none", "partial-3d", "full"):
+        for root in (clean, corrupt):
+            config = workplace.config(data_root=root, shards={"source": source}, supervision=level)
+            runs[level, root.name] = weights(train(config))
+    assert same(runs["none", "clean"], runs["none", "corrupt"])
+    assert not same(runs["full", "clean"], runs["full", "corrupt"])
+    assert not same(runs["partial-3d", "clean"], runs["full", "clean"])
+    assert not same(runs["none", "clean"], runs["partial-3d", "clean"])
+
+
+def test_a_killed_run_resumes_to_the_same_weights(workplace: Workplace, tmp_path: Path) -> None:
+    workplace.prepare("dots-target")
+    other = tmp_path / "other"
+    workplace.prepare("dots-target", at=other)
+    source = workplace.prepare("dots-source")
+    config = workplace.config(shards={"source": source})
+    with pytest.raises(InterruptedRunError, match="--resume"):
+        train(config, Notes(2, "second"))
+    with pytest.raises(ArtefactError, match="no finished run"):
+        newest_run(workplace.root)
+    folder = train(config, resume=True)
+    assert folder.name == "toy-dots-target-none-tiny-s0"
+    whole = train(workplace.config(data_root=other, shards={"source": source}))
+    assert same(weights(folder), weights(whole))
+    with pytest.raises(UsageError, match="no unfinished run"):
+        train(config, resume=True)
+
+
+def test_a_missing_target_names_the_command(workplace: Workplace) -> None:
+    with pytest.raises(ArtefactError, match="no shards of 'dots-target'.*kt3d prepare dots-target"):
+        train(workplace.config())
+    assert not (workplace.root / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "toi"}, "no method 'toi'.*did you mean 'toy'"),
+        ({"supervision": "some"}, "unknown supervision level"),
+        ({"method": "picky"}, "'picky' does not accept supervision 'none'.*full"),
+        ({"preset": "big"}, "no preset 'big'"),
+        ({"preset": "paper"}, "needs a GPU.*tiny"),
+        ({"settings": {"widht": "3"}}, "no setting 'widht': did you mean 'width'"),
+        ({"settings": {"width": "wide"}}, "setting 'width' is int, found 'wide'"),
+        ({"settings": {"kind": "odd"}}, "setting 'kind' is one of 'plain', 'noisy', found 'odd'"),
+        ({"settings": {"width": "0"}}, "width must be at least 1"),
+        ({"settings": {"steps": "x", "stepz": "1"}}, "'steps' is int.*no setting 'stepz'"),
+        ({"pretrain": "dots-source"}, "uses no pretrain data"),
+        ({"target": "dots-tarket"}, "no dataset 'dots-tarket'.*dots-target"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
+        ({"precision": "half"}, "unknown precision"),
+        ({"devices": 0}, "devices is 0"),
+        ({"steps_scale": 0.0}, "steps_scale"),
+        ({"shards": {"sauce": Path()}}, "not used.*source"),
+    ],
+)
+def test_what_cannot_be_asked_for(workplace: Workplace, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve(workplace.config(**changes))
+
+
+def test_settings_are_typed_by_the_config(workplace: Workplace) -> None:
+    asked = {"width": "3", "learning_rate": "1e-4", "poison_step": "none", "disturb": "yes", "kind": "plain"}
+    config = resolve(workplace.config(settings=asked)).method_config
+    assert (config.width, config.learning_rate, config.poison_step) == (3, 1e-4, None)
+    assert config.disturb is True
+    assert config.kind == "plain"
+
+
+def test_a_given_name_that_is_taken_is_refused(workplace: Workplace) -> None:
+    workplace.prepare("dots-target")
+    train(workplace.config(name="mine"))
+    with pytest.raises(UsageError, match="run 'mine' exists"):
+        train(workplace.config(name="mine"))
+    with pytest.raises(UsageError, match="no name for a run"):
+        train(workplace.config(name="../mine"))
+
+
+def test_a_damaged_or_foreign_final_checkpoint_is_refused(workplace: Workplace) -> None:
+    workplace.prepare("dots-target")
+    folder = train(workplace.config())
+    path = final_checkpoint(folder)
+    content = checkpoint.load(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtefactError, match="damaged"):
+        predict(folder)
+    checkpoint.save(path, {**content, "config": {**content["config"], "colour": 1}})
+    with pytest.raises(ArtefactError, match="does not fit the installed method"):
+        load_method(path)
+    checkpoint.save(path, {**content, "model": {}})
+    with pytest.raises(ArtefactError, match="does not fit the installed method"):
+        load_method(path)
+    (folder / "checkpoints" / "final.pt.sha256").unlink()
+    with pytest.raises(ArtefactError, match="digest is missing"):
+        load_method(path)
+    path.unlink()
+    with pytest.raises(ArtefactError, match="no checkpoint"):
+        load_method(path)
+
+
+def test_a_damaged_run_file_is_refused(workplace: Workplace, tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="no run here"):
+        read_run(tmp_path / "nowhere")
+    (tmp_path / "run.yaml").write_text("a: [")
+    with pytest.raises(ArtefactError, match="no readable YAML"):
+        read_run(tmp_path)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"config": 1}))
+    with pytest.raises(ArtefactError, match="lacks the run's"):
+        read_run(tmp_path)
+
+
+def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
+    torch.save({"format_version": 1, "model": Path("x")}, tmp_path / "evil.pt")
+    digest = checkpoint.file_digest(tmp_path / "evil.pt")
+    checkpoint.sidecar(tmp_path / "evil.pt").write_text(f"{digest}  evil.pt\n")
+    with pytest.raises(ArtefactError, match="this is no checkpoint"):
+        checkpoint.load(tmp_path / "evil.pt")
+    checkpoint.save(tmp_path / "old.pt", {"format_version": 0})
+    with pytest.raises(ArtefactError, match="format 0, expected 1"):
+        checkpoint.load(tmp_path / "old.pt")
+
+
+def test_what_a_run_records_is_plain_data(workplace: Workplace) -> None:
+    workplace.prepare("dots-target")
+    folder = train(workplace.config(supervision="partial", joints=3))
+    document = read_run(folder)
+    assert json.loads(json.dumps(document)) == document
+    assert len(document["target_labels"]["joints_2d"]) == 3
+    assert {"torch", "numpy", "python"} <= document["versions"].keys()
+    np.testing.assert_equal(document["config"]["joints"], 3)
