@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import zipfile
@@ -30,7 +31,8 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         raise ArtefactError(f"cannot be written ({error})", where=path, mend="free space or choose a folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

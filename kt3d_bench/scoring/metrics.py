@@ -170,10 +170,6 @@ class Metric:
     about: str
     paper: str
 
-    @property
-    def needs_root(self) -> bool:
-        return self.alignment == "root"
-
 
 def _pck_values(given: JointInput, root: int | None) -> FloatArray:
     errors = joint_errors(given.pred_mm, given.true_mm, root=root)

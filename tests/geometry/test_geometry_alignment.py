@@ -26,7 +26,7 @@ def pair(kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         pred[:, 2] = 4000 + (1e-6 * rng.normal(size=17) if kind == "nearly planar" else 0)
         true[:, 1] = -50
     if kind in ("on a line", "nearly on a line"):
-        pred = np.outer(pred[:, 0], [0.6, 0.0, 0.8]) + [0, 0, 4000]
+        pred = np.outer(pred[:, 0], [0.6, 0.0, 0.8]) + np.array([0, 0, 4000])
         if kind == "nearly on a line":
             pred = pred + rng.normal(size=(17, 3)) * 1e-3
     return (
