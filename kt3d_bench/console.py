@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -38,7 +39,7 @@ class ProgressReport:
         self._title, self._total, self._done, self._tail = "", 0, 0, ""
         self._started = self._last_line = time.monotonic()
 
-    def __enter__(self) -> ProgressReport:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -68,11 +69,11 @@ class ProgressReport:
             self._bar.start()
             self._task = self._bar.add_task(escape(title), total=total, tail="")
 
-    def update(self, done: int, tail: str = "") -> None:
-        """Say how much of the task is done; ``tail`` is shown beside the bar."""
-        self._done, self._tail = done, tail
+    def update(self, done: int, tail: str = "", *, total: int | None = None) -> None:
+        """Say how much of the task is done; ``tail`` is shown beside the bar, ``total`` corrects the task's."""
+        self._done, self._tail, self._total = done, tail, total or self._total
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, tail=escape(tail))
+            self._bar.update(self._task, completed=done, total=self._total, tail=escape(tail))
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
             self._out.print(escape(f"{self._title}: {done}/{self._total} {tail}, {self._eta()}"))
@@ -106,15 +107,14 @@ class PrepareReport(ProgressReport):
 
 
 class TrainReport(ProgressReport):
-    """The training protocol: losses, rate and what is left, stage by stage."""
+    """The ``training.report`` protocol: losses, rate and what is left, stage by stage."""
 
-    def stage_started(self, name: str, total: int) -> None:
-        self.task(name, total)
+    def stage_started(self, stage: str, total: int) -> None:
+        self.task(f"stage {stage}", total)
 
-    def step(self, step: int, losses: Mapping[str, float], rate: float) -> None:
+    def step(self, step: int, losses: Mapping[str, float], rate: float, eta_s: float) -> None:
         shown = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        self.update(step, f"{rate:.1f} steps/s  {shown}")
+        self.update(step, f"{rate:.0f} samples/s  {shown}")
 
-    def stage_finished(self, name: str, text: str) -> None:
-        self.finish(text)
-
+    def stage_finished(self, stage: str) -> None:
+        self.finish(self._tail)

@@ -43,10 +43,13 @@ class DatasetPlugin:
         ``describe(raw: Path) -> Sequence[str]`` - sentences on what is here and what is missing, for ``inspect``.
 
     ``generate`` names a module with
-        ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str,
+        ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str, workers: int,
         progress: Callable[[int, int], None], **options) -> Mapping[str, int]`` - writes a licence-free stand-in in the
-        official layout and returns the number of samples per split that ``prepare`` must find there.
+        official layout, the same for any number of worker processes, and returns the number of samples per split that
+        ``prepare`` must find there.
         ``VERSION: int`` - bumped with every change of what is generated.
+        ``DEMO: Mapping[str, Any]`` - ``people``, ``frames`` and other options of a stand-in that a laptop makes and
+        trains on in minutes; ``kt3d demo`` uses it.
     """
 
     name: str

@@ -147,8 +147,8 @@ class Skipped:
 class WorkItem:
     """One unit of conversion (a video, a section, a slice of images) that a worker process can do alone.
 
-    ``name`` sorts and names it; ``expected_samples`` sizes the shards; ``payload`` is plain data (str, int, float, bool,
-    None, tuples and dicts of these) that the dataset's ``convert`` understands.
+    ``name`` sorts and names it; ``expected_samples`` sizes the shards; ``payload`` is plain data (str, int, float,
+    bool, None, tuples and dicts of these) that the dataset's ``convert`` understands.
     """
 
     name: str

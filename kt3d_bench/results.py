@@ -1,0 +1,237 @@
+"""From a run or a prediction file to a row on a board: predict if needed, score, write the entry, render.
+
+Importing this imports no torch; only a run that has not predicted yet needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kt3d_bench import plugins
+from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.leaderboard.entries import Entry, TrainingData, make_entry, read_entries, write_entry
+from kt3d_bench.leaderboard.tables import render_boards
+from kt3d_bench.scoring.benchmarks import Benchmark, Published, all_benchmarks, benchmark_named, read_published
+from kt3d_bench.scoring.predictions import Predictions, read_predictions
+from kt3d_bench.scoring.score import Scores, Truth, score, truth_from_shards, write_scores
+from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.training.run import newest_run, read_run
+from kt3d_bench.training.sources import shards_folder
+
+if TYPE_CHECKING:
+    from kt3d_bench.training.report import Reporter
+
+
+@dataclass(frozen=True)
+class Result:
+    """One scored prediction file and where it went."""
+
+    benchmark: Benchmark
+    scores: Scores
+    entry: Entry
+    entry_path: Path
+    predictions: Path
+    leaderboards: Path
+
+    @property
+    def board_folder(self) -> Path:
+        return self.leaderboards / self.entry.board
+
+    def board_entries(self) -> tuple[Entry, ...]:
+        return read_entries(self.board_folder)
+
+
+def benchmarks() -> dict[str, Benchmark]:
+    """Every benchmark that the installed datasets define, by id."""
+    return all_benchmarks([plugin.folder for plugin in plugins.datasets().values()])
+
+
+def published() -> dict[str, Published]:
+    """What papers report, by benchmark id."""
+    found: dict[str, Published] = {}
+    for plugin in plugins.datasets().values():
+        for name in benchmarks():
+            block = read_published(plugin.folder, name)
+            if block is not None:
+                found[name] = block
+    return found
+
+
+def default_leaderboards(data_root: Path) -> Path:
+    """``./leaderboards`` where there is one, else the data root's."""
+    here = Path("leaderboards")
+    return here if here.is_dir() else data_root / "leaderboards"
+
+
+def render(leaderboards: Path) -> list[Path]:
+    """Write every board and the index from their entries; returns the files."""
+    return render_boards(leaderboards, benchmarks(), published())
+
+
+def score_run(
+    folder: Path | None = None,
+    benchmark: str | None = None,
+    *,
+    data_root: Path,
+    leaderboards: Path | None = None,
+    report: Reporter | None = None,
+) -> Result:
+    """Score a run, by default the newest finished one; it predicts first where it has not.
+
+    Raises what ``training.predict`` and ``score_file`` raise.
+    """
+    folder = folder or newest_run(data_root)
+    document = read_run(folder)
+    path = _predictions_of(folder, benchmark, document, report)
+    chosen = benchmark_named(path.stem, benchmarks())
+    target = document["shards"]["target"]
+    own = Path(target["folder"]) if target["dataset"] == chosen.dataset else shards_folder(data_root, chosen.dataset)
+    given, truth, shards = _open(path, chosen, own)
+    scores = score(given, truth, chosen, where=path)
+    write_scores(folder / "scores" / f"{chosen.id}.npz", scores)
+    entry = make_entry(scores, chosen, **_facts_of_run(document), **_facts_of_files(path, shards))
+    return _publish(chosen, scores, entry, path, leaderboards or default_leaderboards(data_root))
+
+
+def score_file(
+    path: Path,
+    benchmark: str | None = None,
+    *,
+    data_root: Path,
+    name: str | None = None,
+    shards: Path | None = None,
+    leaderboards: Path | None = None,
+) -> Result:
+    """Score anybody's prediction file. ``benchmark`` defaults to what the file says of itself, ``name`` likewise.
+
+    Raises ``ArtefactError`` for a file that cannot be used, and ``UsageError`` when the benchmark is not known.
+    """
+    predictions = read_predictions(path)
+    benchmark = benchmark or _text(predictions.meta.get("benchmark"))
+    if benchmark is None:
+        raise UsageError(
+            "the file does not say which benchmark it answers",
+            where=path,
+            mend=f"name one: --benchmark ID ({', '.join(benchmarks())})",
+        )
+    chosen = benchmark_named(benchmark, benchmarks())
+    given, truth, opened = _open(path, chosen, shards or shards_folder(data_root, chosen.dataset), predictions)
+    scores = score(given, truth, chosen, where=path)
+    entry = make_entry(
+        scores,
+        chosen,
+        method=name or _text(predictions.meta.get("method")) or path.stem,
+        supervision=_text(predictions.meta.get("supervision")) or "not stated",
+        training_data=(),
+        target_labels_seen=_text(predictions.meta.get("target_labels_seen")) or "not stated",
+        **_facts_of_files(path, opened),
+    )
+    return _publish(chosen, scores, entry, path, leaderboards or default_leaderboards(data_root))
+
+
+def _predictions_of(folder: Path, benchmark: str | None, document: Mapping[str, Any], report: Reporter | None) -> Path:
+    """The run's predictions of its final checkpoint, made now where they are missing or of an older checkpoint."""
+    wanted = benchmark_named(benchmark, benchmarks()).id if benchmark else None
+    for path in sorted((folder / "predictions").glob("*.npz")):
+        fresh = read_predictions(path).meta.get("checkpoint_sha256") == document.get("checkpoint_sha256")
+        if fresh and path.stem == (wanted or path.stem):
+            return path
+    from kt3d_bench.training.predict import predict
+
+    return predict(folder, wanted, report=report)
+
+
+def _open(
+    path: Path, benchmark: Benchmark, folder: Path, predictions: Predictions | None = None
+) -> tuple[Predictions, Truth, ShardSet]:
+    if not (folder / "manifest.json").is_file():
+        raise ArtefactError(
+            f"there are no shards of '{benchmark.dataset}' to score against",
+            where=folder,
+            mend=f"make them: kt3d prepare {benchmark.dataset}",
+        )
+    shards = ShardSet.open(folder, benchmark.split)
+    truth = truth_from_shards(shards)
+    return predictions or read_predictions(path), truth, shards
+
+
+def _facts_of_files(path: Path, shards: ShardSet) -> dict[str, Any]:
+    return {
+        "test_manifest_digest": shards.digest,
+        "predictions_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "generator_version": shards.manifest.generator_version,
+    }
+
+
+def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``run.yaml`` knows of a run, as arguments of ``make_entry``."""
+    config = document["config"]
+    supervision = str(config["supervision"])
+    return {
+        "method": config["method"],
+        "supervision": supervision,
+        "joints": int(config["joints"]) if supervision.startswith("partial") else None,
+        "settings": {"preset": config["preset"], **config["settings"]},
+        "seed": config["seed"],
+        "selection_rule": document.get("selection_rule"),
+        "training_data": _training_data(document, supervision),
+        "target_labels_seen": _labels_seen(document, supervision),
+        "checkpoint_sha256": document.get("checkpoint_sha256"),
+        "run": {key: document[key] for key in ("config", "method_config", "stages") if key in document},
+        "versions": document.get("versions", {}),
+        "command": document.get("command", ""),
+        "device": f"{document.get('accelerator', '')} {document.get('precision', '')}".strip(),
+        "wall_seconds": _wall_seconds(document),
+    }
+
+
+def _training_data(document: Mapping[str, Any], supervision: str) -> tuple[TrainingData, ...]:
+    """Every data set the run read for training, with what it saw of the labels."""
+    read = _roles_read(document)
+    seen = {"source": "all", "pretrain": "2d", "target": "" if supervision == "none" else supervision}
+    return tuple(
+        TrainingData(
+            role=role,
+            dataset=shards["dataset"],
+            origin=shards["origin"],
+            labels=seen[role],
+            manifest_digest=shards["manifest_digest"],
+        )
+        for role, shards in sorted(document["shards"].items())
+        if role in read
+    )
+
+
+def _roles_read(document: Mapping[str, Any]) -> set[str]:
+    """Roles that a stage of the run trained on; all of them where the run does not say."""
+    stages = document.get("stages") or []
+    roles = [set(stage["roles"]) for stage in stages if isinstance(stage, Mapping) and "roles" in stage]
+    return set().union(*roles) if roles else set(document["shards"])
+
+
+def _labels_seen(document: Mapping[str, Any], supervision: str) -> str:
+    """Labels of the target's own dataset that the run saw, in whatever role."""
+    roles = {role: shards["dataset"] for role, shards in document["shards"].items()}
+    target = roles.get("target")
+    also = [role for role in _roles_read(document) if role != "target" and roles[role] == target]
+    return f"full ({also[0]} is the same dataset)" if also else supervision
+
+
+def _wall_seconds(document: Mapping[str, Any]) -> float | None:
+    spent = [stage.get("seconds") for stage in document.get("stages") or [] if isinstance(stage, Mapping)]
+    known = [float(value) for value in spent if isinstance(value, int | float)]
+    return round(sum(known), 1) if known else None
+
+
+def _publish(benchmark: Benchmark, scores: Scores, entry: Entry, path: Path, leaderboards: Path) -> Result:
+    written = write_entry(leaderboards, entry)
+    render(leaderboards)
+    return Result(benchmark, scores, entry, written, path, leaderboards)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
