@@ -86,22 +86,24 @@ def locate(config: RunConfig, role: str, dataset: str, report: Reporter, device:
 
 
 def training_split(plugin: DatasetPlugin, folder: Path) -> str:
-    """ "train" where there is one, else the first split that no benchmark of the dataset tests on.
-
-    Raises ``ArtefactError`` when the shards hold no such split.
-    """
+    """The split of these shards to train on. Raises ``ArtefactError`` when they hold none."""
     from kt3d_bench.shards.manifest import read_manifest
 
-    tested = {benchmark.split for benchmark in benchmarks_of(plugin)}
     present = read_manifest(folder).splits
-    candidates = [split for split in plugin.splits if split not in tested and split in present]
-    if not candidates:
-        raise ArtefactError(
-            f"the shards hold {', '.join(sorted(present)) or 'nothing'}, and no split to train on",
-            where=folder,
-            mend=f"prepare all splits: kt3d prepare {plugin.name}",
-        )
-    return "train" if "train" in candidates else candidates[0]
+    for split in training_splits(plugin):
+        if split in present:
+            return split
+    raise ArtefactError(
+        f"the shards hold {', '.join(sorted(present)) or 'nothing'}, and no split to train on",
+        where=folder,
+        mend=f"prepare all splits: kt3d prepare {plugin.name}",
+    )
+
+
+def training_splits(plugin: DatasetPlugin) -> list[str]:
+    """Splits that no benchmark of the dataset tests on, "train" first."""
+    tested = {benchmark.split for benchmark in benchmarks_of(plugin)}
+    return sorted((split for split in plugin.splits if split not in tested), key=lambda split: split != "train")
 
 
 def benchmarks_of(plugin: DatasetPlugin) -> tuple[Benchmark, ...]:
@@ -148,7 +150,9 @@ def stand_in(config: RunConfig, plugin: DatasetPlugin, report: Reporter, device:
             progress=_Steps(report, f"generate {plugin.name}"),
         )
         unfinished.rename(raw)
-    prepare(plugin, raw=raw, out=out, report=_Prepared(report, f"prepare {plugin.name}"))
+    prepare(
+        plugin, raw=raw, out=out, splits=training_splits(plugin)[:1], report=_Prepared(report, f"prepare {plugin.name}")
+    )
     return out
 
 

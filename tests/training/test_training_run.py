@@ -59,6 +59,7 @@ def test_a_run_from_config_to_predictions(workplace: Workplace) -> None:
 
 def test_a_second_run_gets_its_own_folder_and_reuses_the_stages(workplace: Workplace) -> None:
     workplace.prepare("dots-target")
+    workplace.prepare("dots-source")
     first = train(workplace.config())
     report = Notes()
     second = train(workplace.config(), report)
@@ -103,7 +104,7 @@ def test_a_killed_run_resumes_to_the_same_weights(workplace: Workplace, tmp_path
 
 
 def test_a_missing_target_names_the_command(workplace: Workplace) -> None:
-    with pytest.raises(ArtefactError, match="no shards of 'dots-target'.*kt3d prepare dots-target"):
+    with pytest.raises(ArtefactError, match=r"no shards of 'dots-target'.*kt3d prepare dots-target"):
         train(workplace.config())
     assert not (workplace.root / "runs").exists()
 
@@ -145,6 +146,7 @@ def test_settings_are_typed_by_the_config(workplace: Workplace) -> None:
 
 def test_a_given_name_that_is_taken_is_refused(workplace: Workplace) -> None:
     workplace.prepare("dots-target")
+    workplace.prepare("dots-source")
     train(workplace.config(name="mine"))
     with pytest.raises(UsageError, match="run 'mine' exists"):
         train(workplace.config(name="mine"))
@@ -154,6 +156,7 @@ def test_a_given_name_that_is_taken_is_refused(workplace: Workplace) -> None:
 
 def test_a_damaged_or_foreign_final_checkpoint_is_refused(workplace: Workplace) -> None:
     workplace.prepare("dots-target")
+    workplace.prepare("dots-source")
     folder = train(workplace.config())
     path = final_checkpoint(folder)
     content = checkpoint.load(path)
@@ -199,6 +202,7 @@ def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
 
 def test_what_a_run_records_is_plain_data(workplace: Workplace) -> None:
     workplace.prepare("dots-target")
+    workplace.prepare("dots-source")
     folder = train(workplace.config(supervision="partial", joints=3))
     document = read_run(folder)
     assert json.loads(json.dumps(document)) == document
