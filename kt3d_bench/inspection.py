@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kt3d_bench import plugins
 from kt3d_bench.errors import Kt3dError, RawDataError, UsageError
+from kt3d_bench.hookspecs import DatasetPlugin
 
 
 def describe(path: Path, dataset: str | None = None) -> list[str]:
@@ -53,20 +54,38 @@ def _run(path: Path) -> list[str]:
 
 
 def _raw(path: Path, dataset: str | None) -> list[str]:
-    """What the dataset plugins say of a raw folder; only those that recognise it are quoted."""
-    asked = [plugins.dataset(dataset)] if dataset else list(plugins.datasets().values())
+    """A raw folder: what the named dataset says of it, or those datasets that could be prepared from it."""
+    if dataset:
+        return _sentences(plugins.dataset(dataset), path)
     lines: list[str] = []
-    refusals: list[str] = []
-    for plugin in asked:
-        look = plugins.load_function(plugin.convert, "describe")
-        try:
-            lines += [f"{plugin.name}: {sentence}" for sentence in look(path)]
-        except Kt3dError as error:
-            refusals.append(f"{plugin.name}: {error.message}")
+    for plugin in plugins.datasets().values():
+        splits = _splits(plugin, path)
+        if splits:
+            lines += _sentences(plugin, path)
+            lines += [f"{plugin.name}: split '{name}' gives about {samples} samples" for name, samples in splits.items()]
+            lines.append(f"Next: kt3d prepare {plugin.name} --raw {path}")
     if not lines:
         raise RawDataError(
-            f"no dataset recognises this; {'; '.join(refusals)}",
+            "no dataset can be prepared from this",
             where=path,
-            mend="name the folder that holds the official download; kt3d list DATASET says how to obtain it",
+            mend="kt3d inspect PATH --dataset NAME says what that one misses here",
         )
     return lines
+
+
+def _sentences(plugin: DatasetPlugin, path: Path) -> list[str]:
+    describe_raw = plugins.load_function(plugin.convert, "describe")
+    return [f"{plugin.name}: {sentence}" for sentence in describe_raw(path)]
+
+
+def _splits(plugin: DatasetPlugin, path: Path) -> dict[str, int]:
+    """Split -> expected samples, for the splits that can be prepared from ``path``."""
+    plan = plugins.load_function(plugin.convert, "plan")
+    options = {name: option.default for name, option in plugin.options.items()}
+    found: dict[str, int] = {}
+    for split in plugin.splits:
+        try:
+            found[split] = sum(item.expected_samples for item in plan(path, split, options))
+        except Kt3dError:
+            continue
+    return found

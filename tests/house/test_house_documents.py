@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,13 +17,15 @@ def python_blocks(document: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.S)
 
 
-def test_the_guides_method_trains() -> None:
+def test_the_guides_method_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
     from kt3d_bench.methods import MethodContext, Progress
 
     (source,) = [block for block in python_blocks("CONTRIBUTING.md") if "class OneNet" in block]
-    names: dict[str, Any] = {"__name__": "guide"}
+    guide = ModuleType("guide")
+    monkeypatch.setitem(sys.modules, "guide", guide)
+    names: dict[str, Any] = guide.__dict__
     exec(compile(source, "CONTRIBUTING.md", "exec"), names)
     config = names["Config"](**names["OneNet"].PRESETS["tiny"])
     torch.manual_seed(0)
@@ -54,7 +58,7 @@ def test_the_guides_dataset_registers() -> None:
     from kt3d_bench import plugins
 
     (source,) = [block for block in python_blocks("CONTRIBUTING.md") if "def kt3d_datasets" in block]
-    module = type(plugins)("kt3d_mydata")
+    module = ModuleType("kt3d_mydata")
     module.__dict__["__file__"] = str(ROOT / "x.py")
     exec(compile(source, "CONTRIBUTING.md", "exec"), module.__dict__)
     found = plugins.collect(plugins.manager({"mydata": module}), "kt3d_datasets", plugins.DatasetPlugin)

@@ -19,7 +19,7 @@ LAYER = {
     "shards": 3, "people": 3, "scoring": 3,
     "leaderboard": 4, "loading": 4, "methods": 4, "nn": 4,
     "training": 5,
-    "console": 6, "pictures": 6, "catalogue": 6, "inspection": 6, "results": 6, "demo": 7, "cli": 8,
+    "console": 6, "pictures": 6, "catalogue": 6, "inspection": 6, "results": 6, "demo": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
 MAY_MEET = ({"errors", "hookspecs", "records", "skeletons", "supervision", "__init__"}, {"loading", "methods", "nn"})
 """Rooms of one layer that may import each other."""

@@ -1,0 +1,155 @@
+"""What a newcomer meets first: one sentence with file and mend, the right exit code, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from kt3d_bench.cli import main
+from kt3d_bench.scoring.predictions import write_predictions
+
+
+@pytest.fixture
+def kt3d(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a command in an empty folder with an empty data root."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KT3D_DATA", raising=False)
+
+    def call(*words: str | Path) -> Result:
+        return CliRunner().invoke(main, [str(word) for word in words])
+
+    return call
+
+
+def said(result: Result, code: int, *texts: str) -> str:
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for text in texts:
+        assert text in result.stderr, result.stderr
+    return result.stderr
+
+
+@pytest.mark.parametrize("dataset", ["h36m", "mpii", "ubc3v"])
+def test_no_raw_folder(kt3d: Any, dataset: str) -> None:
+    said(
+        kt3d("prepare", dataset), 1, f"kt3d-data/raw/{dataset}: there is no raw data of {dataset}", f"kt3d list {dataset}"
+    )
+
+
+@pytest.mark.parametrize("dataset", ["h36m", "mpii", "ubc3v"])
+def test_empty_raw_folder(kt3d: Any, tmp_path: Path, dataset: str) -> None:
+    (tmp_path / "raw").mkdir()
+    text = said(kt3d("prepare", dataset, "--raw", tmp_path / "raw"), 1, "raw")
+    assert not (tmp_path / "kt3d-data" / "shards" / dataset / "manifest.json").exists()
+    assert ";" in text, "no mend"
+
+
+@pytest.mark.parametrize("dataset", ["h36m", "mpii", "ubc3v"])
+def test_raw_folder_of_something_else(kt3d: Any, tmp_path: Path, dataset: str) -> None:
+    (tmp_path / "raw" / "holiday").mkdir(parents=True)
+    (tmp_path / "raw" / "holiday" / "beach.jpg").write_bytes(b"not a dataset")
+    assert ";" in said(kt3d("prepare", dataset, "--raw", tmp_path / "raw"), 1, "raw")
+
+
+def test_unknown_names_come_with_suggestions(kt3d: Any) -> None:
+    said(kt3d("prepare", "h36n"), 2, "there is no dataset 'h36n'; did you mean 'h36m'?")
+    said(kt3d("generate", "mpi"), 2, "did you mean 'mpii'?")
+    said(kt3d("train", "--method", "knowlege-transfer"), 2, "did you mean 'knowledge-transfer'?")
+    said(kt3d("train", "--method", "integral-pose", "--supervision", "fulll"), 2, "did you mean 'full'?")
+    said(kt3d("list", "h36m-s9s11-46"), 2, "did you mean 'h36m-s9s11-64'?")
+    said(kt3d("prepare", "h36m", "--trian-every", "5"), 2, "'--trian-every' is no option", "did you mean '--train-every'?")
+    said(kt3d("prepare", "h36m", "--split", "tset", "--raw", "."), 2, "did you mean 'test'?")
+
+
+def test_options_of_the_wrong_kind(kt3d: Any) -> None:
+    said(kt3d("prepare", "h36m", "--train-every", "often"), 2, "--train-every wants a number like 5, found 'often'")
+    said(kt3d("prepare", "h36m", "--train-every"), 2, "--train-every needs a value")
+    said(kt3d("train", "--method", "mean-pose", "--set", "x"), 2, "--set wants NAME=VALUE, found 'x'")
+
+
+def test_unknown_command_and_missing_argument_are_usage_errors(kt3d: Any) -> None:
+    for words in (("prepair",), ("prepare",), ("train",), ("score", "--no-such-option")):
+        result = kt3d(*words)
+        assert result.exit_code == 2
+        assert "Traceback" not in result.output
+
+
+def test_paper_preset_without_a_gpu_names_tiny(kt3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    said(kt3d("train", "--method", "knowledge-transfer"), 2, "'paper' needs a GPU", "--preset tiny")
+
+
+def test_missing_target_shards_name_the_prepare_to_run(kt3d: Any) -> None:
+    said(
+        kt3d("train", "--method", "knowledge-transfer", "--preset", "tiny", "--device", "cpu"),
+        1,
+        "kt3d-data/shards/h36m: there are no shards of 'h36m', the target",
+        "kt3d prepare h36m",
+    )
+
+
+def test_scoring_without_any_run(kt3d: Any) -> None:
+    said(kt3d("score"), 1, "runs: there is no finished run", "kt3d train")
+    said(kt3d("predict"), 1, "there is no finished run")
+    said(kt3d("score", "--run", "nothing"), 2, "there is no run 'nothing'")
+
+
+def test_wrong_prediction_files(kt3d: Any, tmp_path: Path) -> None:
+    text = tmp_path / "text.npz"
+    text.write_text("not an npz")
+    said(kt3d("score", text, "--benchmark", "h36m-s9s11-64"), 1, "text.npz")
+    said(kt3d("score", tmp_path / "absent.npz", "--benchmark", "h36m-s9s11-64"), 1, "absent.npz")
+    nameless = tmp_path / "nameless.npz"
+    write_predictions(nameless, ["a"], np.zeros((1, 17, 3)))
+    said(kt3d("score", nameless), 2, "does not say which benchmark", "--benchmark ID")
+    said(kt3d("score", nameless, "--benchmark", "h36m"), 2, "there is no benchmark 'h36m'")
+    said(
+        kt3d("score", nameless, "--benchmark", "h36m-s9s11-64"), 1, "no shards of 'h36m' to score against", "kt3d prepare"
+    )
+    said(kt3d("score", nameless, "--run", "x"), 2, "give a FILE or --run, not both")
+
+
+def test_inspecting_nothing_and_nonsense(kt3d: Any, tmp_path: Path) -> None:
+    said(kt3d("inspect", tmp_path / "absent"), 2, "absent: there is nothing here")
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "beach.jpg").write_bytes(b"x")
+    said(kt3d("inspect", tmp_path / "junk"), 1, "no dataset can be prepared from this", "--dataset NAME")
+
+
+def test_generating_into_an_occupied_folder(kt3d: Any, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("precious")
+    said(kt3d("generate", "mpii", "--out", tmp_path / "full"), 2, "is not empty", "choose another --out")
+    assert (tmp_path / "full" / "mine.txt").read_text() == "precious"
+
+
+def test_ctrl_c_is_one_sentence_and_keeps_what_was_finished(tmp_path: Path) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "kt3d_bench", "generate", "mpii", "--people", "5000", "--workers", "1"]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "kt3d-data").exists() and time.monotonic() < deadline:
+            assert running.poll() is None, running.stderr.read() if running.stderr else ""
+            time.sleep(0.1)
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 1, errors
+    assert "Traceback" not in errors
+    assert "nterrupted" in errors.strip().splitlines()[-1]
