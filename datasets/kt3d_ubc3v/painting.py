@@ -21,7 +21,9 @@ _SEAM_SHARE = 0.3
 
 _BOTH = {
     "chest front": ("#ff6a00", "#ff0000"), "abdomen front": ("#ffb27f", "#ff7f7f"),
-    "upper back": ("#b6ff00", "#ffd800"), "lower back": ("#daff7f", "#ffe97f"), "trapezius": ("#4800ff", "#0094ff"), "shoulder front": ("#00ff21", "#4cff00"),
+    "upper back": ("#b6ff00", "#ffd800"), "lower back": ("#daff7f", "#ffe97f"),
+    "trapezius": ("#4800ff", "#0094ff"),
+    "shoulder front": ("#00ff21", "#4cff00"),
     "shoulder back": ("#00ffff", "#00ff90"), "nape": ("#7f3f3f", "#7f743f"), "thigh": ("#7fc9ff", "#7fffff"),
     "knee": ("#a5ff7f", "#7fffc5"), "shank": ("#d67fff", "#a17fff"), "heel": ("#6b3f7f", "#3f497f"),
     "forefoot": ("#3f7f7f", "#6d7f3f"), "hand": ("#ff7fed", "#7f3f76"), "upper arm": ("#004a7f", "#21007f"),

@@ -1,0 +1,187 @@
+"""The images of a generated stand-in: one or two people, any background, any camera; and what an annotator sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.geometry.cameras import project, world_to_cam
+from kt3d_bench.people import (
+    ACTIVITIES,
+    Figures,
+    clip_from_motion,
+    pose,
+    read_amc,
+    read_bvh,
+    render,
+    sample_background,
+    sample_bodies,
+    sample_clip,
+    sample_style,
+    shade,
+)
+from kt3d_bench.records import Camera
+from kt3d_mpii.release import DrawnImage, DrawnPerson
+
+if TYPE_CHECKING:
+    from kt3d_mpii.generate import Block
+
+FloatArray = npt.NDArray[np.float64]
+
+_TEST_SHARE = 1 / 16
+_PAIR_SHARE = 0.25
+_CLOSE_SHARE = 0.15
+_EMPTY_SHARE = 0.02
+_VIDEOS = 40
+_LEAST_JOINTS = 8
+_ANNOTATOR_SD_PX = 0.7
+_BEHIND_MM = 130.0
+"""A joint this far behind the nearest surface still counts as visible: it lies inside its own limb."""
+_JPEG_QUALITY = 88
+_SITES = ("ankle_r", "knee_r", "hip_r", "hip_l", "knee_l", "ankle_l", "", "", "neck_mid", "head_top", "wrist_r",
+          "elbow_r", "shoulder_r", "shoulder_l", "elbow_l", "wrist_l")  # fmt: skip
+_HIPS_INWARD = 0.2
+"""Annotators set the hips closer together than they are, by this share of their distance from the middle."""
+_CATEGORIES = {
+    "walk": "walking", "run": "running", "dance": "dancing", "kick": "sports", "jump": "sports", "sit": "inactivity",
+    "sit-floor": "inactivity", "lie": "inactivity", "stand": "inactivity", "wait": "inactivity",
+}  # fmt: skip
+
+
+def draw_block(block: Block) -> list[DrawnImage]:
+    """Write the images of one block and return their annotations."""
+    import cv2
+    import simplejpeg
+
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng((block.seed, block.first))
+    drawn = []
+    for number in range(block.first + 1, block.first + block.count + 1):
+        image, persons, activity = _scene(rng, block)
+        name = f"{number:09d}.jpg"
+        data = simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=_JPEG_QUALITY, colorsubsampling="420")
+        (Path(block.folder) / name).write_bytes(data)
+        drawn.append(
+            DrawnImage(
+                name=name,
+                train=bool(rng.random() > _TEST_SHARE),
+                video=int(rng.integers(_VIDEOS + 1)),
+                second=int(rng.integers(1, 300)),
+                category=_CATEGORIES.get(activity, "miscellaneous"),
+                activity=activity,
+                activity_id=sorted(ACTIVITIES).index(activity) + 1 if activity in ACTIVITIES else 0,
+                persons=tuple(persons),
+                stream=(block.seed, number, 1),
+            )
+        )
+    return drawn
+
+
+def _scene(rng: np.random.Generator, block: Block) -> tuple[npt.NDArray[np.uint8], list[DrawnPerson], str]:
+    size_px = (int(rng.integers(320, 481)), int(rng.integers(260, 401)))
+    image = sample_background(rng, size_px, "wild")
+    if rng.random() < _EMPTY_SHARE:
+        return image, [], "none"
+    count = 2 if rng.random() < _PAIR_SHARE else 1
+    figures, activity = _figures(rng, count, block.motion)
+    camera = _camera(rng, size_px, figures)
+    order = np.argsort(-world_to_cam(camera, figures.landmark("pelvis"))[:, 2])
+    rendered = render(figures, [camera] * count, device=block.device)
+    nearest = np.full((size_px[1], size_px[0]), np.inf, np.float32)
+    for place, index in enumerate(order):
+        last = place == count - 1
+        image = shade(rendered[int(index)], sample_style(rng), image, rng if last else None)
+        depth = rendered[int(index)].depth_mm
+        nearest = np.where(depth > 0, np.minimum(nearest, depth), nearest)
+    return image, [_person(rng, camera, figures[index], nearest) for index in range(count)], activity
+
+
+def _figures(rng: np.random.Generator, count: int, motion: str | None) -> tuple[Figures, str]:
+    """``count`` people side by side, each turned anywhere, and the first one's activity."""
+    recording = None
+    if motion is not None:
+        recording = read_bvh(motion) if motion.lower().endswith(".bvh") else read_amc(motion)
+    figures, activities = [], []
+    for index in range(count):
+        activity = "recorded" if recording is not None else ACTIVITIES[int(rng.integers(len(ACTIVITIES)))]
+        if recording is not None:
+            clip = clip_from_motion(recording, recording.rate_hz, int(rng.integers(len(recording))), 1)
+        else:
+            clip = sample_clip(rng, activity, 1, 25.0)
+        figure = pose(sample_bodies(rng, 1, height_mm=(1350, 2000), girth=(0.8, 1.4)), clip)
+        start = figure.landmark("pelvis")[0] * [1.0, 1.0, 0.0]
+        aside = index * np.array([rng.uniform(-700, 700), rng.choice([-1, 1]) * rng.uniform(500, 1100), 0.0])
+        figures.append(figure.moved(0.0, -start).moved(rng.uniform(-np.pi, np.pi), aside))
+        activities.append(activity)
+    return Figures.concatenate(figures), activities[0]
+
+
+def _camera(rng: np.random.Generator, size_px: tuple[int, int], figures: Figures) -> Camera:
+    """Anywhere around, near or far, tilted a little; each person keeps at least eight joints in the image."""
+    points = figures.landmarks_world_mm.reshape(-1, 3)
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    extent_mm = float(np.linalg.norm(points - middle, axis=1).max()) * 2
+    focal_px = max(size_px) * rng.uniform(0.9, 2.0)
+    distance_mm = focal_px * extent_mm / (min(size_px) * rng.uniform(0.55, 0.95))
+    azimuth, elevation, roll = rng.uniform(-np.pi, np.pi), np.deg2rad(rng.uniform(-8, 35)), np.deg2rad(rng.normal(0, 4))
+    ahead = -np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
+    down = np.cross(ahead, right)
+    turned = np.stack([np.cos(roll) * right + np.sin(roll) * down, np.cos(roll) * down - np.sin(roll) * right, ahead])
+    aim = middle + rng.normal(0, 0.05 * extent_mm, 3)
+    for nearness in (0.5 if rng.random() < _CLOSE_SHARE else 1.0, 1.0, 1.5, 3.0):
+        target = aim + np.array([0.0, 0.0, 0.15 * extent_mm if nearness < 1 else 0.0])
+        center = ((size_px[0] - 1) / 2, (size_px[1] - 1) / 2)
+        camera = Camera.pinhole((focal_px, focal_px), center, size_px, rotation=turned,
+                                position_world_mm=target - ahead * distance_mm * nearness)  # fmt: skip
+        seen = [_inside(project(camera, world_to_cam(camera, _joints(one))), size_px).sum() for one in _each(figures)]
+        if min(seen) >= _LEAST_JOINTS:
+            break
+    return camera
+
+
+def _each(figures: Figures) -> list[Figures]:
+    return [figures[index] for index in range(len(figures))]
+
+
+def _inside(points_px: FloatArray, size_px: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        inside = ((points_px >= 1) & (points_px <= np.array(size_px) - 2)).all(axis=-1)
+    return np.asarray(inside)
+
+
+def _joints(figure: Figures) -> FloatArray:
+    """(16, 3) world mm: where MPII's joints are."""
+    hips = (figure.landmark("hip_r")[0] + figure.landmark("hip_l")[0]) / 2
+    shoulders = (figure.landmark("shoulder_r")[0] + figure.landmark("shoulder_l")[0]) / 2
+    joints = np.stack([figure.landmark(site)[0] if site else hips for site in _SITES])
+    joints[7] = shoulders
+    joints[2:4] += _HIPS_INWARD * (hips - joints[2:4])
+    return joints
+
+
+def _person(rng: np.random.Generator, camera: Camera, figure: Figures, nearest_mm: npt.NDArray[Any]) -> DrawnPerson:
+    joints_cam = world_to_cam(camera, _joints(figure))
+    joints_px = project(camera, joints_cam)
+    inside = _inside(joints_px, camera.size_px)
+    set_px = joints_px + rng.normal(0, _ANNOTATOR_SD_PX, joints_px.shape)
+    points = []
+    for joint in np.flatnonzero(inside):
+        x, y = set_px[joint]
+        surface = nearest_mm[round(float(joints_px[joint, 1])), round(float(joints_px[joint, 0]))]
+        visible = int(joints_cam[joint, 2] <= surface + _BEHIND_MM)
+        points.append((int(joint), round(float(x), 4), round(float(y), 4), visible))
+    known = joints_px[np.isfinite(joints_px).all(axis=1)]
+    low, high = known.min(axis=0), known.max(axis=0)
+    head = project(camera, world_to_cam(camera, np.stack([figure.landmark(n)[0] for n in ("jaw", "head_top", "nose")])))
+    radius = 0.6 * float(np.linalg.norm(head[1] - head[0]))
+    (left, top), (right, bottom) = head.mean(axis=0) - radius, head.mean(axis=0) + radius
+    return DrawnPerson(
+        points=tuple(points),
+        head_box=(round(float(left)), round(float(top)), round(float(right)), round(float(bottom))),
+        center=(float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2),
+        scale=round(float(np.linalg.norm(high - low)) * 1.1 / 200, 4),
+    )
