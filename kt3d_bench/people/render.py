@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,11 @@ from kt3d_bench.people.body import CONE_PART, Figures
 from kt3d_bench.records import Camera
 
 Float32 = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
 Window = tuple[int, int, int, int]
 Vector = tuple[Tensor, Tensor, Tensor]
-_FAR = float("inf")
+MISSED_MM = 1e9
+_PENALTY = 1e30
 _MARGIN_PX = 1.0
 
 
@@ -38,35 +41,37 @@ def _minus(a: Vector, b: Vector) -> Vector:
 def intersect(x: Tensor, y: Tensor, a: Vector, b: Vector, radius_a: Tensor, radius_b: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays (x, y, 1) from the camera centre first meet round cones, everything broadcasting together.
 
-    ``a``, ``b``: sphere centres, mm, camera frame. Returns z-depth in mm (infinite = missed) and where on the cone:
-    0 on sphere a, 1 on sphere b, between on the side. Only arithmetic on single components is used, so the result of a
-    pair does not depend on what else is in the batch.
+    ``a``, ``b``: sphere centres, mm, camera frame; neither sphere may hold the other unless they are equal. Returns
+    z-depth in mm (``MISSED_MM`` and more = missed) and where on the cone: 0 on sphere a, 1 on sphere b, between on the
+    side. Only arithmetic on single components is used, so the result of a pair does not depend on what else is in the
+    batch; misses are pushed far away by a penalty, because selecting is many times slower than adding on a CPU.
     """
-    inverse = 1.0 / torch.sqrt(x * x + y * y + 1.0)
+    inverse = torch.rsqrt(x * x + y * y + 1.0)
     ray = (x * inverse, y * inverse, inverse)
-    middle = (0.5 * (a[0] + b[0]), 0.5 * (a[1] + b[1]), 0.5 * (a[2] + b[2]))
-    start = _dot(middle, ray)
-    origin = (ray[0] * start, ray[1] * start, ray[2] * start)
-    ba, oa, ob = _minus(b, a), _minus(origin, a), _minus(origin, b)
+    ba = _minus(b, a)
+    start = (a[0] + 0.5 * ba[0]) * ray[0] + (a[1] + 0.5 * ba[1]) * ray[1] + (a[2] + 0.5 * ba[2]) * ray[2]
+    oa = (ray[0] * start - a[0], ray[1] * start - a[1], ray[2] * start - a[2])
     taper = radius_a - radius_b
-    m0, m1, m2, m3 = _dot(ba, ba), _dot(ba, oa), _dot(ba, ray), _dot(ray, oa)
-    m5, m6, m7 = _dot(oa, oa), _dot(ob, ray), _dot(ob, ob)
+    m0, m1, m2, m3, m5 = _dot(ba, ba), _dot(ba, oa), _dot(ba, ray), _dot(ray, oa), _dot(oa, oa)
+    m6, m7 = m3 - m2, m5 - 2.0 * m1 + m0
+    square_a = radius_a * radius_a
     d2 = m0 - taper * taper
+    foot = taper * radius_a - m1
     k2 = d2 - m2 * m2
-    k1 = d2 * m3 - m1 * m2 + m2 * taper * radius_a
-    k0 = d2 * m5 - m1 * m1 + m1 * taper * radius_a * 2.0 - m0 * radius_a * radius_a
+    k1 = d2 * m3 + m2 * foot
+    k0 = d2 * (m5 - square_a) - foot * foot
     h = k1 * k1 - k0 * k2
-    side = (-torch.sqrt(h) - k1) / k2
-    height = m1 - radius_a * taper + side * m2
-    on_side = (h >= 0) & (d2 > 0) & (height > 0) & (height < d2)
-    cap_a = -m3 - torch.sqrt(m3 * m3 - m5 + radius_a * radius_a)
-    cap_b = -m6 - torch.sqrt(m6 * m6 - m7 + radius_b * radius_b)
-    cap_a = torch.nan_to_num(cap_a, nan=_FAR)
-    cap_b = torch.nan_to_num(cap_b, nan=_FAR)
-    nearest = torch.where(on_side, side, torch.minimum(cap_a, cap_b))
-    share = torch.where(on_side, height / d2, (cap_b < cap_a).to(height.dtype))
+    side = (-torch.sqrt(torch.relu(h)) - k1) / k2
+    height = side * m2 - foot
+    side = side + _PENALTY * (torch.relu(-h) + torch.relu(-height) + torch.relu(height - d2))
+    from_a = m3 * m3 - m5 + square_a
+    from_b = m6 * m6 - m7 + radius_b * radius_b
+    cap_a = _PENALTY * torch.relu(-from_a) - m3 - torch.sqrt(torch.relu(from_a))
+    cap_b = _PENALTY * torch.relu(-from_b) - m6 - torch.sqrt(torch.relu(from_b))
+    nearest = torch.minimum(torch.minimum(cap_a, cap_b), torch.nan_to_num(side, nan=_PENALTY))
+    share = ((nearest * m2 - foot) / torch.clamp(d2, min=1e-6)).clamp(0.0, 1.0)
     depth = (nearest + start) * inverse
-    return torch.where(depth > 0, depth, torch.full_like(depth, _FAR)), share
+    return depth + _PENALTY * torch.relu(-depth), share
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,12 +207,27 @@ def _in_cameras(figures: Figures, cameras: Sequence[Camera]) -> _Posed:
         raise ValueError(f"{len(figures)} figures and {len(cameras)} cameras: one camera per figure is needed")
     rotation = np.stack([camera.rotation for camera in cameras])
     centre = np.stack([camera.position_world_mm for camera in cameras])[:, None, None]
+    cones, radii = _without_nested_spheres(
+        np.einsum("nij,ncej->ncei", rotation, figures.cones_world_mm - centre), figures.radii_mm
+    )
     return _Posed(
-        np.einsum("nij,ncej->ncei", rotation, figures.cones_world_mm - centre),
-        figures.radii_mm,
+        cones,
+        radii,
         np.einsum("nij,ncej->ncei", rotation, figures.axes_world_mm - centre),
         np.einsum("nij,npj->npi", rotation, figures.front_world),
         np.einsum("nij,npj->npi", rotation, figures.left_world),
+    )
+
+
+def _without_nested_spheres(cones: Array, radii: Array) -> tuple[Array, Array]:
+    """Where one sphere of a cone holds the other, both become the larger one: the same body."""
+    length = np.linalg.norm(cones[..., 1, :] - cones[..., 0, :], axis=-1)
+    nested = (length <= np.abs(radii[..., 1] - radii[..., 0]))[..., None]
+    larger = radii.argmax(axis=-1)[..., None]
+    alone = np.take_along_axis(cones, larger[..., None], axis=-2)
+    return (
+        np.where(nested[..., None], alone, cones),
+        np.where(nested, np.take_along_axis(radii, larger, axis=-1), radii),
     )
 
 
@@ -223,35 +243,65 @@ def _tangents(
     return np.where(ahead, low, -np.inf), np.where(ahead, high, np.inf)
 
 
-def _boxes_px(cones: npt.NDArray[np.float64], radii: npt.NDArray[np.float64], camera: Camera) -> npt.NDArray[np.int64]:
-    """(C, 4) half-open pixel rectangles that hold each cone's image."""
+def _boxes_px(centres: Array, radii: Array, camera: Camera) -> npt.NDArray[np.int64]:
+    """Spheres (..., 3), (...) -> (..., 4) half-open pixel rectangles that hold their images."""
     width, height = camera.size_px
-    x_low, x_high = _tangents(cones[..., 0], cones[..., 2], radii)
-    y_low, y_high = _tangents(cones[..., 1], cones[..., 2], radii)
-    low = np.stack([x_low.min(1), y_low.min(1)], axis=-1)
-    high = np.stack([x_high.max(1), y_high.max(1)], axis=-1)
-    behind = (cones[..., 2] + radii).max(1) <= 0
+    x_low, x_high = _tangents(centres[..., 0], centres[..., 2], radii)
+    y_low, y_high = _tangents(centres[..., 1], centres[..., 2], radii)
+    low, high = np.stack([x_low, y_low], axis=-1), np.stack([x_high, y_high], axis=-1)
     everywhere = ~np.isfinite(low).all(-1) | ~np.isfinite(high).all(-1)
-    steps = np.linspace(0, 1, 5 if camera.distortion.any() else 2)
+    distorted = bool(camera.distortion.any())
+    steps = np.linspace(0, 1, 5 if distorted else 2)
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     with np.errstate(invalid="ignore"):
-        points = low[:, None] + grid * (high - low)[:, None]
-        margin = _MARGIN_PX
-        if camera.distortion.any():
+        points = low[..., None, :] + grid * (high - low)[..., None, :]
+        if distorted:
             points = distort(points, camera.distortion, camera.tangential_factor)
-            margin += 2.0
         pixels = points @ camera.intrinsics_px[:, :2].T + camera.intrinsics_px[:, 2]
-        start = np.floor(pixels.min(1) - margin)
-        stop = np.ceil(pixels.max(1) + margin) + 1
-    boxes = np.concatenate([start, stop], axis=1)
+        margin = _MARGIN_PX + (0.05 * np.ptp(pixels, axis=-2) if distorted else 0.0)
+        boxes = np.concatenate([pixels.min(-2) - margin, pixels.max(-2) + margin + 1], axis=-1)
     boxes[everywhere] = (0, 0, width, height)
-    boxes = np.clip(np.nan_to_num(boxes), 0, [width, height, width, height]).astype(np.int64)
-    boxes[behind | (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])] = 0
-    return boxes
+    return np.clip(np.ceil(np.nan_to_num(boxes)), 0, [width, height, width, height]).astype(np.int64)
 
 
-def _vector(values: Tensor) -> Vector:
-    return values[..., 0], values[..., 1], values[..., 2]
+_PIECES = 6
+_CACHED_PAIRS = 30000
+
+
+def _spans_px(
+    cones: Array, radii: Array, camera: Camera
+) -> tuple[Window, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The window that holds all cones, and each cone's first and past-last column (C, rows of the window).
+
+    A round cone is a chain of spheres: it is cut into pieces, and a piece lies in the hull of its two end spheres, so
+    in the hull of their rectangles. An empty row has both bounds 0.
+    """
+    share = np.linspace(0, 1, _PIECES + 1)[:, None]
+    centres = cones[:, None, 0] * (1 - share) + cones[:, None, 1] * share
+    between = radii[:, :1] * (1 - share.T) + radii[:, 1:] * share.T
+    boxes = _boxes_px(centres, between, camera)
+    low = np.minimum(boxes[:, :-1, :2], boxes[:, 1:, :2])
+    high = np.maximum(boxes[:, :-1, 2:], boxes[:, 1:, 2:])
+    ahead = np.maximum(centres[:, :-1, 2], centres[:, 1:, 2]) + radii.max(axis=1)[:, None] > 0
+    used = ahead & (high > low).all(-1)
+    if not used.any():
+        none = np.zeros((len(cones), 0), np.int64)
+        return (0, 0, 0, 0), none, none
+    x0, y0 = low[used].min(0)
+    x1, y1 = high[used].max(0)
+    rows = np.arange(y0, y1)
+    start = np.full((len(cones), len(rows)), x1)
+    stop = np.full((len(cones), len(rows)), x0)
+    for piece in range(_PIECES):
+        inside = used[:, piece, None] & (rows >= low[:, piece, 1, None]) & (rows < high[:, piece, 1, None])
+        start = np.where(inside, np.minimum(start, low[:, piece, 0, None]), start)
+        stop = np.where(inside, np.maximum(stop, high[:, piece, 0, None]), stop)
+    empty = stop <= start
+    return (
+        (int(x0), int(y0), int(x1), int(y1)),
+        np.where(empty, 0, start - x0),
+        np.where(empty, 0, stop - x0),
+    )
 
 
 def _surface(
@@ -320,55 +370,68 @@ def _render_one(
 ) -> RenderedFigure:
     rows = slice(index, index + 1)
     single = _Posed(posed.cones[rows], posed.radii[rows], posed.axes[rows], posed.front[rows], posed.left[rows])
-    boxes = _boxes_px(single.cones[0], single.radii[0], camera)
-    names = {"depth_mm": (np.float32, 0), "part": (np.uint8, 0), "along": (np.float32, 0), "front": (np.float32, 0),
-             "left": (np.float32, 0)}  # fmt: skip
-    if normals:
-        names["normal_cam"] = (np.float32, 3)
-    used = boxes[:, 2] > boxes[:, 0]
-    if not used.any():
-        empty = {name: np.zeros((0, 0, *((3,) if depth else ())), kind) for name, (kind, depth) in names.items()}
-        return RenderedFigure(camera.size_px, (0, 0, 0, 0), empty)
-    x0, y0 = boxes[used, :2].min(0)
-    x1, y1 = boxes[used, 2:].max(0)
-    window = (int(x0), int(y0), int(x1), int(y1))
+    window, start, stop = _spans_px(single.cones[0], single.radii[0], camera)
     width, height = window[2] - window[0], window[3] - window[1]
+    lengths = stop - start
+    if not lengths.any():
+        return RenderedFigure(camera.size_px, (0, 0, 0, 0), _blank(0, 0, normals))
     rays = torch.from_numpy(np.ascontiguousarray(camera_rays(camera, window)).reshape(-1, 2)).to(device, dtype)
     tables = _tables(single, device, dtype)
 
-    pixel_lists, cone_ids, counts = [], [], []
-    grid = np.arange(width * height).reshape(height, width)
-    for cone in np.flatnonzero(used):
-        bx0, by0, bx1, by1 = boxes[cone] - (window[0], window[1], window[0], window[1])
-        pixels = grid[by0:by1, bx0:bx1].ravel()
-        pixel_lists.append(pixels)
-        cone_ids.append(cone)
-        counts.append(len(pixels))
-    pixel = torch.from_numpy(np.concatenate(pixel_lists)).to(device)
-    cone = torch.repeat_interleave(torch.tensor(np.array(cone_ids)), torch.tensor(counts)).to(device)
-    x, y = rays[pixel, 0], rays[pixel, 1]
-    ends = tables["cones"]
-    depth, share = intersect(
-        x, y,
-        (ends[:, 0, 0][cone], ends[:, 0, 1][cone], ends[:, 0, 2][cone]),
-        (ends[:, 1, 0][cone], ends[:, 1, 1][cone], ends[:, 1, 2][cone]),
-        tables["radii"][:, 0][cone], tables["radii"][:, 1][cone],
-    )  # fmt: skip
-    nearest = torch.full((width * height,), _FAR, device=device, dtype=dtype)
-    nearest.scatter_reduce_(0, pixel, depth, "amin")
-    wins = torch.isfinite(depth) & (depth == nearest[pixel])
-    pixel, cone, depth, share = pixel[wins], cone[wins], depth[wins], share[wins]
-    first = torch.full((width * height,), len(CONE_PART), device=device, dtype=torch.int64)
-    first.scatter_reduce_(0, pixel, cone, "amin")
-    wins = cone == first[pixel]
-    pixel, cone, depth, share = pixel[wins], cone[wins], depth[wins], share[wins]
-    maps = {}
-    for name, values in _surface(rays[pixel], depth, share, cone, tables, normals).items():
-        kind, channels = names[name]
-        flat = np.zeros((width * height, channels) if channels else (width * height,), kind)
-        flat[pixel.cpu().numpy()] = values.cpu().numpy()
-        maps[name] = flat.reshape(height, width, *flat.shape[1:])
+    first_pixel = (np.arange(height) * width + start).ravel()
+    lengths = lengths.ravel()
+    ends = np.cumsum(lengths)
+    pixels = np.arange(ends[-1]) + np.repeat(first_pixel - (ends - lengths), lengths)
+    per_cone = lengths.reshape(len(start), height).sum(axis=1)
+    pixel = torch.from_numpy(pixels).to(device)
+    cone = torch.repeat_interleave(torch.from_numpy(per_cone)).to(device)
+    depth = torch.empty(len(pixels), dtype=dtype, device=device)
+    share = torch.empty_like(depth)
+    by_coordinate = torch.cat([tables["cones"].reshape(-1, 6), tables["radii"]], dim=1).T.contiguous()
+    x_ray, y_ray = rays.T.contiguous()
+    step = _CACHED_PAIRS if device.type == "cpu" else len(pixels)
+    for low in range(0, len(pixels), step):
+        some = slice(low, low + step)
+        ax, ay, az, bx, by, bz, ra, rb = (values.index_select(0, cone[some]) for values in by_coordinate)
+        depth[some], share[some] = intersect(
+            x_ray.index_select(0, pixel[some]), y_ray.index_select(0, pixel[some]), (ax, ay, az), (bx, by, bz), ra, rb
+        )
+
+    pairs = _nearest_pairs(pixels, per_cone, depth.cpu().numpy(), width * height)
+    hit = np.flatnonzero(pairs >= 0)
+    chosen = torch.from_numpy(pairs[hit]).to(device)
+    maps = _blank(width, height, normals)
+    found = _surface(rays[pixel[chosen]], depth[chosen], share[chosen], cone[chosen], tables, normals)
+    for name, values in found.items():
+        maps[name].reshape(width * height, -1)[hit] = values.cpu().numpy().reshape(len(hit), -1)
     return RenderedFigure(camera.size_px, window, maps)
+
+
+def _blank(width: int, height: int, normals: bool) -> dict[str, npt.NDArray[Any]]:
+    maps: dict[str, npt.NDArray[Any]] = {
+        name: np.zeros((height, width), np.float32) for name in ("depth_mm", "along", "front", "left")
+    }
+    maps["part"] = np.zeros((height, width), np.uint8)
+    if normals:
+        maps["normal_cam"] = np.zeros((height, width, 3), np.float32)
+    return maps
+
+
+def _nearest_pairs(
+    pixels: npt.NDArray[np.int64], per_cone: npt.NDArray[np.int64], depth: npt.NDArray[Any], count: int
+) -> npt.NDArray[np.int64]:
+    """(count,) the pair that is nearest in each pixel (the earlier cone where two are equal), -1 = none."""
+    nearest = np.full(count, MISSED_MM, depth.dtype)
+    winner = np.full(count, -1, np.int64)
+    begin = 0
+    for length in per_cone:
+        where = pixels[begin : begin + length]
+        candidates = depth[begin : begin + length]
+        better = np.flatnonzero(candidates < nearest[where])
+        nearest[where[better]] = candidates[better]
+        winner[where[better]] = begin + better
+        begin += length
+    return winner
 
 
 def render_crops(
@@ -393,7 +456,7 @@ def render_crops(
     count, cones = posed.cones.shape[:2]
     rays = torch.from_numpy(np.stack([camera_rays(camera) for camera in cameras])).to(target).reshape(count, -1, 2)
     x, y = rays[..., 0], rays[..., 1]
-    nearest = torch.full_like(x, _FAR)
+    nearest = torch.full_like(x, MISSED_MM)
     shares = torch.zeros_like(x)
     winner = torch.zeros(x.shape, dtype=torch.int64, device=target)
     ends = tables["cones"].reshape(count, cones, 2, 3)
@@ -408,7 +471,7 @@ def render_crops(
         nearest = torch.where(nearer, depth, nearest)
         shares = torch.where(nearer, share, shares)
         winner = torch.where(nearer, cone, winner)
-    hit = torch.isfinite(nearest)
+    hit = nearest < MISSED_MM
     winner = winner + torch.arange(count, device=target)[:, None] * cones
     maps = _surface(rays[hit], nearest[hit], shares[hit], winner[hit], tables, normals)
     images = {}
