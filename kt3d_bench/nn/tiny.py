@@ -8,17 +8,15 @@ from torch.nn import functional
 
 
 class TinyEncoder(nn.Module):
-    """(B, ``in_channels``, H, W) -> (B, 128, H/8, W/8): a folded stem, then residual 3 x 3 blocks."""
+    """(B, ``in_channels``, H, W) -> (B, 96, H/8, W/8): two strided convolutions, then two residual blocks."""
 
-    channels = 128
+    channels = 96
     stride = 8
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True)
-        )
-        self.blocks = nn.Sequential(Residual(32, 64, 2), Residual(64, 128, 2), Residual(128, 128, 1))
+        self.stem = nn.Sequential(_convolution(in_channels, 24, 5), _convolution(24, 48, 3))
+        self.blocks = nn.Sequential(Residual(48, 96, 2), Residual(96, 96, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.blocks(self.stem(x))
@@ -26,7 +24,11 @@ class TinyEncoder(nn.Module):
 
 
 class TinyDecoder(nn.Module):
-    """(B, ``in_channels``, H/8, W/8) -> (B, ``out_channels``, H/4, W/4) by a 1 x 1 convolution and pixel shuffle."""
+    """(B, ``in_channels``, H/8, W/8) -> (B, ``out_channels``, H/4, W/4) by a 1 x 1 convolution and pixel shuffle.
+
+    The last layer starts larger than usual: a soft-argmax over almost equal logits passes almost no gradient, and with
+    smaller weights depth is not learned at all in the first hundreds of steps.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -36,12 +38,21 @@ class TinyDecoder(nn.Module):
             nn.BatchNorm2d(64),
             nn.ReLU(inplace=True),
         )
-        self.last = nn.Conv2d(64, out_channels, 1, bias=False)
-        nn.init.normal_(self.last.weight, std=0.01)
+        self.last = nn.Conv2d(64, out_channels, 1)
+        nn.init.normal_(self.last.weight, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.last(self.up(x))
         return result
+
+
+def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+    """Stride 2, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, 2, kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
 
 
 class Residual(nn.Module):
