@@ -102,7 +102,13 @@ def _subjects(split: str, chosen: str) -> tuple[int, ...]:
         raise UsageError(
             f"subjects names S{unknown[0]}, which has no labels", mend="labelled are S1,S5,S6,S7,S8,S9,S11"
         )
-    return tuple(subject for subject in SPLITS[split] if str(subject) in names)
+    subjects = tuple(subject for subject in SPLITS[split] if str(subject) in names)
+    if not subjects:
+        raise UsageError(
+            f"subjects is '{chosen}', and none of them is in the split '{split}'",
+            mend=f"choose from S{', S'.join(map(str, SPLITS[split]))}",
+        )
+    return subjects
 
 
 def _pose_counts(found: RawFolder, feature: str) -> dict[tuple[Recording, str], int]:
@@ -204,7 +210,7 @@ def _sample(
     box_px = box_from_points(joints_px)
     if (box_px[2:] - box_px[:2] > 3 * np.array([width, height])).any():
         return Skipped(key, "the joints spread over more than three times the image")
-    crop = crop_person(camera, box_px, rgb=image)
+    crop = crop_person(camera, _squared(box_px), rgb=image)
     return Sample(
         key=key,
         camera=crop.camera,
@@ -220,6 +226,13 @@ def _sample(
         frame=frame,
         rgb=crop.rgb,
     )
+
+
+def _squared(box_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The square around a box, as the literature cuts: the joints of someone seen from the side span a narrow box that
+    would cut off the body, and tell the network how wide the joints spread."""
+    middle, half = (box_px[:2] + box_px[2:]) / 2, (box_px[2:] - box_px[:2]).max() / 2
+    return np.concatenate([middle - half, middle + half])
 
 
 def _absurd(joints_cam_mm: npt.NDArray[np.float32]) -> str | None:

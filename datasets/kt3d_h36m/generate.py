@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,12 @@ from kt3d_h36m.standin_room import Room
 from kt3d_h36m.standin_skeleton import JOINT_NAMES, joints_32
 
 if TYPE_CHECKING:
-    from kt3d_bench.people import Figures
+    from kt3d_bench.people import Figures, Motion
 
 VERSION = 1
 """Bumped with every change of what is generated."""
+DEMO: Mapping[str, Any] = {"people": 7, "frames": 1, "frame_px": 400, "long_clip": False}
+"""A stand-in that a laptop makes and trains on in minutes: one frame of each sequence, no long clip."""
 _MARKER = "kt3d-generated.json"
 _LONG_FRAMES = 130
 _TEST_STEP, _TRAIN_STEP = 64, 5
@@ -45,8 +48,8 @@ class _Set:
     root: Path
     seed: int
     rig: Rig
-    rooms: Mapping[tuple[int, int], npt.NDArray[np.uint8]]
-    """(camera, image height) -> empty room."""
+    rooms: tuple[npt.NDArray[np.uint8], ...]
+    """The empty room per camera, of the greatest height any subject's images have."""
     motion: Path | None
     device: str
 
@@ -74,8 +77,9 @@ def generate(
     ``people`` of the seven labelled subjects are written (more than seven count as seven, fewer than two as two:
     each split needs one); ``frames`` bounds the clips' length; the first ``actions`` of the 15 actions and ``takes``
     of the 2 takes are recorded; ``frame_px`` is the images' width (officially 1000); ``motion``, a BVH or AMC file,
-    moves the people in the walking actions. The result does not depend on ``workers``.
-    Raises ``UsageError`` for impossible numbers or when ``out`` holds something else.
+    moves the people instead of the actions' own poses. The result does not depend on ``workers``.
+    Raises ``UsageError`` for impossible numbers or when ``out`` holds something else, ``RawDataError`` for a motion
+    file that is damaged or shorter than a clip.
     """
     _check(frames=(frames, 1, 10_000), actions=(actions, 1, len(ACTIVITIES)), takes=(takes, 1, 2),
            frame_px=(frame_px, *_WIDTH_PX), workers=(workers, 1, 1024), seed=(seed, 0, 2**63))  # fmt: skip
@@ -155,13 +159,11 @@ def _expected_samples(recorded: Sequence[Take], split_of: Mapping[str, str]) -> 
 def _new_set(root: Path, seed: int, frame_px: int, subjects: Sequence[str], motion: Path | None, device: str) -> _Set:
     rig = sample_rig(np.random.default_rng([seed, _RIG]), frame_px)
     room = Room(np.random.default_rng([seed, _ROOM]))
-    rooms = {}
-    for camera in range(4):
-        for subject in subjects:
-            seen = rig.camera(subject, camera)
-            height = seen.size_px[1]
-            if (camera, height) not in rooms:
-                rooms[camera, height] = room.seen_by(seen, np.random.default_rng([seed, _VIEW, camera]))
+    tallest = [max((rig.camera(subject, index) for subject in subjects), key=lambda camera: camera.size_px[1])
+               for index in range(4)]  # fmt: skip
+    rooms = tuple(
+        room.seen_by(camera, np.random.default_rng([seed, _VIEW, index])) for index, camera in enumerate(tallest)
+    )
     return _Set(root, seed, rig, rooms, motion, device)
 
 
@@ -207,7 +209,7 @@ def _record(whole: _Set, take: Take) -> list[int]:
         write_pose_cdf(features / "D3_Positions_mono" / f"{name}.cdf", cam_mm)
         write_pose_cdf(features / "D2_Positions" / f"{name}.cdf", whole.rig.to_image(index, cam_mm))
         camera = whole.rig.camera(take.subject, index)
-        empty = whole.rooms[index, camera.size_px[1]]
+        empty = whole.rooms[index][: camera.size_px[1]]
         more = int(rng.integers(0, 3) if index in (0, 3) else rng.integers(2, 6))
 
         def images(
@@ -232,13 +234,13 @@ def _people(whole: _Set, take: Take, who: int) -> tuple[Figures, float]:
 
     rng = whole.rng(_CLIP, who, take.action_number, take.number)
     body = sample_bodies(whole.rng(_PERSON, who, 0), 1, height_mm=(1560, 1890))
-    activity = str(rng.choice(ACTIVITIES[take.action]))
-    if whole.motion is not None and take.action.startswith("Walking"):
-        motion = _read_motion(whole.motion)
-        start = int(rng.integers(0, 1 << 30))
-        clip = clip_from_motion(motion, _RATE_HZ, start, take.frames)
+    if whole.motion is None:
+        clip = sample_clip(rng, str(rng.choice(ACTIVITIES[take.action])), take.frames, _RATE_HZ)
     else:
-        clip = sample_clip(rng, activity, take.frames, _RATE_HZ)
+        motion = _read_motion(whole.motion)
+        needed = int(np.ceil((take.frames - 1) * motion.rate_hz / _RATE_HZ))
+        start = int(rng.integers(0, max(len(motion) - needed, 1)))
+        clip = clip_from_motion(motion, _RATE_HZ, start, take.frames)
     figures = pose(body, clip)
     middle = np.append(figures.landmark("pelvis")[:, :2].mean(axis=0), 0.0)
     place = np.append(rng.uniform(-_PLACE_MM, _PLACE_MM, 2), 0.0)
@@ -246,7 +248,8 @@ def _people(whole: _Set, take: Take, who: int) -> tuple[Figures, float]:
     return turned, float(body.height_mm[0])
 
 
-def _read_motion(path: Path) -> Any:
+@cache
+def _read_motion(path: Path) -> Motion:
     from kt3d_bench.people import read_amc, read_bvh
 
     return read_amc(path) if path.suffix.lower() == ".amc" else read_bvh(path)

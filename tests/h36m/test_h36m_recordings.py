@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+from kt3d_h36m.selection import dropped
+from kt3d_h36m.sequences import ACTIONS, CAMERAS, SPLITS, find_recording, recordings
+
+from kt3d_bench.errors import UsageError
+
+
+def poses(*subjects: int) -> int:
+    return sum(recording.poses for recording in recordings() if recording.subject in subjects)
+
+
+def test_published_totals():
+    assert {s: poses(s) for s in (1, 5, 6, 7, 8, 9, 11)} == {
+        1: 62_094, 5: 99_079, 6: 62_466, 7: 101_621, 8: 64_678, 9: 79_417, 11: 58_244
+    }  # fmt: skip
+    assert 4 * poses(*SPLITS["train"]) == 1_559_752
+    without = find_recording(11, "Directions")
+    assert without is not None
+    assert 4 * (poses(*SPLITS["test"]) - without.poses) == 543_344
+
+
+def test_every_64th_test_frame():
+    per_camera = sum(len(range(0, r.poses, 64)) for r in recordings() if r.subject in SPLITS["test"])
+    assert (per_camera, 4 * per_camera) == (2181, 8724)
+    selection = dropped("", "")
+    used = sum(
+        len(range(0, r.poses, 64))
+        for r in recordings()
+        for camera in CAMERAS
+        if r.subject in SPLITS["test"] and selection.reason(r, camera) is None
+    )
+    assert used == 8695
+
+
+def test_each_subject_has_two_takes_of_fifteen_actions():
+    assert len(recordings()) == 7 * 30
+    assert len({(r.subject, r.action, r.subaction) for r in recordings()}) == 210
+    assert len({(r.subject, r.file_name) for r in recordings()}) == 210
+
+
+@pytest.mark.parametrize(
+    ("subject", "name", "action", "subaction"),
+    [
+        (1, "TakingPhoto 1", "Photo", 1),
+        (1, "WalkingDog", "WalkDog", 2),
+        (1, "Photo_1", "Photo", 1),
+        (9, "SittingDown", "SittingDown", 1),
+        (9, "SittingDown 1", "SittingDown", 2),
+        (5, "Discussion 3", "Discussion", 2),
+        (6, "Waiting_3", "Waiting", 1),
+        (11, "WalkingTogether", "WalkTogether", 2),
+    ],
+)
+def test_irregular_names(subject, name, action, subaction):
+    found = find_recording(subject, name)
+    assert found is not None
+    assert (ACTIONS[found.action - 2], found.subaction) == (action, subaction)
+
+
+@pytest.mark.parametrize("name", ["_ALL", "_ALL 1", "Directions 7", "Dancing", "Walk", "Directions1"])
+def test_other_names_mean_nothing(name):
+    assert find_recording(1, name) is None
+
+
+def test_names_and_clips():
+    recording = find_recording(9, "Greeting")
+    assert recording is not None
+    assert (recording.title, recording.clip) == ("S9 Greeting", "s09_greeting_2")
+
+
+def left_out(drop="", keep=""):
+    selection = dropped(drop, keep)
+    return {(r.title, camera) for r in recordings() for camera in CAMERAS if selection.reason(r, camera)}
+
+
+def test_only_the_corrupt_video_is_dropped_by_default():
+    assert left_out() == {("S11 Directions", "54138969")}
+    assert left_out(keep="S11 Directions 54138969") == set()
+
+
+def test_drop_names_recordings_or_single_videos():
+    corrupt = ("S11 Directions", "54138969")
+    assert left_out("S9 Greeting") == {corrupt, *(("S9 Greeting", camera) for camera in CAMERAS)}
+    assert left_out("s1 Photo 55011271") == {corrupt, ("S1 TakingPhoto", "55011271")}
+    assert len(left_out("shifted")) == 13
+    assert left_out("shifted", keep="S9 Greeting, S9 SittingDown_1, S9 Waiting 1") == {corrupt}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("S9 Greting", "did you mean 'S9 Greeting'"),
+        ("S2 Greeting", "is no recording"),
+        ("S9 Greeting 12345678", "did you mean 'S9 Greeting"),
+        ("Greeting", "write it like S9 Greeting"),
+    ],
+)
+def test_unknown_names_are_refused(name, message):
+    with pytest.raises(UsageError, match=message):
+        dropped(name, "")
+    with pytest.raises(UsageError, match="keep names"):
+        dropped("", name)
