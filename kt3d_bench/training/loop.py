@@ -45,8 +45,11 @@ class StageOutcome:
     """How one stage came about."""
 
     name: str
+    roles: tuple[str, ...]
     digest: str
     steps: int
+    seconds: float
+    """What it took to train, when it was trained."""
     reused: bool
 
 
@@ -105,10 +108,11 @@ def _stage(
         },
     )
     fabric.barrier()
-    if store.restore(digest, method, stage):
+    about = store.restore(digest, method, stage)
+    if about is not None:
         if fabric.is_global_zero:
             context.report.note(f"stage '{stage.name}' was trained before and is reused ({store.path(digest)})")
-        return StageOutcome(stage.name, digest, steps, True)
+        return StageOutcome(stage.name, tuple(stage.roles), digest, about["steps"], about["seconds"], True)
     inside = saved if saved is not None and saved["stage"] == stage.name else None
     if inside is not None:
         if inside["digest"] != digest:
@@ -120,16 +124,16 @@ def _stage(
         method.load_state_dict(inside["model"])
     freeze_all_but(method, stage)
     before = frozen_digests(method, stage)
-    done = StageRun(context, stage, steps, digest, inside).run()
+    done, seconds = StageRun(context, stage, steps, digest, inside).run()
     check_frozen(method, stage, before)
     if fabric.is_global_zero:
-        store.save(digest, method, stage, {**context.options.about, "steps": done})
+        store.save(digest, method, stage, {**context.options.about, "steps": done, "seconds": seconds})
         for path in checkpoints(context.folder):
             path.unlink()
             checkpoint.sidecar(path).unlink(missing_ok=True)
         context.report.stage_finished(stage.name)
     fabric.barrier()
-    return StageOutcome(stage.name, digest, done, False)
+    return StageOutcome(stage.name, tuple(stage.roles), digest, done, seconds, False)
 
 
 def newest_checkpoint(folder: Path, report: Reporter) -> dict[str, Any] | None:

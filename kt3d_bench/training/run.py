@@ -235,6 +235,13 @@ def newest_run(data_root: Path | None = None) -> Path:
     return max(found, key=lambda folder: (final_checkpoint(folder).stat().st_mtime_ns, folder.name))
 
 
+def is_main_process() -> bool:
+    """Whether this is the process that speaks and writes, of however many ``train`` started."""
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", None) or 0) == 0
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide numbers."""
     found = {"python": platform.python_version()}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from kt3d_bench.shards.reader import ShardSet
     from kt3d_bench.training.run import RunConfig
 
-STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"tiny": (60, 12), "small": (400, 25), "paper": (2000, 40)}
+STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"small": (400, 25), "paper": (2000, 40)}
 """Preset -> people and frames of a stand-in that is made on the spot."""
 STAND_IN_SEED = 0
 
@@ -124,15 +126,15 @@ def stand_in(config: RunConfig, plugin: DatasetPlugin, report: Reporter, device:
     """Shards of a generated stand-in, made now unless they are there; returns their folder."""
     from kt3d_bench.shards.prepare import prepare
 
-    people, frames = STAND_IN_SIZES.get(config.preset, STAND_IN_SIZES["tiny"])
-    people, frames = config.stand_in_people or people, config.stand_in_frames or frames
-    home = config.data_root / "generated" / plugin.name / f"{people}x{frames}"
+    arguments = stand_in_arguments(config, plugin)
+    size = f"{arguments['people']}x{arguments['frames']}"
+    home = config.data_root / "generated" / plugin.name / size
     raw, out = home / "raw", home / "shards"
     if has_shards(out):
         report.note(f"no shards of '{plugin.name}': using the generated stand-in in {out}")
         return out
     report.note(
-        f"no shards of '{plugin.name}': generating a stand-in in {home} ({people} people, {frames} frames); "
+        f"no shards of '{plugin.name}': generating a stand-in in {home} (people x frames: {size}); "
         f"for the real data: kt3d prepare {plugin.name}"
     )
     if not raw.exists():
@@ -142,12 +144,12 @@ def stand_in(config: RunConfig, plugin: DatasetPlugin, report: Reporter, device:
         generate = plugins.load_function(plugin.generate, "generate")
         generate(
             unfinished,
-            people=people,
-            frames=frames,
             seed=STAND_IN_SEED,
             motion=None,
             device=device,
-            progress=_Steps(report, f"generate {plugin.name}"),
+            workers=os.cpu_count() or 1,
+            progress=_Generated(report, f"generate {plugin.name}"),
+            **arguments,
         )
         unfinished.rename(raw)
     prepare(
@@ -156,32 +158,46 @@ def stand_in(config: RunConfig, plugin: DatasetPlugin, report: Reporter, device:
     return out
 
 
+def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, Any]:
+    """What a stand-in is generated with: for ``tiny`` what the dataset's demo uses, else a size by preset."""
+    demo: Mapping[str, Any] = plugins.load(f"{plugin.generate}:DEMO")
+    people, frames = STAND_IN_SIZES.get(config.preset, (demo["people"], demo["frames"]))
+    chosen = {"people": config.stand_in_people or people, "frames": config.stand_in_frames or frames}
+    return {**demo, **chosen} if config.preset not in STAND_IN_SIZES else chosen
+
+
+class _Generated:
+    """``progress(done, total)`` of a generator as steps of a reporter."""
+
+    def __init__(self, report: Reporter, name: str) -> None:
+        self.report, self.name, self.began = report, name, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self.began:
+            self.began = time.monotonic()
+            self.report.stage_started(self.name, total)
+        self.report.step(done, {}, *_rate(self.began, done, done, total))
+        if done >= total:
+            self.report.stage_finished(self.name)
+
+
 class _Prepared:
     """The report of ``prepare`` as steps of a reporter."""
 
     def __init__(self, report: Reporter, name: str) -> None:
-        self.report, self.name, self.total = report, name, 0
+        self.report, self.name, self.total, self.began = report, name, 0, 0.0
 
     def start(self, total_items: int) -> None:
-        self.total = total_items
+        self.total, self.began = total_items, time.monotonic()
         self.report.stage_started(self.name, total_items)
 
     def advance(self, done: int, samples: int, skipped: int) -> None:
-        self.report.step(done, {}, float("nan"), float("nan"))
+        self.report.step(done, {}, *_rate(self.began, done, samples, self.total))
         if done >= self.total:
             self.report.stage_finished(self.name)
 
 
-class _Steps:
-    """``progress(done, total)`` of a generator as steps of a reporter."""
-
-    def __init__(self, report: Reporter, name: str) -> None:
-        self.report, self.name, self.started = report, name, False
-
-    def __call__(self, done: int, total: int) -> None:
-        if not self.started:
-            self.report.stage_started(self.name, total)
-            self.started = True
-        self.report.step(done, {}, float("nan"), float("nan"))
-        if done >= total:
-            self.report.stage_finished(self.name)
+def _rate(began: float, done: int, samples: int, total: int) -> tuple[float, float]:
+    """Samples per second so far, and the seconds that remain."""
+    spent_s = max(time.monotonic() - began, 1e-9)
+    return samples / spent_s, (total - done) * spent_s / max(done, 1)

@@ -148,18 +148,24 @@ class StageStore:
         content = {"stage": stage.name, "digest": digest, "about": dict(about), "state": trained_state(method, stage)}
         checkpoint.save(self.path(digest), content)
 
-    def restore(self, digest: str, method: Method, stage: Stage) -> bool:
-        """Load the stage into ``method`` if it is here. Raises ``ArtefactError`` when it is damaged."""
+    def restore(self, digest: str, method: Method, stage: Stage) -> dict[str, Any] | None:
+        """Load the stage into ``method`` and return what was recorded about it; ``None`` when it is not here.
+
+        Raises ``ArtefactError`` when it is damaged.
+        """
         path = self.path(digest)
         if not path.exists():
-            return False
-        state = checkpoint.load(path).get("state")
+            return None
+        content = checkpoint.load(path)
+        state, about = content.get("state"), content.get("about")
         expected = trained_state(method, stage)
-        if not isinstance(state, dict) or {n: t.shape for n, t in state.items()} != {
-            n: t.shape for n, t in expected.items()
-        }:
+        if (
+            not isinstance(state, dict)
+            or not isinstance(about, dict)
+            or {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in expected.items()}
+        ):
             raise ArtefactError(
                 f"does not hold what stage '{stage.name}' trains", where=path, mend="delete it; it is trained again"
             )
         method.load_state_dict({**method.state_dict(), **state})
-        return True
+        return about

@@ -193,8 +193,8 @@ class StageRun:
                 sources[role].load_state_dict(saved["loaders"][role])
         return sources
 
-    def run(self) -> int:
-        """Train to the end of the stage; returns the steps it took.
+    def run(self) -> tuple[int, float]:
+        """Train to the end of the stage; returns the steps and the seconds it took.
 
         Raises ``Kt3dError`` for a loss that is not finite and ``InterruptedRunError`` when asked to stop.
         """
@@ -218,7 +218,7 @@ class StageRun:
             self._checkpoint_if_due()
         self._look(learning_rate(self.stage, 1.0), write=True)
         self.module = self.optimizer = None
-        return self.step
+        return self.step, round(self._elapsed_s(), 3)
 
     def _where(self) -> tuple[Progress, bool]:
         """Where the stage stands and whether to stop: the main process decides for all."""

@@ -19,6 +19,7 @@ from kt3d_bench.geometry.cameras import project
 from kt3d_bench.skeletons import H36M17
 
 VERSION = 1
+DEMO = {"people": 3, "frames": 2}
 WIDTH, HEIGHT = 40, 48
 
 CARD = """
@@ -95,6 +96,7 @@ def generate(
     seed: int,
     motion: Path | None,
     device: str,
+    workers: int,
     progress: Callable[[int, int], None],
 ) -> Mapping[str, int]:
     write_raw(out, train=people * frames, test=2, seed=seed + 7)

@@ -27,5 +27,5 @@ class Workplace:
 
     def config(self, **changes: Any) -> RunConfig:
         base: dict[str, Any] = {"method": "toy", "preset": "tiny", "device": "cpu", "data_root": self.root,
-                                "settings": {"steps": 4}, "stand_in_people": 3, "stand_in_frames": 2}  # fmt: skip
+                                "settings": {"steps": 4}}  # fmt: skip
         return RunConfig(**{**base, **changes})
