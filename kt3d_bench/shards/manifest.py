@@ -159,7 +159,7 @@ def labels_digest(keys: np.ndarray[Any, Any], labels: Labels) -> Sha256:
     """SHA-256 over keys, labels and cameras, sorted by key: two preparations that agree on it score alike.
 
     Numbers are rounded first (0.01 mm and px; 0.001 px for intrinsics; 1e-6 for rotation and distortion), so that the
-    last bit of another CPU's arithmetic does not make another label set.
+    last bit of another CPU's arithmetic is most unlikely to make another label set.
     """
     order = np.argsort(keys, kind="stable")
     digest = hashlib.sha256("\n".join(str(key) for key in keys[order]).encode())

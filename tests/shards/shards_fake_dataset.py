@@ -1,13 +1,14 @@
 """A dataset small enough to count by hand: raw files hold one number per line, each line becomes one sample.
 
 Lines may also ask for trouble: ``skip REASON``, ``damaged``, ``die``, ``die-once MARK``, ``full``, ``vanish``,
-``key NAME``, ``wrong``, ``part N``, ``rgb-only``, ``factor``, ``interrupt``, ``huge``.
+``wait MARK``, ``key NAME``, ``wrong``, ``part N``, ``rgb-only``, ``factor``, ``interrupt``, ``huge``.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,9 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
             raise OSError(errno.ENOSPC, "No space left on device")
         elif word == "vanish":
             (path.parent / "gone.bin").read_bytes()
+        elif word == "wait":
+            while not Path(rest).exists():
+                time.sleep(0.02)
         elif word == "wrong":
             yield 3  # type: ignore[misc]
         elif word == "interrupt":
