@@ -56,7 +56,7 @@ def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Sequent
 
 
 class Residual(nn.Module):
-    """Two 3 x 3 convolutions around a shortcut; the last batch norm starts at zero, so a block starts as identity."""
+    """Two 3 x 3 convolutions around a shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -64,7 +64,6 @@ class Residual(nn.Module):
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        nn.init.zeros_(self.bn2.weight)
         self.shortcut: nn.Module | None = None
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(

@@ -1,0 +1,55 @@
+"""Costs of the network parts, as ratios to the obvious way in the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+from kt3d_bench.nn.integral import IntegralNet
+from kt3d_bench.nn.softargmax import soft_argmax, soft_argmax_plain
+
+
+def _best_s(action: Callable[[], object], rounds: int = 4) -> float:
+    action()
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        action()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def test_soft_argmax_beats_the_materialised_softmax(benchmark: BenchmarkFixture) -> None:
+    """Forward and backward over 4 x 17 x 64^3 on the CPU."""
+    torch.manual_seed(0)
+    logits = torch.randn(4, 17, 64, 64, 64, requires_grad=True)
+
+    def there_and_back(function: Callable[[Tensor], Tensor]) -> None:
+        logits.grad = None
+        function(logits).square().sum().backward()
+
+    plain = _best_s(lambda: there_and_back(soft_argmax_plain))
+    own = _best_s(lambda: there_and_back(soft_argmax))
+    benchmark.extra_info["time over materialised softmax"] = own / plain
+    benchmark.pedantic(there_and_back, (soft_argmax,), rounds=2)
+    assert own < plain
+
+
+def test_soft_argmax_is_a_small_part_of_a_tiny_step(benchmark: BenchmarkFixture) -> None:
+    """Batch 32 at 64 px."""
+    torch.manual_seed(0)
+    net, images = IntegralNet(1, backbone="tiny", side=16), torch.randn(32, 1, 64, 64)
+    logits = torch.randn(32, 17, 16, 16, 16, requires_grad=True)
+
+    def step() -> None:
+        net(images).voxels.square().sum().backward()
+
+    whole = _best_s(step)
+    part = _best_s(lambda: soft_argmax(logits).square().sum().backward())
+    benchmark.extra_info["share of soft-argmax"] = part / whole
+    benchmark.pedantic(step, rounds=2)
+    assert part < 0.3 * whole
