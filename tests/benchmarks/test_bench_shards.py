@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kt3d_bench.records import Camera, Sample
-from kt3d_bench.shards.format import FIELDS
+from kt3d_bench.shards.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.shards.index import read_index
 from kt3d_bench.shards.manifest import Counts, CropRule, Manifest, Shard, Split, sample_list_digest, write_manifest
 from kt3d_bench.shards.reader import ShardSet
@@ -57,10 +57,22 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
         skipped=(),
     )
     manifest = Manifest(
-        format_version=1, dataset="bench", origin="generated", generator_version=1, splits={"train": split}, num_parts=3,
-        quality=(3,) * 17, box_rule="joints", crop=CropRule(margin=1.5, longest_px=320), source_digests={}, options={},
-        licence="", redistribution="", citation="", tool_version="0",
-    )  # fmt: skip
+        format_version=FORMAT_VERSION,
+        dataset="bench",
+        origin="generated",
+        generator_version=1,
+        splits={"train": split},
+        num_parts=3,
+        quality=(3,) * 17,
+        box_rule="joints",
+        crop=CropRule(margin=1.5, longest_px=320),
+        source_digests={},
+        options={},
+        licence="",
+        redistribution="",
+        citation="",
+        tool_version="0",
+    )
     write_manifest(folder, manifest)
     return ShardSet.open(folder, "train")
 

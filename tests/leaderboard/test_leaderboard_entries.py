@@ -1,0 +1,210 @@
+"""Entries: what makes two results the same one, and every way in which an entry file can be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.leaderboard.entries import (
+    Entry,
+    TrainingData,
+    encode_entry,
+    make_entry,
+    package_versions,
+    read_boards,
+    read_entries,
+    read_entry,
+    write_entry,
+)
+from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.scoring.predictions import Predictions
+from kt3d_bench.scoring.score import Truth, score
+
+BENCHMARK = Benchmark(
+    id="toy-test", version=2, title="Toy", dataset="toy", split="test", modality="rgb",
+    headline=("mpjpe_mm", "pa_mpjpe_mm"), beside=("pck_100",), root=0, reference="root-given", box_rule="joints",
+    sees="the crop", action_mean=True,
+)  # fmt: skip
+SOURCE = TrainingData(role="source", dataset="clean", origin="generated", labels="3d", manifest_digest="e" * 64)
+
+
+def entry(*, origin: str = "generated", noise_mm: float = 50.0, holes: int = 0, **changes: Any) -> Entry:
+    rng = np.random.default_rng(0)
+    true = (rng.normal(size=(12, 17, 3)) * 300 + np.array([0, 0, 4000])).astype(np.float32)
+    keys = np.array([f"s{i:02d}" for i in range(12)])
+    pred = (true + rng.normal(size=true.shape) * noise_mm).astype(np.float32)
+    pred[:holes] = np.nan
+    words = np.array(["a", "b", "c"] * 4)
+    known = Truth(keys, true, np.full((12, 17), 3, np.uint8), words, words, words, "a" * 64, "b" * 64, origin)
+    found = score(Predictions(keys, pred, {}), known, BENCHMARK)
+    facts: dict[str, Any] = {"method": "floor", "supervision": "none", "training_data": [SOURCE], "seed": 1}
+    return make_entry(found, BENCHMARK, **(facts | changes))
+
+
+def test_an_entry_says_what_it_is_of() -> None:
+    made = entry(
+        joints=6, supervision="partial", generator_version=4, checkpoint_sha256="f" * 64, command="kt3d train",
+        wall_seconds=12.5, run={"preset": "tiny", "steps": 3}, external_data=["a weight file"], selection_rule="oracle",
+        target_labels_seen="6 joints, 2D and 3D",
+    )  # fmt: skip
+    assert set(made.scores) == {"mpjpe_mm", "pa_mpjpe_mm", "pck_100", "action_mean_mpjpe_mm"}
+    assert made.intervals.keys() == {"mpjpe_mm", "pa_mpjpe_mm", "pck_100"}
+    assert made.provenance.sample_list_digest == "a" * 64
+    assert made.provenance.checkpoint_sha256 == "f" * 64
+    assert made.provenance.versions["numpy"] == np.__version__
+    assert made.flags.training_data == (SOURCE,)
+    assert (made.flags.reference, made.flags.box_rule, made.flags.selection_rule) == ("root-given", "joints", "oracle")
+    assert (made.samples, made.unanswered, made.undefined) == (12, 0, {})
+
+
+def test_the_test_datas_origin_decides_the_board() -> None:
+    assert entry(origin="official").board == "toy-test"
+    assert entry(origin="generated").board == "generated/toy-test"
+
+
+def test_round_trip_and_equal_bytes(tmp_path: Path) -> None:
+    made = entry()
+    path = write_entry(tmp_path, made)
+    assert path == tmp_path / "generated" / "toy-test" / "entries" / made.file_name
+    assert made.file_name == f"floor-{made.identity}.json"
+    assert read_entry(path) == made
+    assert path.read_bytes() == encode_entry(entry())
+    assert list(json.loads(path.read_text())) == sorted(json.loads(path.read_text()))
+
+
+def test_a_rerun_replaces_its_own_entry_and_no_other(tmp_path: Path) -> None:
+    first = write_entry(tmp_path, entry(noise_mm=50))
+    other = write_entry(tmp_path, entry(seed=2))
+    again = write_entry(tmp_path, entry(noise_mm=20, command="another machine"))
+    assert again == first
+    assert other != first
+    found = read_entries(first.parent.parent)
+    assert len(found) == 2
+    assert {one.provenance.command for one in found} == {"", "another machine"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"method": "other"}, {"supervision": "full"}, {"seed": None}, {"joints": 3}, {"settings": {"weight": 0.5}}],
+)
+def test_whatever_makes_another_result_makes_another_identity(change: dict[str, Any]) -> None:
+    assert entry(**change).identity != entry().identity
+
+
+@pytest.mark.parametrize("change", [{"title": "Better name"}, {"wall_seconds": 3.0}, {"noise_mm": 5.0}])
+def test_what_describes_the_same_result_does_not(change: dict[str, Any]) -> None:
+    assert entry(**change).identity == entry().identity
+
+
+def test_undefined_numbers_are_null_and_counted(tmp_path: Path) -> None:
+    made = entry(holes=2)
+    assert made.unanswered == 2
+    assert made.undefined == {"mpjpe_mm": 2, "pa_mpjpe_mm": 2}
+    nothing = entry(holes=12)
+    assert nothing.scores["mpjpe_mm"] is None
+    assert nothing.scores["pck_100"] == 0.0
+    assert read_entry(write_entry(tmp_path, nothing)) == nothing
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "../escape"}, "method"),
+        ({"method": ""}, "method"),
+        ({"wall_seconds": float("nan")}, "wall_seconds"),
+        ({"settings": {"x": object()}}, "settings"),
+        ({"checkpoint": "abc"}, "checkpoint: Extra"),
+        ({"joints": -1}, "joints"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArtefactError, match=message):
+        entry(**change)
+
+
+def test_entries_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        entry().method = "x"  # type: ignore[misc]
+
+
+def changed(made: Entry, change: Any) -> str:
+    document = json.loads(encode_entry(made))
+    change(document)
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(rank=1), "rank: Extra inputs"),
+        (lambda d: d["flags"].update(honest=True), "flags.honest: Extra inputs"),
+        (lambda d: d["provenance"].pop("labels_digest"), "provenance.labels_digest: Field required"),
+        (lambda d: d.pop("scores"), "scores: Field required"),
+        (lambda d: d["scores"].update(accuracy=1.0), "unknown metric 'accuracy'"),
+        (lambda d: d["scores"].update(mpjpe_mm="low"), "scores.mpjpe_mm"),
+        (lambda d: d.update(samples=-3), "samples"),
+        (lambda d: d.update(format_version=2), "format_version"),
+        (lambda d: d.update(origin="real"), "origin"),
+        (lambda d: d.update(benchmark="../../etc"), "benchmark"),
+        (lambda d: d["intervals"].update(mpjpe_mm=[1.0]), "intervals.mpjpe_mm"),
+    ],
+)
+def test_broken_entries_are_refused_with_file_and_field(tmp_path: Path, change: Any, message: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(changed(entry(), change))
+    with pytest.raises(ArtefactError, match=message) as caught:
+        read_entry(path)
+    assert caught.value.where == str(path)
+    assert caught.value.mend
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000])
+def test_files_that_are_no_entry(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"x\.json"):
+        read_entry(path)
+
+
+def test_a_file_far_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kt3d_bench.leaderboard.entries._MAX_BYTES", 100)
+    with pytest.raises(ArtefactError, match="is larger than"):
+        read_entry(write_entry(tmp_path, entry()))
+
+
+def test_an_entry_lies_under_its_own_name_on_its_own_board(tmp_path: Path) -> None:
+    path = write_entry(tmp_path, entry())
+    moved = path.with_name("floor-better.json")
+    path.rename(moved)
+    with pytest.raises(ArtefactError, match=f"holds the entry {path.name}"):
+        read_entries(path.parent.parent)
+    moved.rename(path)
+    real = tmp_path / "toy-test" / "entries"
+    real.mkdir(parents=True)
+    (real / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(ArtefactError, match="belongs on the board 'generated/toy-test'"):
+        read_entries(real.parent)
+
+
+def test_all_boards_are_found(tmp_path: Path) -> None:
+    write_entry(tmp_path, entry())
+    write_entry(tmp_path, entry(origin="official"))
+    (tmp_path / "notes").mkdir()
+    assert {board: len(found) for board, found in read_boards(tmp_path).items()} == {
+        "generated/toy-test": 1,
+        "toy-test": 1,
+    }
+    assert read_boards(tmp_path / "nowhere") == {}
+    assert read_entries(tmp_path / "notes") == ()
+
+
+def test_versions_are_read_without_importing() -> None:
+    found = package_versions()
+    assert found["numpy"] == np.__version__
+    assert found["python"].count(".") == 2
