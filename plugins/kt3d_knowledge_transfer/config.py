@@ -189,7 +189,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "tiny": {
         "input_px": 64,
         "backbone": "tiny",
-        "generator_width": 24,
+        "generator_width": 32,
         "classifier_width": 64,
         "epochs": 0.0,
         "synthetic_steps": 600,

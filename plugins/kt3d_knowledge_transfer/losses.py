@@ -30,8 +30,8 @@ def reconstruction(kind: str, generated: Tensor, truth: Tensor) -> Tensor:
     """Mean over the batch of the image loss between (B, Q, H, W) images in 0..1, a scalar.
 
     ``si-log``: scale-invariant on logarithms (the paper); ``si``: the same on plain differences; ``mse``: the mean
-    squared error (Table 4's "traditional"); ``cross-entropy``: per pixel over the parts, for images whose channels sum
-    to 1. The paper sums over samples; the mean differs from it by the batch size only.
+    squared error (Table 4's "traditional"); ``cross-entropy``: per pixel, for a one-hot truth and images whose channels
+    sum to 1. The paper sums over samples; the mean differs from it by the batch size only.
     """
     generated, truth = generated.float(), truth.float()
     if kind == "si-log":
@@ -42,7 +42,7 @@ def reconstruction(kind: str, generated: Tensor, truth: Tensor) -> Tensor:
     if kind == "mse":
         return functional.mse_loss(generated, truth)
     assert kind == "cross-entropy", kind
-    return -(truth * generated.clamp(min=1e-6).log()).sum(1).mean()
+    return -(truth * generated).sum(1).clamp(min=1e-6).log().mean()
 
 
 def foreground_right(generated: Tensor, truth: Tensor) -> float:

@@ -87,6 +87,13 @@ class KnowledgeTransfer(Method):
         return cast(int, self.config.input_px)
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The mask branch looks at masks; the depth image then only says how far away the person is."""
+        if not self.context.transfers and self.config.branch == "mask":
+            return ("depth", "parts")
+        return super().reads
+
+    @property
     def _rgb(self) -> bool:
         return self.context.target_modality == "rgb"
 
