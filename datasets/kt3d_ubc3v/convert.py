@@ -146,9 +146,17 @@ def _sequence(section: Section) -> str:
     return f"{section.subset.removesuffix('-pose')}_{section.split}_{section.number:04d}"
 
 
-@lru_cache(maxsize=2)
 def _load(section: Section, intrinsics: str, depth_factor: float) -> _Loaded:
     """Ground truth of one section, checked against its first images. Raises ``RawDataError`` when they disagree."""
+    if not section.ground_truth.is_file():
+        raise RawDataError("is missing", where=section.ground_truth, mend="unpack the archive again")
+    status = section.ground_truth.stat()
+    return _load_once(section, intrinsics, depth_factor, (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=2)
+def _load_once(section: Section, intrinsics: str, depth_factor: float, version: tuple[int, int]) -> _Loaded:
+    """Kept for the next item of the section; ``version`` tells a changed file."""
     truth = read_ground_truth(section.ground_truth)
     images = section.frames("depthRender")
     if not images:

@@ -39,8 +39,6 @@ class GroundTruth:
 
 def read_ground_truth(path: Path) -> GroundTruth:
     """Raises ``RawDataError`` for a missing or damaged file, or one without the documented variables."""
-    if not path.is_file():
-        raise RawDataError("is missing", where=path, mend="unpack the archive again")
     variables = read_mat(path)
     joints, cameras = variables.get("joints"), _only(variables.get("cameras"))
     if joints is None or cameras is None:
