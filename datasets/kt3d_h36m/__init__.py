@@ -23,6 +23,11 @@ def kt3d_datasets() -> Sequence[DatasetPlugin]:
                     "", "recordings to leave out: 'S9 Greeting', 'S9 Posing 55011271', or 'shifted' (three of S9)"
                 ),
                 "keep": Option("", "recordings to use although dropped by default: 'S11 Directions 54138969'"),
+                "boxes": Option(
+                    "joints",
+                    "'official' takes the person boxes of Segments_mat_gt_bb instead of the joints' extent",
+                    ("joints", "official"),
+                ),
                 "subjects": Option("", "use only these of the split's subjects, such as 'S9,S11'; empty = all"),
                 "partial": Option(False, "accept a folder that holds only some of each subject's 30 recordings"),
             },

@@ -11,7 +11,9 @@ from kt3d_h36m.selection import Selection
 from kt3d_h36m.sequences import CAMERAS, recordings
 
 
-def check_complete(found: RawFolder, subjects: Sequence[int], selection: Selection, *, partial: bool) -> str:
+def check_complete(
+    found: RawFolder, subjects: Sequence[int], selection: Selection, *, partial: bool, boxes: bool
+) -> str:
     """The feature to take poses from. Raises ``RawDataError`` for the first kind of thing that is missing.
 
     A ``partial`` or generated folder may lack subjects and recordings, but not one half of a recording.
@@ -50,20 +52,26 @@ def check_complete(found: RawFolder, subjects: Sequence[int], selection: Selecti
                 where=root,
                 mend=f"put Videos_S{subject}.tgz there, from {SITE}",
             )
-    missing = [*_missing(found, poses_from, subjects, selection, partial=partial)]
+    if boxes and (lacking := [s for s in subjects if s in features["Videos"] and s not in features["ground_truth_bb"]]):
+        raise RawDataError(
+            f"the official boxes of S{lacking[0]} are missing",
+            where=root,
+            mend=f"put Segments_mat_gt_bb_S{lacking[0]}.tgz there, from {SITE}, or leave --boxes at joints",
+        )
+    missing = [*_missing(found, poses_from, subjects, selection, partial, boxes)]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise RawDataError(
             f"{len(missing)} files are missing: {'; '.join(missing[:3])}{more}",
             where=root,
-            mend="unpack the archives again, leave recordings out with --set drop=..., or accept a part of the "
-            "dataset with --set partial=true",
+            mend="unpack the archives again, leave recordings out with --drop, or accept a part of the dataset with "
+            "--partial yes",
         )
     return poses_from
 
 
 def _missing(
-    found: RawFolder, poses_from: str, subjects: Sequence[int], selection: Selection, *, partial: bool
+    found: RawFolder, poses_from: str, subjects: Sequence[int], selection: Selection, partial: bool, boxes: bool
 ) -> Iterator[str]:
     """Official names of absent files. Of a partial set, only one file without its counterpart counts."""
     videos, poses = found.files["Videos"], found.files[poses_from]
@@ -84,3 +92,5 @@ def _missing(
             if not has_pose and (not world or camera_id == CAMERAS[0]):
                 camera = "" if world else f".{camera_id}"
                 yield f"{folder}/MyPoseFeatures/{poses_from}/{recording.file_name}{camera}.cdf"
+            if boxes and (recording, camera_id) not in found.files["ground_truth_bb"]:
+                yield f"{folder}/MySegmentsMat/ground_truth_bb/{recording.file_name}.{camera_id}.mat"

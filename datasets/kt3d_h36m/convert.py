@@ -21,6 +21,7 @@ from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import NUM_JOINTS, Quality
+from kt3d_h36m.boxes import read_boxes
 from kt3d_h36m.cdf import PoseReader, shared_reader
 from kt3d_h36m.completeness import check_complete
 from kt3d_h36m.describe import describe
@@ -28,7 +29,7 @@ from kt3d_h36m.layout import RawFolder, Source, local_file, local_files, scan
 from kt3d_h36m.metadata import read_cameras
 from kt3d_h36m.selection import dropped
 from kt3d_h36m.sequences import CAMERAS, SPLITS, Recording, recordings
-from kt3d_h36m.video import frames_rgb
+from kt3d_h36m.video import TOO_SHORT_MEND, announced_frames, frames_rgb
 
 __all__ = ["STANDARD_17", "TEST_EVERY", "convert", "describe", "plan"]
 
@@ -53,8 +54,11 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         raise UsageError(f"train_every is {every}, expected 1 or more")
     subjects = _subjects(split, str(options.get("subjects", "")))
     selection = dropped(str(options.get("drop", "")), str(options.get("keep", "")))
-    found = scan(raw, subjects=subjects)
-    poses_from = check_complete(found, subjects, selection, partial=bool(options.get("partial", False)))
+    official_boxes = options.get("boxes", "joints") == "official"
+    found = scan(raw, subjects=subjects, without=() if official_boxes else ("ground_truth_bb",))
+    poses_from = check_complete(
+        found, subjects, selection, partial=bool(options.get("partial", False)), boxes=official_boxes
+    )
     assert found.metadata is not None
     with local_file(found.metadata) as path:
         cameras = read_cameras(path)
@@ -87,9 +91,32 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
                 "d3": _plain(found.files[poses_from][pose_key]),
                 "d3_in_world": poses_from == "D3_Positions",
                 "d2": _plain(found.files["D2_Positions"].get((recording, camera_id))),
+                "boxes": _plain(found.files["ground_truth_bb"][recording, camera_id]) if official_boxes else None,
             }
             items.append(WorkItem(name, len(range(0, counts[pose_key], every)), payload))
+    _check_lengths(items)
     return items
+
+
+def _check_lengths(items: Sequence[WorkItem]) -> None:
+    """Raises ``RawDataError`` listing the unpacked videos whose index announces fewer frames than there are poses.
+
+    ``convert`` counts the decoded frames of every video; this only says early what would stop it later.
+    """
+    short = []
+    for load in (item.payload for item in items if not item.payload.get("skip")):
+        path, member = load["video"]
+        frames = announced_frames(Path(path)) if member is None else None
+        if frames is not None and frames < load["poses"]:
+            short.append((path, frames, load["poses"], load["title"]))
+    if short:
+        path, frames, poses, _ = short[0]
+        more = f", and {len(short) - 1} more videos are too short" if len(short) > 1 else ""
+        raise RawDataError(
+            f"has {frames} frames for {poses} poses, so frames and poses cannot be matched{more}",
+            where=path,
+            mend=TOO_SHORT_MEND.format(", ".join(title for *_, title in short)),
+        )
 
 
 def _subjects(split: str, chosen: str) -> tuple[int, ...]:
@@ -150,6 +177,7 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     joints_cam_mm = world_to_cam(camera, poses_mm) if load["d3_in_world"] else poses_mm
     if load["d2"] is not None:
         _check_d2(camera, joints_cam_mm, Source(*load["d2"]))
+    boxes = _official_boxes(load)
     video = Source(*load["video"])
     with local_file(video) as path:
         frames = frames_rgb(path, load["poses"], load["every"], where=str(video), name=load["title"])
@@ -157,7 +185,17 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
             height, width = image.shape[:2]
             if frame == 0:
                 camera = _sized(camera, (width, height), str(video))
-            yield _sample(load, camera, frame, image, joints_cam_mm[frame, STANDARD_17])
+            yield _sample(load, camera, frame, image, joints_cam_mm[frame, STANDARD_17], boxes.get(frame))
+
+
+def _official_boxes(load: Mapping[str, Any]) -> dict[int, npt.NDArray[np.float64]]:
+    """Frame -> box; empty where boxes come from joints."""
+    if load["boxes"] is None:
+        return {}
+    frames = range(0, load["poses"], load["every"])
+    source = Source(*load["boxes"])
+    with local_file(source) as path:
+        return dict(zip(frames, read_boxes(path, frames, where=str(source)), strict=True))
 
 
 def _read(source: Source, dimensions: int) -> npt.NDArray[np.float64]:
@@ -196,6 +234,7 @@ def _sample(
     frame: int,
     image: npt.NDArray[np.uint8],
     joints_mm: npt.NDArray[np.float64],
+    official_box_px: npt.NDArray[np.float64] | None,
 ) -> Sample | Skipped:
     key = f"{load['name']}_{frame:06d}"
     joints_cam_mm = joints_mm.astype(np.float32)
@@ -207,9 +246,11 @@ def _sample(
     inside = ((joints_px > -0.5) & (joints_px < np.array([width, height]) - 0.5)).all(axis=-1)
     if not inside.any():
         return Skipped(key, "all joints lie outside the image")
-    box_px = box_from_points(joints_px)
+    box_px = box_from_points(joints_px) if official_box_px is None else official_box_px
+    if not np.isfinite(box_px).all():
+        return Skipped(key, "the official box is empty")
     if (box_px[2:] - box_px[:2] > 3 * np.array([width, height])).any():
-        return Skipped(key, "the joints spread over more than three times the image")
+        return Skipped(key, "the box is more than three times as large as the image")
     crop = crop_person(camera, _squared(box_px), rgb=image)
     return Sample(
         key=key,

@@ -18,6 +18,7 @@ _TITLES = {
     "D3_Positions": "poses in the world (D3_Positions)",
     "D3_Positions_mono": "poses in the camera (D3_Positions_mono)",
     "D2_Positions": "image positions (D2_Positions)",
+    "ground_truth_bb": "official person boxes (ground_truth_bb)",
     "D3_Positions_mono_universal": "universal-skeleton poses (not used)",
 }
 _FULL = {"D3_Positions": 30}

@@ -33,12 +33,14 @@ FEATURES: dict[str, str] = {
     "D3_Positions": ".cdf",
     "D3_Positions_mono": ".cdf",
     "D3_Positions_mono_universal": ".cdf",
+    "ground_truth_bb": ".mat",
 }
+_ARCHIVE_FEATURES = {"Segments_mat_gt_bb": "ground_truth_bb"}
 SITE = "http://vision.imar.ro/human3.6m/ (registration needed)"
 _SITE_NUMBERS = {1: 1, 6: 5, 7: 6, 2: 7, 3: 8, 4: 9, 5: 11}
 """k of the site's ``SubjectSpecific_<k>.tgz`` -> subject."""
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
-_LARGEST_MEMBER = {".mp4": 4 << 30, ".cdf": 256 << 20, ".xml": 64 << 20}
+_LARGEST_MEMBER = {".mp4": 4 << 30, ".cdf": 256 << 20, ".mat": 16 << 30, ".xml": 64 << 20}
 
 
 @dataclass(frozen=True, order=True)
@@ -68,15 +70,15 @@ class RawFolder:
         return tuple(sorted({recording.subject for recording, _ in self.files.get(feature, {})}))
 
 
-def scan(root: Path, *, subjects: Iterable[int] | None = None) -> RawFolder:
-    """List what is there, archives included. Archives that by their name hold only other ``subjects``, or features
-    that are not read, stay closed: a video archive takes its time. Unpacked files win over archived ones.
+def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable[str] = ()) -> RawFolder:
+    """List what is there, archives included. Archives that by their name hold only other ``subjects`` or features
+    ``without`` use stay closed: a video archive takes its time. Unpacked files win over archived ones.
 
     Raises ``RawDataError`` when ``root`` is not a folder or an archive is damaged.
     """
     if not root.is_dir():
         raise RawDataError("is not a folder", where=root, mend=f"put the official download there, from {SITE}")
-    wanted = None if subjects is None else set(subjects)
+    wanted, unused = None if subjects is None else set(subjects), set(without)
     files: dict[str, dict[tuple[Recording, str], Source]] = {feature: {} for feature in FEATURES}
     metadata: list[Source] = []
     archives: list[Path] = []
@@ -110,9 +112,7 @@ def scan(root: Path, *, subjects: Iterable[int] | None = None) -> RawFolder:
     for archive in archives:
         outer = (*archive.relative_to(root).parts[:-1], _stem(archive.name))
         feature, subject = _feature(outer), _subject(outer)
-        closed = (wanted is not None and subject is not None and subject not in wanted) or (
-            feature is None and "Segments" in archive.name
-        )
+        closed = feature in unused or (wanted is not None and subject is not None and subject not in wanted)
         for member in () if closed else _members(archive):
             add((*outer, *PurePosixPath(member).parts), Source(str(archive), member))
     return RawFolder(
@@ -148,6 +148,7 @@ def _feature(folders: Sequence[str]) -> str | None:
     """The feature named by the innermost folder that names one: ``Poses_D3_Positions_S1`` -> ``D3_Positions``."""
     for folder in reversed(folders):
         name = re.sub(r"_S\d+$", "", folder).removeprefix("Poses_")
+        name = _ARCHIVE_FEATURES.get(name, name)
         if name in FEATURES:
             return name
     return None

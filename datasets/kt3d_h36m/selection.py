@@ -31,7 +31,7 @@ def dropped(drop: str, keep: str) -> Selection:
 
     The corrupt video is dropped unless kept; ``keep`` wins over ``drop``. Raises ``UsageError`` for unknown names.
     """
-    left_out = dict.fromkeys(_videos(CORRUPT, "drop"), "corrupt video in the official release (keep= it to use it)")
+    left_out = dict.fromkeys(_videos(CORRUPT, "drop"), "corrupt video in the official release (--keep uses it)")
     for name in _names(drop):
         for video in _videos(name, "drop"):
             left_out.setdefault(video, f"dropped by request: {name}")

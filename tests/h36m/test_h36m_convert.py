@@ -18,6 +18,7 @@ from h36m_handmade import (
     write_video,
 )
 from kt3d_h36m.convert import convert, plan
+from kt3d_h36m.video import frames_rgb
 
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import cam_to_world, project
@@ -136,9 +137,35 @@ def test_longer_videos_are_cut_and_shorter_ones_refused(make_raw):
     with pytest.raises(RawDataError, match="2 frames for 3 poses") as caught:
         samples(made.root)
     assert str(short) in caught.value.message
-    assert '--set drop="S9 Posing 55011271"' in caught.value.message
+    assert '--drop "S9 Posing 55011271"' in caught.value.message
+    write_video(made.video(9, "Posing", CAMERA_IDS[3]), 1, made.size(CAMERA_IDS[3]))
+    with pytest.raises(RawDataError, match=r"and 1 more videos are too short.*S9 Posing 55011271, S9 Posing 60457274"):
+        plan(made.root, "test", PART)
+    write_video(made.video(9, "Posing", CAMERA_IDS[3]), 3, made.size(CAMERA_IDS[3]))
     good, skipped = samples(made.root, drop="S9 Posing 55011271")
     assert (len(good), [s.name for s in skipped]) == (3, ["s09_act07_sub2_55011271"])
+
+
+def test_a_short_video_in_an_archive_is_refused_when_it_is_decoded(make_raw, tmp_path):
+    made = make_raw({9: ["Posing"]})
+    write_video(made.video(9, "Posing", CAMERA_IDS[0]), 2, made.size(CAMERA_IDS[0]))
+    packed = made.pack(tmp_path / "packed")
+    items = plan(packed, "test", PART)
+    with pytest.raises(RawDataError, match="2 frames for 3 poses") as caught:
+        list(convert(items[0]))
+    assert "Videos_S9.tgz:S9/Videos/Posing.54138969.mp4" in caught.value.message
+
+
+def test_frames_are_counted_by_decoding_not_by_the_index(make_raw, monkeypatch):
+    made = make_raw({9: ["Posing"]})
+    write_video(made.video(9, "Posing", CAMERA_IDS[0]), 2, made.size(CAMERA_IDS[0]))
+    monkeypatch.setattr("kt3d_h36m.convert.announced_frames", lambda path: None)
+    items = plan(made.root, "test", PART)
+    path = made.video(9, "Posing", CAMERA_IDS[0])
+    with pytest.raises(RawDataError, match="2 frames for 3 poses"):
+        list(convert(items[0]))
+    frames = frames_rgb(path, 2, 1, where="x", name="S9 Posing")
+    assert [(number, image.shape) for number, image in frames] == [(0, (200, 200, 3)), (1, (200, 200, 3))]
 
 
 def test_a_video_cut_in_the_middle_is_refused(make_raw):
@@ -291,7 +318,7 @@ def test_missing_pieces_are_named_with_where_to_get_them(make_raw, spoil, messag
 
 def test_a_whole_download_is_expected_unless_told_otherwise(make_raw):
     made = make_raw({9: ["Posing"], 11: ["Posing"]})
-    with pytest.raises(RawDataError, match=r"files are missing: S9/Videos/.*--set partial=true"):
+    with pytest.raises(RawDataError, match=r"files are missing: S9/Videos/.*--partial yes"):
         plan(made.root, "test", {})
     assert len(plan(made.root, "test", PART)) == 8
     with pytest.raises(RawDataError, match=r"poses of S1 are missing; put Poses_D3_Positions_S1\.tgz"):
