@@ -87,32 +87,80 @@ def _aligned(
         if counted is not None:
             used_moved, used_fixed = used_moved * weights, used_fixed * weights
         spread_moved, spread_fixed = _square_sum(used_moved), _square_sum(used_fixed)
-        covariance = np.einsum("ijn,kjn->nik", used_moved, used_fixed)
         size = np.sqrt(spread_moved * spread_fixed)
+        covariance = np.einsum("ijn,kjn->ikn", used_moved, used_fixed) / size
         defined = (
             (joints >= MIN_JOINTS)
             & (spread_moved > _ONE_POINT * magnitude_moved)
             & (spread_fixed > _ONE_POINT * magnitude_fixed)
             & (size > 0)
             & np.isfinite(size)
-            & np.isfinite(covariance).all(axis=(1, 2))
+            & np.isfinite(covariance).all(axis=(0, 1))
         )
-        covariance = np.where(defined[:, None, None], covariance / size[:, None, None], np.eye(3))
-        left, singular, right = np.linalg.svd(covariance)
-        if not reflection:
-            sign = np.where(np.linalg.det(left @ right) < 0, -1.0, 1.0)
-            left[:, :, 2] *= sign[:, None]
-            singular[:, 2] *= sign
-        rotation = left @ right
+        undefined = np.flatnonzero(~defined)
+        covariance[:, :, undefined] = np.eye(3)[:, :, None] / 3
+        matrix, overlap = _rotations_by_svd(covariance, reflection) if reflection else _rotations(covariance)
         if scale:
-            rotation *= (singular.sum(axis=1) * size / spread_moved)[:, None, None]
-        rotation[~defined] = np.nan
-        matrix = np.ascontiguousarray(rotation.transpose(1, 2, 0))
+            matrix *= overlap * size / spread_moved
+        matrix[:, :, undefined] = np.nan
         away = moved - center_moved[:, None]
         result: FloatArray = np.einsum("ijn,ikn->kjn", away, matrix) + center_fixed[:, None]
     return result.transpose(2, 1, 0)
 
 
+def _rotations(covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(3, 3, n) covariances H, |H| <= 1 -> proper rotations R (3, 3, n) maximising the overlap tr(R^T H), and that.
+
+    With H = R S, S symmetric, the overlap is the trace I1 of S and the largest root of
+    x^4 - 2 |H|^2 x^2 - 8 det(H) x + (|H|^4 - 4 |cof H|^2) (Horn, JOSA A 1987; Theobald, Acta Cryst. A 2005), found from
+    above by Newton's method. With I2 = (I1^2 - |H|^2) / 2 and I3 = det H, Cayley and Hamilton's theorem for S gives
+    (I1 I2 - I3) R = I1 cof H + (I1^2 - I2) H - H H^T H. Where the left factor is small (the rotation is all but
+    undetermined) or the root is not found, the singular value decomposition decides.
+    """
+    cofactor = np.stack(
+        [
+            _cross(covariance[1], covariance[2]),
+            _cross(covariance[2], covariance[0]),
+            _cross(covariance[0], covariance[1]),
+        ]
+    )
+    determinant = np.einsum("kn,kn->n", covariance[0], cofactor[0])
+    square = _square_sum(covariance)
+    constant = square * square - 4 * _square_sum(cofactor)
+    overlap = np.ones_like(square)
+    step = overlap
+    for _ in range(_NEWTON_STEPS):
+        value = ((overlap * overlap - 2 * square) * overlap - 8 * determinant) * overlap + constant
+        step = value / (4 * ((overlap * overlap - square) * overlap - 2 * determinant))
+        overlap = overlap - step
+    second = (overlap * overlap - square) / 2
+    gap = overlap * second - determinant
+    cubic = np.einsum("iln,ljn->ijn", np.einsum("ikn,lkn->iln", covariance, covariance), covariance)
+    rotation: FloatArray = (overlap * cofactor + (overlap * overlap - second) * covariance - cubic) / gap
+    doubtful = np.flatnonzero(~((gap > _MIN_GAP) & (np.abs(step) < 1e-13)))
+    if len(doubtful):
+        rotation[:, :, doubtful], overlap[doubtful] = _rotations_by_svd(covariance[:, :, doubtful], False)
+    return rotation, overlap
+
+
+def _rotations_by_svd(covariance: FloatArray, reflection: bool) -> tuple[FloatArray, FloatArray]:
+    """As ``_rotations``; with ``reflection`` any orthogonal matrix."""
+    left, singular, right = np.linalg.svd(covariance.transpose(2, 0, 1))
+    if not reflection:
+        sign = np.where(np.linalg.det(left @ right) < 0, -1.0, 1.0)
+        left[:, :, 2] *= sign[:, None]
+        singular[:, 2] *= sign
+    return np.ascontiguousarray((left @ right).transpose(1, 2, 0)), singular.sum(axis=1)
+
+
+def _cross(first: FloatArray, second: FloatArray) -> FloatArray:
+    (a, b, c), (x, y, z) = first, second
+    return np.stack([b * z - c * y, c * x - a * z, a * y - b * x])
+
+
+_NEWTON_STEPS = 12
+_MIN_GAP = 0.01
+"""Below this the closed form would lose more than about 1e-10 of a metre-sized pose's millimetres."""
 _ONE_POINT = (64 * np.finfo(np.float64).eps) ** 2
 """Spread over magnitude, both squared, at or below which joints lie in one point but for rounding."""
 

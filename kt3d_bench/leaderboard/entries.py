@@ -185,7 +185,7 @@ def make_entry(
             title=title,
             supervision=supervision,
             joints=joints,
-            settings=dict(settings or {}),
+            settings=_json(settings or {}, "settings"),
             seed=seed,
             scores=overall,
             intervals=dict(scores.intervals),
@@ -196,7 +196,7 @@ def make_entry(
                 sample_list_digest=scores.sample_list_digest,
                 labels_digest=scores.labels_digest,
                 metric_version=scores.metric_version,
-                **{"versions": package_versions(), **provenance},
+                **{"versions": package_versions(), **provenance, "run": _json(provenance.get("run", {}), "run")},
             ),
             flags=Flags(
                 target_labels_seen=target_labels_seen,
@@ -230,7 +230,7 @@ def read_entry(path: Path) -> Entry:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ArtefactError(f"is larger than {_MAX_BYTES >> 20} MiB", where=path, mend=_MEND)
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"is not readable JSON ({error})", where=path, mend=_MEND) from error
     try:
@@ -276,6 +276,19 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _json(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Settings as JSON holds them (tuples become lists). Raises ``ArtefactError`` for what it cannot hold."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ArtefactError(f"{name} cannot be stored as JSON ({error})", mend="use plain, finite values") from error
+    return plain
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
 
 
 def _problems(error: ValidationError) -> str:

@@ -209,3 +209,22 @@ def test_align_root() -> None:
     moved = align_root(points, 0)
     np.testing.assert_array_equal(moved[0], [[0, 0, 0], [1, 2, 3]])
     assert np.isnan(moved[1, 1, 0])
+
+
+@pytest.mark.parametrize("lateral_mm", [300.0, 60.0, 20.0, 5.0, 0.5])
+@pytest.mark.parametrize("noise_mm", [1.0, 40.0, 400.0])
+@pytest.mark.parametrize("scale", [False, True])
+def test_thin_bodies_and_bad_predictions_equal_one_svd_each(lateral_mm: float, noise_mm: float, scale: bool) -> None:
+    """From well determined to all but undetermined rotations: wherever the fast path hands over, nothing shows."""
+    rng = np.random.default_rng(13)
+    true = rng.normal(size=(400, 17, 3)) * np.array([500.0, lateral_mm, lateral_mm / 2]) + np.array([0, 0, 4000])
+    pred = true + rng.normal(size=true.shape) * noise_mm
+    pred[::3] = Rotation.from_rotvec([0.3, 2.0, -0.5]).apply(pred[::3].reshape(-1, 3)).reshape(-1, 17, 3)
+    found = align_similarity(pred, true, scale=scale)
+    for n in range(len(true)):
+        p, t = pred[n] - pred[n].mean(axis=0), true[n] - true[n].mean(axis=0)
+        u, s, vt = np.linalg.svd(p.T @ t)
+        d = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+        expected = p @ (u * d) @ vt * ((s * d).sum() / (p * p).sum() if scale else 1.0) + true[n].mean(axis=0)
+        gap = (s[0] + s[1]) * (s[1] + d[2] * s[2]) / s[0] ** 2
+        np.testing.assert_allclose(found[n], expected, rtol=0, atol=max(1e-9, 1e-12 / gap))

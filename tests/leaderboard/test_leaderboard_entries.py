@@ -118,7 +118,9 @@ def test_undefined_numbers_are_null_and_counted(tmp_path: Path) -> None:
         ({"method": "../escape"}, "method"),
         ({"method": ""}, "method"),
         ({"wall_seconds": float("nan")}, "wall_seconds"),
-        ({"settings": {"x": object()}}, "settings"),
+        ({"settings": {"x": object()}}, "settings cannot be stored as JSON"),
+        ({"settings": {"x": float("nan")}}, "settings cannot be stored as JSON"),
+        ({"run": {"rate": float("inf")}}, "run cannot be stored as JSON"),
         ({"checkpoint": "abc"}, "checkpoint: Extra"),
         ({"joints": -1}, "joints"),
     ],
@@ -126,6 +128,12 @@ def test_undefined_numbers_are_null_and_counted(tmp_path: Path) -> None:
 def test_what_cannot_be_stored_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ArtefactError, match=message):
         entry(**change)
+
+
+def test_tuples_are_stored_as_lists(tmp_path: Path) -> None:
+    made = entry(settings={"sizes": (1, 2)}, run={"stages": ({"steps": 3},)})
+    assert made.settings == {"sizes": [1, 2]}
+    assert read_entry(write_entry(tmp_path, made)) == made
 
 
 def test_entries_are_frozen() -> None:
@@ -152,6 +160,7 @@ def changed(made: Entry, change: Any) -> str:
         (lambda d: d.update(format_version=2), "format_version"),
         (lambda d: d.update(origin="real"), "origin"),
         (lambda d: d.update(benchmark="../../etc"), "benchmark"),
+        (lambda d: d["settings"].update(x=float("nan")), "NaN is no JSON value"),
         (lambda d: d["intervals"].update(mpjpe_mm=[1.0]), "intervals.mpjpe_mm"),
     ],
 )
