@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -123,30 +125,54 @@ def _albedo(style: Style, part: npt.NDArray[np.uint8], along: npt.NDArray[np.flo
             front: npt.NDArray[np.floating], left: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:  # fmt: skip
     """(K, 3) colours of the pixels of a person."""
     around = np.arctan2(left, front)
-    colours = np.tile(np.array(style.skin), (len(part), 1))
-    stems = [name.removesuffix("_l").removesuffix("_r") for name in PARTS]
+    colours = np.broadcast_to(np.array(style.skin, np.float32), (len(part), 3)).copy()
 
     def of(*names: str) -> npt.NDArray[np.bool_]:
-        return np.isin(part, [index + 1 for index, stem in enumerate(stems) if stem in names])
+        return np.isin(_STEMS, names)[part]
 
-    torso = of("chest", "abdomen", "shoulder")
-    reach = np.where(of("upper_arm"), 0.5 * along, 0.5 + 0.5 * along)
-    sleeve = of("upper_arm", "forearm") & (reach < style.sleeve)
-    leg = np.where(of("thigh"), 0.5 * along, 0.5 + 0.5 * along)
-    trousers = of("pelvis") | (of("thigh", "shank") & (leg < style.trouser_leg))
-    shirt = torso | sleeve
+    limb = 0.5 * along + 0.5 * of("forearm", "shank")
+    sleeve = (of("upper_arm") & (limb <= style.sleeve)) | (of("forearm") & (limb < style.sleeve))
+    trouser = (of("thigh") & (limb <= style.trouser_leg)) | (of("shank") & (limb < style.trouser_leg))
+    shirt = of("chest", "abdomen", "shoulder") | sleeve
+    trousers = of("pelvis") | trouser
     colours[shirt] = _cloth(style.shirt, along[shirt], around[shirt])
     colours[trousers] = _cloth(style.trousers, along[trousers], around[trousers])
     colours[of("foot")] = style.shoes
-    head = of("head")
-    line = 0.86 - 0.62 * style.hair_length * np.clip(0.35 - front, 0, 1)
-    hair = head & (along > line) if style.hair_length else np.zeros(len(part), bool)
-    colours[hair] = style.hair
-    eyes = head & (np.abs(along - 0.52) < 0.035) & (front > 0.75) & (np.abs(np.abs(left) - 0.38) < 0.11)
-    colours[eyes] = 0.12
-    mouth = head & (np.abs(along - 0.17) < 0.03) & (front > 0.85) & (np.abs(left) < 0.32)
-    colours[mouth] = np.array(style.skin) * np.array([0.75, 0.45, 0.45])
+    head = np.flatnonzero(of("head"))
+    colours[head] = _face(style, along[head], front[head], left[head])
     return colours
+
+
+def _face(
+    style: Style, along: npt.NDArray[np.floating], front: npt.NDArray[np.floating], left: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float32]:
+    """(K, 3) hair, eyes, mouth and skin of the head's pixels."""
+    colours = np.broadcast_to(np.array(style.skin, np.float32), (len(along), 3)).copy()
+    colours[(np.abs(along - 0.50) < 0.035) & (front > 0.7) & (np.abs(np.abs(left) - 0.42) < 0.13)] = 0.12
+    mouth = (np.abs(along - 0.16) < 0.03) & (front > 0.85) & (np.abs(left) < 0.32)
+    colours[mouth] = np.array(style.skin) * np.array([0.75, 0.45, 0.45])
+    if style.hair_length:
+        hairline = 0.84 - 0.9 * style.hair_length * np.clip(0.55 - front, 0, 1)
+        colours[along > hairline] = style.hair
+    return colours
+
+
+_STEMS = np.array(["", *(name.removesuffix("_l").removesuffix("_r") for name in PARTS)])
+_NOISE_LEVELS = 4096
+
+
+@functools.cache
+def _quantiles() -> npt.NDArray[np.float64]:
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((level + 0.5) / _NOISE_LEVELS) for level in range(_NOISE_LEVELS)])
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> npt.NDArray[np.int16]:
+    """Whole grey levels with a normal distribution, looked up by random bits: several times faster than drawing."""
+    levels = np.rint(_quantiles() * deviation + rng.uniform(-0.5, 0.5, _NOISE_LEVELS)).astype(np.int16)
+    bits = rng.integers(0, 1 << 16, int(np.prod(shape)), np.uint16) >> 4
+    noise: npt.NDArray[np.int16] = levels[bits].reshape(shape)
+    return noise
 
 
 def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, background: Image,
@@ -182,6 +208,6 @@ def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, bac
             window[near] = soft[near]
         image[y0:y1, x0:x1] = np.clip(window, 0, 255).astype(np.uint8)
     if rng is not None and style.noise > 0:
-        noise = rng.standard_normal(image.shape, np.float32) * np.float32(style.noise)
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+        noise = _noise(rng, image.shape, style.noise)
+        image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
     return image
