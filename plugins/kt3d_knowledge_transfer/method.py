@@ -219,8 +219,8 @@ class KnowledgeTransfer(Method):
         depth = self.depth_net(depth_input(source.images["depth"], source.surface_mm))
         mask = self.mask_net(masks)
         losses = {
-            "depth": config.weight_depth * smooth_l1(depth.voxels, truth, known),
-            "mask": config.weight_mask * smooth_l1(mask.voxels, truth, known),
+            "depth": config.weight_depth * self._pose_loss(depth.voxels, truth, known),
+            "mask": config.weight_mask * self._pose_loss(mask.voxels, truth, known),
             "offset": config.weight_offset
             * (self._offset_loss(depth.surface_offset_mm, source) + self._offset_loss(mask.surface_offset_mm, source)),
         }
@@ -271,7 +271,7 @@ class KnowledgeTransfer(Method):
 
         joined = torch.ones(pose.shape[:2], dtype=torch.bool, device=pose.device)
         consistent = cycled if config.cycle_gradient else cycled.detach()
-        pose_losses = {"cycle": config.weight_cycle * smooth_l1(pose, consistent, joined)}
+        pose_losses = {"cycle": config.weight_cycle * self._pose_loss(pose, consistent, joined)}
         if isinstance(target, LabelledBatch):
             pose_losses |= self._label_losses(pose, cycled, target, view)
         if config.anchor != "none":
@@ -280,7 +280,7 @@ class KnowledgeTransfer(Method):
                 held, weight = view.pose(held, side), view.exchange(weight)
             axes = 2 if self._rgb else 3
             pose_losses["anchor"] = config.anchor_weight * weighted_smooth_l1(
-                pose[..., :axes], held[..., :axes], weight
+                self._in_units(pose[..., :axes]), self._in_units(held[..., :axes]), weight
             )
         losses = {name: config.weight_pose * loss for name, loss in pose_losses.items()}
         if not self._rgb:
@@ -289,7 +289,7 @@ class KnowledgeTransfer(Method):
             )
         if mixed is not None:
             xy = to_voxels(mixed.joints_px, mixed.joints_px[..., 0], self.input_px, side)[..., :2]
-            losses["pretrain"] = config.mix_pretrain * smooth_l1(others[..., :2], xy, mixed.mask_2d)
+            losses["pretrain"] = config.mix_pretrain * self._pose_loss(others[..., :2], xy, mixed.mask_2d)
 
         if self._adversarial_now(progress):
             with torch.no_grad():
@@ -310,6 +310,15 @@ class KnowledgeTransfer(Method):
             )
 
     # ------------------------------------------------------------------ parts of a step
+
+    def _in_units(self, voxels: Tensor) -> Tensor:
+        """Voxels of this volume in voxels of the paper's 64-bin volume, where smooth L1 has its threshold at 1: the
+        losses then have the same shape, and the same ratio to the domain loss, at every size."""
+        return voxels * (64 / cast(int, self.config.side))
+
+    def _pose_loss(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
+        """Equation 5 between poses, over the true entries of ``mask`` (B, J)."""
+        return smooth_l1(self._in_units(first), self._in_units(second), mask)
 
     def _truth(self, batch: LabelledBatch) -> Tensor:
         """(B, J, 3) labels in voxels, NaN where hidden."""
@@ -369,8 +378,8 @@ class KnowledgeTransfer(Method):
             ("cycle_label", config.weight_cycle_label, cycled),
         ):
             if weight:
-                losses[f"{name}_3d"] = weight * smooth_l1(guess, truth, seen_3d)
-                losses[f"{name}_2d"] = weight * smooth_l1(guess[..., :2], truth[..., :2], seen_2d)
+                losses[f"{name}_3d"] = weight * self._pose_loss(guess, truth, seen_3d)
+                losses[f"{name}_2d"] = weight * self._pose_loss(guess[..., :2], truth[..., :2], seen_2d)
         return losses
 
     def _anchor(self, image: Tensor) -> tuple[Tensor, Tensor]:

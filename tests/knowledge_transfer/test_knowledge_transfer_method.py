@@ -200,9 +200,9 @@ def test_the_mean_teacher_follows_and_the_frozen_anchor_stays(build: Make, train
         for name, value in method.rgb_net.state_dict().items()
         if name.endswith("conv1.weight")
     )
-    start = method.start_net.state_dict()["encoder.stem.0.weight"]
-    teacher = method.teacher_net.net.state_dict()["encoder.stem.0.weight"]
-    student = method.rgb_net.state_dict()["encoder.stem.0.weight"]
+    start, teacher, student = (
+        net.state_dict()["decoder.last.weight"] for net in (method.start_net, method.teacher_net.net, method.rgb_net)
+    )
     assert float((student - start).norm()) > 0
     assert float((teacher - student).norm()) < float((start - student).norm())
     assert float((teacher - start).norm()) > 0
@@ -215,9 +215,9 @@ def test_depth_targets_start_from_the_depth_network(build: Make) -> None:
         assert torch.equal(value, method.adapted_net.state_dict()[name])
         assert torch.equal(value, method.start_net.state_dict()[name])
     scratch = build("depth", depth_init="scratch")
-    own = scratch.adapted_net.state_dict()["encoder.stem.0.weight"].clone()
+    own = scratch.adapted_net.decoder.last.weight.detach().clone()
     scratch.start_stage(_stage(scratch, "adapt"))
-    assert torch.equal(own, scratch.adapted_net.state_dict()["encoder.stem.0.weight"])
+    assert torch.equal(own, scratch.adapted_net.decoder.last.weight)
 
 
 def test_collapse_is_shown_and_warned_of(build: Make, train: Make) -> None:
