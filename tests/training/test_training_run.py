@@ -209,3 +209,32 @@ def test_what_a_run_records_is_plain_data(workplace: Workplace) -> None:
     assert len(document["target_labels"]["joints_2d"]) == 3
     assert {"torch", "numpy", "python"} <= document["versions"].keys()
     np.testing.assert_equal(document["config"]["joints"], 3)
+
+
+def test_the_mean_of_the_source_is_predicted_for_the_target(workplace: Workplace) -> None:
+    target = workplace.prepare("dots-target")
+    source = workplace.prepare("dots-source", train=32, seed=3)
+    folder = train(workplace.config(method="mean", settings={}))
+    found = read_predictions(predict(folder))
+    poses = ShardSet.open(source, "train").labels.joints_cam_mm.astype(np.float64)
+    expected = (poses - poses[:, :1]).mean(0)
+    relative = found.joints_cam_mm - found.joints_cam_mm[:, :1]
+    np.testing.assert_allclose(relative, np.broadcast_to(expected, relative.shape), atol=1e-2)
+    given = ShardSet.open(target, "test").labels.joints_cam_mm[:, 0, 2]
+    np.testing.assert_allclose(found.joints_cam_mm[:, 0, 2], given, rtol=1e-5)
+
+
+def test_a_network_of_the_baselines_trains_and_predicts(workplace: Workplace) -> None:
+    workplace.prepare("dots-target")
+    settings = {"input_px": 32, "steps": 3, "batch_size": 4, "pretrain_2d": False}
+    folder = train(workplace.config(method="baseline", supervision="partial-2d", settings=settings))
+    assert set(read_run(folder)["shards"]) == {"target"}
+    found = read_predictions(predict(folder, batch_size=2))
+    assert np.isfinite(found.joints_cam_mm).all()
+    assert len(found.keys) == 5
+
+
+def test_a_role_without_a_dataset_is_named(workplace: Workplace) -> None:
+    workplace.prepare("dots-target")
+    with pytest.raises(UsageError, match="reads pretrain data here.*--pretrain"):
+        train(workplace.config(method="baseline", supervision="full", settings={"input_px": 32}))

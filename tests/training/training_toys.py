@@ -82,6 +82,19 @@ class ToyMethod(Method):
         return Estimate(joints_root_mm=100 * (joints - joints[:, :1]))
 
 
+class PlainMethod(ToyMethod):
+    """No batch norm, no dropout, so that several processes must agree with one; and a layer that no loss reaches."""
+
+    def __init__(self, config: ToyConfig, context: MethodContext) -> None:
+        super().__init__(config, context)
+        self.body = nn.Sequential(nn.Conv2d(3, config.width, 3))
+        self.body.append(nn.Linear(2, 2))
+
+    def features(self, batch: UnlabelledBatch) -> Tensor:
+        features: Tensor = self.body[0](batch.images["rgb"]).mean((2, 3))
+        return features
+
+
 class MemoryMethod(ToyMethod):
     """A stage without trainable parameters: the running mean of what it sees."""
 

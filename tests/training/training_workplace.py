@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import training_dataset as dots
 
-from kt3d_bench import plugins
+from kt3d_bench import MethodPlugin, plugins
 from kt3d_bench.shards.prepare import prepare
 from kt3d_bench.training.run import RunConfig
 
@@ -29,3 +30,16 @@ class Workplace:
         base: dict[str, Any] = {"method": "toy", "preset": "tiny", "device": "cpu", "data_root": self.root,
                                 "settings": {"steps": 4}}  # fmt: skip
         return RunConfig(**{**base, **changes})
+
+
+def offer(folder: Path) -> ModuleType:
+    """A plugin module with two datasets, whose cards go below ``folder``, and toy methods that use them."""
+    roles = {"target": "dots-target", "source": "dots-source"}
+    methods = [
+        MethodPlugin("toy", "A toy", "training_toys:ToyMethod", defaults=roles),
+        MethodPlugin("plain", "Without batch norm", "training_toys:PlainMethod", defaults=roles),
+        MethodPlugin("picky", "Full only", "training_toys:ToyMethod", supervision=("full",), defaults=roles),
+        MethodPlugin("baseline", "", "kt3d_integral_pose.method:IntegralPose", defaults={"target": "dots-target"}),
+        MethodPlugin("mean", "", "kt3d_floor.mean_pose:MeanPose", defaults=roles),
+    ]
+    return dots.module("dots", [dots.dataset(folder / name, name) for name in roles.values()], methods)

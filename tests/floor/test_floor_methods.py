@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from floor_batches import batch, people, unlabelled
+from kt3d_floor.lift_mlp import DEPTH_UNIT_MM, LiftMlp, normalised
+from kt3d_floor.mean_pose import MeanPose, MeanPoseOracle
+
+from kt3d_bench import plugins
+from kt3d_bench.errors import UsageError
+from kt3d_bench.methods import Method, MethodContext, Progress
+
+
+def context(modality: str = "rgb") -> MethodContext:
+    return MethodContext(target_modality=modality, num_parts=3, supervision="none", transfers=True)
+
+
+def build(kind: type[Method], modality: str = "rgb", **settings: Any) -> Method:
+    torch.manual_seed(0)
+    preset = dict(kind.PRESETS["tiny"])
+    return kind(kind.Config(**{**preset, **settings}), context(modality))
+
+
+def test_mean_pose_is_the_mean_of_what_is_labelled() -> None:
+    joints = people(7)
+    joints[2, 5] = float("nan")
+    joints[:, 9] = float("nan")
+    method = build(MeanPose)
+    (stage,) = method.stages()
+    assert stage.roles == {"source": ()}
+    for rows in (joints[:3], joints[3:]):
+        result = method.step(stage, {"source": batch(rows)}, Progress(0, 0.0))
+        assert not result.losses
+    expected = np.nanmean((joints - joints[:, :1])[:, [*range(9), *range(10, 17)]].numpy(), axis=0)
+    estimate = method.predict(unlabelled(batch(people(2, seed=4))))
+    assert estimate.joints_root_mm is not None
+    found = estimate.joints_root_mm.numpy()
+    assert found.shape == (2, 17, 3)
+    np.testing.assert_allclose(found[1][[*range(9), *range(10, 17)]], expected, atol=1e-3)
+    assert np.isnan(found[:, 9]).all(), "a joint that was never seen is no answer"
+    assert estimate.root_z_mm is None, "RGB shows no surface"
+
+
+def test_mean_pose_learns_how_deep_the_hip_lies_behind_the_surface() -> None:
+    method = build(MeanPose, "depth")
+    (stage,) = method.stages()
+    assert stage.roles == {"source": ("depth",)}
+    method.step(stage, {"source": batch(people(6), surface_mm=3880.0)}, Progress(0, 0.0))
+    estimate = method.predict(unlabelled(batch(people(2), surface_mm=2000.0)))
+    assert estimate.root_z_mm is not None
+    assert estimate.root_z_mm.tolist() == pytest.approx([2120.0, 2120.0])
+
+
+def test_the_oracle_says_what_it_is() -> None:
+    (stage,) = build(MeanPoseOracle).stages()
+    assert set(stage.roles) == {"target"}
+    assert plugins.method("mean-pose-oracle").supervision == ("full",)
+    for name in ("mean-pose", "lift-mlp"):
+        assert plugins.method(name).supervision == ("none",)
+        assert "target" not in {role for s in plugin_stages(name) for role in s.roles}
+
+
+def plugin_stages(name: str) -> Any:
+    return build(plugins.load(plugins.method(name).load)).stages()
+
+
+def test_normalised_poses_forget_place_and_scale() -> None:
+    joints = torch.randn(4, 17, 2)
+    moved = 3.7 * joints + torch.tensor([20.0, -5.0])
+    torch.testing.assert_close(normalised(moved), normalised(joints))
+    assert normalised(joints)[:, 0].abs().max() == 0
+    assert normalised(joints).square().sum(-1).mean(-1).tolist() == pytest.approx([1.0] * 4)
+
+
+def test_the_lifter_learns_a_depth_that_the_image_tells() -> None:
+    method = build(LiftMlp, width=64, dropout=0.0, noise=0.0)
+    assert isinstance(method, LiftMlp)
+    _, stage = method.stages()
+    assert stage.roles == {"source": ()}
+    method.train()
+    optimizer = torch.optim.Adam(method.lifter.parameters(), 1e-3)
+    losses = []
+    for step in range(200):
+        result = method.step(stage, {"source": batch(people(64, seed=step))}, Progress(step, step / 200))
+        optimizer.zero_grad()
+        result.losses["depth"].backward()
+        optimizer.step()
+        losses.append(float(result.losses["depth"].detach()))
+    assert np.mean(losses[-10:]) < 0.5 * losses[0]
+    method.eval()
+    joints = people(32, seed=999)
+    with torch.no_grad():
+        depth = method.lifter(normalised(batch(joints).joints_px)) * DEPTH_UNIT_MM
+    truth = (joints - joints[:, :1])[..., 2]
+    assert float((depth - truth).abs().mean()) < 0.6 * float(truth.abs().mean())
+
+
+def test_hidden_joints_do_not_teach_the_lifter() -> None:
+    method = build(LiftMlp, width=16, dropout=0.0, noise=0.0)
+    joints = people(8)
+    joints[:, 4] = float("nan")
+    loss = method.step(method.stages()[1], {"source": batch(joints)}, Progress(0, 0.0)).losses["depth"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert isinstance(method, LiftMlp)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.lifter.parameters())
+    assert method.lifter.last.weight.grad is not None
+    assert method.lifter.last.weight.grad[4].abs().max() == 0
+    assert method.lifter.last.weight.grad[5].abs().max() > 0
+
+
+def test_lift_mlp_predicts_and_shares_the_2d_stage() -> None:
+    method = build(LiftMlp, width=16).eval()
+    with torch.no_grad():
+        estimate = method.predict(unlabelled(batch(people(3))))
+    assert estimate.joints_px is not None
+    assert estimate.z_root_mm is not None
+    assert estimate.joints_px.shape == (3, 17, 2)
+    assert estimate.z_root_mm[:, 0].abs().max() == 0
+    other = build(plugins.load("kt3d_integral_pose.method:IntegralPose"))
+    shared, same = method.stages()[0], other.stages()[0]
+    assert shared == same
+    ours, theirs = method.state_dict(), other.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith("rgb_net."))
+
+
+def test_lift_mlp_needs_rgb() -> None:
+    with pytest.raises(UsageError, match="needs RGB targets"):
+        build(LiftMlp, "depth")
+
+
+@pytest.mark.parametrize("settings", [{"input_px": 50}, {"dropout": 1.0}, {"noise": -1.0}])
+def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"expected a multiple|dropout lies"):
+        LiftMlp.Config(**settings)

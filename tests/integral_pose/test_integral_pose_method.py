@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kt3d_integral_pose.method import IntegralPose
+
+from kt3d_bench import plugins
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
+from kt3d_bench.methods import MethodContext, Progress
+from kt3d_bench.nn.resnet import ResNet50
+
+INPUT_PX = 32
+
+
+def build(modality: str = "rgb", **settings: Any) -> IntegralPose:
+    torch.manual_seed(0)
+    config = IntegralPose.Config(**{**IntegralPose.PRESETS["tiny"], "input_px": INPUT_PX, **settings})
+    return IntegralPose(config, MethodContext(modality, 0, "full", True))
+
+
+def batch(mask_2d: torch.Tensor, mask_3d: torch.Tensor, count: int = 4) -> LabelledBatch:
+    """Images with a bright spot at the hip; labels NaN where masked, as the loader hands them over."""
+    generator = torch.Generator().manual_seed(1)
+    joints_px = torch.rand((count, 17, 2), generator=generator) * (INPUT_PX - 1)
+    root = 600 * torch.rand((count, 17, 3), generator=generator) - 300
+    root[:, 0] = 0
+    cam = root + torch.tensor([0.0, 0.0, 4000.0])
+    rgb = torch.rand((count, 3, INPUT_PX, INPUT_PX), generator=generator)
+    depth = 3800 + 300 * torch.rand((count, 1, INPUT_PX, INPUT_PX), generator=generator)
+    seen_2d, seen_3d = mask_2d.expand(count, 17), mask_3d.expand(count, 17)
+    nan = torch.tensor(float("nan"))
+    cameras = CameraBatch(torch.eye(2, 3).repeat(count, 1, 1), torch.zeros(count, 5), 2.0)
+    return LabelledBatch(
+        {"rgb": rgb, "depth": depth}, cameras, torch.full((count,), 3900.0),
+        joints_px.where((seen_2d | seen_3d)[..., None], nan), cam.where(seen_3d[..., None], nan),
+        root.where(seen_3d[..., None], nan), seen_2d, seen_3d,
+    )  # fmt: skip
+
+
+ALL, NOTHING = torch.ones(17, dtype=torch.bool), torch.zeros(17, dtype=torch.bool)
+
+
+def test_stages_by_modality() -> None:
+    assert [stage.name for stage in build().stages()] == ["pretrain-2d", "supervised"]
+    assert [stage.name for stage in build(pretrain_2d=False).stages()] == ["supervised"]
+    (depth,) = build("depth").stages()
+    assert depth.roles == {"target": ("depth",)}
+    assert depth.trains == ("depth_net",)
+    assert "none" not in plugins.method("integral-pose").supervision
+
+
+def test_the_loss_is_the_mean_absolute_voxel_error_over_three_axes() -> None:
+    method = build()
+    data = batch(ALL, ALL)
+    losses = method.step(method.stages()[-1], {"target": data}, Progress(0, 0.0)).losses
+    from kt3d_bench.nn.images import rgb_input
+
+    voxels = method.net(rgb_input(data.images["rgb"])).voxels
+    x = (data.joints_px[..., 0] + 0.5) / 4 - 0.5
+    y = (data.joints_px[..., 1] + 0.5) / 4 - 0.5
+    z = (data.joints_root_mm[..., 2] / 2000 + 0.5) * 8 - 0.5
+    expected = (voxels - torch.stack([x, y, z], -1)).abs().mean()
+    torch.testing.assert_close(sum(losses.values()), expected)
+
+
+@pytest.mark.parametrize("loss", ["l1", "smooth-l1"])
+def test_only_granted_joints_teach(loss: str) -> None:
+    method = build(loss=loss)
+    few = NOTHING.clone()
+    few[[0, 3]] = True
+    stage = method.stages()[-1]
+    planar = method.step(stage, {"target": batch(few, NOTHING)}, Progress(0, 0.0)).losses
+    assert float(planar["z"].detach()) == 0.0
+    assert float(planar["xy"].detach()) > 0
+    sum(planar.values()).backward()  # type: ignore[union-attr]
+    last = method.net.decoder.last  # type: ignore[union-attr]
+    weight: torch.Tensor = last.weight.grad.view(17, -1)  # type: ignore[union-attr,operator,assignment]
+    taught = weight.abs().amax(1) > 0
+    assert taught.nonzero().flatten().tolist() == [0, 3]
+    assert weight.isfinite().all()
+    deep = method.step(stage, {"target": batch(NOTHING, few)}, Progress(0, 0.0)).losses
+    assert float(deep["xy"].detach()) > 0
+    assert float(deep["z"].detach()) > 0
+
+
+def test_it_learns_a_batch_by_heart() -> None:
+    method = build("depth", learning_rate=3e-3)
+    method.train()
+    stage, data = method.stages()[-1], batch(ALL, ALL)
+    optimizer = torch.optim.Adam(method.parameters(), 3e-3)
+    totals = []
+    for step in range(80):
+        losses = method.step(stage, {"target": data}, Progress(step, step / 80)).losses
+        total = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(float(total.detach()))
+    assert totals[-1] < 0.5 * totals[0]
+    estimate = method.eval().predict(data)
+    assert estimate.root_z_mm is not None
+    assert float((estimate.root_z_mm.detach() - 4000).abs().mean()) < 90
+    assert estimate.z_root_mm is not None
+    assert estimate.z_root_mm[:, 0].abs().max() == 0
+
+
+def test_rgb_estimates_no_absolute_depth() -> None:
+    assert build().eval().predict(batch(ALL, ALL)).root_z_mm is None
+
+
+def test_a_torchvision_weight_file_starts_the_first_stage_only(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    given = ResNet50(3).state_dict()
+    path = tmp_path / "resnet50.pth"
+    torch.save({**given, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, path)
+    method = build(backbone="resnet50", weights=str(path))
+    first, second = method.stages()
+    method.start_stage(first)
+    assert torch.equal(method.net.encoder.state_dict()["layer3.2.conv2.weight"], given["layer3.2.conv2.weight"])
+    with torch.no_grad():
+        method.net.encoder.state_dict()["conv1.weight"].zero_()
+    method.start_stage(second)
+    assert method.net.encoder.state_dict()["conv1.weight"].abs().max() == 0, "the second stage keeps what was learned"
+    torch.save({"conv1.weight": torch.zeros(1)}, path)
+    with pytest.raises(ArtefactError, match=r"resnet50\.pth"):
+        method.start_stage(first)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"input_px": 50}, "multiple of 8"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"weights": "x", "backbone": "tiny"}, "for the backbone resnet50"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        IntegralPose.Config(**settings)
