@@ -53,8 +53,10 @@ def generate(
         raise UsageError(
             f"people and frames must be at least 1 and the seed 0 or more, found {people}, {frames}, {seed}"
         )
-    if motion is not None and motion.suffix.lower() not in (".bvh", ".amc"):
-        raise UsageError(f"a motion is a .bvh or .amc file, found '{motion.name}'", where=motion)
+    if motion is not None:
+        from kt3d_mpii.scenes import read_motion
+
+        read_motion(motion)
     _prepare_folder(out)
     unfinished = out / ".unfinished"
     (unfinished / _IMAGES).mkdir(parents=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.errors import UsageError
 from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.people import (
     ACTIVITIES,
     Figures,
+    Motion,
     clip_from_motion,
     pose,
     read_amc,
@@ -49,6 +52,15 @@ _CATEGORIES = {
     "walk": "walking", "run": "running", "dance": "dancing", "kick": "sports", "jump": "sports", "sit": "inactivity",
     "sit-floor": "inactivity", "lie": "inactivity", "stand": "inactivity", "wait": "inactivity",
 }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def read_motion(path: Path) -> Motion:
+    """A recording, read once per process. Raises ``UsageError`` for another kind of file, ``RawDataError`` for a
+    damaged one."""
+    if path.suffix.lower() not in (".bvh", ".amc"):
+        raise UsageError(f"a motion is a .bvh or .amc file, found '{path.name}'", where=path)
+    return read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
 
 
 def draw_block(block: Block) -> list[DrawnImage]:
@@ -101,9 +113,7 @@ def _scene(rng: np.random.Generator, block: Block) -> tuple[npt.NDArray[np.uint8
 
 def _figures(rng: np.random.Generator, count: int, motion: str | None) -> tuple[Figures, str]:
     """``count`` people side by side, each turned anywhere, and the first one's activity."""
-    recording = None
-    if motion is not None:
-        recording = read_bvh(motion) if motion.lower().endswith(".bvh") else read_amc(motion)
+    recording = None if motion is None else read_motion(Path(motion))
     figures, activities = [], []
     for index in range(count):
         activity = "recorded" if recording is not None else ACTIVITIES[int(rng.integers(len(ACTIVITIES)))]

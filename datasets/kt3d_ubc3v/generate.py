@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,14 @@ def generate(
             f"people, frames and test postures must be at least 1 and the seed 0 or more, found {people}, {frames}, "
             f"{test} and {seed}"
         )
+    for_train, for_test = _motion_frames(motion, train), _motion_frames(motion, test)
     _prepare_folder(out)
     unfinished = out / ".unfinished"
     plan = [
-        *_blocks(unfinished / "inter-pose" / "train", train, seed, 0, 1, motion, device),
-        *_blocks(unfinished / "hard-pose" / "test", test, seed, 1, min(people, _CHARACTERS), motion, device),
+        *_blocks(unfinished / "inter-pose" / "train", train, (seed, 0), 1, motion, for_train, device),
+        *_blocks(
+            unfinished / "hard-pose" / "test", test, (seed, 1), min(people, _CHARACTERS), motion, for_test, device
+        ),
     ]
     _run(plan, progress, workers if device == "cpu" else 1)
     for subset in ("inter-pose", "hard-pose"):
@@ -108,9 +112,8 @@ def _prepare_folder(out: Path) -> None:
         )
 
 
-def _blocks(folder: Path, postures: int, seed: int, code: int, characters: int, motion: Path | None,
-            device: str) -> Iterator[_Block]:  # fmt: skip
-    recorded = _motion_frames(motion, postures)
+def _blocks(folder: Path, postures: int, stream: tuple[int, int], characters: int, motion: Path | None,
+            motion_frames: tuple[int, ...], device: str) -> Iterator[_Block]:  # fmt: skip
     for start in range(0, postures, FRAMES_PER_SECTION):
         section = start // FRAMES_PER_SECTION + 1
         stop = min(postures, start + FRAMES_PER_SECTION)
@@ -120,16 +123,17 @@ def _blocks(folder: Path, postures: int, seed: int, code: int, characters: int, 
                 folder=str(folder / str(section)),
                 first=first - start + 1,
                 count=count,
-                stream=(seed, code, first),
+                stream=(*stream, first),
                 characters=characters,
-                character_stream=(seed, code),
-                hard=code == 1,
+                character_stream=stream,
+                hard=stream[1] == 1,
                 motion=None if motion is None else str(motion),
-                motion_frames=recorded[first : first + count],
+                motion_frames=motion_frames[first : first + count],
                 device=device,
             )
 
 
+@lru_cache(maxsize=1)
 def _read_motion(path: Path) -> Any:
     from kt3d_bench.people import read_amc, read_bvh
 
