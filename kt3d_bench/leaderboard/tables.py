@@ -305,7 +305,7 @@ def _supervision(entry: Entry) -> str:
 
 def _training_data(entry: Entry) -> str:
     named = [f"{one.role} {one.dataset} ({one.origin})" for one in entry.flags.training_data]
-    return ", ".join(named + [f"external {name}" for name in entry.flags.external_data]) or "none"
+    return ", ".join(named + [f"external {name}" for name in entry.flags.external_data]) or "not stated"
 
 
 def _at_root(name: str, benchmark: Benchmark) -> bool:

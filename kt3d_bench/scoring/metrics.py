@@ -180,6 +180,11 @@ def _pa_values(given: JointInput, scale: bool, reflection: bool) -> FloatArray:
     return pa_joint_errors(given.pred_mm, given.true_mm, scale=scale, reflection=reflection, mask=given.mask)
 
 
+def _rerooted_values(given: JointInput) -> FloatArray:
+    aligned = align_similarity(given.pred_mm, given.true_mm, scale=False, mask=given.mask)
+    return joint_errors(aligned, given.true_mm, root=_HIP, mask=given.mask)
+
+
 _HIP = H36M17.root
 _IONESCU = "Ionescu et al., Human3.6M, PAMI 2014"
 _MARTINEZ = "Martinez et al., A simple yet effective baseline for 3d human pose estimation, ICCV 2017"
@@ -203,6 +208,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("pa_mpjpe_mirror_mm", "PA-MPJPE (mirroring)", "mm", "lower", "mirror",
                lambda g: _pa_values(g, True, True), 3,
                "as PA-MPJPE, but mirroring the prediction is allowed", _MARTINEZ),
+        Metric("pa_mpjpe_rerooted_mm", "PA-MPJPE (rigid, re-rooted)", "mm", "lower", "rigid",
+               _rerooted_values, 3,
+               "as rigid PA-MPJPE, with both hips (joint 0) moved to the origin afterwards", _MARTINEZ),
         Metric("pck_100", "PCK@100", "%", "higher", "benchmark",
                lambda g: _pck_values(g, g.root), 1,
                "share of joints at most 100 mm off", _MEHTA),

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.scoring.benchmarks import Benchmark
 from kt3d_bench.scoring.files import npz_bytes, write_whole
 from kt3d_bench.scoring.metrics import METRIC_VERSION, METRICS, JointInput, mean_over_joints
@@ -167,16 +167,25 @@ class Scores:
 
 
 def score(
-    predictions: Predictions, truth: Truth, benchmark: Benchmark, *, allow_missing: bool = False, where: object = None
+    predictions: Predictions,
+    truth: Truth,
+    benchmark: Benchmark,
+    *,
+    also: Sequence[str] = (),
+    allow_missing: bool = False,
+    where: object = None,
 ) -> Scores:
-    """Measure ``predictions`` against ``truth`` as ``benchmark`` says.
+    """Measure ``predictions`` against ``truth`` as ``benchmark`` says, and by the metrics named in ``also``.
 
     Test samples without a prediction are refused, or with ``allow_missing`` counted as unanswered; predictions of
     samples that are no part of the test are left out and said in ``warnings``. ``where`` names the file in errors.
     Raises ``ArtefactError`` when keys are missing, nothing fits, or the numbers look like metres; ``UsageError`` when
-    the truth is another split than the benchmark's, or was cut by another box rule.
+    the truth is another split than the benchmark's, was cut by another box rule, or a metric is unknown.
     """
     file = None if where is None else str(where)
+    unknown = [name for name in also if name not in METRICS]
+    if unknown:
+        raise UsageError(f"there is no metric '{unknown[0]}'", mend=did_you_mean(unknown[0], METRICS))
     if (truth.dataset or benchmark.dataset, truth.split or benchmark.split) != (benchmark.dataset, benchmark.split):
         raise UsageError(
             f"benchmark '{benchmark.id}' tests on {benchmark.dataset}/{benchmark.split}, "
@@ -195,9 +204,8 @@ def score(
     given = JointInput(pred, truth.joints_cam_mm, counted, benchmark.root)
     values: dict[str, FloatArray] = {}
     sample_values: dict[str, FloatArray] = {}
-    for name in benchmark.metrics:
-        metric = METRICS[name]
-        values[name] = metric.joint_values(given)
+    for name in dict.fromkeys((*benchmark.metrics, *also)):
+        values[name] = METRICS[name].joint_values(given)
         sample_values[name] = mean_over_joints(values[name], counted)
     unanswered = int((counted & ~np.isfinite(pred).all(axis=-1)).any(axis=1).sum())
     undefined = {name: int(np.isnan(per_sample).sum()) for name, per_sample in sample_values.items()}

@@ -164,6 +164,12 @@ def test_variants_are_told_apart() -> None:
     assert "Rows without a rank" in gaps
 
 
+def test_training_data_that_nobody_stated_is_not_none() -> None:
+    one = entry(1.0)
+    silent = one.model_copy(update={"flags": one.flags.model_copy(update={"training_data": ()})})
+    assert table(board_markdown("toy-test", BENCHMARK, [silent]), "## Measured")[1][4] == "not stated"
+
+
 def test_footnotes_say_which_numbers_these_are() -> None:
     text = board_markdown("toy-test", BENCHMARK, [entry(selection_rule="oracle", method="peeking")])
     for part in (

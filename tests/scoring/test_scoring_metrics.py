@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial.transform import Rotation
 
+from kt3d_bench.geometry.alignment import align_similarity
 from kt3d_bench.scoring import metrics
 from kt3d_bench.scoring.metrics import METRICS, JointInput, joint_errors, mean_over_joints, mpjpe, pa_mpjpe, pck
 
@@ -244,6 +245,9 @@ def test_every_metrics_record_agrees_with_the_public_functions(name: str) -> Non
         "pa_mpjpe_mm": lambda: pa_mpjpe(pred, true, mask=mask),
         "pa_mpjpe_rigid_mm": lambda: pa_mpjpe(pred, true, scale=False, mask=mask),
         "pa_mpjpe_mirror_mm": lambda: pa_mpjpe(pred, true, reflection=True, mask=mask),
+        "pa_mpjpe_rerooted_mm": lambda: mpjpe(
+            align_similarity(pred, true, scale=False, mask=mask), true, root=0, mask=mask
+        ),
         "pck_100": lambda: pck(pred, true, root=7, mask=mask),
         "pck_root_100": lambda: pck(pred, true, root=0, mask=mask),
     }

@@ -104,6 +104,17 @@ def test_values_are_kept_per_sample_and_joint() -> None:
     assert found.counted.all()
 
 
+def test_further_metrics_can_be_asked_for() -> None:
+    known = truth()
+    predictions = noisy(known)
+    found = score(predictions, known, BENCHMARK, also=["pa_mpjpe_mirror_mm", "pck_100"])
+    assert list(found.overall) == [*BENCHMARK.metrics, "pa_mpjpe_mirror_mm"]
+    expected = pa_mpjpe(predictions.joints_cam_mm, known.joints_cam_mm, reflection=True).mean()
+    assert found.overall["pa_mpjpe_mirror_mm"] == pytest.approx(expected)
+    with pytest.raises(UsageError, match=r"there is no metric 'pck_10'; did you mean 'pck_100'\?"):
+        score(predictions, known, BENCHMARK, also=["pck_10"])
+
+
 def test_the_order_of_a_prediction_file_does_not_matter() -> None:
     known = truth()
     predictions = noisy(known)
