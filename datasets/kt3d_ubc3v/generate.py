@@ -21,6 +21,8 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError, UsageError
 
 VERSION = 1
+DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
+"""A stand-in that a laptop makes and trains on in minutes."""
 MARKER = "kt3d-generated.json"
 FRAMES_PER_SECTION = 1001
 _CAMERA_NAMES = ("Cam1", "Cam2", "Cam3")
