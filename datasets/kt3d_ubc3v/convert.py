@@ -232,7 +232,10 @@ def _depth_mm(rgba: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint
     """(H, W) z-depth from the red channel; 0 where the pixel is not opaque."""
     levels = np.arange(256) / 255.0
     table = np.rint((levels * RANGE_MM + NEAR_MM) * factor).astype(np.uint16)
-    return np.where(rgba[..., 3] == 255, table[rgba[..., 0]], 0).astype(np.uint16)
+    opaque = rgba[..., 3] == 255
+    depth_mm = np.zeros(opaque.shape, np.uint16)
+    depth_mm[opaque] = table[rgba[opaque, 0]]
+    return depth_mm
 
 
 def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
@@ -254,8 +257,9 @@ def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
             part_ids, mask = found.ids, part_rgba[..., 3] == 255
     except RawDataError as error:
         return Skipped(key, error.message)
-    depth_mm = np.where(mask, _depth_mm(rgba, loaded.depth_factor), 0).astype(np.uint16)
-    if not (depth_mm > 0).any():
+    depth_mm = _depth_mm(rgba, loaded.depth_factor)
+    depth_mm[~mask] = 0
+    if not depth_mm.any():
         return Skipped(key, "nobody in the image")
     box_px = box_from_mask(depth_mm > 0)
     if _stray(project(camera, points_mm), box_px):

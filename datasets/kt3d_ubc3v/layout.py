@@ -130,4 +130,4 @@ def read_rgba(path: Path) -> npt.NDArray[np.uint8]:
     decoded: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.shape != (height, width, 4) or decoded.dtype != np.uint8:
         raise RawDataError("cannot be decoded", where=path, mend=mend)
-    return np.ascontiguousarray(decoded[..., [2, 1, 0, 3]])
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGBA), np.uint8)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from kt3d_ubc3v import regions
 from kt3d_ubc3v.regions import NUM_PARTS, REGION_NAMES, SURVIVING_LABELS, TOOLKIT_COLOURS, read_regions
+
+from kt3d_bench.cards import read_card
 
 
 def image(*pixels: tuple[int, int, int, int]) -> np.ndarray:
@@ -17,6 +22,16 @@ def test_there_are_43_regions_and_a_background() -> None:
     assert NUM_PARTS == len(REGION_NAMES) == 44
     assert len(set(REGION_NAMES)) == 44
     assert REGION_NAMES[0] == "background"
+
+
+def test_the_card_mirrors_left_and_right() -> None:
+    mirror = read_card(Path(regions.__file__).parent).part_mirror
+    assert mirror is not None
+    swap = {"left": "right", "right": "left"}
+    for number, name in enumerate(REGION_NAMES):
+        place, _, side = name.rpartition(", ")
+        expected = f"{place}, {swap[side]}" if side in swap else name
+        assert REGION_NAMES[mirror[number]] == expected
 
 
 def test_every_colour_of_the_table_gets_the_id_of_its_last_row() -> None:
