@@ -13,8 +13,6 @@ from kt3d_bench.errors import RawDataError, UsageError
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 1200, "frames": 1}
-"""1200 images."""
-DEMO: Mapping[str, Any] = {"people": 1200, "frames": 1}
 """A stand-in that a laptop makes and trains on in minutes."""
 MARKER = "kt3d-generated.json"
 _IMAGES, _ANNOTATIONS = "images", "mpii_human_pose_v1_u12_2"

@@ -22,8 +22,6 @@ from kt3d_bench.errors import RawDataError, UsageError
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
-"""700 training and 100 test postures, three views each."""
-DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
 """A stand-in that a laptop makes and trains on in minutes."""
 MARKER = "kt3d-generated.json"
 FRAMES_PER_SECTION = 1001
