@@ -183,9 +183,8 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
         frames = frames_rgb(path, load["poses"], load["every"], where=str(video), name=load["title"])
         for frame, image in frames:
             height, width = image.shape[:2]
-            if frame == 0:
-                camera = _sized(camera, (width, height), str(video))
-            yield _sample(load, camera, frame, image, joints_cam_mm[frame, STANDARD_17], boxes.get(frame))
+            sized = _sized(camera, (width, height), str(video))
+            yield _sample(load, sized, frame, image, joints_cam_mm[frame, STANDARD_17], boxes.get(frame))
 
 
 def _official_boxes(load: Mapping[str, Any]) -> dict[int, npt.NDArray[np.float64]]:

@@ -30,6 +30,8 @@ def frames_rgb(
             if not container.streams.video:
                 raise RawDataError("holds no video", where=where, mend=_DAMAGED)
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise RawDataError("is coded in a way that cannot be decoded here", where=where, mend=_DAMAGED)
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             if 0 < stream.frames < poses:

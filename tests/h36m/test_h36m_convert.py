@@ -190,6 +190,16 @@ def test_a_damaged_stream_is_refused(make_raw):
         samples(made.root)
 
 
+def test_an_unknown_codec_is_refused(make_raw):
+    made = make_raw({9: ["Posing"]})
+    video = made.video(9, "Posing", CAMERA_IDS[0])
+    content = video.read_bytes()
+    codec = content.index(b"\x20\x11", content.index(b"esds"))
+    video.write_bytes(content[:codec].replace(b"mp4v", b"zzzz") + b"\xfe" + content[codec + 1 :])
+    with pytest.raises(RawDataError, match="coded in a way that cannot be decoded here"):
+        samples(made.root)
+
+
 def test_a_file_that_is_no_video_is_refused(make_raw):
     made = make_raw({9: ["Posing"]})
     made.video(9, "Posing", CAMERA_IDS[3]).write_bytes(b"<html>log in first</html>")
