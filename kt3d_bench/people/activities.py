@@ -54,7 +54,8 @@ STAND = _key({"shoulder.abduct": 9, "shoulder.flex": 2, "elbow.flex": 14, "hip.a
               "knee.flex": 4, "hip.flex": 3, "spine.bend": 3, "neck.nod": 3, "elbow.pronate": 25})  # fmt: skip
 RELAXED = _key(STAND, {"hip_l.abduct": 9, "hip_l.flex": 10, "knee_l.flex": 16, "root.roll": -2, "spine.side": 2})
 SIT = _key({"root.pitch": -8, "hip.flex": 84, "hip.abduct": 8, "hip.twist": 4, "knee.flex": 86, "spine.bend": 14,
-            "shoulder.flex": 26, "shoulder.abduct": 8, "elbow.flex": 52, "neck.nod": 4, "elbow.pronate": 40})  # fmt: skip
+            "shoulder.flex": 26, "shoulder.abduct": 8, "elbow.flex": 52, "neck.nod": 4,
+            "elbow.pronate": 40})  # fmt: skip
 CROSSED = _key({"root.pitch": -12, "hip.flex": 92, "hip.abduct": 38, "hip.twist": 42, "knee_l.flex": 124,
                 "knee_r.flex": 112, "ankle.flex": -20, "spine.bend": 38, "shoulder.flex": 34, "shoulder.abduct": 14,
                 "elbow.flex": 42, "neck.nod": 6, "elbow.pronate": 50})  # fmt: skip
@@ -98,10 +99,10 @@ _RUN = tuple(
     )
 )  # fmt: skip
 
-_PHONE = {"shoulder_r.flex": 38, "shoulder_r.abduct": 26, "shoulder_r.twist": -6, "elbow_r.flex": 134, "neck.tilt": -7,
-          "neck.turn": -6, "elbow_r.pronate": -30, "wrist_r.flex": 8}  # fmt: skip
-_TO_MOUTH = {"shoulder_r.flex": 46, "shoulder_r.abduct": 12, "shoulder_r.twist": -22, "elbow_r.flex": 132, "neck.nod": 8,
-             "wrist_r.flex": 20}  # fmt: skip
+_PHONE = {"shoulder_r.flex": 38, "shoulder_r.abduct": 26, "shoulder_r.twist": -6, "elbow_r.flex": 134,
+          "neck.tilt": -7, "neck.turn": -6, "elbow_r.pronate": -30, "wrist_r.flex": 8}  # fmt: skip
+_TO_MOUTH = {"shoulder_r.flex": 46, "shoulder_r.abduct": 12, "shoulder_r.twist": -22, "elbow_r.flex": 132,
+             "neck.nod": 8, "wrist_r.flex": 20}  # fmt: skip
 _PLATE = {"shoulder.flex": 24, "shoulder_r.twist": -18, "elbow.flex": 88, "neck.nod": 22, "elbow.pronate": 30}
 _ASIDE = {"shoulder_r.flex": 18, "shoulder_r.abduct": 18, "elbow_r.flex": 60}
 
@@ -123,7 +124,8 @@ TABLE: dict[str, tuple[Activity, ...]] = {
     "sit-floor": (Activity((CROSSED,), 8.0), Activity((LONG_SIT,), 8.0), Activity((HUG_SIT,), 8.0, level=0.9)),
     "reach": (
         Activity((STAND, _key(STAND, {"shoulder_r.flex": 150, "shoulder_r.abduct": 18, "elbow_r.flex": 12,
-                                      "clavicle_r.raise": 18, "neck.nod": -22, "spine.side": 6})), 4.0, 0.25, level=1.0),
+                                      "clavicle_r.raise": 18, "neck.nod": -22, "spine.side": 6})),
+                 4.0, 0.25, level=1.0),
         Activity((STAND, _key(STAND, {"shoulder.flex": 88, "elbow.flex": 14, "spine.bend": 22, "root.pitch": 10,
                                       "hip.flex": 14})), 4.0, 0.25, level=1.0),
         Activity((STAND, _key(STAND, {"shoulder_r.abduct": 92, "shoulder_r.flex": 20, "elbow_r.flex": 10,

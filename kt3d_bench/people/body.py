@@ -286,7 +286,8 @@ class Figures:
 
     def landmark(self, name: str) -> FloatArray:
         """(N, 3) world mm."""
-        return self.landmarks_world_mm[:, LANDMARK_INDEX[name]]
+        points: FloatArray = self.landmarks_world_mm[:, LANDMARK_INDEX[name]]
+        return points
 
     def moved(self, yaw_rad: npt.ArrayLike = 0.0, offset_mm: npt.ArrayLike = (0.0, 0.0, 0.0)) -> Self:
         """Turned about the world's z axis by ``yaw_rad`` (scalar or (N,)), then shifted by ``offset_mm`` ((3,) or
@@ -300,7 +301,8 @@ class Figures:
 
         def turned(points: FloatArray, shift: bool) -> FloatArray:
             flat = np.einsum("nij,nkj->nki", turn, points.reshape(len(self), -1, 3))
-            return (flat + offset[:, None] if shift else flat).reshape(points.shape)
+            moved: FloatArray = (flat + offset[:, None] if shift else flat).reshape(points.shape)
+            return moved
 
         return replace(
             self,

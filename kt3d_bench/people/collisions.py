@@ -1,4 +1,4 @@
-"""A cheap test for limbs that run through the body, on a body of mean proportions."""
+"""Cheap checks of a pose on a body of mean proportions: limbs that run through the body, and balance."""
 
 from __future__ import annotations
 
@@ -55,3 +55,21 @@ def entangled_frames(rotations: FloatArray) -> npt.NDArray[np.bool_]:
     found |= _segment_distance(at("knee_l"), at("ankle_l"), at("ankle_r")) < 75
     found |= _segment_distance(at("knee_r"), at("ankle_r"), at("ankle_l")) < 75
     return found
+
+
+_WEIGHTS = {"spine_high": 0.30, "spine_low": 0.22, "head": 0.08, "knee_l": 0.13, "knee_r": 0.13, "elbow_l": 0.07,
+            "elbow_r": 0.07}  # fmt: skip
+
+
+def forward_lean_rad(rotations: FloatArray) -> FloatArray:
+    """(F, R, 3, 3) -> (F,) angle about the ankles by which the centre of mass lies ahead of the middle of the feet."""
+    count = len(rotations)
+    offsets = np.broadcast_to(_mean_offsets_mm(), (count, *_mean_offsets_mm().shape))
+    points, frames = forward_kinematics(offsets, rotations, np.zeros((count, 3)))
+    forward = frames[:, 0, :, 0] * [1, 1, 0]
+    forward /= np.maximum(np.linalg.norm(forward, axis=-1, keepdims=True), 1e-9)
+    mass = np.tensordot(list(_WEIGHTS.values()), points[:, [RIG_INDEX[name] for name in _WEIGHTS]], (0, 1))
+    feet = points[:, [RIG_INDEX[f"{joint}_{side}"] for joint in ("ankle", "ball") for side in "lr"]].mean(axis=1)
+    arm = mass - feet
+    lean: FloatArray = np.arctan2((arm * forward).sum(-1), np.maximum(arm[:, 2], 200.0))
+    return lean

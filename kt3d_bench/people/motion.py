@@ -85,9 +85,11 @@ class _Tokens:
         return RawDataError(what, where=f"{self.path}, line {self.line}", mend="the file is damaged or not of its kind")
 
     def next(self, wanted: str) -> str:
-        for self.line, token in self._tokens:
-            return token
-        raise self.fail(f"expected {wanted}, found the end of the file")
+        line_and_token = next(self._tokens, None)
+        if line_and_token is None:
+            raise self.fail(f"expected {wanted}, found the end of the file")
+        self.line, token = line_and_token
+        return token
 
     def expect(self, word: str) -> None:
         token = self.next(f"'{word}'")
@@ -395,10 +397,11 @@ def read_amc(path: str | PathLike[str], asf: str | PathLike[str] | None = None, 
         candidates = [path.with_suffix(".asf"), path.with_name(path.stem.split("_")[0] + ".asf")]
         found = next((candidate for candidate in candidates if candidate.is_file()), None)
         if found is None:
+            wanted = " nor ".join(candidate.name for candidate in candidates)
             raise RawDataError(
-                f"an .amc needs its .asf skeleton beside it: neither {' nor '.join(c.name for c in candidates)} is there",
+                f"an .amc needs its .asf skeleton: found neither {wanted} beside it",
                 where=path,
-                mend="put the skeleton beside it or name it",
+                mend="put it there or name it",
             )
         asf = found
     skeleton = _Asf(Path(asf))

@@ -12,6 +12,7 @@ import numpy as np
 
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.people.activities import TABLE, Activity
+from kt3d_bench.people.collisions import entangled_frames, forward_lean_rad
 from kt3d_bench.people.rig import ANGLE_INDEX, ANGLES, LIMITS_DEG, FloatArray, clamp_angles, rotations_from_angles
 
 ACTIVITIES: tuple[str, ...] = (*TABLE, "random")
@@ -107,7 +108,8 @@ def _offsets(rng: np.random.Generator, spread: float) -> FloatArray:
     shared = rng.normal(0, 1, len(ANGLES))
     shared = (shared + shared[_MIRROR] * _ODD) / np.sqrt(2)
     own = rng.normal(0, 1, len(ANGLES))
-    return spread * _SD * (0.7 * shared + 0.7 * own)
+    offsets: FloatArray = spread * _SD * (0.7 * shared + 0.7 * own)
+    return offsets
 
 
 def _random_keys(rng: np.random.Generator, count: int) -> FloatArray:
@@ -122,12 +124,23 @@ def _random_keys(rng: np.random.Generator, count: int) -> FloatArray:
     return keys
 
 
-def _level_feet(angles: FloatArray, share: FloatArray) -> None:
-    """Turns the ankles so that the soles lie level, as far as the limits go, weighted by ``share`` (F,)."""
+def _level_feet(angles: FloatArray, share: float) -> None:
+    """Turns the ankles so that the soles lie level, as far as the limits go."""
     for side in "lr":
         hip, knee, ankle = (ANGLE_INDEX[f"{joint}_{side}.flex"] for joint in ("hip", "knee", "ankle"))
         level = angles[:, ANGLE_INDEX["root.pitch"]] - angles[:, hip] + angles[:, knee]
         angles[:, ankle] += share * (level - angles[:, ankle])
+
+
+def _balanced(angles: FloatArray) -> FloatArray:
+    """Tips standing people about their ankles until the trunk's weight lies over the feet."""
+    angles = angles.copy()
+    for _ in range(2):
+        lean_rad = forward_lean_rad(rotations_from_angles(angles))
+        angles[:, ANGLE_INDEX["root.pitch"]] -= np.degrees(lean_rad)
+        _level_feet(angles, 1.0)
+        angles = clamp_angles(angles)
+    return angles
 
 
 def _angles(rng: np.random.Generator, activity: Activity | None, times_s: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -147,8 +160,8 @@ def _angles(rng: np.random.Generator, activity: Activity | None, times_s: FloatA
         angles = mirrored_angles(angles)
     angles = clamp_angles(angles)
     if activity.level:
-        _level_feet(angles, np.full(len(angles), activity.level))
-        angles = clamp_angles(angles)
+        _level_feet(angles, activity.level)
+        angles = _balanced(angles) if activity.level == 1.0 else clamp_angles(angles)
     return angles, phase
 
 
@@ -183,6 +196,4 @@ def sample_clip(rng: np.random.Generator, activity: str, frames: int, rate_hz: f
 
 def _entangled(rotations: FloatArray) -> bool:
     """Whether hands go into the trunk, the head, the thighs or each other in more than a tenth of the frames."""
-    from kt3d_bench.people.collisions import entangled_frames
-
     return bool(entangled_frames(rotations).mean() > 0.1)

@@ -81,10 +81,10 @@ class RenderedFigure:
     size_px: tuple[int, int]
     window_px: Window
     """x0, y0, x1, y1: the person lies inside (half-open); equal bounds = not in the image."""
-    maps: dict[str, npt.NDArray[np.generic]]
+    maps: dict[str, npt.NDArray[Any]]
     """Window-sized arrays by name."""
 
-    def _full(self, name: str) -> npt.NDArray[np.generic]:
+    def _full(self, name: str) -> npt.NDArray[Any]:
         part = self.maps[name]
         x0, y0, x1, y1 = self.window_px
         image = np.zeros((self.size_px[1], self.size_px[0], *part.shape[2:]), part.dtype)
@@ -94,32 +94,32 @@ class RenderedFigure:
     @functools.cached_property
     def depth_mm(self) -> Float32:
         """(H, W) float32 z-depth; 0 = nothing there."""
-        return self._full("depth_mm")  # type: ignore[return-value]
+        return self._full("depth_mm")
 
     @functools.cached_property
     def part(self) -> npt.NDArray[np.uint8]:
         """(H, W) uint8, index into ``PARTS`` + 1; 0 = background."""
-        return self._full("part")  # type: ignore[return-value]
+        return self._full("part")
 
     @functools.cached_property
     def along(self) -> Float32:
         """(H, W) float32 0..1 along the part's bone."""
-        return self._full("along")  # type: ignore[return-value]
+        return self._full("along")
 
     @functools.cached_property
     def front(self) -> Float32:
         """(H, W) float32 -1..1: cosine between the part's own front and the direction from its axis to the surface."""
-        return self._full("front")  # type: ignore[return-value]
+        return self._full("front")
 
     @functools.cached_property
     def left(self) -> Float32:
         """(H, W) float32 -1..1: the same with the part's own left (the person's left for limbs too)."""
-        return self._full("left")  # type: ignore[return-value]
+        return self._full("left")
 
     @functools.cached_property
     def normal_cam(self) -> Float32:
         """(H, W, 3) float32 unit surface normal in the camera frame; zero on the background."""
-        return self._full("normal_cam")  # type: ignore[return-value]
+        return self._full("normal_cam")
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +261,10 @@ def _boxes_px(centres: Array, radii: Array, camera: Camera) -> npt.NDArray[np.in
         margin = _MARGIN_PX + (0.05 * np.ptp(pixels, axis=-2) if distorted else 0.0)
         boxes = np.concatenate([pixels.min(-2) - margin, pixels.max(-2) + margin + 1], axis=-1)
     boxes[everywhere] = (0, 0, width, height)
-    return np.clip(np.ceil(np.nan_to_num(boxes)), 0, [width, height, width, height]).astype(np.int64)
+    inside: npt.NDArray[np.int64] = np.clip(np.ceil(np.nan_to_num(boxes)), 0, [width, height, width, height]).astype(
+        np.int64
+    )
+    return inside
 
 
 _PIECES = 6
@@ -304,27 +307,37 @@ def _spans_px(
     )
 
 
+def _rows(table: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+    """Columns of the (M, ...) table's rows at ``index``, each (K,): single components are fast, rows are not."""
+    return tuple(column.index_select(0, index) for column in table.reshape(len(table), -1).T.contiguous())
+
+
 def _surface(
-    rays: Tensor, depth: Tensor, share: Tensor, cone: Tensor, posed: dict[str, Tensor], normals: bool
+    x: Tensor, y: Tensor, depth: Tensor, share: Tensor, cone: Tensor, posed: dict[str, Tensor], normals: bool
 ) -> dict[str, Tensor]:
-    """Maps for hit rays: all arguments (K,) or (K, 2); ``posed`` holds flat per-cone and per-part tables."""
-    hit = torch.stack([rays[:, 0] * depth, rays[:, 1] * depth, depth], dim=-1)
-    part = posed["part"][cone]
-    ends = posed["axes"][part]
-    axis = ends[:, 1] - ends[:, 0]
-    relative = hit - ends[:, 0]
-    along = ((relative * axis).sum(-1) / (axis * axis).sum(-1)).clamp(0, 1)
-    outward = torch.nn.functional.normalize(relative - along[:, None] * axis, dim=-1)
+    """Maps for hit rays: all arguments (K,); ``posed`` holds flat per-cone and per-part tables."""
+    hit = (x * depth, y * depth, depth)
+    part = posed["part"].index_select(0, cone)
+    sx, sy, sz, ex, ey, ez = _rows(posed["axes"], part)
+    axis = (ex - sx, ey - sy, ez - sz)
+    relative = _minus(hit, (sx, sy, sz))
+    along = (_dot(relative, axis) / _dot(axis, axis)).clamp(0.0, 1.0)
+    out = _minus(relative, (axis[0] * along, axis[1] * along, axis[2] * along))
+    length = torch.sqrt(_dot(out, out)).clamp(min=1e-9)
+    fx, fy, fz = _rows(posed["front"], part)
+    lx, ly, lz = _rows(posed["left"], part)
     maps = {
         "depth_mm": depth,
-        "part": posed["part_id"][cone],
+        "part": posed["part_id"].index_select(0, cone),
         "along": along,
-        "front": (outward * posed["front"][part]).sum(-1).clamp(-1, 1),
-        "left": (outward * posed["left"][part]).sum(-1).clamp(-1, 1),
+        "front": (_dot(out, (fx, fy, fz)) / length).clamp(-1.0, 1.0),
+        "left": (_dot(out, (lx, ly, lz)) / length).clamp(-1.0, 1.0),
     }
     if normals:
-        a, b = posed["cones"][cone, 0], posed["cones"][cone, 1]
-        maps["normal_cam"] = torch.nn.functional.normalize(hit - a - share[:, None] * (b - a), dim=-1)
+        ax, ay, az, bx, by, bz = _rows(posed["cones"], cone)
+        normal = _minus(hit, (ax + share * (bx - ax), ay + share * (by - ay), az + share * (bz - az)))
+        scale = 1.0 / torch.sqrt(_dot(normal, normal)).clamp(min=1e-9)
+        maps["normal_cam"] = torch.stack([component * scale for component in normal], dim=-1)
     return maps
 
 
@@ -401,7 +414,11 @@ def _render_one(
     hit = np.flatnonzero(pairs >= 0)
     chosen = torch.from_numpy(pairs[hit]).to(device)
     maps = _blank(width, height, normals)
-    found = _surface(rays[pixel[chosen]], depth[chosen], share[chosen], cone[chosen], tables, normals)
+    where = pixel.index_select(0, chosen)
+    found = _surface(
+        x_ray.index_select(0, where), y_ray.index_select(0, where), depth.index_select(0, chosen),
+        share.index_select(0, chosen), cone.index_select(0, chosen), tables, normals,
+    )  # fmt: skip
     for name, values in found.items():
         maps[name].reshape(width * height, -1)[hit] = values.cpu().numpy().reshape(len(hit), -1)
     return RenderedFigure(camera.size_px, window, maps)
@@ -442,14 +459,29 @@ def render_crops(
     device: str | torch.device = "cpu",
     normals: bool = True,
 ) -> dict[str, Tensor]:
-    """Dense batch for equal small images: the maps of ``render`` stacked to (N, H, W[, 3]) tensors on ``device``.
+    """Equal small images: the maps of ``render`` stacked to (N, H, W[, 3]) tensors on ``device``.
 
-    Every camera's image has ``size_px`` (width, height). Same intersection, same values as ``render``; what remains
-    on the CPU is proportional to the number of figures, not pixels, unless a lens is distorted.
+    Every camera's image has ``size_px`` (width, height). On the CPU this is ``render``; elsewhere ``render_dense``.
     """
     width, height = size_px
     if any(camera.size_px != (width, height) for camera in cameras):
         raise ValueError(f"every camera of a dense batch has the size {size_px}")
+    if torch.device(device).type != "cpu":
+        return render_dense(figures, cameras, device=device, normals=normals)
+    images = render(figures, cameras, normals=normals)
+    names = ("depth_mm", "part", "along", "front", "left", *(("normal_cam",) if normals else ()))
+    return {name: torch.from_numpy(np.stack([getattr(image, name) for image in images])) for name in names}
+
+
+def render_dense(
+    figures: Figures, cameras: Sequence[Camera], *, device: str | torch.device = "cpu", normals: bool = True
+) -> dict[str, Tensor]:
+    """Every pixel of N equal images against every cone, all figures at once: made for a GPU.
+
+    Same intersection and same values as ``render``. What is left to the CPU grows with the number of figures, not of
+    pixels, unless a lens is distorted.
+    """
+    width, height = cameras[0].size_px
     target = torch.device(device)
     posed = _in_cameras(figures, cameras)
     tables = _tables(posed, target, torch.float32)
@@ -473,7 +505,7 @@ def render_crops(
         winner = torch.where(nearer, cone, winner)
     hit = nearest < MISSED_MM
     winner = winner + torch.arange(count, device=target)[:, None] * cones
-    maps = _surface(rays[hit], nearest[hit], shares[hit], winner[hit], tables, normals)
+    maps = _surface(x[hit], y[hit], nearest[hit], shares[hit], winner[hit], tables, normals)
     images = {}
     for name, values in maps.items():
         image = torch.zeros((count, height * width, *values.shape[1:]), dtype=values.dtype, device=target)

@@ -118,7 +118,8 @@ def _cloth(
             share = 0.5 * hoop + 0.5 * stripe
         case _:
             share = np.zeros(len(along))
-    return first + share[:, None] * (second - first)
+    colours: npt.NDArray[np.floating] = first + share[:, None] * (second - first)
+    return colours
 
 
 def _albedo(style: Style, part: npt.NDArray[np.uint8], along: npt.NDArray[np.floating],

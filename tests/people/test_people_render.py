@@ -10,6 +10,7 @@ import torch
 from kt3d_bench.geometry.cameras import project, unproject, world_to_cam
 from kt3d_bench.people import LANDMARKS, PARTS, Figures, pose, render, render_crops, sample_bodies, sample_clip
 from kt3d_bench.people.body import CONE_PART
+from kt3d_bench.people.render import render_dense
 from kt3d_bench.records import Camera
 
 Array = npt.NDArray[np.float64]
@@ -22,8 +23,9 @@ def camera_at(eye: tuple[float, float, float], target: Array, focal: float, size
     x = np.cross(z, [0, 0, 1.0])
     x /= np.linalg.norm(x)
     more = {} if lens is None else {"distortion": np.array(lens)}
-    return Camera.pinhole((focal, focal), ((size[0] - 1) / 2, (size[1] - 1) / 2), size,
-                          rotation=np.stack([x, np.cross(z, x), z]), position_world_mm=np.array(eye), **more)  # fmt: skip
+    rotation = np.stack([x, np.cross(z, x), z])
+    centre = ((size[0] - 1) / 2, (size[1] - 1) / 2)
+    return Camera.pinhole((focal, focal), centre, size, rotation=rotation, position_world_mm=np.array(eye), **more)
 
 
 def someone(seed: int, activity: str = "random", yaw: float | None = None) -> Figures:
@@ -93,17 +95,19 @@ def test_sparse_and_dense_paths_agree_exactly(lens) -> None:
     figures = Figures.concatenate([someone(3), someone(4, "sit"), someone(5, "walk")])
     cameras = [seen(figures[i], 260, (128, 144), lens) for i in range(3)]
     sparse = render(figures, cameras)
-    dense = render_crops(figures, cameras, (128, 144))
+    dense = render_dense(figures, cameras)
+    crops = render_crops(figures, cameras, (128, 144))
     for name, stack in dense.items():
         for index in range(3):
             assert np.array_equal(getattr(sparse[index], name), stack[index].numpy()), name
+        assert torch.equal(stack, crops[name])
     assert np.array_equal(sparse.depth_mm[1], sparse[1].depth_mm)
 
 
 def test_close_cameras_clip_nothing_at_the_image_border() -> None:
     figures = someone(6, "stand")
     camera = camera_at((700, 0, 1500), np.array([0, 0, 1300.0]), 300, (160, 160))
-    sparse, dense = render(figures, [camera])[0], render_crops(figures, [camera], (160, 160))
+    sparse, dense = render(figures, [camera])[0], render_dense(figures, [camera])
     assert np.array_equal(sparse.depth_mm, dense["depth_mm"][0].numpy())
     assert (sparse.part > 0).mean() > 0.3
 
