@@ -49,8 +49,8 @@ def undistort(
 ) -> FloatArray:
     """Inverse of ``distort`` by Newton's method with a numerical Jacobian, converged to about 1e-12.
 
-    Outside the region around the centre where the model is one-to-one there is no inverse; such points come back as
-    NaN, and so do roots beyond the fold, where the image would be turned inside out.
+    Outside the region around the centre where the radial model is one-to-one there is no inverse; such points come
+    back as NaN, and so do roots that lie beyond the fold.
     """
     target = np.asarray(xy_distorted, np.float64)
     distortion = np.asarray(distortion, np.float64)
@@ -71,9 +71,19 @@ def undistort(
                 axis=-1,
             )
         residual = np.abs(distort(xy, distortion, tangential_factor) - target).max(axis=-1)
-        determinant = _jacobian(xy, distortion, tangential_factor)[2]
-        inverse = (residual < 1e-9) & (determinant > 0) & (np.sum(xy * target, axis=-1) >= 0)
+        inverse = (residual < 1e-9) & _before_the_fold(xy, distortion)
     return np.where(inverse[..., None], xy, np.nan)
+
+
+def _before_the_fold(xy: FloatArray, distortion: FloatArray) -> npt.NDArray[np.bool_]:
+    """(...) whether the distorted radius still grows all the way from the centre to ``xy`` (..., 2)."""
+    k1, k2, _, _, k3 = np.moveaxis(distortion, -1, 0)
+    r2 = np.sum(xy * xy, axis=-1)
+    grows = np.ones(r2.shape, bool)
+    for fraction in np.linspace(1 / 16, 1, 16):
+        s2 = r2 * fraction
+        grows &= 1 + s2 * (3 * k1 + s2 * (5 * k2 + s2 * 7 * k3)) > 0
+    return grows
 
 
 def _jacobian(

@@ -159,6 +159,15 @@ def test_no_inverse_where_the_distortion_folds_back() -> None:
     assert np.isnan(beyond).all()
 
 
+def test_a_root_on_another_branch_is_no_inverse() -> None:
+    """r - r^3 / 2 + 0.08 r^5 rises to 0.583 at r = 0.931, falls, and rises again through 0.7 near r = 2.2."""
+    lens = np.array([-0.5, 0.08, 0.0, 0.0, 0.0])
+    radius = np.linspace(0, 0.92, 50)
+    inside = np.stack([radius * np.cos(radius * 9), radius * np.sin(radius * 9)], axis=-1)
+    np.testing.assert_allclose(undistort(distort(inside, lens), lens), inside, rtol=0, atol=1e-7)
+    assert np.isnan(undistort(np.array([[0.7, 0.0], [1.5, 1.5]]), lens, iterations=200)).all()
+
+
 def test_arrays_of_cameras_equal_cameras_one_by_one() -> None:
     rng = np.random.default_rng(5)
     cameras = [studio_camera(1.0), Camera.pinhole((500, 510), (320, 240), (640, 480))]

@@ -143,6 +143,12 @@ def test_the_truth_and_the_benchmark_decide_which_joints_count() -> None:
     benchmark = replace(BENCHMARK, joints=tuple(j for j in range(17) if j != 2), min_quality="derived")
     found = score(noisy(known), replace(known, joints_cam_mm=joints, quality=quality), benchmark)
     assert found.counted.sum() == 60 * 14 - 1
+    quality[:, 8] = Quality.DERIVED
+    known = replace(known, joints_cam_mm=joints, quality=quality)
+    holes = noisy(known).joints_cam_mm.copy()
+    holes[:, [2, 7, 9]] = np.nan
+    assert score(Predictions(known.keys, holes, {}), known, benchmark).unanswered == 0
+    np.testing.assert_array_equal(score(noisy(known), known, benchmark).counted, found.counted)
     assert not found.counted[:, [2, 7, 9]].any()
     assert not found.counted[3, 5]
     assert np.isnan(found.values["mpjpe_mm"][~found.counted]).all()
