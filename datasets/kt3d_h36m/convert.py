@@ -9,7 +9,6 @@ and does not project with the true intrinsics: it is never used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,16 @@ import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import project, world_to_cam
-from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_bench.skeletons import NUM_JOINTS, Quality
+from kt3d_h36m import moon
 from kt3d_h36m.boxes import read_boxes
 from kt3d_h36m.cdf import PoseReader, shared_reader
 from kt3d_h36m.completeness import check_complete
 from kt3d_h36m.describe import describe
 from kt3d_h36m.layout import RawFolder, Source, local_file, local_files, scan
 from kt3d_h36m.metadata import read_cameras
-from kt3d_h36m.selection import dropped
+from kt3d_h36m.samples import camera_to_plain, fit_size, make_sample
+from kt3d_h36m.selection import chosen_subjects, dropped
 from kt3d_h36m.sequences import CAMERAS, SPLITS, Recording, recordings
 from kt3d_h36m.video import TOO_SHORT_MEND, announced_frames, frames_rgb
 
@@ -36,9 +35,7 @@ __all__ = ["STANDARD_17", "TEST_EVERY", "convert", "describe", "plan"]
 STANDARD_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 """Indices of the evaluated joints among the 32 recorded ones."""
 TEST_EVERY = 64
-_LARGEST_COORDINATE_MM = 20_000.0
 _LARGEST_D2_ERROR_PX = 0.5
-_SIZE_TOLERANCE_PX = 2
 
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
@@ -52,13 +49,19 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     every = TEST_EVERY if split == "test" else int(options.get("train_every", 5))
     if every < 1:
         raise UsageError(f"train_every is {every}, expected 1 or more")
-    subjects = _subjects(split, str(options.get("subjects", "")))
+    subjects = chosen_subjects(split, str(options.get("subjects", "")))
     selection = dropped(str(options.get("drop", "")), str(options.get("keep", "")))
     official_boxes = options.get("boxes", "joints") == "official"
+    partial = bool(options.get("partial", False))
+    repacked = moon.find(raw) if raw.is_dir() else None
+    if repacked is not None:
+        if official_boxes:
+            raise UsageError(
+                "the official boxes go with the official videos", where=raw, mend="leave --boxes at joints"
+            )
+        return moon.plan(repacked, subjects, every, selection, partial=partial)
     found = scan(raw, subjects=subjects, without=() if official_boxes else ("ground_truth_bb",))
-    poses_from = check_complete(
-        found, subjects, selection, partial=bool(options.get("partial", False)), boxes=official_boxes
-    )
+    poses_from = check_complete(found, subjects, selection, partial=partial, boxes=official_boxes)
     assert found.metadata is not None
     with local_file(found.metadata) as path:
         cameras = read_cameras(path)
@@ -86,7 +89,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
                 "action": recording.action_name,
                 "clip": recording.clip,
                 "camera_id": camera_id,
-                "camera": _camera_to_plain(cameras[recording.subject, camera_id]),
+                "camera": camera_to_plain(cameras[recording.subject, camera_id]),
                 "video": _plain(found.files["Videos"][recording, camera_id]),
                 "d3": _plain(found.files[poses_from][pose_key]),
                 "d3_in_world": poses_from == "D3_Positions",
@@ -119,25 +122,6 @@ def _check_lengths(items: Sequence[WorkItem]) -> None:
         )
 
 
-def _subjects(split: str, chosen: str) -> tuple[int, ...]:
-    """The split's subjects, or those of them named like ``S9,S11``."""
-    if not chosen.strip():
-        return SPLITS[split]
-    names = [name.strip().upper().removeprefix("S") for name in chosen.split(",") if name.strip()]
-    known = {str(subject) for subjects in SPLITS.values() for subject in subjects}
-    if unknown := [name for name in names if name not in known]:
-        raise UsageError(
-            f"subjects names S{unknown[0]}, which has no labels", mend="labelled are S1,S5,S6,S7,S8,S9,S11"
-        )
-    subjects = tuple(subject for subject in SPLITS[split] if str(subject) in names)
-    if not subjects:
-        raise UsageError(
-            f"subjects is '{chosen}', and none of them is in the split '{split}'",
-            mend=f"choose from S{', S'.join(map(str, SPLITS[split]))}",
-        )
-    return subjects
-
-
 def _pose_counts(found: RawFolder, feature: str) -> dict[tuple[Recording, str], int]:
     keys = {source: key for key, source in found.files[feature].items()}
     with PoseReader() as reader, local_files(keys) as files:
@@ -146,17 +130,6 @@ def _pose_counts(found: RawFolder, feature: str) -> dict[tuple[Recording, str], 
 
 def _plain(source: Source | None) -> tuple[str, str | None] | None:
     return None if source is None else (source.path, source.member)
-
-
-def _camera_to_plain(camera: Camera) -> dict[str, Any]:
-    return {
-        "intrinsics_px": tuple(map(tuple, camera.intrinsics_px.tolist())),
-        "size_px": camera.size_px,
-        "distortion": tuple(camera.distortion.tolist()),
-        "tangential_factor": camera.tangential_factor,
-        "rotation": tuple(map(tuple, camera.rotation.tolist())),
-        "position_world_mm": tuple(camera.position_world_mm.tolist()),
-    }
 
 
 def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
@@ -168,6 +141,9 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     load = item.payload
     if load.get("skip"):
         yield Skipped(load["name"], load["skip"])
+        return
+    if "joints" in load:
+        yield from moon.convert(load)
         return
     camera = Camera(**load["camera"])
     d3 = Source(*load["d3"])
@@ -183,8 +159,8 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
         frames = frames_rgb(path, load["poses"], load["every"], where=str(video), name=load["title"])
         for frame, image in frames:
             height, width = image.shape[:2]
-            sized = _sized(camera, (width, height), str(video))
-            yield _sample(load, sized, frame, image, joints_cam_mm[frame, STANDARD_17], boxes.get(frame))
+            sized = fit_size(camera, (width, height), str(video))
+            yield make_sample(load, sized, frame, image, joints_cam_mm[frame, STANDARD_17], boxes.get(frame))
 
 
 def _official_boxes(load: Mapping[str, Any]) -> dict[int, npt.NDArray[np.float64]]:
@@ -202,18 +178,6 @@ def _read(source: Source, dimensions: int) -> npt.NDArray[np.float64]:
         return shared_reader().read(path, dimensions, where=str(source))
 
 
-def _sized(camera: Camera, size_px: tuple[int, int], video: str) -> Camera:
-    """The camera with the video's size, which decides; the calibration's may be off by the two extra rows."""
-    if max(abs(size_px[0] - camera.size_px[0]), abs(size_px[1] - camera.size_px[1])) > _SIZE_TOLERANCE_PX:
-        raise RawDataError(
-            f"is {size_px[0]} x {size_px[1]} px, but metadata.xml calibrates {camera.size_px[0]} x "
-            f"{camera.size_px[1]} px: the video was rescaled",
-            where=video,
-            mend="use the video of the official archive",
-        )
-    return replace(camera, size_px=size_px)
-
-
 def _check_d2(camera: Camera, joints_cam_mm: npt.NDArray[np.float64], d2: Source) -> None:
     joints_px = _read(d2, 2)
     error = np.linalg.norm(project(camera, joints_cam_mm[0]) - joints_px[0], axis=-1)
@@ -225,61 +189,3 @@ def _check_d2(camera: Camera, joints_cam_mm: npt.NDArray[np.float64], d2: Source
             where=str(d2),
             mend="unpack the three archives of this subject again and use the official metadata.xml",
         )
-
-
-def _sample(
-    load: Mapping[str, Any],
-    camera: Camera,
-    frame: int,
-    image: npt.NDArray[np.uint8],
-    joints_mm: npt.NDArray[np.float64],
-    official_box_px: npt.NDArray[np.float64] | None,
-) -> Sample | Skipped:
-    key = f"{load['name']}_{frame:06d}"
-    joints_cam_mm = joints_mm.astype(np.float32)
-    reason = _absurd(joints_cam_mm)
-    if reason is not None:
-        return Skipped(key, reason)
-    joints_px = project(camera, joints_cam_mm)
-    width, height = camera.size_px
-    inside = ((joints_px > -0.5) & (joints_px < np.array([width, height]) - 0.5)).all(axis=-1)
-    if not inside.any():
-        return Skipped(key, "all joints lie outside the image")
-    box_px = box_from_points(joints_px) if official_box_px is None else official_box_px
-    if not np.isfinite(box_px).all():
-        return Skipped(key, "the official box is empty")
-    if (box_px[2:] - box_px[:2] > 3 * np.array([width, height])).any():
-        return Skipped(key, "the box is more than three times as large as the image")
-    crop = crop_person(camera, _squared(box_px), rgb=image)
-    return Sample(
-        key=key,
-        camera=crop.camera,
-        joints_px=project(crop.camera, joints_cam_mm).astype(np.float32),
-        joints_cam_mm=joints_cam_mm,
-        visible=np.where(inside, -1, 0).astype(np.int8),
-        quality=np.full(NUM_JOINTS, Quality.EXACT, np.uint8),
-        box_px=crop.to_crop(box_px.reshape(2, 2)).reshape(4).astype(np.float32),
-        subject=load["subject"],
-        action=load["action"],
-        camera_id=load["camera_id"],
-        sequence=load["clip"],
-        frame=frame,
-        rgb=crop.rgb,
-    )
-
-
-def _squared(box_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The square around a box, as the literature cuts: the joints of someone seen from the side span a narrow box that
-    would cut off the body, and tell the network how wide the joints spread."""
-    middle, half = (box_px[:2] + box_px[2:]) / 2, (box_px[2:] - box_px[:2]).max() / 2
-    return np.concatenate([middle - half, middle + half])
-
-
-def _absurd(joints_cam_mm: npt.NDArray[np.float32]) -> str | None:
-    if not np.isfinite(joints_cam_mm).all():
-        return "a joint is not finite"
-    if np.abs(joints_cam_mm).max() > _LARGEST_COORDINATE_MM:
-        return f"a joint is more than {_LARGEST_COORDINATE_MM / 1000:g} m away from the camera"
-    if joints_cam_mm[:, 2].min() <= 100.0:
-        return "a joint is at or behind the camera"
-    return None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from kt3d_h36m import moon
 from kt3d_h36m.layout import SITE, RawFolder, local_file, scan
 from kt3d_h36m.metadata import read_cameras, read_frame_counts
 from kt3d_h36m.sequences import CAMERAS, SPLITS, SUBJECTS
@@ -26,8 +27,8 @@ _FULL = {"D3_Positions": 30}
 
 def describe(raw: Path) -> list[str]:
     """Sentences for ``kt3d inspect``. Raises ``RawDataError`` when ``raw`` is no folder or a file is damaged."""
-    found = scan(raw)
-    return list(_sentences(found))
+    repacked = moon.find(raw) if raw.is_dir() else None
+    return [moon.describe(repacked)] if repacked is not None else list(_sentences(scan(raw)))
 
 
 def _sentences(found: RawFolder) -> Iterator[str]:

@@ -39,6 +39,8 @@ _ARCHIVE_FEATURES = {"Segments_mat_gt_bb": "ground_truth_bb"}
 SITE = "http://vision.imar.ro/human3.6m/ (registration needed)"
 _SITE_NUMBERS = {1: 1, 6: 5, 7: 6, 2: 7, 3: 8, 4: 9, 5: 11}
 """k of the site's ``SubjectSpecific_<k>.tgz`` -> subject."""
+_IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d")
+"""Folders of a derived layout with a million images: not official, not walked."""
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
 _LARGEST_MEMBER = {".mp4": 4 << 30, ".cdf": 256 << 20, ".mat": 16 << 30, ".xml": 64 << 20}
 
@@ -133,7 +135,7 @@ def _walk(root: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not _IMAGE_FOLDER.fullmatch(name))
         for name in sorted(names):
             path = Path(folder, name)
             if path.is_file():

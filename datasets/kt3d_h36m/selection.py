@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kt3d_bench.errors import UsageError, did_you_mean
-from kt3d_h36m.sequences import CAMERAS, SUBJECTS, Recording, find_recording, recordings
+from kt3d_h36m.sequences import CAMERAS, SPLITS, SUBJECTS, Recording, find_recording, recordings
 
 CORRUPT = "S11 Directions 54138969"
 """The one video dropped by default: corrupt in the official release."""
@@ -59,3 +59,22 @@ def _videos(name: str, option: str) -> list[tuple[Recording, str]]:
             else "write it like S9 Greeting, or S11 Directions 54138969 for one camera",
         )
     return [(recording, camera_id) for camera_id in ([match[3]] if match[3] else CAMERAS)]
+
+
+def chosen_subjects(split: str, chosen: str) -> tuple[int, ...]:
+    """The split's subjects, or those of them named like ``S9,S11``. Raises ``UsageError`` for others."""
+    if not chosen.strip():
+        return SPLITS[split]
+    names = [name.strip().upper().removeprefix("S") for name in chosen.split(",") if name.strip()]
+    known = {str(subject) for subjects in SPLITS.values() for subject in subjects}
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            f"subjects names S{unknown[0]}, which has no labels", mend="labelled are S1,S5,S6,S7,S8,S9,S11"
+        )
+    subjects = tuple(subject for subject in SPLITS[split] if str(subject) in names)
+    if not subjects:
+        raise UsageError(
+            f"subjects is '{chosen}', and none of them is in the split '{split}'",
+            mend=f"choose from S{', S'.join(map(str, SPLITS[split]))}",
+        )
+    return subjects

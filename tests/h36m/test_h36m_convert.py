@@ -212,7 +212,7 @@ def test_a_rescaled_video_is_refused_and_two_rows_are_not(make_raw):
     write_video(made.video(9, "Posing", CAMERA_IDS[0]), 3, (200, 202))
     assert samples(made.root)[0][0].camera.size_px is not None
     write_video(made.video(9, "Posing", CAMERA_IDS[0]), 3, (100, 100))
-    with pytest.raises(RawDataError, match=r"is 100 x 100 px, but metadata\.xml calibrates 200 x 200 px"):
+    with pytest.raises(RawDataError, match=r"is 100 x 100 px, but calibrated are 200 x 200 px"):
         samples(made.root)
 
 
