@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+from kt3d_mpii.derived import find_json, read_json
 from kt3d_mpii.joints import JOINTS, MAPPING
 from kt3d_mpii.layout import AnnotatedImage, find_annotations, find_images, read_annotations, read_image
 
@@ -35,8 +36,9 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     """
     if split != "train":
         raise UsageError(f"MPII has no split '{split}'", mend="choose 'train': the test joints are withheld")
-    annotations, images = find_annotations(raw), find_images(raw)
-    shown = [image for image in read_annotations(annotations) if image.persons]
+    images = find_images(raw)
+    annotations, annotated = _annotated(raw)
+    shown = [image for image in annotated if image.persons]
     if not shown:
         raise RawDataError("annotates no training images", where=annotations, mend="unpack the annotations again")
     items = []
@@ -69,15 +71,29 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
             yield _sample(image, key, joints_px, _visible(points), action=action, sequence=sequence, frame=second)
 
 
+def _annotated(raw: Path) -> tuple[Path, Sequence[AnnotatedImage]]:
+    """The annotation file and what it holds: the official one where it is there, else the derived ones."""
+    try:
+        official = find_annotations(raw)
+    except RawDataError:
+        derived = find_json(raw)
+        if not derived:
+            raise
+        return derived[0], read_json(derived)
+    return official, read_annotations(official)
+
+
 def describe(raw: Path) -> Sequence[str]:
     """How many images and persons the annotation file names, and how many of the images are there."""
     annotated: Sequence[AnnotatedImage] = ()
     lines = []
     try:
-        annotated = read_annotations(find_annotations(raw))
+        source, annotated = _annotated(raw)
         persons = [person for image in annotated for person in image.persons]
         usable = sum(bool(np.isfinite(person.joints_px).any()) for person in persons)
-        lines.append(f"{len(annotated)} training images, {len(persons)} persons, {usable} of them with joints")
+        lines.append(
+            f"{source.name}: {len(annotated)} training images, {len(persons)} persons, {usable} of them with joints"
+        )
     except RawDataError as error:
         lines.append(error.message)
     try:

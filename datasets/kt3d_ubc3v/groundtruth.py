@@ -15,6 +15,8 @@ from kt3d_ubc3v.joints import FIELDS
 from kt3d_ubc3v.layout import CAMERAS
 from kt3d_ubc3v.matfile import Cells, Structs, read_mat
 
+_FAR_CM = 1e5
+"""Coordinates beyond a kilometre are damage, not a pose."""
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -80,7 +82,7 @@ def _joints(entry: Mapping[str, Any] | None) -> FloatArray:
         matrix = None if entry is None else entry.get(field)
         if isinstance(matrix, np.ndarray) and matrix.size == 16:
             points[row] = matrix.ravel(order="F")[12:15]
-    return np.where(np.isfinite(points), points, np.nan)
+    return np.where(np.abs(points) < _FAR_CM, points, np.nan)
 
 
 def _path(camera: Mapping[str, Any]) -> CameraPath:

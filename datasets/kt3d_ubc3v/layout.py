@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,9 @@ def read_rgba(path: Path) -> npt.NDArray[np.uint8]:
             where=path,
             mend="use the images as published; resized copies lose the camera",
         )
-    decoded: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded: npt.NDArray[Any] | None = None
+    with suppress(cv2.error):
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.shape != (height, width, 4) or decoded.dtype != np.uint8:
         raise RawDataError("cannot be decoded", where=path, mend=mend)
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGBA), np.uint8)

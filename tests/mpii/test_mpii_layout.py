@@ -29,9 +29,12 @@ def one_image(raw: Path, name: str = "000000001.jpg", **person: object) -> None:
 
 def test_archives_that_are_still_packed_are_named_with_the_command(tmp_path: Path) -> None:
     (tmp_path / "mpii_human_pose_v1_u12_2.zip").write_bytes(b"PK")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.jpg").write_bytes(b"")
     assert "still packed" in plan_error(tmp_path)
     assert "unzip mpii_human_pose_v1_u12_2.zip" in plan_error(tmp_path)
-    one_image(tmp_path)
+    (tmp_path / "images" / "1.jpg").unlink()
+    (tmp_path / "images").rmdir()
     (tmp_path / "mpii_human_pose_v1.tar.gz").write_bytes(b"")
     assert "tar -xzf mpii_human_pose_v1.tar.gz" in plan_error(tmp_path)
 
