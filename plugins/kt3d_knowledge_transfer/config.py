@@ -20,6 +20,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "generator_input": ("predicted", "truth"),
     "reconstruction": RECONSTRUCTIONS,
     "anchor": ("none", "frozen-2d", "ema-2d"),
+    "cycle_input": ("prediction", "anchor"),
     "cycle_depth": ("predicted", "zero"),
     "depth_init": ("depth-net", "scratch"),
     "branch": ("depth", "mask"),
@@ -54,7 +55,10 @@ class Config:
     pretrain_steps: int = 0
     adapt_steps: int = 0
     batch_size: int = 32
+    adapt_batch_size: int = 32
     learning_rate: float = 1e-3
+    """Of the stages on synthetic data."""
+    pretrain_learning_rate: float = 1e-3
     adapt_learning_rate: float = 1e-3
     adversarial_delay_steps: int = 5000
     """The adversarial loss starts after this many steps of a stage ..."""
@@ -85,7 +89,8 @@ class Config:
     generator_input: str = "truth"
     """Poses the generator learns from: "predicted" by the depth branch (the paper's) or "truth"."""
     generator_hide_depth: float = 0.5
-    """Share of its samples whose depths are set to the hip's, so that it learns to lift as well as to draw."""
+    """Share of its samples that lose depths (set to the hip's), so that it learns to lift as well as to draw: half of
+    these lose all of them, the other half those of random joints."""
     generator_noise_vox: float = 0.0
     """Standard deviation of noise added to its poses, in voxels of a 64-bin volume."""
     reconstruction: str = "cross-entropy"
@@ -104,8 +109,15 @@ class Config:
     """Inside L_3D: of the cycle's outcome against granted labels."""
     cycle_gradient: bool = True
     """Whether the gradient flows through the cycle."""
+    cycle_input: str = "prediction"
+    """What goes round the cycle: the "prediction" (the paper's), or the "anchor": the teacher's 2D pose, with granted
+    labels in their places. The cycle is then a fixed teacher, and its outcome needs no labels of its own."""
     cycle_depth: str = "predicted"
     """Depths that enter the cycle: "predicted", or "zero": the cycle lifts the 2D pose alone."""
+    cycle_where_labelled: bool = True
+    """Whether coordinates that a label gives must agree with the cycle too."""
+    cycle_share: float = 1.0
+    """Share of each batch that goes round the cycle, which costs four times as much as the network itself."""
     anchor: str = "none"
     """What holds the 2D of target images: "none" (the paper's), "frozen-2d": the network as the stage found it,
     "ema-2d": the moving average of the student (mean teacher). For depth targets all three axes are held."""
@@ -132,7 +144,7 @@ class Config:
                 raise UsageError(
                     f"{name} cannot be '{getattr(self, name)}'", mend=did_you_mean(str(getattr(self, name)), words)
                 )
-        for name in ("generator_hide_depth", "adversarial_delay", "anchor_decay"):
+        for name in ("generator_hide_depth", "adversarial_delay", "anchor_decay", "cycle_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", mend="give a share between 0 and 1")
         if not 0 <= self.view_strength < 1:
@@ -142,8 +154,12 @@ class Config:
                 raise UsageError(f"{name} is {value}", mend="give 0 or more")
         if self.input_px < 32 or self.input_px % 8:
             raise UsageError(f"input_px is {self.input_px}", mend="give a multiple of 8, 32 or more")
-        if self.limb_shrink < 1 or self.generator_width < 1 or self.classifier_width < 1 or self.batch_size < 2:
-            raise UsageError("a size is too small", mend="widths and limb_shrink are at least 1, batch_size at least 2")
+        if min(self.limb_shrink, self.generator_width, self.classifier_width) < 1:
+            raise UsageError("a size is too small", mend="limb_shrink and the widths are at least 1")
+        if min(self.batch_size, self.adapt_batch_size) < 2:
+            raise UsageError("a batch is too small", mend="batch sizes are at least 2")
+        if self.cycle_input == "anchor" and self.anchor == "none":
+            raise UsageError("cycle_input 'anchor' needs an anchor", mend="set anchor=frozen-2d or anchor=ema-2d")
         if self.mask == "part-depth" and self.reconstruction == "cross-entropy":
             raise UsageError(
                 "reconstruction 'cross-entropy' is for one-hot masks", mend="set reconstruction=si-log or mask=one-hot"
@@ -166,8 +182,14 @@ LETTER: Mapping[str, Any] = {
     "generator_hide_depth": 0.0,
     "generator_noise_vox": 0.0,
     "reconstruction": "si-log",
+    "weight_cycle": 1.0,
+    "weight_label": 1.0,
+    "weight_cycle_label": 1.0,
     "cycle_gradient": True,
+    "cycle_input": "prediction",
     "cycle_depth": "predicted",
+    "cycle_where_labelled": True,
+    "cycle_share": 1.0,
     "anchor": "none",
     "view_strength": 0.0,
     "mix_pretrain": 0.0,
@@ -191,6 +213,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "backbone": "tiny",
         "generator_width": 32,
         "classifier_width": 64,
+        "adapt_batch_size": 16,
+        "learning_rate": 2e-3,
         "epochs": 0.0,
         "synthetic_steps": 600,
         "generator_steps": 500,

@@ -11,7 +11,8 @@ hip everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +50,38 @@ SHOWN_EVERY = 10
 """Steps between two looks at the numbers that are only shown: each costs a wait for the device."""
 
 
+@dataclass(frozen=True, eq=False)
+class Granted:
+    """Labels of a target batch in voxels, and which of them may be used; NaN where hidden."""
+
+    voxels: Tensor
+    """(B, J, 3)"""
+    seen_2d: Tensor
+    """(B, J) bool"""
+    seen_3d: Tensor
+    """(B, J) bool"""
+
+    @property
+    def axes(self) -> Tensor:
+        """(B, J, 3) bool: coordinates that are known, whichever label says so."""
+        planar = self.seen_2d | self.seen_3d
+        return torch.stack([planar, planar, self.seen_3d], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """A teacher's (B, J, 3) voxels and (B, J) weights 0..1."""
+
+    voxels: Tensor
+    weight: Tensor
+
+
 class KnowledgeTransfer(Method):
     """The method. Where target and source are the same dataset only its synthetic stage runs, and one of its two
     branches predicts (Table 1)."""
 
-    Config = Config
-    PRESETS = PRESETS
+    Config: ClassVar[type[Any]] = Config
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
@@ -114,13 +141,14 @@ class KnowledgeTransfer(Method):
             stages.append(self._adapt(after=tuple(stage.name for stage in stages)))
         return tuple(stages)
 
-    def _schedule(self, steps: int) -> dict[str, Any]:
+    def _schedule(self, steps: int, learning_rate: float, batch_size: int) -> dict[str, Any]:
         length = {"steps": steps} if steps else {"epochs": self.config.epochs}
-        return {**length, "batch_size": self.config.batch_size, "learning_rate": self.config.learning_rate}
+        return {**length, "batch_size": batch_size, "learning_rate": learning_rate}
 
     def _recipe(self, *names: str) -> dict[str, Any]:
         always = ("input_px", "backbone", "mask")
-        return {"num_parts": self.context.num_parts} | {name: getattr(self.config, name) for name in always + names}
+        facts = {"num_parts": self.context.num_parts, "pose_loss": "smooth-l1, threshold a 64th of the volume"}
+        return facts | {name: getattr(self.config, name) for name in always + names}
 
     _ADVERSARIAL = ("adversarial", "adversarial_delay", "adversarial_delay_steps", "classifier_width")
     _GENERATOR = ("generator", "generator_width", "limb_shrink", "generator_input", "generator_hide_depth",
@@ -128,23 +156,25 @@ class KnowledgeTransfer(Method):
 
     def _synthetic(self) -> Stage:
         """Section 3.1: both branches, C, and G where the schedule is joint, on synthetic depth images and masks."""
-        joint = self.config.generator_schedule == "joint"
+        config: Config = self.config
+        joint = config.generator_schedule == "joint"
         names = ("weight_depth", "weight_mask", "weight_adversarial", "weight_offset", *self._ADVERSARIAL)
         return Stage(
             "synthetic",
             roles={"source": ("depth", "parts")},
             trains=("depth_net", "mask_net", "source_statistics")
-            + (("classifier",) if self.config.adversarial else ())
+            + (("classifier",) if config.adversarial else ())
             + (("generator",) if joint else ()),
             recipe=self._recipe(*names, *(("weight_reconstruction", *self._GENERATOR) if joint else ())),
             budget_s=120.0,
-            **self._schedule(self.config.synthetic_steps),
+            **self._schedule(config.synthetic_steps, config.learning_rate, config.batch_size),
         )
 
     def _generator_alone(self) -> Stage:
         """G on its own: inside the joint loss a weight of 0.15 starves it."""
-        predicted = self.config.generator_input == "predicted"
-        with_depth = predicted or self.config.mask == "part-depth"
+        config: Config = self.config
+        predicted = config.generator_input == "predicted"
+        with_depth = predicted or config.mask == "part-depth"
         return Stage(
             "generator",
             roles={"source": ("depth", "parts") if with_depth else ("parts",)},
@@ -152,33 +182,35 @@ class KnowledgeTransfer(Method):
             recipe=self._recipe(*self._GENERATOR),
             budget_s=60.0,
             after=("synthetic",) if predicted else (),
-            **self._schedule(self.config.generator_steps),
+            **self._schedule(config.generator_steps, config.learning_rate, config.batch_size),
         )
 
     def _pretrain_2d(self) -> Stage:
-        """Section 4.3: E_r, D_r on MPII-like images with 2D joints only."""
+        """Section 4.3: E_r, D_r on images with 2D joints only."""
+        config: Config = self.config
         return pretrain_2d_stage(
-            backbone=self.config.backbone,
-            input_px=self.config.input_px,
-            side=self.config.side,
+            backbone=config.backbone,
+            input_px=config.input_px,
+            side=config.side,
             budget_s=60.0,
-            **self._schedule(self.config.pretrain_steps),
+            **self._schedule(config.pretrain_steps, config.pretrain_learning_rate, config.batch_size),
         )
 
     def _adapt(self, after: tuple[str, ...]) -> Stage:
         """Section 3.2: E_r, D_r and C on target images; G, E_s and D_s stay as they are."""
+        config: Config = self.config
         names = ("weight_pose", "weight_domain", "weight_cycle", "weight_label", "weight_cycle_label", "weight_offset",
-                 "cycle_gradient", "cycle_depth", "anchor", "anchor_weight", "anchor_decay", "anchor_confidence_vox",
-                 "view_strength", "mix_pretrain", "depth_init", *self._ADVERSARIAL)  # fmt: skip
+                 "cycle_gradient", "cycle_input", "cycle_depth", "cycle_where_labelled", "cycle_share", "anchor",
+                 "anchor_weight", "anchor_decay", "anchor_confidence_vox", "view_strength", "mix_pretrain",
+                 "depth_init", *self._ADVERSARIAL)  # fmt: skip
         roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if self._rgb else ("depth",)}
-        if self.config.adversarial:
-            roles["source"] = ("depth", "parts") if self.config.mask == "part-depth" else ("parts",)
-        if self.config.mix_pretrain and self._rgb:
+        if config.adversarial:
+            roles["source"] = ("depth", "parts") if config.mask == "part-depth" else ("parts",)
+        if config.mix_pretrain and self._rgb:
             roles["pretrain"] = ("rgb",)
-        schedule = self._schedule(self.config.adapt_steps) | {"learning_rate": self.config.adapt_learning_rate}
         trains: tuple[str, ...] = ("rgb_net" if self._rgb else "adapted_net",)
-        trains += ("classifier",) if self.config.adversarial else ()
-        trains += ("teacher_net",) if self.config.anchor == "ema-2d" else ()
+        trains += ("classifier",) if config.adversarial else ()
+        trains += ("teacher_net",) if config.anchor == "ema-2d" else ()
         return Stage(
             "adapt",
             roles=roles,
@@ -186,7 +218,7 @@ class KnowledgeTransfer(Method):
             recipe=self._recipe(*names) | {"supervision": self.context.supervision},
             budget_s=35.0,
             after=after,
-            **schedule,
+            **self._schedule(config.adapt_steps, config.adapt_learning_rate, config.adapt_batch_size),
         )
 
     def start_stage(self, stage: Stage) -> None:
@@ -215,12 +247,12 @@ class KnowledgeTransfer(Method):
         """Equation 4: L = w1 L_3D-depth + w2 L_3D-seg + w3 L_recon + w4 L_adversarial."""
         config = self.config
         truth, known = self._truth(source), source.mask_3d
-        masks = self._mask_images(source)
+        axes, masks = _each_axis(known, 3), self._mask_images(source)
         depth = self.depth_net(depth_input(source.images["depth"], source.surface_mm))
         mask = self.mask_net(masks)
         losses = {
-            "depth": config.weight_depth * self._pose_loss(depth.voxels, truth, known),
-            "mask": config.weight_mask * self._pose_loss(mask.voxels, truth, known),
+            "depth": config.weight_depth * self._pose_loss(depth.voxels, truth, axes),
+            "mask": config.weight_mask * self._pose_loss(mask.voxels, truth, axes),
             "offset": config.weight_offset
             * (self._offset_loss(depth.surface_offset_mm, source) + self._offset_loss(mask.surface_offset_mm, source)),
         }
@@ -255,51 +287,48 @@ class KnowledgeTransfer(Method):
 
     def _adapt_step(self, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
         """Equation 10, L = l1 L_3D + l2 L_adversarial, with L_3D = sl1(P_3D, P_hat) + granted labels + anchor."""
-        config, side = self.config, self.config.side
-        target = batches["target"]
-        seen = image = self._target_image(target)
-        view = None
-        if config.view_strength:
-            view = View.random(target.size, image.device, strength=config.view_strength)
-            seen = view.image(image)
+        config, target = self.config, batches["target"]
+        count, image = target.size, self._target_image(batches["target"])
+        view = View.random(count, image.device, strength=config.view_strength) if config.view_strength else None
+        granted = self._granted(target, view)
         mixed = cast("LabelledBatch | None", batches.get("pretrain"))
-        if mixed is not None:
-            seen = torch.cat([seen, rgb_input(mixed.images["rgb"])])
-        output = self._target_net(seen)
-        pose, others = output.voxels[: target.size], output.voxels[target.size :]
-        cycled = self._cycle(pose)
 
-        joined = torch.ones(pose.shape[:2], dtype=torch.bool, device=pose.device)
+        seen = [image if view is None else view.image(image)]
+        output = self._target_net(torch.cat([*seen, rgb_input(mixed.images["rgb"])]) if mixed else seen[0])
+        pose = output.voxels[:count]
+        held = self._anchor(image, view) if config.anchor != "none" else None
+        cycled = self._cycle(self._cycle_input(pose, held, granted))
+        whole = slice(0, len(cycled))
         consistent = cycled if config.cycle_gradient else cycled.detach()
-        pose_losses = {"cycle": config.weight_cycle * self._pose_loss(pose, consistent, joined)}
-        if isinstance(target, LabelledBatch):
-            pose_losses |= self._label_losses(pose, cycled, target, view)
-        if config.anchor != "none":
-            held, weight = self._anchor(image)
-            if view is not None:
-                held, weight = view.pose(held, side), view.exchange(weight)
-            axes = 2 if self._rgb else 3
-            pose_losses["anchor"] = config.anchor_weight * weighted_smooth_l1(
-                self._in_units(pose[..., :axes]), self._in_units(held[..., :axes]), weight
-            )
+        pose_losses = {
+            "cycle": config.weight_cycle
+            * self._pose_loss(pose[whole], consistent, torch.ones_like(cycled, dtype=torch.bool))
+        }
+        if granted is not None:
+            if not config.cycle_where_labelled:
+                pose_losses["cycle"] = config.weight_cycle * self._pose_loss(
+                    pose[whole], consistent, ~granted.axes[whole]
+                )
+            pose_losses |= self._label_losses("label", config.weight_label, pose, granted)
+            if config.cycle_input == "prediction":
+                pose_losses |= self._label_losses("cycle_label", config.weight_cycle_label, cycled, granted)
+        if held is not None:
+            pose_losses["anchor"] = config.anchor_weight * self._anchor_loss(pose, held, granted)
         losses = {name: config.weight_pose * loss for name, loss in pose_losses.items()}
         if not self._rgb:
-            losses["offset"] = config.weight_offset * self._target_offset_loss(
-                output.surface_offset_mm[: target.size], target, image
-            )
+            offset = self._target_offset_loss(output.surface_offset_mm[:count], target, image)
+            losses["offset"] = config.weight_offset * offset
         if mixed is not None:
-            xy = to_voxels(mixed.joints_px, mixed.joints_px[..., 0], self.input_px, side)[..., :2]
-            losses["pretrain"] = config.mix_pretrain * self._pose_loss(others[..., :2], xy, mixed.mask_2d)
-
+            losses["pretrain"] = config.mix_pretrain * self._mixed_loss(output.voxels[count:], mixed)
         if self._adversarial_now(progress):
             with torch.no_grad():
-                synthetic = self.mask_net(self._mask_images(batches["source"])).features
-            first, second = self.classifier(output.features[: target.size]), self.classifier(synthetic)
+                synthetic = self.mask_net(self._mask_images(batches["source"])[: len(cycled)]).features
+            first, second = self.classifier(output.features[:count]), self.classifier(synthetic)
             losses["adversarial"] = config.weight_domain * domain_loss(first, second)
             if _time_to_show(progress):
                 self.shown["domain_accuracy"] = domain_accuracy(first, second)
         if _time_to_show(progress):
-            self.shown |= self._collapse_logs(pose if view is None else view.back(pose, side), image)
+            self.shown |= self._collapse_logs(pose if view is None else view.back(pose, config.side), image)
         return StepResult(losses, dict(self.shown))
 
     def after_step(self, stage: Stage, progress: Progress) -> None:
@@ -317,8 +346,9 @@ class KnowledgeTransfer(Method):
         return voxels * (64 / cast(int, self.config.side))
 
     def _pose_loss(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
-        """Equation 5 between poses, over the true entries of ``mask`` (B, J)."""
-        return smooth_l1(self._in_units(first), self._in_units(second), mask)
+        """Equation 5 between (B, J, D) poses, over the true entries of ``mask`` (B, J, D)."""
+        flat = (self._in_units(first).flatten(1)[..., None], self._in_units(second).flatten(1)[..., None])
+        return smooth_l1(*flat, mask.flatten(1))
 
     def _truth(self, batch: LabelledBatch) -> Tensor:
         """(B, J, 3) labels in voxels, NaN where hidden."""
@@ -344,8 +374,10 @@ class KnowledgeTransfer(Method):
         if config.generator_noise_vox:
             pose = pose + config.vox(config.generator_noise_vox) * torch.randn(pose.shape).to(pose)
         if config.generator_hide_depth:
-            hidden = torch.rand(len(pose), 1, 1).to(pose) < config.generator_hide_depth
-            pose = torch.where(hidden, self._flattened(pose), pose)
+            draw = torch.rand(len(pose), 1).to(pose)
+            some = (torch.rand(pose.shape[:2]).to(pose) < 0.5) & (draw < config.generator_hide_depth)
+            hidden = some | (draw < config.generator_hide_depth / 2)
+            pose = torch.where(hidden[..., None], self._flattened(pose), pose)
         return pose
 
     @property
@@ -358,42 +390,73 @@ class KnowledgeTransfer(Method):
         """The pose with every joint at the hip's depth."""
         return torch.cat([pose[..., :2], torch.full_like(pose[..., 2:], self._hip_vox)], -1)
 
-    def _cycle(self, pose: Tensor) -> Tensor:
-        """P_hat_3D = D_s(E_s(G(P_2D, z))), section 3.2; (B, J, 3) -> (B, J, 3)."""
-        given = self._flattened(pose) if self.config.cycle_depth == "zero" else pose
-        return cast(Tensor, self.mask_net(self.generator(given)).voxels)
-
-    def _label_losses(
-        self, pose: Tensor, cycled: Tensor, target: LabelledBatch, view: View | None
-    ) -> dict[str, Tensor]:
-        """Section 4.5: prediction and cycle against the granted joints, 2D labels on x, y, 3D labels on x, y, z."""
-        config = self.config
+    def _granted(self, target: UnlabelledBatch, view: View | None) -> Granted | None:
+        """What may be known of a target batch, in the frame of the student's view; ``None`` = nothing."""
+        if not isinstance(target, LabelledBatch):
+            return None
         truth, seen_2d, seen_3d = self._truth(target), target.mask_2d, target.mask_3d
         if view is not None:
-            truth = view.pose(truth, config.side)
+            truth = view.pose(truth, self.config.side)
             seen_2d, seen_3d = view.exchange(seen_2d), view.exchange(seen_3d)
-        losses = {}
-        for name, weight, guess in (
-            ("label", config.weight_label, pose),
-            ("cycle_label", config.weight_cycle_label, cycled),
-        ):
-            if weight:
-                losses[f"{name}_3d"] = weight * self._pose_loss(guess, truth, seen_3d)
-                losses[f"{name}_2d"] = weight * self._pose_loss(guess[..., :2], truth[..., :2], seen_2d)
-        return losses
+        return Granted(truth, seen_2d, seen_3d)
 
-    def _anchor(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """What the teacher says of ``image``: (B, J, 3) voxels and (B, J) weights 0..1. It sees no label."""
+    def _cycle_input(self, pose: Tensor, held: Anchor | None, granted: Granted | None) -> Tensor:
+        """(B', J, 3) voxels that go round the cycle, B' being the config's share of the batch: the prediction as it
+        is, or the anchor's 2D pose completed by what labels say. Depths that nothing says are the hip's."""
+        config = self.config
+        count = max(1, round(config.cycle_share * len(pose)))
+        if config.cycle_input == "prediction":
+            return pose[:count] if config.cycle_depth == "predicted" else self._flattened(pose[:count])
+        assert held is not None
+        depths = pose.detach() if config.cycle_depth == "predicted" else self._flattened(pose)
+        given = torch.cat([held.voxels[..., :2], depths[..., 2:]], -1).detach()
+        if granted is not None:
+            given = torch.where(granted.axes, granted.voxels, given)
+        return given[:count]
+
+    def _cycle(self, pose: Tensor) -> Tensor:
+        """P_hat_3D = D_s(E_s(G(P_2D, z))), section 3.2; (B, J, 3) -> (B, J, 3)."""
+        return cast(Tensor, self.mask_net(self.generator(pose)).voxels)
+
+    def _label_losses(self, name: str, weight: float, guess: Tensor, granted: Granted) -> dict[str, Tensor]:
+        """Section 4.5: 2D labels on x and y, 3D labels on x, y and z; ``guess`` (B', J, 3) may be the first samples."""
+        if not weight:
+            return {}
+        first = slice(0, len(guess))
+        truth, seen_2d, seen_3d = granted.voxels[first], granted.seen_2d[first], granted.seen_3d[first]
+        return {
+            f"{name}_3d": weight * self._pose_loss(guess, truth, _each_axis(seen_3d, 3)),
+            f"{name}_2d": weight * self._pose_loss(guess[..., :2], truth[..., :2], _each_axis(seen_2d, 2)),
+        }
+
+    def _anchor(self, image: Tensor, view: View | None) -> Anchor:
+        """What the teacher says of ``image``, in the frame of the student's view. It sees no label."""
         teacher = self.start_net if self.teacher_net is None else self.teacher_net
         side, tolerance = self.config.side, self.config.vox(self.config.anchor_confidence_vox)
         with torch.no_grad():
-            straight = teacher(image).voxels
-            if not tolerance:
-                return straight, torch.ones_like(straight[..., 0])
-            mirror = View.mirrored(len(image), image.device)
-            mirrored = mirror.back(teacher(mirror.image(image)).voxels, side)
-        apart = (straight - mirrored)[..., :2].norm(dim=-1)
-        return (straight + mirrored) / 2, (-(apart / tolerance).square()).exp()
+            voxels = teacher(image).voxels
+            weight = torch.ones_like(voxels[..., 0])
+            if tolerance:
+                mirror = View.mirrored(len(image), image.device)
+                mirrored = mirror.back(teacher(mirror.image(image)).voxels, side)
+                apart = (voxels - mirrored)[..., :2].norm(dim=-1)
+                voxels, weight = (voxels + mirrored) / 2, (-(apart / tolerance).square()).exp()
+        if view is not None:
+            voxels, weight = view.pose(voxels, side), view.exchange(weight)
+        return Anchor(voxels, weight)
+
+    def _anchor_loss(self, pose: Tensor, held: Anchor, granted: Granted | None) -> Tensor:
+        """Confidence-weighted smooth L1 to the teacher: x and y for RGB targets, all axes for depth targets. Joints
+        with a label need no anchor."""
+        weight, axes = held.weight, 2 if self._rgb else 3
+        if granted is not None:
+            weight = weight * (~granted.axes[..., 0]).float()
+        return weighted_smooth_l1(self._in_units(pose[..., :axes]), self._in_units(held.voxels[..., :axes]), weight)
+
+    def _mixed_loss(self, voxels: Tensor, mixed: LabelledBatch) -> Tensor:
+        """2D labels of the pretrain role, seen by the same network in the same step."""
+        truth = to_voxels(mixed.joints_px, mixed.joints_px[..., 0], self.input_px, self.config.side)
+        return self._pose_loss(voxels[..., :2], truth[..., :2], _each_axis(mixed.mask_2d, 2))
 
     def _offset_loss(self, offset_mm: Tensor, batch: LabelledBatch) -> Tensor:
         """Smooth L1 of the hip's depth behind the surface reference, where both are known."""
@@ -467,6 +530,11 @@ class SourceOnly(KnowledgeTransfer):
         lifted = self.mask_net(self.generator(self._flattened(output.voxels))).voxels
         voxels = torch.cat([output.voxels[..., :2], lifted[..., 2:]], -1)
         return self._estimate(voxels, output.surface_offset_mm, batch)
+
+
+def _each_axis(mask: Tensor, axes: int) -> Tensor:
+    """(B, J) -> (B, J, axes)."""
+    return mask[..., None].expand(*mask.shape, axes)
 
 
 def _time_to_show(progress: Progress) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from kt3d_knowledge_transfer.config import LETTER, PRESETS, Config
-from kt3d_knowledge_transfer.method import KnowledgeTransfer, SourceOnly
+from kt3d_knowledge_transfer.method import Anchor, KnowledgeTransfer, SourceOnly
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.methods import MethodContext, Progress
@@ -89,7 +89,9 @@ def test_exactly_the_granted_joints_carry_label_gradient(build: Make, batch: Mak
     masks = {"mask_2d": granted, "mask_3d": nothing} if dims == "2d" else {"mask_2d": nothing, "mask_3d": granted}
     target = batch("rgb", **masks)
     pose, cycled = (torch.full((4, 17, 3), 4.0, requires_grad=True) for _ in range(2))
-    sum(method._label_losses(pose, cycled, target, None).values()).backward()
+    granted_labels = method._granted(target, None)
+    for guess in (pose, cycled):
+        sum(method._label_losses("label", 1.0, guess, granted_labels).values()).backward()
     for guess in (pose, cycled):
         assert bool(guess.grad.isfinite().all())
         moved = guess.grad.abs() > 0
@@ -117,7 +119,7 @@ def test_labels_of_a_mirrored_view_are_mirrored_labels(build: Make, batch: Make)
     target = batch("rgb", mask_2d=left_wrist, mask_3d=torch.zeros(17, dtype=torch.bool))
     pose = torch.full((4, 17, 3), 4.0, requires_grad=True)
     view = View.mirrored(4, torch.device("cpu"))
-    method._label_losses(pose, pose.detach(), target, view)["label_2d"].backward()
+    method._label_losses("label", 1.0, pose, method._granted(target, view))["label_2d"].backward()
     assert pose.grad.abs().sum((0, 2)).nonzero().flatten().tolist() == [16]
 
 
@@ -136,11 +138,35 @@ def test_gradient_through_the_cycle_can_be_stopped(build: Make, batch: Make) -> 
 
 def test_the_cycle_may_be_given_the_2d_pose_alone(build: Make) -> None:
     for given, expected in (("zero", False), ("predicted", True)):
-        method = build("rgb", cycle_depth=given).eval()
+        method = build("rgb", cycle_depth=given, cycle_input="prediction").eval()
         pose = (8 * torch.rand(2, 17, 3)).requires_grad_()
-        grad = torch.autograd.grad(method._cycle(pose).sum(), pose)[0]
+        cycled = method._cycle(method._cycle_input(pose, None, None))
+        grad = torch.autograd.grad(cycled.sum(), pose)[0]
         assert float(grad[..., :2].abs().max()) > 0
         assert (float(grad[..., 2].abs().max()) > 0) == expected
+
+
+def test_the_cycle_may_be_given_the_anchor_and_the_labels(build: Make, batch: Make) -> None:
+    method = build("rgb", anchor="frozen-2d", cycle_input="anchor", cycle_depth="zero", cycle_share=0.5)
+    granted = torch.zeros(17, dtype=torch.bool)
+    granted[list(LABEL_SUBSETS[3])] = True
+    labels = method._granted(batch("rgb", mask_2d=granted, mask_3d=granted), None)
+    pose, held = (8 * torch.rand(4, 17, 3)).requires_grad_(), Anchor(8 * torch.rand(4, 17, 3), torch.ones(4, 17))
+    given = method._cycle_input(pose, held, labels)
+    assert given.shape == (2, 17, 3)
+    assert not given.requires_grad
+    assert torch.equal(given[:, granted], labels.voxels[:2, granted])
+    assert torch.equal(given[:, ~granted, :2], held.voxels[:2, ~granted, :2])
+    assert bool((given[:, ~granted, 2] == 3.5).all())
+
+
+def test_labelled_coordinates_may_be_left_out_of_the_cycle(build: Make, train: Make) -> None:
+    common = {"anchor": "frozen-2d", "supervision": "full", "adversarial": False}
+    silent = train(build("rgb", **common, cycle_where_labelled=False), "adapt", labelled=True)
+    assert float(silent.losses["cycle"]) == 0
+    assert float(silent.losses["anchor"]) == 0
+    loud = train(build("rgb", **common, cycle_where_labelled=True), "adapt", labelled=True)
+    assert float(loud.losses["cycle"]) > 0
 
 
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
@@ -181,15 +207,16 @@ def test_anchor_weights_fall_with_disagreement_about_the_mirror_image(build: Mak
     method = build("rgb", anchor="frozen-2d", anchor_confidence_vox=2.0)
     method.eval()
     image = torch.rand(3, 3, 32, 32)
-    held, weight = method._anchor(image)
+    anchor = method._anchor(image, None)
+    held, weight = anchor.voxels, anchor.weight
     assert held.shape == (3, 17, 3)
     assert weight.shape == (3, 17)
     assert not held.requires_grad
     assert 0 <= float(weight.min()) < float(weight.max()) <= 1
     sure = build("rgb", anchor="frozen-2d", anchor_confidence_vox=0.0)
-    held, weight = sure.eval()._anchor(image)
-    assert torch.equal(held, sure.start_net(image).voxels)
-    assert bool((weight == 1).all())
+    anchor = sure.eval()._anchor(image, None)
+    assert torch.equal(anchor.voxels, sure.start_net(image).voxels)
+    assert bool((anchor.weight == 1).all())
 
 
 def test_the_mean_teacher_follows_and_the_frozen_anchor_stays(build: Make, train: Make) -> None:
@@ -250,6 +277,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"anchor": "none", "mix_pretrain": 0.5},
     {"cycle_gradient": False, "cycle_depth": "zero", "weight_cycle_label": 0.0},
     {"depth_init": "scratch", "limb_shrink": 1},
+    {"anchor": "ema-2d", "cycle_input": "anchor", "cycle_share": 0.5, "cycle_where_labelled": False},
 ]
 
 
@@ -334,6 +362,7 @@ def test_root_depth_is_learned_from_the_source(build: Make, batch: Make) -> None
         ({"weight_cycle": -1.0}, "0 or more"),
         ({"input_px": 50}, "multiple of 8"),
         ({"batch_size": 1}, "at least 2"),
+        ({"anchor": "none", "cycle_input": "anchor"}, "needs an anchor"),
         ({"mask": "part-depth", "reconstruction": "cross-entropy"}, "one-hot"),
     ],
 )
