@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -257,11 +258,12 @@ def test_ctrl_c_from_a_terminal_stops_workers_and_a_rerun_continues(
     """SIGINT to the whole process group, as a terminal sends it, while one worker is stuck."""
     add(raw, "b", f"wait {tmp_path / 'go'}", *map(str, range(4)))
     script = f"""
-        import sys
+        import signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
         from shards_fake_dataset import plugin
         from kt3d_bench.shards.prepare import PrepareInterruptedError, prepare
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             prepare(plugin(Path({str(fake.folder)!r})), raw=Path({str(raw)!r}), out=Path({str(out)!r}), workers=2,
                     samples_per_shard={TINY})
@@ -269,14 +271,23 @@ def test_ctrl_c_from_a_terminal_stops_workers_and_a_rerun_continues(
             print(error)
     """
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(out.glob("*.index.npz"))) < 3:
-        time.sleep(0.05)
-    os.killpg(child.pid, signal.SIGINT)
-    text, _ = child.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(list(out.glob("*.index.npz"))) < 3:
+            time.sleep(0.05)
+        os.killpg(child.pid, signal.SIGINT)
+        text, noise = child.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
     assert "interrupted; finished shards are kept" in text
+    assert noise == ""
     assert not list(out.glob("*.tmp"))
     assert len(list(out.glob("*.index.npz"))) == 3
     (tmp_path / "go").touch()
