@@ -52,6 +52,7 @@ class ImageStore:
         self._input_px = input_px
         self._budget = cache_bytes
         self._kept: dict[int, Decoded] = {}
+        self._surfaces_mm: dict[int, float] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix="decode")
 
@@ -71,7 +72,9 @@ class ImageStore:
 
     def _load(self, index: int) -> Decoded:
         images = {name: self._shards.image(index, FIELD_OF_MODALITY[name]) for name in self._modalities}
-        surface = surface_reference_mm(images["depth"]) if "depth" in images else float("nan")
+        surface = self._surfaces_mm.get(index, float("nan"))
+        if "depth" in images and index not in self._surfaces_mm:
+            surface = self._surfaces_mm[index] = surface_reference_mm(images["depth"])
         width, height = (int(side) for side in self._shards.labels.size_px[index])
         size = self._shrunk_size(index, width, height)
         if size != (width, height):

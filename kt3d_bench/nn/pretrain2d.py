@@ -46,7 +46,7 @@ def pretrain_2d_step(net: IntegralNet, batch: LabelledBatch) -> StepResult:
     images = batch.images["rgb"]
     input_px = images.shape[-1]
     voxels = net(rgb_input(images)).voxels[..., :2]
-    target = to_voxels(batch.joints_px, batch.joints_px[..., 0], input_px, net.side)[..., :2]
+    target = to_voxels(batch.joints_px, torch.zeros_like(batch.joints_px[..., 0]), input_px, net.side)[..., :2]
     loss = smooth_l1(voxels, target, batch.mask_2d)
     with torch.no_grad():
         errors = (voxels - target).norm(dim=-1)[batch.mask_2d] * (input_px / net.side)

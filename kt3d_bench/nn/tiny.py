@@ -39,7 +39,7 @@ class TinyDecoder(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.last = nn.Conv2d(64, out_channels, 1)
-        nn.init.normal_(self.last.weight, std=0.1)
+        nn.init.normal_(self.last.weight, std=0.3)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.last(self.up(x))
