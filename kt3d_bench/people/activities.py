@@ -28,13 +28,14 @@ class Activity:
     """0..1 how far the soles are turned level with the floor."""
     mirror: bool = True
     """Whether left and right may be exchanged."""
+    gait: str = ""
+    """``walk``: the standing foot carries the body forward; ``run``: it moves at ``speed`` and leaves the ground."""
     speed: float = 0.0
-    """Forward, leg lengths per second."""
-    flight: float = 0.0
-    """Height of the flight phase, leg lengths."""
-    flights: int = 2
-    """Flights per cycle."""
-    flight_phase: float = 0.0
+    """Of a run, leg lengths per second."""
+    leap: float = 0.0
+    """Height of a leap, leg lengths."""
+    leap_phases: tuple[float, float] = (0.0, 1.0)
+    """Phases between which the leap takes place."""
 
 
 def _key(*layers: Key, **more: float) -> Key:
@@ -65,22 +66,18 @@ LONG_SIT = _key({"root.pitch": -18, "hip.flex": 68, "hip.abduct": 10, "knee.flex
 HUG_SIT = _key({"root.pitch": -12, "hip.flex": 108, "hip.abduct": 8, "knee.flex": 108, "spine.bend": 42,
                 "shoulder.flex": 66, "shoulder.abduct": 2, "elbow.flex": 30, "ankle.flex": -8})  # fmt: skip
 
+# hip, knee, ankle and ball of one leg at eighths of the cycle, from heel strike on
+_STRIDE = ((26, 4, -6, 0), (20, 11, -7, 0), (9, 7, 0, 0), (-4, 4, 10, 0), (-15, 12, 6, 22), (4, 58, -6, 20),
+           (27, 68, 6, 0), (33, 36, 5, 0))  # fmt: skip
+_SWING = (-20, -14, -2, 13, 20, 14, 2, -13)
 _WALK = tuple(
-    _key({"hip_l.flex": hip, "knee_l.flex": knee, "ankle_l.flex": ankle, "hip_r.flex": hip2, "knee_r.flex": knee2,
-          "ankle_r.flex": ankle2, "ball_l.flex": ball, "ball_r.flex": ball2, "shoulder_l.flex": arm,
-          "shoulder_r.flex": -arm - 2, "elbow_l.flex": 22 + 0.5 * arm, "elbow_r.flex": 22 - 0.5 * arm,
-          "shoulder.abduct": 8, "spine.twist": -0.22 * arm, "root.yaw": 0.14 * arm, "spine.bend": 4, "hip.abduct": 1,
-          "hip.twist": 6, "root.pitch": 2, "neck.turn": 0.1 * arm, "elbow.pronate": 20})
-    for hip, knee, ankle, ball, hip2, knee2, ankle2, ball2, arm in (
-        (25, 4, 0, 0, -12, 30, -8, 18, -20),
-        (21, 15, -5, 0, 2, 55, -12, 4, -14),
-        (12, 12, 4, 0, 20, 58, -4, 0, -2),
-        (-2, 6, 9, 0, 28, 30, 0, 0, 13),
-        (-12, 30, -8, 18, 25, 4, 0, 0, 20),
-        (2, 55, -12, 4, 21, 15, -5, 0, 14),
-        (20, 58, -4, 0, 12, 12, 4, 0, 2),
-        (28, 30, 0, 0, -2, 6, 9, 0, -13),
-    )
+    _key({f"{joint}_{side}.flex": value for side, leg in (("l", left), ("r", right))
+          for joint, value in zip(("hip", "knee", "ankle", "ball"), leg, strict=True)},
+         {"shoulder_l.flex": arm, "shoulder_r.flex": -arm - 2, "elbow_l.flex": 22 + 0.5 * arm,
+          "elbow_r.flex": 22 - 0.5 * arm, "shoulder.abduct": 8, "spine.twist": -0.22 * arm, "root.yaw": 0.14 * arm,
+          "spine.bend": 4, "hip.abduct": 1, "hip.twist": 6, "root.pitch": 2, "neck.turn": 0.1 * arm,
+          "elbow.pronate": 20})
+    for left, right, arm in zip(_STRIDE, _STRIDE[4:] + _STRIDE[:4], _SWING, strict=True)
 )  # fmt: skip
 _RUN = tuple(
     _key({"hip_l.flex": hip, "knee_l.flex": knee, "ankle_l.flex": ankle, "hip_r.flex": hip2, "knee_r.flex": knee2,
@@ -112,8 +109,8 @@ TABLE: dict[str, tuple[Activity, ...]] = {
         Activity((_key(STAND, {"shoulder.flex": -12, "shoulder.abduct": 32, "shoulder.twist": -38, "elbow.flex": 96,
                                "wrist.flex": 10}),), 9.0, level=1.0),
     ),
-    "walk": (Activity(_WALK, 1.1, 0.0, 0.45, speed=1.38),),
-    "run": (Activity(_RUN, 0.72, 0.0, 0.45, speed=3.3, flight=0.07, flight_phase=0.30),),
+    "walk": (Activity(_WALK, 1.03, 0.0, 0.45, gait="walk"),),
+    "run": (Activity(_RUN, 0.72, 0.0, 0.45, gait="run", speed=4.0),),
     "sit": (
         Activity((SIT, _key(SIT, {"spine.bend": 24, "neck.turn": 20, "elbow.flex": 70})), 8.0, level=0.9),
         Activity((_key(SIT, {"root.pitch": -18, "spine.bend": 8, "hip.flex": 76, "knee.flex": 66,
@@ -225,7 +222,7 @@ TABLE: dict[str, tuple[Activity, ...]] = {
                   _key(STAND, {"hip.flex": -4, "knee.flex": 4, "ankle.flex": -34, "shoulder.flex": 138,
                                "elbow.flex": 24, "shoulder.abduct": 26}),
                   _key(STAND, {"hip.flex": 34, "knee.flex": 46, "shoulder.flex": 60, "shoulder.abduct": 40})),
-                 1.3, 0.0, flight=0.32, flights=1, flight_phase=0.28),
+                 1.3, 0.0, leap=0.3, leap_phases=(0.34, 0.76)),
     ),
     "dance": (
         Activity((_key(STAND, {"shoulder_l.abduct": 100, "shoulder_l.flex": 30, "elbow_l.flex": 50,
@@ -240,12 +237,15 @@ TABLE: dict[str, tuple[Activity, ...]] = {
     ),
     "lie": (
         Activity((_key({"root.pitch": -90, "hip.abduct": 9, "shoulder.abduct": 24, "elbow.flex": 14, "knee.flex": 6,
-                        "hip.flex": 2, "ankle.flex": -25, "shoulder.flex": -8, "hip.twist": 20}),), 9.0),
+                        "hip.flex": 2, "ankle.flex": -25, "shoulder.flex": -8, "hip.twist": 20}),), 9.0, spread=0.5),
         Activity((_key({"root.pitch": -90, "hip_l.flex": 48, "knee_l.flex": 92, "shoulder_r.flex": 40,
-                        "shoulder.abduct": 30, "elbow_r.flex": 104, "hip.abduct": 6, "ankle.flex": -10}),), 9.0),
-        Activity((_key({"root.pitch": 90, "hip.abduct": 8, "shoulder.abduct": 118, "shoulder.flex": 20,
-                        "elbow.flex": 74, "ankle.flex": -40, "neck.turn": 50, "hip.twist": 4}),), 9.0),
+                        "shoulder.abduct": 30, "elbow_r.flex": 104, "hip.abduct": 6, "ankle.flex": -10}),),
+                 9.0, spread=0.5),
+        Activity((_key({"root.pitch": 90, "hip.abduct": 8, "shoulder.abduct": 112, "shoulder.flex": -6,
+                        "shoulder.twist": 76, "elbow.flex": 66, "ankle.flex": -40, "neck.turn": 50, "hip.twist": 4}),),
+                 9.0, spread=0.5),
         Activity((_key({"root.pitch": -90, "root.roll": 82, "hip_l.flex": 40, "knee_l.flex": 58, "hip_r.flex": 62,
-                        "knee_r.flex": 76, "shoulder.flex": 62, "elbow.flex": 84, "spine.bend": 16}),), 9.0),
+                        "knee_r.flex": 76, "shoulder.flex": 62, "elbow.flex": 84, "spine.bend": 16}),),
+                 9.0, spread=0.5),
     ),
 }  # fmt: skip

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.people.body import sample_bodies
+from kt3d_bench.people.body import Bodies, sample_bodies
 from kt3d_bench.people.rig import RIG_INDEX, FloatArray, forward_kinematics
 
 
 @functools.cache
+def mean_body() -> Bodies:
+    """One body of mean proportions."""
+    many = sample_bodies(np.random.default_rng(0), 64)
+    return Bodies(**{field.name: getattr(many, field.name).mean(axis=0, keepdims=True) for field in fields(Bodies)})
+
+
 def _mean_offsets_mm() -> FloatArray:
-    offsets: FloatArray = sample_bodies(np.random.default_rng(0), 64).offsets_mm.mean(axis=0)
-    return offsets
+    return mean_body().offsets_mm[0]  # type: ignore[no-any-return]
 
 
 def _segment_distance(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatArray:

@@ -6,17 +6,20 @@ correlated between left and right), and adds slow smooth sway. Shapes: F frames,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.people.activities import TABLE, Activity
 from kt3d_bench.people.collisions import entangled_frames, forward_lean_rad
+from kt3d_bench.people.gait import gait_of
 from kt3d_bench.people.rig import ANGLE_INDEX, ANGLES, LIMITS_DEG, FloatArray, clamp_angles, rotations_from_angles
 
 ACTIVITIES: tuple[str, ...] = (*TABLE, "random")
 _ATTEMPTS = 12
+_RANDOM_KEY_S = 1.2
+_GAIT_SAMPLES = 96
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,26 +146,41 @@ def _balanced(angles: FloatArray) -> FloatArray:
     return angles
 
 
-def _angles(rng: np.random.Generator, activity: Activity | None, times_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Named angles (F, D) and the phase (F,) in cycles."""
-    if activity is None:
-        span = float(times_s[-1]) / 1.2
-        keys = _random_keys(rng, int(np.ceil(span)) + 4)
-        phase = (1.0 + rng.uniform(0, 1) + times_s / 1.2) / len(keys)
-        return clamp_angles(_cycle(keys, phase, 0.0) + _smooth(rng, times_s, 0.15 * _SD)), phase
+def _random_angles(rng: np.random.Generator, times_s: FloatArray) -> FloatArray:
+    keys = _random_keys(rng, int(np.ceil(float(times_s[-1]) / _RANDOM_KEY_S)) + 4)
+    phase = (1.0 + rng.uniform(0, 1) + times_s / _RANDOM_KEY_S) / len(keys)
+    return clamp_angles(_cycle(keys, phase, 0.0) + _smooth(rng, times_s, 0.15 * _SD))
+
+
+def _recipe_clip(rng: np.random.Generator, activity: Activity, times_s: FloatArray, rate_hz: float) -> Clip:
     keys = _keys(activity)
-    tempo = activity.cycle_s * np.exp(rng.normal(0, 0.06 if activity.speed else 0.2))
-    phase = rng.uniform(0, 1) + times_s / tempo
-    angles = _cycle(keys, phase, activity.dwell)
-    if activity.spread:
-        angles = angles + _offsets(rng, activity.spread) + _smooth(rng, times_s, 0.25 * activity.spread * _SD)
     if activity.mirror and rng.uniform() < 0.5:
-        angles = mirrored_angles(angles)
-    angles = clamp_angles(angles)
+        keys = mirrored_angles(keys)
+    keys = keys + _offsets(rng, activity.spread)
+    period = activity.cycle_s * np.exp(rng.normal(0, 0.06 if activity.gait else 0.2))
+    phase = rng.uniform(0, 1) + times_s / period
+
+    def at(phases: FloatArray) -> FloatArray:
+        return clamp_angles(_cycle(keys, phases, activity.dwell))
+
+    angles = clamp_angles(at(phase) + _smooth(rng, times_s, 0.25 * activity.spread * _SD))
     if activity.level:
         _level_feet(angles, activity.level)
         angles = _balanced(angles) if activity.level == 1.0 else clamp_angles(angles)
-    return angles, phase
+    travel, lift = np.zeros((len(times_s), 2)), np.zeros(len(times_s))
+    if activity.gait:
+        gait = gait_of(
+            rotations_from_angles(at(np.arange(_GAIT_SAMPLES) / _GAIT_SAMPLES)),
+            period_s=float(period),
+            speed=activity.speed if activity.gait == "run" else None,
+        )
+        travel[:, 0] = gait.travel(phase) - gait.travel(phase[:1])
+        lift = gait.height(phase)
+    if activity.leap:
+        begin, end = activity.leap_phases
+        share = np.clip((phase % 1.0 - begin) / (end - begin), 0, 1)
+        lift = activity.leap * 4 * share * (1 - share)
+    return Clip(rotations_from_angles(angles), travel, lift, rate_hz, angles_deg=angles)
 
 
 def sample_clip(rng: np.random.Generator, activity: str, frames: int, rate_hz: float) -> Clip:
@@ -175,23 +193,19 @@ def sample_clip(rng: np.random.Generator, activity: str, frames: int, rate_hz: f
         raise UsageError(f"no activity named '{activity}'", mend=did_you_mean(activity, ACTIVITIES))
     if frames < 1 or not rate_hz > 0:
         raise ValueError(f"a clip needs at least one frame and a positive rate, not {frames} at {rate_hz} Hz")
-    recipe = None
-    if activity != "random":
-        variants = TABLE[activity]
-        recipe = variants[int(rng.integers(len(variants)))]
+    recipes = TABLE.get(activity, ())
+    recipe = recipes[int(rng.integers(len(recipes)))] if recipes else None
     times = np.arange(frames) / rate_hz
-    for attempt in range(_ATTEMPTS):
-        angles, phase = _angles(rng, recipe, times)
-        rotations = rotations_from_angles(angles)
-        if attempt == _ATTEMPTS - 1 or not _entangled(rotations):
+    for _ in range(_ATTEMPTS):
+        if recipe is None:
+            angles = _random_angles(rng, times)
+            clip = Clip(rotations_from_angles(angles), np.zeros((frames, 2)), np.zeros(frames), rate_hz,
+                        angles_deg=angles)  # fmt: skip
+        else:
+            clip = _recipe_clip(rng, recipe, times, rate_hz)
+        if not _entangled(clip.rotations):
             break
-    travel = np.zeros((frames, 2))
-    lift = np.zeros(frames)
-    if recipe is not None:
-        travel[:, 0] = recipe.speed * times
-        if recipe.flight:
-            lift = recipe.flight * np.maximum(0.0, np.sin(2 * np.pi * recipe.flights * (phase - recipe.flight_phase)))
-    return Clip(rotations, travel, lift, rate_hz, activity, angles)
+    return replace(clip, activity=activity)
 
 
 def _entangled(rotations: FloatArray) -> bool:
