@@ -74,14 +74,20 @@ class _Progress:
 
 
 def convert_shards(tasks: Sequence[ShardTask], workers: int, report: Report) -> None:
-    """Write every shard that is not there yet. A shard whose worker dies is tried again alone, three times in all."""
+    """Write every shard that is not there yet.
+
+    A shard whose worker dies is tried again alone, three times in all; the others are finished first.
+    """
     report.start(sum(len(task.items) for task in tasks))
     progress = _Progress(report)
     deaths = Counter[Path]()
     pending = list(tasks)
+    died: BrokenExecutor | None = None
     while pending := _unfinished(pending, progress):
-        fresh = [task for task in pending if not deaths[task.path]]
-        batch = fresh or pending[:1]
+        hopeful = [task for task in pending if deaths[task.path] < _TRIES]
+        if not hopeful:
+            raise _worker_died(pending) from died
+        batch = [task for task in hopeful if not deaths[task.path]] or hopeful[:1]
         try:
             with closing(_run(batch, workers)) as results:
                 for done in results:
@@ -89,12 +95,10 @@ def convert_shards(tasks: Sequence[ShardTask], workers: int, report: Report) -> 
                     pending.remove(task)
                     progress.add(task, done)
         except BrokenExecutor as error:
+            died = error
             begun = [task for task in batch if task in pending and _begun(task)] or batch
             deaths.update(task.path for task in begun)
             remove_temporaries(begun)
-            hopeless = next((task for task in begun if deaths[task.path] >= _TRIES and len(batch) == 1), None)
-            if hopeless is not None:
-                raise _worker_died(hopeless) from error
 
 
 def _unfinished(tasks: Sequence[ShardTask], progress: _Progress) -> list[ShardTask]:
@@ -126,12 +130,12 @@ def _begun(task: ShardTask) -> bool:
     return task.path.with_name(task.path.name + TEMPORARY).exists()
 
 
-def _worker_died(task: ShardTask) -> RawDataError:
-    names = [item.name for item in task.items]
+def _worker_died(tasks: Sequence[ShardTask]) -> RawDataError:
+    names = [item.name for task in tasks for item in task.items]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return RawDataError(
         f"the worker process died {_TRIES} times while converting {shown}",
-        where=task.path,
+        where=tasks[0].path,
         mend="a raw file of these items may be damaged, or memory short (try fewer --workers; --workers 1 shows the "
         f"crash); {CONTINUE}",
     )
