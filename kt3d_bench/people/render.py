@@ -17,17 +17,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kt3d_bench.geometry.cameras import distort, undistort
 from kt3d_bench.people.body import CONE_PART, Figures
+from kt3d_bench.people.rays import Window, camera_rays, spans_px
 from kt3d_bench.records import Camera
 
 Float32 = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
-Window = tuple[int, int, int, int]
 Vector = tuple[Tensor, Tensor, Tensor]
 MISSED_MM = 1e9
 _PENALTY = 1e30
-_MARGIN_PX = 1.0
+_CACHED_PAIRS = 16384
 
 
 def _dot(a: Vector, b: Vector) -> Tensor:
@@ -162,35 +161,6 @@ class Render:
         return [figure.normal_cam for figure in self.figures]
 
 
-@functools.lru_cache(maxsize=16)
-def _distorted_rays(key: tuple[bytes, bytes, float, tuple[int, int]]) -> Float32:
-    intrinsics, distortion, tangential_factor, size = key
-    matrix = np.frombuffer(intrinsics).reshape(2, 3)
-    xy = _ideal(matrix, (0, 0, *size))
-    rays: Float32 = undistort(xy, np.frombuffer(distortion), tangential_factor).astype(np.float32)
-    rays.setflags(write=False)
-    return rays
-
-
-def _ideal(matrix: npt.NDArray[np.float64], window: Window) -> npt.NDArray[np.float64]:
-    x0, y0, x1, y1 = window
-    pixels = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), axis=-1) - matrix[:, 2]
-    rays: npt.NDArray[np.float64] = pixels @ np.linalg.inv(matrix[:, :2]).T
-    return rays
-
-
-def camera_rays(camera: Camera, window_px: Window | None = None) -> Float32:
-    """(H, W, 2) float32 x, y of the rays (x, y, 1) through the centres of the window's pixels, distortion undone.
-
-    NaN where the distortion has no inverse. Full-frame tables of distorted cameras are kept for the next call.
-    """
-    x0, y0, x1, y1 = window_px or (0, 0, *camera.size_px)
-    if camera.distortion.any():
-        key = (camera.intrinsics_px.tobytes(), camera.distortion.tobytes(), camera.tangential_factor, camera.size_px)
-        return _distorted_rays(key)[y0:y1, x0:x1]
-    return _ideal(camera.intrinsics_px, (x0, y0, x1, y1)).astype(np.float32)
-
-
 @dataclass(frozen=True, eq=False)
 class _Posed:
     """Figures in their cameras' frames."""
@@ -228,82 +198,6 @@ def _without_nested_spheres(cones: Array, radii: Array) -> tuple[Array, Array]:
     return (
         np.where(nested[..., None], alone, cones),
         np.where(nested, np.take_along_axis(radii, larger, axis=-1), radii),
-    )
-
-
-def _tangents(
-    across: npt.NDArray[np.float64], depth: npt.NDArray[np.float64], radius: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Bounds of spheres in one normalised coordinate; infinite when the camera's plane cuts the sphere."""
-    ahead = depth > radius
-    square = np.where(ahead, depth**2 - radius**2, 1.0)
-    root = radius * np.sqrt(np.maximum(across**2 + depth**2 - radius**2, 0))
-    low = (across * depth - root) / square
-    high = (across * depth + root) / square
-    return np.where(ahead, low, -np.inf), np.where(ahead, high, np.inf)
-
-
-def _boxes_px(centres: Array, radii: Array, camera: Camera) -> npt.NDArray[np.int64]:
-    """Spheres (..., 3), (...) -> (..., 4) half-open pixel rectangles that hold their images."""
-    width, height = camera.size_px
-    x_low, x_high = _tangents(centres[..., 0], centres[..., 2], radii)
-    y_low, y_high = _tangents(centres[..., 1], centres[..., 2], radii)
-    low, high = np.stack([x_low, y_low], axis=-1), np.stack([x_high, y_high], axis=-1)
-    everywhere = ~np.isfinite(low).all(-1) | ~np.isfinite(high).all(-1)
-    distorted = bool(camera.distortion.any())
-    steps = np.linspace(0, 1, 5 if distorted else 2)
-    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    with np.errstate(invalid="ignore"):
-        points = low[..., None, :] + grid * (high - low)[..., None, :]
-        if distorted:
-            points = distort(points, camera.distortion, camera.tangential_factor)
-        pixels = points @ camera.intrinsics_px[:, :2].T + camera.intrinsics_px[:, 2]
-        margin = _MARGIN_PX + (0.05 * np.ptp(pixels, axis=-2) if distorted else 0.0)
-        boxes = np.concatenate([pixels.min(-2) - margin, pixels.max(-2) + margin + 1], axis=-1)
-    boxes[everywhere] = (0, 0, width, height)
-    inside: npt.NDArray[np.int64] = np.clip(np.ceil(np.nan_to_num(boxes)), 0, [width, height, width, height]).astype(
-        np.int64
-    )
-    return inside
-
-
-_PIECES = 6
-_CACHED_PAIRS = 30000
-
-
-def _spans_px(
-    cones: Array, radii: Array, camera: Camera
-) -> tuple[Window, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The window that holds all cones, and each cone's first and past-last column (C, rows of the window).
-
-    A round cone is a chain of spheres: it is cut into pieces, and a piece lies in the hull of its two end spheres, so
-    in the hull of their rectangles. An empty row has both bounds 0.
-    """
-    share = np.linspace(0, 1, _PIECES + 1)[:, None]
-    centres = cones[:, None, 0] * (1 - share) + cones[:, None, 1] * share
-    between = radii[:, :1] * (1 - share.T) + radii[:, 1:] * share.T
-    boxes = _boxes_px(centres, between, camera)
-    low = np.minimum(boxes[:, :-1, :2], boxes[:, 1:, :2])
-    high = np.maximum(boxes[:, :-1, 2:], boxes[:, 1:, 2:])
-    ahead = np.maximum(centres[:, :-1, 2], centres[:, 1:, 2]) + radii.max(axis=1)[:, None] > 0
-    used = ahead & (high > low).all(-1)
-    if not used.any():
-        none = np.zeros((len(cones), 0), np.int64)
-        return (0, 0, 0, 0), none, none
-    x0, y0 = low[used].min(0)
-    x1, y1 = high[used].max(0)
-    rows = np.arange(y0, y1)
-    start = np.full((len(cones), len(rows)), x1)
-    stop = np.full((len(cones), len(rows)), x0)
-    for piece in range(_PIECES):
-        inside = used[:, piece, None] & (rows >= low[:, piece, 1, None]) & (rows < high[:, piece, 1, None])
-        start = np.where(inside, np.minimum(start, low[:, piece, 0, None]), start)
-        stop = np.where(inside, np.maximum(stop, high[:, piece, 0, None]), stop)
-    empty = stop <= start
-    return (
-        (int(x0), int(y0), int(x1), int(y1)),
-        np.where(empty, 0, start - x0),
-        np.where(empty, 0, stop - x0),
     )
 
 
@@ -383,7 +277,7 @@ def _render_one(
 ) -> RenderedFigure:
     rows = slice(index, index + 1)
     single = _Posed(posed.cones[rows], posed.radii[rows], posed.axes[rows], posed.front[rows], posed.left[rows])
-    window, start, stop = _spans_px(single.cones[0], single.radii[0], camera)
+    window, start, stop = spans_px(single.cones[0], single.radii[0], camera)
     width, height = window[2] - window[0], window[3] - window[1]
     lengths = stop - start
     if not lengths.any():
