@@ -160,10 +160,13 @@ def stand_in(config: RunConfig, plugin: DatasetPlugin, report: Reporter, device:
 
 def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, Any]:
     """What a stand-in is generated with: for ``tiny`` what the dataset's demo uses, else a size by preset."""
-    demo: Mapping[str, Any] = plugins.load(f"{plugin.generate}:DEMO")
-    people, frames = STAND_IN_SIZES.get(config.preset, (demo["people"], demo["frames"]))
-    chosen = {"people": config.stand_in_people or people, "frames": config.stand_in_frames or frames}
-    return {**demo, **chosen} if config.preset not in STAND_IN_SIZES else chosen
+    arguments: dict[str, Any] = {}
+    if config.preset in STAND_IN_SIZES:
+        arguments["people"], arguments["frames"] = STAND_IN_SIZES[config.preset]
+    else:
+        arguments |= plugins.load(f"{plugin.generate}:DEMO")
+    given = {"people": config.stand_in_people, "frames": config.stand_in_frames}
+    return arguments | {name: value for name, value in given.items() if value is not None}
 
 
 class _Generated:

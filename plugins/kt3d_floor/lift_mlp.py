@@ -43,8 +43,9 @@ class Config:
     learning_rate: float = 1e-3
     width: int = 1024
     dropout: float = 0.5
-    noise: float = 0.03
-    """Standard deviation of the noise added to the lifter's 2D input, in units of the pose's own spread."""
+    noise: float = 0.3
+    """Of the lifter's 2D input, in units of the pose's own size: each sample draws its standard deviation between 0 and
+    this, as the lifter cannot know how good the 2D network is on images it never saw."""
 
     def __post_init__(self) -> None:
         if self.input_px < 32 or self.input_px % 8:
@@ -148,7 +149,8 @@ class LiftMlp(Method):
         known = batch.mask_2d & batch.mask_3d
         joints_px = batch.joints_px.where(known[..., None], batch.joints_px[:, :1])
         joints = normalised(joints_px)
-        depth = self.lifter(joints + self.config.noise * torch.randn_like(joints))
+        deviation = self.config.noise * torch.rand(batch.size, 1, 1).to(joints)
+        depth = self.lifter(normalised(joints + deviation * torch.randn(joints.shape).to(joints)))
         truth = batch.joints_root_mm[..., 2] / DEPTH_UNIT_MM
         return StepResult({"depth": smooth_l1(depth[..., None], truth[..., None], known)})
 
