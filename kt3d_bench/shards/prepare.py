@@ -50,8 +50,6 @@ STATE = "prepare.json"
 class PrepareInterruptedError(Kt3dError):
     """Ctrl-C: finished shards are kept."""
 
-    exit_code = 130
-
 
 def prepare(
     plugin: DatasetPlugin,
@@ -296,7 +294,7 @@ def _manifest(
         num_parts=card.num_parts,
         part_mirror=card.part_mirror,
         quality=tuple(int(code) for code in np.min(qualities, axis=0)),
-        box_rule=str(options.get("box_rule", card.box_rule)),
+        box_rule=str(options.get("boxes", card.box_rule)),
         crop=CropRule(margin=MARGIN, longest_px=LONGEST_PX),
         source_digests={
             **(kept.source_digests if kept else {}),

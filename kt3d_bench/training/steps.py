@@ -37,8 +37,6 @@ LOG_LINES = 500
 class InterruptedRunError(Kt3dError):
     """The user or the scheduler stopped the run; a checkpoint was written."""
 
-    exit_code = 130
-
 
 @dataclass(frozen=True)
 class LoopOptions:
