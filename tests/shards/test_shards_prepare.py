@@ -421,8 +421,8 @@ def test_options_are_typed_by_their_defaults(fake: DatasetPlugin) -> None:
 
 
 def test_an_option_may_choose_the_box_rule(fake: DatasetPlugin, raw: Path, out: Path) -> None:
-    choosy = dataclasses.replace(fake, options={**fake.options, "box_rule": Option("joints", "", ("joints", "mask"))})
-    assert run(choosy, raw, out, options={"box_rule": "mask"}).box_rule == "mask"
+    choosy = dataclasses.replace(fake, options={**fake.options, "boxes": Option("joints", "", ("joints", "official"))})
+    assert run(choosy, raw, out, options={"boxes": "official"}).box_rule == "official"
 
 
 def test_missing_raw_data_names_both_ways_out(fake: DatasetPlugin, tmp_path: Path, out: Path) -> None:
