@@ -11,11 +11,10 @@ hip everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from kt3d_bench.errors import UsageError
@@ -35,45 +34,18 @@ from kt3d_knowledge_transfer.losses import (
     weighted_smooth_l1,
 )
 from kt3d_knowledge_transfer.networks import (
-    DcganGenerator,
     DomainClassifier,
-    LimbMapGenerator,
     MeanTeacher,
     SourceStatistics,
     as_if_first,
+    build_generator,
     mask_image,
 )
-from kt3d_knowledge_transfer.views import View
+from kt3d_knowledge_transfer.views import Anchor, Granted, View
 
 OFFSET_UNIT_MM = 50.0
 SHOWN_EVERY = 10
 """Steps between two looks at the numbers that are only shown: each costs a wait for the device."""
-
-
-@dataclass(frozen=True, eq=False)
-class Granted:
-    """Labels of a target batch in voxels, and which of them may be used; NaN where hidden."""
-
-    voxels: Tensor
-    """(B, J, 3)"""
-    seen_2d: Tensor
-    """(B, J) bool"""
-    seen_3d: Tensor
-    """(B, J) bool"""
-
-    @property
-    def axes(self) -> Tensor:
-        """(B, J, 3) bool: coordinates that are known, whichever label says so."""
-        planar = self.seen_2d | self.seen_3d
-        return torch.stack([planar, planar, self.seen_3d], -1)
-
-
-@dataclass(frozen=True, eq=False)
-class Anchor:
-    """A teacher's (B, J, 3) voxels and (B, J) weights 0..1."""
-
-    voxels: Tensor
-    weight: Tensor
 
 
 class KnowledgeTransfer(Method):
@@ -94,7 +66,7 @@ class KnowledgeTransfer(Method):
         sizes: dict[str, Any] = {"backbone": config.backbone, "side": config.side}
         self.depth_net = IntegralNet(1, **sizes)
         self.mask_net = IntegralNet(context.num_parts, **sizes)
-        self.generator = _generator(config, context.num_parts)
+        self.generator = build_generator(config, context.num_parts)
         self.classifier = DomainClassifier(self.depth_net.feature_channels, config.classifier_width)
         self.source_statistics = SourceStatistics()
         self.shown: dict[str, float] = {}
@@ -511,27 +483,6 @@ class KnowledgeTransfer(Method):
         return Estimate(joints_px=joints_px, z_root_mm=z_mm - z_mm[:, :1], root_z_mm=root_z_mm)
 
 
-class SourceOnly(KnowledgeTransfer):
-    """What is known before any adaptation: the row that every adapted one must beat.
-
-    RGB targets: the 2D pose of ``pretrain-2d``, lifted once by the frozen cycle from z = 0, its x and y kept. Depth
-    targets: E_d, D_d as they are. No target image is trained on.
-    """
-
-    def stages(self) -> tuple[Stage, ...]:
-        unused = ("adapt",) if self._rgb else ("adapt", "generator")
-        return tuple(stage for stage in super().stages() if stage.name not in unused)
-
-    def predict(self, batch: UnlabelledBatch) -> Estimate:
-        if not self._rgb:
-            output = self.depth_net(depth_input(batch.images["depth"], batch.surface_mm))
-            return self._estimate(output.voxels, output.surface_offset_mm, batch)
-        output = self.rgb_net(self._target_image(batch))
-        lifted = self.mask_net(self.generator(self._flattened(output.voxels))).voxels
-        voxels = torch.cat([output.voxels[..., :2], lifted[..., 2:]], -1)
-        return self._estimate(voxels, output.surface_offset_mm, batch)
-
-
 def _each_axis(mask: Tensor, axes: int) -> Tensor:
     """(B, J) -> (B, J, axes)."""
     return mask[..., None].expand(*mask.shape, axes)
@@ -539,12 +490,3 @@ def _each_axis(mask: Tensor, axes: int) -> Tensor:
 
 def _time_to_show(progress: Progress) -> bool:
     return progress.step == 0 or (progress.step + 1) % SHOWN_EVERY == 0
-
-
-def _generator(config: Config, num_parts: int) -> nn.Module:
-    sizes: dict[str, Any] = {
-        "input_px": config.input_px, "side": config.side, "width": config.generator_width, "mask": config.mask,
-    }  # fmt: skip
-    if config.generator == "dcgan":
-        return DcganGenerator(num_parts, **sizes)
-    return LimbMapGenerator(num_parts, shrink=config.limb_shrink, **sizes)

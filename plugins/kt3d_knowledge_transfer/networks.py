@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from kt3d_bench.nn.images import parts_input
 from kt3d_bench.nn.integral import IntegralOutput
 from kt3d_bench.nn.reversal import reverse_gradient
 from kt3d_bench.skeletons import H36M17
+from kt3d_knowledge_transfer.config import Config
 
 
 def normalised(voxels: Tensor, side: int) -> Tensor:
@@ -110,6 +112,16 @@ class LimbMapGenerator(nn.Module):
 
 def _as_mask(logits: Tensor, mask: str) -> Tensor:
     return logits.softmax(1) if mask == "one-hot" else logits.sigmoid()
+
+
+def build_generator(config: Config, num_parts: int) -> nn.Module:
+    """The generator that the config names."""
+    sizes: dict[str, Any] = {
+        "input_px": config.input_px, "side": config.side, "width": config.generator_width, "mask": config.mask,
+    }  # fmt: skip
+    if config.generator == "dcgan":
+        return DcganGenerator(num_parts, **sizes)
+    return LimbMapGenerator(num_parts, shrink=config.limb_shrink, **sizes)
 
 
 class DomainClassifier(nn.Module):

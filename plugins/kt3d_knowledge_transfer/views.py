@@ -1,4 +1,4 @@
-"""Second looks at an image: mirrored, scaled and shifted copies, and where the joints go in them.
+"""What is known of a target image besides its pixels, and second looks at it: mirrored, scaled and shifted copies.
 
 A mean teacher and its student see different views of the same picture; agreeing across them is what the student can
 learn without a label. Everything is in voxel units of a cube of ``side`` bins; z never changes.
@@ -15,6 +15,32 @@ from torch.nn import functional
 from kt3d_bench.skeletons import H36M17
 
 MIRROR = torch.from_numpy(H36M17.mirror)
+
+
+@dataclass(frozen=True, eq=False)
+class Granted:
+    """Labels of a target batch in voxels, and which of them may be used; NaN where hidden."""
+
+    voxels: Tensor
+    """(B, J, 3)"""
+    seen_2d: Tensor
+    """(B, J) bool"""
+    seen_3d: Tensor
+    """(B, J) bool"""
+
+    @property
+    def axes(self) -> Tensor:
+        """(B, J, 3) bool: coordinates that are known, whichever label says so."""
+        planar = self.seen_2d | self.seen_3d
+        return torch.stack([planar, planar, self.seen_3d], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """A teacher's (B, J, 3) voxels and (B, J) weights 0..1."""
+
+    voxels: Tensor
+    weight: Tensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 from kt3d_knowledge_transfer.config import LETTER, PRESETS, Config
-from kt3d_knowledge_transfer.method import Anchor, KnowledgeTransfer, SourceOnly
+from kt3d_knowledge_transfer.method import KnowledgeTransfer
+from kt3d_knowledge_transfer.source_only import SourceOnly
+from kt3d_knowledge_transfer.views import Anchor, View
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.methods import MethodContext, Progress
@@ -111,8 +113,6 @@ def test_without_labels_only_the_cycle_and_the_domain_speak(build: Make, train: 
 
 
 def test_labels_of_a_mirrored_view_are_mirrored_labels(build: Make, batch: Make) -> None:
-    from kt3d_knowledge_transfer.views import View
-
     method = build("rgb")
     left_wrist = torch.zeros(17, dtype=torch.bool)
     left_wrist[13] = True
