@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     shown = [image for image in annotated if image.persons]
     if not shown:
         raise RawDataError("annotates no training images", where=annotations, mend="unpack the annotations again")
+    stems = Counter(Path(image.name).stem for image in shown)
+    repeated = [stem for stem, count in stems.items() if count > 1]
+    if repeated:
+        raise RawDataError(f"annotates the image {repeated[0]} more than once", where=annotations,
+                           mend="unpack the annotations again")  # fmt: skip
     items = []
     for start in range(0, len(shown), IMAGES_PER_ITEM):
         block = shown[start : start + IMAGES_PER_ITEM]

@@ -84,10 +84,12 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
             raise RawDataError(f"is still packed, expected the folder {subset}", where=archive,
                                mend=f"unpack it: tar -xzf {archive.name} -C {raw}")  # fmt: skip
         present = sorted(path.name for path in raw.iterdir())[:8]
+        ready = [name for name, (other, part) in PROTOCOL.items() if _holds(subset_folder(raw, other), part)]
+        otherwise = f", or prepare what is here: --split {ready[0]}" if ready else ""
         raise RawDataError(
             f"holds no folder {subset}, found {', '.join(present) if present else 'nothing'}",
             where=raw,
-            mend=f"unpack {subset}.tar.gz here, or point --raw at the folder that holds {subset}",
+            mend=f"unpack {subset}.tar.gz here, or point --raw at the folder that holds {subset}{otherwise}",
         )
     parent = folder / split
     numbered = [path for path in parent.iterdir() if path.name.isdecimal()] if parent.is_dir() else []
@@ -104,6 +106,10 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
             mend=f"unpack {subset}.tar.gz again; sections are folders named 1, 2, 3, ...",
         )
     return sections
+
+
+def _holds(folder: Path | None, split: str) -> bool:
+    return folder is not None and (folder / split).is_dir()
 
 
 def read_rgba(path: Path) -> npt.NDArray[np.uint8]:

@@ -78,6 +78,13 @@ def test_a_mat_file_of_something_else_is_refused(tmp_path: Path) -> None:
     assert "annotates no training images" in plan_error(tmp_path)
 
 
+def test_an_image_that_is_annotated_twice_is_refused(tmp_path: Path) -> None:
+    write_jpg(tmp_path / "images", "000000001.jpg")
+    person = one(annopoints=points(standing(101, 121)))
+    write_release(tmp_path / MAT, [image_entry("000000001.jpg", person), image_entry("000000001.jpg", person)], [1, 1])
+    assert "annotates the image 000000001 more than once" in plan_error(tmp_path)
+
+
 def test_a_reader_that_dies_or_hangs_takes_nobody_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_image(tmp_path)
     with pytest.raises(RawDataError, match="could not be read within 0 s"):

@@ -256,6 +256,7 @@ def error_of(raw: Path, split: str) -> str:
 
 def test_wrong_folders_are_refused_with_what_they_hold(section: Path, tmp_path: Path) -> None:
     assert "holds no folder inter-pose, found hard-pose" in error_of(tmp_path, "train")
+    assert "or prepare what is here: --split test" in error_of(tmp_path, "train")
     assert "kt3d generate ubc3v" in error_of(tmp_path / "nowhere", "test")
     (tmp_path / "empty").mkdir()
     assert "found nothing" in error_of(tmp_path / "empty", "test")
