@@ -46,6 +46,9 @@ class Stage:
     augment: bool = True
     after: tuple[str, ...] = ()
     """Earlier stages of this method whose outcome this one builds on."""
+    code: str = ""
+    """Package whose source decides the outcome beside the harness; empty = the method's own. A stage that is trained
+    again whenever this source changes cannot be mistaken for what older code trained."""
 
 
 @dataclass(frozen=True)

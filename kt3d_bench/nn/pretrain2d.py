@@ -38,6 +38,7 @@ def pretrain_2d_stage(
         batch_size=batch_size,
         learning_rate=learning_rate,
         budget_s=budget_s,
+        code="kt3d_bench.nn",
     )
 
 

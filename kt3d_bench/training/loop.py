@@ -20,6 +20,7 @@ from kt3d_bench.training.stages import (
     StageStore,
     check_frozen,
     check_stages,
+    code_digests,
     freeze_all_but,
     frozen_digests,
     stage_digest,
@@ -104,6 +105,7 @@ def _stage(
             "limit_s": limit_s(stage, context.options),
             "clip_norm": context.options.clip_norm,
             "world": fabric.world_size,
+            "code": code_digests(method, stage),
             **context.options.shares,
         },
     )

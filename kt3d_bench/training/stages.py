@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,30 @@ def stage_digest(
     except TypeError as error:
         raise PluginError(f"its recipe is not plain data: {error}", where=f"stage '{stage.name}'") from error
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+_HARNESS = ("kt3d_bench.geometry", "kt3d_bench.loading", "kt3d_bench.nn", "kt3d_bench.training")
+
+
+def code_digests(method: Method, stage: Stage) -> dict[str, str]:
+    """Package -> digest of its source, for the harness and for the package that defines the stage."""
+    own = stage.code or type(method).__module__.partition(".")[0]
+    return {name: source_digest(name) for name in (*_HARNESS, own)}
+
+
+@cache
+def source_digest(package: str) -> str:
+    """SHA-256 over the names and bytes of all Python files of an importable package or module."""
+    module = importlib.import_module(package)
+    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    files = [(path.relative_to(folder).as_posix(), path) for folder in folders for path in folder.rglob("*.py")]
+    if not folders and module.__file__ is not None:
+        files = [(package, Path(module.__file__))]
+    digest = hashlib.sha256()
+    for name, path in sorted(files):
+        content = path.read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def trained_state(method: Method, stage: Stage) -> dict[str, torch.Tensor]:

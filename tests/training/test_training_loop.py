@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError
 from kt3d_bench.methods import Method
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.loop import StageOutcome, run_stages
-from kt3d_bench.training.stages import StageStore
+from kt3d_bench.training.stages import StageStore, code_digests, source_digest
 from kt3d_bench.training.steps import InterruptedRunError, LoopOptions
 
 
@@ -216,3 +217,18 @@ def test_clipping_bounds_the_step(tmp_path: Path) -> None:
         return float((method.state_dict()["body.0.weight"] - start).norm())
 
     assert moved(clipped) < 0.5 * moved(free)
+
+
+def test_changed_source_changes_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "training_some_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "inner.py").write_text("a = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = source_digest("training_some_package")
+    (package / "inner.py").write_text("a = 2")
+    source_digest.cache_clear()
+    assert source_digest("training_some_package") != before
+    stage = built().stages()[0]
+    assert set(code_digests(built(), stage)) > {"kt3d_bench.nn", "training_toys"}
+    assert "training_toys" not in code_digests(built(), replace(stage, code="kt3d_bench.nn"))
