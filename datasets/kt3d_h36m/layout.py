@@ -25,7 +25,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from kt3d_bench.errors import RawDataError
+from kt3d_h36m.metadata import read_cameras, read_frame_counts
 from kt3d_h36m.sequences import CAMERAS, Recording, find_recording
+
+__all__ = ["RawFolder", "Source", "local_file", "local_files", "read_cameras", "read_frame_counts", "scan"]
 
 FEATURES: dict[str, str] = {
     "Videos": ".mp4",

@@ -73,7 +73,7 @@ def make_sample(
         return Skipped(key, "the official box is empty")
     if (box_px[2:] - box_px[:2] > 3 * np.array([width, height])).any():
         return Skipped(key, "the box is more than three times as large as the image")
-    crop = crop_person(camera, _squared(box_px), rgb=image)
+    crop = crop_person(camera, box_px, rgb=image)
     return Sample(
         key=key,
         camera=crop.camera,
@@ -89,13 +89,6 @@ def make_sample(
         frame=frame,
         rgb=crop.rgb,
     )
-
-
-def _squared(box_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The square around a box, as the literature cuts: the joints of someone seen from the side span a narrow box that
-    would cut off the body, and tell the network how wide the joints spread."""
-    middle, half = (box_px[:2] + box_px[2:]) / 2, (box_px[2:] - box_px[:2]).max() / 2
-    return np.concatenate([middle - half, middle + half])
 
 
 def _absurd(joints_cam_mm: npt.NDArray[np.float32]) -> str | None:

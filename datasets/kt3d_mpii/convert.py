@@ -23,9 +23,7 @@ FOCAL_OVER_LONGEST_SIDE = 1.2
 at the image's centre, so that crops and warps have one. Nothing metric follows from it."""
 MIN_JOINTS = 4
 """Persons with fewer annotated joints of the common 17 are skipped."""
-MIN_ASPECT = 0.5
-"""The box is the annotated joints' box, its shorter side widened to at least this share of the longer one."""
-
+MIN
 _Point = tuple[float, float, int] | None
 
 
@@ -156,14 +154,6 @@ def _image(folder: Path, name: str) -> npt.NDArray[np.uint8] | str:
         return error.message
 
 
-def _box(joints_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    x0, y0, x1, y1 = box_from_points(joints_px)
-    least = MIN_ASPECT * max(x1 - x0, y1 - y0)
-    half_w, half_h = max(x1 - x0, least) / 2, max(y1 - y0, least) / 2
-    center_x, center_y = (x0 + x1) / 2, (y0 + y1) / 2
-    return np.array([center_x - half_w, center_y - half_h, center_x + half_w, center_y + half_h])
-
-
 def _sample(
     image: npt.NDArray[np.uint8],
     key: str,
@@ -177,7 +167,7 @@ def _sample(
     height, width = image.shape[:2]
     focal_px = FOCAL_OVER_LONGEST_SIDE * max(width, height)
     camera = Camera.pinhole((focal_px, focal_px), ((width - 1) / 2, (height - 1) / 2), (width, height))
-    box_px = _box(joints_px)
+    box_px = box_from_points(joints_px)
     crop = crop_person(camera, box_px, rgb=image)
     return Sample(
         key=key,

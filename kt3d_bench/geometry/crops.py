@@ -14,9 +14,9 @@ from kt3d_bench.records import Camera
 FloatArray = npt.NDArray[np.float64]
 
 MARGIN = 1.5
-"""Side of the stored crop over the side of the person's box: room for augmentation."""
+"""Side of the stored square crop over the longer side of the person's box: room for augmentation."""
 LONGEST_PX = 320
-"""Longest side of a stored crop; larger crops are shrunk, smaller ones kept."""
+"""Side of a stored crop at most; larger crops are shrunk, smaller ones kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,23 +68,25 @@ def crop_person(
     margin: float = MARGIN,
     longest_px: int = LONGEST_PX,
 ) -> Crop:
-    """Cut the person's box times ``margin`` out of full-frame images and shrink to ``longest_px``.
+    """Cut a square around the person out of full-frame images and shrink it to ``longest_px``.
 
-    The cut has whole-pixel borders; what lies outside the frame is black (RGB), 0 (depth, parts). Shrinking averages
-    areas for RGB and takes the nearest reading for depth and parts, so that no depth or part is invented. With
+    The square's side is ``margin`` times the longer side of the box: an upright box would cut through the body of
+    somebody who turns, and the black bars it leaves beside a square network input would tell how wide the joints
+    spread. The cut has whole-pixel borders; what lies outside the frame is black (RGB), 0 (depth, parts). Shrinking
+    averages areas for RGB and takes the nearest reading for depth and parts, so that no depth or part is invented. With
     scale s, crop px = (full px - corner + 0.5) * s - 0.5: pixel centres stay at integer coordinates.
     """
     import cv2
 
     x0, y0, x1, y1 = np.asarray(box_px, np.float64)
-    half_w, half_h = max(x1 - x0, 1.0) * margin / 2, max(y1 - y0, 1.0) * margin / 2
-    left, top = int(np.floor((x0 + x1) / 2 - half_w)), int(np.floor((y0 + y1) / 2 - half_h))
-    right, bottom = int(np.ceil((x0 + x1) / 2 + half_w)) + 1, int(np.ceil((y0 + y1) / 2 + half_h)) + 1
-    width, height = right - left, bottom - top
-    shrink = min(1.0, longest_px / max(width, height))
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    sx, sy = size[0] / width, size[1] / height
-    affine = np.array([[sx, 0, (0.5 - left) * sx - 0.5], [0, sy, (0.5 - top) * sy - 0.5]])
+    half = max(x1 - x0, y1 - y0, 1.0) * margin / 2
+    left, top = int(np.floor((x0 + x1) / 2 - half)), int(np.floor((y0 + y1) / 2 - half))
+    width = height = int(np.ceil(2 * half)) + 1
+    right, bottom = left + width, top + height
+    side = min(width, longest_px)
+    size = (side, side)
+    scale = side / width
+    affine = np.array([[scale, 0, (0.5 - left) * scale - 0.5], [0, scale, (0.5 - top) * scale - 0.5]])
 
     def cut(image: npt.NDArray[Any] | None, interpolation: int) -> npt.NDArray[Any] | None:
         if image is None:
