@@ -62,7 +62,7 @@ def _raw(path: Path, dataset: str | None) -> list[str]:
         splits = _splits(plugin, path)
         if splits:
             lines += _sentences(plugin, path)
-            lines += [f"{plugin.name}: split '{name}' gives about {samples} samples" for name, samples in splits.items()]
+            lines += [f"{plugin.name}: split '{name}' gives about {count} samples" for name, count in splits.items()]
             lines.append(f"Next: kt3d prepare {plugin.name} --raw {path}")
     if not lines:
         raise RawDataError(

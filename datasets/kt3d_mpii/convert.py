@@ -23,7 +23,6 @@ FOCAL_OVER_LONGEST_SIDE = 1.2
 at the image's centre, so that crops and warps have one. Nothing metric follows from it."""
 MIN_JOINTS = 4
 """Persons with fewer annotated joints of the common 17 are skipped."""
-MIN
 _Point = tuple[float, float, int] | None
 
 
