@@ -35,11 +35,12 @@ def file_digest(path: Path) -> str:
 def save(path: Path, content: Mapping[str, Any]) -> str:
     """Write tensors and plain data (str, int, float, bool, None, list, tuple, dict) to ``path``; returns the SHA-256.
 
-    Atomic: an existing file of that name stays whole until the new one replaces it.
+    Atomic: an existing file of that name stays whole until the new one replaces it. Raises ``ArtefactError`` when the
+    file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as stream:
             torch.save({"format_version": FORMAT_VERSION, **content}, stream)
             stream.flush()
@@ -47,6 +48,12 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
         digest = file_digest(unfinished)
         _write_text(sidecar(path), f"{digest}  {path.name}\n")
         unfinished.replace(path)
+    except OSError as error:
+        raise ArtefactError(
+            f"the checkpoint cannot be written ({error.strerror or error})",
+            where=path,
+            mend="free space or permissions there, then go on with --resume; earlier checkpoints are kept",
+        ) from error
     finally:
         unfinished.unlink(missing_ok=True)
     return digest

@@ -37,6 +37,9 @@ class BatchSource(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was taken."""
 
+    def close(self) -> None:
+        """Let go of threads and memory."""
+
 
 class Feed(Protocol):
     """One role's training data."""

@@ -79,7 +79,10 @@ def predict(
         device=place,
         limit=limit,
     )
-    indices, joints = _pass(method, loader, test, chosen, report)
+    try:
+        indices, joints = _pass(method, loader, test, chosen, report)
+    finally:
+        loader.close()
     target = folder / "predictions" / f"{chosen.id}.npz"
     target.parent.mkdir(parents=True, exist_ok=True)
     meta = {

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 KEPT_CHECKPOINTS = 2
+LOOK_S = 1.0
+"""On a GPU losses are looked at about this often."""
 LOG_LINES = 500
 """At most about so many lines of ``log.jsonl`` per stage."""
 
@@ -196,8 +198,18 @@ class StageRun:
 
         Raises ``Kt3dError`` for a loss that is not finite and ``InterruptedRunError`` when asked to stop.
         """
+        try:
+            self._steps()
+        finally:
+            for source in self.sources.values():
+                source.close()
+        self._look(learning_rate(self.stage, 1.0), write=True)
+        self.module = self.optimizer = None
+        return self.step, round(self._elapsed_s(), 3)
+
+    def _steps(self) -> None:
         streams = {role: iter(source) for role, source in self.sources.items()}
-        self.started = self.saved_at = time.monotonic()
+        self.started = self.saved_at = self.looked_at = time.monotonic()
         every = max(1, self.steps // LOG_LINES)
         if self.fabric.is_global_zero:
             self._cut_log()
@@ -211,12 +223,9 @@ class StageRun:
             rate = self._take_step({role: next(stream) for role, stream in streams.items()}, progress)
             self.step += 1
             write = self.step % every == 0 or self.step == self.steps
-            if write or self.fabric.device.type == "cpu":
+            if write or self.fabric.device.type == "cpu" or time.monotonic() - self.looked_at > LOOK_S:
                 self._look(rate, write=write)
             self._checkpoint_if_due()
-        self._look(learning_rate(self.stage, 1.0), write=True)
-        self.module = self.optimizer = None
-        return self.step, round(self._elapsed_s(), 3)
 
     def _where(self) -> tuple[Progress, bool]:
         """Where the stage stands and whether to stop: the main process decides for all."""
@@ -264,7 +273,9 @@ class StageRun:
         return losses
 
     def _look(self, rate: float, *, write: bool) -> None:
-        """Check the losses since the last look, tell the newest, and write a line of it."""
+        """Check the losses since the last look, tell the newest, and write a line of it. On a GPU each look waits for
+        the steps that are under way."""
+        self.looked_at = time.monotonic()
         newest: dict[str, float] = {}
         for step, losses in self.pending:
             newest = {name: float(loss) for name, loss in losses.items()}

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -108,6 +109,45 @@ def test_periodic_checkpoints_are_kept_to_two_and_a_damaged_one_is_passed_over(t
     assert report.steps[0] == ("first", 4)
     trained(tmp_path / "whole", whole)
     assert states_equal(whole, cut)
+
+
+class KilledError(Exception):
+    """Stands for a process that is gone."""
+
+
+class Killer(Notes):
+    def step(self, step: int, losses: Mapping[str, float], rate: float, eta_s: float) -> None:
+        if (self.stage, step) == ("second", 5):
+            raise KilledError
+        super().step(step, losses, rate, eta_s)
+
+
+def test_a_killed_run_goes_on_from_its_last_periodic_checkpoint(tmp_path: Path) -> None:
+    options = LoopOptions(checkpoint_steps=3)
+    with pytest.raises(KilledError):
+        trained(tmp_path / "cut", built(), options=options, report=Killer())
+    report, cut, whole = Notes(), built(), built()
+    trained(tmp_path / "cut", cut, options=options, report=report, resume=True)
+    assert report.steps == [("second", 4), ("second", 5), ("second", 6)]
+    trained(tmp_path / "whole", whole)
+    assert states_equal(whole, cut)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.pt"
+    checkpoint.save(path, {"x": torch.ones(3)})
+
+    def full(content: object, stream: IO[bytes]) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(ArtefactError, match=r"cannot be written .No space left on device"):
+        checkpoint.save(path, {"x": torch.zeros(3)})
+    assert checkpoint.load(path)["x"].sum() == 3
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pt", "a.pt.sha256"]
 
 
 def flip(path: Path) -> None:

@@ -85,6 +85,37 @@ def test_target_labels_reach_only_a_run_that_is_granted_them(workplace: Workplac
     assert not same(runs["none", "clean"], runs["partial-3d", "clean"])
 
 
+def test_unsupervised_transfer_does_not_depend_on_any_target_label(workplace: Workplace, tmp_path: Path) -> None:
+    """The real method, all its stages, through the real loader: bit for bit the same without the labels."""
+    clean, corrupt = tmp_path / "clean", tmp_path / "corrupt"
+    workplace.prepare("dots-target", at=clean)
+    workplace.prepare("dots-target", at=corrupt, corrupt=True)
+    source = workplace.prepare("dots-source")
+    settings = {"input_px": 32, "batch_size": 4, "generator_width": 4, "anchor": "ema-2d", "mix_pretrain": 1.0,
+                **{f"{name}_steps": 2 for name in ("synthetic", "generator", "pretrain", "adapt")}}  # fmt: skip
+    runs: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
+    for level in ("none", "partial"):
+        for root in (clean, corrupt):
+            config = workplace.config(
+                method="transfer",
+                data_root=root,
+                shards={"source": source, "pretrain": source},
+                supervision=level,
+                settings=settings,
+            )
+            runs[level, root.name] = weights(train(config))
+    assert same(runs["none", "clean"], runs["none", "corrupt"])
+    assert not same(runs["partial", "clean"], runs["partial", "corrupt"])
+
+
+def test_a_method_without_stages_predicts(workplace: Workplace) -> None:
+    workplace.prepare("dots-target")
+    workplace.prepare("dots-source")
+    folder = train(workplace.config(method="stageless"))
+    assert read_run(folder)["stages"] == []
+    assert len(read_predictions(predict(folder)).keys) == 5
+
+
 def test_a_killed_run_resumes_to_the_same_weights(workplace: Workplace, tmp_path: Path) -> None:
     workplace.prepare("dots-target")
     other = tmp_path / "other"

@@ -95,6 +95,13 @@ class PlainMethod(ToyMethod):
         return features
 
 
+class StagelessMethod(ToyMethod):
+    """Nothing to train."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        return ()
+
+
 class MemoryMethod(ToyMethod):
     """A stage without trainable parameters: the running mean of what it sees."""
 
@@ -133,6 +140,9 @@ class FakeSource:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.position = state["position"]
+
+    def close(self) -> None:
+        self.position = -1
 
 
 def fake_batch(images: Tensor, labelled: bool) -> UnlabelledBatch:

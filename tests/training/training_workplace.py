@@ -38,8 +38,15 @@ def offer(folder: Path) -> ModuleType:
     methods = [
         MethodPlugin("toy", "A toy", "training_toys:ToyMethod", defaults=roles),
         MethodPlugin("plain", "Without batch norm", "training_toys:PlainMethod", defaults=roles),
+        MethodPlugin("stageless", "Nothing to train", "training_toys:StagelessMethod", defaults=roles),
         MethodPlugin("picky", "Full only", "training_toys:ToyMethod", supervision=("full",), defaults=roles),
         MethodPlugin("baseline", "", "kt3d_integral_pose.method:IntegralPose", defaults={"target": "dots-target"}),
+        MethodPlugin(
+            "transfer",
+            "",
+            "kt3d_knowledge_transfer.method:KnowledgeTransfer",
+            defaults={**roles, "pretrain": "dots-source"},
+        ),
         MethodPlugin("mean", "", "kt3d_floor.mean_pose:MeanPose", defaults=roles),
     ]
     return dots.module("dots", [dots.dataset(folder / name, name) for name in roles.values()], methods)
