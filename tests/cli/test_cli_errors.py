@@ -41,9 +41,8 @@ def said(result: Result, code: int, *texts: str) -> str:
 
 @pytest.mark.parametrize("dataset", ["h36m", "mpii", "ubc3v"])
 def test_no_raw_folder(kt3d: Any, dataset: str) -> None:
-    said(
-        kt3d("prepare", dataset), 1, f"kt3d-data/raw/{dataset}: there is no raw data of {dataset}", f"kt3d list {dataset}"
-    )
+    absent = f"kt3d-data/raw/{dataset}: there is no raw data of {dataset}"
+    said(kt3d("prepare", dataset), 1, absent, f"kt3d list {dataset}")
 
 
 @pytest.mark.parametrize("dataset", ["h36m", "mpii", "ubc3v"])
@@ -67,7 +66,8 @@ def test_unknown_names_come_with_suggestions(kt3d: Any) -> None:
     said(kt3d("train", "--method", "knowlege-transfer"), 2, "did you mean 'knowledge-transfer'?")
     said(kt3d("train", "--method", "integral-pose", "--supervision", "fulll"), 2, "did you mean 'full'?")
     said(kt3d("list", "h36m-s9s11-46"), 2, "did you mean 'h36m-s9s11-64'?")
-    said(kt3d("prepare", "h36m", "--trian-every", "5"), 2, "'--trian-every' is no option", "did you mean '--train-every'?")
+    misspelt = kt3d("prepare", "h36m", "--trian-every", "5")
+    said(misspelt, 2, "'--trian-every' is no option", "did you mean '--train-every'?")
     said(kt3d("prepare", "h36m", "--split", "tset", "--raw", "."), 2, "did you mean 'test'?")
 
 
@@ -114,9 +114,8 @@ def test_wrong_prediction_files(kt3d: Any, tmp_path: Path) -> None:
     write_predictions(nameless, ["a"], np.zeros((1, 17, 3)))
     said(kt3d("score", nameless), 2, "does not say which benchmark", "--benchmark ID")
     said(kt3d("score", nameless, "--benchmark", "h36m"), 2, "there is no benchmark 'h36m'")
-    said(
-        kt3d("score", nameless, "--benchmark", "h36m-s9s11-64"), 1, "no shards of 'h36m' to score against", "kt3d prepare"
-    )
+    unprepared = kt3d("score", nameless, "--benchmark", "h36m-s9s11-64")
+    said(unprepared, 1, "no shards of 'h36m' to score against", "kt3d prepare")
     said(kt3d("score", nameless, "--run", "x"), 2, "give a FILE or --run, not both")
 
 

@@ -78,7 +78,8 @@ def test_plugins_import_only_what_the_contract_offers(folder: str, allowed: set[
 
 
 def test_core_names_no_dataset_and_no_method() -> None:
-    names = {path.name.removeprefix("kt3d_") for folder in ("datasets", "plugins") for path in (ROOT / folder).iterdir()}
+    packages = [path.name for folder in ("datasets", "plugins") for path in (ROOT / folder).iterdir()]
+    names = {name.removeprefix("kt3d_") for name in packages}
     names |= {name.replace("_", "-") for name in names} | {"itop", "mean-pose", "lift-mlp", "source-only"}
     names -= {"floor", "__pycache__"}
     wrong = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import FrozenInstanceError, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_label_subsets_are_nested_and_symmetric() -> None:
     assert list(LABEL_SUBSETS) == [1, 3, 6, 12, 17]
     sets = [set(joints) for joints in LABEL_SUBSETS.values()]
     assert [len(joints) for joints in sets] == [1, 3, 6, 12, 17]
-    assert all(smaller < larger for smaller, larger in zip(sets, sets[1:], strict=False))
+    assert all(smaller < larger for smaller, larger in pairwise(sets))
     assert all({int(H36M17.mirror[j]) for j in joints} == joints for joints in sets)
     assert sets[2] == {10, 3, 6, 0, 13, 16}
 
