@@ -74,7 +74,7 @@ def prepare(
     configuration or cannot be written; ``PluginError`` when the converter breaks its contract;
     ``PrepareInterruptedError`` on Ctrl-C. Finished shards survive all of these.
     """
-    raw, out, report = Path(raw), Path(out), report or Silent()
+    raw, out, report = Path(raw).absolute(), Path(out), report or Silent()
     card = read_card(plugin.folder)
     wanted = _checked_splits(plugin, splits)
     chosen = checked_options(plugin, options or {})

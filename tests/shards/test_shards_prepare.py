@@ -545,3 +545,11 @@ def test_reading_shards_pulls_in_no_torch(fake: DatasetPlugin, raw: Path, out: P
         assert not heavy, heavy
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+def test_the_same_raw_data_by_a_relative_path_is_the_same_configuration(
+    fake: DatasetPlugin, raw: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absolute = run(fake, raw, out)
+    monkeypatch.chdir(raw.parent)
+    assert run(fake, Path(raw.name), out) == absolute
