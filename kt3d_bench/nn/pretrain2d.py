@@ -7,11 +7,13 @@ the network's sizes alone, so that two methods of the same sizes train it once.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.methods import Stage, StepResult
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralNet, smooth_l1, to_voxels
+from kt3d_bench.skeletons import H36M17
 
 STAGE_NAME = "pretrain-2d"
 
@@ -32,7 +34,12 @@ def pretrain_2d_stage(
         STAGE_NAME,
         roles={"pretrain": ("rgb",)},
         trains=("rgb_net",),
-        recipe={"backbone": backbone, "input_px": input_px, "side": side, "loss": "smooth-l1 on x, y in voxels"},
+        recipe={
+            "backbone": backbone,
+            "input_px": input_px,
+            "side": side,
+            "loss": "smooth-l1 on x, y in voxels; midpoints for joints that no image of a batch has",
+        },
         steps=steps,
         epochs=epochs,
         batch_size=batch_size,
@@ -52,3 +59,16 @@ def pretrain_2d_step(net: IntegralNet, batch: LabelledBatch) -> StepResult:
     with torch.no_grad():
         errors = (voxels - target).norm(dim=-1)[batch.mask_2d] * (input_px / net.side)
     return StepResult({"2d": loss}, {"error_2d_px": float(errors.mean())} if len(errors) else {})
+
+
+def midpoints(joints: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, J, 2) joints and their (B, J) mask, completed: a joint that no sample of the batch has lies halfway between
+    its parent and the mean of its children, where a sample has these. End joints stay absent."""
+    joints, mask = joints.clone(), mask.clone()
+    for joint, parent in enumerate(H36M17.parents):
+        children = [child for child, other in enumerate(H36M17.parents) if other == joint]
+        if parent < 0 or not children or bool(mask[:, joint].any()):
+            continue
+        joints[:, joint] = (joints[:, parent] + joints[:, children].mean(1)) / 2
+        mask[:, joint] = mask[:, parent] & mask[:, children].all(1)
+    return joints, mask

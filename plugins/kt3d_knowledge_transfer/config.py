@@ -57,7 +57,7 @@ class Config:
     batch_size: int = 32
     adapt_batch_size: int = 32
     learning_rate: float = 1e-3
-    """Of the stages on synthetic data."""
+    generator_learning_rate: float = 1e-3
     pretrain_learning_rate: float = 1e-3
     adapt_learning_rate: float = 1e-3
     adversarial_delay_steps: int = 5000
@@ -215,6 +215,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "classifier_width": 64,
         "adapt_batch_size": 16,
         "learning_rate": 2e-3,
+        "generator_learning_rate": 3e-3,
         "epochs": 0.0,
         "synthetic_steps": 600,
         "generator_steps": 500,

@@ -42,7 +42,7 @@ def reconstruction(kind: str, generated: Tensor, truth: Tensor) -> Tensor:
     if kind == "mse":
         return functional.mse_loss(generated, truth)
     assert kind == "cross-entropy", kind
-    return -(truth * generated).sum(1).clamp(min=1e-6).log().mean()
+    return -(truth * generated).sum(1).clamp(min=1e-30).log().mean()
 
 
 def foreground_right(generated: Tensor, truth: Tensor) -> float:

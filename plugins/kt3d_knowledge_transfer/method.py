@@ -154,7 +154,7 @@ class KnowledgeTransfer(Method):
             recipe=self._recipe(*self._GENERATOR),
             budget_s=60.0,
             after=("synthetic",) if predicted else (),
-            **self._schedule(config.generator_steps, config.learning_rate, config.batch_size),
+            **self._schedule(config.generator_steps, config.generator_learning_rate, config.batch_size),
         )
 
     def _pretrain_2d(self) -> Stage:

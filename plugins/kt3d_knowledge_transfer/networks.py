@@ -81,7 +81,8 @@ class LimbMapGenerator(nn.Module):
         channels = 4 * len(bones)
         layers: list[nn.Module] = []
         for dilation in (1, 2, 4):
-            layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             channels = width
         self.refine = nn.Sequential(*layers, nn.Conv2d(width, num_parts, 3, padding=1))
 

@@ -1,0 +1,35 @@
+"""Joints that a 2D dataset lacks get a place by rule, and only those."""
+
+import torch
+
+from kt3d_bench.nn.pretrain2d import midpoints
+from kt3d_bench.skeletons import H36M17
+
+SPINE, NOSE, ELBOW = (H36M17.index(name) for name in ("spine", "nose", "left_elbow"))
+
+
+def test_joints_that_no_sample_has_lie_halfway() -> None:
+    joints = torch.randn(3, 17, 2)
+    joints[:, [SPINE, NOSE]] = float("nan")
+    mask = joints.isfinite().all(-1)
+    completed, known = midpoints(joints, mask)
+    assert torch.allclose(completed[:, NOSE], (joints[:, H36M17.index("thorax")] + joints[:, H36M17.index("head")]) / 2)
+    assert torch.allclose(completed[:, SPINE], (joints[:, H36M17.index("hip")] + joints[:, H36M17.index("thorax")]) / 2)
+    assert known.all()
+    assert torch.equal(completed[mask], joints[mask])
+
+
+def test_joints_that_some_sample_has_are_left_alone() -> None:
+    joints, mask = torch.randn(3, 17, 2), torch.ones(3, 17, dtype=torch.bool)
+    mask[:2, ELBOW] = False
+    completed, known = midpoints(joints, mask)
+    assert torch.equal(known, mask)
+    assert torch.equal(completed, joints)
+
+
+def test_a_midpoint_needs_its_neighbours() -> None:
+    joints, mask = torch.randn(2, 17, 2), torch.ones(2, 17, dtype=torch.bool)
+    mask[:, NOSE] = False
+    mask[0, H36M17.index("head")] = False
+    _, known = midpoints(joints, mask)
+    assert known[:, NOSE].tolist() == [False, True]
