@@ -50,12 +50,16 @@ def pretrain_2d_stage(
 
 
 def pretrain_2d_step(net: IntegralNet, batch: LabelledBatch) -> StepResult:
-    """Smooth L1 on x and y of the joints that are annotated; depth is not trained. Logs the mean 2D error in px."""
+    """Smooth L1 on x and y of the joints that are annotated; depth is not trained. Logs the mean 2D error in px.
+
+    Joints that the dataset lacks are drawn to ``midpoints``: left alone they would stay wherever the initial weights
+    put them, and whatever lifts the pose would be given a face beside the body.
+    """
     images = batch.images["rgb"]
     input_px = images.shape[-1]
     voxels = net(rgb_input(images)).voxels[..., :2]
     target = to_voxels(batch.joints_px, torch.zeros_like(batch.joints_px[..., 0]), input_px, net.side)[..., :2]
-    loss = smooth_l1(voxels, target, batch.mask_2d)
+    loss = smooth_l1(voxels, *midpoints(target, batch.mask_2d))
     with torch.no_grad():
         errors = (voxels - target).norm(dim=-1)[batch.mask_2d] * (input_px / net.side)
     return StepResult({"2d": loss}, {"error_2d_px": float(errors.mean())} if len(errors) else {})
