@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 _TEST_SHARE = 1 / 16
-_PAIR_SHARE = 0.25
+_PAIR_SHARE = 0.2
+_INDOOR_SHARE = 0.4
+_RARE = ("lie", "random", "sit-floor", "crouch", "bend", "jump", "kick")
+_RARE_WEIGHT = 0.4
+"""Most people in photographs stand, walk or sit."""
 _CLOSE_SHARE = 0.15
 _EMPTY_SHARE = 0.02
 _VIDEOS = 40
@@ -94,7 +98,7 @@ def draw_block(block: Block) -> list[DrawnImage]:
 
 def _scene(rng: np.random.Generator, block: Block) -> tuple[npt.NDArray[np.uint8], list[DrawnPerson], str]:
     size_px = (int(rng.integers(320, 481)), int(rng.integers(260, 401)))
-    image = sample_background(rng, size_px, "wild")
+    image = sample_background(rng, size_px, "room" if rng.random() < _INDOOR_SHARE else "wild")
     if rng.random() < _EMPTY_SHARE:
         return image, [], "none"
     count = 2 if rng.random() < _PAIR_SHARE else 1
@@ -116,7 +120,7 @@ def _figures(rng: np.random.Generator, count: int, motion: str | None) -> tuple[
     recording = None if motion is None else read_motion(Path(motion))
     figures, activities = [], []
     for index in range(count):
-        activity = "recorded" if recording is not None else ACTIVITIES[int(rng.integers(len(ACTIVITIES)))]
+        activity = "recorded" if recording is not None else str(rng.choice(ACTIVITIES, p=_activity_shares()))
         if recording is not None:
             clip = clip_from_motion(recording, recording.rate_hz, int(rng.integers(len(recording))), 1)
         else:
@@ -127,6 +131,11 @@ def _figures(rng: np.random.Generator, count: int, motion: str | None) -> tuple[
         figures.append(figure.moved(0.0, -start).moved(rng.uniform(-np.pi, np.pi), aside))
         activities.append(activity)
     return Figures.concatenate(figures), activities[0]
+
+
+def _activity_shares() -> FloatArray:
+    weights = np.array([_RARE_WEIGHT if activity in _RARE else 1.0 for activity in ACTIVITIES])
+    return np.asarray(weights / weights.sum(), np.float64)
 
 
 def _camera(rng: np.random.Generator, size_px: tuple[int, int], figures: Figures) -> Camera:

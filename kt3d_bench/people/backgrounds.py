@@ -14,7 +14,7 @@ KINDS = ("room", "wild")
 
 def sample_background(rng: np.random.Generator, size_px: tuple[int, int], kind: str = "wild") -> Image:
     """(H, W, 3) uint8 RGB. ``room``: floor, walls, a little furniture, quiet colours; ``wild``: gradients, noise of
-    several scales, shapes and clutter. Raises ``UsageError`` for another kind."""
+    several scales, shapes and clutter, from nearly grey to gaudy. Raises ``UsageError`` for another kind."""
     if kind not in KINDS:
         raise UsageError(f"no background kind '{kind}'", mend=did_you_mean(kind, KINDS))
     width, height = size_px
@@ -82,5 +82,8 @@ def _wild(rng: np.random.Generator, width: int, height: int) -> npt.NDArray[np.f
             far = centre + size * rng.uniform(0.3, 2, 2)
             cv2.rectangle(image, tuple(centre.astype(int).tolist()), tuple(far.astype(int).tolist()), colour, -1)
     image += rng.uniform(0, 12) * _noise(rng, width, height, 160)
+    grey, middle = image.mean(axis=2, keepdims=True), image.mean()
+    saturation, contrast = rng.uniform(0.1, 1.0), rng.uniform(0.4, 1.0)
+    image = middle + contrast * (grey + saturation * (image - grey) - middle)
     sigma = rng.uniform(0, 1.6)
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32) if sigma > 0.3 else image
