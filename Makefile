@@ -20,7 +20,7 @@ lint: $(DEVELOP)
 	$(BIN)/mypy
 
 bench: $(DEVELOP)
-	$(BIN)/pytest tests/benchmarks -s
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/benchmarks
 
 format: $(DEVELOP)
 	$(BIN)/ruff check --fix .

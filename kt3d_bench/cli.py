@@ -227,13 +227,15 @@ def train(method: str, settings: tuple[str, ...], nodes: int, resume: bool, then
     """Train a method, and predict the benchmark of its target."""
     from kt3d_bench.console import TrainReport, console
     from kt3d_bench.training.predict import predict as predict_run
-    from kt3d_bench.training.run import RunConfig
+    from kt3d_bench.training.run import RunConfig, is_main_process
     from kt3d_bench.training.sources import benchmarks_of
     from kt3d_bench.training.train import train as train_run
 
     config = RunConfig(method=method, settings=_settings(settings), num_nodes=nodes, data_root=data_root(), **options)
     with TrainReport() as report:
         folder = train_run(config, report, resume=resume)
+        if not is_main_process():
+            return
         target = config.target or plugins.method(method).defaults.get("target", "")
         if then_predict and benchmarks_of(plugins.dataset(target)):
             predict_run(folder, device=config.device, report=report)

@@ -55,6 +55,7 @@ def test_three_metrics_of_the_largest_test_set(
         return time.process_time() - start
 
     seconds = benchmark.pedantic(measured, rounds=1, iterations=1, warmup_rounds=0)
+    benchmark.extra_info["processor seconds for 543,344 poses"] = seconds
     assert seconds < 3.0
 
 
@@ -73,6 +74,7 @@ def test_pa_against_a_loop(benchmark: BenchmarkFixture, poses: tuple[np.ndarray,
 
     values = benchmark.pedantic(measured, rounds=5, iterations=1, warmup_rounds=1)
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
+    benchmark.extra_info["times as fast as a loop"] = loop_s / min(ours)
     assert loop_s / min(ours) >= 6.0
 
 
