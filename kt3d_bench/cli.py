@@ -16,6 +16,7 @@ import click
 
 from kt3d_bench import __version__, plugins
 from kt3d_bench.errors import Kt3dError, UsageError, did_you_mean
+from kt3d_bench.places import default_data_root
 from kt3d_bench.supervision import LEVELS
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -47,10 +48,6 @@ def main() -> None:
 
     Try it without any download: kt3d demo
     """
-
-
-def data_root() -> Path:
-    return Path(os.environ.get("KT3D_DATA", "kt3d-data"))
 
 
 def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, Any]:
@@ -115,7 +112,7 @@ def prepare(
 
     plugin = plugins.dataset(dataset)
     options = _dataset_options(dataset, ctx.args)
-    raw, out = raw or data_root() / "raw" / dataset, out or data_root() / "shards" / dataset
+    raw, out = raw or default_data_root() / "raw" / dataset, out or default_data_root() / "shards" / dataset
     with PrepareReport() as report:
         manifest = shards.prepare(
             plugin,
@@ -138,7 +135,7 @@ def _next_step(dataset: str) -> str:
     """The command that goes on from a dataset's shards."""
     users = [method for method in plugins.methods().values() if method.defaults.get("target") == dataset]
     if not users:
-        return f"kt3d inspect {data_root() / 'shards' / dataset}"
+        return f"kt3d inspect {default_data_root() / 'shards' / dataset}"
     widest = max(users, key=lambda method: (len(method.supervision), len(method.defaults)))
     return f"kt3d train --method {widest.name} --supervision {widest.supervision[0]}"
 
@@ -166,7 +163,7 @@ def generate(
     from kt3d_bench.console import ProgressReport, console
 
     plugin = plugins.dataset(dataset)
-    out = out or data_root() / "generated" / dataset / "raw"
+    out = out or default_data_root() / "generated" / dataset / "raw"
     _refuse_occupied(out)
     make = plugins.load_function(plugin.generate, "generate")
     small = dict(plugins.load(f"{plugin.generate}:DEMO"))
@@ -231,7 +228,9 @@ def train(method: str, settings: tuple[str, ...], nodes: int, resume: bool, then
     from kt3d_bench.training.sources import benchmarks_of
     from kt3d_bench.training.train import train as train_run
 
-    config = RunConfig(method=method, settings=_settings(settings), num_nodes=nodes, data_root=data_root(), **options)
+    config = RunConfig(
+        method=method, settings=_settings(settings), num_nodes=nodes, data_root=default_data_root(), **options
+    )
     with TrainReport() as report:
         folder = train_run(config, report, resume=resume)
         if not is_main_process():
@@ -259,7 +258,7 @@ def _run_folder(run: str | None) -> Path | None:
     if run is None:
         return None
     folder = Path(run)
-    runs = data_root() / "runs"
+    runs = default_data_root() / "runs"
     if folder.is_dir():
         return folder
     if (runs / run).is_dir():
@@ -282,7 +281,7 @@ def predict(run: str | None, benchmark: str | None, shards: Path | None, device:
     from kt3d_bench.training.predict import predict as predict_run
     from kt3d_bench.training.run import newest_run
 
-    folder = _run_folder(run) or newest_run(data_root())
+    folder = _run_folder(run) or newest_run(default_data_root())
     with TrainReport() as report:
         path = predict_run(folder, benchmark, shards=shards, device=device, report=report)
     out = console()
@@ -317,12 +316,12 @@ def score(
         file, run = None, str(file)
     if file is not None:
         result = results.score_file(
-            file, benchmark, data_root=data_root(), name=name, shards=shards, leaderboards=leaderboards
+            file, benchmark, data_root=default_data_root(), name=name, shards=shards, leaderboards=leaderboards
         )
     else:
         with TrainReport() as report:
             result = results.score_run(
-                _run_folder(run), benchmark, data_root=data_root(), leaderboards=leaderboards, report=report
+                _run_folder(run), benchmark, data_root=default_data_root(), leaderboards=leaderboards, report=report
             )
     if as_json:
         click.echo(json.dumps(result.scores.summary(), indent=1, sort_keys=True))
@@ -362,7 +361,7 @@ def leaderboard_build(leaderboards: Path | None) -> None:
     """Render every board from its entries."""
     from kt3d_bench import results
 
-    for path in results.render(leaderboards or results.default_leaderboards(data_root())):
+    for path in results.render(leaderboards or results.default_leaderboards(default_data_root())):
         click.echo(str(path))
 
 
@@ -392,7 +391,7 @@ def demo(budget_minutes: float, out: Path | None, workers: int) -> None:
     """The whole line on generated stand-ins, with no download: generate, prepare, train, score, boards, a picture."""
     from kt3d_bench.demo import run_demo
 
-    run_demo(out or data_root() / "demo", budget_minutes=budget_minutes, workers=workers)
+    run_demo(out or default_data_root() / "demo", budget_minutes=budget_minutes, workers=workers)
 
 
 def run() -> None:

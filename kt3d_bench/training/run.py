@@ -21,6 +21,7 @@ import yaml
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.hookspecs import MethodPlugin
+from kt3d_bench.places import default_data_root
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.settings import build_config
 
@@ -31,11 +32,6 @@ RUN_FILE = "run.yaml"
 FINAL = "final.pt"
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 _LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
-
-
-def default_data_root() -> Path:
-    """``$KT3D_DATA``, else ``kt3d-data`` in the working directory."""
-    return Path(os.environ.get("KT3D_DATA", "kt3d-data"))
 
 
 @dataclass(frozen=True)
