@@ -118,9 +118,11 @@ class Config:
     """Whether coordinates that a label gives must agree with the cycle too."""
     cycle_share: float = 1.0
     """Share of each batch that goes round the cycle, which costs four times as much as the network itself."""
-    anchor: str = "none"
+    anchor: str = "frozen-2d"
     """What holds the 2D of target images: "none" (the paper's), "frozen-2d": the network as the stage found it,
     "ema-2d": the moving average of the student (mean teacher). For depth targets all three axes are held."""
+    anchor_with_labels: bool = False
+    """Whether unlabelled joints are held too where others have labels; if not, the anchor is for batches without."""
     anchor_weight: float = 1.0
     anchor_decay: float = 0.99
     """Of the mean teacher, per step."""
@@ -191,6 +193,7 @@ LETTER: Mapping[str, Any] = {
     "cycle_where_labelled": True,
     "cycle_share": 1.0,
     "anchor": "none",
+    "anchor_with_labels": False,
     "view_strength": 0.0,
     "mix_pretrain": 0.0,
 }

@@ -173,8 +173,8 @@ class KnowledgeTransfer(Method):
         config: Config = self.config
         names = ("weight_pose", "weight_domain", "weight_cycle", "weight_label", "weight_cycle_label", "weight_offset",
                  "cycle_gradient", "cycle_input", "cycle_depth", "cycle_where_labelled", "cycle_share", "anchor",
-                 "anchor_weight", "anchor_decay", "anchor_confidence_vox", "view_strength", "mix_pretrain",
-                 "depth_init", *self._ADVERSARIAL)  # fmt: skip
+                 "anchor_with_labels", "anchor_weight", "anchor_decay", "anchor_confidence_vox", "view_strength",
+                 "mix_pretrain", "depth_init", *self._ADVERSARIAL)  # fmt: skip
         roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if self._rgb else ("depth",)}
         if config.adversarial:
             roles["source"] = ("depth", "parts") if config.mask == "part-depth" else ("parts",)
@@ -268,7 +268,7 @@ class KnowledgeTransfer(Method):
         seen = [image if view is None else view.image(image)]
         output = self._target_net(torch.cat([*seen, rgb_input(mixed.images["rgb"])]) if mixed else seen[0])
         pose = output.voxels[:count]
-        held = self._anchor(image, view) if config.anchor != "none" else None
+        held = self._anchor(image, view) if self._anchored(granted) else None
         cycled = self._cycle(self._cycle_input(pose, held, granted))
         whole = slice(0, len(cycled))
         consistent = cycled if config.cycle_gradient else cycled.detach()
@@ -400,6 +400,11 @@ class KnowledgeTransfer(Method):
             f"{name}_3d": weight * self._pose_loss(guess, truth, _each_axis(seen_3d, 3)),
             f"{name}_2d": weight * self._pose_loss(guess[..., :2], truth[..., :2], _each_axis(seen_2d, 2)),
         }
+
+    def _anchored(self, granted: Granted | None) -> bool:
+        config = self.config
+        wanted = granted is None or config.anchor_with_labels or config.cycle_input == "anchor"
+        return bool(config.anchor != "none" and wanted)
 
     def _anchor(self, image: Tensor, view: View | None) -> Anchor:
         """What the teacher says of ``image``, in the frame of the student's view. It sees no label."""

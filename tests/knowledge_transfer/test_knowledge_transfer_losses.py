@@ -73,7 +73,7 @@ def test_domain_loss_by_hand() -> None:
 def test_weighted_smooth_l1_by_hand_and_without_weight() -> None:
     predicted = torch.tensor([[[0.5, 0.5], [3.0, 3.0]]], requires_grad=True)
     target = torch.zeros(1, 2, 2)
-    assert float(weighted_smooth_l1(predicted, target, torch.tensor([[1.0, 3.0]]))) == pytest.approx(
+    assert weighted_smooth_l1(predicted, target, torch.tensor([[1.0, 3.0]])).item() == pytest.approx(
         (0.125 + 3 * 2.5) / 4
     )
     nothing = weighted_smooth_l1(predicted, target, torch.zeros(1, 2))

@@ -161,7 +161,7 @@ def test_the_cycle_may_be_given_the_anchor_and_the_labels(build: Make, batch: Ma
 
 
 def test_labelled_coordinates_may_be_left_out_of_the_cycle(build: Make, train: Make) -> None:
-    common = {"anchor": "frozen-2d", "supervision": "full", "adversarial": False}
+    common = {"anchor": "frozen-2d", "anchor_with_labels": True, "supervision": "full", "adversarial": False}
     silent = train(build("rgb", **common, cycle_where_labelled=False), "adapt", labelled=True)
     assert float(silent.losses["cycle"]) == 0
     assert float(silent.losses["anchor"]) == 0
@@ -264,6 +264,15 @@ def test_collapse_is_shown_and_warned_of(build: Make, train: Make) -> None:
     assert shown["drift_2d_px"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_anchor_is_for_batches_without_labels_unless_asked(build: Make, train: Make) -> None:
+    partial = torch.zeros(17, dtype=torch.bool)
+    partial[10] = True
+    grants = {"labelled": True, "mask_2d": partial, "mask_3d": partial}
+    assert "anchor" in train(build("rgb", anchor="frozen-2d"), "adapt", labelled=False).losses
+    assert "anchor" not in train(build("rgb", anchor="frozen-2d"), "adapt", **grants).losses
+    assert "anchor" in train(build("rgb", anchor="frozen-2d", anchor_with_labels=True), "adapt", **grants).losses
+
+
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"mask": "part-depth", "reconstruction": "si-log"},
@@ -272,7 +281,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"reconstruction": "cross-entropy", "generator": "limb-map", "generator_input": "predicted"},
     {"generator_hide_depth": 1.0, "generator_noise_vox": 2.0, "generator_schedule": "joint"},
     {"adversarial": False},
-    {"anchor": "frozen-2d", "view_strength": 0.2},
+    {"anchor": "frozen-2d", "view_strength": 0.2, "anchor_with_labels": True},
     {"anchor": "ema-2d", "view_strength": 0.2, "anchor_confidence_vox": 0.0},
     {"anchor": "none", "mix_pretrain": 0.5},
     {"cycle_gradient": False, "cycle_depth": "zero", "weight_cycle_label": 0.0},
