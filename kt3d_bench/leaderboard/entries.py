@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, field_validator
 
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.files import write_whole
 from kt3d_bench.scoring.benchmarks import Benchmark
-from kt3d_bench.scoring.files import write_whole
 from kt3d_bench.scoring.metrics import METRICS
 from kt3d_bench.scoring.score import Scores
 

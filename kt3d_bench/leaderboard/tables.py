@@ -17,9 +17,9 @@ from rich.markup import escape as escape_rich
 from rich.table import Table
 from rich.text import Text
 
+from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, read_boards
 from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
-from kt3d_bench.scoring.files import write_whole
 from kt3d_bench.scoring.metrics import METRICS
 
 REPORTED_TITLE = "As reported by the paper, not measured here"

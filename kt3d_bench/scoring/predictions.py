@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.scoring.files import npz_bytes, write_whole
+from kt3d_bench.files import npz_bytes, write_whole
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS
 
 _MEMBERS = ("keys", "joints_cam_mm", "valid", "meta")

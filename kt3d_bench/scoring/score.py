@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
+from kt3d_bench.files import npz_bytes, write_whole
 from kt3d_bench.scoring.benchmarks import Benchmark
-from kt3d_bench.scoring.files import npz_bytes, write_whole
 from kt3d_bench.scoring.metrics import METRIC_VERSION, METRICS, JointInput, mean_over_joints
 from kt3d_bench.scoring.predictions import Predictions, join, looks_like_metres, some
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.files import npz_bytes
 from kt3d_bench.records import Camera, Sample, Skipped
 from kt3d_bench.shards.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.skeletons import NUM_JOINTS
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 Array = npt.NDArray[Any]
 
 
@@ -166,16 +166,7 @@ def encode_index(index: ShardIndex) -> bytes:
         **{f"size.{name}": sizes for name, sizes in index.sizes.items()},
         **{f"label.{name}": getattr(index.labels, name) for name in LABEL_ARRAYS},
     }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-            entry.create_system = 3
-            entry.external_attr = 0o444 << 16
-            archive.writestr(entry, member.getvalue())
-    return buffer.getvalue()
+    return npz_bytes(arrays)
 
 
 def read_index(path: Path) -> ShardIndex:

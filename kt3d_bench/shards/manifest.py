@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kt3d_bench.cards import problem_text
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.files import write_atomically
 from kt3d_bench.shards.format import FORMAT_VERSION
 from kt3d_bench.shards.index import LABEL_ARRAYS, Labels
-from kt3d_bench.shards.writer import write_atomically
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
 
 MANIFEST = "manifest.json"

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import kt3d_bench
 from kt3d_bench.cards import Card, read_card
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError, UsageError, did_you_mean
+from kt3d_bench.files import write_atomically
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
 from kt3d_bench.hookspecs import DatasetPlugin
 from kt3d_bench.shards.format import FIELDS, FORMAT_VERSION
@@ -41,7 +42,7 @@ from kt3d_bench.shards.manifest import (
 )
 from kt3d_bench.shards.plan import Origin, SplitPlan, checked_options, plan_split, read_origin
 from kt3d_bench.shards.work import CONTINUE, Report, Silent, cannot_write, convert_shards, remove_temporaries
-from kt3d_bench.shards.writer import doubled_key, write_atomically
+from kt3d_bench.shards.writer import doubled_key
 
 STATE = "prepare.json"
 """What the shards of a folder are made from; written first, compared on every later run."""

@@ -17,7 +17,7 @@ from kt3d_bench.records import Sample, Skipped, WorkItem
 from kt3d_bench.shards.format import FIELDS, IMAGES
 from kt3d_bench.shards.index import ShardIndex, index_path, read_index
 from kt3d_bench.shards.plan import ShardTask
-from kt3d_bench.shards.writer import TEMPORARY, ShardWriter
+from kt3d_bench.shards.writer import ShardWriter, temporary_of
 
 _TRIES = 3
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -58,7 +58,7 @@ class _Done:
 def remove_temporaries(tasks: Sequence[ShardTask]) -> None:
     for task in tasks:
         for path in (task.path, index_path(task.path)):
-            path.with_name(path.name + TEMPORARY).unlink(missing_ok=True)
+            temporary_of(path).unlink(missing_ok=True)
 
 
 class _Progress:
@@ -127,7 +127,7 @@ def _done(task: ShardTask, index: ShardIndex) -> _Done:
 
 
 def _begun(task: ShardTask) -> bool:
-    return task.path.with_name(task.path.name + TEMPORARY).exists()
+    return temporary_of(task.path).exists()
 
 
 def _worker_died(tasks: Sequence[ShardTask]) -> RawDataError:

@@ -18,12 +18,17 @@ from typing import IO, Any
 import numpy as np
 
 from kt3d_bench.errors import PluginError
+from kt3d_bench.files import write_atomically
 from kt3d_bench.records import Sample, Skipped
 from kt3d_bench.shards.format import FIELDS, IMAGES, encode
 from kt3d_bench.shards.index import Labels, ShardIndex, encode_index, index_path
 
-TEMPORARY = ".tmp"
 _FIELD_OF_EXTENSION = {field.extension: name for name, field in FIELDS.items()}
+
+
+def temporary_of(path: Path) -> Path:
+    """Where a shard's file is written before it is whole: a fixed name, so that what a killed worker left is found."""
+    return path.with_name(path.name + ".tmp")
 
 
 class ShardWriter:
@@ -49,7 +54,7 @@ class ShardWriter:
 
     @property
     def _temporary(self) -> Path:
-        return self.path.with_name(self.path.name + TEMPORARY)
+        return temporary_of(self.path)
 
     def __enter__(self) -> ShardWriter:
         from webdataset.writer import TarWriter
@@ -119,7 +124,8 @@ class ShardWriter:
         self.index = self._describe()
         if self._keys:
             self._temporary.replace(self.path)
-        write_atomically(index_path(self.path), encode_index(self.index))
+        path = index_path(self.path)
+        write_atomically(path, encode_index(self.index), temporary=temporary_of(path))
 
     def _describe(self) -> ShardIndex:
         places: dict[str, list[tuple[int, int]]] = {name: [] for name in (*self._images, "labels")}
@@ -151,28 +157,3 @@ def doubled_key(key: str, first: str, second: str) -> PluginError:
     """The error for a key that two work items (or one item twice) produced."""
     items = f"item {first}, twice" if first == second else f"items {first} and {second}"
     return PluginError(f"the sample key {key} is produced by {items}", mend="keys must be unique within a split")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a small file under a temporary name beside it, flush it to disk and rename it."""
-    temporary = path.with_name(path.name + TEMPORARY)
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)

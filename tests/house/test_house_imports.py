@@ -14,7 +14,7 @@ CORE = ROOT / "kt3d_bench"
 
 LAYER = {
     "errors": 0, "hookspecs": 0, "records": 0, "skeletons": 0, "supervision": 0, "places": 0, "__init__": 0,
-    "plugins": 1, "cards": 1,
+    "plugins": 1, "cards": 1, "files": 1,
     "geometry": 2,
     "shards": 3, "people": 3, "scoring": 3,
     "leaderboard": 4, "loading": 4, "methods": 4, "nn": 4,

@@ -19,20 +19,40 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write through a temporary file in the same folder and a rename. Raises ``ArtefactError`` when that fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """``write_atomically``, making the folder first. Raises ``ArtefactError`` when the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        write_atomically(path, content)
+    except OSError as error:
+        raise ArtefactError(f"cannot be written ({error})", where=path, mend="free space or choose a folder") from error
+
+
+def write_atomically(path: Path, content: bytes, *, temporary: Path | None = None) -> None:
+    """Write ``temporary`` (default: a hidden name of this process's own) in the same folder, flush it to disk, rename.
+
+    Readers see the old file or the new one, and a power cut leaves one of the two. Raises ``OSError``.
+    """
+    begun = temporary or path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with begun.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise ArtefactError(f"cannot be written ({error})", where=path, mend="free space or choose a folder") from error
+        begun.replace(path)
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            begun.unlink()
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

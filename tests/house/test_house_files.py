@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.scoring.files import npz_bytes, write_whole
+from kt3d_bench.files import npz_bytes, write_whole
 
 
 def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
