@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands that need them, so that ``kt3d 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -23,6 +24,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+USERS_TO_MEND = frozenset(
+    {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+)
+"""What a system says of a full disk, a folder without permission, a file where a folder should be."""
 
 
 class Commands(click.Group):
@@ -34,8 +39,13 @@ class Commands(click.Group):
         except Kt3dError as error:
             click.echo(f"Error: {error.message}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in USERS_TO_MEND or error.filename is None:
+                raise
+            click.echo(f"Error: {error.filename}: {error.strerror}; free space, or choose another folder", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("Interrupted; what was finished is kept. The same command goes on from there.", err=True)
+            click.echo("Interrupted; what was finished is kept. Run the same command again.", err=True)
             ctx.exit(1)
 
 
@@ -147,7 +157,7 @@ def _next_step(dataset: str) -> str:
 @click.option("--frames", type=click.IntRange(min=1), help="Frames, in the dataset's own measure.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--motion", type=FILE, help="Take poses from this .bvh or .amc file (an .amc needs its .asf beside it).")
-@click.option("--device", default="cpu", show_default=True, help="Where bodies are rendered: cpu or cuda.")
+@click.option("--device", default="cpu", show_default=True, help="Where bodies are rendered: cpu, cuda or auto.")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores")
 def generate(
     dataset: str,
@@ -161,8 +171,10 @@ def generate(
 ) -> None:
     """Write a licence-free stand-in of generated people, in the dataset's own official layout."""
     from kt3d_bench.console import ProgressReport, console
+    from kt3d_bench.training.run import device_kind
 
     plugin = plugins.dataset(dataset)
+    kind = device_kind(device)
     out = out or default_data_root() / "generated" / dataset / "raw"
     _refuse_occupied(out)
     make = plugins.load_function(plugin.generate, "generate")
@@ -175,7 +187,7 @@ def generate(
             **sizes,
             seed=seed,
             motion=motion,
-            device=device,
+            device=kind if device == "auto" else device,
             workers=workers,
             progress=lambda done, total: report.update(done, total=total),
         )

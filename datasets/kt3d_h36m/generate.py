@@ -94,6 +94,7 @@ def generate(
     earlier = _already_there(out, facts)
     if earlier is not None:
         return earlier
+    out = out.absolute()
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

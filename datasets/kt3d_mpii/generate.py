@@ -60,7 +60,7 @@ def generate(
 
         read_motion(motion)
     _prepare_folder(out)
-    unfinished = out / ".unfinished"
+    unfinished = _unfinished(out)
     (unfinished / _IMAGES).mkdir(parents=True)
     total = people * frames
     recording = None if motion is None else str(motion)
@@ -69,18 +69,23 @@ def generate(
         for first in range(0, total, _BLOCK)
     ]
     samples = _run(plan, unfinished, total, progress, workers if device == "cpu" else 1)
-    for name in (_IMAGES, _ANNOTATIONS):
-        (unfinished / name).rename(out / name)
-    shutil.rmtree(unfinished)
     marker = {"dataset": "mpii", "version": VERSION, "seed": seed, "people": people, "frames": frames}
     (out / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+    for name in (_IMAGES, _ANNOTATIONS):
+        shutil.move(unfinished / name, out / name)
+    shutil.rmtree(unfinished)
     return {"train": samples}
+
+
+def _unfinished(out: Path) -> Path:
+    """Where the stand-in grows: beside ``out``, so that half of one is never taken for the dataset."""
+    return out.absolute().with_name(out.absolute().name + ".part")
 
 
 def _prepare_folder(out: Path) -> None:
     """An empty folder, or one whose earlier stand-in is removed."""
     out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out / ".unfinished", ignore_errors=True)
+    shutil.rmtree(_unfinished(out), ignore_errors=True)
     if (out / MARKER).is_file():
         (out / MARKER).unlink()
         for name in (_IMAGES, _ANNOTATIONS):

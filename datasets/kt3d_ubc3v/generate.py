@@ -81,7 +81,7 @@ def generate(
         )
     for_train, for_test = _motion_frames(motion, train), _motion_frames(motion, test)
     _prepare_folder(out)
-    unfinished = out / ".unfinished"
+    unfinished = _unfinished(out)
     plan = [
         *_blocks(unfinished / "inter-pose" / "train", train, (seed, 0), 1, motion, for_train, device),
         *_blocks(
@@ -89,18 +89,23 @@ def generate(
         ),
     ]
     _run(plan, progress, workers if device == "cpu" else 1)
-    for subset in ("inter-pose", "hard-pose"):
-        (unfinished / subset).rename(out / subset)
-    shutil.rmtree(unfinished)
     marker = {"dataset": "ubc3v", "version": VERSION, "seed": seed, "people": people, "frames": frames}
     (out / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+    for subset in ("inter-pose", "hard-pose"):
+        shutil.move(unfinished / subset, out / subset)
+    shutil.rmtree(unfinished)
     return {"train": train * len(_CAMERA_NAMES), "test": test * len(_CAMERA_NAMES)}
+
+
+def _unfinished(out: Path) -> Path:
+    """Where the stand-in grows: beside ``out``, so that half of one is never taken for the dataset."""
+    return out.absolute().with_name(out.absolute().name + ".part")
 
 
 def _prepare_folder(out: Path) -> None:
     """An empty folder, or one whose earlier stand-in is removed."""
     out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out / ".unfinished", ignore_errors=True)
+    shutil.rmtree(_unfinished(out), ignore_errors=True)
     if (out / MARKER).is_file():
         (out / MARKER).unlink()
         for subset in ("inter-pose", "hard-pose"):

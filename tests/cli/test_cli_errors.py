@@ -133,15 +133,43 @@ def test_generating_into_an_occupied_folder(kt3d: Any, tmp_path: Path) -> None:
     assert (tmp_path / "full" / "mine.txt").read_text() == "precious"
 
 
-def test_ctrl_c_is_one_sentence_and_keeps_what_was_finished(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_should_be_is_the_users_to_mend(kt3d: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    for dataset in ("h36m", "mpii", "ubc3v"):
+        words = ("generate", dataset, "--people", "1", "--frames", "1", "--out", tmp_path / "file" / "raw")
+        said(kt3d(*words), 1, "Not a directory", "choose another folder")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_errors_of_the_system_that_no_user_can_mend_stay_bugs(kt3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "lost.py")
+
+    monkeypatch.setattr("kt3d_bench.catalogue.describe", broken)
+    with pytest.raises(FileNotFoundError):
+        main(["list", "h36m"], standalone_mode=False)
+
+
+def test_generating_on_a_device_that_is_not_there(kt3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    said(kt3d("generate", "mpii", "--people", "1", "--device", "cuda"), 2, "there is no device 'cuda' here")
+    said(kt3d("generate", "mpii", "--people", "1", "--device", "gpu"), 2, "unknown device 'gpu'")
+
+
+@pytest.mark.parametrize("dataset", ["mpii", "ubc3v"])
+def test_ctrl_c_is_one_sentence_and_the_same_command_works_again(tmp_path: Path, dataset: str) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "kt3d_bench", "generate", "mpii", "--people", "5000", "--workers", "1"]
+    sizes = {"mpii": ("5000", "1"), "ubc3v": ("16", "200")}[dataset]
+    command = [sys.executable, "-m", "kt3d_bench", "generate", dataset, "--workers", "1",
+               "--people", sizes[0], "--frames", sizes[1]]  # fmt: skip
     running = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "kt3d-data").exists() and time.monotonic() < deadline:
+        raw = tmp_path / "kt3d-data" / "generated" / dataset / "raw"
+        while not raw.with_name("raw.part").exists() and time.monotonic() < deadline:
             assert running.poll() is None, running.stderr.read() if running.stderr else ""
             time.sleep(0.1)
         time.sleep(0.5)
@@ -152,3 +180,9 @@ def test_ctrl_c_is_one_sentence_and_keeps_what_was_finished(tmp_path: Path) -> N
     assert running.returncode == 1, errors
     assert "Traceback" not in errors
     assert "nterrupted" in errors.strip().splitlines()[-1]
+    assert not raw.exists() or not any(raw.iterdir()), "half a stand-in lies where the dataset should"
+    again = [*command[:-3], "2", "--frames", "1"]
+    done = subprocess.run(again, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (raw / "kt3d-generated.json").is_file()
+    assert not raw.with_name("raw.part").exists()
