@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,6 +163,19 @@ def test_a_strangers_file_gets_its_row_beside_it(scored: Path, tmp_path: Path) -
     (scored / "kt3d-data" / "leaderboards" / "generated" / "h36m-s9s11-64" / "entries").glob(
         "stranger*"
     ).__next__().unlink()
+
+
+def test_scoring_anybodys_file_needs_no_torch(home: Path, tmp_path: Path) -> None:
+    shards = ShardSet.open(home / "kt3d-data" / "shards" / "h36m", "test")
+    write_predictions(tmp_path / "given.npz", shards.keys, shards.labels.joints_cam_mm)
+    words = ["score", str(tmp_path / "given.npz"), "--benchmark", "h36m-s9s11-64", "--leaderboards", str(tmp_path)]
+    script = (
+        "import sys\nfor name in ('torch', 'webdataset', 'lightning_fabric'): sys.modules[name] = None\n"
+        f"from kt3d_bench.cli import main\nmain({words!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=home, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "generated" / "h36m-s9s11-64" / "entries").iterdir())) == 1
 
 
 def test_supervised_and_depth_targets_run_too(home: Path) -> None:

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 from h36m_handmade import CAMERA_IDS, S1_CAMERA_1, brown_without_doubling, looking_at_origin, metadata_xml, w0_numbers
-from kt3d_h36m.metadata import read_cameras, read_frame_counts, rotation_world_to_cam
+from kt3d_h36m.layout import read_cameras
+from kt3d_h36m.metadata import read_frame_counts, rotation_world_to_cam
 from scipy.spatial.transform import Rotation
 
 from kt3d_bench.errors import RawDataError
@@ -50,6 +51,21 @@ def test_rotation_is_rx_ry_rz():
     )
 
 
+def test_rotation_is_the_inverse_of_the_published_quaternion(xml):
+    """VideoPose3D lists camera -> world quaternions, scalar first; this is subject 1, camera 54138969. Written as the
+    Euler angles that give it, it must come back, and the camera must look at the room, upright."""
+    quaternion = [0.1407056450843811, -0.1500701755285263, -0.755240797996521, 0.6223280429840088]
+    to_world = Rotation.from_quat(quaternion, scalar_first=True)
+    numbers = w0_numbers()
+    numbers[:3] = to_world.inv().as_euler("XYZ")
+    camera = read_cameras(xml(w0=numbers))[1, "54138969"]
+    np.testing.assert_allclose(camera.rotation.T, to_world.as_matrix(), atol=1e-7)
+    hip, above = project(camera, world_to_cam(camera, np.array([[0.0, 0.0, 930.0], [0.0, 0.0, 1600.0]])))
+    assert np.abs(hip - camera.center_px).max() < 150
+    assert above[1] < hip[1] - 100
+    assert abs(above[0] - hip[0]) < 20
+
+
 def test_projection_is_the_releases_and_not_opencvs(xml):
     camera = read_cameras(xml())[1, "54138969"]
     world = np.array([0.0, 0.0, 950.0]) + np.random.default_rng(1).uniform(-900, 900, (200, 3))
@@ -60,6 +76,8 @@ def test_projection_is_the_releases_and_not_opencvs(xml):
     opencv = cv2.projectPoints(cam, np.zeros(3), np.zeros(3), matrix, camera.distortion)[0][:, 0]
     difference = np.abs(opencv - found).max()
     assert 0.01 < difference < 0.5
+    plain = cv2.projectPoints(cam, np.zeros(3), np.zeros(3), matrix, np.zeros(5))[0][:, 0]
+    assert 0.5 < np.abs(plain - found).max() < 5, "on the published frames, leaving distortion out costs 1.2 to 2.4 px"
 
 
 def test_size_row_wins_and_its_absence_leaves_the_documented_rule(xml):

@@ -34,6 +34,16 @@ def test_every_64th_test_frame():
     assert used == 8695
 
 
+def test_s9s_short_pose_files_have_the_lengths_of_s8s():
+    """Five of S9's pose files are far shorter than their videos; four have exactly S8's count of the same name."""
+    counts = {name: [find_recording(s, name).poses for s in (8, 9)]
+              for name in ("Greeting", "Phoning", "SittingDown 1", "Waiting 1")}  # fmt: skip
+    assert counts == {
+        "Greeting": [1447, 1447], "Phoning": [3319, 3319], "SittingDown 1": [1554, 1554], "Waiting 1": [1612, 1612]
+    }  # fmt: skip
+    assert find_recording(9, "Walking").poses == 1612
+
+
 def test_each_subject_has_two_takes_of_fifteen_actions():
     assert len(recordings()) == 7 * 30
     assert len({(r.subject, r.action, r.subaction) for r in recordings()}) == 210
