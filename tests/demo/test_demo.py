@@ -1,0 +1,97 @@
+"""``kt3d demo`` from nothing to a picture, with a recipe of one row; and what the pictures show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kt3d_bench import demo, plugins
+from kt3d_bench.hookspecs import Recipe, RecipeRow
+from kt3d_bench.pictures import Panel, comparison
+from kt3d_bench.skeletons import H36M17
+
+SMALL = {"people": 1, "frames": 4, "test_postures": 2}
+
+
+@pytest.fixture
+def one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo of the mean pose on a handful of depth images."""
+    row = RecipeRow("mean-pose", target="ubc3v")
+    monkeypatch.setattr(plugins, "recipe", lambda name: Recipe(name, "", (row,)))
+    monkeypatch.setattr(demo, "_datasets", lambda rows: ["ubc3v"])
+    monkeypatch.setattr("kt3d_ubc3v.generate.DEMO", SMALL)
+
+
+def test_the_demo_ends_with_boards_and_a_picture(
+    one_row: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    (outcome,) = demo.run_demo(out, budget_minutes=0.1, workers=1)
+    said = capsys.readouterr().out
+    assert outcome.result.entry.board == "generated/ubc3v-hard"
+    assert np.isfinite(outcome.result.scores.overall["mpjpe_mm"])
+    assert "mean-pose" in said
+    picture = cv2.imread(str(out / "pictures" / "ubc3v-hard.png"))
+    assert picture is not None
+    assert picture.std() > 10
+    assert str(out / "pictures" / "ubc3v-hard.png") in said
+    assert "mean-pose" in (out / "leaderboards" / "generated" / "ubc3v-hard" / "README.md").read_text()
+
+
+def test_a_second_demo_keeps_the_data_makes_the_runs_anew_and_touches_nothing_else(
+    one_row: None, tmp_path: Path
+) -> None:
+    first = demo.run_demo(tmp_path, budget_minutes=0.1, workers=1)
+    (tmp_path / "mine.txt").write_text("precious")
+    tar = next((tmp_path / "shards" / "ubc3v").glob("*.tar"))
+    made, run = tar.stat().st_mtime_ns, next((tmp_path / "runs").iterdir()).stat().st_ino
+    second = demo.run_demo(tmp_path, budget_minutes=0.1, workers=1)
+    assert tar.stat().st_mtime_ns == made
+    assert next((tmp_path / "runs").iterdir()).stat().st_ino != run
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    assert first[0].result.scores.overall == second[0].result.scores.overall
+
+
+def test_a_folder_that_no_demo_made_loses_nothing(one_row: None, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "weights.pt").write_text("precious")
+    demo.run_demo(tmp_path, budget_minutes=0.1, workers=1)
+    assert (tmp_path / "runs" / "mine" / "weights.pt").read_text() == "precious"
+
+
+def standing(x_px: float) -> np.ndarray:
+    """(17, 2) px: left limbs at larger x than right ones, as in an image of somebody who faces the camera."""
+    joints = np.full((17, 2), x_px)
+    joints[:, 1] = np.linspace(20, 180, 17)
+    for right, left in H36M17.mirror_pairs:
+        joints[right, 0], joints[left, 0] = x_px - 40, x_px + 40
+        joints[left, 1] = joints[right, 1]
+    return joints
+
+
+def coloured(path: Path, rgb: tuple[int, int, int]) -> np.ndarray:
+    """Columns of the pixels of a colour."""
+    picture = cv2.imread(str(path)).astype(int)
+    return np.nonzero(np.abs(picture - rgb[::-1]).sum(-1) < 12)[1]
+
+
+LEFT_RGB, RIGHT_RGB = (0x1F, 0x77, 0xB4), (0xD6, 0x27, 0x28)
+
+
+@pytest.mark.parametrize("image", [np.full((200, 200, 3), 255, np.uint8), np.full((200, 200), 0, np.uint16)])
+def test_left_limbs_are_blue_right_limbs_red_and_each_on_its_side(tmp_path: Path, image: np.ndarray) -> None:
+    path = comparison(tmp_path / "deep" / "p.png", [[Panel("truth", image, standing(100.0))]])
+    blue, red = coloured(path, LEFT_RGB), coloured(path, RIGHT_RGB)
+    assert min(len(blue), len(red)) > 50
+    assert red.mean() + 10 < blue.mean()
+
+
+def test_joints_that_are_not_known_are_not_drawn(tmp_path: Path) -> None:
+    joints = standing(100.0)
+    joints[[left for _, left in H36M17.mirror_pairs]] = np.nan
+    path = comparison(tmp_path / "p.png", [[Panel("truth", np.full((200, 200, 3), 255, np.uint8), joints)]])
+    assert len(coloured(path, LEFT_RGB)) == 0
+    assert len(coloured(path, RIGHT_RGB)) > 50
