@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 RUN_FILE = "run.yaml"
 FINAL = "final.pt"
+MAX_SEED = 2**32 - 1
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 _LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
 
@@ -121,6 +124,8 @@ def resolve(config: RunConfig) -> Resolved:
     for name in ("devices", "num_nodes"):
         if getattr(config, name) < 1:
             raise UsageError(f"{name} is {getattr(config, name)}, expected at least 1")
+    if not 0 <= config.seed <= MAX_SEED:
+        raise UsageError(f"the seed is {config.seed}", mend=f"choose one from 0 to {MAX_SEED}")
     if not config.steps_scale > 0 or (config.time_scale is not None and config.time_scale < 0):
         raise UsageError("steps_scale must be positive and time_scale must not be negative")
     kind = plugins.load(plugin.load)
@@ -147,6 +152,11 @@ def _datasets(config: RunConfig, plugin: MethodPlugin) -> dict[str, str]:
             chosen[role] = plugins.dataset(name).name
     if "target" not in chosen:
         raise UsageError(f"method '{plugin.name}' names no default target", mend="name one: --target DATASET")
+    if "source" in chosen and plugins.dataset(chosen["source"]).labels == "2d":
+        raise UsageError(
+            f"dataset '{chosen['source']}' has 2D labels only, and a source must have 3D ones",
+            mend="choose another --source",
+        )
     for role in config.shards:
         if role not in chosen:
             raise UsageError(f"shards are given for '{role}', which is not used", mend=did_you_mean(role, chosen))
@@ -187,8 +197,8 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
     config = resolved.config
     runs = config.data_root / "runs"
     name = config.name or resolved.base_name
-    if Path(name).name != name or name.startswith("."):
-        raise UsageError(f"'{name}' is no name for a run", mend="use letters, digits, '-' and '_'")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"'{name}' is no name for a run", mend="use at most 100 letters, digits, '-', '_' and '.'")
     if resume:
         taken = sorted(
             (path for path in runs.glob(f"{name}*") if (path / RUN_FILE).exists() and not finished(path)),
@@ -279,9 +289,26 @@ def read_run(folder: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ArtefactError("is no readable YAML", where=path, mend="train again") from error
-    if not isinstance(document, dict) or not {"config", "method_config", "shards"} <= document.keys():
+    if not isinstance(document, dict) or not _whole(document):
         raise ArtefactError("lacks the run's config or shards", where=path, mend="train again")
     return document
+
+
+def _whole(document: Mapping[str, Any]) -> bool:
+    """Whether the parts that predicting, scoring and inspecting rely on are there."""
+    config, shards = document.get("config"), document.get("shards")
+    return (
+        isinstance(config, dict)
+        and {"method", "supervision", "joints", "preset", "settings", "seed"} <= config.keys()
+        and isinstance(config["settings"], dict)
+        and isinstance(document.get("method_config"), dict)
+        and isinstance(shards, dict)
+        and "target" in shards
+        and all(
+            isinstance(found, dict) and {"dataset", "folder", "samples", "origin", "manifest_digest"} <= found.keys()
+            for found in shards.values()
+        )
+    )
 
 
 def command_line() -> str:

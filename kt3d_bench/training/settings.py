@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields
@@ -64,7 +65,9 @@ def convert(value: Any, hint: Any) -> Any:
             raise ValueError(value)
         if hint is int and isinstance(value, float) and not value.is_integer():
             raise ValueError(value)
-        return hint(value)
+        if not math.isfinite(number := hint(value)):
+            raise ValueError(value)
+        return number
     if hint is str and isinstance(value, str):
         return value
     raise ValueError(value)

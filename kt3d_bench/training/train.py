@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from kt3d_bench.training.sources import Located, locate, target_modality
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from kt3d_bench.methods import Method, MethodContext
+    from kt3d_bench.methods import Method, MethodContext, Stage
     from kt3d_bench.training.loop import StageOutcome
 
 
@@ -105,6 +106,8 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
         transfers=datasets.get("source") != datasets["target"],
     )
     method = build_method(resolved.method, resolved.method_config, context, config.seed)
+    for stage in method.stages():
+        _check_schedule(resolved, stage)
     for role in {role: None for stage in method.stages() for role in stage.roles}:
         if role not in datasets:
             raise UsageError(
@@ -114,6 +117,16 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
         if role not in located:
             located[role] = opened(role)
     return located, method, context
+
+
+def _check_schedule(resolved: Resolved, stage: Stage) -> None:
+    length = stage.steps if stage.epochs is None else stage.epochs
+    if not 0 <= stage.learning_rate < math.inf or stage.batch_size < 1 or (length is not None and not length >= 0):
+        raise UsageError(
+            f"stage '{stage.name}' of '{resolved.plugin.name}' has learning rate {stage.learning_rate}, batch size "
+            f"{stage.batch_size}, length {length}; none may be negative, and a batch holds at least one sample",
+            where="--set",
+        )
 
 
 def build_method(kind: type[Method], config: Any, context: MethodContext, seed: int) -> Method:

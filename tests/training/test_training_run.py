@@ -159,6 +159,10 @@ def test_a_missing_target_names_the_command(workplace: Workplace) -> None:
         ({"precision": "half"}, "unknown precision"),
         ({"devices": 0}, "devices is 0"),
         ({"steps_scale": 0.0}, "steps_scale"),
+        ({"seed": -1}, "the seed is -1; choose one from 0"),
+        ({"seed": 2**32}, "the seed is 4294967296"),
+        ({"settings": {"learning_rate": "nan"}}, "setting 'learning_rate' is float, found 'nan'"),
+        ({"settings": {"learning_rate": "1e999"}}, "setting 'learning_rate' is float, found '1e999'"),
         ({"shards": {"sauce": Path()}}, "not used.*source"),
     ],
 )
@@ -181,8 +185,19 @@ def test_a_given_name_that_is_taken_is_refused(workplace: Workplace) -> None:
     train(workplace.config(name="mine"))
     with pytest.raises(UsageError, match="run 'mine' exists"):
         train(workplace.config(name="mine"))
-    with pytest.raises(UsageError, match="no name for a run"):
-        train(workplace.config(name="../mine"))
+    for name in ("../mine", "a/b", ".hidden", "x" * 101, "two words"):
+        with pytest.raises(UsageError, match="no name for a run"):
+            train(workplace.config(name=name))
+
+
+def test_a_schedule_that_no_stage_can_follow_is_refused(workplace: Workplace) -> None:
+    workplace.prepare("dots-target")
+    workplace.prepare("dots-source")
+    with pytest.raises(UsageError, match=r"stage 'first' of 'toy' has learning rate -0.1, .* none may be negative"):
+        train(workplace.config(settings={"learning_rate": "-0.1"}))
+    with pytest.raises(UsageError, match=r"length -1; none may be negative"):
+        train(workplace.config(settings={"steps": "-1"}))
+    assert not (workplace.root / "runs").exists()
 
 
 def test_a_damaged_or_foreign_final_checkpoint_is_refused(workplace: Workplace) -> None:
@@ -215,9 +230,16 @@ def test_a_damaged_run_file_is_refused(workplace: Workplace, tmp_path: Path) -> 
     (tmp_path / "run.yaml").write_text("a: [")
     with pytest.raises(ArtefactError, match="no readable YAML"):
         read_run(tmp_path)
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"config": 1}))
-    with pytest.raises(ArtefactError, match="lacks the run's"):
-        read_run(tmp_path)
+    config = {"method": "toy", "supervision": "none", "joints": 6, "preset": "tiny", "settings": {}, "seed": 0}
+    shards = {"dataset": "dots", "folder": "x", "samples": 1, "origin": "generated", "manifest_digest": "0"}
+    whole = {"config": config, "method_config": {}, "shards": {"target": shards}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(whole))
+    assert read_run(tmp_path) == whole
+    for damage in ({"config": 1}, {"config": {}}, {"shards": 5}, {"shards": {}}, {"shards": {"target": 1}},
+                   {"shards": {"target": {"dataset": "dots"}}}, {"method_config": 4}):  # fmt: skip
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(whole | damage))
+        with pytest.raises(ArtefactError, match="lacks the run's"):
+            read_run(tmp_path)
 
 
 def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
