@@ -11,7 +11,7 @@ from rich.table import Table
 from kt3d_bench import plugins
 from kt3d_bench.cards import read_card
 from kt3d_bench.errors import UsageError, did_you_mean
-from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin
+from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Recipe
 from kt3d_bench.scoring.benchmarks import Benchmark, all_benchmarks
 
 
@@ -76,7 +76,7 @@ def as_json() -> dict[str, Any]:
 
 
 def describe(name: str) -> list[str]:
-    """Everything about one dataset, method or benchmark. Raises ``UsageError`` with a suggestion for another name."""
+    """Everything about one name of whatever kind. Raises ``UsageError`` with a suggestion for another name."""
     benchmarks = _benchmarks()
     if name in plugins.datasets():
         return _dataset_lines(plugins.dataset(name))
@@ -84,7 +84,9 @@ def describe(name: str) -> list[str]:
         return _method_lines(plugins.method(name))
     if name in benchmarks:
         return _benchmark_lines(benchmarks[name])
-    known = [*plugins.datasets(), *plugins.methods(), *benchmarks]
+    if name in plugins.recipes():
+        return _recipe_lines(plugins.recipe(name))
+    known = [*plugins.datasets(), *plugins.methods(), *benchmarks, *plugins.recipes()]
     raise UsageError(f"nothing is called '{name}'", mend=did_you_mean(name, known))
 
 
@@ -125,6 +127,16 @@ def _method_lines(method: MethodPlugin) -> list[str]:
         *(f"Default {role}: {dataset}" for role, dataset in method.defaults.items()),
         f"Class: {method.load}",
     ]
+
+
+def _recipe_lines(recipe: Recipe) -> list[str]:
+    rows = []
+    for row in recipe.rows:
+        joints = f" --joints {row.joints}" if row.supervision.startswith("partial") else ""
+        target = f" --target {row.target}" if row.target else ""
+        settings = "".join(f" --set {name}={value}" for name, value in row.settings.items())
+        rows.append(f"  kt3d train --method {row.method} --supervision {row.supervision}{joints}{target}{settings}")
+    return [f"{recipe.name}: {recipe.summary}", "Runs:", *rows]
 
 
 def _benchmark_lines(benchmark: Benchmark) -> list[str]:

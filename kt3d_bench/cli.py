@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -101,7 +102,7 @@ def _typed(flag: str, text: str, default: Any) -> Any:
 @click.option("--raw", type=FOLDER, help="The official download. [default: kt3d-data/raw/DATASET]")
 @click.option("--out", type=FOLDER, help="Where the shards go. [default: kt3d-data/shards/DATASET]")
 @click.option("--split", "splits", multiple=True, help="Only this split; may be repeated. [default: all]")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores")
+@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
 @click.option("--overwrite", is_flag=True, help="Replace shards of another configuration in --out.")
 @click.pass_context
 def prepare(
@@ -117,7 +118,7 @@ def prepare(
 
     Options of the dataset itself are given the same way, for example --train-every 5; kt3d list DATASET shows them.
     """
-    from kt3d_bench.console import PrepareReport, console
+    from kt3d_bench.console import PrepareReport
     from kt3d_bench.shards import prepare as shards
 
     plugin = plugins.dataset(dataset)
@@ -134,18 +135,17 @@ def prepare(
             overwrite=overwrite,
             report=report,
         )
-    out_console = console()
     for line in shards.summary(manifest):
-        out_console.print(line, markup=False)
-    out_console.print(f"Manifest: {out / 'manifest.json'}", markup=False)
-    out_console.print(f"Next: {_next_step(plugin.name)}", markup=False)
+        click.echo(line)
+    click.echo(f"Manifest: {out / 'manifest.json'}")
+    click.echo(f"Next: {_next_step(plugin.name, out)}")
 
 
-def _next_step(dataset: str) -> str:
-    """The command that goes on from a dataset's shards."""
+def _next_step(dataset: str, shards: Path) -> str:
+    """The command that goes on from a dataset's shards; ``kt3d train`` finds only those at the usual place."""
     users = [method for method in plugins.methods().values() if method.defaults.get("target") == dataset]
-    if not users:
-        return f"kt3d inspect {default_data_root() / 'shards' / dataset}"
+    if not users or shards.absolute() != (default_data_root() / "shards" / dataset).absolute():
+        return f"kt3d inspect {shlex.quote(str(shards))}"
     widest = max(users, key=lambda method: (len(method.supervision), len(method.defaults)))
     return f"kt3d train --method {widest.name} --supervision {widest.supervision[0]}"
 
@@ -153,12 +153,20 @@ def _next_step(dataset: str) -> str:
 @main.command()
 @click.argument("dataset")
 @click.option("--out", type=FOLDER, help="Where it goes. [default: kt3d-data/generated/DATASET/raw]")
-@click.option("--people", type=click.IntRange(min=1), help="Size of the stand-in, in the dataset's own measure.")
-@click.option("--frames", type=click.IntRange(min=1), help="Frames, in the dataset's own measure.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--people",
+    type=click.IntRange(min=1),
+    help="How many people; the dataset's README says what that gives. [default: a small stand-in]",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    help="How many frames or images of each; see the dataset's README. [default: a small stand-in]",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random draws.")
 @click.option("--motion", type=FILE, help="Take poses from this .bvh or .amc file (an .amc needs its .asf beside it).")
 @click.option("--device", default="cpu", show_default=True, help="Where bodies are rendered: cpu, cuda or auto.")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores")
+@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
 def generate(
     dataset: str,
     out: Path | None,
@@ -170,7 +178,7 @@ def generate(
     workers: int,
 ) -> None:
     """Write a licence-free stand-in of generated people, in the dataset's own official layout."""
-    from kt3d_bench.console import ProgressReport, console
+    from kt3d_bench.console import ProgressReport
     from kt3d_bench.training.run import device_kind
 
     plugin = plugins.dataset(dataset)
@@ -192,7 +200,7 @@ def generate(
             progress=lambda done, total: report.update(done, total=total),
         )
         report.finish(", ".join(f"{split} {count} samples" for split, count in counts.items()))
-    console().print(f"Next: kt3d prepare {dataset} --raw {out}", markup=False)
+    click.echo(f"Next: kt3d prepare {dataset} --raw {shlex.quote(str(out))}")
 
 
 def _refuse_occupied(out: Path) -> None:
@@ -224,17 +232,17 @@ def inspect(path: Path, dataset: str | None) -> None:
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="One option of the method; may be repeated."
 )
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True)
-@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="How many of them.")
-@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--precision", default="auto", show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random draws.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, one a device.")
+@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines.")
+@click.option("--precision", default="auto", show_default=True, help="auto, 32-true, bf16-mixed or 16-mixed.")
 @click.option("--name", help="Name of the run. [default: derived]")
 @click.option("--resume", is_flag=True, help="Go on with the unfinished run of the same name.")
 @click.option("--predict/--no-predict", "then_predict", default=True, help="Predict the target's benchmark at the end.")
 def train(method: str, settings: tuple[str, ...], nodes: int, resume: bool, then_predict: bool, **options: Any) -> None:
     """Train a method, and predict the benchmark of its target."""
-    from kt3d_bench.console import TrainReport, console
+    from kt3d_bench.console import TrainReport
     from kt3d_bench.training.predict import predict as predict_run
     from kt3d_bench.training.run import RunConfig, is_main_process
     from kt3d_bench.training.sources import benchmarks_of
@@ -248,11 +256,14 @@ def train(method: str, settings: tuple[str, ...], nodes: int, resume: bool, then
         if not is_main_process():
             return
         target = config.target or plugins.method(method).defaults.get("target", "")
-        if then_predict and benchmarks_of(plugins.dataset(target)):
+        tested = bool(benchmarks_of(plugins.dataset(target)))
+        if then_predict and tested:
             predict_run(folder, device=config.device, report=report)
-    out = console()
-    out.print(f"Run: {folder}", markup=False)
-    out.print("Next: kt3d score", markup=False)
+    click.echo(f"Run: {folder}")
+    if tested:
+        click.echo("Next: kt3d score")
+    else:
+        click.echo(f"No benchmark tests on {target}; kt3d predict --benchmark ID tries another (kt3d list).")
 
 
 def _settings(pairs: Iterable[str]) -> dict[str, str]:
@@ -286,19 +297,20 @@ def _names_in(folder: Path) -> list[str]:
 @click.argument("run", required=False)
 @click.option("--benchmark", help="[default: the one of the run's target]")
 @click.option("--shards", type=FOLDER, help="Test shards. [default: where the run found its target]")
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
 def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str) -> None:
     """Predict a benchmark with a finished RUN, by default the newest."""
-    from kt3d_bench.console import TrainReport, console
+    from kt3d_bench.console import TrainReport
     from kt3d_bench.training.predict import predict as predict_run
     from kt3d_bench.training.run import newest_run
 
     folder = _run_folder(run) or newest_run(default_data_root())
     with TrainReport() as report:
         path = predict_run(folder, benchmark, shards=shards, device=device, report=report)
-    out = console()
-    out.print(f"Predictions: {path}", markup=False)
-    out.print("Next: kt3d score", markup=False)
+    click.echo(f"Predictions: {path}")
+    words = [str(path), "--shards", str(shards)] if shards else ["--run", str(folder)] if run else []
+    words += ["--benchmark", benchmark] if benchmark else []
+    click.echo(f"Next: {shlex.join(['kt3d', 'score', *words])}")
 
 
 @main.command()
@@ -320,12 +332,16 @@ def score(
 ) -> None:
     """Score the newest run, or anybody's predictions FILE.npz: write the entry, render the boards, print the table."""
     from kt3d_bench import results
-    from kt3d_bench.console import TrainReport, console
+    from kt3d_bench.console import TrainReport
 
     if file is not None and run is not None:
         raise UsageError("give a FILE or --run, not both")
     if file is not None and file.is_dir():
         file, run = None, str(file)
+    if file is None and (name is not None or shards is not None):
+        raise UsageError(
+            "--name and --shards go with a FILE of predictions", mend="leave them out to score a run of yours"
+        )
     if file is not None:
         result = results.score_file(
             file, benchmark, data_root=default_data_root(), name=name, shards=shards, leaderboards=leaderboards
@@ -338,12 +354,11 @@ def score(
     if as_json:
         click.echo(json.dumps(result.scores.summary(), indent=1, sort_keys=True))
         return
-    out = console()
     _print_board(result)
     for warning in result.scores.warnings:
-        out.print(f"Note: {warning}", markup=False)
-    out.print(f"Entry: {result.entry_path}", markup=False)
-    out.print(f"Board: {result.board_folder / 'README.md'}", markup=False)
+        click.echo(f"Note: {warning}")
+    click.echo(f"Entry: {result.entry_path}")
+    click.echo(f"Board: {result.board_folder / 'README.md'}")
 
 
 def _print_board(result: Any) -> None:
@@ -373,13 +388,15 @@ def leaderboard_build(leaderboards: Path | None) -> None:
     """Render every board from its entries."""
     from kt3d_bench import results
 
+    if leaderboards is not None and not leaderboards.is_dir():
+        raise UsageError("there is no such folder", where=leaderboards, mend="name one that holds boards")
     for path in results.render(leaderboards or results.default_leaderboards(default_data_root())):
         click.echo(str(path))
 
 
 @main.command("list")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Print names and facts as JSON, for scripts.")
 def list_(name: str | None, as_json: bool) -> None:
     """What the installed plugins offer: datasets, methods, benchmarks and recipes; or everything about NAME."""
     from kt3d_bench import catalogue
@@ -398,7 +415,7 @@ def list_(name: str | None, as_json: bool) -> None:
 @main.command()
 @click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=7.0, show_default=True, help="For training.")
 @click.option("--out", type=FOLDER, help="[default: kt3d-data/demo]")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores")
+@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
 def demo(budget_minutes: float, out: Path | None, workers: int) -> None:
     """The whole line on generated stand-ins, with no download: generate, prepare, train, score, boards, a picture."""
     from kt3d_bench.demo import run_demo

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError
-from kt3d_bench.leaderboard.entries import Entry, TrainingData, make_entry, read_entries, write_entry
+from kt3d_bench.leaderboard.entries import Entry, TrainingData, is_name, make_entry, read_entries, write_entry
 from kt3d_bench.leaderboard.tables import render_boards
 from kt3d_bench.scoring.benchmarks import Benchmark, Published, all_benchmarks, benchmark_named, read_published
 from kt3d_bench.scoring.predictions import Predictions, read_predictions
@@ -111,6 +111,13 @@ def score_file(
     Raises ``ArtefactError`` for a file that cannot be used, and ``UsageError`` when the benchmark is not known.
     """
     predictions = read_predictions(path)
+    method = name or _text(predictions.meta.get("method")) or path.stem
+    if not is_name(method):
+        raise UsageError(
+            f"'{method}' is no name for a method",
+            where=path,
+            mend="give one of at most 100 letters, digits, '-', '_' and '.' with --name",
+        )
     benchmark = benchmark or _text(predictions.meta.get("benchmark"))
     if benchmark is None:
         raise UsageError(
@@ -124,7 +131,7 @@ def score_file(
     entry = make_entry(
         scores,
         chosen,
-        method=name or _text(predictions.meta.get("method")) or path.stem,
+        method=method,
         supervision=_text(predictions.meta.get("supervision")) or "not stated",
         training_data=(),
         target_labels_seen=_text(predictions.meta.get("target_labels_seen")) or "not stated",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,7 +33,8 @@ _MAX_BYTES = 4 << 20
 _PACKAGES = ("kt3d-bench", "numpy", "scipy", "torch", "opencv-python-headless")
 _MEND = "remove it, or score the run again to write it anew"
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$")]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$"
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
 BenchmarkId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9\-]{0,99}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
@@ -209,6 +211,11 @@ def make_entry(
         )
     except ValidationError as error:
         raise ArtefactError(_problems(error), where=f"entry of '{method}'", mend="correct these fields") from error
+
+
+def is_name(text: str) -> bool:
+    """Whether an entry's method may be called so: it becomes part of a file name."""
+    return re.fullmatch(_NAME[1:-1], text) is not None
 
 
 def write_entry(leaderboards: Path, entry: Entry) -> Path:

@@ -119,6 +119,28 @@ def test_wrong_prediction_files(kt3d: Any, tmp_path: Path) -> None:
     said(kt3d("score", nameless, "--run", "x"), 2, "give a FILE or --run, not both")
 
 
+def test_a_method_name_that_cannot_be_a_file_name(kt3d: Any, tmp_path: Path) -> None:
+    write_predictions(tmp_path / "my method (1).npz", ["a"], np.zeros((1, 17, 3)))
+    words = ("score", tmp_path / "my method (1).npz", "--benchmark", "h36m-s9s11-64")
+    said(kt3d(*words), 2, "'my method (1)' is no name for a method", "letters, digits", "with --name")
+    said(kt3d(*words, "--name", "../evil"), 2, "'../evil' is no name for a method")
+
+
+def test_options_of_a_file_are_not_ignored_for_a_run(kt3d: Any) -> None:
+    for words in (("--name", "x"), ("--shards", "x")):
+        said(kt3d("score", *words), 2, "--name and --shards go with a FILE", "leave them out")
+
+
+def test_boards_that_are_not_there_are_not_made(kt3d: Any, tmp_path: Path) -> None:
+    said(kt3d("leaderboard", "build", "--leaderboards", tmp_path / "typo"), 2, "typo: there is no such folder")
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_source_needs_depth_labels(kt3d: Any) -> None:
+    words = ("train", "--method", "mean-pose", "--preset", "tiny", "--source", "mpii")
+    said(kt3d(*words), 2, "'mpii' has 2D labels only, and a source must have 3D ones", "choose another --source")
+
+
 def test_inspecting_nothing_and_nonsense(kt3d: Any, tmp_path: Path) -> None:
     said(kt3d("inspect", tmp_path / "absent"), 2, "absent: there is nothing here")
     (tmp_path / "junk").mkdir()

@@ -6,7 +6,9 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -57,3 +59,39 @@ def test_cards_say_how_to_obtain_a_dataset_and_on_which_terms(name: str) -> None
     text = CliRunner().invoke(main, ["list", name]).output
     for heading in ("How to obtain it:", "Terms:", "Redistribution:", "Joints:", "Cite:"):
         assert heading in text
+
+
+def test_every_listed_name_can_be_asked_about() -> None:
+    listed = json.loads(CliRunner().invoke(main, ["list", "--json"]).output)
+    for names in listed.values():
+        for name in names:
+            result = CliRunner().invoke(main, ["list", name])
+            assert result.exit_code == 0, result.output
+            assert name in result.output.splitlines()[0]
+
+
+def test_a_recipe_is_shown_as_the_commands_it_stands_for() -> None:
+    text = CliRunner().invoke(main, ["list", "demo"]).output
+    assert "  kt3d train --method mean-pose --supervision none" in text
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    commands = [main, *main.commands.values()]
+    silent = [
+        f"{command.name} {option.opts[0]}"
+        for command in commands
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+    assert silent == []
+
+
+def test_the_next_step_names_the_folder_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    long = "a folder with spaces and a name so long that it does not fit on one line of any terminal " * 2
+    generated = CliRunner().invoke(
+        main, ["generate", "mpii", "--people", "1", "--frames", "1", "--out", long, "--workers", "1"]
+    )
+    assert f"Next: kt3d prepare mpii --raw '{long}'" in generated.output.splitlines()
+    prepared = CliRunner().invoke(main, ["prepare", "mpii", "--raw", long, "--out", "x y", "--workers", "1"])
+    assert "Next: kt3d inspect 'x y'" in prepared.output.splitlines()
