@@ -32,6 +32,8 @@ class FrameCount:
 def _root(path: Path) -> ElementTree.Element:
     try:
         return ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path, mend=_MEND) from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise RawDataError(f"is not well-formed XML ({error})", where=path, mend=_MEND) from error
 
@@ -56,7 +58,7 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
     ``w0`` holds 4 x 11 x 6 extrinsic and 4 x 9 intrinsic numbers. The projection is OpenCV's with the tangential term
     not doubled, hence ``tangential_factor`` 1. The size is that of ``mapping``'s last row where it can be read, else
     the documented one (width 1000; height 1002 for cameras 1 and 4 and for S4, S7, S10, else 1000).
-    Raises ``RawDataError`` when the file is not XML, or ``w0`` is absent or not 300 finite numbers.
+    Raises ``RawDataError`` when the file is missing or not XML, or ``w0`` is absent or not 300 finite numbers.
     """
     root = _root(path)
     try:
@@ -113,7 +115,7 @@ def read_frame_counts(path: Path) -> dict[tuple[int, int, int], FrameCount]:
     """(subject, action, subaction) -> counts, from the element ``frames``; empty cells are left out.
 
     Rows are S1..S11; cells follow the order of ``mapping``: actions 1..16, subactions 1 and 2.
-    Raises ``RawDataError`` when the file is not XML or a cell is not five numbers; an absent element gives ``{}``.
+    Raises ``RawDataError`` when the file is missing, is not XML or a cell is not five numbers; an absent element gives ``{}``.
     """
     element = _root(path).find(".//frames")
     counts: dict[tuple[int, int, int], FrameCount] = {}

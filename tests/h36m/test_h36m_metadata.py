@@ -115,6 +115,11 @@ def test_damaged_metadata_is_refused(xml, text, message):
     assert "code-v1.2.zip" in caught.value.message
 
 
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RawDataError, match=r"absent\.xml: cannot be read \(No such file.*code-v1\.2\.zip"):
+        read_cameras(tmp_path / "absent.xml")
+
+
 @pytest.mark.parametrize(
     ("cell", "message"), [("[1 2 3]", "a cell of 3 numbers, expected 5"), ("[a 2 3 4 5]", "frames of S1 are not num")]
 )
