@@ -56,7 +56,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """An uncompressed ``.npz`` without times of writing. Object arrays raise ``ValueError``."""
+    """Arrays of any shapes as an uncompressed ``.npz`` without times of writing. Object arrays raise ``ValueError``."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():

@@ -115,7 +115,8 @@ def read_frame_counts(path: Path) -> dict[tuple[int, int, int], FrameCount]:
     """(subject, action, subaction) -> counts, from the element ``frames``; empty cells are left out.
 
     Rows are S1..S11; cells follow the order of ``mapping``: actions 1..16, subactions 1 and 2.
-    Raises ``RawDataError`` when the file is missing, is not XML or a cell is not five numbers; an absent element gives ``{}``.
+    Raises ``RawDataError`` when the file is missing or not XML, or a cell is not five numbers; an absent element gives
+    ``{}``.
     """
     element = _root(path).find(".//frames")
     counts: dict[tuple[int, int, int], FrameCount] = {}

@@ -24,8 +24,10 @@ INTRINSICS = ("maya", "kinect2")
 
 
 def camera(intrinsics: str, rotation: FloatArray, translate_cm: npt.NDArray[Any]) -> Camera:
-    """The full-frame camera. ``kinect2`` is the toolkit's table: it reads the table's x mirrored, so the principal
-    point is mirrored here."""
+    """The full-frame camera from a (3, 3) rotation world -> camera and a (3,) centre, world cm.
+
+    ``kinect2`` is the toolkit's table: it reads the table's x mirrored, so the principal point is mirrored here.
+    """
     pose = {"rotation": rotation, "position_world_mm": np.asarray(translate_cm, np.float64).reshape(3) * 10.0}
     width, height = SIZE_PX
     if intrinsics == "kinect2":
@@ -64,7 +66,7 @@ def closed_form_rotation(rotate_deg: npt.NDArray[Any]) -> FloatArray:
 
 
 def toolkit_rotation(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any]) -> FloatArray:
-    """The branches of the toolkit's ``generate_cloud_camera.m`` -> (3, 3) world -> camera.
+    """(3,) Euler angles and (3,) centre -> (3, 3) world -> camera, by the branches of ``generate_cloud_camera.m``.
 
     They ignore the z angle and hold for roll-free cameras that look down at the origin. The toolkit's camera axes are
     x to the image's left, y up, z forward.
@@ -83,14 +85,15 @@ def roll_is_stored(rotate_deg: npt.NDArray[Any], tolerance_deg: float = 0.01) ->
 
 
 def rotation(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any]) -> FloatArray:
-    """World -> camera by the closed form, or by the toolkit's branches where the z angle was lost."""
+    """(3,) Maya Euler angles and (3,) centre -> (3, 3) world -> camera, by the closed form, or by the toolkit's branches
+    where the z angle was lost."""
     if roll_is_stored(rotate_deg):
         return closed_form_rotation(rotate_deg)
     return toolkit_rotation(rotate_deg, translate_cm)
 
 
 def rules_agree(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any]) -> bool:
-    """Do both rules give the same rotation (to 0.05 degrees)? True where only the toolkit's rule can be used."""
+    """Do both rules give the same rotation (to 0.05 degrees) for these (3,) angles and (3,) centre? True where only the toolkit's rule can be used."""
     if not roll_is_stored(rotate_deg):
         return True
     difference = closed_form_rotation(rotate_deg) - toolkit_rotation(rotate_deg, translate_cm)

@@ -38,7 +38,7 @@ def _minus(a: Vector, b: Vector) -> Vector:
 
 
 def intersect(x: Tensor, y: Tensor, a: Vector, b: Vector, radius_a: Tensor, radius_b: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays (x, y, 1) from the camera centre first meet round cones, everything broadcasting together.
+    """Where rays (x, y, 1) from the camera centre first meet round cones; any shapes that broadcast together.
 
     ``a``, ``b``: sphere centres, mm, camera frame; neither sphere may hold the other unless they are equal. Returns
     z-depth in mm (``MISSED_MM`` and more = missed) and where on the cone: 0 on sphere a, 1 on sphere b, between on the

@@ -174,7 +174,9 @@ def decode(key: str, members: Mapping[str, bytes]) -> Sample:
 
 
 def decode_image(field: str, data: bytes) -> npt.NDArray[Any]:
-    """One image field by name: "rgb", "depth_mm" or "parts"."""
+    """One image field by name: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16 or "parts" (H, W) uint8.
+
+    Raises ``ValueError`` for what is damaged or too large."""
     decoders: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {
         "rgb": decode_rgb,
         "depth_mm": decode_depth,
