@@ -85,15 +85,18 @@ def roll_is_stored(rotate_deg: npt.NDArray[Any], tolerance_deg: float = 0.01) ->
 
 
 def rotation(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any]) -> FloatArray:
-    """(3,) Maya Euler angles and (3,) centre -> (3, 3) world -> camera, by the closed form, or by the toolkit's branches
-    where the z angle was lost."""
+    """(3,) Euler angles and (3,) centre -> (3, 3) world -> camera, by the closed form, or by the toolkit's branches where
+    the z angle was lost."""
     if roll_is_stored(rotate_deg):
         return closed_form_rotation(rotate_deg)
     return toolkit_rotation(rotate_deg, translate_cm)
 
 
 def rules_agree(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any]) -> bool:
-    """Do both rules give the same rotation (to 0.05 degrees) for these (3,) angles and (3,) centre? True where only the toolkit's rule can be used."""
+    """Do both rules give the same rotation, to 0.05 degrees, for (3,) angles and a (3,) centre?
+
+    True where only the toolkit's rule can be used.
+    """
     if not roll_is_stored(rotate_deg):
         return True
     difference = closed_form_rotation(rotate_deg) - toolkit_rotation(rotate_deg, translate_cm)

@@ -131,7 +131,8 @@ def join(predictions: Predictions, keys: npt.NDArray[np.str_]) -> tuple[npt.NDAr
 
 
 def looks_like_metres(pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any]) -> bool:
-    """(N, 17, 3) twice: is every bone's median length about a thousandth of the true one? Metres, not a collapsed pose."""
+    """Whether every bone's median length over (N, 17, 3) poses is about a thousandth of the true one: metres, not a
+    collapsed pose."""
     children, parents = (list(column) for column in zip(*H36M17.bones, strict=True))
 
     def lengths(joints: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
