@@ -1,11 +1,13 @@
 """The child process behind ``cdf.PoseReader``: requests as JSON lines on stdin, answers on stdout, until stdin ends.
 
-An answer is one JSON line, ``{"bytes": n}`` followed by n bytes of float64, or ``{"error": sentence}``.
+An answer is one JSON line, ``{"bytes": n}`` followed by n bytes of float64, or ``{"error": sentence}``. Ctrl-C in the
+terminal is the parent's affair, which then ends this process.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from contextlib import suppress
 from typing import Any
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 def main() -> None:
     """Serve until stdin ends. The only argument is the limit of the address space in MB."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = sys.stdout.buffer
     sys.stdout = sys.stderr
     import cdflib  # noqa: F401  # before the limit: its own memory is not the file's

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import struct
 import time
 
@@ -113,3 +115,15 @@ def test_a_file_that_asks_for_too_much_memory_is_refused(reader, tmp_path, value
     with_counter(path, values, 0)
     with pytest.raises(RawDataError, match="more memory than a pose file needs"):
         reader.read(path, 3)
+
+
+def test_ctrl_c_reaches_the_parent_only(tmp_path, values, capfd):
+    path = tmp_path / "Directions 1.cdf"
+    write_cdf(path, values)
+    with PoseReader(timeout_s=20) as reader:
+        reader.read(path, 3)
+        child = reader._child
+        os.kill(child.pid, signal.SIGINT)
+        reader.read(path, 3)
+        assert reader._child is child
+    assert capfd.readouterr().err == ""
