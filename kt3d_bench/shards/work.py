@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -159,7 +160,9 @@ def _run(tasks: Sequence[ShardTask], workers: int) -> Generator[_Done, None, Non
                 raise result
             yield result
     finally:
-        results.close()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*tasks which were still being processed", category=UserWarning)
+            results.close()
         get_reusable_executor(max_workers=workers).shutdown(kill_workers=True)
 
 

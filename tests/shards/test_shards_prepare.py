@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -172,6 +173,17 @@ def test_an_error_of_the_converter_comes_through_and_loses_nothing(fake: Dataset
         run(fake, raw, out)
     run(fake, raw, out, overwrite=True)
     assert (out / "train-000000.tar").stat().st_mtime_ns > before
+
+
+def test_an_error_while_others_work_brings_no_warnings(fake: DatasetPlugin, raw: Path, out: Path) -> None:
+    add(raw, "a", "damaged")
+    for name in "bcdefgh":
+        add(raw, name, *map(str, range(40)))
+    with warnings.catch_warnings(record=True) as noise:
+        warnings.simplefilter("always")
+        with pytest.raises(RawDataError, match="line is damaged"):
+            run(fake, raw, out, splits=["train"], workers=2)
+    assert [str(warning.message) for warning in noise] == []
 
 
 def test_a_worker_that_dies_once_is_replaced(fake: DatasetPlugin, raw: Path, out: Path, tmp_path: Path) -> None:
