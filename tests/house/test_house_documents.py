@@ -65,6 +65,19 @@ def test_the_guides_dataset_registers() -> None:
     assert list(found) == ["mydata"]
 
 
+def test_the_guides_method_registers() -> None:
+    from kt3d_bench import plugins
+
+    (source,) = [block for block in python_blocks("CONTRIBUTING.md") if "def kt3d_methods" in block]
+    (guide,) = [block for block in python_blocks("CONTRIBUTING.md") if "class OneNet" in block]
+    module = ModuleType("kt3d_onenet")
+    exec(compile(source, "CONTRIBUTING.md", "exec"), module.__dict__)
+    (method,) = plugins.collect(plugins.manager({"one-net": module}), "kt3d_methods", plugins.MethodPlugin).values()
+    assert "none" not in method.supervision, "its step reads labels"
+    for preset in method.presets:
+        assert f'"{preset}": {{' in guide
+
+
 def test_every_hook_is_used_by_a_plugin() -> None:
     from kt3d_bench import hookspecs, plugins
 
