@@ -85,8 +85,8 @@ def roll_is_stored(rotate_deg: npt.NDArray[Any], tolerance_deg: float = 0.01) ->
 
 
 def rotation(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any]) -> FloatArray:
-    """(3,) Euler angles and (3,) centre -> (3, 3) world -> camera, by the closed form, or by the toolkit's branches where
-    the z angle was lost."""
+    """(3,) Euler angles and (3,) centre -> (3, 3) world -> camera, by the closed form, or by the toolkit's branches
+    where the z angle was lost."""
     if roll_is_stored(rotate_deg):
         return closed_form_rotation(rotate_deg)
     return toolkit_rotation(rotate_deg, translate_cm)
