@@ -1,7 +1,8 @@
 """Prediction files: one ``.npz`` per model and benchmark, joined to the truth by sample key.
 
 Members: ``keys`` (N,) text, ``joints_cam_mm`` (N, 17, 3) float32 or float64 mm in the camera frame, optional ``valid``
-(N, 17) bool (false = the method gives no answer there), and ``meta``, a JSON object as one text scalar. No pickles.
+(N, 17) bool (false = the method gives no answer there), and optional ``meta``, a JSON object as one text scalar. No
+pickles.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def read_predictions(path: Path) -> Predictions:
     """
     path = Path(path)
     arrays = _load(path)
-    problems = [f"the array '{name}' is missing" for name in ("keys", "joints_cam_mm", "meta") if name not in arrays]
+    problems = [f"the array '{name}' is missing" for name in ("keys", "joints_cam_mm") if name not in arrays]
     problems += [f"the array '{name}' is not known" for name in sorted(set(arrays) - set(_MEMBERS))]
     keys, joints = arrays.get("keys"), arrays.get("joints_cam_mm")
     if keys is not None and (keys.dtype.kind != "U" or keys.ndim != 1):

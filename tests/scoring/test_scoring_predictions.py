@@ -86,7 +86,6 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     [
         ({"keys": None}, "'keys' is missing"),
         ({"joints_cam_mm": None}, "'joints_cam_mm' is missing"),
-        ({"meta": None}, "'meta' is missing"),
         ({"joints_world_mm": JOINTS}, "'joints_world_mm' is not known"),
         ({"keys": np.arange(3)}, "expected text"),
         ({"keys": KEYS[:, None]}, r"expected text \(N,\)"),
@@ -114,8 +113,8 @@ def test_wrong_content_is_refused_with_file_and_mend(tmp_path: Path, changes: di
 
 
 def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
-    path = savez(tmp_path / "p.npz", meta=None, joints_cam_mm=JOINTS.astype(np.int32), extra=KEYS)
-    with pytest.raises(ArtefactError, match=r"'meta' is missing.*'extra' is not known.*int32"):
+    path = savez(tmp_path / "p.npz", meta=np.array("[1]"), joints_cam_mm=JOINTS.astype(np.int32), extra=KEYS)
+    with pytest.raises(ArtefactError, match=r"'extra' is not known.*int32.*'meta' is not a JSON object"):
         read_predictions(path)
 
 
@@ -216,3 +215,11 @@ def test_records_refuse_shapes_that_do_not_fit() -> None:
         Predictions(KEYS, JOINTS[:2])
     with pytest.raises(ValueError, match="expected keys"):
         Predictions(np.arange(3), JOINTS)
+
+
+def test_keys_and_poses_are_enough(tmp_path: Path) -> None:
+    """What a stranger writes with NumPy alone."""
+    np.savez(tmp_path / "p.npz", keys=KEYS, joints_cam_mm=JOINTS)
+    found = read_predictions(tmp_path / "p.npz")
+    np.testing.assert_array_equal(found.keys, KEYS)
+    assert found.meta == {}
