@@ -367,12 +367,14 @@ def _print_board(result: Any) -> None:
     from kt3d_bench.leaderboard.tables import terminal_table
 
     official = result.entry.origin == "official"
-    console().print(
+    out = console()
+    out.print(
         terminal_table(
             result.benchmark,
             result.board_entries(),
             published=results.published().get(result.benchmark.id) if official else None,
             highlight=result.entry.file_name,
+            width=out.width,
         )
     )
 

@@ -57,7 +57,7 @@ def run_demo(out: Path, *, budget_minutes: float = FULL_BUDGET_MINUTES, workers:
     outcomes = [_row(row, out, budget_minutes / FULL_BUDGET_MINUTES) for row in rows]
     for board in dict.fromkeys(outcome.result.entry.board for outcome in outcomes):
         last = next(outcome.result for outcome in reversed(outcomes) if outcome.result.entry.board == board)
-        say.print(terminal_table(last.benchmark, last.board_entries()))
+        say.print(terminal_table(last.benchmark, last.board_entries(), width=say.width))
     pictures = draw(outcomes, out / "pictures")
     say.print(f"Data took {ready - began:.0f} s, training and scoring {time.monotonic() - ready:.0f} s.", markup=False)
     say.print(f"Boards: {out / 'leaderboards' / 'README.md'}", markup=False)

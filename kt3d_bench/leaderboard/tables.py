@@ -25,6 +25,8 @@ from kt3d_bench.scoring.metrics import METRICS
 REPORTED_TITLE = "As reported by the paper, not measured here"
 _NONE = "–"
 _TEXT_COLUMNS = ("Method", "Supervision", "Target labels seen", "Training data")
+FULL_WIDTH = 140
+"""Columns of a terminal that hold a whole board without breaking its numbers."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<#|~&$])")
 _REFERENCES = {
     "root-given": "camera-frame positions use the hip's true depth (root-given)",
@@ -175,19 +177,39 @@ def render_boards(
 
 
 def terminal_table(
-    benchmark: Benchmark, entries: Sequence[Entry], *, published: Published | None = None, highlight: str | None = None
+    benchmark: Benchmark,
+    entries: Sequence[Entry],
+    *,
+    published: Published | None = None,
+    highlight: str | None = None,
+    width: int | None = None,
 ) -> RenderableType:
-    """The board for a terminal; ``highlight`` = file name of the entry to set off. Third-party text is escaped."""
+    """The board for a terminal; ``highlight`` = file name of the entry to set off. Third-party text is escaped.
+
+    In fewer than ``FULL_WIDTH`` columns only the headline's are shown, whole, and what is left out is said.
+    """
+    narrow = width is not None and width < FULL_WIDTH
+    headline = ("#", "Method", "Supervision", *map(_column, benchmark.headline))
     parts: list[RenderableType] = []
     for group in ranked_groups(entries, benchmark):
         header, rows = _measured(group, benchmark, markdown=False)
-        table = Table(title=escape_rich(benchmark.title), caption=Text(_group_sentence(group, markdown=False)))
-        for name in header:
-            text = name in _TEXT_COLUMNS
-            table.add_column(escape_rich(name), justify="left" if text else "right", overflow="fold")
+        kept = [number for number, name in enumerate(header) if not narrow or name in headline]
+        left_out = f" {len(header) - len(kept)} more columns are on the board." if narrow else ""
+        table = Table(
+            title=escape_rich(benchmark.title), caption=Text(_group_sentence(group, markdown=False) + left_out)
+        )
+        for number in kept:
+            text = header[number] in _TEXT_COLUMNS
+            whole = narrow and not text
+            table.add_column(
+                escape_rich(header[number].replace(" (", "\n(") if whole else header[number]),
+                justify="left" if text else "right",
+                overflow="fold",
+                no_wrap=whole,
+            )
         for row, cells in zip(group.rows, rows, strict=True):
             style = "bold" if row.entry.file_name == highlight else None
-            table.add_row(*(escape_rich(cell) for cell in cells), style=style)
+            table.add_row(*(escape_rich(cells[number]) for number in kept), style=style)
         parts.append(table)
     if published is not None:
         header, rows = _reported(published.rows, benchmark, markdown=False)

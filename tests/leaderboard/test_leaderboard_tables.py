@@ -301,6 +301,17 @@ def test_the_terminal_table_takes_text_literally_and_cuts_nothing() -> None:
     assert text.count("y") >= 60
 
 
+def test_a_narrow_terminal_is_shown_the_headline_unbroken() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    name = "a-method-with-quite-a-long-name"
+    console.print(terminal_table(BENCHMARK, [entry(50.0, name), entry(60.0, "two")], width=80))
+    text = " ".join(console.export_text(clear=False).split())
+    assert max(map(len, console.export_text().splitlines())) <= 80
+    assert "50.0 [45.0, 55.5]" in text
+    assert "more columns are on the board." in text
+    assert "Seed" not in text
+
+
 def test_this_repositorys_boards_are_what_their_entries_say() -> None:
     folders = sorted(path.parent for path in (ROOT / "datasets").glob("*/benchmarks.yaml"))
     known = all_benchmarks(folders)
