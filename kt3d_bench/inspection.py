@@ -25,6 +25,10 @@ def describe(path: Path, dataset: str | None = None) -> list[str]:
         return describe_manifest(read_manifest(path))
     if (path / "run.yaml").is_file():
         return _run(path)
+    for folder in path.absolute().parents[:2]:
+        if (folder / "manifest.json").is_file() or (folder / "run.yaml").is_file():
+            kind = "shards" if (folder / "manifest.json").is_file() else "a run"
+            raise UsageError(f"this is a part of {kind}", where=path, mend=f"inspect the whole: kt3d inspect {folder}")
     return _raw(path, dataset)
 
 

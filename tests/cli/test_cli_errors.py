@@ -148,6 +148,15 @@ def test_inspecting_nothing_and_nonsense(kt3d: Any, tmp_path: Path) -> None:
     said(kt3d("inspect", tmp_path / "junk"), 1, "no dataset can be prepared from this", "--dataset NAME")
 
 
+def test_inspecting_a_part_names_the_whole(kt3d: Any, tmp_path: Path) -> None:
+    for name, part, kind in (("manifest.json", "test-000000.tar", "shards"), ("run.yaml", "checkpoints/x.pt", "a run")):
+        folder = tmp_path / name.partition(".")[0]
+        (folder / part).parent.mkdir(parents=True)
+        (folder / part).write_bytes(b"")
+        (folder / name).write_text("{}")
+        said(kt3d("inspect", folder / part), 2, f"this is a part of {kind}", f"kt3d inspect {folder}")
+
+
 def test_generating_into_an_occupied_folder(kt3d: Any, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("precious")
