@@ -394,12 +394,12 @@ def read_amc(path: str | PathLike[str], asf: str | PathLike[str] | None = None, 
     ``02_01.amc`` -> ``02.asf``). AMC states no rate; CMU records at 120 Hz. Raises ``RawDataError``."""
     path = Path(path)
     if asf is None:
-        candidates = [path.with_suffix(".asf"), path.with_name(path.stem.split("_")[0] + ".asf")]
+        candidates = list(dict.fromkeys(path.with_name(stem + ".asf") for stem in (path.stem, path.stem.split("_")[0])))
         found = next((candidate for candidate in candidates if candidate.is_file()), None)
         if found is None:
-            wanted = " nor ".join(candidate.name for candidate in candidates)
+            wanted = " or ".join(candidate.name for candidate in candidates)
             raise RawDataError(
-                f"an .amc needs its .asf skeleton: found neither {wanted} beside it",
+                f"an .amc needs its .asf skeleton, and there is no {wanted} beside it",
                 where=path,
                 mend="put it there or name it",
             )
