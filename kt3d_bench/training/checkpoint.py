@@ -48,9 +48,12 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
         digest = file_digest(unfinished)
         _write_text(sidecar(path), f"{digest}  {path.name}\n")
         unfinished.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        failed = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(failed, OSError):
+            raise
         raise ArtefactError(
-            f"the checkpoint cannot be written ({error.strerror or error})",
+            f"the checkpoint cannot be written ({failed.strerror or failed})",
             where=path,
             mend="free space or permissions there, then go on with --resume; earlier checkpoints are kept",
         ) from error

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,26 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
         checkpoint.save(path, {"x": torch.zeros(3)})
     assert checkpoint.load(path)["x"].sum() == 3
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pt", "a.pt.sha256"]
+
+
+def test_a_checkpoint_that_the_system_cuts_short_is_a_sentence(tmp_path: Path) -> None:
+    """torch hides the system's error behind one of its own when the file cannot be finished."""
+    path = tmp_path / "a.pt"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(ArtefactError, match=r"cannot be written .File too large"):
+            checkpoint.save(path, {"x": torch.zeros(100_000), "y": torch.zeros(1000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError, match="of torch's own"):
+        checkpoint.save(path, {"x": Unsaveable()})
+
+
+class Unsaveable:
+    def __reduce__(self) -> str:
+        raise RuntimeError("of torch's own")
 
 
 def flip(path: Path) -> None:
