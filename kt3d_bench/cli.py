@@ -41,9 +41,11 @@ class Commands(click.Group):
             click.echo(f"Error: {error.message}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
-            if error.errno not in USERS_TO_MEND or error.filename is None:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if error.errno not in USERS_TO_MEND or (error.filename is None and not full):
                 raise
-            click.echo(f"Error: {error.filename}: {error.strerror}; free space, or choose another folder", err=True)
+            where = "" if error.filename is None else f"{error.filename}: "
+            click.echo(f"Error: {where}{error.strerror}; free space, or choose another folder", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("Interrupted; what was finished is kept. Run the same command again.", err=True)

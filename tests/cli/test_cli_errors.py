@@ -181,6 +181,14 @@ def test_errors_of_the_system_that_no_user_can_mend_stay_bugs(kt3d: Any, monkeyp
         main(["list", "h36m"], standalone_mode=False)
 
 
+def test_a_full_disk_that_names_no_file_is_a_sentence(kt3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(name: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kt3d_bench.catalogue.describe", full)
+    said(kt3d("list", "h36m"), 1, "Error: No space left on device; free space")
+
+
 def test_generating_on_a_device_that_is_not_there(kt3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
