@@ -195,8 +195,10 @@ def terminal_table(
         header, rows = _measured(group, benchmark, markdown=False)
         kept = [number for number, name in enumerate(header) if not narrow or name in headline]
         left_out = f" {len(header) - len(kept)} more columns are on the board." if narrow else ""
+        stand_in = "" if group.rows[0].entry.origin == "official" else "On a generated stand-in: "
         table = Table(
-            title=escape_rich(benchmark.title), caption=Text(_group_sentence(group, markdown=False) + left_out)
+            title=stand_in + escape_rich(benchmark.title),
+            caption=Text(_group_sentence(group, markdown=False) + left_out),
         )
         for number in kept:
             text = header[number] in _TEXT_COLUMNS

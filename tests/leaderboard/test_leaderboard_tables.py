@@ -301,6 +301,13 @@ def test_the_terminal_table_takes_text_literally_and_cuts_nothing() -> None:
     assert text.count("y") >= 60
 
 
+@pytest.mark.parametrize("origin", ["official", "generated"])
+def test_the_terminal_table_says_what_was_tested_on(origin: str) -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(terminal_table(BENCHMARK, [entry(50.0, "one").model_copy(update={"origin": origin})]))
+    assert ("On a generated stand-in: " in console.export_text()) == (origin == "generated")
+
+
 def test_a_narrow_terminal_is_shown_the_headline_unbroken() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     name = "a-method-with-quite-a-long-name"
