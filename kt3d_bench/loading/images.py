@@ -21,6 +21,19 @@ HEADROOM = 1.5
 """Shrunk images keep this many times the resolution of the network's input, for augmentation that enlarges."""
 
 
+def crop_boxes(size_px: npt.NDArray[Any], margin: float) -> npt.NDArray[np.float64]:
+    """(N, 2) width and height of stored crops -> (N, 4) x0, y0, x1, y1 px: the square around the person in each.
+
+    The person's box is a label in disguise and is not read: what a network sees depends on the stored image and its
+    camera alone. A crop is a square of ``margin`` times the box's longer side around the box (``geometry.crops``), so
+    its middle is the square around that box, to within a pixel or so.
+    """
+    size = np.asarray(size_px, np.float64)
+    half = size.max(axis=1, keepdims=True) / margin / 2
+    center = (size - 1) / 2
+    return np.concatenate([center - half, center + half], axis=1)
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """The images of one sample, all of one size, perhaps shrunk."""
@@ -50,6 +63,7 @@ class ImageStore:
         self._shards = shards
         self._modalities = tuple(modalities)
         self._input_px = input_px
+        self._boxes_px = crop_boxes(shards.labels.size_px, shards.manifest.crop.margin)
         self._budget = cache_bytes
         self._kept: dict[int, Decoded] = {}
         self._surfaces_mm: dict[int, float] = {}
@@ -87,7 +101,7 @@ class ImageStore:
         return decoded
 
     def _shrunk_size(self, index: int, width: int, height: int) -> tuple[int, int]:
-        x0, y0, x1, y1 = (float(edge) for edge in self._shards.labels.box_px[index])
+        x0, y0, x1, y1 = (float(edge) for edge in self._boxes_px[index])
         shrink = HEADROOM * self._input_px / (BOX_MARGIN * max(x1 - x0, y1 - y0, 1.0))
         if shrink >= 1:
             return width, height

@@ -19,7 +19,7 @@ from torch import Tensor
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place, warp
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
-from kt3d_bench.loading.images import Decoded, ImageStore
+from kt3d_bench.loading.images import Decoded, ImageStore, crop_boxes
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.supervision import Grant
 
@@ -37,7 +37,7 @@ class Loader:
     stream, every world-th of them for each rank. Iteration goes on where the last one stopped; ``state_dict`` says
     where. ``shuffle=False``: one pass in order over this rank's samples, the last batch perhaps smaller.
 
-    ``labelled=False`` yields ``UnlabelledBatch`` and reads images, crop cameras and boxes, nothing else.
+    ``labelled=False`` yields ``UnlabelledBatch`` and reads images and crop cameras, nothing else.
     ``labelled=True`` yields ``LabelledBatch`` with what ``grant`` allows (``None`` = everything).
     ``modalities`` may be empty: labels and cameras only. ``augmentation=None`` augments nothing. ``limit`` keeps the
     first so many samples of a fixed shuffle, in file order.
@@ -90,6 +90,7 @@ class Loader:
         self._rank, self._world = rank, world
         self._chosen = _choose(len(shards.keys), limit)
         self._store = ImageStore(shards, self._modalities, input_px, cache_bytes=cache_bytes, workers=workers)
+        self._boxes_px = crop_boxes(shards.labels.size_px, shards.manifest.crop.margin)
         self._delivered = 0
 
     @property
@@ -203,7 +204,7 @@ class Loader:
 
     def _assemble(self, indices: IntArray, decoded: list[Decoded], draws: Draws, labelled: bool) -> UnlabelledBatch:
         labels = self._shards.labels
-        placement = place(draws, labels.box_px[indices], self._input_px)
+        placement = place(draws, self._boxes_px[indices], self._input_px)
         intrinsics, distortion = placement.cameras(labels.intrinsics_px[indices], labels.distortion[indices])
         surface = np.array([entry.surface_mm for entry in decoded]) * placement.body_scale
         images = self._images(decoded, placement, draws)

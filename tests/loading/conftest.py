@@ -126,7 +126,7 @@ def make_shards(tmp_path: Path) -> MakeShards:
 
 @pytest.fixture
 def corrupt() -> Callable[[ShardSet], ShardSet]:
-    """The same shards with every label replaced by nonsense; images, crop cameras and boxes are kept."""
+    """The same shards with every label replaced by nonsense; images and crop cameras are kept."""
 
     def corrupted(shards: ShardSet) -> ShardSet:
         rng = np.random.default_rng(0)
@@ -137,6 +137,7 @@ def corrupt() -> Callable[[ShardSet], ShardSet]:
             joints_cam_mm=rng.normal(size=labels.joints_cam_mm.shape).astype(np.float32),
             visible=1 - labels.visible,
             quality=3 - labels.quality,
+            box_px=rng.normal(size=labels.box_px.shape).astype(np.float32),
             rotation=labels.rotation[:, ::-1],
             position_world_mm=labels.position_world_mm + 1e6,
             subject=labels.subject[::-1],

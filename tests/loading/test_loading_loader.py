@@ -14,10 +14,13 @@ from torch import Tensor
 
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.geometry.cameras import project_arrays
+from kt3d_bench.geometry.crops import MARGIN, crop_person
 from kt3d_bench.geometry.reference import surface_reference_mm
 from kt3d_bench.loading.augment import Augmentation
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
+from kt3d_bench.loading.images import crop_boxes
 from kt3d_bench.loading.loader import Loader
+from kt3d_bench.records import Camera
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.skeletons import LABEL_SUBSETS
 from kt3d_bench.supervision import LEVELS, Grant, grant
@@ -285,3 +288,18 @@ def test_a_damaged_image_stops_the_pass_by_name(make_shards: Callable[..., Shard
     next(batches), next(batches)
     with pytest.raises(ArtefactError, match="s004"):
         next(batches)
+
+
+def test_the_persons_square_is_found_from_the_crop_alone() -> None:
+    """To within a pixel of the crop, for boxes of any shape, large enough to be shrunk or not."""
+    rng = np.random.default_rng(0)
+    camera = Camera.pinhole((500.0, 500.0), (320.0, 240.0), (640, 480))
+    frame = np.zeros((480, 640, 3), np.uint8)
+    for _ in range(40):
+        low = rng.uniform(20, 400, 2)
+        box = np.concatenate([low, low + rng.uniform(30, 400, 2)])
+        crop = crop_person(camera, box, rgb=frame)
+        size, (x0, y0, x1, y1) = np.array([crop.camera.size_px]), crop.to_crop(box.reshape(2, 2)).ravel()
+        half = max(x1 - x0, y1 - y0) / 2
+        expected = [(x0 + x1) / 2 - half, (y0 + y1) / 2 - half, (x0 + x1) / 2 + half, (y0 + y1) / 2 + half]
+        np.testing.assert_allclose(crop_boxes(size, MARGIN)[0], expected, atol=1.5)

@@ -1,7 +1,7 @@
 """A dataset of a few dots: exact geometry, all three modalities, raw data that is one JSON file.
 
-``raw/people.json``: {"train": n, "test": m, "seed": s, "corrupt": bool}. A corrupt one has the same images, crop
-cameras and boxes, and nonsense everywhere else.
+``raw/people.json``: {"train": n, "test": m, "seed": s, "corrupt": bool}. A corrupt one has the same images and
+crop cameras, and nonsense everywhere else.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ def dot_sample(key: str, seed: tuple[int, ...], corrupt: bool) -> Sample:
     box = np.concatenate([joints_px.min(0), joints_px.max(0)])
     labels = np.random.default_rng(99)
     if corrupt:
+        box = labels.uniform(0, 40, 4)
         joints_px = labels.uniform(0, 40, (17, 2))
         joints_cam = labels.normal(0, 1e4, (17, 3))
     return Sample(
