@@ -417,7 +417,7 @@ def list_(name: str | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=7.0, show_default=True, help="For training.")
+@click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=6.0, show_default=True, help="For training.")
 @click.option("--out", type=FOLDER, help="[default: kt3d-data/demo]")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
 def demo(budget_minutes: float, out: Path | None, workers: int) -> None:

@@ -118,7 +118,8 @@ def _read_state(path: str | PathLike[str]) -> Mapping[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ArtefactError("there is no such file", where=path) from error
-    except (RuntimeError, EOFError, KeyError, OSError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, LookupError, OSError, ValueError, TypeError, AttributeError,
+            pickle.UnpicklingError) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtefactError(
             f"is not a weight file that can be read safely ({reason})",

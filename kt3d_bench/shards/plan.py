@@ -57,7 +57,7 @@ class SplitPlan:
     source_digest: str
     """Of the plan and of the raw files that it names."""
     configuration: str
-    """Of everything the split's shards depend on."""
+    """Of everything the split's shards depend on but the content of raw files, on which each shard depends alone."""
     tasks: tuple[ShardTask, ...]
 
 
@@ -149,7 +149,6 @@ def plan_split(
         raise PluginError(f"split {split} lists the work item {doubled} twice", where=where)
     if not items:
         raise RawDataError(f"the raw data holds nothing for split {split}", where=raw, mend=_see_inspect(raw))
-    source = _source_digest(raw, items)
     groups = group(items, samples_per_shard)
     configuration = _digest(
         {
@@ -158,18 +157,24 @@ def plan_split(
             "split": split,
             "options": dict(options),
             "origin": origin.marker,
-            "source": source,
+            "plan": _plan_without_place(raw, items)[0],
             "groups": [len(members) for members in groups],
             "crop": [MARGIN, LONGEST_PX],
         }
     )
+    sources = [_source_digest(raw, members) for members in groups]
     tasks = tuple(
         ShardTask(
-            plugin.convert, out / f"{split}-{number:06d}.tar", configuration, members, plugin.modalities, num_parts
+            plugin.convert,
+            out / f"{split}-{number:06d}.tar",
+            _digest([configuration, source]),
+            members,
+            plugin.modalities,
+            num_parts,
         )
-        for number, members in enumerate(groups)
+        for number, (members, source) in enumerate(zip(groups, sources, strict=True))
     )
-    return SplitPlan(split, items, source, configuration, tasks)
+    return SplitPlan(split, items, _digest(sources), configuration, tasks)
 
 
 def _see_inspect(raw: Path) -> str:
@@ -197,7 +202,14 @@ def group(items: Sequence[WorkItem], samples_per_shard: int | None = None) -> li
 
 
 def _source_digest(raw: Path, items: Sequence[WorkItem]) -> str:
-    """Of the plan with ``raw`` cut off its paths, and of name, size and first 64 KiB of each file that it names."""
+    """Of the plan, and of name, size and first 64 KiB of each file that it names: what one shard is made from."""
+    plan, named = _plan_without_place(raw, items)
+    files = sorted((text.replace(str(raw), "."), raw / text) for text in named if _is_file(raw / text))
+    return _digest({"plan": plan, "files": [[name, path.stat().st_size, _head(path)] for name, path in files]})
+
+
+def _plan_without_place(raw: Path, items: Sequence[WorkItem]) -> tuple[list[Any], set[str]]:
+    """The plan as plain data with ``raw`` cut off its paths, and every text in it."""
     root = str(raw)
     named: set[str] = set()
 
@@ -213,9 +225,7 @@ def _source_digest(raw: Path, items: Sequence[WorkItem]) -> str:
             return [relative(entry) for entry in value]
         return value
 
-    plan = [[item.name, item.expected_samples, relative(item.payload)] for item in items]
-    files = sorted((text.replace(root, "."), raw / text) for text in named if _is_file(raw / text))
-    return _digest({"plan": plan, "files": [[name, path.stat().st_size, _head(path)] for name, path in files]})
+    return [[item.name, item.expected_samples, relative(item.payload)] for item in items], named
 
 
 def _is_file(path: Path) -> bool:

@@ -68,7 +68,8 @@ def prepare(
 
     ``splits``: default all of the dataset's; splits prepared earlier with the same configuration stay in the manifest.
     ``workers``: processes, default one per core; 1 converts in this process. ``options``: the dataset's own.
-    ``overwrite``: replace shards of another configuration instead of refusing.
+    ``overwrite``: replace shards of another configuration instead of refusing. Where the recordings are the same and
+    only a file was replaced, such as a damaged one, the shards made from it are made again and the others kept.
 
     Raises ``UsageError`` for unknown splits and options; ``RawDataError`` when ``raw`` is missing, is not the
     dataset's layout, is damaged, or yields no sample; ``ArtefactError`` when ``out`` holds shards of another
@@ -188,7 +189,7 @@ def _claim(
     recorded: dict[str, str] = {} if state is None or other else state["splits"]
     changed = {plan.split for plan in plans if recorded.get(plan.split, plan.configuration) != plan.configuration}
     if (other or changed) and not overwrite:
-        what = "shards of another configuration" if other else f"{min(changed)} shards made from other raw data"
+        what = "shards of another configuration" if other else f"{min(changed)} shards of other recordings"
         raise ArtefactError(
             f"the folder holds {what}", where=out, mend="choose another --out, or replace them with --overwrite"
         )

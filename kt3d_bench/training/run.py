@@ -288,9 +288,9 @@ def read_run(folder: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArtefactError("is no readable YAML", where=path, mend="train again") from error
+        raise ArtefactError("is no readable YAML", where=path, mend="remove its folder, or train again") from error
     if not isinstance(document, dict) or not _whole(document):
-        raise ArtefactError("lacks the run's config or shards", where=path, mend="train again")
+        raise ArtefactError("lacks the run's config or shards", where=path, mend="remove its folder, or train again")
     return document
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kt3d_bench import demo, plugins
+from kt3d_bench.errors import UsageError
 from kt3d_bench.hookspecs import Recipe, RecipeRow
 from kt3d_bench.pictures import Panel, comparison
 from kt3d_bench.skeletons import H36M17
@@ -59,7 +60,9 @@ def test_a_second_demo_keeps_the_data_makes_the_runs_anew_and_touches_nothing_el
 def test_a_folder_that_no_demo_made_loses_nothing(one_row: None, tmp_path: Path) -> None:
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "weights.pt").write_text("precious")
-    demo.run_demo(tmp_path, budget_minutes=0.1, workers=1)
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"holds runs that no demo made.*choose another --out"):
+            demo.run_demo(tmp_path, budget_minutes=0.1, workers=1)
     assert (tmp_path / "runs" / "mine" / "weights.pt").read_text() == "precious"
 
 

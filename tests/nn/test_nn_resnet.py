@@ -88,3 +88,11 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     for name in ("text", "empty", "list", "object"):
         with pytest.raises(ArtefactError, match=f"{name}.pt"):
             load_torchvision_weights(net, tmp_path / f"{name}.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"plain text\n", b"PK\x03\x04 cut", b"\x80\x02]", b"(dp0\n."])
+def test_whatever_is_no_weight_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"weights\.pth: "):
+        load_torchvision_weights(ResNet50(3), path)
