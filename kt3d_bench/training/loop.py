@@ -113,7 +113,7 @@ def _stage(
     about = store.restore(digest, method, stage)
     if about is not None:
         if fabric.is_global_zero:
-            context.report.note(f"stage '{stage.name}' was trained before and is reused ({store.path(digest)})")
+            context.report.note(f"stage '{stage.name}' was trained before and is reused")
         return StageOutcome(stage.name, tuple(stage.roles), digest, about["steps"], about["seconds"], True)
     inside = saved if saved is not None and saved["stage"] == stage.name else None
     if inside is not None:
