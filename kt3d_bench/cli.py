@@ -48,7 +48,7 @@ class Commands(click.Group):
             click.echo(f"Error: {where}{error.strerror}; free space, or choose another folder", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("Interrupted; what was finished is kept. Run the same command again.", err=True)
+            click.echo("Interrupted; run the same command again.", err=True)
             ctx.exit(1)
 
 

@@ -62,6 +62,10 @@ class DcganGenerator(nn.Module):
         return _as_mask(self.grow(seed.unflatten(1, (-1, self.base, self.base))), self.mask)
 
 
+_FAINTEST = -20.0
+"""Exponent at which a limb has faded out: smaller values would be denormal numbers, with which a CPU computes slowly."""
+
+
 class LimbMapGenerator(nn.Module):
     """(B, J, 3) voxels -> (B, Q, P, P) part mask: soft limbs drawn between the joints, refined by four convolutions.
 
@@ -99,16 +103,16 @@ class LimbMapGenerator(nn.Module):
         along = (((x - start_x) * run_x + (y - start_y) * run_y) / length).clamp(0, 1)
         off_x, off_y = x - start_x - along * run_x, y - start_y - along * run_y
         radius = self.log_radius.exp()[:, None, None]
-        presence = (-0.5 * (off_x.square() + off_y.square()) / radius.square()).exp()
+        presence = (-0.5 * (off_x.square() + off_y.square()) / radius.square()).clamp(min=_FAINTEST).exp()
         across = (off_y * run_x - off_x * run_y) / (length.sqrt() * radius)
         depth = start_z + along * run_z
         return torch.cat([presence, presence * depth, presence * along, presence * across], 1)
 
     def forward(self, voxels: Tensor) -> Tensor:
-        logits = self.refine(self.draw(voxels))
-        if self.grid != self.input_px:
-            logits = functional.interpolate(logits, (self.input_px, self.input_px), mode="bilinear")
-        return _as_mask(logits, self.mask)
+        masks = _as_mask(self.refine(self.draw(voxels)), self.mask)
+        if self.grid == self.input_px:
+            return masks
+        return functional.interpolate(masks, (self.input_px, self.input_px), mode="bilinear")
 
 
 def _as_mask(logits: Tensor, mask: str) -> Tensor:
