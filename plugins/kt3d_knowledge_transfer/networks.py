@@ -63,7 +63,7 @@ class DcganGenerator(nn.Module):
 
 
 _FAINTEST = -20.0
-"""Exponent at which a limb has faded out: smaller values would be denormal numbers, with which a CPU computes slowly."""
+"""Exponent at which a limb has faded out: smaller values would be denormal numbers, on which a CPU is slow."""
 
 
 class LimbMapGenerator(nn.Module):
