@@ -12,11 +12,8 @@ from kt3d_bench import plugins
 from kt3d_bench.cards import read_card
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Recipe
-from kt3d_bench.scoring.benchmarks import Benchmark, all_benchmarks
-
-
-def _benchmarks() -> dict[str, Benchmark]:
-    return all_benchmarks([plugin.folder for plugin in plugins.datasets().values()])
+from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.training.sources import installed_benchmarks
 
 
 def tables() -> Group:
@@ -40,7 +37,7 @@ def tables() -> Group:
             ("id", "what", "headline", "reference depth", "box"),
             [
                 (f"{b.id} v{b.version}", b.title, ", ".join(b.headline), b.reference, b.box_rule)
-                for b in _benchmarks().values()
+                for b in installed_benchmarks().values()
             ],
         ),
         _table("Recipes", ("name", "what"), [(r.name, r.summary) for r in plugins.recipes().values()]),
@@ -69,7 +66,7 @@ def as_json() -> dict[str, Any]:
         },
         "benchmarks": {
             b.id: {"version": b.version, "dataset": b.dataset, "split": b.split, "headline": b.headline}
-            for b in _benchmarks().values()
+            for b in installed_benchmarks().values()
         },
         "recipes": {r.name: r.summary for r in plugins.recipes().values()},
     }
@@ -77,7 +74,7 @@ def as_json() -> dict[str, Any]:
 
 def describe(name: str) -> list[str]:
     """Everything about one name of whatever kind. Raises ``UsageError`` with a suggestion for another name."""
-    benchmarks = _benchmarks()
+    benchmarks = installed_benchmarks()
     if name in plugins.datasets():
         return _dataset_lines(plugins.dataset(name))
     if name in plugins.methods():

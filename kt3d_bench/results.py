@@ -15,12 +15,12 @@ from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.leaderboard.entries import Entry, TrainingData, is_name, make_entry, read_entries, write_entry
 from kt3d_bench.leaderboard.tables import render_boards
-from kt3d_bench.scoring.benchmarks import Benchmark, Published, all_benchmarks, benchmark_named, read_published
+from kt3d_bench.scoring.benchmarks import Benchmark, Published, benchmark_named, read_published
 from kt3d_bench.scoring.predictions import Predictions, read_predictions
 from kt3d_bench.scoring.score import Scores, Truth, score, truth_from_shards, write_scores
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.training.run import newest_run, read_run
-from kt3d_bench.training.sources import shards_folder
+from kt3d_bench.training.sources import installed_benchmarks, shards_folder
 
 if TYPE_CHECKING:
     from kt3d_bench.training.report import Reporter
@@ -45,16 +45,12 @@ class Result:
         return read_entries(self.board_folder)
 
 
-def benchmarks() -> dict[str, Benchmark]:
-    """Every benchmark that the installed datasets define, by id."""
-    return all_benchmarks([plugin.folder for plugin in plugins.datasets().values()])
-
-
 def published() -> dict[str, Published]:
     """What papers report, by benchmark id."""
     found: dict[str, Published] = {}
+    names = list(installed_benchmarks())
     for plugin in plugins.datasets().values():
-        for name in benchmarks():
+        for name in names:
             block = read_published(plugin.folder, name)
             if block is not None:
                 found[name] = block
@@ -69,7 +65,7 @@ def default_leaderboards(data_root: Path) -> Path:
 
 def render(leaderboards: Path) -> list[Path]:
     """Write every board and the index from their entries; returns the files."""
-    return render_boards(leaderboards, benchmarks(), published())
+    return render_boards(leaderboards, installed_benchmarks(), published())
 
 
 def score_run(
@@ -87,7 +83,7 @@ def score_run(
     folder = folder or newest_run(data_root)
     document = read_run(folder)
     path = _predictions_of(folder, benchmark, document, report)
-    chosen = benchmark_named(path.stem, benchmarks())
+    chosen = benchmark_named(path.stem, installed_benchmarks())
     target = document["shards"]["target"]
     own = Path(target["folder"]) if target["dataset"] == chosen.dataset else shards_folder(data_root, chosen.dataset)
     given, truth, shards = _open(path, chosen, own)
@@ -123,9 +119,9 @@ def score_file(
         raise UsageError(
             "the file does not say which benchmark it answers",
             where=path,
-            mend=f"name one: --benchmark ID ({', '.join(benchmarks())})",
+            mend=f"name one: --benchmark ID ({', '.join(installed_benchmarks())})",
         )
-    chosen = benchmark_named(benchmark, benchmarks())
+    chosen = benchmark_named(benchmark, installed_benchmarks())
     given, truth, opened = _open(path, chosen, shards or shards_folder(data_root, chosen.dataset), predictions)
     scores = score(given, truth, chosen, where=path)
     entry = make_entry(
@@ -142,7 +138,7 @@ def score_file(
 
 def _predictions_of(folder: Path, benchmark: str | None, document: Mapping[str, Any], report: Reporter | None) -> Path:
     """The run's predictions of its final checkpoint, made now where they are missing or of an older checkpoint."""
-    wanted = benchmark_named(benchmark, benchmarks()).id if benchmark else None
+    wanted = benchmark_named(benchmark, installed_benchmarks()).id if benchmark else None
     for path in sorted((folder / "predictions").glob("*.npz")):
         fresh = read_predictions(path).meta.get("checkpoint_sha256") == document.get("checkpoint_sha256")
         if fresh and path.stem == (wanted or path.stem):

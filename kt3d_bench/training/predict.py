@@ -22,7 +22,7 @@ from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.geometry.cameras import unproject_arrays
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.report import Reporter, Silent
-from kt3d_bench.training.sources import benchmarks_of, has_shards, shards_folder
+from kt3d_bench.training.sources import benchmarks_of, has_shards, installed_benchmarks, shards_folder
 
 if TYPE_CHECKING:
     from kt3d_bench.loading.batches import UnlabelledBatch
@@ -126,11 +126,11 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
 
 def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
     """The named benchmark of any dataset, or the only one of the run's target that its shards can serve."""
-    from kt3d_bench.scoring.benchmarks import all_benchmarks, benchmark_named
+    from kt3d_bench.scoring.benchmarks import benchmark_named
     from kt3d_bench.shards.manifest import read_manifest
 
     if name is not None:
-        return benchmark_named(name, all_benchmarks([plugin.folder for plugin in plugins.datasets().values()]))
+        return benchmark_named(name, installed_benchmarks())
     target = document["shards"]["target"]
     offered = benchmarks_of(plugins.dataset(target["dataset"]))
     if len(offered) > 1:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shlex
@@ -21,6 +20,7 @@ import yaml
 
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
+from kt3d_bench.files import write_whole
 from kt3d_bench.hookspecs import MethodPlugin
 from kt3d_bench.places import default_data_root
 from kt3d_bench.supervision import Grant, grant
@@ -273,11 +273,9 @@ def _plain(value: Any) -> Any:
 
 
 def write_run(folder: Path, document: Mapping[str, Any]) -> None:
-    """Write ``run.yaml``, whole or not at all."""
+    """Write ``run.yaml``, whole or not at all. Raises ``ArtefactError`` when it cannot be written."""
     text = yaml.safe_dump(_plain(document), sort_keys=False, allow_unicode=True, width=100)
-    unfinished = folder / f".{RUN_FILE}.{os.getpid()}"
-    unfinished.write_text(text)
-    unfinished.replace(folder / RUN_FILE)
+    write_whole(folder / RUN_FILE, text.encode())
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -115,6 +115,13 @@ def benchmarks_of(plugin: DatasetPlugin) -> tuple[Benchmark, ...]:
     return tuple(benchmark for benchmark in read_benchmarks(plugin.folder) if benchmark.dataset == plugin.name)
 
 
+def installed_benchmarks() -> dict[str, Benchmark]:
+    """Every benchmark that the installed datasets define, by id."""
+    from kt3d_bench.scoring.benchmarks import all_benchmarks
+
+    return all_benchmarks([plugin.folder for plugin in plugins.datasets().values()])
+
+
 def target_modality(plugin: DatasetPlugin) -> str:
     """What a method is given of the target: its benchmarks' modality, else RGB before depth."""
     for benchmark in benchmarks_of(plugin):
