@@ -1,0 +1,72 @@
+"""The root command: expected errors become one sentence and an exit code; what several commands share."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kt3d_bench import __version__
+from kt3d_bench.errors import Kt3dError, UsageError, did_you_mean
+from kt3d_bench.places import default_data_root
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+USERS_TO_MEND = frozenset(
+    {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+)
+"""What a system says of a full disk, a folder without permission, a file where a folder should be."""
+
+
+class Commands(click.Group):
+    """Expected errors become one sentence and an exit code; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Kt3dError as error:
+            click.echo(f"Error: {error.message}", err=True)
+            ctx.exit(error.exit_code)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if error.errno not in USERS_TO_MEND or (error.filename is None and not full):
+                raise
+            where = "" if error.filename is None else f"{error.filename}: "
+            click.echo(f"Error: {where}{error.strerror}; free space, or choose another folder", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("Interrupted; run the same command again.", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kt3d")
+def main() -> None:
+    """Datasets, methods and one honest harness for 3D human pose estimation across domains.
+
+    raw dataset -> prepare -> shards -> train -> checkpoint -> predict -> predictions -> score -> leaderboard
+
+    Try it without any download: kt3d demo
+    """
+
+
+def run_folder(run: str | None) -> Path | None:
+    """A run by name or by folder; ``None`` = the newest."""
+    if run is None:
+        return None
+    folder = Path(run)
+    runs = default_data_root() / "runs"
+    if folder.is_dir():
+        return folder
+    if (runs / run).is_dir():
+        return runs / run
+    raise UsageError(f"there is no run '{run}'", where=runs, mend=did_you_mean(run, _names_in(runs)))
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []

@@ -1,0 +1,105 @@
+"""Commands about runs: train, predict, demo."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kt3d_bench import plugins
+from kt3d_bench.cli.base import FOLDER, main, run_folder
+from kt3d_bench.errors import UsageError
+from kt3d_bench.places import default_data_root
+from kt3d_bench.supervision import LEVELS
+
+
+@main.command()
+@click.option("--method", required=True, help="kt3d list shows them.")
+@click.option("--supervision", type=str, default="none", show_default=True, help=f"One of {', '.join(LEVELS)}.")
+@click.option(
+    "--joints", type=int, default=6, show_default=True, help="How many joints partial gives: 1, 3, 6, 12, 17."
+)
+@click.option("--target", help="Dataset to adapt to and be tested on. [default: the method's]")
+@click.option("--source", help="Synthetic dataset to learn from. [default: the method's]")
+@click.option("--pretrain", help="2D dataset for pre-training. [default: the method's]")
+@click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="One option of the method; may be repeated."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random draws.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, one a device.")
+@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines.")
+@click.option("--precision", default="auto", show_default=True, help="auto, 32-true, bf16-mixed or 16-mixed.")
+@click.option("--name", help="Name of the run. [default: derived]")
+@click.option("--resume", is_flag=True, help="Go on with the unfinished run of the same name.")
+@click.option("--predict/--no-predict", "then_predict", default=True, help="Predict the target's benchmark at the end.")
+def train(method: str, settings: tuple[str, ...], nodes: int, resume: bool, then_predict: bool, **options: Any) -> None:
+    """Train a method, and predict the benchmark of its target."""
+    from kt3d_bench.console import TrainReport
+    from kt3d_bench.training.predict import predict as predict_run
+    from kt3d_bench.training.run import RunConfig, is_main_process
+    from kt3d_bench.training.sources import benchmarks_of
+    from kt3d_bench.training.train import train as train_run
+
+    config = RunConfig(
+        method=method, settings=_settings(settings), num_nodes=nodes, data_root=default_data_root(), **options
+    )
+    with TrainReport() as report:
+        folder = train_run(config, report, resume=resume)
+        if not is_main_process():
+            return
+        target = config.target or plugins.method(method).defaults.get("target", "")
+        tested = bool(benchmarks_of(plugins.dataset(target)))
+        if then_predict and tested:
+            predict_run(folder, device=config.device, report=report)
+    click.echo(f"Run: {folder}")
+    if tested:
+        click.echo("Next: kt3d score")
+    else:
+        click.echo(f"No benchmark tests on {target}; kt3d predict --benchmark ID tries another (kt3d list).")
+
+
+def _settings(pairs: Iterable[str]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set wants NAME=VALUE, found '{pair}'")
+        settings[name.strip().replace("-", "_")] = value.strip()
+    return settings
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--benchmark", help="[default: the one of the run's target]")
+@click.option("--shards", type=FOLDER, help="Test shards. [default: where the run found its target]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
+def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str) -> None:
+    """Predict a benchmark with a finished RUN, by default the newest."""
+    from kt3d_bench.console import TrainReport
+    from kt3d_bench.training.predict import predict as predict_run
+    from kt3d_bench.training.run import newest_run
+
+    folder = run_folder(run) or newest_run(default_data_root())
+    with TrainReport() as report:
+        path = predict_run(folder, benchmark, shards=shards, device=device, report=report)
+    click.echo(f"Predictions: {path}")
+    words = [str(path), "--shards", str(shards)] if shards else ["--run", str(folder)] if run else []
+    words += ["--benchmark", benchmark] if benchmark else []
+    click.echo(f"Next: {shlex.join(['kt3d', 'score', *words])}")
+
+
+@main.command()
+@click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=6.0, show_default=True, help="For training.")
+@click.option("--out", type=FOLDER, help="[default: kt3d-data/demo]")
+@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
+def demo(budget_minutes: float, out: Path | None, workers: int) -> None:
+    """The whole line on generated stand-ins, with no download: generate, prepare, train, score, boards, a picture."""
+    from kt3d_bench.demo import run_demo
+
+    run_demo(out or default_data_root() / "demo", budget_minutes=budget_minutes, workers=workers)
