@@ -13,6 +13,7 @@ from kt3d_bench.cards import read_card
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Recipe
 from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.skeletons import H36M17
 from kt3d_bench.training.sources import installed_benchmarks
 
 
@@ -65,7 +66,14 @@ def as_json() -> dict[str, Any]:
             for m in plugins.methods().values()
         },
         "benchmarks": {
-            b.id: {"version": b.version, "dataset": b.dataset, "split": b.split, "headline": b.headline}
+            b.id: {
+                "version": b.version,
+                "dataset": b.dataset,
+                "split": b.split,
+                "train": b.train,
+                "foreground": b.foreground,
+                "headline": b.headline,
+            }
             for b in installed_benchmarks().values()
         },
         "recipes": {r.name: r.summary for r in plugins.recipes().values()},
@@ -143,7 +151,13 @@ def _benchmark_lines(benchmark: Benchmark) -> list[str]:
         f"Tests on {benchmark.dataset}/{benchmark.split}, {benchmark.modality} images",
         f"Headline: {', '.join(benchmark.headline)}; beside it: {', '.join(benchmark.beside) or 'nothing'}",
         f"{len(benchmark.joints)} joints, {alignment}",
-        f"Reference depth: {benchmark.reference}; box rule: {benchmark.box_rule}",
+        f"Reference depth: {benchmark.reference}; box rule: {benchmark.box_rule}; foreground: {benchmark.foreground}",
+        f"Methods train on split: {benchmark.train or 'the first that no benchmark tests on'}",
+        *(
+            [f"The dataset's own joints: {', '.join(H36M17.joints[joint] for joint in benchmark.original_joints)}"]
+            if benchmark.original_joints
+            else []
+        ),
         f"Selection of a checkpoint: {benchmark.selection_rule}",
         f"A method sees {benchmark.sees}",
         *benchmark.footnotes,

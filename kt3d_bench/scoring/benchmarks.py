@@ -55,8 +55,14 @@ class Benchmark:
     """Joints that count, in the common order."""
     min_quality: str = "approximate"
     """Joints whose mapping is worse than this are not counted: "approximate", "derived" or "exact"."""
+    original_joints: tuple[int, ...] = ()
+    """Joints, in the common order, that are the dataset's own and not derived from them: what ``map_100`` counts."""
     selection_rule: str = "last"
     """How a checkpoint may be chosen: "last", "source-validation", "2d-validation" or "oracle"."""
+    train: str | None = None
+    """The split that methods train on; ``None`` = the dataset's first one that no benchmark tests on."""
+    foreground: str = "given"
+    """How the person is found in a depth image: "given" (nothing else is in it), else the name of a rule."""
     footnotes: tuple[str, ...] = ()
 
     @property
@@ -239,9 +245,15 @@ def _check(benchmark: Benchmark) -> list[str]:
         problems.append("'version' must be a whole number from 1")
     if benchmark.root is not None and not _whole(benchmark.root, 0, NUM_JOINTS - 1):
         problems.append(f"'root' must be null or a joint index 0..{NUM_JOINTS - 1}")
-    for name in ("title", "dataset", "split", "sees"):
+    for name in ("title", "dataset", "split", "sees", "foreground"):
         if not isinstance(getattr(benchmark, name), str):
             problems.append(f"'{name}' must be text")
+    if benchmark.foreground == "":
+        problems.append("'foreground' must be 'given' or the name of a rule")
+    if benchmark.train is not None and (
+        not isinstance(benchmark.train, str) or benchmark.train in ("", benchmark.split)
+    ):
+        problems.append("'train' must be null or the name of another split than 'split'")
     choices = {
         "modality": ("rgb", "depth"),
         "reference": REFERENCES,
@@ -252,7 +264,7 @@ def _check(benchmark: Benchmark) -> list[str]:
     for name, known in choices.items():
         if getattr(benchmark, name) not in known:
             problems.append(f"'{name}' is {getattr(benchmark, name)!r}, expected one of {', '.join(known)}")
-    for name in ("headline", "beside", "joints", "footnotes"):
+    for name in ("headline", "beside", "joints", "original_joints", "footnotes"):
         if not isinstance(getattr(benchmark, name), tuple):
             problems.append(f"'{name}' must be a list")
     if problems:
@@ -263,10 +275,18 @@ def _check(benchmark: Benchmark) -> list[str]:
                  if name not in METRICS]  # fmt: skip
     if len(set(benchmark.metrics)) != len(benchmark.metrics):
         problems.append("a metric is named twice")
-    joints = benchmark.joints
-    if not joints or len(set(joints)) != len(joints) or not all(_whole(j, 0, NUM_JOINTS - 1) for j in joints):
+    if not benchmark.joints or not _joint_indices(benchmark.joints):
         problems.append(f"'joints' must be 'all' or different joint indices 0..{NUM_JOINTS - 1}")
+    if not _joint_indices(benchmark.original_joints):
+        problems.append(f"'original_joints' must be different joint indices 0..{NUM_JOINTS - 1}")
+    for name in benchmark.metrics:
+        if name in METRICS and METRICS[name].joints == "original" and not benchmark.original_joints:
+            problems.append(f"the metric '{name}' needs 'original_joints'")
     return problems
+
+
+def _joint_indices(joints: tuple[Any, ...]) -> bool:
+    return len(set(joints)) == len(joints) and all(_whole(joint, 0, NUM_JOINTS - 1) for joint in joints)
 
 
 def _whole(value: object, low: int, high: int) -> bool:

@@ -148,6 +148,12 @@ class JointInput:
     mask: npt.NDArray[np.bool_]
     root: int | None
     """The benchmark's alignment joint, or ``None`` where it measures absolute positions."""
+    original: npt.NDArray[np.bool_] | None = None
+    """(N, J) true = labelled joint of the dataset's own set; ``None`` = the same as ``mask``."""
+
+    @property
+    def original_mask(self) -> npt.NDArray[np.bool_]:
+        return self.mask if self.original is None else self.original
 
 
 @dataclass(frozen=True)
@@ -160,20 +166,32 @@ class Metric:
     """As on a board."""
     unit: str
     better: Literal["lower", "higher"]
-    alignment: Literal["benchmark", "root", "similarity", "rigid", "mirror"]
-    """What is aligned away first: whatever the benchmark says, joint 0 always, rotation + translation + scale,
-    rotation + translation, or similarity with mirroring allowed."""
+    alignment: Literal["benchmark", "none", "root", "similarity", "rigid", "mirror"]
+    """What is aligned away first: whatever the benchmark says, nothing, joint 0 always, rotation + translation +
+    scale, rotation + translation, or similarity with mirroring allowed."""
     joint_values: Callable[[JointInput], FloatArray]
     """(N, J) values whose mean over counted joints and then over samples is the metric."""
     min_joints: int
     """A sample with fewer counted joints is undefined."""
     about: str
     paper: str
+    joints: Literal["benchmark", "original"] = "benchmark"
+    """Which joints it counts: the benchmark's, or those of the dataset's own set."""
+
+    def mask(self, given: JointInput) -> npt.NDArray[np.bool_]:
+        """(N, J) true = this metric counts the joint."""
+        return given.mask if self.joints == "benchmark" else given.original_mask
 
 
 def _pck_values(given: JointInput, root: int | None) -> FloatArray:
     errors = joint_errors(given.pred_mm, given.true_mm, root=root)
     return np.where(given.mask, _correct(errors, given.true_mm, root, PCK_THRESHOLD_MM), np.nan)
+
+
+def _map_values(given: JointInput) -> FloatArray:
+    errors = joint_errors(given.pred_mm, given.true_mm)
+    correct = _correct(errors, given.true_mm, None, PCK_THRESHOLD_MM)
+    return np.where(given.original_mask, correct, np.nan)
 
 
 def _pa_values(given: JointInput, scale: bool, reflection: bool) -> FloatArray:
@@ -188,6 +206,7 @@ def _rerooted_values(given: JointInput) -> FloatArray:
 _HIP = H36M17.root
 _IONESCU = "Ionescu et al., Human3.6M, PAMI 2014"
 _MARTINEZ = "Martinez et al., A simple yet effective baseline for 3d human pose estimation, ICCV 2017"
+_HAQUE = "Haque et al., Towards viewpoint invariant 3D human pose estimation, ECCV 2016"
 _MEHTA = "Mehta et al., Monocular 3D human pose estimation in the wild, 3DV 2017"
 
 METRICS: Mapping[str, Metric] = {
@@ -217,6 +236,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("pck_root_100", "PCK@100 (root-aligned)", "%", "higher", "root",
                lambda g: _pck_values(g, _HIP), 1,
                "share of joints at most 100 mm off after both hips were moved to the origin", _MEHTA),
+        Metric("map_100", "mAP@10cm", "%", "higher", "none",
+               _map_values, 1,
+               "share of the dataset's own joints at most 100 mm off, absolute", _HAQUE, "original"),
     )
 }  # fmt: skip
 """Every metric by name."""

@@ -186,6 +186,12 @@ def score(
     unknown = [name for name in also if name not in METRICS]
     if unknown:
         raise UsageError(f"there is no metric '{unknown[0]}'", mend=did_you_mean(unknown[0], METRICS))
+    homeless = [name for name in also if METRICS[name].joints == "original" and not benchmark.original_joints]
+    if homeless:
+        raise UsageError(
+            f"'{homeless[0]}' counts the dataset's own joints, and benchmark '{benchmark.id}' names none",
+            mend="leave the metric out, or give the benchmark 'original_joints'",
+        )
     if (truth.dataset or benchmark.dataset, truth.split or benchmark.split) != (benchmark.dataset, benchmark.split):
         raise UsageError(
             f"benchmark '{benchmark.id}' tests on {benchmark.dataset}/{benchmark.split}, "
@@ -200,13 +206,13 @@ def score(
         )
     pred, missing, extra = join(predictions, truth.keys)
     _refuse_misfits(pred, missing, extra, truth, benchmark, allow_missing, file)
-    counted = _counted(truth, benchmark)
-    given = JointInput(pred, truth.joints_cam_mm, counted, benchmark.root)
+    counted, original = _counted(truth, benchmark), _labelled(truth, benchmark.original_joints)
+    given = JointInput(pred, truth.joints_cam_mm, counted, benchmark.root, original)
     values: dict[str, FloatArray] = {}
     sample_values: dict[str, FloatArray] = {}
     for name in dict.fromkeys((*benchmark.metrics, *also)):
         values[name] = METRICS[name].joint_values(given)
-        sample_values[name] = mean_over_joints(values[name], counted)
+        sample_values[name] = mean_over_joints(values[name], METRICS[name].mask(given))
     unanswered = int((counted & ~np.isfinite(pred).all(axis=-1)).any(axis=1).sum())
     undefined = {name: int(np.isnan(per_sample).sum()) for name, per_sample in sample_values.items()}
     by_action = _folds(sample_values, truth.action)
@@ -224,7 +230,7 @@ def score(
         by_subject=_folds(sample_values, truth.subject),
         by_joint={
             H36M17.joints[joint]: {name: _mean(per_joint[:, joint]) for name, per_joint in values.items()}
-            for joint in sorted(benchmark.joints)
+            for joint in sorted({*benchmark.joints, *benchmark.original_joints})
         },
         intervals={
             name: interval
@@ -274,10 +280,14 @@ def write_scores(path: Path, scores: Scores) -> None:
 
 
 def _counted(truth: Truth, benchmark: Benchmark) -> npt.NDArray[np.bool_]:
-    named = np.zeros(NUM_JOINTS, bool)
-    named[list(benchmark.joints)] = True
     good = truth.quality >= Quality[benchmark.min_quality.upper()]
-    return named & good & np.isfinite(truth.joints_cam_mm).all(axis=-1)
+    return _labelled(truth, benchmark.joints) & good
+
+
+def _labelled(truth: Truth, joints: Sequence[int]) -> npt.NDArray[np.bool_]:
+    named = np.zeros(NUM_JOINTS, bool)
+    named[list(joints)] = True
+    return named & np.isfinite(truth.joints_cam_mm).all(axis=-1)
 
 
 def _refuse_misfits(

@@ -38,6 +38,7 @@ def test_defaults_and_lists(tmp_path: Path) -> None:
     assert toy.joints == (0, 3, 6)
     assert toy.metrics == ("mpjpe_mm", "pck_100")
     assert (toy.root, toy.selection_rule, toy.action_mean, toy.footnotes) == (None, "last", False, ())
+    assert (toy.train, toy.foreground, toy.original_joints) == (None, "given", ())
     [everything] = read_benchmarks(folder(tmp_path, GOOD | {"joints": "all"}, name="b"))
     assert everything.joints == tuple(range(17))
 
@@ -69,6 +70,14 @@ def test_a_folder_without_the_file_has_none(tmp_path: Path) -> None:
         ({"joints": []}, "'joints' must be"),
         ({"joints": [0, 0]}, "'joints' must be"),
         ({"joints": [17]}, "'joints' must be"),
+        ({"original_joints": [17]}, "'original_joints' must be different joint indices"),
+        ({"original_joints": [1, 1]}, "'original_joints' must be different joint indices"),
+        ({"original_joints": 3}, "'original_joints' must be a list"),
+        ({"beside": ["map_100"]}, "the metric 'map_100' needs 'original_joints'"),
+        ({"train": 3}, "'train' must be null or the name of another split"),
+        ({"train": "test"}, "'train' must be null or the name of another split"),
+        ({"foreground": None}, "'foreground' must be text"),
+        ({"foreground": ""}, "'foreground' must be 'given' or the name of a rule"),
     ],
 )
 def test_wrong_fields_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:

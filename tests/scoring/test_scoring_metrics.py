@@ -250,6 +250,7 @@ def test_every_metrics_record_agrees_with_the_public_functions(name: str) -> Non
         ),
         "pck_100": lambda: pck(pred, true, root=7, mask=mask),
         "pck_root_100": lambda: pck(pred, true, root=0, mask=mask),
+        "map_100": lambda: pck(pred, true, mask=mask),
     }
     values = metric.joint_values(JointInput(pred, true, mask, 7))
     assert np.isnan(values[~mask]).all()

@@ -133,6 +133,29 @@ def test_absolute_positions_without_a_root() -> None:
     assert found.overall["pck_100"] == 100
 
 
+def test_map_counts_the_datasets_own_joints_where_they_are() -> None:
+    known = truth()
+    quality = known.quality.copy()
+    quality[:, 1] = Quality.APPROXIMATE
+    joints = known.joints_cam_mm.copy()
+    joints[7, 4] = np.nan
+    known = replace(known, quality=quality, joints_cam_mm=joints)
+    own = (1, 4, 9)
+    benchmark = replace(BENCHMARK, joints=(0, 5, 6), min_quality="exact", beside=("map_100",), original_joints=own)
+    predictions = noisy(known)
+    found = score(predictions, known, benchmark)
+    shares = []
+    for pred, true in zip(predictions.joints_cam_mm.astype(float), joints.astype(float), strict=True):
+        right = [np.linalg.norm(pred[j] - true[j]) <= 100.0 for j in own if np.isfinite(true[j]).all()]
+        shares.append(100.0 * sum(right) / len(right))
+    assert len({*shares}) > 2
+    assert found.overall["map_100"] == pytest.approx(np.mean(shares), abs=1e-9)
+    assert np.isnan(found.by_joint["hip"]["map_100"])
+    assert np.isfinite(found.by_joint["nose"]["map_100"])
+    with pytest.raises(UsageError, match="'map_100' counts the dataset's own joints, and benchmark 'toy-test' names"):
+        score(predictions, known, BENCHMARK, also=["map_100"])
+
+
 def test_the_truth_and_the_benchmark_decide_which_joints_count() -> None:
     known = truth()
     joints = known.joints_cam_mm.copy()
