@@ -82,7 +82,11 @@ class Camera:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One person in one image: the stored crop, its camera and its labels, as a converter yields it."""
+    """One person in one image: the stored crop, its camera and its labels, as a converter yields it.
+
+    Where only poses were handed on (``WorkItem.poses_only``), there is no image: the camera and the labels are those of
+    the crop that would have been cut.
+    """
 
     key: str
     """Unique in the dataset; letters, digits, ``_`` and ``-`` only (WebDataset cuts keys at the first dot)."""
@@ -124,8 +128,6 @@ class Sample:
         set_(self, "box_px", _frozen(self.box_px, np.float32, (4,), "box_px"))
         width, height = self.camera.size_px
         images = (("rgb", np.uint8, 3), ("depth_mm", np.uint16, 2), ("parts", np.uint8, 2))
-        if all(getattr(self, name) is None for name, _, _ in images):
-            raise ValueError(f"sample {self.key} has no image")
         for name, dtype, ndim in images:
             image = getattr(self, name)
             if image is not None and (image.dtype != dtype or image.ndim != ndim or image.shape[:2] != (height, width)):
@@ -137,10 +139,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A sample that a converter could not use: said, counted and listed in the manifest, never silently dropped."""
+    """A sample or a work item that could not be used: said, counted and listed in the manifest, never silently
+    dropped."""
 
     name: str
     reason: str
+    where: str = ""
+    """The raw file that is damaged or missing, where that is the reason: once it is mended, the same ``prepare``
+    command takes the sample in."""
+
+    @classmethod
+    def damaged(cls, name: str, error: Kt3dError) -> Skipped:
+        """What an error about a raw file says, as the reason to skip the sample or work item ``name``."""
+        reason = error.what if error.mend is None else f"{error.what}; {error.mend}"
+        return cls(name, reason, error.where or "")
 
 
 @dataclass(frozen=True)
@@ -148,9 +160,11 @@ class WorkItem:
     """One unit of conversion (a video, a section, a slice of images) that a worker process can do alone.
 
     ``name`` sorts and names it; ``expected_samples`` sizes the shards; ``payload`` is plain data (str, int, float,
-    bool, None, tuples and dicts of these) that the dataset's ``convert`` understands.
+    bool, None, tuples and dicts of these) that the dataset's ``convert`` understands. ``poses_only``: its samples hold
+    labels and cameras but no image, as a lifting method needs; without it a sample without image is a mistake.
     """
 
     name: str
     expected_samples: int
     payload: Any
+    poses_only: bool = False

@@ -120,7 +120,6 @@ def sample(**changes: Any) -> Sample:
         ({"key": "a.b"}, "may hold letters"),
         ({"key": "../a"}, "may hold letters"),
         ({"joints_px": np.zeros((16, 2))}, r"joints_px: expected shape \(17, 2\), found \(16, 2\)"),
-        ({"rgb": None}, "has no image"),
         ({"rgb": np.zeros((8, 6, 3), np.uint8)}, r"rgb is uint8 \(8, 6, 3\), expected uint8 \(6, 8, 3\)"),
         ({"depth_mm": np.zeros((6, 8), np.float32)}, "depth_mm is float32"),
     ],
@@ -128,6 +127,12 @@ def sample(**changes: Any) -> Sample:
 def test_samples_check_themselves(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sample(**changes)
+
+
+def test_a_sample_may_be_a_pose_without_an_image() -> None:
+    made = sample(rgb=None)
+    assert (made.rgb, made.depth_mm, made.parts) == (None, None, None)
+    assert made.camera.size_px == (8, 6)
 
 
 def test_records_are_frozen_all_the_way() -> None:
