@@ -10,13 +10,14 @@ rgb = shade(images[0], rng, sample_background(rng, camera.size_px, "room"))
 from kt3d_bench.people.backgrounds import sample_background
 from kt3d_bench.people.body import LANDMARKS, PARTS, Bodies, Figures, pose, sample_bodies
 from kt3d_bench.people.motion import Motion, read_amc, read_bvh
+from kt3d_bench.people.motion_folder import Motions, read_motion, read_motions
 from kt3d_bench.people.poses import ACTIVITIES, Clip, sample_clip
 from kt3d_bench.people.render import Render, RenderedFigure, render, render_crops
 from kt3d_bench.people.retarget import clip_from_motion
 from kt3d_bench.people.shade import Style, sample_style, shade
 
 __all__ = [
-    "ACTIVITIES", "LANDMARKS", "PARTS", "Bodies", "Clip", "Figures", "Motion", "Render", "RenderedFigure", "Style",
-    "clip_from_motion", "pose", "read_amc", "read_bvh", "render", "render_crops", "sample_background",
-    "sample_bodies", "sample_clip", "sample_style", "shade",
+    "ACTIVITIES", "LANDMARKS", "PARTS", "Bodies", "Clip", "Figures", "Motion", "Motions", "Render", "RenderedFigure",
+    "Style", "clip_from_motion", "pose", "read_amc", "read_bvh", "read_motion", "read_motions", "render",
+    "render_crops", "sample_background", "sample_bodies", "sample_clip", "sample_style", "shade",
 ]  # fmt: skip
