@@ -1,6 +1,6 @@
 """Datasets, methods and one harness for 3D human pose estimation across domains: what a plugin author imports."""
 
-from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError, UsageError
+from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
 from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Option, Recipe, RecipeRow, hookimpl
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 
@@ -12,6 +12,7 @@ __all__ = [
     "DatasetPlugin",
     "Kt3dError",
     "MethodPlugin",
+    "MissingDataError",
     "Option",
     "PluginError",
     "RawDataError",

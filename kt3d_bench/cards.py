@@ -21,6 +21,8 @@ Written by people, so plain YAML with every field required unless said otherwise
     num_parts: 44                 # part classes of the masks, background included; 0 without masks
     part_mirror: [0, 2, 1]        # part id -> id of its left-right partner, for mirroring images; may be left out
     box_rule: joints              # joints, mask or detector: what the person box comes from
+    foreground: given             # how the person is found in depth images: a rule of geometry.foreground; "given", the
+                                  # default, for images that hold the person alone
     protocol: One paragraph on splits and frame steps.
 """
 
@@ -34,7 +36,8 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from kt3d_bench.errors import PluginError
+from kt3d_bench.errors import PluginError, did_you_mean
+from kt3d_bench.geometry.foreground import RULES
 from kt3d_bench.skeletons import H36M17, Quality
 
 CARD = "card.yaml"
@@ -73,6 +76,7 @@ class Card(_Strict):
     num_parts: int = Field(ge=0, le=256)
     part_mirror: tuple[int, ...] | None = None
     box_rule: BoxRule
+    foreground: str = "given"
     protocol: Text
 
     @model_validator(mode="after")
@@ -82,6 +86,8 @@ class Card(_Strict):
             raise ValueError(f"joints must name the {len(H36M17)} common joints in order: {', '.join(H36M17.joints)}")
         if (self.num_parts > 0) != ("parts" in self.modalities):
             raise ValueError("num_parts counts the classes of the part masks and is 0 exactly when there are none")
+        if self.foreground not in RULES:
+            raise ValueError(f"there is no foreground rule '{self.foreground}', {did_you_mean(self.foreground, RULES)}")
         if self.part_mirror is not None:
             mirror = self.part_mirror
             if sorted(mirror) != list(range(self.num_parts)) or any(mirror[mirror[part]] != part for part in mirror):

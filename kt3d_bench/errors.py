@@ -49,6 +49,10 @@ class RawDataError(Kt3dError):
     """A raw folder or one of its files is missing, damaged, or not what its format promises."""
 
 
+class MissingDataError(RawDataError):
+    """Nothing of what was asked for is there: where several parts were asked for, the others may still be used."""
+
+
 class ArtefactError(Kt3dError):
     """One of our own files (shards, checkpoint, predictions, entry) is missing, damaged or does not fit."""
 

@@ -37,8 +37,8 @@ class DatasetPlugin:
 
     ``convert`` names a module with
         ``plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]`` - finds the official layout
-        under ``raw``, refuses what is not it (``RawDataError`` with file and mend), and lists the work in a fixed
-        order that depends on the raw data alone;
+        under ``raw``, refuses what is not it (``RawDataError`` with file and mend; ``MissingDataError`` when nothing of
+        this split is there), and lists the work in a fixed order that depends on the raw data alone;
         ``convert(item: WorkItem) -> Iterator[Sample | Skipped]`` - runs in a worker process, in a fixed order.
         ``describe(raw: Path) -> Sequence[str]`` - sentences on what is here and what is missing, for ``inspect``.
 
@@ -64,6 +64,9 @@ class DatasetPlugin:
     labels: str = "3d"
     """"3d" or "2d"."""
     options: Mapping[str, Option] = field(default_factory=dict)
+    views: tuple[str, ...] = ()
+    """Where the same scenes were recorded from, for datasets with one split per view: ``splits`` are then called
+    ``<view>-<name>``, and ``prepare --view`` and ``--split`` choose among them."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.errors import Kt3dError
 from kt3d_bench.skeletons import NUM_JOINTS
 
 FloatArray = npt.NDArray[np.float64]

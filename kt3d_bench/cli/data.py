@@ -57,6 +57,7 @@ def _typed(flag: str, text: str, default: Any) -> Any:
 @click.option("--raw", type=FOLDER, help="The official download. [default: kt3d-data/raw/DATASET]")
 @click.option("--out", type=FOLDER, help="Where the shards go. [default: kt3d-data/shards/DATASET]")
 @click.option("--split", "splits", multiple=True, help="Only this split; may be repeated. [default: all]")
+@click.option("--view", "views", multiple=True, help="Of datasets with several views: only this one. [default: all]")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
 @click.option("--overwrite", is_flag=True, help="Replace shards of another configuration in --out.")
 @click.pass_context
@@ -66,6 +67,7 @@ def prepare(
     raw: Path | None,
     out: Path | None,
     splits: tuple[str, ...],
+    views: tuple[str, ...],
     workers: int,
     overwrite: bool,
 ) -> None:
@@ -85,6 +87,7 @@ def prepare(
             raw=raw,
             out=out,
             splits=splits or None,
+            views=views or None,
             workers=workers,
             options=options,
             overwrite=overwrite,

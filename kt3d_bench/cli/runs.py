@@ -23,8 +23,8 @@ from kt3d_bench.supervision import LEVELS
 @click.option(
     "--joints", type=int, default=6, show_default=True, help="How many joints partial gives: 1, 3, 6, 12, 17."
 )
-@click.option("--target", help="Dataset to adapt to and be tested on. [default: the method's]")
-@click.option("--source", help="Synthetic dataset to learn from. [default: the method's]")
+@click.option("--target", help="Dataset or benchmark to adapt to and be tested on. [default: the method's]")
+@click.option("--source", help="Synthetic dataset (or benchmark's part of one) to learn from. [default: the method's]")
 @click.option("--pretrain", help="2D dataset for pre-training. [default: the method's]")
 @click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny.")
 @click.option(
@@ -43,7 +43,7 @@ def train(method: str, settings: tuple[str, ...], nodes: int, resume: bool, then
     from kt3d_bench.console import TrainReport
     from kt3d_bench.training.predict import predict as predict_run
     from kt3d_bench.training.run import RunConfig, is_main_process
-    from kt3d_bench.training.sources import benchmarks_of
+    from kt3d_bench.training.sources import benchmarks_of, domain
     from kt3d_bench.training.train import train as train_run
 
     config = RunConfig(
@@ -54,7 +54,7 @@ def train(method: str, settings: tuple[str, ...], nodes: int, resume: bool, then
         if not is_main_process():
             return
         target = config.target or plugins.method(method).defaults.get("target", "")
-        tested = bool(benchmarks_of(plugins.dataset(target)))
+        tested = bool(benchmarks_of(domain(target).plugin))
         if then_predict and tested:
             predict_run(folder, device=config.device, report=report)
     click.echo(f"Run: {folder}")

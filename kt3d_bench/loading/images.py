@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.geometry.foreground import person_depth
 from kt3d_bench.geometry.reference import surface_reference_mm
 from kt3d_bench.loading.augment import BOX_MARGIN
 from kt3d_bench.shards.format import FIELD_OF_MODALITY
@@ -43,7 +44,7 @@ class Decoded:
     shrink: npt.NDArray[np.float64]
     """(2,) x and y scale from the stored crop; px = (crop px + 0.5) * shrink - 0.5."""
     surface_mm: float
-    """Surface reference of the stored depth image, NaN without one."""
+    """Surface reference of the person in the depth image, NaN without one."""
 
     @property
     def nbytes(self) -> int:
@@ -63,6 +64,7 @@ class ImageStore:
         self._shards = shards
         self._modalities = tuple(modalities)
         self._input_px = input_px
+        self._foreground = shards.manifest.foreground
         self._boxes_px = crop_boxes(shards.labels.size_px, shards.manifest.crop.margin)
         self._budget = cache_bytes
         self._kept: dict[int, Decoded] = {}
@@ -86,6 +88,8 @@ class ImageStore:
 
     def _load(self, index: int) -> Decoded:
         images = {name: self._shards.image(index, FIELD_OF_MODALITY[name]) for name in self._modalities}
+        if "depth" in images:
+            images["depth"] = person_depth(images["depth"], self._foreground)
         surface = self._surfaces_mm.get(index, float("nan"))
         if "depth" in images and index not in self._surfaces_mm:
             surface = self._surfaces_mm[index] = surface_reference_mm(images["depth"])

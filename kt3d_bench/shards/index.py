@@ -162,6 +162,7 @@ def encode_index(index: ShardIndex) -> bytes:
         "item_of": index.item_of,
         "skipped_name": np.array([one.name for one in index.skipped], np.str_),
         "skipped_reason": np.array([one.reason for one in index.skipped], np.str_),
+        "skipped_where": np.array([one.where for one in index.skipped], np.str_),
         **{f"offset.{name}": offsets for name, offsets in index.offsets.items()},
         **{f"size.{name}": sizes for name, sizes in index.sizes.items()},
         **{f"label.{name}": getattr(index.labels, name) for name in LABEL_ARRAYS},
@@ -248,7 +249,7 @@ def _build(arrays: Mapping[str, Array]) -> ShardIndex:
         offsets, sizes = arrays[f"offset.{name}"], arrays[f"size.{name}"]
         if count and (offsets.min() < 0 or sizes.min() < 0 or (offsets > tar_size - sizes).any()):
             raise ValueError(f"members of {name} lie outside the tar")
-    reasons = zip(arrays["skipped_name"], arrays["skipped_reason"], strict=True)
+    skipped = zip(arrays["skipped_name"], arrays["skipped_reason"], arrays["skipped_where"], strict=True)
     return ShardIndex(
         configuration=str(arrays["configuration"]),
         tar_sha256=str(arrays["tar_sha256"]),
@@ -260,5 +261,5 @@ def _build(arrays: Mapping[str, Array]) -> ShardIndex:
         labels=labels,
         items=items,
         item_of=item_of,
-        skipped=tuple(Skipped(str(name), str(reason)) for name, reason in reasons),
+        skipped=tuple(Skipped(*map(str, one)) for one in skipped),
     )

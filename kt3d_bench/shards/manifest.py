@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -37,10 +38,12 @@ class Shard(_Strict):
 
 
 class SkippedSample(_Strict):
-    """A sample that the converter could not use."""
+    """A sample or a work item that could not be used."""
 
     name: str
     reason: str
+    where: str = ""
+    """The raw file that is damaged or missing, relative to the raw folder, where that is the reason."""
 
 
 class Counts(_Strict):
@@ -88,6 +91,8 @@ class Manifest(_Strict):
     quality: tuple[int, ...] = Field(min_length=NUM_JOINTS, max_length=NUM_JOINTS)
     """``skeletons.Quality`` code of each joint: the worst that any sample has."""
     box_rule: str
+    foreground: str = "given"
+    """Rule of ``geometry.foreground`` by which the person is found in stored depth images."""
     crop: CropRule
     source_digests: dict[str, Sha256]
     """Split -> digest of the work plan and of the raw files it names (name, size and first 64 KiB of each)."""
@@ -226,6 +231,8 @@ def describe_manifest(manifest: Manifest) -> list[str]:
         f"Crops: box from {manifest.box_rule}, margin {manifest.crop.margin:g}, longest side "
         f"{manifest.crop.longest_px} px."
     )
+    if manifest.foreground != "given":
+        lines.append(f"Depth images hold more than the person, who is found by the rule '{manifest.foreground}'.")
     if manifest.options:
         lines.append(
             "Options: " + ", ".join(f"{name} = {value}" for name, value in sorted(manifest.options.items())) + "."
@@ -237,14 +244,27 @@ def describe_manifest(manifest: Manifest) -> list[str]:
 
 
 def skipped_lines(split: Split) -> list[str]:
-    """How many samples a split skipped, by reason; empty when none."""
-    reasons: dict[str, list[str]] = {}
+    """How many samples or work items a split skipped, by reason, the commonest first; empty when none.
+
+    Reasons that differ in numbers only count as one, and rare ones are summed up: the lines stay few.
+    """
+    reasons: dict[str, list[SkippedSample]] = {}
     for one in split.skipped:
-        reasons.setdefault(one.reason, []).append(one.name)
-    return [
-        f"  skipped {len(names)}: {reason} (first: {names[0]})"
-        for reason, names in sorted(reasons.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+        reasons.setdefault(_NUMBER.sub("#", one.reason), []).append(one)
+    ranked = sorted(reasons.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    lines = [
+        f"  skipped {len(alike)}: {alike[0].reason} (first: {alike[0].where or alike[0].name})"
+        for _, alike in ranked[:_REASONS_SHOWN]
     ]
+    if rest := ranked[_REASONS_SHOWN:]:
+        lines.append(f"  skipped {sum(len(alike) for _, alike in rest)} for {len(rest)} other reasons: see {MANIFEST}")
+    if any(one.where for one in split.skipped):
+        lines.append("  once these files are mended, the same prepare command takes them in and keeps the other shards")
+    return lines
+
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_REASONS_SHOWN = 8
 
 
 def _shown(tally: Mapping[str, int], most: int = 12) -> str:

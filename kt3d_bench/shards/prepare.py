@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,19 @@ import numpy.typing as npt
 
 import kt3d_bench
 from kt3d_bench.cards import Card, read_card
-from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError, UsageError, did_you_mean
+from kt3d_bench.errors import (
+    ArtefactError,
+    Kt3dError,
+    MissingDataError,
+    PluginError,
+    RawDataError,
+    UsageError,
+    did_you_mean,
+)
 from kt3d_bench.files import write_atomically
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
 from kt3d_bench.hookspecs import DatasetPlugin
+from kt3d_bench.records import Skipped
 from kt3d_bench.shards.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.shards.index import Labels, ShardIndex, index_path, read_index
 from kt3d_bench.shards.manifest import (
@@ -58,6 +68,7 @@ def prepare(
     raw: Path,
     out: Path,
     splits: Sequence[str] | None = None,
+    views: Sequence[str] | None = None,
     workers: int | None = None,
     options: Mapping[str, Any] | None = None,
     report: Report | None = None,
@@ -66,7 +77,9 @@ def prepare(
 ) -> Manifest:
     """Convert ``raw`` into shards under ``out`` and return their manifest.
 
-    ``splits``: default all of the dataset's; splits prepared earlier with the same configuration stay in the manifest.
+    ``splits``, ``views``: default all of the dataset's, see ``chosen_splits``; splits prepared earlier with the same
+    configuration stay in the manifest. Where they narrow the work to several splits, those of which nothing is there
+    are left out, which is reported; without them everything must be there.
     ``workers``: processes, default one per core; 1 converts in this process. ``options``: the dataset's own.
     ``overwrite``: replace shards of another configuration instead of refusing. Where the recordings are the same and
     only a file was replaced, such as a damaged one, the shards made from it are made again and the others kept.
@@ -78,7 +91,7 @@ def prepare(
     """
     raw, out, report = Path(raw).absolute(), Path(out), report or Silent()
     card = read_card(plugin.folder)
-    wanted = _checked_splits(plugin, splits)
+    wanted = chosen_splits(plugin, splits, views)
     chosen = checked_options(plugin, options or {})
     if not raw.exists():
         raise RawDataError(
@@ -88,19 +101,30 @@ def prepare(
             f"--out {raw}",
         )
     origin = read_origin(plugin, raw)
-    plans = [
-        plan_split(
-            plugin,
-            split,
-            raw=raw,
-            out=out,
-            options=chosen,
-            origin=origin,
-            num_parts=card.num_parts,
-            samples_per_shard=samples_per_shard,
-        )
-        for split in wanted
-    ]
+    plans: list[SplitPlan] = []
+    absent: list[MissingDataError] = []
+    for split in wanted:
+        try:
+            plans.append(
+                plan_split(
+                    plugin,
+                    split,
+                    raw=raw,
+                    out=out,
+                    options=chosen,
+                    origin=origin,
+                    num_parts=card.num_parts,
+                    samples_per_shard=samples_per_shard,
+                )
+            )
+        except MissingDataError as error:
+            if splits is None and views is None:
+                raise
+            absent.append(error)
+    if not plans:
+        raise absent[0]
+    for missing in absent:
+        report.note(f"Left out: {missing.message}")
     tasks = [task for plan in plans for task in plan.tasks]
     with _writing(out), _locked(out):
         kept = _claim(plugin, out, plans, chosen, origin, overwrite)
@@ -126,11 +150,32 @@ def summary(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _checked_splits(plugin: DatasetPlugin, splits: Sequence[str] | None) -> list[str]:
-    for split in splits or ():
-        if split not in plugin.splits:
-            raise UsageError(f"{plugin.name} has no split '{split}'", mend=did_you_mean(split, plugin.splits))
-    return [split for split in plugin.splits if splits is None or split in splits]
+def chosen_splits(
+    plugin: DatasetPlugin, splits: Sequence[str] | None = None, views: Sequence[str] | None = None
+) -> list[str]:
+    """The dataset's splits that are meant, in its order.
+
+    ``views`` (or "all") limits them to some views; ``splits`` may name a split in full ("front-test") or for every view
+    ("test"). Raises ``UsageError`` for an unknown name, and when the two together leave nothing.
+    """
+    if views and not plugin.views:
+        raise UsageError(f"{plugin.name} has one view only", mend="leave out --view")
+    for view in views or ():
+        if view not in (*plugin.views, "all"):
+            raise UsageError(f"{plugin.name} has no view '{view}'", mend=did_you_mean(view, (*plugin.views, "all")))
+    seen = plugin.views if not views or "all" in views else [view for view in plugin.views if view in views]
+    of_views = [split for split in plugin.splits if not plugin.views or split.partition("-")[0] in seen]
+    if splits is None:
+        return of_views
+    short = {split: split.partition("-")[2] for split in plugin.splits} if plugin.views else {}
+    known = list(dict.fromkeys((*plugin.splits, *short.values())))
+    for split in splits:
+        if split not in known:
+            raise UsageError(f"{plugin.name} has no split '{split}'", mend=did_you_mean(split, known))
+    found = [split for split in of_views if split in splits or short.get(split) in splits]
+    if not found:
+        raise UsageError(f"no split of {plugin.name} is both {', '.join(splits)} and seen from {', '.join(seen)}")
+    return found
 
 
 @contextmanager
@@ -235,12 +280,10 @@ def _shard_files(out: Path, splits: set[str]) -> list[Path]:
 def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.uint8]]:
     """The manifest's entry of a finished split, and the worst quality of each joint."""
     shards = [(task, read_index(index_path(task.path))) for task in plan.tasks]
-    skipped = tuple(SkippedSample(name=one.name, reason=one.reason) for _, index in shards for one in index.skipped)
+    skipped = tuple(_skipped(one, raw) for _, index in shards for one in index.skipped)
     filled = [(task, index) for task, index in shards if len(index)]
     if not filled:
-        reasons = Counter(one.reason for one in skipped).most_common(5)
-        why = "; ".join(f"{number} skipped: {reason}" for reason, number in reasons) or "the converter yielded none"
-        raise RawDataError(f"split {plan.split} has no usable sample ({why})", where=raw)
+        raise _nothing_usable(plan.split, skipped, raw)
     _check_unity(plan, [index for _, index in filled])
     keys = np.concatenate([index.keys for _, index in filled])
     labels = Labels.concatenate([index.labels for _, index in filled])
@@ -257,6 +300,27 @@ def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.u
         skipped=skipped,
     )
     return split, labels.quality.min(axis=0)
+
+
+def _skipped(one: Skipped, raw: Path) -> SkippedSample:
+    return SkippedSample(name=one.name, reason=one.reason, where=one.where.removeprefix(f"{raw}{os.sep}"))
+
+
+def _nothing_usable(split: str, skipped: Sequence[SkippedSample], raw: Path) -> RawDataError:
+    damaged = next((one for one in skipped if one.where), None)
+    if damaged is not None:
+        others = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+        return RawDataError(
+            f"{damaged.reason} (split {split} has no usable sample: {damaged.name}{others} skipped)",
+            where=raw / damaged.where,
+        )
+    reasons = Counter(one.reason for one in skipped).most_common(5)
+    why = "; ".join(f"{number} skipped: {reason}" for reason, number in reasons) or "the converter yielded none"
+    return RawDataError(
+        f"split {split} has no usable sample ({why})",
+        where=raw,
+        mend=f"compare the folder with the official download: kt3d inspect {shlex.quote(str(raw))}",
+    )
 
 
 def _check_unity(plan: SplitPlan, indexes: Sequence[ShardIndex]) -> None:
@@ -297,6 +361,7 @@ def _manifest(
         part_mirror=card.part_mirror,
         quality=tuple(int(code) for code in np.min(qualities, axis=0)),
         box_rule=str(options.get("boxes", card.box_rule)),
+        foreground=card.foreground,
         crop=CropRule(margin=MARGIN, longest_px=LONGEST_PX),
         source_digests={
             **(kept.source_digests if kept else {}),

@@ -22,6 +22,7 @@ from kt3d_bench.shards.writer import ShardWriter, temporary_of
 
 _TRIES = 3
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_CANNOT_GROW = (*_FULL, errno.EFBIG)
 CONTINUE = "finished shards are kept: run the same command again to continue"
 
 
@@ -36,6 +37,10 @@ class Report(Protocol):
         """Called after each shard with totals so far: work items done, samples written, samples skipped."""
         ...
 
+    def note(self, text: str) -> None:
+        """Something that the user should know, such as a split that is not there."""
+        ...
+
 
 class Silent:
     """Reports nothing."""
@@ -44,6 +49,9 @@ class Silent:
         return
 
     def advance(self, done: int, samples: int, skipped: int) -> None:
+        return
+
+    def note(self, text: str) -> None:
         return
 
 
@@ -114,13 +122,18 @@ def _unfinished(tasks: Sequence[ShardTask], progress: _Progress) -> list[ShardTa
 
 
 def _finished(task: ShardTask) -> _Done | None:
-    """The shard as it lies in the folder, if it is whole and made from the same things."""
+    """The shard as it lies in the folder, if it is whole and made from the same things.
+
+    Not if it lacks something for a damaged raw file: that file may have been mended, even without a change that its
+    size and first bytes would show.
+    """
     try:
         index = read_index(index_path(task.path))
         whole = not len(index) or task.path.stat().st_size == index.tar_size
     except (ArtefactError, FileNotFoundError):
         return None
-    return _done(task, index) if whole and index.configuration == task.configuration else None
+    complete = whole and not any(skipped.where for skipped in index.skipped)
+    return _done(task, index) if complete and index.configuration == task.configuration else None
 
 
 def _done(task: ShardTask, index: ShardIndex) -> _Done:
@@ -176,22 +189,54 @@ def _in_worker(task: ShardTask) -> _Done | Kt3dError:
         return error
 
 
+class _BegunError(Exception):
+    """A work item failed after some of its samples were written."""
+
+    def __init__(self, skipped: Skipped) -> None:
+        self.skipped = skipped
+        super().__init__(skipped.name)
+
+
 def _write_shard(task: ShardTask) -> _Done:
+    """Write one shard. A work item whose raw file turns out to be damaged is left out whole and listed as skipped: what
+    was written of it before is worth nothing, and the shard is begun again without it."""
     convert: Callable[[WorkItem], Iterator[Any]] = load_function(task.convert, "convert")
-    try:
-        with ShardWriter(task.path, configuration=task.configuration) as writer:
-            for item in task.items:
-                writer.start_item(item.name)
-                for result in _converted(convert, item):
-                    if isinstance(result, Skipped):
-                        writer.skip(result)
+    damaged: dict[str, Skipped] = {}
+    while True:
+        try:
+            with ShardWriter(task.path, configuration=task.configuration) as writer:
+                for item in task.items:
+                    writer.start_item(item.name)
+                    if item.name in damaged:
+                        writer.skip(damaged[item.name])
                     else:
-                        _check(result, item, task)
-                        writer.write(result)
-    except OSError as error:
-        raise cannot_write(task.path, error) from error
-    assert writer.index is not None
-    return _done(task, writer.index)
+                        _write_item(writer, convert, item, task)
+        except _BegunError as error:
+            damaged[error.skipped.name] = error.skipped
+            continue
+        except OSError as error:
+            raise cannot_write(task.path, error) from error
+        assert writer.index is not None
+        return _done(task, writer.index)
+
+
+def _write_item(
+    writer: ShardWriter, convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem, task: ShardTask
+) -> None:
+    begun = False
+    try:
+        for result in _converted(convert, item):
+            begun = True
+            if isinstance(result, Skipped):
+                writer.skip(result)
+            else:
+                _check(result, item, task)
+                writer.write(result)
+    except RawDataError as error:
+        skipped = Skipped.damaged(item.name, error)
+        if begun:
+            raise _BegunError(skipped) from error
+        writer.skip(skipped)
 
 
 def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem) -> Iterator[Any]:
@@ -199,10 +244,10 @@ def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem) -> 
     try:
         yield from convert(item)
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in _CANNOT_GROW:
             raise
         where = error.filename or f"item {item.name}"
-        raise RawDataError(f"cannot be read ({error})", where=where, mend=f"repair it; {CONTINUE}") from error
+        raise RawDataError(f"cannot be read ({error.strerror or error})", where=where, mend="repair it") from error
 
 
 def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:

@@ -132,6 +132,8 @@ def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
     if name is not None:
         return benchmark_named(name, installed_benchmarks())
     target = document["shards"]["target"]
+    if target.get("benchmark"):
+        return benchmark_named(target["benchmark"], installed_benchmarks())
     offered = benchmarks_of(plugins.dataset(target["dataset"]))
     if len(offered) > 1:
         present = read_manifest(Path(target["folder"])).splits

@@ -25,6 +25,7 @@ from kt3d_bench.hookspecs import MethodPlugin
 from kt3d_bench.places import default_data_root
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.settings import build_config
+from kt3d_bench.training.sources import Domain, domain
 
 if TYPE_CHECKING:
     from kt3d_bench.methods import Method
@@ -46,6 +47,7 @@ class RunConfig:
     joints: int = 6
     """How many joints "partial" supervision gives."""
     target: str | None = None
+    """A dataset, or a benchmark where a dataset has several; the same below."""
     source: str | None = None
     pretrain: str | None = None
     preset: str = "paper"
@@ -84,8 +86,8 @@ class Resolved:
     method: type[Method]
     method_config: Any
     grant: Grant
-    datasets: Mapping[str, str]
-    """Role -> dataset name, for the roles the method uses."""
+    domains: Mapping[str, Domain]
+    """Role -> what it reads, for the roles the method uses."""
     accelerator: str
     """"cpu" or "cuda"."""
     precision: str
@@ -95,7 +97,7 @@ class Resolved:
         """The run's name before a number is appended to make it unique."""
         config = self.config
         level = config.supervision + (f"-{config.joints}" if "partial" in config.supervision else "")
-        return f"{config.method}-{self.datasets['target']}-{level}-{config.preset}-s{config.seed}"
+        return f"{config.method}-{self.domains['target'].name}-{level}-{config.preset}-s{config.seed}"
 
 
 def resolve(config: RunConfig) -> Resolved:
@@ -135,26 +137,26 @@ def resolve(config: RunConfig) -> Resolved:
         kind,
         build_config(kind.Config, kind.PRESETS, config.preset, config.settings),
         granted,
-        _datasets(config, plugin),
+        _domains(config, plugin),
         accelerator,
         _precision(config.precision, accelerator),
     )
 
 
-def _datasets(config: RunConfig, plugin: MethodPlugin) -> dict[str, str]:
+def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
     asked = {"target": config.target, "source": config.source, "pretrain": config.pretrain}
-    chosen: dict[str, str] = {}
+    chosen: dict[str, Domain] = {}
     for role, name in asked.items():
         if name is not None and role != "target" and role not in plugin.defaults:
             raise UsageError(f"method '{plugin.name}' uses no {role} data", mend=f"leave out --{role}")
         name = name or plugin.defaults.get(role)
         if name is not None:
-            chosen[role] = plugins.dataset(name).name
+            chosen[role] = domain(name)
     if "target" not in chosen:
         raise UsageError(f"method '{plugin.name}' names no default target", mend="name one: --target DATASET")
-    if "source" in chosen and plugins.dataset(chosen["source"]).labels == "2d":
+    if "source" in chosen and chosen["source"].plugin.labels == "2d":
         raise UsageError(
-            f"dataset '{chosen['source']}' has 2D labels only, and a source must have 3D ones",
+            f"dataset '{chosen['source'].dataset}' has 2D labels only, and a source must have 3D ones",
             mend="choose another --source",
         )
     for role in config.shards:

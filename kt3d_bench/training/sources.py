@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench import plugins
-from kt3d_bench.errors import ArtefactError
+from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.hookspecs import DatasetPlugin
 from kt3d_bench.training.report import Reporter
 
@@ -26,20 +26,80 @@ STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"small": (400, 25), "paper": (2
 STAND_IN_SEED = 0
 
 
+@dataclass(frozen=True)
+class Domain:
+    """What a name given to --target, --source or --pretrain stands for: a dataset, or one benchmark's part of it."""
+
+    name: str
+    """As it was given."""
+    plugin: DatasetPlugin
+    benchmark: Benchmark | None
+    """``None`` where a dataset has no benchmark, or several that share their training data."""
+
+    @property
+    def dataset(self) -> str:
+        return self.plugin.name
+
+    @property
+    def training_splits(self) -> list[str]:
+        """Splits to train on, the preferred one first: the benchmark's, else those that no benchmark tests on."""
+        if self.benchmark is not None and self.benchmark.train is not None:
+            return [self.benchmark.train]
+        tested = {benchmark.split for benchmark in benchmarks_of(self.plugin)}
+        free = [split for split in self.plugin.splits if split not in tested]
+        return sorted(free, key=lambda split: split != "train")
+
+    @property
+    def modality(self) -> str:
+        """What a method is given of this domain as a target: its benchmarks' modality, else RGB before depth."""
+        for benchmark in (self.benchmark,) if self.benchmark else benchmarks_of(self.plugin):
+            return benchmark.modality
+        return "rgb" if "rgb" in self.plugin.modalities else "depth"
+
+
+def domain(name: str) -> Domain:
+    """The domain of a dataset's or a benchmark's name.
+
+    Raises ``UsageError`` for a name that is neither, and for a dataset whose benchmarks train on different splits.
+    """
+    known = installed_benchmarks()
+    if name in known and name not in plugins.datasets():
+        return Domain(name, plugins.dataset(known[name].dataset), known[name])
+    if name not in plugins.datasets():
+        raise UsageError(
+            f"there is no dataset or benchmark '{name}'", mend=did_you_mean(name, [*plugins.datasets(), *known])
+        )
+    plugin = plugins.dataset(name)
+    offered = benchmarks_of(plugin)
+    if len({benchmark.train for benchmark in offered}) > 1:
+        raise UsageError(
+            f"'{name}' has several benchmarks that train on different splits",
+            mend=f"name one of them instead: {' or '.join(benchmark.id for benchmark in offered)}",
+        )
+    return Domain(name, plugin, offered[0] if len(offered) == 1 else None)
+
+
 @dataclass(frozen=True, eq=False)
 class Located:
     """The training shards of one role."""
 
     role: str
-    dataset: str
+    domain: Domain
     folder: Path
     split: str
     shards: ShardSet
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Dataset and split: roles that agree on it read the same samples."""
+        return self.domain.dataset, self.split
+
     def document(self) -> dict[str, Any]:
         """What ``run.yaml`` records of them."""
         return {
-            "dataset": self.dataset,
+            "name": self.domain.name,
+            "dataset": self.domain.dataset,
+            "benchmark": self.domain.benchmark.id if self.domain.benchmark else None,
             "folder": str(self.folder),
             "split": self.split,
             "samples": len(self.shards.keys),
@@ -65,15 +125,15 @@ def has_shards(folder: Path) -> bool:
     return (folder / "manifest.json").is_file()
 
 
-def locate(config: RunConfig, role: str, dataset: str, report: Reporter, device: str = "cpu") -> Located:
-    """Open the training split of a role's dataset.
+def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, device: str = "cpu") -> Located:
+    """Open the training split of a role's domain.
 
     Missing source and pre-training shards are replaced by generated ones, which is said. Raises ``ArtefactError``
     naming the ``kt3d prepare`` to run when a target's are missing, and for shards that are damaged.
     """
     from kt3d_bench.shards.reader import ShardSet
 
-    plugin = plugins.dataset(dataset)
+    dataset = domain.dataset
     folder = Path(config.shards[role]) if role in config.shards else shards_folder(config.data_root, dataset)
     if not has_shards(folder):
         if role == "target" or role in config.shards:
@@ -82,30 +142,24 @@ def locate(config: RunConfig, role: str, dataset: str, report: Reporter, device:
                 where=folder,
                 mend=f"make them: kt3d prepare {dataset}",
             )
-        folder = stand_in(config, plugin, report, device)
-    split = training_split(plugin, folder)
-    return Located(role, dataset, folder, split, ShardSet.open(folder, split))
+        folder = stand_in(config, domain, report, device)
+    split = training_split(domain, folder)
+    return Located(role, domain, folder, split, ShardSet.open(folder, split))
 
 
-def training_split(plugin: DatasetPlugin, folder: Path) -> str:
+def training_split(domain: Domain, folder: Path) -> str:
     """The split of these shards to train on. Raises ``ArtefactError`` when they hold none."""
     from kt3d_bench.shards.manifest import read_manifest
 
     present = read_manifest(folder).splits
-    for split in training_splits(plugin):
+    for split in domain.training_splits:
         if split in present:
             return split
     raise ArtefactError(
         f"the shards hold {', '.join(sorted(present)) or 'nothing'}, and no split to train on",
         where=folder,
-        mend=f"prepare all splits: kt3d prepare {plugin.name}",
+        mend=f"prepare all splits: kt3d prepare {domain.dataset}",
     )
-
-
-def training_splits(plugin: DatasetPlugin) -> list[str]:
-    """Splits that no benchmark of the dataset tests on, "train" first."""
-    tested = {benchmark.split for benchmark in benchmarks_of(plugin)}
-    return sorted((split for split in plugin.splits if split not in tested), key=lambda split: split != "train")
 
 
 def benchmarks_of(plugin: DatasetPlugin) -> tuple[Benchmark, ...]:
@@ -122,22 +176,17 @@ def installed_benchmarks() -> dict[str, Benchmark]:
     return all_benchmarks([plugin.folder for plugin in plugins.datasets().values()])
 
 
-def target_modality(plugin: DatasetPlugin) -> str:
-    """What a method is given of the target: its benchmarks' modality, else RGB before depth."""
-    for benchmark in benchmarks_of(plugin):
-        return benchmark.modality
-    return "rgb" if "rgb" in plugin.modalities else "depth"
-
-
-def stand_in(config: RunConfig, plugin: DatasetPlugin, report: Reporter, device: str) -> Path:
+def stand_in(config: RunConfig, domain: Domain, report: Reporter, device: str) -> Path:
     """Shards of a generated stand-in, made now unless they are there; returns their folder."""
+    from kt3d_bench.shards.manifest import read_manifest
     from kt3d_bench.shards.prepare import prepare
 
+    plugin, wanted = domain.plugin, domain.training_splits[:1]
     arguments = stand_in_arguments(config, plugin)
     size = f"{arguments['people']}x{arguments['frames']}"
     home = config.data_root / "generated" / plugin.name / size
     raw, out = home / "raw", home / "shards"
-    if has_shards(out):
+    if has_shards(out) and set(wanted) <= read_manifest(out).splits.keys():
         report.note(f"no shards of '{plugin.name}': using the generated stand-in in {out}")
         return out
     report.note(
@@ -159,9 +208,7 @@ def stand_in(config: RunConfig, plugin: DatasetPlugin, report: Reporter, device:
             **arguments,
         )
         unfinished.rename(raw)
-    prepare(
-        plugin, raw=raw, out=out, splits=training_splits(plugin)[:1], report=_Prepared(report, f"prepare {plugin.name}")
-    )
+    prepare(plugin, raw=raw, out=out, splits=wanted, report=_Prepared(report, f"prepare {plugin.name}"))
     return out
 
 
@@ -205,6 +252,9 @@ class _Prepared:
         self.report.step(done, {}, *_rate(self.began, done, samples, self.total))
         if done >= self.total:
             self.report.stage_finished(self.name)
+
+    def note(self, text: str) -> None:
+        self.report.note(text)
 
 
 def _rate(began: float, done: int, samples: int, total: int) -> tuple[float, float]:

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.report import Reporter, Silent
 from kt3d_bench.training.run import Resolved, RunConfig
-from kt3d_bench.training.sources import Located, locate, target_modality
+from kt3d_bench.training.sources import Located, locate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -89,27 +88,27 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
     """Open the source (whose manifest the context needs), build the method, open what its stages read."""
     from kt3d_bench.methods import MethodContext
 
-    datasets, config = resolved.datasets, resolved.config
+    domains, config = resolved.domains, resolved.config
 
     def opened(role: str) -> Located:
         if fabric.is_global_zero:
-            locate(config, role, datasets[role], report, resolved.accelerator)
+            locate(config, role, domains[role], report, resolved.accelerator)
         fabric.barrier()
-        return locate(config, role, datasets[role], Silent())
+        return locate(config, role, domains[role], Silent())
 
-    located = {role: opened(role) for role in ("target", "source") if role in datasets}
+    located = {role: opened(role) for role in ("target", "source") if role in domains}
     source = located.get("source")
     context = MethodContext(
-        target_modality=target_modality(plugins.dataset(datasets["target"])),
+        target_modality=domains["target"].modality,
         num_parts=source.shards.num_parts if source is not None else 0,
         supervision=config.supervision,
-        transfers=datasets.get("source") != datasets["target"],
+        transfers=source is None or source.place != located["target"].place,
     )
     method = build_method(resolved.method, resolved.method_config, context, config.seed)
     for stage in method.stages():
         _check_schedule(resolved, stage)
     for role in {role: None for stage in method.stages() for role in stage.roles}:
-        if role not in datasets:
+        if role not in domains:
             raise UsageError(
                 f"method '{resolved.plugin.name}' reads {role} data here, and no dataset is named for it",
                 mend=f"name one: --{role} DATASET",

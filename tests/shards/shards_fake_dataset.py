@@ -1,6 +1,6 @@
 """A dataset small enough to count by hand: raw files hold one number per line, each line becomes one sample.
 
-Lines may also ask for trouble: ``skip REASON``, ``damaged``, ``die``, ``die-once MARK``, ``full``, ``vanish``,
+Lines may also ask for trouble: ``skip REASON``, ``damaged``, ``damaged-until MARK``, ``die``, ``die-once MARK``, ``full``, ``vanish``,
 ``wait MARK``, ``key NAME``, ``wrong``, ``part N``, ``rgb-only``, ``factor``, ``interrupt``, ``huge``.
 """
 
@@ -60,6 +60,9 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
             yield Skipped(name, rest)
         elif word == "damaged":
             raise RawDataError("line is damaged", where=path, mend="download it again")
+        elif word == "damaged-until":
+            if not Path(rest).exists():
+                raise RawDataError("line is damaged", where=path, mend="download it again")
         elif word == "die":
             os._exit(7)
         elif word == "die-once":

@@ -25,7 +25,7 @@ from kt3d_bench.errors import ArtefactError, PluginError, RawDataError, UsageErr
 from kt3d_bench.hookspecs import DatasetPlugin, Option
 from kt3d_bench.records import WorkItem
 from kt3d_bench.shards import writer
-from kt3d_bench.shards.manifest import Manifest, describe_manifest, read_manifest
+from kt3d_bench.shards.manifest import Manifest, SkippedSample, describe_manifest, read_manifest
 from kt3d_bench.shards.plan import checked_options, group
 from kt3d_bench.shards.prepare import PrepareInterruptedError, prepare, summary
 from kt3d_bench.shards.reader import ShardSet
@@ -36,13 +36,16 @@ TINY = 6
 
 class Recorder:
     def __init__(self) -> None:
-        self.total, self.calls = 0, list[tuple[int, int, int]]()
+        self.total, self.calls, self.notes = 0, list[tuple[int, int, int]](), list[str]()
 
     def start(self, total_items: int) -> None:
         self.total = total_items
 
     def advance(self, done: int, samples: int, skipped: int) -> None:
         self.calls.append((done, samples, skipped))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture
@@ -157,20 +160,54 @@ def test_finished_shards_are_kept(fake: DatasetPlugin, raw: Path, out: Path) -> 
     assert redone == {f"train-{number:06d}.{kind}" for number in (1, 2) for kind in ("tar", "index.npz")}
 
 
-def test_an_error_of_the_converter_comes_through_and_loses_nothing(fake: DatasetPlugin, raw: Path, out: Path) -> None:
-    path = add(raw, "b", "damaged")
-    for workers in (1, 2):
-        with pytest.raises(RawDataError) as caught:
-            run(fake, raw, out, splits=["train"], workers=workers)
-        assert (caught.value.what, caught.value.where) == ("line is damaged", str(path))
-        assert caught.value.mend == "download it again"
-    assert (out / "train-000000.index.npz").exists()
-    assert not list(out.glob("*.tmp"))
-    assert not (out / "manifest.json").exists()
-    before = (out / "train-000000.tar").stat().st_mtime_ns
-    add(raw, "b", "1")
+def test_an_item_with_a_damaged_file_is_left_out_whole(fake: DatasetPlugin, raw: Path, out: Path) -> None:
     run(fake, raw, out)
-    assert (out / "train-000000.tar").stat().st_mtime_ns == before, "a mended file costs its own shard only"
+    whole = content(out)
+    path = raw / "train" / "b.txt"
+    text = path.read_text()
+    path.write_text("\n".join([*text.splitlines()[:-1], "damaged\n"]))
+    for workers in (1, 2):
+        manifest = run(fake, raw, out, splits=["train"], workers=workers)
+        assert manifest.splits["train"].skipped == (
+            SkippedSample(name="train/b", reason="line is damaged; download it again", where="train/b.txt"),
+        )
+        assert not any("_b_" in key for key in ShardSet.open(out, "train").keys)
+    assert content(out)["train-000000.tar"] == whole["train-000000.tar"]
+    path.write_text(text)
+    run(fake, raw, out)
+    assert content(out) == whole
+
+
+def test_a_shard_that_lacks_a_damaged_item_is_tried_again_although_size_and_head_are_the_same(
+    fake: DatasetPlugin, raw: Path, out: Path
+) -> None:
+    mark = raw / "mended"
+    add(raw, "b", f"damaged-until {mark}", "1")
+    assert len(run(fake, raw, out).splits["train"].skipped) == 1
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    mark.touch()
+    assert run(fake, raw, out).splits["train"].skipped == ()
+    redone = [path.name for path in out.glob("*.tar") if path.stat().st_mtime_ns != times.get(path)]
+    assert redone == ["train-000001.tar"], "a mended file costs its own shard only"
+
+
+def test_nothing_but_damaged_items_is_an_error_naming_one_of_them(fake: DatasetPlugin, raw: Path, out: Path) -> None:
+    for path in (raw / "train").glob("*.txt"):
+        path.write_text("damaged")
+    with pytest.raises(RawDataError) as caught:
+        run(fake, raw, out)
+    assert caught.value.where == str(raw / "train" / "a.txt")
+    said = "line is damaged; download it again (split train has no usable sample: train/a and 2 more skipped)"
+    assert caught.value.what == said
+    assert not (out / "manifest.json").exists()
+
+
+def test_many_skips_of_many_kinds_are_said_in_few_lines(fake: DatasetPlugin, raw: Path, out: Path) -> None:
+    add(raw, "b", "1", *(f"skip frame {n} of kind {chr(97 + n % 20)} is off by {n / 7:.2f} mm" for n in range(400)))
+    said = summary(run(fake, raw, out, splits=["train"]))
+    assert len(said) == 10, said
+    assert said[1] == "  skipped 20: frame 0 of kind a is off by 0.00 mm (first: train_b_001)"
+    assert said[-1] == "  skipped 240 for 12 other reasons: see manifest.json"
 
 
 def test_other_recordings_are_refused(fake: DatasetPlugin, raw: Path, out: Path) -> None:
@@ -182,12 +219,12 @@ def test_other_recordings_are_refused(fake: DatasetPlugin, raw: Path, out: Path)
 
 
 def test_an_error_while_others_work_brings_no_warnings(fake: DatasetPlugin, raw: Path, out: Path) -> None:
-    add(raw, "a", "damaged")
+    add(raw, "a", "full")
     for name in "bcdefgh":
         add(raw, name, *map(str, range(40)))
     with warnings.catch_warnings(record=True) as noise:
         warnings.simplefilter("always")
-        with pytest.raises(RawDataError, match="line is damaged"):
+        with pytest.raises(ArtefactError, match="the disk is full"):
             run(fake, raw, out, splits=["train"], workers=2)
     assert [str(warning.message) for warning in noise] == []
 
@@ -252,10 +289,10 @@ def test_a_shard_that_fills_a_real_disk_leaves_no_debris(fake: DatasetPlugin, ra
 
 def test_an_unreadable_raw_file_is_not_a_writing_error(fake: DatasetPlugin, raw: Path, out: Path) -> None:
     add(raw, "b", "vanish")
-    with pytest.raises(
-        RawDataError, match=r"gone.bin: cannot be read \(.*No such file.*\); repair it; finished shards"
-    ):
-        run(fake, raw, out)
+    (skipped,) = run(fake, raw, out).splits["train"].skipped
+    assert (skipped.where, skipped.reason) == (
+        "train/gone.bin", "cannot be read (No such file or directory); repair it"
+    )  # fmt: skip
 
 
 def test_ctrl_c_keeps_what_is_finished(fake: DatasetPlugin, raw: Path, out: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_missing_target_names_the_command(workplace: Workplace) -> None:
         ({"settings": {"width": "0"}}, "width must be at least 1"),
         ({"settings": {"steps": "x", "stepz": "1"}}, "'steps' is int.*no setting 'stepz'"),
         ({"pretrain": "dots-source"}, "uses no pretrain data"),
-        ({"target": "dots-tarket"}, "no dataset 'dots-tarket'.*dots-target"),
+        ({"target": "dots-tarket"}, "no dataset or benchmark 'dots-tarket'.*dots-target"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"precision": "half"}, "unknown precision"),
         ({"devices": 0}, "devices is 0"),
