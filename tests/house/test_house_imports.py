@@ -16,7 +16,7 @@ CORE = ROOT / "kt3d_bench"
 LAYER = {
     "errors": 0, "hookspecs": 0, "records": 0, "skeletons": 0, "supervision": 0, "places": 0, "__init__": 0,
     "hookrecords": 0,
-    "plugins": 1, "files": 1, "geometry": 1, "standins": 1,
+    "plugins": 1, "files": 1, "geometry": 1, "standins": 1, "standins": 1,
     "cards": 2,
     "shards": 3, "people": 3, "scoring": 3,
     "leaderboard": 4, "loading": 4, "methods": 4, "nn": 4,
