@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -54,24 +55,32 @@ def test_the_guides_method_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert method.eval().predict(batch).joints_px.shape == (4, 17, 2)
 
 
-def test_the_guides_dataset_registers() -> None:
+def guide_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, modules: tuple[str, ...]) -> ModuleType:
+    """The guide's example of a package's top module, as a package beside empty modules of the names it promises."""
+    (source,) = [block for block in python_blocks("CONTRIBUTING.md") if f"def {hook}" in block]
+    name = f"kt3d_guide_{hook}"
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "__init__.py").write_text(re.sub(r"kt3d_(mydata|onenet)\b", name, source))
+    for module in modules:
+        (folder / f"{module}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module(name)
+
+
+def test_the_guides_dataset_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kt3d_bench import plugins
 
-    (source,) = [block for block in python_blocks("CONTRIBUTING.md") if "def kt3d_datasets" in block]
-    module = ModuleType("kt3d_mydata")
-    module.__dict__["__file__"] = str(ROOT / "x.py")
-    exec(compile(source, "CONTRIBUTING.md", "exec"), module.__dict__)
+    module = guide_package(tmp_path, monkeypatch, "kt3d_datasets", ("convert", "generate"))
     found = plugins.collect(plugins.manager({"mydata": module}), "kt3d_datasets", plugins.DatasetPlugin)
     assert list(found) == ["mydata"]
 
 
-def test_the_guides_method_registers() -> None:
+def test_the_guides_method_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kt3d_bench import plugins
 
-    (source,) = [block for block in python_blocks("CONTRIBUTING.md") if "def kt3d_methods" in block]
     (guide,) = [block for block in python_blocks("CONTRIBUTING.md") if "class OneNet" in block]
-    module = ModuleType("kt3d_onenet")
-    exec(compile(source, "CONTRIBUTING.md", "exec"), module.__dict__)
+    module = guide_package(tmp_path, monkeypatch, "kt3d_methods", ("method",))
     (method,) = plugins.collect(plugins.manager({"one-net": module}), "kt3d_methods", plugins.MethodPlugin).values()
     assert "none" not in method.supervision, "its step reads labels"
     for preset in method.presets:

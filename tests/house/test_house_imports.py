@@ -16,7 +16,7 @@ CORE = ROOT / "kt3d_bench"
 LAYER = {
     "errors": 0, "hookspecs": 0, "records": 0, "skeletons": 0, "supervision": 0, "places": 0, "__init__": 0,
     "hookrecords": 0,
-    "plugins": 1, "files": 1, "geometry": 1, "standins": 1, "standins": 1,
+    "plugins": 1, "files": 1, "geometry": 1, "standins": 1,
     "cards": 2,
     "shards": 3, "people": 3, "scoring": 3,
     "leaderboard": 4, "loading": 4, "methods": 4, "nn": 4,
@@ -24,7 +24,10 @@ LAYER = {
     "console": 6, "pictures": 6, "catalogue": 6, "inspection": 6, "results": 6, "demo": 7,
     "scaffold": 7, "rehearsal": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
-MAY_MEET = ({"errors", "hookrecords", "hookspecs", "records", "skeletons", "supervision", "__init__"}, {"loading", "methods", "nn"})
+MAY_MEET = (
+    {"errors", "hookrecords", "hookspecs", "records", "skeletons", "supervision", "__init__"},
+    {"loading", "methods", "nn"},
+)
 """Rooms of one layer that may import each other."""
 DATASETS_MAY = {"", "errors", "hookspecs", "records", "skeletons", "geometry", "people", "standins"}
 METHODS_MAY = {"", "errors", "hookspecs", "skeletons", "supervision", "loading", "methods", "nn"}

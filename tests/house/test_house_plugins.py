@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kt3d_bench import DatasetPlugin, MethodPlugin, PluginError, UsageError, hookimpl, plugins
+from kt3d_bench import DatasetPlugin, MethodPlugin, PluginError, Recipe, UsageError, hookimpl, plugins
 
 
 def module(name: str, **functions: Any) -> ModuleType:
@@ -20,7 +20,7 @@ def module(name: str, **functions: Any) -> ModuleType:
 
 
 def a_method(name: str) -> MethodPlugin:
-    return MethodPlugin(name=name, summary="", load="x:y")
+    return MethodPlugin(name=name, summary="", load="json:JSONDecoder")
 
 
 def test_everything_installed_is_found_sorted_and_loads() -> None:
@@ -52,6 +52,126 @@ def test_a_misspelt_hook_names_the_plugin() -> None:
         plugins.manager({"bad": module("bad", kt3d_datasetz=lambda: [])})
 
 
+def test_a_misspelt_hook_comes_with_a_suggestion() -> None:
+    with pytest.raises(PluginError, match=r"kt3d_datasetz\(\); did you mean 'kt3d_datasets'\?"):
+        plugins.manager({"bad": module("bad", kt3d_datasetz=lambda: [])})
+
+
+@pytest.mark.parametrize("name", ["kt3d_methods", "kt3d_method", "kt3d_metods"])
+def test_a_hook_that_is_not_marked_names_the_plugin(name: str) -> None:
+    bad = ModuleType("bad")
+    namespace: dict[str, Any] = {}
+    exec(f"def {name}(): return []", namespace)
+    setattr(bad, name, namespace[name])
+    with pytest.raises(PluginError, match=rf"plugin 'bad': defines {name}\(\), which is not marked.*@hookimpl.*"):
+        plugins.manager({"bad": bad})
+
+
+def test_a_module_without_hooks_names_the_plugin() -> None:
+    with pytest.raises(PluginError, match=r"plugin 'empty': defines no hook.*kt3d_datasets, kt3d_methods"):
+        plugins.manager({"empty": ModuleType("empty")})
+
+
+def test_a_hook_that_raises_names_the_plugin() -> None:
+    def broken() -> list[MethodPlugin]:
+        raise KeyError("colour")
+
+    def late() -> Any:
+        yield a_method("a")
+        raise ValueError("too late")
+
+    for function, message in ((broken, "KeyError: 'colour'"), (late, "ValueError: too late")):
+        found = plugins.manager({"bad": module("bad", kt3d_methods=function)})
+        with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_methods raised {message}"):
+            plugins.collect(found, "kt3d_methods", MethodPlugin)
+
+
+def a_dataset(**changes: Any) -> DatasetPlugin:
+    fields = {"name": "d", "title": "D", "modalities": ("rgb",), "splits": ("train",), "folder": Path(__file__).parent,
+              "convert": "json", "generate": "json"}  # fmt: skip
+    return DatasetPlugin(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "My Data"}, "name is 'My Data' .a str., expected a name of lower-case"),
+        ({"title": None}, "title is None .a NoneType., expected a text"),
+        ({"splits": "train"}, r"splits is 'train' .a str., expected a tuple of names such as \('train', 'test'\)"),
+        ({"splits": ()}, r"splits is \(\) .a tuple., expected a tuple of names"),
+        ({"splits": ("train", "train")}, "splits is .*expected a tuple"),
+        ({"modalities": ("rgb", "dept")}, "modalities holds 'dept', did you mean 'depth'"),
+        ({"folder": "here"}, "folder is 'here' .a str., expected an existing folder as a pathlib.Path"),
+        ({"folder": Path("nowhere")}, "folder is 'nowhere' .*expected an existing folder"),
+        ({"convert": "no_such.convert"}, "convert is 'no_such.convert' .*expected the name of a module that exists"),
+        ({"generate": "json.no_such"}, "generate is 'json.no_such'"),
+        ({"labels": "3D"}, "labels is '3D' .*expected '3d' or '2d'"),
+        ({"options": {"a": 3}}, "options is .*expected a mapping of names to Option records"),
+        ({"splits": "a", "labels": 3}, "splits is 'a'.*; labels is 3 "),
+    ],
+)
+def test_wrong_fields_of_a_dataset_name_plugin_field_and_mend(changes: dict[str, Any], message: str) -> None:
+    found = plugins.manager({"bad": module("bad", kt3d_datasets=lambda: [a_dataset(**changes)])})
+    with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_datasets offers DatasetPlugin .*{message}.*hookspecs"):
+        plugins.collect(found, "kt3d_datasets", DatasetPlugin)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"load": "json"}, "load is 'json' .a str., expected 'module:Class'"),
+        ({"load": "json:Nothing"}, "load is 'json:Nothing'"),
+        ({"load": "no_such:Class"}, "load is 'no_such:Class'"),
+        ({"presets": "tiny"}, "presets is 'tiny'"),
+        ({"supervision": ("none", "ful")}, "supervision holds 'ful', did you mean 'full'"),
+        ({"defaults": {"tagret": "d"}}, r"defaults is .*expected a mapping of roles \(target, source, pretrain\)"),
+        ({"defaults": ("d",)}, "defaults is "),
+    ],
+)
+def test_wrong_fields_of_a_method_name_plugin_field_and_mend(changes: dict[str, Any], message: str) -> None:
+    fields = {"name": "m", "summary": "", "load": "json:JSONDecoder"}
+    found = plugins.manager({"bad": module("bad", kt3d_methods=lambda: [MethodPlugin(**(fields | changes))])})
+    with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_methods offers MethodPlugin 'm' with .*{message}"):
+        plugins.collect(found, "kt3d_methods", MethodPlugin)
+
+
+def test_a_recipe_of_something_else_names_the_plugin() -> None:
+    wrong = Recipe("r", "", rows=("train",))  # type: ignore[arg-type]
+    found = plugins.manager({"bad": module("bad", kt3d_recipes=lambda: [wrong])})
+    with pytest.raises(PluginError, match=r"Recipe 'r' with rows is .*expected a tuple of RecipeRow"):
+        plugins.collect(found, "kt3d_recipes", Recipe)
+
+
+def test_a_name_offered_twice_by_one_plugin_says_so() -> None:
+    found = plugins.manager({"bad": module("bad", kt3d_methods=lambda: [a_method("same"), a_method("same")])})
+    with pytest.raises(PluginError, match="plugin 'bad': offers 'same', which itself offers too"):
+        plugins.collect(found, "kt3d_methods", MethodPlugin)
+
+
+def test_a_lent_module_is_there_for_a_while() -> None:
+    with plugins.lent("guest", module("guest", kt3d_methods=lambda: [a_method("visitor")])):
+        assert plugins.method("visitor").name == "visitor"
+        assert plugins.owner_of("method", "visitor") == "guest"
+        assert "guest" in plugins.registered()
+    assert "visitor" not in plugins.methods()
+    assert plugins.owner_of("method", "visitor") is None
+
+
+def test_a_plugin_that_exits_on_import_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "kt3d_leaver.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [EntryPoint("leaver", "kt3d_leaver", "kt3d_bench")])
+    with pytest.raises(PluginError, match=r"plugin 'leaver': cannot be imported \(SystemExit: 3\)"):
+        plugins.manager()
+
+
+def test_what_fails_when_it_is_loaded_names_plugin_and_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "kt3d_late.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match=r"kt3d_late: cannot be loaded \(ZeroDivisionError: division by zero\)"):
+        plugins.load("kt3d_late")
+
+
 def test_wrong_arguments_name_the_plugin() -> None:
     with pytest.raises(PluginError, match="plugin 'bad': cannot be registered"):
         plugins.manager({"bad": module("bad", kt3d_datasets=lambda wrong: [])})
@@ -65,7 +185,12 @@ def test_a_name_offered_twice_names_both_plugins() -> None:
 
 @pytest.mark.parametrize(
     ("returned", "message"),
-    [(3, "returned int, expected a sequence"), (["name"], "returned a str, expected DatasetPlugin")],
+    [
+        (None, "returned NoneType, expected a sequence"),
+        ("name", "returned str, expected a sequence"),
+        (3, "returned int, expected a sequence"),
+        (["name"], "returned a str, expected DatasetPlugin records"),
+    ],
 )
 def test_wrong_return_types_name_the_plugin(returned: Any, message: str) -> None:
     found = plugins.manager({"bad": module("bad", kt3d_datasets=lambda: returned)})
