@@ -7,10 +7,8 @@ writer shares no constant or helper with the reader, so reading the set back pro
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import UsageError
+from kt3d_bench.standins import MARKER, growing
 from kt3d_h36m.standin_cameras import Rig, metadata_xml, sample_rig
 from kt3d_h36m.standin_files import write_pose_cdf, write_video
 from kt3d_h36m.standin_recordings import ACTIVITIES, CAMERA_IDS, LEFT_OUT, PEOPLE, Take
@@ -25,20 +24,19 @@ from kt3d_h36m.standin_room import Room
 from kt3d_h36m.standin_skeleton import JOINT_NAMES, joints_32
 
 if TYPE_CHECKING:
-    from kt3d_bench.people import Figures, Motion
+    from kt3d_bench.people import Figures, Motions
 
 VERSION = 1
 """Bumped with every change of what is generated."""
 DEMO: Mapping[str, Any] = {"people": 7, "frames": 1, "frame_px": 400, "long_clip": False}
 """A stand-in that a laptop makes and trains on in minutes: one frame of each sequence, no long clip."""
-_MARKER = "kt3d-generated.json"
 _LONG_FRAMES = 130
 _TEST_STEP, _TRAIN_STEP = 64, 5
 _RATE_HZ = 50.0
 _WIDTH_PX = (64, 2000)
 _PLACE_MM = 650.0
 # independent random streams
-_RIG, _ROOM, _VIEW, _PERSON, _TAKES, _CLIP, _LENGTHS = range(7)
+_RIG, _ROOM, _VIEW, _PERSON, _TAKES, _CLIP, _LENGTHS, _MOTION = range(8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +48,8 @@ class _Set:
     rig: Rig
     rooms: tuple[npt.NDArray[np.uint8], ...]
     """The empty room per camera, of the greatest height any subject's images have."""
-    motion: Path | None
+    motions: Motions | None
+    takes: tuple[Take, ...]
     device: str
 
     def rng(self, *stream: int) -> np.random.Generator:
@@ -72,14 +71,15 @@ def generate(
     long_clip: bool = True,
     workers: int = 1,
 ) -> Mapping[str, int]:
-    """Write the stand-in to ``out`` (absent, empty, or the very same set) and return the samples per split.
+    """Write the stand-in to ``out`` (absent, empty, or an earlier one) and return the samples per split.
 
     ``people`` of the seven labelled subjects are written (more than seven count as seven, fewer than two as two:
     each split needs one); ``frames`` bounds the clips' length; the first ``actions`` of the 15 actions and ``takes``
-    of the 2 takes are recorded; ``frame_px`` is the images' width (officially 1000); ``motion``, a BVH or AMC file,
-    moves the people instead of the actions' own poses. The result does not depend on ``workers``.
-    Raises ``UsageError`` for impossible numbers or when ``out`` holds something else, ``RawDataError`` for a motion
-    file that is damaged or shorter than a clip.
+    of the 2 takes are recorded; ``frame_px`` is the images' width (officially 1000); ``motion``, a BVH or AMC file
+    or a folder of them, moves the people instead of the actions' own poses: resampled to 50 Hz, the takes spread
+    evenly over all files. The result does not depend on ``workers``.
+    Raises ``UsageError`` for impossible numbers or when ``out`` holds something else, ``RawDataError`` when no motion
+    can be used or none is as long as the longest clip.
     """
     _check(frames=(frames, 1, 10_000), actions=(actions, 1, len(ACTIVITIES)), takes=(takes, 1, 2),
            frame_px=(frame_px, *_WIDTH_PX), workers=(workers, 1, 1024), seed=(seed, 0, 2**63))  # fmt: skip
@@ -91,25 +91,23 @@ def generate(
         "frame_px": frame_px, "actions": actions, "takes": takes, "long_clip": long_clip,
         "motion": None if motion is None else motion.name,
     }  # fmt: skip
-    earlier = _already_there(out, facts)
-    if earlier is not None:
-        return earlier
-    out = out.absolute()
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     recorded = _takes(seed, [subject for subject, _ in chosen], actions, takes, frames, long_clip)
-    whole = _new_set(part, seed, frame_px, [subject for subject, _ in chosen], motion, device)
-    counts = {}
-    for done, (take, numbers) in enumerate(_record_all(whole, recorded, workers), start=1):
-        counts[take.subject, take.action, take.number] = numbers
-        progress(done, len(recorded))
-    (part / "metadata.xml").write_bytes(metadata_xml(whole.rig, counts, JOINT_NAMES))
+    motions = None
+    if motion is not None:
+        from kt3d_bench.people import read_motions
+
+        motions = read_motions(motion)
+        motions.require(max(take.frames for take in recorded), _RATE_HZ)
+        facts["motion_digest"] = motions.digest
     samples = _expected_samples(recorded, dict(chosen))
-    (part / _MARKER).write_text(json.dumps({**facts, "samples": samples}, indent=2) + "\n")
-    if out.is_dir():
-        out.rmdir()
-    part.replace(out)
+    with growing(out, [*(subject for subject, _ in PEOPLE), "metadata.xml"]) as folder:
+        whole = _new_set(folder, seed, frame_px, recorded, motions, device)
+        counts = {}
+        for done, (take, numbers) in enumerate(_record_all(whole, recorded, workers), start=1):
+            counts[take.subject, take.action, take.number] = numbers
+            progress(done, len(recorded))
+        (folder / "metadata.xml").write_bytes(metadata_xml(whole.rig, counts, JOINT_NAMES))
+        (folder / MARKER).write_text(json.dumps({**facts, "samples": samples}, indent=2) + "\n")
     return samples
 
 
@@ -117,21 +115,6 @@ def _check(**numbers: tuple[int, int, int]) -> None:
     for name, (value, least, most) in numbers.items():
         if not least <= value <= most:
             raise UsageError(f"{name} is {value}, expected {least} to {most}")
-
-
-def _already_there(out: Path, facts: Mapping[str, Any]) -> Mapping[str, int] | None:
-    """The samples of an identical earlier set at ``out``; ``None`` when there is room for a new one."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return None
-    mend = "delete it, or choose another --out"
-    try:
-        found = json.loads((out / _MARKER).read_text())
-        samples = {str(split): int(count) for split, count in found.pop("samples").items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UsageError("is in the way: it is not a generated stand-in", where=out, mend=mend) from error
-    if found != dict(facts):
-        raise UsageError("holds a stand-in with other settings", where=out, mend=mend)
-    return samples
 
 
 def _takes(seed: int, subjects: Sequence[str], actions: int, takes: int, frames: int, long_clip: bool) -> list[Take]:
@@ -157,7 +140,8 @@ def _expected_samples(recorded: Sequence[Take], split_of: Mapping[str, str]) -> 
     return samples
 
 
-def _new_set(root: Path, seed: int, frame_px: int, subjects: Sequence[str], motion: Path | None, device: str) -> _Set:
+def _new_set(root: Path, seed: int, frame_px: int, takes: Sequence[Take], motions: Motions | None, device: str) -> _Set:
+    subjects = list(dict.fromkeys(take.subject for take in takes))
     rig = sample_rig(np.random.default_rng([seed, _RIG]), frame_px)
     room = Room(np.random.default_rng([seed, _ROOM]))
     tallest = [max((rig.camera(subject, index) for subject in subjects), key=lambda camera: camera.size_px[1])
@@ -165,7 +149,7 @@ def _new_set(root: Path, seed: int, frame_px: int, subjects: Sequence[str], moti
     rooms = tuple(
         room.seen_by(camera, np.random.default_rng([seed, _VIEW, index])) for index, camera in enumerate(tallest)
     )
-    return _Set(root, seed, rig, rooms, motion, device)
+    return _Set(root, seed, rig, rooms, motions, tuple(takes), device)
 
 
 def _record_all(whole: _Set, recorded: Sequence[Take], workers: int) -> Iterator[tuple[Take, list[int]]]:
@@ -231,26 +215,16 @@ def _record(whole: _Set, take: Take) -> list[int]:
 
 def _people(whole: _Set, take: Take, who: int) -> tuple[Figures, float]:
     """The take's posed person, somewhere near the middle of the room, facing anywhere; and the person's height."""
-    from kt3d_bench.people import clip_from_motion, pose, sample_bodies, sample_clip
+    from kt3d_bench.people import pose, sample_bodies, sample_clip
 
     rng = whole.rng(_CLIP, who, take.action_number, take.number)
     body = sample_bodies(whole.rng(_PERSON, who, 0), 1, height_mm=(1560, 1890))
-    if whole.motion is None:
+    if whole.motions is None:
         clip = sample_clip(rng, str(rng.choice(ACTIVITIES[take.action])), take.frames, _RATE_HZ)
     else:
-        motion = _read_motion(whole.motion)
-        needed = int(np.ceil((take.frames - 1) * motion.rate_hz / _RATE_HZ))
-        start = int(rng.integers(0, max(len(motion) - needed, 1)))
-        clip = clip_from_motion(motion, _RATE_HZ, start, take.frames)
+        clip = whole.motions.clip(whole.takes.index(take), take.frames, _RATE_HZ, seed=(whole.seed, _MOTION))
     figures = pose(body, clip)
     middle = np.append(figures.landmark("pelvis")[:, :2].mean(axis=0), 0.0)
     place = np.append(rng.uniform(-_PLACE_MM, _PLACE_MM, 2), 0.0)
     turned = figures.moved(0.0, -middle).moved(rng.uniform(-np.pi, np.pi), place)
     return turned, float(body.height_mm[0])
-
-
-@cache
-def _read_motion(path: Path) -> Motion:
-    from kt3d_bench.people import read_amc, read_bvh
-
-    return read_amc(path) if path.suffix.lower() == ".amc" else read_bvh(path)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.errors import UsageError
+from kt3d_bench.standins import MARKER, growing
+
+if TYPE_CHECKING:
+    from kt3d_bench.people import Motions
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 1200, "frames": 1}
 """A stand-in that a laptop makes and trains on in minutes."""
-MARKER = "kt3d-generated.json"
 _IMAGES, _ANNOTATIONS = "images", "mpii_human_pose_v1_u12_2"
 _BLOCK = 10
 """Images drawn from one random stream: fixed, so that results do not depend on the number of workers."""
+_MOST_IMAGES = 250_000
+"""Ten times the official set; the annotations of all images go into one file, and stay in memory until then."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Block:
     first: int
     count: int
     seed: int
-    motion: str | None
+    motions: Motions | None
     device: str
 
 
@@ -46,8 +50,9 @@ def generate(
 ) -> Mapping[str, int]:
     """Write ``people`` x ``frames`` images of one or two persons each; about one in sixteen is a test image.
 
-    ``motion`` (.bvh or .amc) replaces the drawn postures. Raises ``UsageError`` for impossible numbers or options and
-    ``RawDataError`` when ``out`` holds data that was not generated.
+    ``motion`` (a .bvh or .amc file, or a folder of them) replaces the drawn postures, which then are spread evenly over
+    all files. Raises ``UsageError`` for impossible numbers or options and when ``out`` holds data that was not
+    generated, ``RawDataError`` when no motion can be used.
     """
     if options:
         raise UsageError(f"MPII's generator has no option '{sorted(options)[0]}'", mend="known: workers")
@@ -55,51 +60,31 @@ def generate(
         raise UsageError(
             f"people and frames must be at least 1 and the seed 0 or more, found {people}, {frames}, {seed}"
         )
-    if motion is not None:
-        from kt3d_mpii.scenes import read_motion
-
-        read_motion(motion)
-    _prepare_folder(out)
-    unfinished = _unfinished(out)
-    (unfinished / _IMAGES).mkdir(parents=True)
     total = people * frames
-    recording = None if motion is None else str(motion)
-    plan = [
-        Block(str(unfinished / _IMAGES), first, min(_BLOCK, total - first), seed, recording, device)
-        for first in range(0, total, _BLOCK)
-    ]
-    samples = _run(plan, unfinished, total, progress, workers if device == "cpu" else 1)
+    if total > _MOST_IMAGES:
+        raise UsageError(
+            f"{people} people x {frames} frames are {total} images, and at most {_MOST_IMAGES} can be generated",
+            mend="ask for fewer",
+        )
     marker = {"dataset": "mpii", "version": VERSION, "seed": seed, "people": people, "frames": frames}
-    (out / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
-    for name in (_IMAGES, _ANNOTATIONS):
-        shutil.move(unfinished / name, out / name)
-    shutil.rmtree(unfinished)
+    motions = None
+    if motion is not None:
+        from kt3d_bench.people import read_motions
+
+        motions = read_motions(motion)
+        marker |= {"motion": motion.name, "motion_digest": motions.digest}
+    with growing(out, (_IMAGES, _ANNOTATIONS)) as folder:
+        (folder / _IMAGES).mkdir()
+        plan = (
+            Block(str(folder / _IMAGES), first, min(_BLOCK, total - first), seed, motions, device)
+            for first in range(0, total, _BLOCK)
+        )
+        samples = _run(plan, folder, total, progress, workers if device == "cpu" else 1)
+        (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
     return {"train": samples}
 
 
-def _unfinished(out: Path) -> Path:
-    """Where the stand-in grows: beside ``out``, so that half of one is never taken for the dataset."""
-    return out.absolute().with_name(out.absolute().name + ".part")
-
-
-def _prepare_folder(out: Path) -> None:
-    """An empty folder, or one whose earlier stand-in is removed."""
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(_unfinished(out), ignore_errors=True)
-    if (out / MARKER).is_file():
-        (out / MARKER).unlink()
-        for name in (_IMAGES, _ANNOTATIONS):
-            shutil.rmtree(out / name, ignore_errors=True)
-    present = sorted(path.name for path in out.iterdir())
-    if present:
-        raise RawDataError(
-            f"already holds {', '.join(present[:4])}, which was not generated",
-            where=out,
-            mend="choose another --out; nothing was changed",
-        )
-
-
-def _run(plan: Sequence[Block], folder: Path, total: int, progress: Callable[[int, int], None],
+def _run(plan: Iterator[Block], folder: Path, total: int, progress: Callable[[int, int], None],
          workers: int | None) -> int:  # fmt: skip
     from joblib import Parallel, delayed
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import UsageError
 from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.people import (
     ACTIVITIES,
     Figures,
-    Motion,
-    clip_from_motion,
     pose,
-    read_amc,
-    read_bvh,
     render,
     sample_background,
     sample_bodies,
@@ -34,6 +28,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
+_RATE_HZ = 25.0
 _TEST_SHARE = 1 / 16
 _PAIR_SHARE = 0.2
 _INDOOR_SHARE = 0.4
@@ -58,15 +53,6 @@ _CATEGORIES = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def read_motion(path: Path) -> Motion:
-    """A recording, read once per process. Raises ``UsageError`` for another kind of file, ``RawDataError`` for a
-    damaged one."""
-    if path.suffix.lower() not in (".bvh", ".amc"):
-        raise UsageError(f"a motion is a .bvh or .amc file, found '{path.name}'", where=path)
-    return read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
-
-
 def draw_block(block: Block) -> list[DrawnImage]:
     """Write the images of one block and return their annotations."""
     import cv2
@@ -76,7 +62,7 @@ def draw_block(block: Block) -> list[DrawnImage]:
     rng = np.random.default_rng((block.seed, block.first))
     drawn = []
     for number in range(block.first + 1, block.first + block.count + 1):
-        image, persons, activity = _scene(rng, block)
+        image, persons, activity = _scene(rng, block, number)
         name = f"{number:09d}.jpg"
         data = simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=_JPEG_QUALITY, colorsubsampling="420")
         (Path(block.folder) / name).write_bytes(data)
@@ -96,13 +82,13 @@ def draw_block(block: Block) -> list[DrawnImage]:
     return drawn
 
 
-def _scene(rng: np.random.Generator, block: Block) -> tuple[npt.NDArray[np.uint8], list[DrawnPerson], str]:
+def _scene(rng: np.random.Generator, block: Block, number: int) -> tuple[npt.NDArray[np.uint8], list[DrawnPerson], str]:
     size_px = (int(rng.integers(320, 481)), int(rng.integers(260, 401)))
     image = sample_background(rng, size_px, "room" if rng.random() < _INDOOR_SHARE else "wild")
     if rng.random() < _EMPTY_SHARE:
         return image, [], "none"
     count = 2 if rng.random() < _PAIR_SHARE else 1
-    figures, activity = _figures(rng, count, block.motion)
+    figures, activity = _figures(rng, count, block, number)
     camera = _camera(rng, size_px, figures)
     order = np.argsort(-world_to_cam(camera, figures.landmark("pelvis"))[:, 2])
     rendered = render(figures, [camera] * count, device=block.device)
@@ -115,16 +101,16 @@ def _scene(rng: np.random.Generator, block: Block) -> tuple[npt.NDArray[np.uint8
     return image, [_person(rng, camera, figures[index], nearest) for index in range(count)], activity
 
 
-def _figures(rng: np.random.Generator, count: int, motion: str | None) -> tuple[Figures, str]:
+def _figures(rng: np.random.Generator, count: int, block: Block, number: int) -> tuple[Figures, str]:
     """``count`` people side by side, each turned anywhere, and the first one's activity."""
-    recording = None if motion is None else read_motion(Path(motion))
     figures, activities = [], []
     for index in range(count):
-        activity = "recorded" if recording is not None else str(rng.choice(ACTIVITIES, p=_activity_shares()))
-        if recording is not None:
-            clip = clip_from_motion(recording, recording.rate_hz, int(rng.integers(len(recording))), 1)
+        if block.motions is not None:
+            activity = "recorded"
+            clip = block.motions.clip(number, 1, _RATE_HZ, seed=(block.seed, 2, index))
         else:
-            clip = sample_clip(rng, activity, 1, 25.0)
+            activity = str(rng.choice(ACTIVITIES, p=_activity_shares()))
+            clip = sample_clip(rng, activity, 1, _RATE_HZ)
         figure = pose(sample_bodies(rng, 1, height_mm=(1350, 2000), girth=(0.8, 1.4)), clip)
         start = figure.landmark("pelvis")[0] * [1.0, 1.0, 0.0]
         aside = index * np.array([rng.uniform(-700, 700), rng.choice([-1, 1]) * rng.uniform(500, 1100), 0.0])

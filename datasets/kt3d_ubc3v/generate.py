@@ -7,28 +7,33 @@ the same files whatever the number of workers.
 
 from __future__ import annotations
 
+import itertools
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.errors import UsageError
+from kt3d_bench.standins import MARKER, growing
+
+if TYPE_CHECKING:
+    from kt3d_bench.people import Motions
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
 """A stand-in that a laptop makes and trains on in minutes."""
-MARKER = "kt3d-generated.json"
 FRAMES_PER_SECTION = 1001
+_SUBSETS = ("inter-pose", "hard-pose")
 _CAMERA_NAMES = ("Cam1", "Cam2", "Cam3")
 _BLOCK = 10
 """Postures drawn from one random stream: fixed, so that results do not depend on the number of workers."""
 _CHARACTERS = 16
+_MOST_POSTURES = 1_000_000
+"""Of one split, about five times as many as the official dataset has."""
 _RATE_HZ = 25.0
 _RANDOM_SHARE = 0.35
 """Share of hard-pose's postures that are drawn anywhere within the joints' limits, not from an activity."""
@@ -40,13 +45,15 @@ class _Block:
 
     folder: str
     first: int
+    """Of the first posture in its section, counted from 1."""
+    number: int
+    """Of the first posture in its split, counted from 0."""
     count: int
     stream: tuple[int, ...]
     characters: int
     character_stream: tuple[int, ...]
     hard: bool
-    motion: str | None
-    motion_frames: tuple[int, ...]
+    motions: Motions | None
     device: str
 
 
@@ -66,8 +73,9 @@ def generate(
     """Write inter-pose/train with ``people`` x ``frames`` postures and hard-pose/test with ``test_postures`` (default:
     a seventh of that); each posture gives three samples. ``people`` (at most 16) characters appear in hard-pose.
 
-    ``motion`` (.bvh or .amc) replaces the drawn postures. Raises ``UsageError`` for impossible numbers or options and
-    ``RawDataError`` when ``out`` holds data that was not generated.
+    ``motion`` (a .bvh or .amc file, or a folder of them) replaces the drawn postures, which then are spread evenly over
+    all files. Raises ``UsageError`` for impossible numbers or options and when ``out`` holds data that was not
+    generated, ``RawDataError`` when no motion can be used.
     """
     if options:
         raise UsageError(f"UBC3V's generator has no option '{sorted(options)[0]}'",
@@ -79,48 +87,32 @@ def generate(
             f"people, frames and test postures must be at least 1 and the seed 0 or more, found {people}, {frames}, "
             f"{test} and {seed}"
         )
-    for_train, for_test = _motion_frames(motion, train), _motion_frames(motion, test)
-    _prepare_folder(out)
-    unfinished = _unfinished(out)
-    plan = [
-        *_blocks(unfinished / "inter-pose" / "train", train, (seed, 0), 1, motion, for_train, device),
-        *_blocks(
-            unfinished / "hard-pose" / "test", test, (seed, 1), min(people, _CHARACTERS), motion, for_test, device
-        ),
-    ]
-    _run(plan, progress, workers if device == "cpu" else 1)
+    if max(train, test) > _MOST_POSTURES:
+        raise UsageError(
+            f"{people} people x {frames} frames are {train} postures to train on and {test} to test on, and at most "
+            f"{_MOST_POSTURES} of each can be generated",
+            mend="ask for fewer",
+        )
     marker = {"dataset": "ubc3v", "version": VERSION, "seed": seed, "people": people, "frames": frames}
-    (out / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
-    for subset in ("inter-pose", "hard-pose"):
-        shutil.move(unfinished / subset, out / subset)
-    shutil.rmtree(unfinished)
+    motions = None
+    if motion is not None:
+        from kt3d_bench.people import read_motions
+
+        motions = read_motions(motion)
+        marker |= {"motion": motion.name, "motion_digest": motions.digest}
+    with growing(out, _SUBSETS) as folder:
+        easy, hard = (folder / subset for subset in _SUBSETS)
+        plan = itertools.chain(
+            _blocks(easy / "train", train, (seed, 0), 1, motions, device),
+            _blocks(hard / "test", test, (seed, 1), min(people, _CHARACTERS), motions, device),
+        )
+        _run(plan, train + test, progress, workers if device == "cpu" else 1)
+        (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
     return {"train": train * len(_CAMERA_NAMES), "test": test * len(_CAMERA_NAMES)}
 
 
-def _unfinished(out: Path) -> Path:
-    """Where the stand-in grows: beside ``out``, so that half of one is never taken for the dataset."""
-    return out.absolute().with_name(out.absolute().name + ".part")
-
-
-def _prepare_folder(out: Path) -> None:
-    """An empty folder, or one whose earlier stand-in is removed."""
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(_unfinished(out), ignore_errors=True)
-    if (out / MARKER).is_file():
-        (out / MARKER).unlink()
-        for subset in ("inter-pose", "hard-pose"):
-            shutil.rmtree(out / subset, ignore_errors=True)
-    present = sorted(path.name for path in out.iterdir())
-    if present:
-        raise RawDataError(
-            f"already holds {', '.join(present[:4])}, which was not generated",
-            where=out,
-            mend="choose another --out; nothing was changed",
-        )
-
-
-def _blocks(folder: Path, postures: int, stream: tuple[int, int], characters: int, motion: Path | None,
-            motion_frames: tuple[int, ...], device: str) -> Iterator[_Block]:  # fmt: skip
+def _blocks(folder: Path, postures: int, stream: tuple[int, int], characters: int,
+            motions: Motions | None, device: str) -> Iterator[_Block]:  # fmt: skip
     for start in range(0, postures, FRAMES_PER_SECTION):
         section = start // FRAMES_PER_SECTION + 1
         stop = min(postures, start + FRAMES_PER_SECTION)
@@ -129,58 +121,49 @@ def _blocks(folder: Path, postures: int, stream: tuple[int, int], characters: in
             yield _Block(
                 folder=str(folder / str(section)),
                 first=first - start + 1,
+                number=first,
                 count=count,
                 stream=(*stream, first),
                 characters=characters,
                 character_stream=stream,
                 hard=stream[1] == 1,
-                motion=None if motion is None else str(motion),
-                motion_frames=motion_frames[first : first + count],
+                motions=motions,
                 device=device,
             )
 
 
-@lru_cache(maxsize=1)
-def _read_motion(path: Path) -> Any:
-    from kt3d_bench.people import read_amc, read_bvh
-
-    if path.suffix.lower() not in (".bvh", ".amc"):
-        raise UsageError(f"a motion is a .bvh or .amc file, found '{path.name}'", where=path)
-    return read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
-
-
-def _motion_frames(path: Path | None, postures: int) -> tuple[int, ...]:
-    """Frames of the recording, spread evenly over it, one per posture."""
-    if path is None:
-        return ()
-    length = len(_read_motion(path))
-    return tuple(int(frame) for frame in np.linspace(0, length - 1, postures).round())
-
-
-def _run(plan: list[_Block], progress: Callable[[int, int], None], workers: int | None) -> None:
-    """Paint all blocks, then write each section's ground truth from what they return."""
+def _run(plan: Iterator[_Block], postures: int, progress: Callable[[int, int], None], workers: int | None) -> None:
+    """Paint all blocks, and write a section's ground truth as soon as its last block is painted."""
     from joblib import Parallel, delayed
 
+    done = 0
+    progress(done, postures)
+    pool = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=1)
+    painted = pool(delayed(_paint_block)(block) for block in plan)
+    for folder, pieces in itertools.groupby(painted, key=lambda piece: piece[0]):
+        matrices, cameras = [], []
+        for _, some_matrices, some_cameras in pieces:
+            matrices.append(some_matrices)
+            cameras.append(some_cameras)
+            done += len(some_matrices)
+            progress(done, postures)
+        _write_section(Path(folder), matrices, cameras)
+
+
+def _write_section(
+    folder: Path, matrices: Sequence[npt.NDArray[np.float64]], cameras: Sequence[Mapping[str, list[Any]]]
+) -> None:
     from kt3d_ubc3v.recording import write_ground_truth
 
-    total, done = sum(block.count for block in plan), 0
-    progress(done, total)
-    pool = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=1)
-    sections: dict[str, list[Any]] = {}
-    for block, (matrices, cameras) in zip(plan, pool(delayed(_paint_block)(block) for block in plan), strict=True):
-        sections.setdefault(block.folder, []).append((matrices, cameras))
-        done += block.count
-        progress(done, total)
-    for folder, pieces in sections.items():
-        write_ground_truth(
-            Path(folder) / "groundtruth.mat",
-            np.concatenate([matrices for matrices, _ in pieces]),
-            {name: [pose for _, cameras in pieces for pose in cameras[name]] for name in _CAMERA_NAMES},
-        )
+    write_ground_truth(
+        folder / "groundtruth.mat",
+        np.concatenate(matrices),
+        {name: [pose for block in cameras for pose in block[name]] for name in _CAMERA_NAMES},
+    )
 
 
-def _paint_block(block: _Block) -> tuple[npt.NDArray[np.float64], dict[str, list[Any]]]:
-    """Write the images of one block; return its joint matrices and camera poses."""
+def _paint_block(block: _Block) -> tuple[str, npt.NDArray[np.float64], dict[str, list[Any]]]:
+    """Write the images of one block; return its section's folder, its joint matrices and camera poses."""
     import cv2
 
     from kt3d_bench.people import render
@@ -204,21 +187,20 @@ def _paint_block(block: _Block) -> tuple[npt.NDArray[np.float64], dict[str, list
                 bgra = rgba[..., [2, 1, 0, 3]]
                 _, data = cv2.imencode(".png", bgra, quick)
                 (folder / f"mayaProject.{block.first + index:06d}.png").write_bytes(data.tobytes())
-    return joint_matrices(figures), poses
+    return block.folder, joint_matrices(figures), poses
 
 
 def _figures(block: _Block, rng: np.random.Generator) -> Any:
     """One figure per posture, turned at random, hips near the origin."""
-    from kt3d_bench.people import ACTIVITIES, Figures, clip_from_motion, pose, sample_bodies, sample_clip
+    from kt3d_bench.people import ACTIVITIES, Figures, pose, sample_bodies, sample_clip
 
     characters = sample_bodies(np.random.default_rng(block.character_stream), block.characters)
     activities = sorted(set(ACTIVITIES) - {"random"})
-    recording = None if block.motion is None else _read_motion(Path(block.motion))
     postures = []
     for index in range(block.count):
         body = characters[int(rng.integers(block.characters))]
-        if recording is not None:
-            clip = clip_from_motion(recording, recording.rate_hz, block.motion_frames[index], 1)
+        if block.motions is not None:
+            clip = block.motions.clip(block.number + index, 1, _RATE_HZ, seed=(*block.character_stream, 2))
         else:
             loose = block.hard and rng.random() < _RANDOM_SHARE
             activity = "random" if loose else activities[int(rng.integers(len(activities)))]

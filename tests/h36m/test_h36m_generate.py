@@ -123,11 +123,12 @@ def test_joints_lie_inside_the_person(small, read_back):
     """Where a joint projects, the video differs from the empty room, which every other pixel's time-median is not
     needed for: the room is drawn again from the same seed."""
     from kt3d_h36m.generate import _new_set
+    from kt3d_h36m.standin_recordings import Take
 
     from kt3d_bench.geometry.crops import crop_person
 
-    subjects = ["S1", "S9", "S5", "S11"]
-    whole = _new_set(small[0], SMALL["seed"], SMALL["frame_px"], subjects, None, "cpu")
+    takes = [Take(subject, "Directions", 1, 1) for subject in ("S1", "S9", "S5", "S11")]
+    whole = _new_set(small[0], SMALL["seed"], SMALL["frame_px"], takes, None, "cpu")
     inside = []
     for sample in read_back["test"][:16]:
         if not isinstance(sample, Sample):
@@ -207,23 +208,17 @@ def test_the_long_clip_has_three_test_frames(tmp_path):
     assert found == [0, 64, 128] * 4
 
 
-def test_an_identical_set_is_kept_and_another_one_refused(tmp_path):
-    tiny = {"people": 2, "frames": 1, "seed": 1, "actions": 1, "takes": 1, "frame_px": 64, "long_clip": False}
+def test_an_earlier_stand_in_is_replaced_and_real_data_is_not(tmp_path):
+    tiny = {"people": 7, "frames": 1, "seed": 1, "actions": 1, "takes": 1, "frame_px": 64, "long_clip": False}
     out = tmp_path / "out"
     out.mkdir()
-    counts = generate(out, **tiny)
-    stamp = (out / "metadata.xml").stat().st_mtime_ns
-    assert generate(out, **tiny) == counts
-    assert (out / "metadata.xml").stat().st_mtime_ns == stamp
-    with pytest.raises(UsageError, match="holds a stand-in with other settings; delete it"):
-        generate(out, **{**tiny, "seed": 2})
-    (out / "kt3d-generated.json").write_text("[]")
-    with pytest.raises(UsageError, match="in the way: it is not a generated stand-in"):
-        generate(out, **tiny)
+    generate(out, **tiny)
+    generate(out, **{**tiny, "people": 2})
+    assert {path.name for path in out.iterdir()} == {"S1", "S9", "metadata.xml", "kt3d-generated.json"}
     official = tmp_path / "official"
     official.mkdir()
     (official / "Videos_S1.tgz").write_bytes(b"precious")
-    with pytest.raises(UsageError, match="in the way"):
+    with pytest.raises(UsageError, match=r"already holds Videos_S1\.tgz, which was not generated"):
         generate(official, **tiny)
     assert (official / "Videos_S1.tgz").read_bytes() == b"precious"
 

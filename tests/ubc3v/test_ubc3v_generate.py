@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import scipy.io
 from kt3d_ubc3v import convert
-from kt3d_ubc3v.generate import MARKER, VERSION, generate
+from kt3d_ubc3v.generate import VERSION, generate
 from kt3d_ubc3v.regions import REGION_NAMES
 from ubc3v_sections import view
 
-from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.errors import UsageError
 from kt3d_bench.records import Sample
 from kt3d_bench.skeletons import H36M17
+from kt3d_bench.standins import MARKER
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_an_earlier_stand_in_is_replaced_and_real_data_is_not(tmp_path: Path) ->
     assert len(samples_of(tmp_path, "train")) == 3
     (tmp_path / MARKER).unlink()
     before = files(tmp_path)
-    with pytest.raises(RawDataError, match="already holds hard-pose, inter-pose, which was not generated"):
+    with pytest.raises(UsageError, match="already holds hard-pose, inter-pose, which was not generated"):
         generate(tmp_path, people=1, frames=1, seed=0, workers=1)
     assert files(tmp_path) == before
 
@@ -165,8 +166,12 @@ def test_impossible_requests_are_refused(tmp_path: Path) -> None:
         generate(tmp_path / "x", people=0, frames=4, seed=0)
     with pytest.raises(UsageError, match="has no option 'postures'"):
         generate(tmp_path / "x", people=1, frames=4, seed=0, postures=3)
+    with pytest.raises(UsageError, match="people x 100 frames are 10000000000 "):
+        generate(tmp_path / "x", people=100_000_000, frames=100, seed=0)
+    other = tmp_path / "walk.c3d"
+    other.write_bytes(b"c3d")
     with pytest.raises(UsageError, match=r"is a \.bvh or \.amc file"):
-        generate(tmp_path / "x", people=1, frames=4, seed=0, motion=Path("walk.c3d"))
+        generate(tmp_path / "x", people=1, frames=4, seed=0, motion=other)
     assert not (tmp_path / "x").exists()
 
 
