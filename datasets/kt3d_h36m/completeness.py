@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kt3d_bench.errors import RawDataError
-from kt3d_h36m.describe import MARKER
-from kt3d_h36m.layout import SITE, RawFolder
+from kt3d_h36m.foreign import refusals
+from kt3d_h36m.layout import CODE_MEND, SITE, RawFolder
 from kt3d_h36m.selection import Selection
 from kt3d_h36m.sequences import CAMERAS, recordings
+
+MARKER = "kt3d-generated.json"
+"""Left by the generator in the raw root: such a folder may hold a part of the recordings."""
 
 
 def check_complete(
@@ -20,6 +23,8 @@ def check_complete(
     """
     root = found.root
     features = {feature: found.subjects(feature) for feature in found.files}
+    if not any(features.values()) and (refused := next(refusals(root), None)):
+        raise refused
     if not any(features.values()) and found.metadata is None:
         inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
         raise RawDataError(
@@ -32,7 +37,7 @@ def check_complete(
         raise RawDataError(
             "metadata.xml with the cameras is missing",
             where=root,
-            mend=f"put code-v1.2.zip (or its Release-v1.2/metadata.xml) there, from {SITE}",
+            mend=CODE_MEND,
         )
     poses_from = max(("D3_Positions", "D3_Positions_mono"), key=lambda feature: len(set(features[feature])))
     partial = partial or (root / MARKER).is_file()
@@ -58,7 +63,7 @@ def check_complete(
             where=root,
             mend=f"put Segments_mat_gt_bb_S{lacking[0]}.tgz there, from {SITE}, or leave --boxes at joints",
         )
-    missing = [*_missing(found, poses_from, subjects, selection, partial, boxes)]
+    missing = [*missing_files(found, poses_from, subjects, selection, partial, boxes)]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise RawDataError(
@@ -70,7 +75,7 @@ def check_complete(
     return poses_from
 
 
-def _missing(
+def missing_files(
     found: RawFolder, poses_from: str, subjects: Sequence[int], selection: Selection, partial: bool, boxes: bool
 ) -> Iterator[str]:
     """Official names of absent files. Of a partial set, only one file without its counterpart counts."""

@@ -18,24 +18,28 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_h36m import moon
 from kt3d_h36m.boxes import read_boxes
 from kt3d_h36m.cdf import PoseReader, shared_reader
 from kt3d_h36m.completeness import check_complete
 from kt3d_h36m.describe import describe
 from kt3d_h36m.layout import RawFolder, Source, local_file, local_files, scan
-from kt3d_h36m.metadata import read_cameras
-from kt3d_h36m.samples import camera_to_plain, fit_size, make_sample
+from kt3d_h36m.layouts import convert_derived, find_derived, plan_derived
+from kt3d_h36m.metadata import announced_counts, read_cameras
+from kt3d_h36m.samples import (
+    LARGEST_D2_ERROR_PX,
+    STANDARD_17,
+    fit_size,
+    make_sample,
+    plain_video,
+    video_name,
+)
 from kt3d_h36m.selection import chosen_subjects, dropped
 from kt3d_h36m.sequences import CAMERAS, SPLITS, Recording, recordings
-from kt3d_h36m.video import TOO_SHORT_MEND, announced_frames, frames_rgb
+from kt3d_h36m.video import frames_rgb
 
 __all__ = ["STANDARD_17", "TEST_EVERY", "convert", "describe", "plan"]
 
-STANDARD_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
-"""Indices of the evaluated joints among the 32 recorded ones."""
 TEST_EVERY = 64
-_LARGEST_D2_ERROR_PX = 0.5
 
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
@@ -53,13 +57,9 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     selection = dropped(str(options.get("drop", "")), str(options.get("keep", "")))
     official_boxes = options.get("boxes", "joints") == "official"
     partial = bool(options.get("partial", False))
-    repacked = moon.find(raw) if raw.is_dir() else None
-    if repacked is not None:
-        if official_boxes:
-            raise UsageError(
-                "the official boxes go with the official videos", where=raw, mend="leave --boxes at joints"
-            )
-        return moon.plan(repacked, subjects, every, selection, partial=partial)
+    derived = find_derived(raw)
+    if derived is not None:
+        return plan_derived(derived, raw, subjects, every, selection, partial=partial, official_boxes=official_boxes)
     found = scan(raw, subjects=subjects, without=() if official_boxes else ("ground_truth_bb",))
     poses_from = check_complete(found, subjects, selection, partial=partial, boxes=official_boxes)
     assert found.metadata is not None
@@ -72,7 +72,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
             continue
         for camera_id in CAMERAS:
             pose_key = (recording, "" if poses_from == "D3_Positions" else camera_id)
-            name = f"s{recording.subject:02d}_act{recording.action:02d}_sub{recording.subaction}_{camera_id}"
+            name = video_name(recording, camera_id)
             reason = selection.reason(recording, camera_id)
             if reason is not None:
                 if pose_key in found.files[poses_from] or (recording, camera_id) in found.files["Videos"]:
@@ -81,15 +81,10 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
             if pose_key not in found.files[poses_from]:
                 continue
             payload = {
-                "name": name,
+                **plain_video(recording, camera_id, cameras[recording.subject, camera_id]),
                 "every": every,
                 "poses": counts[pose_key],
                 "title": f"{recording.title} {camera_id}",
-                "subject": f"S{recording.subject}",
-                "action": recording.action_name,
-                "clip": recording.clip,
-                "camera_id": camera_id,
-                "camera": camera_to_plain(cameras[recording.subject, camera_id]),
                 "video": _plain(found.files["Videos"][recording, camera_id]),
                 "d3": _plain(found.files[poses_from][pose_key]),
                 "d3_in_world": poses_from == "D3_Positions",
@@ -97,35 +92,30 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
                 "boxes": _plain(found.files["ground_truth_bb"][recording, camera_id]) if official_boxes else None,
             }
             items.append(WorkItem(name, len(range(0, counts[pose_key], every)), payload))
-    _check_lengths(items)
     return items
 
 
-def _check_lengths(items: Sequence[WorkItem]) -> None:
-    """Raises ``RawDataError`` listing the unpacked videos whose index announces fewer frames than there are poses.
-
-    ``convert`` counts the decoded frames of every video; this only says early what would stop it later.
-    """
-    short = []
-    for load in (item.payload for item in items if not item.payload.get("skip")):
-        path, member = load["video"]
-        frames = announced_frames(Path(path)) if member is None else None
-        if frames is not None and frames < load["poses"]:
-            short.append((path, frames, load["poses"], load["title"]))
-    if short:
-        path, frames, poses, _ = short[0]
-        more = f", and {len(short) - 1} more videos are too short" if len(short) > 1 else ""
-        raise RawDataError(
-            f"has {frames} frames for {poses} poses, so frames and poses cannot be matched{more}",
-            where=path,
-            mend=TOO_SHORT_MEND.format(", ".join(title for *_, title in short)),
-        )
-
-
 def _pose_counts(found: RawFolder, feature: str) -> dict[tuple[Recording, str], int]:
+    """Poses in each file of ``feature``. Of a damaged file it is what ``metadata.xml`` announces, so that the plan is
+    the same once it is mended; ``convert`` says what is wrong with it, and this recording alone is lost."""
     keys = {source: key for key, source in found.files[feature].items()}
+    counts: dict[tuple[Recording, str], int] = {}
     with PoseReader() as reader, local_files(keys) as files:
-        return {keys[source]: len(reader.read(path, 3, where=str(source))) for source, path in files}
+        for source, path in files:
+            try:
+                counts[keys[source]] = len(reader.read(path, 3, where=str(source)))
+            except RawDataError:
+                recording, camera_id = keys[source]
+                counts[recording, camera_id] = _announced_poses(found, recording)
+    return counts
+
+
+def _announced_poses(found: RawFolder, recording: Recording) -> int:
+    assert found.metadata is not None
+    with local_file(found.metadata) as path:
+        counts = announced_counts(path)
+    announced = counts.get((recording.subject, recording.action, recording.subaction))
+    return recording.poses if announced is None else announced.poses
 
 
 def _plain(source: Source | None) -> tuple[str, str | None] | None:
@@ -142,8 +132,8 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     if load.get("skip"):
         yield Skipped(load["name"], load["skip"])
         return
-    if "joints" in load:
-        yield from moon.convert(load)
+    if "layout" in load:
+        yield from convert_derived(load)
         return
     camera = Camera(**load["camera"])
     d3 = Source(*load["d3"])
@@ -182,9 +172,9 @@ def _check_d2(camera: Camera, joints_cam_mm: npt.NDArray[np.float64], d2: Source
     joints_px = _read(d2, 2)
     error = np.linalg.norm(project(camera, joints_cam_mm[0]) - joints_px[0], axis=-1)
     worst = float(error[np.isfinite(error)].max(initial=0.0))
-    if worst > _LARGEST_D2_ERROR_PX:
+    if worst > LARGEST_D2_ERROR_PX:
         raise RawDataError(
-            f"is {worst:.1f} px away from the projection of the 3D joints in frame 0 (at most {_LARGEST_D2_ERROR_PX} "
+            f"is {worst:.1f} px away from the projection of the 3D joints in frame 0 (at most {LARGEST_D2_ERROR_PX} "
             "px expected), so cameras, poses and this file do not belong together",
             where=str(d2),
             mend="unpack the three archives of this subject again and use the official metadata.xml",

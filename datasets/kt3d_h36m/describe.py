@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kt3d_h36m import moon
-from kt3d_h36m.layout import SITE, RawFolder, local_file, scan
+from kt3d_h36m.completeness import MARKER, missing_files
+from kt3d_h36m.foreign import refusals
+from kt3d_h36m.layout import CODE_MEND, SITE, RawFolder, local_file, scan
+from kt3d_h36m.layouts import describe_derived, find_derived
 from kt3d_h36m.metadata import read_cameras, read_frame_counts
+from kt3d_h36m.selection import dropped
 from kt3d_h36m.sequences import CAMERAS, SPLITS, SUBJECTS
-
-MARKER = "kt3d-generated.json"
-"""Left by the generator in the raw root: such a folder may hold a part of the recordings."""
 
 _TITLES = {
     "Videos": "videos",
@@ -27,13 +27,20 @@ _FULL = {"D3_Positions": 30}
 
 def describe(raw: Path) -> list[str]:
     """Sentences for ``kt3d inspect``. Raises ``RawDataError`` when ``raw`` is no folder or a file is damaged."""
-    repacked = moon.find(raw) if raw.is_dir() else None
-    return [moon.describe(repacked)] if repacked is not None else list(_sentences(scan(raw)))
+    derived = find_derived(raw)
+    lines = list(_official(scan(raw)) if derived is None else describe_derived(derived, raw))
+    lines += [f"Not read: {error.message}." for error in refusals(raw)]
+    return [_generated(raw / MARKER), *lines] if (raw / MARKER).is_file() else lines
 
 
-def _sentences(found: RawFolder) -> Iterator[str]:
-    if (found.root / MARKER).is_file():
-        yield _generated(found.root / MARKER)
+def _official(found: RawFolder) -> Iterator[str]:
+    if found.metadata is None and not any(found.files.values()):
+        yield f"No Human3.6M was found here, in none of the layouts that are read; it comes from {SITE}."
+        return
+    packed = sum(source.member is not None for files in found.files.values() for source in files.values())
+    whole = sum(len(files) for files in found.files.values())
+    how = "archives, read in place" if packed == whole else "unpacked" if not packed else "archives and unpacked files"
+    yield f"Layout: the official download, {how}."
     if found.archives:
         yield f"Archives, read in place: {', '.join(found.archives)}."
     for feature, title in _TITLES.items():
@@ -49,7 +56,7 @@ def _sentences(found: RawFolder) -> Iterator[str]:
     if found.unknown:
         yield f"{len(found.unknown)} files whose names mean no recording, such as {found.unknown[0]}."
     if found.metadata is None:
-        yield f"metadata.xml is missing: put code-v1.2.zip there, from {SITE}."
+        yield f"metadata.xml is missing: {CODE_MEND}."
     else:
         with local_file(found.metadata) as path:
             cameras = read_cameras(path)
@@ -63,7 +70,15 @@ def _sentences(found: RawFolder) -> Iterator[str]:
     for split, subjects in SPLITS.items():
         lacking = [f"Videos_S{s}.tgz" for s in subjects if s not in found.subjects("Videos")]
         lacking += [f"Poses_{poses}_S{s}.tgz" for s in subjects if s not in found.subjects(poses)]
-        yield f"Split {split} lacks {', '.join(lacking)}." if lacking else f"Split {split} has all of its subjects."
+        if lacking:
+            yield f"Split {split} lacks {', '.join(lacking)}: get them from {SITE}."
+            continue
+        yield f"Split {split} has all of its subjects."
+        generated = (found.root / MARKER).is_file()
+        absent = list(missing_files(found, poses, subjects, dropped("", ""), partial=generated, boxes=False))
+        if absent:
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            yield f"Of their files {len(absent)} are missing: {', '.join(absent[:3])}{more}; unpack the archives again."
 
 
 def _generated(marker: Path) -> str:

@@ -28,7 +28,10 @@ from kt3d_bench.errors import RawDataError
 from kt3d_h36m.metadata import read_cameras, read_frame_counts
 from kt3d_h36m.sequences import CAMERAS, Recording, find_recording
 
-__all__ = ["RawFolder", "Source", "local_file", "local_files", "read_cameras", "read_frame_counts", "scan"]
+__all__ = [
+    "RawFolder", "Source", "find_metadata", "holds_videos", "local_file", "local_files", "read_cameras",
+    "read_frame_counts", "scan",
+]  # fmt: skip
 
 FEATURES: dict[str, str] = {
     "Videos": ".mp4",
@@ -40,10 +43,11 @@ FEATURES: dict[str, str] = {
 }
 _ARCHIVE_FEATURES = {"Segments_mat_gt_bb": "ground_truth_bb"}
 SITE = "http://vision.imar.ro/human3.6m/ (registration needed)"
+CODE_MEND = f"put code-v1.2.zip (or its Release-v1.2/metadata.xml) there, from {SITE}"
 _SITE_NUMBERS = {1: 1, 6: 5, 7: 6, 2: 7, 3: 8, 4: 9, 5: 11}
 """k of the site's ``SubjectSpecific_<k>.tgz`` -> subject."""
-_IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d")
-"""Folders of a derived layout with a million images: not official, not walked."""
+_IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d|imageSequence")
+"""Folders of derived layouts with a million images: not official, not walked."""
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
 _LARGEST_MEMBER = {".mp4": 4 << 30, ".cdf": 256 << 20, ".mat": 16 << 30, ".xml": 64 << 20}
 
@@ -123,10 +127,41 @@ def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable
     return RawFolder(
         root,
         {feature: dict(sorted(found.items())) for feature, found in files.items()},
-        min(metadata, key=lambda source: (source.member is not None, source), default=None),
+        _preferred(metadata),
         tuple(str(path.relative_to(root)) for path in archives),
         tuple(sorted(unknown)),
     )
+
+
+def find_metadata(root: Path) -> Source | None:
+    """The official ``metadata.xml`` anywhere under ``root``, unpacked or in a .zip; ``None`` when it is not there.
+
+    Raises ``RawDataError`` when a .zip is damaged.
+    """
+    found: list[Source] = []
+    for path in _walk(root):
+        if path.name == "metadata.xml":
+            found.append(Source(str(path)))
+        elif path.name.endswith(".zip"):
+            found += _zip_metadata(path)
+    return _preferred(found)
+
+
+def _preferred(metadata: Iterable[Source]) -> Source | None:
+    return min(metadata, key=lambda source: (source.member is not None, source), default=None)
+
+
+def holds_videos(root: Path) -> bool:
+    """Whether official videos lie under ``root``, or an archive that by its name holds some. Opens nothing."""
+    for path in _walk(root):
+        folders = path.relative_to(root).parts[:-1]
+        if path.name.endswith(_ARCHIVES):
+            folders = (*folders, _stem(path.name))
+        elif not path.name.endswith(FEATURES["Videos"]):
+            continue
+        if _feature(folders) == "Videos" and _subject(folders) is not None:
+            return True
+    return False
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -66,11 +66,12 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
     except ValueError as error:
         raise RawDataError(f"w0 holds something that is not a number ({error})", where=path, mend=_MEND) from error
     extrinsic, intrinsic = 4 * _SUBJECTS * 6, 4 * 9
-    if w0.size != extrinsic + intrinsic or not np.isfinite(w0).all():
-        found = "is missing" if not w0.size else f"holds {int(np.isfinite(w0).sum())} finite numbers"
-        raise RawDataError(f"w0 {found}, expected {extrinsic + intrinsic}", where=path, mend=_MEND)
+    if w0.size != extrinsic + intrinsic:
+        found = "is missing" if not w0.size else f"holds {w0.size} numbers"
+        raise RawDataError(f"w0 {found}, expected the cameras' {extrinsic + intrinsic}", where=path, mend=_MEND)
     poses = w0[:extrinsic].reshape(4, _SUBJECTS, 6)
     lenses = w0[extrinsic:].reshape(4, 9)
+    _check_known(poses, lenses, path)
     sizes = _image_sizes(root)
     cameras = {}
     for index, camera_id in enumerate(CAMERAS):
@@ -91,6 +92,17 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
     return cameras
 
 
+def _check_known(poses: npt.NDArray[np.float64], lenses: npt.NDArray[np.float64], path: Path) -> None:
+    """Raise ``RawDataError`` for the first camera whose parameters are not finite, or all zero."""
+    for index, camera_id in enumerate(CAMERAS):
+        unknown = [
+            subject for subject, pose in enumerate(poses[index], 1) if not np.isfinite(pose).all() or not pose.any()
+        ]
+        if unknown or not np.isfinite(lenses[index]).all():
+            whose = f" of S{unknown[0]}" if unknown else ""
+            raise RawDataError(f"w0 holds no parameters for camera {camera_id}{whose}", where=path, mend=_MEND)
+
+
 def _image_sizes(root: ElementTree.Element) -> dict[tuple[int, int], tuple[int, int]]:
     """(subject, camera index) -> (width, height)."""
     sizes = {
@@ -109,6 +121,14 @@ def _image_sizes(root: ElementTree.Element) -> dict[tuple[int, int], tuple[int, 
                 if height > 0 and width > 0:
                     sizes[subject, index] = (width, height)
     return sizes
+
+
+def announced_counts(path: Path) -> dict[tuple[int, int, int], FrameCount]:
+    """``read_frame_counts``, or nothing where they cannot be read: for uses that can do without."""
+    try:
+        return read_frame_counts(path)
+    except RawDataError:
+        return {}
 
 
 def read_frame_counts(path: Path) -> dict[tuple[int, int, int], FrameCount]:

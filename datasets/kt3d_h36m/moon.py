@@ -3,7 +3,7 @@
 ``images/s_09_act_02_subact_01_ca_01/<same>_000001.jpg`` (image number = frame + 1) beside ``annotations/`` with
 ``Human36M_subject9_camera.json`` {"1".."4": R, t (camera centre, mm), f, c} and ``Human36M_subject9_joint_3d.json``
 {action: {subaction: {frame: 17 x 3 world mm}}}. Its cameras leave the lens distortion out, so points in the image are
-1 to 2 px off the official ones.
+1 to 2 px off the official ones, unless the official ``metadata.xml`` lies there too.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.cameras import world_to_cam
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import NUM_JOINTS
-from kt3d_h36m.samples import camera_to_plain, fit_size, make_sample
+from kt3d_h36m.samples import plain_video, video_name
 from kt3d_h36m.selection import Selection
-from kt3d_h36m.sequences import CAMERAS, recordings
+from kt3d_h36m.sequences import CAMERAS, SPLITS, recordings
+from kt3d_h36m.stills import still_samples
 
 _MEND = "download the annotations of 3DMPPE_POSENET_RELEASE again"
 _NOMINAL_SIZE = (1000, 1002)
-_LARGEST_SIDE_PX = 4096
+LAYOUT = "moon"
+UNPACK_IMAGES = "unpack the parts in one go: cat images.tar.gz* | tar -xz"
+SITE = "https://github.com/mks0601/3DMPPE_POSENET_RELEASE"
 
 Joints = Mapping[tuple[int, int], tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
 
@@ -53,24 +56,46 @@ def find(root: Path) -> MoonFolder | None:
     return None
 
 
-def describe(found: MoonFolder) -> str:
-    """One sentence for ``kt3d inspect``."""
-    kinds = ("camera", "joint_3d")
-    subjects = sorted({recording.subject for recording in recordings()})
-    whole = [s for s in subjects if all(found.annotation(s, kind).is_file() for kind in kinds)]
+def describe(found: MoonFolder, *, calibrated: bool) -> Iterator[str]:
+    """Sentences for ``kt3d inspect``; ``calibrated``: the official cameras lie there too."""
+    yield f"Layout: images and JSON of Moon et al. (3DMPPE_POSENET_RELEASE), annotations in {found.annotations}."
     folders = sum(1 for path in found.images.glob("s_*_ca_*")) if found.images.is_dir() else 0
-    return (
-        f"The derived layout of Moon et al.: annotations of S{', S'.join(map(str, whole))}, {folders} "
-        f"image folders in {found.images}. Its cameras leave out lens distortion; the official download is preferred."
-    )
+    yield f"{folders} image folders in {found.images}."
+    parts = sorted(path.name for place in {found.images.parent, found.images} for path in place.glob("images.tar.gz*"))
+    if parts:
+        yield f"Packed images ({', '.join(parts)}) are not read: {UNPACK_IMAGES}."
+    if calibrated:
+        yield "Cameras are those of the official metadata.xml, lens distortion included."
+    else:
+        yield (
+            "Its cameras leave out lens distortion, so image points are 1 to 2 px off; with the official metadata.xml "
+            "put there they are exact."
+        )
+    kinds = ("joint_3d",) if calibrated else ("camera", "joint_3d")
+    for split, subjects in SPLITS.items():
+        needed = [found.annotation(subject, kind) for subject in subjects for kind in kinds]
+        lacking = [path.name for path in needed if not path.is_file()]
+        lacking += [f"images/s_{s:02d}_*" for s in subjects if not any(found.images.glob(f"s_{s:02d}_*"))]
+        yield (
+            f"Split {split} lacks {', '.join(lacking)}: see {SITE}."
+            if lacking
+            else f"Split {split} has all of its subjects."
+        )
 
 
 def plan(
-    found: MoonFolder, subjects: Sequence[int], every: int, selection: Selection, *, partial: bool
+    found: MoonFolder,
+    subjects: Sequence[int],
+    every: int,
+    selection: Selection,
+    *,
+    partial: bool,
+    calibrated: Mapping[tuple[int, str], Camera] | None,
 ) -> list[WorkItem]:
     """One item per image folder, by subject, action, subaction and camera.
 
-    Raises ``RawDataError`` naming the annotation file or image folders that are missing.
+    ``calibrated``: the official cameras, taken instead of the layout's own where they are at hand. Raises
+    ``RawDataError`` naming the annotation file or image folders that are missing.
     """
     items: list[WorkItem] = []
     missing: list[Path] = []
@@ -78,15 +103,19 @@ def plan(
         if partial and not found.annotation(subject, "joint_3d").is_file():
             continue
         joints = read_joints(found.annotation(subject, "joint_3d"))
-        cameras = read_moon_cameras(found.annotation(subject, "camera"))
+        cameras = (
+            read_moon_cameras(found.annotation(subject, "camera"))
+            if calibrated is None
+            else {camera_id: calibrated[subject, camera_id] for camera_id in CAMERAS}
+        )
         for recording in recordings():
             frames, _ = joints.get((recording.action, recording.subaction), (np.zeros(0, np.int64), None))
             if recording.subject != subject or not len(frames):
                 continue
             for number, camera_id in enumerate(CAMERAS, start=1):
-                stem = f"s{subject:02d}_act{recording.action:02d}_sub{recording.subaction}_{camera_id}"
                 reason = selection.reason(recording, camera_id)
                 if reason is not None:
+                    stem = video_name(recording, camera_id)
                     items.append(WorkItem(stem, 0, {"name": stem, "skip": reason}))
                     continue
                 folder = found.images / (
@@ -96,23 +125,19 @@ def plan(
                     missing.append(folder)
                     continue
                 payload = {
-                    "name": stem,
+                    **plain_video(recording, camera_id, cameras[camera_id]),
+                    "layout": LAYOUT,
                     "every": every,
-                    "subject": f"S{subject}",
-                    "action": recording.action_name,
-                    "clip": recording.clip,
-                    "camera_id": camera_id,
-                    "camera": camera_to_plain(cameras[number]),
                     "joints": str(found.annotation(subject, "joint_3d")),
                     "take": (recording.action, recording.subaction),
                     "folder": str(folder),
                 }
-                items.append(WorkItem(stem, int((frames % every == 0).sum()), payload))
+                items.append(WorkItem(payload["name"], int((frames % every == 0).sum()), payload))
     if missing and not partial:
         raise RawDataError(
             f"{len(missing)} image folders are missing, the first is {missing[0].name}",
             where=found.images,
-            mend="unpack all parts of images.tar.gz, or accept a part of the dataset with --partial yes",
+            mend=f"{UNPACK_IMAGES}, or accept a part of the dataset with --partial yes",
         )
     if not items:
         raise RawDataError(f"holds no annotations of S{', S'.join(map(str, subjects))}", where=found.annotations,
@@ -127,38 +152,9 @@ def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
     """
     camera = Camera(**load["camera"])
     frames, joints_mm = read_joints(Path(load["joints"]))[tuple(load["take"])]
-    folder = Path(load["folder"])
     chosen = np.flatnonzero(frames % load["every"] == 0)
-    paths = [folder / f"{folder.name}_{frames[row] + 1:06d}.jpg" for row in chosen]
-    if len(paths) and not any(path.is_file() for path in paths):
-        raise RawDataError(
-            f"holds none of the {len(paths)} images wanted, such as {paths[0].name}",
-            where=folder,
-            mend="unpack it again",
-        )
-    for row, path in zip(chosen, paths, strict=True):
-        frame = int(frames[row])
-        if not path.is_file():
-            yield Skipped(f"{load['name']}_{frame:06d}", "the image is missing")
-            continue
-        image = _read_image(path)
-        height, width = image.shape[:2]
-        sized = fit_size(camera, (width, height), str(path))
-        yield make_sample(load, sized, frame, image, world_to_cam(sized, joints_mm[row]), None)
-
-
-def _read_image(path: Path) -> npt.NDArray[np.uint8]:
-    import simplejpeg
-
-    content = path.read_bytes()
-    try:
-        height, width = simplejpeg.decode_jpeg_header(content)[:2]
-        if max(height, width) > _LARGEST_SIDE_PX:
-            raise ValueError(f"{width} x {height} px")
-        image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "RGB")
-    except ValueError as error:
-        raise RawDataError(f"cannot be decoded ({error})", where=path, mend="unpack the images again") from error
-    return image
+    joints_cam_mm = {int(frames[row]): world_to_cam(camera, joints_mm[row]) for row in chosen}
+    return still_samples(load, camera, joints_cam_mm, f"{Path(load['folder']).name}_%06d.jpg")
 
 
 def _read_json(path: Path) -> Any:
@@ -191,16 +187,16 @@ def read_joints(path: Path) -> Joints:
     return joints
 
 
-def read_moon_cameras(path: Path) -> dict[int, Camera]:
-    """Camera number 1..4 -> pinhole camera. Raises ``RawDataError`` when one is missing or off."""
+def read_moon_cameras(path: Path) -> dict[str, Camera]:
+    """Camera identifier -> pinhole camera. Raises ``RawDataError`` when one is missing or off."""
     content = _read_json(path)
     cameras = {}
     try:
-        for number in range(1, 5):
+        for number, camera_id in enumerate(CAMERAS, start=1):
             entry = content[str(number)]
             fx, fy = map(float, entry["f"])
             cx, cy = map(float, entry["c"])
-            cameras[number] = Camera.pinhole(
+            cameras[camera_id] = Camera.pinhole(
                 (fx, fy), (cx, cy), _NOMINAL_SIZE, rotation=entry["R"], position_world_mm=entry["t"]
             )
     except (KeyError, TypeError, ValueError) as error:

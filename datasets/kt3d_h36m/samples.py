@@ -14,9 +14,31 @@ from kt3d_bench.geometry.cameras import project
 from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped
 from kt3d_bench.skeletons import NUM_JOINTS, Quality
+from kt3d_h36m.sequences import Recording
 
+STANDARD_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+"""Indices of the evaluated joints among the 32 recorded ones."""
+LARGEST_D2_ERROR_PX = 0.5
+"""Between recorded image points and the projection of the 3D joints."""
 _LARGEST_COORDINATE_MM = 20_000.0
 _SIZE_TOLERANCE_PX = 2
+
+
+def video_name(recording: Recording, camera_id: str) -> str:
+    """What work items and keys of one recording seen by one camera begin with: ``s09_act02_sub1_54138969``."""
+    return f"s{recording.subject:02d}_act{recording.action:02d}_sub{recording.subaction}_{camera_id}"
+
+
+def plain_video(recording: Recording, camera_id: str, camera: Camera) -> dict[str, Any]:
+    """What ``make_sample`` needs to know of one recording seen by one camera, as plain data."""
+    return {
+        "name": video_name(recording, camera_id),
+        "subject": f"S{recording.subject}",
+        "action": recording.action_name,
+        "clip": recording.clip,
+        "camera_id": camera_id,
+        "camera": camera_to_plain(camera),
+    }
 
 
 def camera_to_plain(camera: Camera) -> dict[str, Any]:
@@ -50,13 +72,13 @@ def make_sample(
     load: Mapping[str, Any],
     camera: Camera,
     frame: int,
-    image: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8] | None,
     joints_mm: npt.NDArray[np.float64],
     official_box_px: npt.NDArray[np.float64] | None,
 ) -> Sample | Skipped:
-    """The sample of one frame, or why there is none.
+    """The sample of one frame, or why there is none. Without ``image`` it is the pose and the camera of the same crop.
 
-    ``load`` holds name, subject, action, camera_id and clip; ``joints_mm`` (17, 3) are in the camera's frame.
+    ``load`` is ``plain_video``'s; ``joints_mm`` (17, 3) are in the camera's frame.
     """
     key = f"{load['name']}_{frame:06d}"
     joints_cam_mm = joints_mm.astype(np.float32)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
 
-TOO_SHORT_MEND = 'unpack or download the video again, or leave it out with --drop "{}"'
 _DAMAGED = "unpack or download the archive again and compare its MD5; --drop leaves the recording out"
 
 
@@ -49,20 +48,9 @@ def frames_rgb(
     raise _too_short(where, count, poses, name)
 
 
-def announced_frames(path: Path) -> int | None:
-    """The number of frames the file's index lists; ``None`` when there is none or the file cannot be opened."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            return (container.streams.video[0].frames or None) if container.streams.video else None
-    except (av.FFmpegError, ValueError):
-        return None
-
-
 def _too_short(where: str, frames: int, poses: int, name: str) -> RawDataError:
     return RawDataError(
         f"has {frames} frames for {poses} poses, so frames and poses cannot be matched",
         where=where,
-        mend=TOO_SHORT_MEND.format(name),
+        mend=f'unpack or download the video again, or leave it out with --drop "{name}"',
     )

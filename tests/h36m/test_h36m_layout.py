@@ -210,7 +210,7 @@ def test_description_counts_and_names_what_is_missing(unpacked, tmp_path):
     assert "8 videos: S9 8/120." in text
     assert "2 poses in the world (D3_Positions): S9 2/30." in text
     assert "44 calibrated cameras" in text
-    assert "Split test lacks Videos_S11.tgz, Poses_D3_Positions_S11.tgz." in text
+    assert "Split test lacks Videos_S11.tgz, Poses_D3_Positions_S11.tgz: get them from http://vision" in text
     packed = unpacked.pack(tmp_path / "packed")
     (packed / "metadata.xml").unlink()
     text = "\n".join(describe(packed))

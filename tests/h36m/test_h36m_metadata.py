@@ -101,8 +101,10 @@ def test_frame_counts_are_a_quarter_of_the_mocap_samples(xml):
     [
         ("<metadata><w0>[1 2", "not well-formed"),
         ("<metadata></metadata>", "w0 is missing"),
-        (metadata_xml(w0=w0_numbers()[:-1]), "299 finite numbers, expected 300"),
-        (metadata_xml(w0=[np.nan, *w0_numbers()[1:]]), "299 finite numbers, expected 300"),
+        (metadata_xml(w0=w0_numbers()[:-1]), "w0 holds 299 numbers, expected the cameras' 300"),
+        (metadata_xml(w0=[np.nan, *w0_numbers()[1:]]), "no parameters for camera 54138969 of S1"),
+        (metadata_xml(w0=[*w0_numbers()[:60], *[0.0] * 6, *w0_numbers()[66:]]), "for camera 54138969 of S11"),
+        (metadata_xml(w0=[*w0_numbers()[:-1], np.nan]), "no parameters for camera 60457274;"),
         (metadata_xml().replace("1145.049", "x1145"), "not a number"),
         (metadata_xml(w0=[*w0_numbers()[:264], *[-1.0] * 36]), "focal length of camera 54138969 is not positive"),
     ],

@@ -77,7 +77,12 @@ def test_every_64th_frame_with_its_image_and_the_rest_skipped_by_name(moon):
 
 def test_it_is_described_and_selected_from(moon):
     root, _ = moon
-    assert describe(root)[0].startswith("The derived layout of Moon et al.: annotations of S9, 4 image folders in ")
+    text = "\n".join(describe(root))
+    assert "Layout: images and JSON of Moon et al." in text
+    assert f"4 image folders in {root / 'Human36M' / 'images'}" in text
+    assert "with the official metadata.xml put there they are exact" in text
+    assert "Split test lacks Human36M_subject11_camera.json, Human36M_subject11_joint_3d.json, images/s_11_*" in text
+    assert "github.com/mks0601/3DMPPE_POSENET_RELEASE" in text
     dropped = [r for r in converted(root, drop="S9 Directions 1 54138969") if isinstance(r, Skipped)]
     assert dropped[0].reason == "dropped by request: S9 Directions 1 54138969"
     with pytest.raises(UsageError, match="official boxes go with the official videos"):
