@@ -1,7 +1,8 @@
 """A dataset small enough to count by hand: raw files hold one number per line, each line becomes one sample.
 
-Lines may also ask for trouble: ``skip REASON``, ``damaged``, ``damaged-until MARK``, ``die``, ``die-once MARK``, ``full``,
-``vanish``, ``wait MARK``, ``key NAME``, ``wrong``, ``part N``, ``rgb-only``, ``factor``, ``interrupt``, ``huge``.
+Lines may also ask for trouble: ``skip REASON``, ``damaged``, ``damaged-until MARK``, ``die``, ``die-once MARK``,
+``full``, ``vanish``, ``wait MARK``, ``key NAME``, ``wrong``, ``part N``, ``rgb-only``, ``factor``, ``interrupt``,
+``huge``.
 """
 
 from __future__ import annotations
