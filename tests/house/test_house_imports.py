@@ -116,6 +116,7 @@ LIGHT = {
     "kt3d_bench.scoring.score": ("torch", "webdataset", "scipy"),
     "kt3d_bench.leaderboard.tables": ("torch", "webdataset", "scipy"),
     "kt3d_ubc3v": ("torch", "scipy", "cv2", "h5py"),
+    "kt3d_itop": ("torch", "scipy", "cv2", "h5py"),
     "kt3d_h36m": ("torch", "scipy", "cv2", "h5py", "av", "cdflib"),
     "kt3d_mpii": ("torch", "scipy", "cv2", "h5py"),
     "kt3d_knowledge_transfer": ("torch", "scipy", "cv2"),

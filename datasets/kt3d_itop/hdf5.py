@@ -1,0 +1,197 @@
+"""The HDF5 side: files opened with every dataset checked before a value is read, ids decoded, rows read in slabs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import RawDataError
+from kt3d_itop.unpack import plain_file
+
+WIDTH_PX, HEIGHT_PX = 320, 240
+_ANY = None
+_DATASETS: dict[str, dict[str, tuple[str, tuple[int, ...] | None]]] = {
+    "depth_map": {"data": ("float16", (HEIGHT_PX, WIDTH_PX)), "id": ("id", _ANY)},
+    "labels": {
+        "id": ("id", _ANY),
+        "is_valid": ("whole numbers", ()),
+        "visible_joints": ("whole numbers", (15,)),
+        "real_world_coordinates": ("float16", (15, 3)),
+        "segmentation": ("int8", (HEIGHT_PX, WIDTH_PX)),
+    },
+}
+"""File kind -> dataset -> (type, shape of one frame)."""
+_MOST_FRAMES = 200_000
+"""The largest official file has 39 795: a small file can declare any number."""
+_LARGEST_CHUNK_BYTES = 512 << 20
+_LONGEST_ID = 64
+_ID = re.compile(r"(\d{2})_(\d{5})")
+_AGAIN = "download the file again, or unpack it again"
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """One official file, its datasets checked."""
+
+    source: Path
+    """The file as the user has it, perhaps packed; errors name it."""
+    datasets: dict[str, Any]
+
+    @property
+    def frames(self) -> int:
+        return int(self.datasets["id"].shape[0])
+
+    @property
+    def chunk_rows(self) -> int:
+        """Frames that must be read together: the images' chunks span as many."""
+        return max((one.chunks[0] for one in self.datasets.values() if one.chunks and one.ndim == 3), default=1)
+
+    def read(self, name: str, first: int, stop: int) -> npt.NDArray[Any]:
+        """Rows ``first`` up to ``stop`` of a dataset. Raises ``RawDataError`` when they are damaged."""
+        with _reading(self.source):
+            values: npt.NDArray[Any] = self.datasets[name][first:stop]
+        return values
+
+
+@contextmanager
+def opened(source: Path, kind: str) -> Iterator[Opened]:
+    """The official file of that kind ("depth_map" or "labels"), unpacked first where needed.
+
+    Raises ``RawDataError`` when it is damaged, cut short, or its datasets are not those of the format.
+    """
+    import h5py
+
+    path = plain_file(source)
+    with _reading(source):
+        with h5py.File(path, "r") as file:
+            cache_bytes = _check(file, source, kind)
+        file = h5py.File(path, "r", rdcc_nbytes=cache_bytes, rdcc_nslots=20011)
+    with file:
+        yield Opened(source, {name: file[name] for name in _DATASETS[kind]})
+
+
+def _check(file: Any, source: Path, kind: str) -> int:
+    """Every dataset of the file; returns the room one layer of the images' chunks needs, so that none is unpacked
+    twice."""
+    datasets = {name: _dataset(file, source, name, *spec) for name, spec in _DATASETS[kind].items()}
+    lengths = {name: one.shape[0] for name, one in datasets.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise RawDataError(f"its datasets hold different numbers of frames: {listed}", where=source, mend=_AGAIN)
+    images = [one for one in datasets.values() if one.chunks and one.ndim == 3]
+    layers = [one.chunks[0] * HEIGHT_PX * WIDTH_PX * one.dtype.itemsize * 5 // 4 for one in images]
+    return int(min(max([1 << 20, *layers]), 256 << 20))
+
+
+def _dataset(file: Any, source: Path, name: str, kind: str, frame_shape: tuple[int, ...] | None) -> Any:
+    import h5py
+
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        found = ", ".join(sorted(file)[:8]) or "nothing"
+        raise RawDataError(f"holds no dataset '{name}' of its own, found {found}", where=source, mend=_AGAIN)
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise RawDataError(f"'{name}' does not hold data of its own", where=source, mend=_AGAIN)
+    shape_fits = dataset.ndim >= 1 and (frame_shape is None or dataset.shape[1:] == frame_shape)
+    if not shape_fits or not _type_fits(dataset, kind):
+        expected = "byte strings (n,)" if kind == "id" else f"{kind} {('n', *(frame_shape or ()))}".replace("'", "")
+        raise RawDataError(
+            f"'{name}' is {dataset.dtype} {dataset.shape}, expected {expected}",
+            where=source,
+            mend="use the official file; other exports of the dataset are not read",
+        )
+    if dataset.shape[0] > _MOST_FRAMES:
+        raise RawDataError(
+            f"'{name}' declares {dataset.shape[0]} frames, more than the {_MOST_FRAMES} that are believed",
+            where=source,
+            mend=_AGAIN,
+        )
+    chunk = int(np.prod(dataset.chunks or (0,), dtype=np.int64)) * dataset.dtype.itemsize
+    if chunk > _LARGEST_CHUNK_BYTES:
+        raise RawDataError(f"'{name}' is stored in pieces of {chunk} bytes", where=source, mend=_AGAIN)
+    return dataset
+
+
+def _type_fits(dataset: Any, kind: str) -> bool:
+    import h5py
+
+    dtype = dataset.dtype
+    if kind == "id":
+        if dtype.kind == "S" or h5py.check_string_dtype(dtype) is not None:
+            return bool(dataset.ndim == 1)
+        return dataset.ndim == 2 and dtype == np.uint8 and bool(dataset.shape[1] <= _LONGEST_ID)
+    if kind == "whole numbers":
+        return bool(dtype.kind in "iub")
+    return bool(dtype.newbyteorder("=") == np.dtype(kind))
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    """What h5py raises for damaged files, and memory that a damaged file asks for, in the user's words."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
+        raise RawDataError(
+            f"is damaged or cut short, it cannot be read ({type(error).__name__}: {error})",
+            where=source,
+            mend=_AGAIN,
+        ) from error
+
+
+def read_ids(file: Opened) -> list[str]:
+    """The frame ids, ``PP_FFFFF``: two digits of the person, five of the frame.
+
+    Raises ``RawDataError`` for the first that is none, and for the first that comes twice.
+    """
+    found: list[str] = []
+    seen: dict[str, int] = {}
+    for first in range(0, file.frames, 4096):
+        for value in file.read("id", first, first + 4096):
+            text = _text(value)
+            row = len(found)
+            if not _ID.fullmatch(text):
+                raise RawDataError(f"id {row} is {text[:40]!r}, expected PP_FFFFF like '00_00053'", where=file.source,
+                                   mend=_AGAIN)  # fmt: skip
+            if text in seen:
+                raise RawDataError(f"ids {seen[text]} and {row} are both '{text}'", where=file.source, mend=_AGAIN)
+            seen[text] = row
+            found.append(text)
+    return found
+
+
+def _text(value: Any) -> str:
+    """One id, stored as bytes, as text or as an array of codes; padding cut off."""
+    if isinstance(value, np.ndarray):
+        value = value.tobytes()
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    return str(value).rstrip("\0 ")
+
+
+def split_id(text: str) -> tuple[str, int]:
+    """``"00_00053"`` -> person ``"00"``, frame 53."""
+    person, frame = text.split("_")
+    return person, int(frame)
+
+
+def check_same_ids(depth: Opened, labels: Opened, depth_ids: Sequence[str], label_ids: Sequence[str]) -> None:
+    """Raises ``RawDataError`` with the first place where the ids of the two files differ."""
+    mend = "both files must be of one view and one split: download them again"
+    for row, (one, other) in enumerate(zip(depth_ids, label_ids, strict=False)):
+        if one != other:
+            raise RawDataError(
+                f"the ids differ from those of {labels.source.name}: number {row} is {one} here and {other} there",
+                where=depth.source,
+                mend=mend,
+            )
+    if len(depth_ids) != len(label_ids):
+        raise RawDataError(
+            f"holds {len(depth_ids)} frames, but {labels.source.name} {len(label_ids)}", where=depth.source, mend=mend
+        )

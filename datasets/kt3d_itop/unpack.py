@@ -1,0 +1,197 @@
+"""Packed files, unpacked once: HDF5 jumps about in its file, and gzip must start over for every step back.
+
+The copy grows beside the packed file in ``kt3d-unpacked/``, or in the system's temporary folder where that place
+cannot be written, and takes its name when it is whole. It is used again as long as path, size and time of the packed
+file are the same, and may be deleted at any time. Processes that need it at once wait for the first.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kt3d_bench.errors import RawDataError
+
+FOLDER = "kt3d-unpacked"
+LARGEST_BYTES = 8 << 30
+"""The largest official file unpacks to 5.7 GiB."""
+_BLOCK = 1 << 20
+_HEAD = 64
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_DAMAGED = "download it again"
+
+
+def plain_file(source: Path) -> Path:
+    """``source`` itself, or its unpacked copy, made now where there is none.
+
+    Raises ``RawDataError`` when the packed file is damaged, cut short, not HDF5 inside, unpacks to more than it
+    declares, or when there is no room for the copy.
+    """
+    if source.suffix != ".gz":
+        return source
+    copy = unpacked_copy(source)
+    if copy is not None:
+        return copy
+    need = _declared_bytes(source)
+    folder = _folder_with_room(source, need)
+    with _locked(folder) as locked:
+        copy = folder / _copy_name(source)
+        if not copy.is_file():
+            if locked:
+                _remove_older(folder, source)
+            _unpack(source, copy, need)
+    return copy
+
+
+def unpacked_copy(source: Path) -> Path | None:
+    """The copy of a packed file, if there is a whole one."""
+    for folder in _folders(source):
+        path = folder / _copy_name(source)
+        if _ours(folder) and path.is_file():
+            return path
+    return None
+
+
+def _folders(source: Path) -> tuple[Path, Path]:
+    return source.absolute().parent / FOLDER, Path(tempfile.gettempdir()) / f"{FOLDER}-{os.getuid()}"
+
+
+def _place(source: Path) -> str:
+    return hashlib.sha256(str(source.absolute()).encode()).hexdigest()[:8]
+
+
+def _copy_name(source: Path) -> str:
+    status = source.stat()
+    version = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:8]
+    return f"{source.name.removesuffix('.h5.gz')}.{_place(source)}.{version}.h5"
+
+
+def _remove_older(folder: Path, source: Path) -> None:
+    """Copies of earlier versions, and what an interrupted unpacking left."""
+    for path in folder.glob(f"{source.name.removesuffix('.h5.gz')}.{_place(source)}.*"):
+        path.unlink(missing_ok=True)
+
+
+def _ours(folder: Path) -> bool:
+    """Is this a folder of the user's own, not one that somebody else left in the shared temporary folder?"""
+    try:
+        return not folder.is_symlink() and folder.is_dir() and folder.stat().st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def _folder_with_room(source: Path, need: int) -> Path:
+    free: list[str] = []
+    for folder in _folders(source):
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError:
+            continue
+        if not _ours(folder) or not os.access(folder, os.W_OK):
+            continue
+        room = shutil.disk_usage(folder).free
+        if room > need:
+            return folder
+        free.append(f"{folder} has {room / 1e9:.1f} GB")
+    raise RawDataError(
+        f"needs {need / 1e9:.1f} GB to be unpacked, but {' and '.join(free) or 'no folder can be written'}",
+        where=source,
+        mend=f"free some space, set TMPDIR to a roomier place, or unpack it elsewhere (gunzip {source.name}) and point "
+        "--raw there",
+    )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Wait for other processes that unpack into the folder; false on file systems without locks."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _declared_bytes(source: Path) -> int:
+    """Size of the unpacked file, as the HDF5 superblock in its first bytes declares it."""
+    with _reading(source), gzip.open(source) as packed:
+        head = packed.read(_HEAD)
+    if not head.startswith(_SIGNATURE) or len(head) < _HEAD:
+        raise RawDataError("holds no HDF5 file", where=source, mend=_DAMAGED)
+    version = head[8]
+    start = {0: 40, 1: 44}.get(version, 28)
+    size = int.from_bytes(head[start : start + 8], "little")
+    if size > LARGEST_BYTES:
+        raise RawDataError(
+            f"declares to unpack to {size} bytes, no official file has more than {LARGEST_BYTES}",
+            where=source,
+            mend=_DAMAGED,
+        )
+    return size
+
+
+def _unpack(source: Path, copy: Path, declared: int) -> None:
+    part = copy.with_name(f"{copy.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb", buffering=0) as file:
+            written = 0
+            for block in _blocks(source):
+                written += len(block)
+                if written > declared:
+                    raise RawDataError(
+                        f"unpacks to more than the {declared} bytes that its HDF5 header declares",
+                        where=source,
+                        mend=_DAMAGED,
+                    )
+                _write(file.fileno(), block)
+            os.fsync(file.fileno())
+        if written < declared:
+            raise RawDataError(
+                f"unpacks to {written} bytes, its HDF5 header declares {declared}", where=source, mend=_DAMAGED
+            )
+        part.replace(copy)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise RawDataError(
+            f"cannot be unpacked to {copy.parent}: {'the disk is full' if full else error}",
+            where=source,
+            mend="free some space, or set TMPDIR to a roomier place",
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _blocks(source: Path) -> Iterator[bytes]:
+    with _reading(source), gzip.open(source) as packed:
+        while block := packed.read(_BLOCK):
+            yield block
+
+
+def _write(descriptor: int, block: bytes) -> None:
+    left = memoryview(block)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except EOFError as error:
+        raise RawDataError("is cut short: it ends in the middle of its data", where=source, mend=_DAMAGED) from error
+    except (OSError, zlib.error) as error:
+        raise RawDataError(f"is damaged, it cannot be unpacked ({error})", where=source, mend=_DAMAGED) from error
