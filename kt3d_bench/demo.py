@@ -1,7 +1,8 @@
 """``kt3d demo``: the whole line on generated stand-ins, in minutes, without a download or a GPU.
 
-Runs the recipe called ``demo``: generates and prepares the datasets its rows need, trains, predicts and scores every
-row with the preset ``tiny``, renders the boards, and draws true and predicted skeletons over their images.
+Runs a recipe, by default the one called ``demo``: generates and prepares the datasets its rows need, trains, predicts
+and scores every row with the preset ``tiny``, renders the boards, and draws true and predicted skeletons over their
+images.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from kt3d_bench.pictures import Panel, comparison
 from kt3d_bench.results import Result
 from kt3d_bench.scoring.predictions import join, read_predictions
 from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.training.sources import domain
 
 PRESET = "tiny"
 FULL_BUDGET_MINUTES = 7.0
@@ -44,15 +46,17 @@ class Outcome:
     result: Result
 
 
-def run_demo(out: Path, *, budget_minutes: float = BUDGET_MINUTES, workers: int | None = None) -> list[Outcome]:
-    """Run the demo below ``out`` and say where everything is.
+def run_demo(
+    out: Path, *, recipe: str = "demo", budget_minutes: float = BUDGET_MINUTES, workers: int | None = None
+) -> list[Outcome]:
+    """Run a recipe below ``out`` and say where everything is.
 
     What a demo generated and prepared before is used again; runs, trained stages and boards are made anew, so that
     the numbers always come from this call. Raises whatever the parts raise.
     """
     began = time.monotonic()
     say = console()
-    rows = plugins.recipe("demo").rows
+    rows = plugins.recipe(recipe).rows
     _make_room(out)
     for name in _datasets(rows):
         _stand_in(plugins.dataset(name), out, workers or os.cpu_count() or 1)
@@ -94,7 +98,7 @@ def _datasets(rows: Sequence[RecipeRow]) -> list[str]:
     for row in rows:
         defaults = plugins.method(row.method).defaults
         needed |= dict.fromkeys(name for name in (row.target or defaults.get("target"), *defaults.values()) if name)
-    return sorted(needed)
+    return sorted({domain(name).dataset for name in needed})
 
 
 def _stand_in(plugin: DatasetPlugin, out: Path, workers: int) -> None:

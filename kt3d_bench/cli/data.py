@@ -101,11 +101,16 @@ def prepare(
 
 def _next_step(dataset: str, shards: Path) -> str:
     """The command that goes on from a dataset's shards; ``kt3d train`` finds only those at the usual place."""
-    users = [method for method in plugins.methods().values() if method.defaults.get("target") == dataset]
-    if not users or shards.absolute() != (default_data_root() / "shards" / dataset).absolute():
+    from kt3d_bench.training.sources import benchmarks_of
+
+    tested = benchmarks_of(plugins.dataset(dataset))
+    methods = list(plugins.methods().values())
+    if not tested or not methods or shards.absolute() != (default_data_root() / "shards" / dataset).absolute():
         return f"kt3d inspect {shlex.quote(str(shards))}"
-    widest = max(users, key=lambda method: (len(method.supervision), len(method.defaults)))
-    return f"kt3d train --method {widest.name} --supervision {widest.supervision[0]}"
+    users = [method for method in methods if method.defaults.get("target") == dataset]
+    target = "" if users else f" --target {dataset if len(tested) == 1 else tested[0].id}"
+    widest = max(users or methods, key=lambda method: (len(method.supervision), len(method.defaults)))
+    return f"kt3d train --method {widest.name}{target} --supervision {widest.supervision[0]}"
 
 
 @main.command()

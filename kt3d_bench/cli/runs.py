@@ -96,10 +96,11 @@ def predict(run: str | None, benchmark: str | None, shards: Path | None, device:
 
 @main.command()
 @click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=6.0, show_default=True, help="For training.")
+@click.option("--recipe", default="demo", show_default=True, help="Which list of runs; kt3d list shows them.")
 @click.option("--out", type=FOLDER, help="[default: kt3d-data/demo]")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
-def demo(budget_minutes: float, out: Path | None, workers: int) -> None:
+def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> None:
     """The whole line on generated stand-ins, with no download: generate, prepare, train, score, boards, a picture."""
     from kt3d_bench.demo import run_demo
 
-    run_demo(out or default_data_root() / "demo", budget_minutes=budget_minutes, workers=workers)
+    run_demo(out or default_data_root() / "demo", recipe=recipe, budget_minutes=budget_minutes, workers=workers)

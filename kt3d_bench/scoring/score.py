@@ -53,6 +53,8 @@ class Truth:
     split: str = ""
     box_rule: str = ""
     """Where the crops' boxes came from; "" = not known."""
+    foreground: str = ""
+    """Rule by which persons are found in the depth images; "" = not known."""
 
     def __post_init__(self) -> None:
         count = len(self.keys)
@@ -110,6 +112,7 @@ def truth_from_shards(shards: ShardLabels) -> Truth:
         dataset=str(shards.manifest.dataset),
         split=str(shards.split),
         box_rule=str(shards.manifest.box_rule),
+        foreground=str(shards.manifest.foreground),
     )
 
 
@@ -203,6 +206,12 @@ def score(
             f"benchmark '{benchmark.id}' takes person boxes from '{benchmark.box_rule}', these shards from "
             f"'{truth.box_rule}'",
             mend="prepare the dataset with its default boxes",
+        )
+    if truth.foreground not in ("", benchmark.foreground):
+        raise UsageError(
+            f"benchmark '{benchmark.id}' finds persons in depth images by the rule '{benchmark.foreground}', these "
+            f"shards say '{truth.foreground}'",
+            mend="prepare the dataset again with this version",
         )
     pred, missing, extra = join(predictions, truth.keys)
     _refuse_misfits(pred, missing, extra, truth, benchmark, allow_missing, file)

@@ -263,6 +263,7 @@ def test_a_test_set_without_labels_is_refused() -> None:
         ({"dataset": "other"}, "tests on toy/test, these labels are other/test"),
         ({"split": "train"}, "these labels are toy/train"),
         ({"box_rule": "detector"}, "takes person boxes from 'joints', these shards from 'detector'"),
+        ({"foreground": "other"}, "finds persons in depth images by the rule 'given', these shards say 'other'"),
     ],
 )
 def test_another_test_set_than_the_benchmarks_is_refused(change: dict[str, str], message: str) -> None:
@@ -320,7 +321,7 @@ class FakeShards:
 
     @property
     def manifest(self) -> object:
-        return SimpleNamespace(dataset="toy", box_rule="joints")
+        return SimpleNamespace(dataset="toy", box_rule="joints", foreground="given")
 
 
 def test_truth_from_shards() -> None:
@@ -334,6 +335,7 @@ def test_truth_from_shards() -> None:
     )
     found = truth_from_shards(FakeShards(known.keys, labels))
     assert (found.dataset, found.split, found.box_rule, found.origin) == ("toy", "test", "joints", "official")
+    assert found.foreground == "given"
     assert (found.sample_list_digest, found.labels_digest) == ("c" * 64, "d" * 64)
     assert score(noisy(known), found, BENCHMARK).overall == score(noisy(known), known, BENCHMARK).overall
 

@@ -11,11 +11,12 @@ import yaml
 from training_toys import Notes
 from training_workplace import Workplace
 
+from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.scoring.predictions import read_predictions
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.training import checkpoint
-from kt3d_bench.training.predict import load_method, predict
+from kt3d_bench.training.predict import choose_benchmark, load_method, predict
 from kt3d_bench.training.run import final_checkpoint, newest_run, read_run, resolve
 from kt3d_bench.training.steps import InterruptedRunError
 from kt3d_bench.training.train import train
@@ -291,3 +292,52 @@ def test_a_role_without_a_dataset_is_named(workplace: Workplace) -> None:
     workplace.prepare("dots-target")
     with pytest.raises(UsageError, match=r"reads pretrain data here.*--pretrain"):
         train(workplace.config(method="baseline", supervision="full", settings={"input_px": 32}))
+
+
+def two_benchmarks(workplace: Workplace, **second: Any) -> None:
+    """Give the target dataset another benchmark, whose fields differ by ``second``."""
+    path = plugins.dataset("dots-target").folder / "benchmarks.yaml"
+    (first,) = yaml.safe_load(path.read_text())["benchmarks"]
+    first["train"] = "train"
+    path.write_text(yaml.safe_dump({"benchmarks": [first, {**first, "id": "dots-again", **second}]}))
+
+
+def test_a_dataset_whose_benchmarks_train_on_different_splits_must_be_named_by_one(workplace: Workplace) -> None:
+    two_benchmarks(workplace, train="test", split="train")
+    with pytest.raises(UsageError, match=r"'dots-target' has several benchmarks.*dots-target-rgb or dots-again"):
+        resolve(workplace.config())
+    resolved = resolve(workplace.config(target="dots-again"))
+    target = resolved.domains["target"]
+    assert (target.dataset, target.training_splits, target.modality) == ("dots-target", ["test"], "rgb")
+    assert resolved.base_name == "toy-dots-again-none-tiny-s0"
+
+
+def test_a_benchmark_as_target_decides_what_is_trained_on_and_predicted(workplace: Workplace) -> None:
+    two_benchmarks(workplace, train="test", split="train")
+    workplace.prepare("dots-target")
+    workplace.prepare("dots-source")
+    folder = train(workplace.config(target="dots-again"))
+    target = read_run(folder)["shards"]["target"]
+    assert (target["name"], target["dataset"], target["benchmark"]) == ("dots-again", "dots-target", "dots-again")
+    assert (target["split"], target["samples"]) == ("test", 5)
+    assert choose_benchmark(read_run(folder), None).id == "dots-again"
+
+
+def test_benchmarks_that_share_their_training_data_need_no_name(workplace: Workplace) -> None:
+    two_benchmarks(workplace, version=2)
+    target = resolve(workplace.config()).domains["target"]
+    assert target.benchmark is None
+    assert target.training_splits == ["train"]
+
+
+def test_two_parts_of_one_dataset_are_a_transfer_and_one_part_is_none(workplace: Workplace) -> None:
+    two_benchmarks(workplace, train="test", split="train")
+    workplace.prepare("dots-target")
+    parts = {"target": "dots-target-rgb", "source": "dots-again"}
+    for name in ("dots-target", "dots-source"):
+        workplace.prepare(name)
+    across = load_method(final_checkpoint(train(workplace.config(**parts))))[0].context.transfers
+    same_part = train(workplace.config(**{**parts, "source": "dots-target-rgb"}))
+    within = load_method(final_checkpoint(same_part))[0].context.transfers
+    assert across is True
+    assert within is False
