@@ -18,24 +18,28 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_h36m import moon
 from kt3d_h36m.boxes import read_boxes
 from kt3d_h36m.cdf import PoseReader, shared_reader
 from kt3d_h36m.completeness import check_complete
 from kt3d_h36m.describe import describe
 from kt3d_h36m.layout import RawFolder, Source, local_file, local_files, scan
+from kt3d_h36m.layouts import convert_derived, find_derived, plan_derived
 from kt3d_h36m.metadata import announced_counts, read_cameras
-from kt3d_h36m.samples import camera_to_plain, fit_size, make_sample
+from kt3d_h36m.samples import (
+    LARGEST_D2_ERROR_PX,
+    STANDARD_17,
+    fit_size,
+    make_sample,
+    plain_video,
+    video_name,
+)
 from kt3d_h36m.selection import chosen_subjects, dropped
 from kt3d_h36m.sequences import CAMERAS, SPLITS, Recording, recordings
 from kt3d_h36m.video import frames_rgb
 
 __all__ = ["STANDARD_17", "TEST_EVERY", "convert", "describe", "plan"]
 
-STANDARD_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
-"""Indices of the evaluated joints among the 32 recorded ones."""
 TEST_EVERY = 64
-_LARGEST_D2_ERROR_PX = 0.5
 
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
@@ -53,13 +57,9 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     selection = dropped(str(options.get("drop", "")), str(options.get("keep", "")))
     official_boxes = options.get("boxes", "joints") == "official"
     partial = bool(options.get("partial", False))
-    repacked = moon.find(raw) if raw.is_dir() else None
-    if repacked is not None:
-        if official_boxes:
-            raise UsageError(
-                "the official boxes go with the official videos", where=raw, mend="leave --boxes at joints"
-            )
-        return moon.plan(repacked, subjects, every, selection, partial=partial)
+    derived = find_derived(raw)
+    if derived is not None:
+        return plan_derived(derived, raw, subjects, every, selection, partial=partial, official_boxes=official_boxes)
     found = scan(raw, subjects=subjects, without=() if official_boxes else ("ground_truth_bb",))
     poses_from = check_complete(found, subjects, selection, partial=partial, boxes=official_boxes)
     assert found.metadata is not None
@@ -72,7 +72,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
             continue
         for camera_id in CAMERAS:
             pose_key = (recording, "" if poses_from == "D3_Positions" else camera_id)
-            name = f"s{recording.subject:02d}_act{recording.action:02d}_sub{recording.subaction}_{camera_id}"
+            name = video_name(recording, camera_id)
             reason = selection.reason(recording, camera_id)
             if reason is not None:
                 if pose_key in found.files[poses_from] or (recording, camera_id) in found.files["Videos"]:
@@ -81,15 +81,10 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
             if pose_key not in found.files[poses_from]:
                 continue
             payload = {
-                "name": name,
+                **plain_video(recording, camera_id, cameras[recording.subject, camera_id]),
                 "every": every,
                 "poses": counts[pose_key],
                 "title": f"{recording.title} {camera_id}",
-                "subject": f"S{recording.subject}",
-                "action": recording.action_name,
-                "clip": recording.clip,
-                "camera_id": camera_id,
-                "camera": camera_to_plain(cameras[recording.subject, camera_id]),
                 "video": _plain(found.files["Videos"][recording, camera_id]),
                 "d3": _plain(found.files[poses_from][pose_key]),
                 "d3_in_world": poses_from == "D3_Positions",
@@ -137,8 +132,8 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     if load.get("skip"):
         yield Skipped(load["name"], load["skip"])
         return
-    if "joints" in load:
-        yield from moon.convert(load)
+    if "layout" in load:
+        yield from convert_derived(load)
         return
     camera = Camera(**load["camera"])
     d3 = Source(*load["d3"])
@@ -177,9 +172,9 @@ def _check_d2(camera: Camera, joints_cam_mm: npt.NDArray[np.float64], d2: Source
     joints_px = _read(d2, 2)
     error = np.linalg.norm(project(camera, joints_cam_mm[0]) - joints_px[0], axis=-1)
     worst = float(error[np.isfinite(error)].max(initial=0.0))
-    if worst > _LARGEST_D2_ERROR_PX:
+    if worst > LARGEST_D2_ERROR_PX:
         raise RawDataError(
-            f"is {worst:.1f} px away from the projection of the 3D joints in frame 0 (at most {_LARGEST_D2_ERROR_PX} "
+            f"is {worst:.1f} px away from the projection of the 3D joints in frame 0 (at most {LARGEST_D2_ERROR_PX} "
             "px expected), so cameras, poses and this file do not belong together",
             where=str(d2),
             mend="unpack the three archives of this subject again and use the official metadata.xml",
