@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.geometry.alignment import align_similarity, check_pair
+from kt3d_bench.geometry.alignment import align_root, align_similarity, check_pair
 from kt3d_bench.skeletons import H36M17
 
 FloatArray = npt.NDArray[np.float64]
@@ -22,6 +22,8 @@ FloatArray = npt.NDArray[np.float64]
 METRIC_VERSION = 1
 """Raised with every change that can change a number; rows of different versions are never ranked together."""
 PCK_THRESHOLD_MM = 100.0
+CURVE_MM: tuple[float, ...] = tuple(5.0 * step for step in range(31))
+"""Thresholds of the PCK curve, 0, 5, ..., 150 mm, whose mean is the AUC (as in MPI-INF-3DHP's evaluation)."""
 _CHUNK = 4096
 
 
@@ -60,6 +62,32 @@ def pa_joint_errors(
         weights = None if counted is None else counted[part]
         aligned = align_similarity(pred[part], true[part], scale=scale, reflection=reflection, mask=weights)
         errors[part] = _distances(aligned, true[part], None)
+    if counted is not None:
+        errors[~counted] = np.nan
+    return errors
+
+
+def scaled_joint_errors(
+    pred_mm: npt.NDArray[Any],
+    true_mm: npt.NDArray[Any],
+    *,
+    root: int,
+    mask: npt.NDArray[Any] | None = None,
+) -> FloatArray:
+    """(N, J) distances in mm after moving joint ``root`` of both poses to the origin and then multiplying each
+    prediction by the factor that leaves the least squared error over the counted joints.
+
+    A pose is NaN where that factor is undefined: a counted joint that is not finite, or all of them at the root.
+    """
+    pred, true, counted = check_pair(pred_mm, true_mm, mask)
+    errors = np.empty(pred.shape[:2])
+    with np.errstate(all="ignore"):
+        for part in _chunks(len(pred)):
+            moved, fixed = align_root(pred[part], root), align_root(true[part], root)
+            weights = np.ones(moved.shape[:2], bool) if counted is None else counted[part]
+            used, wanted = np.where(weights[..., None], moved, 0.0), np.where(weights[..., None], fixed, 0.0)
+            factor = np.einsum("njk,njk->n", used, wanted) / np.einsum("njk,njk->n", used, used)
+            errors[part] = _distances(moved * factor[:, None, None], fixed, None)
     if counted is not None:
         errors[~counted] = np.nan
     return errors
@@ -114,6 +142,21 @@ def pa_mpjpe(
     return mean_over_joints(pa_joint_errors(pred_mm, true_mm, scale=scale, reflection=reflection, mask=mask), mask)
 
 
+def n_mpjpe(
+    pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any], *, root: int, mask: npt.NDArray[Any] | None = None
+) -> FloatArray:
+    """Normalised MPJPE: root-aligned, then scaled by each pose's own best factor: (N, J, 3) mm twice -> (N,) mm.
+
+    A negative factor is allowed, as in the public code. NaN where all counted joints are predicted at the root.
+    Rhodin et al., CVPR 2018.
+
+    >>> true = np.array([[[0.0, 0.0, 0.0], [0.0, 300.0, 0.0]]])
+    >>> n_mpjpe(true / 2 + 7, true, root=0)
+    array([0.])
+    """
+    return mean_over_joints(scaled_joint_errors(pred_mm, true_mm, root=root, mask=mask), mask)
+
+
 def pck(
     pred_mm: npt.NDArray[Any],
     true_mm: npt.NDArray[Any],
@@ -137,6 +180,51 @@ def pck(
         correct = _correct(_distances(pred[part], true[part], root), true[part], root, threshold_mm)
         percent[part] = mean_over_joints(correct, None if counted is None else counted[part])
     return percent
+
+
+def auc(
+    pred_mm: npt.NDArray[Any],
+    true_mm: npt.NDArray[Any],
+    *,
+    root: int | None = None,
+    mask: npt.NDArray[Any] | None = None,
+) -> FloatArray:
+    """Area under the PCK curve, 0..100: the mean PCK at ``CURVE_MM``: (N, J, 3) mm twice -> (N,).
+
+    With distances <= threshold, and the threshold 0 among the 31, a perfect pose has 100. Mehta et al., 3DV 2017.
+
+    >>> true = np.zeros((1, 1, 3))
+    >>> round(float(auc(true + [0.0, 0.0, 75.0], true)[0]), 3)  # right at 75, 80, ..., 150: 16 of 31
+    51.613
+    """
+    pred, true, counted = check_pair(pred_mm, true_mm, mask)
+    shares = _auc_shares(joint_errors(pred, true, root=root), true, root)
+    return mean_over_joints(shares, counted)
+
+
+def pck_curve(
+    pred_mm: npt.NDArray[Any],
+    true_mm: npt.NDArray[Any],
+    *,
+    root: int | None = None,
+    mask: npt.NDArray[Any] | None = None,
+) -> FloatArray:
+    """(31,) PCK at ``CURVE_MM``, averaged over the samples where it is defined; NaN where it is nowhere.
+
+    >>> pck_curve(np.zeros((1, 2, 3)), np.array([[[0.0, 0.0, 0.0], [0.0, 0.0, 7.0]]]))[:3]
+    array([ 50.,  50., 100.])
+    """
+    pred, true, counted = check_pair(pred_mm, true_mm, mask)
+    weights = np.ones(pred.shape[:2], bool) if counted is None else counted
+    errors = joint_errors(pred, true, root=root, mask=counted)
+    defined = weights.any(axis=1) & (_known(true, root) | ~weights).all(axis=1)
+    if not defined.any():
+        return np.full(len(CURVE_MM), np.nan)
+    joints = weights.sum(axis=1, keepdims=True)
+    share = np.broadcast_to(100.0 / np.maximum(joints, 1) / defined.sum(), errors.shape)[defined]
+    first = np.searchsorted(CURVE_MM, errors[defined])
+    at_each = np.bincount(first.ravel(), weights=share.ravel(), minlength=len(CURVE_MM) + 1)
+    return np.cumsum(at_each[: len(CURVE_MM)])
 
 
 @dataclass(frozen=True)
@@ -166,9 +254,9 @@ class Metric:
     """As on a board."""
     unit: str
     better: Literal["lower", "higher"]
-    alignment: Literal["benchmark", "none", "root", "similarity", "rigid", "mirror"]
-    """What is aligned away first: whatever the benchmark says, nothing, joint 0 always, rotation + translation +
-    scale, rotation + translation, or similarity with mirroring allowed."""
+    alignment: Literal["benchmark", "none", "root", "scale", "similarity", "rigid", "mirror"]
+    """What is aligned away first: whatever the benchmark says, nothing, joint 0 always, joint 0 and scale, rotation +
+    translation + scale, rotation + translation, or similarity with mirroring allowed."""
     joint_values: Callable[[JointInput], FloatArray]
     """(N, J) values whose mean over counted joints and then over samples is the metric."""
     min_joints: int
@@ -183,9 +271,14 @@ class Metric:
         return given.mask if self.joints == "benchmark" else given.original_mask
 
 
-def _pck_values(given: JointInput, root: int | None) -> FloatArray:
+def _pck_values(given: JointInput, root: int | None, threshold_mm: float = PCK_THRESHOLD_MM) -> FloatArray:
     errors = joint_errors(given.pred_mm, given.true_mm, root=root)
-    return np.where(given.mask, _correct(errors, given.true_mm, root, PCK_THRESHOLD_MM), np.nan)
+    return np.where(given.mask, _correct(errors, given.true_mm, root, threshold_mm), np.nan)
+
+
+def _auc_values(given: JointInput, root: int | None) -> FloatArray:
+    errors = joint_errors(given.pred_mm, given.true_mm, root=root)
+    return np.where(given.mask, _auc_shares(errors, given.true_mm, root), np.nan)
 
 
 def _map_values(given: JointInput) -> FloatArray:
@@ -207,6 +300,7 @@ _HIP = H36M17.root
 _IONESCU = "Ionescu et al., Human3.6M, PAMI 2014"
 _MARTINEZ = "Martinez et al., A simple yet effective baseline for 3d human pose estimation, ICCV 2017"
 _HAQUE = "Haque et al., Towards viewpoint invariant 3D human pose estimation, ECCV 2016"
+_RHODIN = "Rhodin et al., Learning monocular 3D human pose estimation from multi-view images, CVPR 2018"
 _MEHTA = "Mehta et al., Monocular 3D human pose estimation in the wild, 3DV 2017"
 
 METRICS: Mapping[str, Metric] = {
@@ -218,6 +312,10 @@ METRICS: Mapping[str, Metric] = {
         Metric("mpjpe_root_mm", "MPJPE (root-aligned)", "mm", "lower", "root",
                lambda g: joint_errors(g.pred_mm, g.true_mm, root=_HIP, mask=g.mask), 1,
                "mean joint distance after both hips (joint 0) were moved to the origin", _IONESCU),
+        Metric("n_mpjpe_mm", "N-MPJPE", "mm", "lower", "scale",
+               lambda g: scaled_joint_errors(g.pred_mm, g.true_mm, root=_HIP, mask=g.mask), 2,
+               "mean joint distance after both hips (joint 0) were moved to the origin and the prediction scaled",
+               _RHODIN),
         Metric("pa_mpjpe_mm", "PA-MPJPE (with scale)", "mm", "lower", "similarity",
                lambda g: _pa_values(g, True, False), 3,
                "mean joint distance after the best rotation, translation and scale, no mirroring", _MARTINEZ),
@@ -236,6 +334,18 @@ METRICS: Mapping[str, Metric] = {
         Metric("pck_root_100", "PCK@100 (root-aligned)", "%", "higher", "root",
                lambda g: _pck_values(g, _HIP), 1,
                "share of joints at most 100 mm off after both hips were moved to the origin", _MEHTA),
+        Metric("pck_150", "PCK@150", "%", "higher", "benchmark",
+               lambda g: _pck_values(g, g.root, 150.0), 1,
+               "share of joints at most 150 mm off", _MEHTA),
+        Metric("pck_root_150", "PCK@150 (root-aligned)", "%", "higher", "root",
+               lambda g: _pck_values(g, _HIP, 150.0), 1,
+               "share of joints at most 150 mm off after both hips were moved to the origin", _MEHTA),
+        Metric("auc_150", "AUC", "%", "higher", "benchmark",
+               lambda g: _auc_values(g, g.root), 1,
+               "mean PCK over the thresholds 0, 5, ..., 150 mm", _MEHTA),
+        Metric("auc_root_150", "AUC (root-aligned)", "%", "higher", "root",
+               lambda g: _auc_values(g, _HIP), 1,
+               "mean PCK over the thresholds 0, 5, ..., 150 mm after both hips were moved to the origin", _MEHTA),
         Metric("map_100", "mAP@10cm", "%", "higher", "none",
                _map_values, 1,
                "share of the dataset's own joints at most 100 mm off, absolute", _HAQUE, "original"),
@@ -256,6 +366,15 @@ def _correct(errors_mm: FloatArray, true_mm: npt.NDArray[Any], root: int | None,
     if unknown is not None:
         correct[unknown] = np.nan
     return correct
+
+
+def _auc_shares(errors_mm: FloatArray, true_mm: npt.NDArray[Any], root: int | None) -> FloatArray:
+    """(N, J) distances -> 0..100, the share of the curve's thresholds that each is within; NaN where the truth is."""
+    shares = (len(CURVE_MM) - np.searchsorted(CURVE_MM, errors_mm)) / len(CURVE_MM) * 100.0
+    missing = np.isnan(errors_mm)
+    if missing.any():
+        shares[missing] = np.where(_known(true_mm, root)[missing], 0.0, np.nan)
+    return shares
 
 
 def _known(true_mm: npt.NDArray[Any], root: int | None) -> npt.NDArray[np.bool_]:

@@ -19,16 +19,14 @@ import numpy.typing as npt
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import npz_bytes, write_whole
 from kt3d_bench.scoring.benchmarks import Benchmark
-from kt3d_bench.scoring.metrics import METRIC_VERSION, METRICS, JointInput, mean_over_joints
+from kt3d_bench.scoring.degenerate import FEW_JOINTS, degenerate_samples
+from kt3d_bench.scoring.metrics import METRIC_VERSION, METRICS, JointInput, mean_over_joints, pck_curve
 from kt3d_bench.scoring.predictions import Predictions, join, looks_like_metres, some
+from kt3d_bench.scoring.uncertainty import ClipValues, clip_interval, clip_values
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
 
 FloatArray = npt.NDArray[np.float64]
 TextArray = npt.NDArray[np.str_]
-
-BOOTSTRAP_DRAWS = 1000
-_BOOTSTRAP_SEED = 20190000
-_CELLS = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +54,9 @@ class Truth:
     foreground: str = ""
     """Rule by which persons are found in the depth images; "" = not known."""
 
+    camera: TextArray | None = None
+    """(N,) camera names, where known."""
+
     def __post_init__(self) -> None:
         count = len(self.keys)
         if self.joints_cam_mm.shape != (count, NUM_JOINTS, 3) or self.quality.shape != (count, NUM_JOINTS):
@@ -63,8 +64,8 @@ class Truth:
                 f"expected ({count}, {NUM_JOINTS}, 3) joints and ({count}, {NUM_JOINTS}) quality codes, found "
                 f"{self.joints_cam_mm.shape} and {self.quality.shape}"
             )
-        for name in ("action", "subject", "sequence"):
-            if getattr(self, name).shape != (count,):
+        for name in ("action", "subject", "sequence", "camera"):
+            if getattr(self, name) is not None and getattr(self, name).shape != (count,):
                 raise ValueError(f"expected {count} values of '{name}', found {getattr(self, name).shape}")
 
 
@@ -74,6 +75,7 @@ class _Labels(Protocol):
     action: Any
     subject: Any
     sequence: Any
+    camera_id: Any
 
 
 class ShardLabels(Protocol):
@@ -112,6 +114,7 @@ def truth_from_shards(shards: ShardLabels) -> Truth:
         dataset=str(shards.manifest.dataset),
         split=str(shards.split),
         box_rule=str(shards.manifest.box_rule),
+        camera=np.asarray(labels.camera_id, np.str_),
         foreground=str(shards.manifest.foreground),
     )
 
@@ -123,6 +126,8 @@ class Scores:
     benchmark: str
     benchmark_version: int
     keys: TextArray
+    sequence: TextArray
+    """(N,) the clip of each sample."""
     values: Mapping[str, FloatArray]
     """Metric -> (N, J) values (mm, or 0/100 for PCK); NaN = not counted or undefined."""
     counted: npt.NDArray[np.bool_]
@@ -133,13 +138,20 @@ class Scores:
     """Metric -> unweighted mean of the per-action means; empty where no action is named."""
     by_action: Mapping[str, Mapping[str, float]]
     by_subject: Mapping[str, Mapping[str, float]]
+    by_camera: Mapping[str, Mapping[str, float]]
     by_joint: Mapping[str, Mapping[str, float]]
     intervals: Mapping[str, tuple[float, float]]
     """Metric -> 95 % interval of a bootstrap over clips; absent where there are fewer than two clips."""
+    clips: ClipValues | None
+    """Every metric per clip, for paired tests between rows."""
+    pck_curve: tuple[float, ...]
+    """PCK at ``metrics.CURVE_MM``, aligned as the benchmark says."""
     undefined: Mapping[str, int]
     """Metric -> samples without a value, for whatever reason."""
     unanswered: int
     """Samples in which at least one counted joint has no (finite) prediction."""
+    degenerate: Mapping[str, int]
+    """Kind of pose that is none (``scoring.degenerate``) -> samples."""
     samples: int
     sample_list_digest: str
     labels_digest: str
@@ -157,11 +169,14 @@ class Scores:
             "samples": self.samples,
             "unanswered": self.unanswered,
             "undefined": dict(self.undefined),
+            "degenerate": dict(self.degenerate),
             "overall": _plain(self.overall),
             "action_mean": _plain(self.action_mean),
             "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+            "pck_curve": [value if np.isfinite(value) else None for value in self.pck_curve],
             "by_action": {name: _plain(fold) for name, fold in self.by_action.items()},
             "by_subject": {name: _plain(fold) for name, fold in self.by_subject.items()},
+            "by_camera": {name: _plain(fold) for name, fold in self.by_camera.items()},
             "by_joint": {name: _plain(fold) for name, fold in self.by_joint.items()},
             "sample_list_digest": self.sample_list_digest,
             "labels_digest": self.labels_digest,
@@ -224,11 +239,13 @@ def score(
         sample_values[name] = mean_over_joints(values[name], METRICS[name].mask(given))
     unanswered = int((counted & ~np.isfinite(pred).all(axis=-1)).any(axis=1).sum())
     undefined = {name: int(np.isnan(per_sample).sum()) for name, per_sample in sample_values.items()}
+    degenerate = degenerate_samples(pred, counted)
     by_action = _folds(sample_values, truth.action)
     return Scores(
         benchmark=benchmark.id,
         benchmark_version=benchmark.version,
         keys=truth.keys,
+        sequence=truth.sequence,
         values=values,
         counted=counted,
         overall={name: _mean(per_sample) for name, per_sample in sample_values.items()},
@@ -237,53 +254,34 @@ def score(
         },
         by_action=by_action,
         by_subject=_folds(sample_values, truth.subject),
+        by_camera={} if truth.camera is None else _folds(sample_values, truth.camera),
         by_joint={
             H36M17.joints[joint]: {name: _mean(per_joint[:, joint]) for name, per_joint in values.items()}
             for joint in sorted({*benchmark.joints, *benchmark.original_joints})
         },
-        intervals={
-            name: interval
-            for name, per_sample in sample_values.items()
-            if (interval := bootstrap_interval(per_sample, truth.sequence)) is not None
-        },
+        intervals=_intervals(sample_values, truth.sequence),
+        clips=clip_values(sample_values, truth.sequence),
+        pck_curve=tuple(pck_curve(pred, truth.joints_cam_mm, root=benchmark.root, mask=counted).tolist()),
         undefined=undefined,
         unanswered=unanswered,
+        degenerate=degenerate,
         samples=len(truth.keys),
         sample_list_digest=truth.sample_list_digest,
         labels_digest=truth.labels_digest,
         origin=truth.origin,
-        warnings=_warnings(missing, extra, unanswered, undefined),
+        warnings=_warnings(missing, extra, unanswered, undefined, degenerate),
     )
 
 
-def bootstrap_interval(
-    per_sample: FloatArray, clips: TextArray, *, draws: int = BOOTSTRAP_DRAWS, level: float = 0.95
-) -> tuple[float, float] | None:
-    """Percentile interval of the mean, resampling whole clips: frames of one clip are not independent.
-
-    ``per_sample`` (N,), NaN left out; ``clips`` (N,) names. Deterministic. ``None`` for fewer than two clips.
-    """
-    defined = np.isfinite(per_sample)
-    names, inverse = np.unique(clips[defined], return_inverse=True)
-    if len(names) < 2:
-        return None
-    sums = np.bincount(inverse, weights=per_sample[defined])
-    sizes = np.bincount(inverse).astype(np.float64)
-    rng = np.random.default_rng(_BOOTSTRAP_SEED)
-    means: list[FloatArray] = []
-    step = max(1, _CELLS // len(names))
-    for start in range(0, draws, step):
-        picked = rng.integers(len(names), size=(min(step, draws - start), len(names)))
-        means.append(sums[picked].sum(axis=1) / sizes[picked].sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def write_scores(path: Path, scores: Scores) -> None:
-    """``path`` (.npz): keys, the counted mask and per-sample, per-joint values by metric; ``.json`` beside it: the
-    summary. Bytes depend on the content alone. Raises ``ArtefactError`` when the folder cannot be written."""
+    """``path`` (.npz): keys, clips, the counted mask and per-sample, per-joint values by metric; ``.json`` beside it:
+    the summary. Bytes depend on the content alone. Raises ``ArtefactError`` when the folder cannot be written."""
     path = Path(path)
-    arrays: dict[str, npt.NDArray[Any]] = {"keys": scores.keys, "counted": scores.counted}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "keys": scores.keys,
+        "sequence": scores.sequence,
+        "counted": scores.counted,
+    }
     write_whole(path, npz_bytes(arrays | {name: np.asarray(values) for name, values in scores.values.items()}))
     write_whole(path.with_suffix(".json"), (json.dumps(scores.summary(), indent=1, sort_keys=True) + "\n").encode())
 
@@ -327,7 +325,11 @@ def _refuse_misfits(
 
 
 def _warnings(
-    missing: Sequence[str], extra: Sequence[str], unanswered: int, undefined: Mapping[str, int]
+    missing: Sequence[str],
+    extra: Sequence[str],
+    unanswered: int,
+    undefined: Mapping[str, int],
+    degenerate: Mapping[str, int],
 ) -> tuple[str, ...]:
     said = []
     if missing:
@@ -337,7 +339,18 @@ def _warnings(
     if unanswered:
         said.append(f"{unanswered} samples lack a finite prediction of a counted joint: the row is not ranked")
     said += [f"{METRICS[name].title} is undefined for {count} samples" for name, count in undefined.items() if count]
+    said += [f"{count} samples: {kind}" for kind, count in degenerate.items() if count and kind != FEW_JOINTS]
     return tuple(said)
+
+
+def _intervals(sample_values: Mapping[str, FloatArray], sequence: TextArray) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for name, per_sample in sample_values.items():
+        clips = clip_values({name: per_sample}, sequence)
+        interval = None if clips is None else clip_interval(clips.means[name], clips.counts)
+        if interval is not None:
+            found[name] = interval
+    return found
 
 
 def _folds(sample_values: Mapping[str, FloatArray], groups: TextArray) -> dict[str, dict[str, float]]:

@@ -14,7 +14,19 @@ from scipy.spatial.transform import Rotation
 
 from kt3d_bench.geometry.alignment import align_similarity
 from kt3d_bench.scoring import metrics
-from kt3d_bench.scoring.metrics import METRICS, JointInput, joint_errors, mean_over_joints, mpjpe, pa_mpjpe, pck
+from kt3d_bench.scoring.metrics import (
+    CURVE_MM,
+    METRICS,
+    JointInput,
+    auc,
+    joint_errors,
+    mean_over_joints,
+    mpjpe,
+    n_mpjpe,
+    pa_mpjpe,
+    pck,
+    pck_curve,
+)
 
 COORDINATES = st.floats(-3000, 3000, allow_nan=False, width=32)
 POSES = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(3, 8), st.just(3)), elements=COORDINATES)
@@ -57,7 +69,7 @@ def loop_pa(pred: np.ndarray, true: np.ndarray, scale: bool, reflection: bool) -
 
 def test_the_docstrings_examples_run() -> None:
     result = doctest.testmod(metrics)
-    assert result.attempted >= 6
+    assert result.attempted >= 11
     assert result.failed == 0
 
 
@@ -126,6 +138,58 @@ def test_pa_ignores_any_similarity_of_the_prediction(seed: int, scale: float, mi
     if not mirror:
         np.testing.assert_allclose(pa_mpjpe(moved, true), pa_mpjpe(pred, true), rtol=0, atol=1e-8)
     np.testing.assert_allclose(pa_mpjpe(true @ turn * scale, true, reflection=True), 0, atol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.05, 20.0), st.integers(0, 16))
+def test_n_mpjpe_ignores_the_predictions_scale_and_place(seed: int, scale: float, root: int) -> None:
+    pred, true = poses(4, seed)
+    plain = n_mpjpe(pred, true, root=root)
+    moved = pred * scale + np.random.default_rng(seed).normal(size=3) * 1000
+    np.testing.assert_allclose(n_mpjpe(moved, true, root=root), plain, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(n_mpjpe(true * scale, true, root=root), 0, atol=1e-9)
+    for p, t, value in zip(pred - pred[:, root : root + 1], true - true[:, root : root + 1], plain, strict=True):
+        best = np.linalg.lstsq(p.reshape(-1, 1), t.ravel(), rcond=None)[0][0]
+        assert value == pytest.approx(np.mean([np.linalg.norm(row) for row in best * p - t]), abs=1e-9)
+
+
+def test_n_mpjpe_of_a_pose_in_one_point_is_undefined() -> None:
+    pred, true = poses(3, 1)
+    pred[1] = 12.5
+    assert np.isnan(n_mpjpe(pred, true, root=0)).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("root", [None, 0])
+def test_the_curve_and_its_area_equal_plain_loops(root: int | None) -> None:
+    pred, true = poses(40, 3, noise_mm=50.0)
+    pred[0, 3] = np.nan
+    mask = np.random.default_rng(1).random((40, 17)) < 0.7
+    mask[7] = False
+    errors = joint_errors(pred, true, root=root)
+    curve = []
+    for step in range(31):
+        shares = [
+            100.0 * np.mean([errors[n, j] <= 5 * step for j in range(17) if mask[n, j]]) for n in range(40) if n != 7
+        ]
+        curve.append(np.mean(shares))
+    np.testing.assert_allclose(pck_curve(pred, true, root=root, mask=mask), curve, atol=1e-9)
+    areas = auc(pred, true, root=root, mask=mask)
+    assert np.isnan(areas[7])
+    assert np.nanmean(areas) == pytest.approx(np.mean(curve), abs=1e-9)
+    np.testing.assert_allclose(curve[20], np.nanmean(pck(pred, true, root=root, mask=mask)), atol=1e-9)
+    assert CURVE_MM[20] == 100.0
+
+
+def test_the_area_of_the_perfect_and_of_no_answer() -> None:
+    _, true = poses(2, 4)
+    np.testing.assert_array_equal(auc(true, true), [100.0, 100.0])
+    np.testing.assert_array_equal(auc(np.full_like(true, np.nan), true), [0.0, 0.0])
+    np.testing.assert_allclose(pck_curve(true, true), np.full(31, 100.0))
+    assert np.isnan(pck_curve(true, true, mask=np.zeros((2, 17), bool))).all()
+    spoiled = true.copy()
+    spoiled[1, 4] = np.nan
+    assert np.isnan(auc(true, spoiled)).tolist() == [False, True]
+    np.testing.assert_allclose(pck_curve(true, spoiled), np.full(31, 100.0))
 
 
 def test_pa_of_one_bad_joint_may_exceed_mpjpe() -> None:
@@ -250,6 +314,11 @@ def test_every_metrics_record_agrees_with_the_public_functions(name: str) -> Non
         ),
         "pck_100": lambda: pck(pred, true, root=7, mask=mask),
         "pck_root_100": lambda: pck(pred, true, root=0, mask=mask),
+        "n_mpjpe_mm": lambda: n_mpjpe(pred, true, root=0, mask=mask),
+        "pck_150": lambda: pck(pred, true, threshold_mm=150.0, root=7, mask=mask),
+        "pck_root_150": lambda: pck(pred, true, threshold_mm=150.0, root=0, mask=mask),
+        "auc_150": lambda: auc(pred, true, root=7, mask=mask),
+        "auc_root_150": lambda: auc(pred, true, root=0, mask=mask),
         "map_100": lambda: pck(pred, true, mask=mask),
     }
     values = metric.joint_values(JointInput(pred, true, mask, 7))

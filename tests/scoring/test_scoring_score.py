@@ -16,7 +16,7 @@ from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.scoring.benchmarks import Benchmark
 from kt3d_bench.scoring.metrics import METRIC_VERSION, mpjpe, pa_mpjpe, pck
 from kt3d_bench.scoring.predictions import Predictions, write_predictions
-from kt3d_bench.scoring.score import Truth, bootstrap_interval, score, truth_from_shards, write_scores
+from kt3d_bench.scoring.score import Truth, score, truth_from_shards, write_scores
 from kt3d_bench.skeletons import H36M17, Quality
 
 BENCHMARK = Benchmark(
@@ -111,8 +111,8 @@ def test_further_metrics_can_be_asked_for() -> None:
     assert list(found.overall) == [*BENCHMARK.metrics, "pa_mpjpe_mirror_mm"]
     expected = pa_mpjpe(predictions.joints_cam_mm, known.joints_cam_mm, reflection=True).mean()
     assert found.overall["pa_mpjpe_mirror_mm"] == pytest.approx(expected)
-    with pytest.raises(UsageError, match=r"there is no metric 'pck_10'; did you mean 'pck_100'\?"):
-        score(predictions, known, BENCHMARK, also=["pck_10"])
+    with pytest.raises(UsageError, match=r"there is no metric 'pck_1000'; did you mean 'pck_100'\?"):
+        score(predictions, known, BENCHMARK, also=["pck_1000"])
 
 
 def test_the_order_of_a_prediction_file_does_not_matter() -> None:
@@ -194,6 +194,55 @@ def test_joints_without_an_answer_are_counted_and_never_help() -> None:
     assert found.overall["pck_100"] < before.overall["pck_100"]
     assert any("the row is not ranked" in said for said in found.warnings)
     assert any("MPJPE is undefined for 2 samples" in said for said in found.warnings)
+
+
+def test_degenerate_predictions_are_counted_by_kind_and_never_zero() -> None:
+    known = truth()
+    joints = noisy(known).joints_cam_mm.copy()
+    joints[1] = 0
+    joints[2] = [10.0, 20.0, 3000.0]
+    joints[3] = np.outer(np.arange(17), [30.0, 0.0, 40.0])
+    joints[4, 6] = np.inf
+    quality = known.quality.copy()
+    quality[5, 2:] = Quality.ABSENT
+    found = score(
+        Predictions(known.keys, joints, {}), replace(known, quality=quality), BENCHMARK, also=["n_mpjpe_mm", "auc_150"]
+    )
+    assert found.degenerate == {
+        "every joint at the origin": 1,
+        "all joints in one point": 1,
+        "all joints on one line": 1,
+        "a counted joint without a finite answer": 1,
+        "fewer than three counted joints": 1,
+    }
+    per_sample = {name: values[1:4].mean(axis=1) for name, values in found.values.items()}
+    assert found.undefined == {
+        "mpjpe_mm": 1, "pa_mpjpe_mm": 4, "pck_100": 0, "mpjpe_root_mm": 1, "n_mpjpe_mm": 3, "auc_150": 0,
+    }  # fmt: skip
+    assert (per_sample["mpjpe_mm"] > 100).all()
+    assert per_sample["pa_mpjpe_mm"][2] > 50
+    assert "1 samples: all joints on one line" in found.warnings
+    assert not any("fewer than three" in said for said in found.warnings)
+    assert found.summary()["degenerate"]["all joints in one point"] == 1
+
+
+def test_the_curve_is_aligned_as_the_benchmark_says() -> None:
+    known = truth()
+    found = score(noisy(known), known, BENCHMARK)
+    assert len(found.pck_curve) == 31
+    assert found.pck_curve[20] == pytest.approx(found.overall["pck_100"])
+    shifted = Predictions(known.keys, known.joints_cam_mm + np.float32(30.0), {})
+    assert score(shifted, known, BENCHMARK).pck_curve[1] == pytest.approx(100)
+    assert score(shifted, known, replace(BENCHMARK, root=None)).pck_curve[10] == 0
+
+
+def test_per_clip_means_add_up() -> None:
+    known = truth()
+    found = score(noisy(known), known, BENCHMARK)
+    assert list(found.clips.names) == sorted({*known.sequence})
+    assert found.clips.counts.tolist() == [6] * 10
+    for name, means in found.clips.means.items():
+        assert np.average(means, weights=found.clips.counts) == pytest.approx(found.overall[name])
 
 
 def test_nothing_answered_is_undefined_not_perfect() -> None:
@@ -279,35 +328,6 @@ def test_a_dataset_without_actions_has_no_action_mean() -> None:
     assert found.action_mean == {}
 
 
-def test_the_interval_resamples_clips() -> None:
-    rng = np.random.default_rng(3)
-    clips = np.repeat([f"c{i}" for i in range(40)], 50)
-    values = np.repeat(rng.normal(100, 10, 40), 50) + rng.normal(0, 1, 2000)
-    low, high = bootstrap_interval(values, clips)
-    means = values.reshape(40, 50).mean(axis=1)
-    spread = means.std(ddof=1) / 40**0.5
-    assert low == pytest.approx(means.mean() - 1.96 * spread, abs=0.5)
-    assert high == pytest.approx(means.mean() + 1.96 * spread, abs=0.5)
-    frames = bootstrap_interval(values, np.array([f"f{i}" for i in range(2000)]))
-    assert frames[1] - frames[0] < (high - low) / 3
-    assert bootstrap_interval(values, clips) == (low, high)
-
-
-def test_the_interval_needs_two_clips_and_skips_undefined_samples() -> None:
-    values = np.array([1.0, 2.0, np.nan, 4.0])
-    assert bootstrap_interval(values, np.array(["a", "a", "a", "a"])) is None
-    assert bootstrap_interval(values, np.array(["a", "a", "b", "a"])) is None
-    low, high = bootstrap_interval(values, np.array(["a", "a", "a", "b"]))
-    assert (low, high) == (1.5, 4.0)
-
-
-def test_many_clips_do_not_need_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    values, clips = np.arange(300.0), np.array([f"c{i}" for i in range(300)])
-    monkeypatch.setattr("kt3d_bench.scoring.score._CELLS", 1000)
-    low, high = bootstrap_interval(values, clips)
-    assert 130 < low < 149.5 < high < 170
-
-
 @dataclass
 class FakeShards:
     """What ``shards.reader.ShardSet`` offers and scoring uses."""
@@ -332,12 +352,17 @@ def test_truth_from_shards() -> None:
         action=known.action,
         subject=known.subject,
         sequence=known.sequence,
+        camera_id=np.array(["left", "right"])[np.arange(60) % 2],
     )
     found = truth_from_shards(FakeShards(known.keys, labels))
     assert (found.dataset, found.split, found.box_rule, found.origin) == ("toy", "test", "joints", "official")
     assert found.foreground == "given"
     assert (found.sample_list_digest, found.labels_digest) == ("c" * 64, "d" * 64)
-    assert score(noisy(known), found, BENCHMARK).overall == score(noisy(known), known, BENCHMARK).overall
+    scored = score(noisy(known), found, BENCHMARK)
+    assert scored.overall == score(noisy(known), known, BENCHMARK).overall
+    per_sample = mpjpe(noisy(known).joints_cam_mm, known.joints_cam_mm, root=0)
+    assert scored.by_camera["right"]["mpjpe_mm"] == pytest.approx(per_sample[1::2].mean(), abs=1e-9)
+    assert score(noisy(known), known, BENCHMARK).by_camera == {}
 
 
 def test_truth_refuses_arrays_that_do_not_fit() -> None:
@@ -356,7 +381,7 @@ def test_scores_on_disk(tmp_path: Path) -> None:
     with np.load(tmp_path / "a" / "toy-test.npz", allow_pickle=False) as stored:
         np.testing.assert_array_equal(stored["keys"], known.keys)
         np.testing.assert_array_equal(stored["mpjpe_mm"], found.values["mpjpe_mm"])
-        assert set(stored.files) == {"keys", "counted", *BENCHMARK.metrics}
+        assert set(stored.files) == {"keys", "sequence", "counted", *BENCHMARK.metrics}
     summary = json.loads((tmp_path / "a" / "toy-test.json").read_text())
     assert summary["overall"]["mpjpe_mm"] == found.overall["mpjpe_mm"]
     for name in ("toy-test.npz", "toy-test.json"):
