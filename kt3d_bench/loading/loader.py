@@ -65,13 +65,7 @@ class Loader:
         cache_bytes: int = CACHE_BYTES,
         workers: int | None = None,
     ) -> None:
-        for name in modalities:
-            if name not in shards.modalities:
-                raise UsageError(
-                    f"these shards hold no '{name}' images of each sample",
-                    where=f"shards of {shards.manifest.dataset}",
-                    mend=f"they hold: {', '.join(shards.modalities)}",
-                )
+        shards.require(modalities)
         if batch_size < 1 or not 0 <= rank < world or (limit is not None and limit < 1):
             raise UsageError(f"impossible batch size {batch_size}, limit {limit} or rank {rank} of {world}")
         self._shards = shards

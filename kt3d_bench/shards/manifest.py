@@ -209,8 +209,8 @@ def describe_manifest(manifest: Manifest) -> list[str]:
     for name, split in sorted(manifest.splits.items()):
         megabytes = sum(shard.size for shard in split.shards) / 1e6
         lines.append(
-            f"Split {name}: {split.samples} samples with {', '.join(split.modalities)}, in {len(split.shards)} shards, "
-            f"{megabytes:.1f} MB."
+            f"Split {name}: {split.samples} samples with {', '.join(split.modalities) or 'poses but no images'}, "
+            f"in {len(split.shards)} shards, {megabytes:.1f} MB."
         )
         for what, tally in (
             ("subjects", split.counts.subject),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -97,20 +97,26 @@ class ShardSet:
         entry = manifest.splits[split]
         paths = [folder / shard.name for shard in entry.shards]
         indexes = [_checked_index(path, shard, verify) for path, shard in zip(paths, entry.shards, strict=True)]
-        fields = indexes[0].fields
-        keys = np.concatenate([index.keys for index in indexes])
         for path, index in zip(paths, indexes, strict=True):
-            if index.fields != fields or index.tangential_factor != indexes[0].tangential_factor:
+            if (index.fields, index.tangential_factor) != (indexes[0].fields, indexes[0].tangential_factor):
                 raise ArtefactError("the shard holds other fields than the first", where=path, mend=_AGAIN)
-        if len(keys) != entry.samples or sample_list_digest(keys) != entry.sample_list_digest:
+        shards = cls.of(folder, split, manifest, list(zip(entry.shards, indexes, strict=True)))
+        if len(shards) != entry.samples or shards.sample_list_digest != entry.sample_list_digest:
             raise ArtefactError(
                 "the indexes do not hold the samples that the manifest lists", where=folder, mend=_AGAIN
             )
+        return shards
+
+    @classmethod
+    def of(cls, folder: Path, split: str, manifest: Manifest, shards: Sequence[tuple[Shard, ShardIndex]]) -> ShardSet:
+        """Some shards of a split (at least one) with their indexes, unchecked; all must hold the same fields."""
+        indexes = [index for _, index in shards]
+        fields = indexes[0].fields
         return cls(
             folder=folder,
             split=split,
             manifest=manifest,
-            keys=keys,
+            keys=np.concatenate([index.keys for index in indexes]),
             labels=Labels.concatenate([index.labels for index in indexes]),
             modalities=tuple(FIELDS[name].modality for name in fields if FIELDS[name].modality),
             tangential_factor=indexes[0].tangential_factor,
@@ -118,11 +124,16 @@ class ShardSet:
             offsets=np.concatenate([np.stack([index.offsets[name] for name in fields], 1) for index in indexes]),
             sizes=np.concatenate([np.stack([index.sizes[name] for name in fields], 1) for index in indexes]),
             fields=fields,
-            _files=_Files(paths),
+            _files=_Files([folder / shard.name for shard, _ in shards]),
         )
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The tars; ``shard_of`` counts in them."""
+        return self._files.paths
 
     def take(self, indices: npt.ArrayLike) -> ShardSet:
         """The samples at ``indices`` (or where a bool mask is true), in that order; shares the open files."""
@@ -135,6 +146,19 @@ class ShardSet:
             offsets=self.offsets[chosen],
             sizes=self.sizes[chosen],
         )
+
+    def require(self, modalities: Iterable[str]) -> None:
+        """Raises ``UsageError`` for the first of ``modalities`` that the samples lack."""
+        for name in modalities:
+            if name not in self.modalities:
+                raise UsageError(
+                    f"split '{self.split}' holds no '{name}' images, only {', '.join(self.modalities) or 'poses'}",
+                    where=self.folder,
+                    mend="choose data that has them"
+                    if self.modalities
+                    else f"prepare {self.manifest.dataset} from a download with images (into another --out, or with "
+                    "--overwrite), or use these shards as the source of a method that learns from poses",
+                )
 
     @property
     def origin(self) -> str:

@@ -254,6 +254,12 @@ def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:
     where = f"{task.convert}.convert, item {item.name}"
     if not isinstance(sample, Sample):
         raise PluginError(f"expected Sample or Skipped records, found {type(sample).__name__}", where=where)
+    if not item.poses_only and all(getattr(sample, name) is None for name in IMAGES):
+        raise PluginError(
+            f"sample {sample.key} has no image",
+            where=where,
+            mend="yield Skipped for it, or say poses_only in the work item",
+        )
     for name in IMAGES:
         modality = FIELDS[name].modality
         if getattr(sample, name) is not None and modality not in task.modalities:

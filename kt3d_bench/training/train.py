@@ -115,6 +115,10 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
             )
         if role not in located:
             located[role] = opened(role)
+    for stage in method.stages():
+        for role, modalities in stage.roles.items():
+            located[role].shards.require(modalities)
+    located["target"].shards.require(method.reads)
     return located, method, context
 
 

@@ -74,12 +74,16 @@ class MeanPose(Method):
     def input_px(self) -> int:
         return 64
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Depth images for the hip's depth; of RGB images nothing."""
+        return ("depth",) if self.context.target_modality == "depth" else ()
+
     def stages(self) -> tuple[Stage, ...]:
-        depth = self.context.target_modality == "depth"
         return (
             Stage(
                 f"mean-{self.role}-pose",
-                roles={self.role: ("depth",) if depth else ()},
+                roles={self.role: self.reads},
                 trains=("memory",),
                 recipe={"statistic": "mean of hip-relative joints"},
                 epochs=self.config.epochs,

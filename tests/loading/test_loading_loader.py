@@ -270,10 +270,28 @@ def test_limit_keeps_a_fixed_nested_choice(make_shards: Callable[..., ShardSet])
 
 
 def test_modalities_that_are_not_there_are_refused(make_shards: Callable[..., ShardSet]) -> None:
-    with pytest.raises(UsageError, match=r"no 'depth'.*they hold: rgb"):
+    with pytest.raises(UsageError, match=r"split 'train' holds no 'depth' images, only rgb; choose"):
         Loader(make_shards(2, ("rgb",)), ("depth",), batch_size=2, input_px=32)
     with pytest.raises(UsageError, match="rank 2 of 2"):
         Loader(make_shards(2, ("rgb",)), ("rgb",), batch_size=2, input_px=32, rank=2, world=2)
+
+
+def test_poses_without_images_give_labels_and_cameras(make_shards: Callable[..., ShardSet]) -> None:
+    with_images, poses = make_shards(6, ("rgb",)), make_shards(6, ())
+    assert poses.modalities == ()
+    assert poses.fields == ("labels",)
+    (expected,) = Loader(with_images, (), batch_size=6, input_px=32)
+    (batch,) = Loader(poses, (), batch_size=6, input_px=32)
+    assert isinstance(batch, LabelledBatch)
+    assert not batch.images
+    assert batch.surface_mm.isnan().all()
+    for name in ("joints_px", "joints_cam_mm", "joints_root_mm", "mask_2d", "mask_3d"):
+        torch.testing.assert_close(getattr(batch, name), getattr(expected, name), rtol=0, atol=0)
+    torch.testing.assert_close(batch.cameras.intrinsics_px, expected.cameras.intrinsics_px)
+    with pytest.raises(
+        UsageError, match=r"no 'rgb' images, only poses; prepare dots from a download with images"
+    ):
+        Loader(poses, ("rgb",), batch_size=2, input_px=32)
 
 
 def test_a_damaged_image_stops_the_pass_by_name(make_shards: Callable[..., ShardSet]) -> None:

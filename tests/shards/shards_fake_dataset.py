@@ -2,7 +2,7 @@
 
 Lines may also ask for trouble: ``skip REASON``, ``damaged``, ``damaged-until MARK``, ``die``, ``die-once MARK``,
 ``full``, ``vanish``, ``wait MARK``, ``key NAME``, ``wrong``, ``part N``, ``rgb-only``, ``factor``, ``interrupt``,
-``huge``.
+``huge``, ``pose``. Items of files whose names begin with ``pose`` promise poses only.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     files = sorted((raw / split).glob("*.txt"))
     return [
         WorkItem(
-            f"{split}/{path.stem}", len(path.read_text().split("\n")), {"path": str(path), "step": options["step"]}
+            f"{split}/{path.stem}",
+            len(path.read_text().split("\n")),
+            {"path": str(path), "step": options["step"]},
+            poses_only=path.stem.startswith("pose"),
         )
         for path in files
     ]
@@ -87,6 +90,8 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
             yield sample(name, number, part=int(rest))
         elif word == "rgb-only":
             yield sample(name, number, images=("rgb",))
+        elif word == "pose":
+            yield sample(name, number, images=())
         elif word == "factor":
             yield sample(name, number, tangential_factor=1.0)
         elif word == "huge":

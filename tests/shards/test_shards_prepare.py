@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shards_fake_dataset
 from shards_fake_dataset import plugin
@@ -523,6 +524,7 @@ def test_a_key_in_two_shards_names_both_items(fake: DatasetPlugin, raw: Path, ou
         ("rgb-only", "items train/a and train/b hold different images"),
         ("factor", "items train/a and train/b hold different images or distortion formulas"),
         ("huge", "a sample cannot be stored"),
+        ("pose", "item train/b: sample train_b_000 has no image; yield Skipped for it, or say poses_only"),
     ],
 )
 def test_a_converter_that_breaks_its_contract_is_named(
@@ -531,6 +533,21 @@ def test_a_converter_that_breaks_its_contract_is_named(
     add(raw, "b", line)
     with pytest.raises(PluginError, match=message):
         run(fake, raw, out, samples_per_shard=1)
+
+
+def test_poses_without_images_are_kept_where_the_item_promises_them(fake: DatasetPlugin, raw: Path, out: Path) -> None:
+    for path in (raw / "train").iterdir():
+        path.unlink()
+    add(raw, "pose", "pose", "pose")
+    manifest = run(fake, raw, out, splits=["train"])
+    assert manifest.splits["train"].modalities == ()
+    assert "Split train: 2 samples with poses but no images, in 1 shards" in "\n".join(describe_manifest(manifest))
+    shards = ShardSet.open(out, "train", verify=True)
+    assert shards.modalities == ()
+    assert shards.sample(1).rgb is None
+    np.testing.assert_array_equal(shards.labels.joints_px[1], shards.sample(1).joints_px)
+    with pytest.raises(UsageError, match="split 'train' holds no 'rgb' images, only poses; prepare fake from a"):
+        shards.require(["rgb"])
 
 
 def test_undeclared_images_are_refused(card_folder: Path, raw: Path, out: Path) -> None:

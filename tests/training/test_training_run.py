@@ -278,6 +278,24 @@ def test_the_mean_of_the_source_is_predicted_for_the_target(workplace: Workplace
     np.testing.assert_allclose(found.joints_cam_mm[:, 0, 2], given, rtol=1e-5)
 
 
+def test_poses_without_images_serve_methods_that_read_none(workplace: Workplace) -> None:
+    workplace.prepare("dots-source", poses=True)
+    workplace.prepare("dots-target")
+    run = train(workplace.config(method="mean", settings={}))
+    assert np.isfinite(read_predictions(predict(run)).joints_cam_mm).all()
+    assert read_predictions(predict(run)).meta["reads"] == []
+
+
+def test_images_that_shards_of_poses_lack_are_missed_before_anything_is_trained(workplace: Workplace) -> None:
+    workplace.prepare("dots-source", poses=True)
+    workplace.prepare("dots-target")
+    with pytest.raises(
+        UsageError, match=r"dots-source: split 'train' holds no '\w+' images, only poses; prepare"
+    ):
+        train(workplace.config())
+    assert not (workplace.root / "runs").exists()
+
+
 def test_a_network_of_the_baselines_trains_and_predicts(workplace: Workplace) -> None:
     workplace.prepare("dots-target")
     settings = {"input_px": 32, "steps": 3, "batch_size": 4, "pretrain_2d": False}

@@ -1,13 +1,14 @@
 """A dataset of a few dots: exact geometry, all three modalities, raw data that is one JSON file.
 
-``raw/people.json``: {"train": n, "test": m, "seed": s, "corrupt": bool}. A corrupt one has the same images and
-crop cameras, and nonsense everywhere else.
+``raw/people.json``: {"train": n, "test": m, "seed": s, "corrupt": bool, "poses": bool}. A corrupt one has the same
+images and crop cameras, and nonsense everywhere else; one of poses has no images.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,23 +66,25 @@ def module(name: str, datasets: Sequence[DatasetPlugin], methods: Sequence[Metho
     return made
 
 
-def write_raw(raw: Path, *, train: int, test: int, seed: int = 0, corrupt: bool = False) -> None:
+def write_raw(raw: Path, *, train: int, test: int, seed: int = 0, corrupt: bool = False, poses: bool = False) -> None:
     raw.mkdir(parents=True, exist_ok=True)
-    facts = {"train": train, "test": test, "seed": seed, "corrupt": corrupt}
+    facts = {"train": train, "test": test, "seed": seed, "corrupt": corrupt, "poses": poses}
     (raw / "people.json").write_text(json.dumps(facts))
 
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
     facts = json.loads((raw / "people.json").read_text())
-    return [WorkItem(split, facts[split], {"path": str(raw / "people.json"), "split": split, **facts})]
+    payload = {"path": str(raw / "people.json"), "split": split, **facts}
+    return [WorkItem(split, facts[split], payload, poses_only=facts["poses"])]
 
 
 def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     split = item.payload["split"]
     for number in range(item.payload[split]):
-        yield dot_sample(
+        made = dot_sample(
             f"{split}_{number:03d}", (item.payload["seed"], split == "test", number), item.payload["corrupt"]
         )
+        yield replace(made, rgb=None, depth_mm=None, parts=None) if item.payload["poses"] else made
 
 
 def describe(raw: Path) -> Sequence[str]:
