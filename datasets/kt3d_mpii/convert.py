@@ -23,6 +23,7 @@ FOCAL_OVER_LONGEST_SIDE = 1.2
 at the image's centre, so that crops and warps have one. Nothing metric follows from it."""
 MIN_JOINTS = 4
 """Persons with fewer annotated joints of the common 17 are skipped."""
+_LARGEST_EXTENT = 3
 _Point = tuple[float, float, int] | None
 
 
@@ -57,7 +58,7 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     """The samples of one item, image by image, person by person; what cannot be used comes as ``Skipped``."""
     folder = Path(item.payload["images"])
     for name, action, video, second, persons in item.payload["annotations"]:
-        image: npt.NDArray[np.uint8] | str | None = None
+        image: npt.NDArray[np.uint8] | RawDataError | None = None
         stem = Path(name).stem
         for index, points in persons:
             key = f"{stem}_p{index + 1}"
@@ -67,8 +68,12 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
                 continue
             if image is None:
                 image = _image(folder, name)
-            if isinstance(image, str):
-                yield Skipped(key, image)
+            if isinstance(image, RawDataError):
+                yield Skipped.damaged(key, image)
+                continue
+            reason = _absurd(joints_px, image)
+            if reason is not None:
+                yield Skipped(key, reason)
                 continue
             sequence = stem if video is None else f"video_{video:04d}"
             yield _sample(image, key, joints_px, _visible(points), action=action, sequence=sequence, frame=second)
@@ -145,12 +150,23 @@ def _usable(joints_px: npt.NDArray[np.float64]) -> bool:
     return len(known) >= MIN_JOINTS and bool(np.ptp(known, axis=0).max() >= 1.0)
 
 
-def _image(folder: Path, name: str) -> npt.NDArray[np.uint8] | str:
+def _absurd(joints_px: npt.NDArray[np.float64], image: npt.NDArray[np.uint8]) -> str | None:
+    """Why these (17, 2) joints are nobody's in this image; NaN = absent."""
+    size = np.array(image.shape[1::-1])
+    known = joints_px[np.isfinite(joints_px).all(axis=1)]
+    if not ((known > -0.5) & (known < size - 0.5)).all(axis=1).any():
+        return "all joints lie outside the image"
+    if (np.ptp(known, axis=0) > _LARGEST_EXTENT * size).any():
+        return f"the joints are more than {_LARGEST_EXTENT} times as far apart as the image is large"
+    return None
+
+
+def _image(folder: Path, name: str) -> npt.NDArray[np.uint8] | RawDataError:
     """The image, or why it cannot be used."""
     try:
         return read_image(folder, name)
     except RawDataError as error:
-        return error.message
+        return error
 
 
 def _sample(

@@ -27,6 +27,7 @@ _DILATION_PX = 6
 _INSIDE_SHARE = 0.8
 _BEHIND_SURFACE_MM = (-50.0, 300.0)
 _STRAY_SHARE = 0.5
+_LARGEST_COORDINATE_MM, _NEAREST_MM = 20_000.0, 100.0
 
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
@@ -70,7 +71,7 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     try:
         loaded = _load(section, work["intrinsics"], work["depth_factor"])
     except RawDataError as error:
-        yield Skipped(item.name, error.message)
+        yield Skipped.damaged(item.name, error)
         return
     stop = work["stop"] or loaded.last_frame + 1
     for frame in range(work["first"], stop):
@@ -245,18 +246,23 @@ def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
     if pose is None:
         return Skipped(key, "no pose in groundtruth.mat")
     camera, points_mm = pose
+    reason = _absurd(camera, points_mm)
+    if reason is not None:
+        return Skipped(key, reason)
     part_ids = None
     try:
         rgba = read_rgba(section.image("depthRender", camera_id, frame))
         mask = rgba[..., 3] == 255
         if loaded.has_parts:
-            part_rgba = read_rgba(section.image("groundtruth", camera_id, frame))
+            part_image = section.image("groundtruth", camera_id, frame)
+            part_rgba = read_rgba(part_image)
             found = regions.read_regions(part_rgba)
             if found.problem is not None:
-                return Skipped(key, f"class image: {found.problem}")
+                raise RawDataError(f"is no class image: {found.problem}", where=part_image,
+                                   mend="unpack the archive again")  # fmt: skip
             part_ids, mask = found.ids, part_rgba[..., 3] == 255
     except RawDataError as error:
-        return Skipped(key, error.message)
+        return Skipped.damaged(key, error)
     depth_mm = _depth_mm(rgba, loaded.depth_factor)
     depth_mm[~mask] = 0
     if not depth_mm.any():
@@ -282,6 +288,19 @@ def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
         depth_mm=crop.depth_mm,
         parts=crop.parts,
     )
+
+
+def _absurd(camera: Camera, joints_cam_mm: npt.NDArray[np.float64]) -> str | None:
+    """Why these (18, 3) joints are nobody's; NaN = absent."""
+    known = joints_cam_mm[np.isfinite(joints_cam_mm).all(axis=1)]
+    if np.abs(known).max(initial=0.0) > _LARGEST_COORDINATE_MM:
+        return f"a joint is more than {_LARGEST_COORDINATE_MM / 1000:g} m away from the camera"
+    if known[:, 2].min(initial=np.inf) <= _NEAREST_MM:
+        return "a joint is at or behind the camera"
+    points_px, (width, height) = project(camera, known), cameras.SIZE_PX
+    if not ((points_px >= 0) & (points_px <= (width - 1, height - 1))).all(axis=1).any():
+        return "all joints lie outside the image"
+    return None
 
 
 def _stray(points_px: npt.NDArray[np.float64], box_px: npt.NDArray[np.float64]) -> bool:
