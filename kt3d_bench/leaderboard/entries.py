@@ -16,12 +16,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_whole
-from kt3d_bench.scoring.benchmarks import Benchmark
-from kt3d_bench.scoring.metrics import METRICS
+from kt3d_bench.geometry import alignment
+from kt3d_bench.scoring import degenerate, metrics, score, uncertainty
+from kt3d_bench.scoring.benchmarks import Benchmark, protocol_digest
+from kt3d_bench.scoring.metrics import CURVE_MM, METRICS
 from kt3d_bench.scoring.score import Scores
 
 FORMAT_VERSION: Literal[1] = 1
@@ -30,6 +41,9 @@ GENERATED = "generated"
 ACTION_MEAN = "action_mean_"
 """Prefix of a metric's name in ``Entry.scores``: averaged over actions instead of samples."""
 _MAX_BYTES = 4 << 20
+_LATER = ("degenerate", "interval_rule", "clips", "breakdown")
+_LATER_PROVENANCE = ("metric_code_sha256", "protocol_digest", "submission")
+_NUMBERS = re.compile(r"(?<=\[)\n\s*(?:[-\d.e+]+,\s*|null,\s*){2,}(?:[-\d.e+]+|null)\s*(?=\])")
 _PACKAGES = ("kt3d-bench", "numpy", "scipy", "torch", "opencv-python-headless")
 _MEND = "remove it, or score the run again to write it anew"
 
@@ -39,6 +53,10 @@ BenchmarkId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9\-]{0,9
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Origin = Literal["official", "generated"]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_METRIC_CODE = (alignment, degenerate, metrics, score, uncertainty)
+_DECIMALS = 4
+"""Of per-clip means and breakdowns, in mm or %: far below what they are sure of."""
 
 
 class _Strict(BaseModel):
@@ -55,6 +73,51 @@ class TrainingData(_Strict):
     labels: str = ""
     """Which of its labels the run saw, in words such as "3d", "2d" or a supervision level; "" = none."""
     manifest_digest: str | None = None
+
+
+class Submission(_Strict):
+    """A file that somebody handed in."""
+
+    form: str
+    """Which of the accepted forms it had (``scoring.foreign.FORMS``)."""
+    file_sha256: Digest
+    """Of the file as handed in; ``predictions_sha256`` is of what it was turned into."""
+    suspicions: tuple[str, ...] = ()
+    """What was flagged about it, in sentences."""
+    link: str = ""
+    """Where code or a paper is found."""
+
+
+class Clips(_Strict):
+    """Means per clip, for paired tests between rows without their predictions."""
+
+    names_sha256: Digest
+    """Of the clips' sorted names, one per line."""
+    samples: tuple[Annotated[int, Field(ge=1)], ...]
+    """Samples of each clip, in that order."""
+    means: dict[str, tuple[Finite, ...]]
+    """Metric -> mean over the samples of each clip."""
+
+    @model_validator(mode="after")
+    def _as_many_everywhere(self) -> Clips:
+        wrong = [metric for metric, values in self.means.items() if len(values) != len(self.samples)]
+        if wrong:
+            raise ValueError(f"'{wrong[0]}' has {len(self.means[wrong[0]])} values for {len(self.samples)} clips")
+        unknown = sorted(set(self.means) - set(METRICS))
+        if unknown:
+            raise ValueError(f"unknown metric '{unknown[0]}'")
+        return self
+
+
+class Breakdown(_Strict):
+    """What stands behind the one number: name -> metric -> mean; ``None`` = undefined."""
+
+    by_joint: dict[str, dict[str, Finite | None]] = {}
+    by_action: dict[str, dict[str, Finite | None]] = {}
+    by_subject: dict[str, dict[str, Finite | None]] = {}
+    by_camera: dict[str, dict[str, Finite | None]] = {}
+    pck_curve: Annotated[tuple[Finite | None, ...], Field(min_length=len(CURVE_MM), max_length=len(CURVE_MM))]
+    """PCK at ``scoring.metrics.CURVE_MM``."""
 
 
 class Provenance(_Strict):
@@ -74,6 +137,12 @@ class Provenance(_Strict):
     device: str = ""
     wall_seconds: Finite | None = None
     """Training time."""
+    metric_code_sha256: Digest | None = None
+    """Of the files that measured: they may differ between rows of one metric version, which promises equal numbers."""
+    protocol_digest: Digest | None = None
+    """Of what the benchmark asked for, see ``scoring.benchmarks.protocol_digest``."""
+    submission: Submission | None = None
+    """How the predictions came here, where no run of this harness made them."""
 
 
 class Flags(_Strict):
@@ -116,6 +185,12 @@ class Entry(_Strict):
     unanswered: Count = 0
     """Samples with a counted joint that has no prediction: such a row is shown but not ranked."""
     undefined: dict[str, Count] = {}
+    degenerate: dict[str, Count] = {}
+    """Kind of pose that is none (``scoring.degenerate``) -> samples."""
+    interval_rule: Literal["percentile", "expanded-percentile"] = "percentile"
+    """How ``intervals`` were made; the plain percentiles of earlier entries are too narrow for few clips."""
+    clips: Clips | None = None
+    breakdown: Breakdown | None = None
     provenance: Provenance
     flags: Flags
 
@@ -194,10 +269,16 @@ def make_entry(
             samples=scores.samples,
             unanswered=scores.unanswered,
             undefined={name: count for name, count in scores.undefined.items() if count},
+            degenerate=dict(scores.degenerate),
+            interval_rule="expanded-percentile",
+            clips=_clips(scores),
+            breakdown=_breakdown(summary),
             provenance=Provenance(
                 sample_list_digest=scores.sample_list_digest,
                 labels_digest=scores.labels_digest,
                 metric_version=scores.metric_version,
+                metric_code_sha256=metric_code_sha256(),
+                protocol_digest=protocol_digest(benchmark),
                 **{"versions": package_versions(), **provenance, "run": _json(provenance.get("run", {}), "run")},
             ),
             flags=Flags(
@@ -226,9 +307,17 @@ def write_entry(leaderboards: Path, entry: Entry) -> Path:
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Sorted, indented JSON: equal entries give equal bytes."""
+    """Sorted, indented JSON, long lists of numbers on one line: equal entries give equal bytes.
+
+    What format version 1 gained later is left out where it has its default, so that older entries keep their bytes.
+    """
     document = entry.model_dump(mode="json")
-    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    for place, model, names in ((document, Entry, _LATER), (document["provenance"], Provenance, _LATER_PROVENANCE)):
+        for name in names:
+            if place[name] == model.model_fields[name].default:
+                del place[name]
+    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return (_NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n").encode()
 
 
 def read_entry(path: Path) -> Entry:
@@ -274,6 +363,14 @@ def read_boards(leaderboards: Path) -> dict[str, tuple[Entry, ...]]:
     }
 
 
+def metric_code_sha256() -> str:
+    """Digest of the files that decide the numbers, comments and all."""
+    digest = hashlib.sha256()
+    for module in _METRIC_CODE:
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
+
+
 def package_versions() -> dict[str, str]:
     """Versions of what decides numbers, read from installed metadata without importing anything."""
     found = {"python": platform.python_version()}
@@ -283,6 +380,29 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _clips(scores: Scores) -> Clips | None:
+    if scores.clips is None:
+        return None
+    return Clips(
+        names_sha256=hashlib.sha256("\n".join(scores.clips.names).encode()).hexdigest(),
+        samples=tuple(scores.clips.counts.tolist()),
+        means={name: tuple(values.round(_DECIMALS).tolist()) for name, values in scores.clips.means.items()},
+    )
+
+
+def _breakdown(summary: Mapping[str, Any]) -> Breakdown:
+    folds = {
+        fold: {group: {metric: _rounded(value) for metric, value in values.items()} for group, values in
+               summary[fold].items()}
+        for fold in ("by_joint", "by_action", "by_subject", "by_camera")
+    }  # fmt: skip
+    return Breakdown(**folds, pck_curve=tuple(map(_rounded, summary["pck_curve"])))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, _DECIMALS)
 
 
 def _json(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """Tables from entries: pure functions to Markdown boards and to a terminal table. Nothing here is ever edited by hand.
 
-Rows are ranked together only when benchmark version, sample list, test labels and metric version agree; each such
-group is a table of its own. Reported rows stand apart and are never ranked.
+Each group of comparable rows (``leaderboard.ranking``) is a table of its own. Reported rows stand apart and are never
+ranked.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Group as RichGroup
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, read_boards
+from kt3d_bench.leaderboard.ranking import RankedGroup, Row, may_be_tested, ranked_groups
 from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.scoring.metrics import METRICS
 
@@ -32,43 +32,6 @@ _REFERENCES = {
     "root-given": "camera-frame positions use the hip's true depth (root-given)",
     "from-depth": "camera-frame depth comes from the depth image alone (from-depth)",
 }
-
-
-@dataclass(frozen=True)
-class Row:
-    """An entry and its rank; ``None`` = shown but not ranked."""
-
-    rank: int | None
-    entry: Entry
-
-
-@dataclass(frozen=True)
-class RankedGroup:
-    """Rows that may be compared: equal benchmark version, sample list, test labels and metric version."""
-
-    benchmark_version: int
-    metric_version: int
-    samples: int
-    sample_list_digest: str
-    labels_digest: str
-    rows: tuple[Row, ...]
-
-
-def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[RankedGroup, ...]:
-    """Entries in comparable groups, newest versions and largest sample lists first, best row first in each.
-
-    Equal values share a rank. Entries with unanswered samples or without a headline value come last, unranked.
-    """
-    grouped: dict[tuple[int, int, int, str, str], list[Entry]] = {}
-    for entry in entries:
-        facts = entry.provenance
-        key = (-entry.benchmark_version, -facts.metric_version, -entry.samples, facts.sample_list_digest,
-               facts.labels_digest)  # fmt: skip
-        grouped.setdefault(key, []).append(entry)
-    return tuple(
-        RankedGroup(-key[0], -key[1], -key[2], key[3], key[4], _ranked(grouped[key], benchmark.headline[0]))
-        for key in sorted(grouped)
-    )
 
 
 def board_markdown(
@@ -124,15 +87,15 @@ def index_markdown(boards: Mapping[str, Sequence[Entry]], benchmarks: Mapping[st
     for board in sorted(boards, key=lambda name: (name.startswith(GENERATED), name)):
         benchmark = benchmarks[board.removeprefix(f"{GENERATED}/")]
         groups = ranked_groups(boards[board], benchmark)
-        best = next((row for row in groups[0].rows if row.rank == 1), None) if groups else None
+        first = [row for row in groups[0].rows if row.rank == 1] if groups else []
         headline = benchmark.headline[0]
         rows.append([
             f"[{_md(board)}]({board}/README.md)",
             _md(benchmark.title),
             "stand-in" if board.startswith(GENERATED) else "real",
             str(len(boards[board])),
-            _NONE if best is None else f"{_md(_method(best.entry))} ({_md(_supervision(best.entry))})",
-            _NONE if best is None else f"{METRICS[headline].title} {_value(best.entry, headline, interval=True)}",
+            "; ".join(f"{_md(_method(row))} ({_md(_supervision(row.entry))})" for row in first) or _NONE,
+            "; ".join(f"{METRICS[headline].title} {_value(row, headline, interval=True)}" for row in first) or _NONE,
         ])  # fmt: skip
     header = ["Board", "Benchmark", "Test data", "Entries", "Best measured", "Result"]
     return "\n".join([
@@ -210,7 +173,7 @@ def terminal_table(
                 no_wrap=whole,
             )
         for row, cells in zip(group.rows, rows, strict=True):
-            style = "bold" if row.entry.file_name == highlight else None
+            style = "bold" if highlight in [entry.file_name for entry in row.entries] else None
             table.add_row(*(escape_rich(cells[number]) for number in kept), style=style)
         parts.append(table)
     if published is not None:
@@ -224,28 +187,6 @@ def terminal_table(
     return RichGroup(*parts)
 
 
-def _ranked(entries: Sequence[Entry], metric: str) -> tuple[Row, ...]:
-    sign = 1.0 if METRICS[metric].better == "lower" else -1.0
-
-    def order(entry: Entry) -> tuple[bool, float, str]:
-        value = entry.scores.get(metric)
-        return not _may_rank(entry, metric), sign * (float("inf") if value is None else value), entry.file_name
-
-    rows: list[Row] = []
-    for place, entry in enumerate(sorted(entries, key=order), 1):
-        if not _may_rank(entry, metric):
-            rows.append(Row(None, entry))
-        elif rows and rows[-1].entry.scores[metric] == entry.scores[metric]:
-            rows.append(Row(rows[-1].rank, entry))
-        else:
-            rows.append(Row(place, entry))
-    return tuple(rows)
-
-
-def _may_rank(entry: Entry, metric: str) -> bool:
-    return entry.unanswered == 0 and entry.scores.get(metric) is not None
-
-
 def _measured(group: RankedGroup, benchmark: Benchmark, *, markdown: bool = True) -> tuple[list[str], list[list[str]]]:
     text = _md if markdown else _plain
     names = [*benchmark.metrics]
@@ -256,13 +197,13 @@ def _measured(group: RankedGroup, benchmark: Benchmark, *, markdown: bool = True
     for row in group.rows:
         entry = row.entry
         rows.append([
-            _NONE if row.rank is None else str(row.rank),
-            text(_method(entry)),
+            _rank(row),
+            text(_method(row)),
             text(_supervision(entry)),
             text(entry.flags.target_labels_seen),
             text(_training_data(entry)),
-            *(_value(entry, name, interval=name == benchmark.headline[0]) for name in names),
-            _NONE if entry.seed is None else str(entry.seed),
+            *(_value(row, name, interval=name == benchmark.headline[0]) for name in names),
+            ", ".join(map(str, row.seeds)) or _NONE,
         ])  # fmt: skip
     return header, rows
 
@@ -306,20 +247,30 @@ def _column(name: str) -> str:
     return f"{title} ({metric.unit})" if "(" not in title else f"{title[:-1]}, {metric.unit})"
 
 
-def _value(entry: Entry, name: str, *, interval: bool) -> str:
-    value = entry.scores.get(name)
+def _rank(row: Row) -> str:
+    return _NONE if row.rank is None else f"{row.rank}=" if row.tied else str(row.rank)
+
+
+def _value(row: Row, name: str, *, interval: bool) -> str:
+    value, spread = row.value(name), row.spread(name)
     shown = _NONE if value is None else f"{value:.1f}"
-    if interval and name in entry.intervals and value is not None:
-        low, high = entry.intervals[name]
-        shown += f" [{low:.1f}, {high:.1f}]"
-    missing = entry.undefined.get(name, 0)
+    if spread is not None:
+        shown += f" ± {spread:.1f}"
+    around = row.interval(name) if interval else None
+    if around is not None and value is not None:
+        shown += f" [{around[0]:.1f}, {around[1]:.1f}]"
+    missing = max(entry.undefined.get(name, 0) for entry in row.entries)
     return f"{shown} ({missing} undefined)" if missing else shown
 
 
-def _method(entry: Entry) -> str:
+def _method(row: Row) -> str:
+    entry = row.entry
     settings = ", ".join(f"{name}={value}" for name, value in sorted(entry.settings.items()))
     name = entry.title or (f"{entry.method} ({settings})" if settings else entry.method)
-    return f"{name} ({entry.unanswered} unanswered)" if entry.unanswered else name
+    notes = [f"{len(row.entries)} seeds"] if len(row.entries) > 1 else []
+    unanswered = max(one.unanswered for one in row.entries)
+    notes += [f"{unanswered} unanswered"] if unanswered else []
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def _supervision(entry: Entry) -> str:
@@ -356,7 +307,7 @@ def _notes(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
     if any("pck" in name and _at_root(name, benchmark) for name in benchmark.metrics):
         notes.append("Root-aligned PCK counts the root as right by definition.")
     notes.append(f"{len(benchmark.joints)} joints; means over joints, then over samples.")
-    notes.append("Brackets: 95 % bootstrap interval over clips; it does not cover the spread over seeds.")
+    notes += _uncertainty_notes(benchmark.headline[0], [row for group in groups for row in group.rows])
     notes.append(
         f"Reference: {_REFERENCES[benchmark.reference]}. Boxes: rule '{benchmark.box_rule}'. "
         f"Checkpoint selection: '{benchmark.selection_rule}' unless a row says otherwise."
@@ -371,6 +322,25 @@ def _notes(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
     if any(row.rank is None for row in rows):
         notes.append("Rows without a rank left test samples unanswered, or have no headline value.")
     return notes + list(benchmark.footnotes)
+
+
+def _uncertainty_notes(ranked_by: str, rows: Sequence[Row]) -> list[str]:
+    notes = ["Brackets: 95 % bootstrap interval over clips; it does not cover the spread over seeds."]
+    if any(len(row.entries) > 1 for row in rows):
+        notes.append("±: standard deviation over the seeds, whose mean the row shows.")
+    if any(row.tied for row in rows):
+        notes.append(
+            "= after a rank: a paired bootstrap over clips, at 95 %, cannot tell the row from the first of that rank."
+        )
+    compared = [row for row in rows if row.rank is not None]
+    if len(compared) > 1 and not all(may_be_tested(row, ranked_by) for row in compared):
+        notes.append(
+            "Rows without values per clip, and test sets of fewer than six clips, are ranked by their values alone: "
+            "whether such rows can be told apart is not known."
+        )
+    if any(entry.interval_rule == "percentile" and entry.intervals for row in rows for entry in row.entries):
+        notes.append("Brackets of rows without values per clip are plain percentiles, too narrow where clips are few.")
+    return notes
 
 
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,6 +6,8 @@ A benchmark whose meaning changes gets a new version, never a new meaning.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -23,6 +25,10 @@ PUBLISHED_FILE = "published.yaml"
 REFERENCES = ("root-given", "from-depth")
 BOX_RULES = ("joints", "mask", "detector")
 SELECTION_RULES = ("last", "source-validation", "2d-validation", "oracle")
+_PROTOCOL = (
+    "id", "version", "dataset", "split", "modality", "headline", "root", "reference", "box_rule", "foreground", "sees",
+    "action_mean", "joints", "original_joints", "min_quality", "selection_rule", "sample_list_digest",
+)  # fmt: skip
 _ID = re.compile(r"[a-z0-9][a-z0-9\-]*")
 
 
@@ -61,6 +67,8 @@ class Benchmark:
     """How a checkpoint may be chosen: "last", "source-validation", "2d-validation" or "oracle"."""
     train: str | None = None
     """The split that methods train on; ``None`` = the dataset's first one that no benchmark tests on."""
+    sample_list_digest: str | None = None
+    """SHA-256 of the official test samples' keys; ``None`` = not pinned. Stand-ins have lists of their own."""
     foreground: str = "given"
     """How the person is found in a depth image: "given" (nothing else is in it), else the name of a rule."""
     footnotes: tuple[str, ...] = ()
@@ -139,6 +147,15 @@ def benchmark_named(name: str, known: Mapping[str, Benchmark]) -> Benchmark:
     if name not in known:
         raise UsageError(f"there is no benchmark '{name}'", mend=did_you_mean(name, known))
     return known[name]
+
+
+def protocol_digest(benchmark: Benchmark) -> str:
+    """SHA-256 of what a number on this benchmark means: whatever changes it asks for a new version.
+
+    Title, footnotes, further metrics and the training split are not part of it.
+    """
+    facts = {name: getattr(benchmark, name) for name in _PROTOCOL}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def read_published(folder: Path, benchmark_id: str) -> Published | None:
@@ -254,6 +271,9 @@ def _check(benchmark: Benchmark) -> list[str]:
         not isinstance(benchmark.train, str) or benchmark.train in ("", benchmark.split)
     ):
         problems.append("'train' must be null or the name of another split than 'split'")
+    pinned = benchmark.sample_list_digest
+    if pinned is not None and not (isinstance(pinned, str) and re.fullmatch(r"[0-9a-f]{64}", pinned)):
+        problems.append("'sample_list_digest' must be null or 64 hexadecimal digits")
     choices = {
         "modality": ("rgb", "depth"),
         "reference": REFERENCES,

@@ -228,6 +228,12 @@ def score(
             f"shards say '{truth.foreground}'",
             mend="prepare the dataset again with this version",
         )
+    if truth.origin == "official" and benchmark.sample_list_digest not in (None, truth.sample_list_digest):
+        raise UsageError(
+            f"benchmark '{benchmark.id}' version {benchmark.version} tests on the sample list "
+            f"{str(benchmark.sample_list_digest)[:12]}, these shards hold {truth.sample_list_digest[:12]}",
+            mend="prepare the dataset again with its default options, from the whole official download",
+        )
     pred, missing, extra = join(predictions, truth.keys)
     _refuse_misfits(pred, missing, extra, truth, benchmark, allow_missing, file)
     counted, original = _counted(truth, benchmark), _labelled(truth, benchmark.original_joints)

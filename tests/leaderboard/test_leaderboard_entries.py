@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from kt3d_bench.leaderboard.entries import (
     TrainingData,
     encode_entry,
     make_entry,
+    metric_code_sha256,
     package_versions,
     read_boards,
     read_entries,
     read_entry,
     write_entry,
 )
-from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.scoring.benchmarks import Benchmark, protocol_digest
 from kt3d_bench.scoring.predictions import Predictions
 from kt3d_bench.scoring.score import Truth, score
 
@@ -102,6 +104,43 @@ def test_what_describes_the_same_result_does_not(change: dict[str, Any]) -> None
     assert entry(**change).identity == entry().identity
 
 
+def test_an_entry_carries_what_a_board_needs_to_compare_and_break_down() -> None:
+    made = entry()
+    assert made.clips.samples == (4, 4, 4)
+    assert made.clips.names_sha256 == hashlib.sha256(b"a\nb\nc").hexdigest()
+    for metric, means in made.clips.means.items():
+        assert np.average(means, weights=made.clips.samples) == pytest.approx(made.scores[metric], abs=1e-4)
+    assert set(made.clips.means) == {"mpjpe_mm", "pa_mpjpe_mm", "pck_100"}
+    assert len(made.breakdown.pck_curve) == 31
+    assert made.breakdown.pck_curve[20] == pytest.approx(made.scores["pck_100"], abs=1e-4)
+    assert set(made.breakdown.by_action) == {"a", "b", "c"}
+    assert made.breakdown.by_joint["hip"]["mpjpe_mm"] == 0.0
+    assert made.provenance.metric_code_sha256 == metric_code_sha256()
+    assert made.provenance.protocol_digest == protocol_digest(BENCHMARK)
+    assert made.interval_rule == "expanded-percentile"
+
+
+def test_numbers_in_a_row_stay_on_one_line_and_read_back(tmp_path: Path) -> None:
+    made = entry()
+    text = encode_entry(made).decode()
+    assert '"samples": [ 4, 4, 4 ]' in text
+    assert max(map(len, text.splitlines())) > 200
+    assert json.loads(text)["clips"]["samples"] == [4, 4, 4]
+    assert read_entry(write_entry(tmp_path, made)) == made
+
+
+def test_what_came_later_is_left_out_where_it_says_nothing() -> None:
+    made = entry()
+    bare = made.model_copy(update={
+        "clips": None, "breakdown": None, "interval_rule": "percentile", "degenerate": {},
+        "provenance": made.provenance.model_copy(update={"metric_code_sha256": None, "protocol_digest": None}),
+    })  # fmt: skip
+    document = json.loads(encode_entry(bare))
+    assert not {"clips", "breakdown", "interval_rule", "degenerate"} & set(document)
+    assert not {"metric_code_sha256", "protocol_digest", "submission"} & set(document["provenance"])
+    assert Entry.model_validate(document) == bare
+
+
 def test_undefined_numbers_are_null_and_counted(tmp_path: Path) -> None:
     made = entry(holes=2)
     assert made.unanswered == 2
@@ -162,6 +201,12 @@ def changed(made: Entry, change: Any) -> str:
         (lambda d: d.update(benchmark="../../etc"), "benchmark"),
         (lambda d: d["settings"].update(x=float("nan")), "NaN is no JSON value"),
         (lambda d: d["intervals"].update(mpjpe_mm=[1.0]), "intervals.mpjpe_mm"),
+        (lambda d: d["clips"]["samples"].append(4), "has 3 values for 4 clips"),
+        (lambda d: d["clips"]["means"].update(accuracy=[1, 2, 3]), "unknown metric 'accuracy'"),
+        (lambda d: d["clips"].update(names_sha256="short"), "clips.names_sha256"),
+        (lambda d: d["breakdown"]["pck_curve"].pop(), "breakdown.pck_curve"),
+        (lambda d: d["provenance"].update(metric_code_sha256="no"), "provenance.metric_code_sha256"),
+        (lambda d: d.update(interval_rule="guess"), "interval_rule"),
     ],
 )
 def test_broken_entries_are_refused_with_file_and_field(tmp_path: Path, change: Any, message: str) -> None:

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.leaderboard.entries import Entry, Flags, Provenance, TrainingData, write_entry
+from kt3d_bench.leaderboard.ranking import ranked_groups
 from kt3d_bench.leaderboard.tables import (
     REPORTED_TITLE,
     board_markdown,
     index_markdown,
-    ranked_groups,
     render_boards,
     rendered_boards,
     terminal_table,

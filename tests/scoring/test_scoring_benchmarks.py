@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from kt3d_bench.errors import PluginError, UsageError
-from kt3d_bench.scoring.benchmarks import all_benchmarks, benchmark_named, read_benchmarks, read_published
+from kt3d_bench.scoring.benchmarks import (
+    all_benchmarks,
+    benchmark_named,
+    protocol_digest,
+    read_benchmarks,
+    read_published,
+)
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 GOOD = {
@@ -41,6 +48,15 @@ def test_defaults_and_lists(tmp_path: Path) -> None:
     assert (toy.train, toy.foreground, toy.original_joints) == (None, "given", ())
     [everything] = read_benchmarks(folder(tmp_path, GOOD | {"joints": "all"}, name="b"))
     assert everything.joints == tuple(range(17))
+
+
+def test_the_protocol_digest_changes_with_the_meaning_alone(tmp_path: Path) -> None:
+    [toy] = read_benchmarks(folder(tmp_path, GOOD))
+    for same in ({"title": "Better"}, {"footnotes": ("Said.",)}, {"beside": ("pck_100",)}, {"train": "train"}):
+        assert protocol_digest(replace(toy, **same)) == protocol_digest(toy)
+    for other in ({"version": 3}, {"root": 0}, {"joints": (1, 2)}, {"box_rule": "joints"}, {"sees": "all"},
+                  {"min_quality": "exact"}, {"reference": "root-given"}, {"sample_list_digest": "a" * 64}):  # fmt: skip
+        assert protocol_digest(replace(toy, **other)) != protocol_digest(toy)
 
 
 def test_a_folder_without_the_file_has_none(tmp_path: Path) -> None:
@@ -76,6 +92,7 @@ def test_a_folder_without_the_file_has_none(tmp_path: Path) -> None:
         ({"beside": ["map_100"]}, "the metric 'map_100' needs 'original_joints'"),
         ({"train": 3}, "'train' must be null or the name of another split"),
         ({"train": "test"}, "'train' must be null or the name of another split"),
+        ({"sample_list_digest": "abc"}, "'sample_list_digest' must be null or 64 hexadecimal digits"),
         ({"foreground": None}, "'foreground' must be text"),
         ({"foreground": ""}, "'foreground' must be 'given' or the name of a rule"),
     ],

@@ -321,6 +321,16 @@ def test_another_test_set_than_the_benchmarks_is_refused(change: dict[str, str],
         score(noisy(known), replace(known, **change), BENCHMARK)
 
 
+def test_a_pinned_sample_list_binds_the_real_data_alone() -> None:
+    pinned = replace(BENCHMARK, sample_list_digest="c" * 64)
+    known = truth()
+    assert score(noisy(known), known, pinned).samples == 60
+    real = replace(known, origin="official")
+    with pytest.raises(UsageError, match="version 3 tests on the sample list cccccccccccc, these shards hold aaaaaaaa"):
+        score(noisy(known), real, pinned)
+    assert score(noisy(known), replace(real, sample_list_digest="c" * 64), pinned).samples == 60
+
+
 def test_a_dataset_without_actions_has_no_action_mean() -> None:
     known = replace(truth(), action=np.full(60, ""))
     found = score(noisy(known), known, BENCHMARK)

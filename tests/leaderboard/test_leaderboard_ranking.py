@@ -1,0 +1,156 @@
+"""Which rows share a rank, and how runs that differ in their seed become one row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kt3d_bench.leaderboard.entries import Clips, Entry, Flags, Provenance
+from kt3d_bench.leaderboard.ranking import Row, difference, ranked_groups
+from kt3d_bench.leaderboard.tables import board_markdown, index_markdown
+from kt3d_bench.scoring.benchmarks import Benchmark
+
+BENCHMARK = Benchmark(
+    id="toy-test", version=2, title="Toy set", dataset="toy", split="test", modality="rgb", headline=("mpjpe_mm",),
+    beside=("pck_100",), root=0, reference="root-given", box_rule="joints", sees="the crop",
+)  # fmt: skip
+CLIPS = 24
+HARD = np.random.default_rng(0).normal(100, 25, CLIPS)
+"""How hard each clip is for everybody."""
+SIZES = tuple(int(size) for size in np.random.default_rng(1).integers(3, 30, CLIPS))
+
+
+def entry(method: str, means: np.ndarray | None, *, value: float | None = None, **changes: Any) -> Entry:
+    """An entry whose headline value is the mean of its clips' ``means``."""
+    clips = None
+    if means is not None:
+        clips = Clips(names_sha256=changes.pop("names", "f" * 64), samples=SIZES, means={"mpjpe_mm": tuple(means)})
+        value = float(np.average(means, weights=SIZES))
+    whole: dict[str, Any] = {
+        "benchmark": "toy-test", "benchmark_version": 2, "origin": "official", "method": method, "supervision": "none",
+        "scores": {"mpjpe_mm": value, "pck_100": 50.0}, "intervals": {"mpjpe_mm": (1.0, 2.0)}, "samples": sum(SIZES),
+        "clips": clips, "interval_rule": "expanded-percentile", "seed": 0,
+        "provenance": Provenance(sample_list_digest="a", labels_digest="b", metric_version=1),
+        "flags": Flags(target_labels_seen="none", training_data=(), reference="root-given", box_rule="joints",
+                       selection_rule="last"),
+    }  # fmt: skip
+    return Entry(**(whole | changes))
+
+
+def noise(seed: int, size_mm: float) -> np.ndarray:
+    return np.random.default_rng(100 + seed).normal(0, size_mm, CLIPS)
+
+
+def rows(*entries: Entry) -> tuple[Row, ...]:
+    [group] = ranked_groups(entries, BENCHMARK)
+    return group.rows
+
+
+def shown(*entries: Entry) -> list[tuple[int | None, str, bool]]:
+    return [(row.rank, row.entry.method, row.tied) for row in rows(*entries)]
+
+
+def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
+    best, near = entry("best", HARD), entry("near", HARD + 0.5 + noise(1, 6))
+    worse, same = entry("worse", HARD + 12 + noise(2, 6)), entry("same", HARD + 13 + noise(3, 6))
+    found = {method: (rank, tied) for rank, method, tied in shown(worse, near, same, best)}
+    assert found == {"best": (1, True), "near": (1, True), "worse": (3, True), "same": (3, True)}
+
+
+def test_pairing_tells_apart_what_overlapping_intervals_do_not() -> None:
+    assert shown(entry("best", HARD), entry("other", HARD + 4 + noise(1, 3))) == [
+        (1, "best", False), (2, "other", False),
+    ]  # fmt: skip
+
+
+def test_ties_are_with_the_first_of_the_rank_not_with_a_neighbour() -> None:
+    """Each step is too small to see, the whole stair is not."""
+    stairs = [entry(f"step{step}", HARD + 1.2 * step + noise(step, 4)) for step in range(8)]
+    found = shown(*stairs)
+    assert found[0][0] == 1
+    assert found[-1][0] > 1
+    assert [rank for rank, _, _ in found] == sorted(rank for rank, _, _ in found)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        entry("other", None, value=101.0),
+        entry("other", HARD + 1, names="e" * 64),
+        entry("other", HARD + 1).model_copy(
+            update={"clips": Clips(names_sha256="f" * 64, samples=(9, *SIZES[1:]), means={"mpjpe_mm": tuple(HARD + 1)})}
+        ),
+        entry("other", HARD + 1).model_copy(update={"clips": Clips(names_sha256="f" * 64, samples=SIZES, means={})}),
+    ],
+)
+def test_rows_that_cannot_be_compared_clip_by_clip_are_ranked_by_value(other: Entry) -> None:
+    best = entry("best", HARD)
+    assert difference(Row(None, (best,)), Row(None, (other,)), "mpjpe_mm") is None
+    assert [rank for rank, _, _ in shown(best, other)] == [1, 2]
+
+
+def test_the_board_says_when_rows_were_not_tested() -> None:
+    said = "whether such rows can be told apart is not known"
+    tested = board_markdown("toy-test", BENCHMARK, [entry("a", HARD), entry("b", HARD + 9)])
+    assert said not in tested
+    assert said in board_markdown("toy-test", BENCHMARK, [entry("a", HARD), entry("b", None, value=500.0)])
+    old = entry("a", None, value=500.0, interval_rule="percentile")
+    assert "plain percentiles" in board_markdown("toy-test", BENCHMARK, [old])
+    assert "plain percentiles" not in tested
+
+
+def test_seeds_of_one_configuration_are_one_row() -> None:
+    seeds = [entry("m", HARD + shift + noise(seed, 2), seed=seed) for seed, shift in ((2, 3.0), (0, -3.0), (1, 0.0))]
+    found = rows(*seeds, entry("n", HARD + 40))
+    assert [len(row.entries) for row in found] == [3, 1]
+    row = found[0]
+    values = [one.scores["mpjpe_mm"] for one in seeds]
+    assert row.seeds == (0, 1, 2)
+    assert row.value("mpjpe_mm") == pytest.approx(np.mean(values))
+    assert row.spread("mpjpe_mm") == pytest.approx(np.std(values, ddof=1))
+    low, high = row.interval("mpjpe_mm")
+    assert low < row.value("mpjpe_mm") < high
+    assert found[1].interval("mpjpe_mm") == (1.0, 2.0)
+    assert found[1].spread("mpjpe_mm") is None
+    text = board_markdown("toy-test", BENCHMARK, [*seeds, entry("n", HARD + 40)])
+    cell = f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} [{low:.1f}, {high:.1f}]"
+    assert f"| 1 | m (3 seeds) | none | none | not stated | {cell} | 50.0 ± 0.0 | 0, 1, 2 |" in text
+    assert "±: standard deviation over the seeds" in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"supervision": "full"}, {"settings": {"a": 1}}, {"joints": 3}, {"title": "x"}, {"seed": None},
+     {"provenance": Provenance(sample_list_digest="a", labels_digest="b", metric_version=1,
+                               run={"method_config": {"steps": 9}})}],
+)  # fmt: skip
+def test_whatever_else_differs_makes_another_row(change: dict[str, Any]) -> None:
+    assert len(rows(entry("m", HARD), entry("m", HARD + 1, **({"seed": 1} | change)))) == 2
+
+
+def test_the_spread_over_seeds_is_part_of_the_comparison() -> None:
+    """Clip by clip the rows differ clearly; their seeds scatter more than they differ."""
+    apart = [entry("one", HARD + shift, seed=seed) for seed, shift in enumerate((-0.1, 0.0, 0.1))]
+    other = [entry("two", HARD + 3 + noise(7, 1) + shift, seed=seed) for seed, shift in enumerate((-0.1, 0.0, 0.1))]
+    assert [row.rank for row in rows(*apart, *other)] == [1, 2]
+    wild = [entry("two", HARD + 3 + noise(7, 1) + shift, seed=seed) for seed, shift in enumerate((-9.0, 0.0, 9.0))]
+    assert [row.rank for row in rows(*apart, *wild)] == [1, 1]
+
+
+def test_a_seed_without_every_answer_keeps_the_row_from_being_ranked() -> None:
+    found = rows(entry("m", HARD), entry("m", HARD, seed=1, unanswered=2), entry("n", HARD + 9))
+    assert [(row.rank, row.entry.method) for row in found] == [(1, "n"), (None, "m")]
+    text = board_markdown("toy-test", BENCHMARK, [entry("m", HARD), entry("m", HARD, seed=1, unanswered=2)])
+    assert "m (2 seeds, 2 unanswered)" in text
+
+
+def test_ties_are_shown() -> None:
+    entries = [entry("best", HARD), entry("near", HARD + 0.5 + noise(1, 6)), entry("worse", HARD + 30)]
+    text = board_markdown("toy-test", BENCHMARK, entries)
+    assert "| 1= | best |" in text
+    assert "| 1= | near |" in text
+    assert "| 3 | worse |" in text
+    assert "= after a rank" in text
+    assert "best (none); near (none)" in index_markdown({"toy-test": entries}, {"toy-test": BENCHMARK})
