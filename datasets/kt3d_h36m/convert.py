@@ -52,7 +52,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         raise UsageError(f"Human3.6M has no split '{split}'", mend=f"use one of {', '.join(SPLITS)}")
     every = TEST_EVERY if split == "test" else int(options.get("train_every", 5))
     if every < 1:
-        raise UsageError(f"train_every is {every}, expected 1 or more")
+        raise UsageError(f"--train-every is {every}, expected 1 or more")
     subjects = chosen_subjects(split, str(options.get("subjects", "")))
     selection = dropped(str(options.get("drop", "")), str(options.get("keep", "")))
     official_boxes = options.get("boxes", "joints") == "official"

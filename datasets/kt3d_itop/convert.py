@@ -63,7 +63,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     """
     boxes = options.get("boxes", "joints")
     if boxes not in BOX_RULES:
-        raise UsageError(f"ITOP has no box rule '{boxes}'", where="option boxes", mend=did_you_mean(boxes, BOX_RULES))
+        raise UsageError(f"ITOP has no box rule '{boxes}'", where="--boxes", mend=did_you_mean(boxes, BOX_RULES))
     depth_path, labels_path = require(raw, split)
     with opened(labels_path, "labels") as labels, opened(depth_path, "depth_map") as depth:
         ids = read_ids(labels)

@@ -137,9 +137,9 @@ def _checked_options(options: Mapping[str, Any]) -> tuple[str, float]:
     intrinsics, depth_factor = options.get("intrinsics", "maya"), options.get("depth_factor", 1.0)
     if intrinsics not in cameras.INTRINSICS:
         mend = did_you_mean(str(intrinsics), cameras.INTRINSICS)
-        raise UsageError(f"UBC3V has no intrinsics '{intrinsics}'", where="option intrinsics", mend=mend)
+        raise UsageError(f"UBC3V has no intrinsics '{intrinsics}'", where="--intrinsics", mend=mend)
     if float(depth_factor) not in (1.0, 1.03):
-        raise UsageError(f"no depth factor {depth_factor}", where="option depth_factor", mend="choose 1.0 or 1.03")
+        raise UsageError(f"no depth factor {depth_factor}", where="--depth-factor", mend="choose 1.0 or 1.03")
     return intrinsics, float(depth_factor)
 
 

@@ -77,7 +77,7 @@ def checked_options(plugin: DatasetPlugin, given: Mapping[str, Any]) -> dict[str
 
 def _option_value(dataset: str, name: str, option: Option, value: Any) -> Any:
     kind = type(option.default)
-    where = f"option '{name}' of {dataset}"
+    where = f"--{name.replace('_', '-')} of {dataset}"
     if isinstance(value, str) and kind is bool:
         if value.lower() not in ("true", "false", "yes", "no", "1", "0"):
             raise UsageError(f"expected yes or no, found '{value}'", where=where)

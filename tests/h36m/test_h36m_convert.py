@@ -344,7 +344,7 @@ def test_empty_and_foreign_folders_are_refused(tmp_path):
     ("split", "options", "message"),
     [
         ("valid", {}, "no split 'valid'"),
-        ("train", {"train_every": 0}, "train_every is 0"),
+        ("train", {"train_every": 0}, "--train-every is 0"),
         ("train", {"subjects": "S2"}, "S2, which has no labels"),
         ("test", {"subjects": "S1"}, "none of them is in the split 'test'"),
         ("test", {"drop": "S9 Greting"}, "did you mean 'S9 Greeting'"),

@@ -19,9 +19,8 @@ from kt3d_bench.skeletons import H36M17, Quality
 def run(raw: Path) -> tuple[dict[str, Sample], dict[str, str]]:
     found = [result for item in convert.plan(raw, "train", {}) for result in convert.convert(item)]
     samples = {one.key: one for one in found if isinstance(one, Sample)}
-    return samples, {
-        one.name: f"{one.where}: {one.reason}".removeprefix(": ") for one in found if isinstance(one, Skipped)
-    }
+    skipped = [one for one in found if isinstance(one, Skipped)]
+    return samples, {one.name: f"{one.where}: {one.reason}".removeprefix(": ") for one in skipped}
 
 
 def test_takes_the_annotated_persons_of_training_images(mpii_raw: Path) -> None:

@@ -457,13 +457,13 @@ def test_usage_errors_suggest(fake: DatasetPlugin, raw: Path, out: Path) -> None
         run(fake, raw, out, splits=["trian"])
     with pytest.raises(UsageError, match="fake has no option 'stepp'; did you mean 'step'"):
         run(fake, raw, out, options={"stepp": 1})
-    with pytest.raises(UsageError, match="option 'view' of fake: there is no choice 'topp'; did you mean 'top'"):
+    with pytest.raises(UsageError, match="--view of fake: there is no choice 'topp'; did you mean 'top'"):
         run(fake, raw, out, options={"view": "topp"})
-    with pytest.raises(UsageError, match="option 'step' of fake: expected a number, found 'two'"):
+    with pytest.raises(UsageError, match="--step of fake: expected a number, found 'two'"):
         run(fake, raw, out, options={"step": "two"})
-    with pytest.raises(UsageError, match="option 'flip' of fake: expected yes or no, found 'maybe'"):
+    with pytest.raises(UsageError, match="--flip of fake: expected yes or no, found 'maybe'"):
         run(fake, raw, out, options={"flip": "maybe"})
-    with pytest.raises(UsageError, match=r"option 'step' of fake: expected int, found float 1\.5"):
+    with pytest.raises(UsageError, match=r"--step of fake: expected int, found float 1\.5"):
         run(fake, raw, out, options={"step": 1.5})
     assert not out.exists()
 

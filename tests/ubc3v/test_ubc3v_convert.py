@@ -37,9 +37,8 @@ from kt3d_bench.skeletons import H36M17
 def run(raw: Path, split: str = "test", **options: object) -> tuple[list[Sample], dict[str, str]]:
     found = [result for item in convert.plan(raw, split, options) for result in convert.convert(item)]
     samples = [one for one in found if isinstance(one, Sample)]
-    return samples, {
-        one.name: f"{one.where}: {one.reason}".removeprefix(": ") for one in found if isinstance(one, Skipped)
-    }
+    skipped = [one for one in found if isinstance(one, Skipped)]
+    return samples, {one.name: f"{one.where}: {one.reason}".removeprefix(": ") for one in skipped}
 
 
 @pytest.fixture
