@@ -1,0 +1,191 @@
+"""A licence-free stand-in for ITOP: generated people before a side and a top depth sensor, in the official layout.
+
+Both views show the same scenes: one person in a furnished room, doing 15 actions in turn, mostly facing the side
+camera. About half of the frames are marked as not approved, as officially: their joints are wrong or zero. Train and
+test people are different. The same seed gives the same files whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kt3d_bench.errors import UsageError
+from kt3d_bench.standins import MARKER, growing
+
+if TYPE_CHECKING:
+    from kt3d_bench.people import Motions
+    from kt3d_itop.standin_recording import Block
+
+VERSION = 1
+"""Bumped with every change of what is generated."""
+DEMO: Mapping[str, Any] = {"people": 20, "frames": 84}
+"""A stand-in that a laptop makes and trains on in minutes."""
+_SPLITS = ("train", "test")
+_VIEWS = {"side": "front", "top": "top"}
+"""View in the files' names -> view in the splits' names."""
+_NAMES = tuple(
+    f"ITOP_{view}_{split}_{kind}.h5.gz"
+    for view in _VIEWS
+    for split in _SPLITS
+    for kind in ("depth_map", "point_cloud", "labels")
+)
+_MOST_PEOPLE, _MOST_FRAMES = 100, 100_000
+_TEST_EVERY = 5
+_VALID_SHARE = 0.55
+_STRETCH_FRAMES = 9.0
+"""Mean length of a run of approved frames."""
+_ACTIONS_EACH = 15
+_CLIP_FRAMES = (3, 40)
+_BLOCK_FRAMES = 50
+"""Frames recorded by a worker in one go, about."""
+_GROWTH_SHARE = 0.75
+"""Share of the progress that recording makes; packing makes the rest."""
+
+
+def generate(
+    out: Path,
+    *,
+    people: int,
+    frames: int,
+    seed: int,
+    motion: Path | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int | None = None,
+    point_cloud: bool = False,
+    **options: Any,
+) -> Mapping[str, int]:
+    """Write ``frames`` frames of each of ``people`` people (2 to 100; one counts as two), seen from both views; every
+    fifth person, at least one, is for testing. Returns the approved frames per split.
+
+    ``motion`` (a .bvh or .amc file, or a folder of them) replaces the actions. ``point_cloud`` adds the point clouds,
+    which are twice as large as everything else. Raises ``UsageError`` for impossible numbers or options or when
+    ``out`` holds data that was not generated, and ``RawDataError`` for motions that cannot be used.
+    """
+    if options:
+        raise UsageError(f"ITOP's generator has no option '{sorted(options)[0]}'",
+                         mend="known: point_cloud, workers")  # fmt: skip
+    if not (1 <= people <= _MOST_PEOPLE and 1 <= frames <= _MOST_FRAMES and seed >= 0):
+        raise UsageError(
+            f"people must be 1 to {_MOST_PEOPLE}, frames 1 to {_MOST_FRAMES} and the seed 0 or more, found {people}, "
+            f"{frames} and {seed}"
+        )
+    people = max(people, 2)
+    marker = {"dataset": "itop", "version": VERSION, "seed": seed, "people": people, "frames": frames}
+    motions = None
+    if motion is not None:
+        from kt3d_bench.people import read_motions
+        from kt3d_itop.standin_people import RATE_HZ
+
+        motions = read_motions(motion)
+        motions.require(_clip_frames(frames), RATE_HZ)
+        marker |= {"motion": motion.name, "motion_digest": motions.digest}
+    plan = {
+        split: [block for person in persons for block in _blocks(seed, person, frames, motions, device)]
+        for split, persons in _people(people).items()
+    }
+    total = round(people * frames / _GROWTH_SHARE)
+    with growing(out, _NAMES) as folder:
+        _record(plan, folder, point_cloud, workers if device == "cpu" else 1, lambda done: progress(done, total))
+        _pack(folder, workers, people * frames, total, progress)
+        (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+    return {
+        f"{view}-{split}": sum(sum(block.valid) for block in plan[split])
+        for view in _VIEWS.values()
+        for split in _SPLITS
+    }
+
+
+def _people(count: int) -> dict[str, list[int]]:
+    """Split -> numbers of its people."""
+    test = list(range(_TEST_EVERY - 1, count, _TEST_EVERY)) or [count - 1]
+    return {"train": sorted(set(range(count)) - set(test)), "test": test}
+
+
+def _blocks(seed: int, person: int, frames: int, motions: Motions | None, device: str) -> Iterator[Block]:
+    """One person's frames in their order: clips of the actions in turn, a few clips to a block."""
+    from kt3d_itop.standin_people import ACTIONS, Doing
+    from kt3d_itop.standin_recording import Block
+
+    rng = np.random.default_rng((seed, 0, person))
+    order = rng.permutation(len(ACTIONS))
+    length = _clip_frames(frames)
+    approved = _approved(rng, frames)
+    starts = range(0, frames, length)
+    clips = [
+        Doing(
+            seed=seed,
+            person=person,
+            number=number,
+            action=ACTIONS[order[number % len(ACTIONS)]],
+            frames=min(length, frames - start),
+            motions=motions,
+            turn=person * len(starts) + number,
+        )
+        for number, start in enumerate(starts)
+    ]
+    together = max(1, _BLOCK_FRAMES // length)
+    for first in range(0, len(clips), together):
+        chosen = tuple(clips[first : first + together])
+        start = first * length
+        stop = start + sum(clip.frames for clip in chosen)
+        yield Block(seed, person, start, chosen, tuple(approved[start:stop]), device)
+
+
+def _clip_frames(frames: int) -> int:
+    """Length of a clip: each of the actions once, or again and again."""
+    return int(np.clip(-(-frames // _ACTIONS_EACH), *_CLIP_FRAMES))
+
+
+def _approved(rng: np.random.Generator, frames: int) -> list[bool]:
+    """Per frame whether its joints are right: runs of both kinds, the first one approved."""
+    flags: list[bool] = []
+    while len(flags) < frames:
+        kind = not flags or not flags[-1]
+        mean = _STRETCH_FRAMES if kind else _STRETCH_FRAMES * (1 - _VALID_SHARE) / _VALID_SHARE
+        flags += [kind] * int(rng.geometric(1 / mean))
+    return flags[:frames]
+
+
+def _record(plan: Mapping[str, Sequence[Block]], folder: Path, point_cloud: bool, workers: int | None,
+            progress: Callable[[int], None]) -> None:  # fmt: skip
+    from joblib import Parallel, delayed
+
+    from kt3d_itop.standin_files import ViewFiles
+    from kt3d_itop.standin_recording import record
+
+    done = 0
+    progress(done)
+    for split, blocks in plan.items():
+        total = sum(block.frames for block in blocks)
+        files = {view: ViewFiles(folder, view, split, total, point_cloud=point_cloud) for view in _VIEWS}
+        try:
+            pool = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=1)
+            for block, views in zip(blocks, pool(delayed(record)(block) for block in blocks), strict=True):
+                for view, rows in views.items():
+                    files[view].append(rows)
+                done += block.frames
+                progress(done)
+        finally:
+            for one in files.values():
+                one.close()
+
+
+def _pack(folder: Path, workers: int | None, before: int, total: int, progress: Callable[[int, int], None]) -> None:
+    """Compress every file, several at once."""
+    import os
+
+    from kt3d_itop.standin_files import compress
+
+    paths = sorted(folder.glob("*.h5"), key=lambda path: -path.stat().st_size)
+    sizes = np.array([path.stat().st_size for path in paths])
+    shares = np.cumsum(sizes) / sizes.sum()
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        for share, _ in zip(shares, pool.map(lambda path: compress(path, Path(f"{path}.gz")), paths), strict=True):
+            progress(before + round((total - before) * float(share)), total)

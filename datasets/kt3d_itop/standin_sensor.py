@@ -1,0 +1,100 @@
+"""What a structured-light sensor makes of true depth: whole disparities, mottled noise, ragged edges and holes.
+
+Step and noise are those of a frame of the release: neighbouring depths differ by 0.0029 per metre in their inverse
+(26 mm at 3 m), and smooth surfaces scatter by 0.4 steps, in blots a few pixels wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_itop.standin_views import HEIGHT_PX, WIDTH_PX
+
+Float32 = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+_STEP_PER_M = 0.0029
+_NOISE_STEPS = 0.4
+_RANGE_M = (0.45, 8.0)
+_PROJECTOR_PX_M = 21.5
+"""Shift of the projected pattern, px, for a surface one metre away: 75 mm from the camera."""
+_BLIND_COLUMNS = 2
+_SPECKS = 25
+_metres = np.concatenate([[np.inf], 1 / (_STEP_PER_M * np.arange(1, int(1 / (_STEP_PER_M * _RANGE_M[0])) + 3))])
+_HALF_METRES = np.where((_metres >= _RANGE_M[0]) & (_metres <= _RANGE_M[1]), _metres, 0.0).astype(np.float16)
+"""What the sensor reports for every disparity in steps, 0 = out of range."""
+
+
+def blots(rng: np.random.Generator, count: int) -> Float32:
+    """(count, H, W) smooth noise of mean 0 and variance about 1, blots about four pixels wide."""
+    coarse = rng.standard_normal((count, HEIGHT_PX // 2 + 2, WIDTH_PX // 2 + 2), np.float32)
+    fields = np.empty((count, HEIGHT_PX, WIDTH_PX), np.float32)
+    for index in range(count):
+        soft = cv2.blur(coarse[index], (2, 2))
+        fields[index] = cv2.resize(soft, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)[2:-2, 2:-2]
+    fields *= 2.6
+    return fields
+
+
+@dataclass(frozen=True, eq=False)
+class Blemishes:
+    """What one sensor cannot see well in one room: fixed while the furniture stays."""
+
+    bias_steps: Float32
+    """(H, W) slowly varying error."""
+    glare: Float32
+    """(H, W) 0..1: how likely dark or shiny surfaces swallow the pattern."""
+
+
+def sample_blemishes(rng: np.random.Generator, depth_mm: Float32) -> Blemishes:
+    """A warped field of view, and a few spots that return nothing, more of them on far surfaces."""
+    corners = rng.normal(0, 0.7, (3, 4)).astype(np.float32)
+    bias: Float32 = np.asarray(cv2.resize(corners, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_CUBIC), np.float32)
+    glare = np.zeros((HEIGHT_PX, WIDTH_PX), np.float32)
+    for _ in range(int(rng.integers(2, 6))):
+        middle = (int(rng.integers(WIDTH_PX)), int(rng.integers(HEIGHT_PX)))
+        axes = (int(rng.integers(4, 26)), int(rng.integers(3, 18)))
+        cv2.ellipse(glare, middle, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0.5, 1.0)), -1)
+    soft = np.asarray(cv2.GaussianBlur(glare, (0, 0), 2.5), np.float32)
+    grazing = cv2.morphologyEx(depth_mm, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0.12 * depth_mm
+    return Blemishes(bias, np.maximum(soft, 0.35 * grazing.astype(np.float32)))
+
+
+def ragged(image: npt.NDArray[Any], wobble: Float32, corner_px: tuple[int, int]) -> npt.NDArray[Any]:
+    """A window (h, w) at (row, column) ``corner_px`` with every pixel fetched from up to two pixels away, by blots."""
+    rows, columns = np.indices(image.shape)
+    part = wobble[:, corner_px[0] : corner_px[0] + image.shape[0], corner_px[1] : corner_px[1] + image.shape[1]]
+    shifts = np.clip(np.rint(0.6 * part), -2, 2).astype(np.int64)
+    rows = np.clip(rows + shifts[0], 0, image.shape[0] - 1)
+    columns = np.clip(columns + shifts[1], 0, image.shape[1] - 1)
+    return np.asarray(image[rows, columns])
+
+
+def shadow(depth_m: Float32) -> Mask:
+    """(H, W) what the projector beside the camera does not light: pixels just left of nearer surfaces."""
+    pattern = np.arange(WIDTH_PX, dtype=np.float32) - np.float32(_PROJECTOR_PX_M) / depth_m
+    nearest_right = np.minimum.accumulate(pattern[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(pattern > nearest_right + 0.5)
+
+
+def measure(depth_mm: Float32, weak: Float32, bias_steps: Float32, noise: Float32,
+            rng: np.random.Generator) -> npt.NDArray[np.float16]:  # fmt: skip
+    """True depth (H, W) mm -> (H, W) float16 metres, 0 = no reading.
+
+    ``weak`` (H, W) 0..1 says how badly the surface answers, ``bias_steps`` (H, W) is the sensor's own error, and
+    ``noise`` (2, H, W) are ``blots``.
+    """
+    depth_m = depth_mm * np.float32(0.001)
+    steps = 1 / (np.float32(_STEP_PER_M) * depth_m) + np.float32(_NOISE_STEPS) * noise[0] + bias_steps
+    readings: npt.NDArray[np.float16] = _HALF_METRES[np.clip(np.rint(steps), 0, len(_HALF_METRES) - 1).astype(np.int32)]
+    lost = shadow(depth_m) & (noise[1] > 0.2)
+    lost |= (weak > 0.05) & (weak + np.float32(0.45) * noise[1] > 0.8)
+    lost[:, :_BLIND_COLUMNS] = True
+    lost[rng.integers(0, HEIGHT_PX, _SPECKS), rng.integers(0, WIDTH_PX, _SPECKS)] = True
+    readings[lost] = 0
+    return readings
