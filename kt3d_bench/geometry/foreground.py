@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.geometry.central_body import central_body
+
 DepthImage = npt.NDArray[np.uint16]
 
 
@@ -18,7 +20,7 @@ def _given(depth_mm: DepthImage) -> DepthImage:
     return depth_mm
 
 
-RULES: Mapping[str, Callable[[DepthImage], DepthImage]] = {"given": _given}
+RULES: Mapping[str, Callable[[DepthImage], DepthImage]] = {"given": _given, "central-body": central_body}
 """Name -> function from a (H, W) depth crop to the same with 0 wherever the person is not."""
 
 
