@@ -1,0 +1,144 @@
+"""Writing a plugin's distribution from templates; names are checked before a file is touched."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from kt3d_bench import __version__, plugins
+from kt3d_bench.errors import UsageError, did_you_mean
+
+KINDS = ("dataset", "method")
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+_LONGEST = 30
+_SUFFIX = ".tmpl"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a new plugin is called, in all the forms that its files need."""
+
+    name: str
+    """Of the dataset or method, and of the entry point: ``my-method``."""
+    package: str
+    """Import name: ``kt3d_my_method``."""
+    distribution: str
+    """``kt3d-my-method``, the folder's name too."""
+    stem: str
+    """An identifier: ``my_method``."""
+    cls: str
+    """``MyMethod``."""
+    title: str
+    """``My method``."""
+
+
+def named(name: str) -> Names:
+    """All forms of ``name``.
+
+    Raises ``UsageError`` with a mend for a name that cannot become a package or that something installed has.
+    """
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+        near = re.sub(r"-+", "-", re.sub(r"[^a-z0-9]+", "-", name.lower())).strip("-0123456789")[:_LONGEST].strip("-")
+        raise UsageError(
+            f"'{name}' is no name for a plugin: it takes lower-case letters, digits and single '-', a letter first, "
+            f"at most {_LONGEST}",
+            mend=f"try '{near}'" if near else "choose another name",
+        )
+    stem = name.replace("-", "_")
+    if keyword.iskeyword(stem):
+        raise UsageError(f"'{name}' is a word of the Python language", mend=f"choose another, such as 'my-{name}'")
+    words = name.split("-")
+    made = Names(
+        name=name,
+        package=f"kt3d_{stem}",
+        distribution=f"kt3d-{name}",
+        stem=stem,
+        cls="".join(word.capitalize() for word in words),
+        title=" ".join(words).capitalize(),
+    )
+    _refuse_taken(made)
+    return made
+
+
+def _refuse_taken(names: Names) -> None:
+    taken: dict[str, Mapping[str, Any]] = {
+        "dataset": plugins.datasets(),
+        "method": plugins.methods(),
+        "recipe": plugins.recipes(),
+        "plugin": plugins.registered(),
+    }
+    for kind, known in taken.items():
+        if names.name in known:
+            raise UsageError(f"a {kind} '{names.name}' is installed already", mend="choose another name")
+    try:
+        distribution(names.distribution)
+    except PackageNotFoundError:
+        if find_spec(names.package) is None:
+            return
+    raise UsageError(f"a package {names.package} is installed already", mend="choose another name, or uninstall it")
+
+
+def write_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None = None) -> Path:
+    """Write the distribution of a new dataset or method below ``out`` and return its folder, ``<out>/kt3d-<name>``.
+
+    ``target``: dataset that a new method is trained for when its user names none; by default the one that most
+    installed methods have. The folder appears whole or not at all. Raises ``UsageError`` for an unknown kind or target,
+    a name that cannot be used, and a folder that exists.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"there is no kind of plugin '{kind}'", mend=did_you_mean(kind, KINDS))
+    names = named(name)
+    values = {**asdict(names), "version": __version__}
+    if kind == "method":
+        values["target"] = plugins.dataset(target).name if target else _usual_target()
+    folder = out / names.distribution
+    if folder.exists() or folder.is_symlink():
+        raise UsageError("exists already", where=folder, mend="choose another name or another --out, or remove it")
+    out.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{names.distribution}-", dir=out))
+    try:
+        for path, template in _templates(kind):
+            place = unfinished / path.replace("PACKAGE", names.package).replace("STEM", names.stem)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(Template(template.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
+        unfinished.chmod(0o755)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _templates(kind: str) -> Iterator[tuple[str, Traversable]]:
+    """(path in the distribution, template) of every file of a kind."""
+    root = files("kt3d_bench.scaffold") / "templates" / kind
+
+    def below(place: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+        for entry in sorted(place.iterdir(), key=lambda one: one.name):
+            if entry.is_dir():
+                yield from below(entry, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(_SUFFIX):
+                name = entry.name.removesuffix(_SUFFIX)
+                yield prefix + (f".{name.removeprefix('dot-')}" if name.startswith("dot-") else name), entry
+
+    return below(root, "")
+
+
+def _usual_target() -> str:
+    """The dataset that most installed methods are trained for; the first in the alphabet among equals."""
+    counts = Counter(method.defaults["target"] for method in plugins.methods().values() if "target" in method.defaults)
+    known = [name for name in sorted(counts) if name in plugins.datasets()] or list(plugins.datasets())
+    if not known:
+        raise UsageError("no dataset is installed that a method could be trained for", mend="install one first")
+    return max(known, key=lambda name: counts[name])
