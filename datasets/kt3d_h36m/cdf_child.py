@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,30 @@ def _limit_memory(limit_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
 
+_MAGIC_3 = bytes.fromhex("cdf30001")
+_MAGIC_2 = bytes.fromhex("cdf26002")
+
+
+def announced_size(path: str) -> int | None:
+    """Bytes that the file says it has (``eof`` of its global descriptor record); ``None`` where it does not say, or not
+    in a way known here. cdflib reads a file that was cut inside its values without complaint."""
+    with Path(path).open("rb") as file:
+        head = file.read(28)
+        if head[:4] not in (_MAGIC_2, _MAGIC_3) or head[4:8] != bytes.fromhex("0000ffff"):
+            return None
+        wide = head[:4] == _MAGIC_3
+        file.seek(int.from_bytes(head[20:28] if wide else head[16:20]))
+        record = file.read(44)
+        return int.from_bytes(record[36:44] if wide else record[20:24]) or None
+
+
 def read_pose(path: str, columns: int) -> npt.NDArray[np.float64]:
     """(n, ``columns``) values of the variable ``Pose``; ``ValueError`` says what is there instead."""
     import cdflib
 
+    size, announced = Path(path).stat().st_size, announced_size(path)
+    if announced is not None and size < announced:
+        raise ValueError(f"it has {size} of its {announced} bytes")
     cdf = cdflib.CDF(path)
     names = [*cdf.cdf_info().zVariables, *cdf.cdf_info().rVariables]
     if "Pose" not in names:

@@ -52,7 +52,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         raise UsageError(f"Human3.6M has no split '{split}'", mend=f"use one of {', '.join(SPLITS)}")
     every = TEST_EVERY if split == "test" else int(options.get("train_every", 5))
     if every < 1:
-        raise UsageError(f"--train-every is {every}, expected 1 or more")
+        raise UsageError(f"--train-every is {every}, expected 1 or more", mend="use 5 for every fifth frame")
     subjects = chosen_subjects(split, str(options.get("subjects", "")))
     selection = dropped(str(options.get("drop", "")), str(options.get("keep", "")))
     official_boxes = options.get("boxes", "joints") == "official"
@@ -140,7 +140,8 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     poses_mm = _read(d3, 3)
     if len(poses_mm) != load["poses"]:
         raise RawDataError(f"has {len(poses_mm)} poses, and had {load['poses']} when planned", where=str(d3))
-    joints_cam_mm = world_to_cam(camera, poses_mm) if load["d3_in_world"] else poses_mm
+    with np.errstate(invalid="ignore"):
+        joints_cam_mm = world_to_cam(camera, poses_mm) if load["d3_in_world"] else poses_mm
     if load["d2"] is not None:
         _check_d2(camera, joints_cam_mm, Source(*load["d2"]))
     boxes = _official_boxes(load)

@@ -23,6 +23,7 @@ def frames_rgb(
     """
     import av
 
+    _check_whole(path, where)
     count = 0
     try:
         with av.open(str(path)) as container:
@@ -46,6 +47,25 @@ def frames_rgb(
             f"cannot be decoded after frame {count} of {poses} ({error})", where=where, mend=_DAMAGED
         ) from error
     raise _too_short(where, count, poses, name)
+
+
+def _check_whole(path: Path, where: str) -> None:
+    """Raise ``RawDataError`` when the file ends inside one of its boxes (ISO 14496-12): what is cut off the end of a
+    video may go unnoticed otherwise. Files of other containers pass."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        at = 0
+        while at < size:
+            file.seek(at)
+            head = file.read(16)
+            if at == 0 and head[4:8] != b"ftyp":
+                return
+            length = int.from_bytes(head[:4])
+            length = int.from_bytes(head[8:16]) if length == 1 else length or size - at
+            if length < 8 or len(head) < 8 or at + length > size:
+                raise RawDataError(f"cannot be decoded: it ends at byte {size}, inside a box", where=where,
+                                   mend=_DAMAGED)  # fmt: skip
+            at += length
 
 
 def _too_short(where: str, frames: int, poses: int, name: str) -> RawDataError:
