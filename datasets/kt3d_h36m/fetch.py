@@ -99,7 +99,7 @@ def plan(
     """One item per recording and camera. Of a recording of which every frame was kept every ``every``-th is used, of
     others those that are multiples of 64 when ``every`` is 64, else all.
 
-    Raises ``RawDataError`` naming the recording that is missing or damaged.
+    Raises ``RawDataError`` naming the recording that is missing; of a damaged one ``convert`` says what is wrong.
     """
     items: list[WorkItem] = []
     missing: list[Path] = []
@@ -111,12 +111,11 @@ def plan(
         if not path.is_file():
             missing.append(path)
             continue
-        annotation = read_annotation(path, (recording.subject, recording.action, recording.subaction))
+        counts = _counts(path, recording, every)
         for camera_id in CAMERAS:
-            rows = annotation.camera == int(camera_id)
             stem = video_name(recording, camera_id)
             reason = selection.reason(recording, camera_id)
-            if reason is None and not rows.any():
+            if reason is None and not counts[camera_id]:
                 reason = "h36m-fetch kept no frame of this camera"
             if reason is not None:
                 items.append(WorkItem(stem, 0, {"name": stem, "skip": reason}))
@@ -129,7 +128,7 @@ def plan(
                 "every": every,
                 "folder": str(folder / "imageSequence" / camera_id),
             }
-            items.append(WorkItem(stem, len(_chosen(annotation.frame[rows], every)), payload))
+            items.append(WorkItem(stem, counts[camera_id], payload))
     if missing and not partial:
         raise RawDataError(
             f"{len(missing)} recordings are missing, the first is {missing[0].relative_to(found.root)}",
@@ -141,16 +140,29 @@ def plan(
     return items
 
 
-def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
-    """The samples of one recording and camera; images that are not there are skipped by name.
+def _counts(path: Path, recording: Recording, every: int) -> dict[str, int]:
+    """Camera -> frames to use; of a damaged file as many as the official recording gives."""
+    try:
+        annotation = read_annotation(path, (recording.subject, recording.action, recording.subaction))
+    except RawDataError:
+        return dict.fromkeys(CAMERAS, len(range(0, recording.poses, every)))
+    return {
+        camera_id: len(_chosen(annotation.frame[annotation.camera == int(camera_id)], every)) for camera_id in CAMERAS
+    }
 
-    Raises ``RawDataError`` when an image is damaged or rescaled, none of them is there, or ``pose/2d`` contradicts
-    the projection of ``pose/3d`` through the official camera.
+
+def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
+    """The samples of one recording and camera; images that are missing or damaged are skipped by name.
+
+    Raises ``RawDataError`` when the annotation is damaged, images were rescaled, none of them is there, or ``pose/2d``
+    contradicts the projection of ``pose/3d`` through the official camera.
     """
     camera = Camera(**load["camera"])
     path = Path(load["annotation"])
     annotation = read_annotation(path, tuple(load["take"]))
     rows = np.flatnonzero(annotation.camera == int(load["camera_id"]))
+    if not len(rows):
+        return iter([Skipped(load["name"], "h36m-fetch kept no frame of this camera", str(path))])
     error = np.linalg.norm(project(camera, annotation.joints_cam_mm[rows[0]]) - annotation.joints_px[rows[0]], axis=-1)
     worst = float(error[np.isfinite(error)].max(initial=0.0))
     if worst > LARGEST_D2_ERROR_PX:
@@ -171,6 +183,8 @@ def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
 def _chosen(frames: npt.NDArray[np.int64], every: int) -> list[int]:
     """The frames to use, ascending."""
     kept = np.unique(frames)
+    if not len(kept):
+        return []
     thinned = len(kept) <= kept[-1] - kept[0]
     return [int(frame) for frame in kept if frame % every == 0 or (thinned and every != _TEST_EVERY)]
 

@@ -68,8 +68,8 @@ def describe(found: MoonFolder, *, calibrated: bool) -> Iterator[str]:
         yield "Cameras are those of the official metadata.xml, lens distortion included."
     else:
         yield (
-            "Its cameras leave out lens distortion, so image points are 1 to 2 px off; with the official metadata.xml "
-            "put there they are exact."
+            "Its cameras leave out lens distortion, so image points are 1 to 2 px off, more near the border; with the "
+            "official metadata.xml put there they are exact."
         )
     kinds = ("joint_3d",) if calibrated else ("camera", "joint_3d")
     for split, subjects in SPLITS.items():

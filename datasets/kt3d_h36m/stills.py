@@ -21,11 +21,11 @@ _MEND = "unpack the images again"
 def still_samples(
     load: Mapping[str, Any], camera: Camera, joints_cam_mm: Mapping[int, npt.NDArray[np.float64]], image_name: str
 ) -> Iterator[Sample | Skipped]:
-    """The samples of one folder of images; those that are not there are skipped by name.
+    """The samples of one folder of images; those that are missing or damaged are skipped by name.
 
     ``load`` holds what ``make_sample`` needs and ``folder``; ``joints_cam_mm`` maps frame -> (17, 3), in order;
-    ``image_name`` is a %-format of the image's number, the frame's plus 1. Raises ``RawDataError`` when an image is
-    damaged or rescaled, or none of them is there.
+    ``image_name`` is a %-format of the image's number, the frame's plus 1. Raises ``RawDataError`` when an image was
+    rescaled, or none of them is there.
     """
     folder = Path(load["folder"])
     paths = {frame: folder / (image_name % (frame + 1)) for frame in joints_cam_mm}
@@ -36,9 +36,13 @@ def still_samples(
         )
     for frame, path in paths.items():
         if not path.is_file():
-            yield Skipped(f"{load['name']}_{frame:06d}", "the image is missing")
+            yield Skipped(f"{load['name']}_{frame:06d}", "the image is missing", str(path))
             continue
-        image = read_jpeg(path)
+        try:
+            image = read_jpeg(path)
+        except RawDataError as error:
+            yield Skipped.damaged(f"{load['name']}_{frame:06d}", error)
+            continue
         height, width = image.shape[:2]
         yield make_sample(load, fit_size(camera, (width, height), str(path)), frame, image, joints_cam_mm[frame], None)
 

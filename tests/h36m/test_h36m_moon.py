@@ -62,7 +62,12 @@ def test_every_64th_frame_with_its_image_and_the_rest_skipped_by_name(moon):
         f"s09_act02_sub1_{camera}_{frame:06d}" for camera in CAMERA_IDS for frame in (0, 64)
     ]
     assert [r for r in records if isinstance(r, Skipped)] == [
-        Skipped(f"s09_act02_sub1_{camera}_000128", "the image is missing") for camera in CAMERA_IDS
+        Skipped(
+            f"s09_act02_sub1_{camera}_000128",
+            "the image is missing",
+            str(root / f"Human36M/images/{folder}/{folder}_000129.jpg"),
+        )
+        for camera, folder in zip(CAMERA_IDS, (f"s_09_act_02_subact_01_ca_0{n}" for n in range(1, 5)), strict=True)
     ]
     for sample in samples:
         index = CAMERA_IDS.index(sample.camera_id)
@@ -128,13 +133,27 @@ def test_damaged_annotations_are_refused(moon, kind, text, message):
     assert str(path) in caught.value.message
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"\xff\xd8 not a jpeg", "cannot be decoded"), (None, "rescaled")])
-def test_damaged_images_are_refused(moon, content, message):
+def test_a_damaged_image_is_skipped_and_a_rescaled_one_refused(moon):
     root, _ = moon
     name = "s_09_act_02_subact_01_ca_01"
     path = root / "Human36M" / "images" / name / f"{name}_000001.jpg"
-    small = cv2.imencode(".jpg", np.zeros((500, 500, 3), np.uint8))[1].tobytes()
-    path.write_bytes(small if content is None else content)
-    with pytest.raises(RawDataError, match=message) as caught:
+    path.write_bytes(b"\xff\xd8 not a jpeg")
+    records = converted(root)
+    damaged = next(record for record in records if isinstance(record, Skipped) and record.name.endswith("_000000"))
+    assert damaged.reason.startswith("cannot be decoded")
+    assert damaged.where == str(path)
+    assert sum(isinstance(record, Sample) for record in records) == 7
+    path.write_bytes(cv2.imencode(".jpg", np.zeros((500, 500, 3), np.uint8))[1].tobytes())
+    with pytest.raises(RawDataError, match="rescaled") as caught:
         converted(root)
     assert str(path) in caught.value.message
+
+
+def test_an_image_that_no_frame_can_be_is_not_decoded(moon, monkeypatch):
+    root, _ = moon
+    monkeypatch.setattr("kt3d_h36m.stills._LARGEST_SIDE_PX", 999)
+    reasons = {record.reason for record in converted(root) if isinstance(record, Skipped)}
+    assert any("1000 x 1002 px" in reason for reason in reasons)
+    monkeypatch.setattr("kt3d_h36m.stills._LARGEST_BYTES", 9)
+    reasons = {record.reason for record in converted(root) if isinstance(record, Skipped)}
+    assert any("is larger than 64 MiB" in reason for reason in reasons)
