@@ -35,7 +35,10 @@ _NAMES = tuple(
     for split in _SPLITS
     for kind in ("depth_map", "point_cloud", "labels")
 )
-_MOST_PEOPLE, _MOST_FRAMES = 100, 100_000
+_UNPACKED = "kt3d-unpacked"
+"""Where ``prepare`` keeps unpacked copies: with a new stand-in they go."""
+_MOST_PEOPLE, _MOST_FRAMES = 100, 60_000
+"""Numbers of people have two digits; all people's frames together, some more than the official set has."""
 _TEST_EVERY = 5
 _VALID_SHARE = 0.55
 _STRETCH_FRAMES = 9.0
@@ -71,12 +74,17 @@ def generate(
     if options:
         raise UsageError(f"ITOP's generator has no option '{sorted(options)[0]}'",
                          mend="known: point_cloud, workers")  # fmt: skip
-    if not (1 <= people <= _MOST_PEOPLE and 1 <= frames <= _MOST_FRAMES and seed >= 0):
+    if not (1 <= people <= _MOST_PEOPLE and frames >= 1 and seed >= 0):
         raise UsageError(
-            f"people must be 1 to {_MOST_PEOPLE}, frames 1 to {_MOST_FRAMES} and the seed 0 or more, found {people}, "
-            f"{frames} and {seed}"
+            f"people must be 1 to {_MOST_PEOPLE}, frames at least 1 and the seed 0 or more, found {people}, {frames} "
+            f"and {seed}"
         )
     people = max(people, 2)
+    if people * frames > _MOST_FRAMES:
+        raise UsageError(
+            f"{people} people x {frames} frames are {people * frames}, and at most {_MOST_FRAMES} can be generated",
+            mend="ask for fewer",
+        )
     marker = {"dataset": "itop", "version": VERSION, "seed": seed, "people": people, "frames": frames}
     motions = None
     if motion is not None:
@@ -91,7 +99,7 @@ def generate(
         for split, persons in _people(people).items()
     }
     total = round(people * frames / _GROWTH_SHARE)
-    with growing(out, _NAMES) as folder:
+    with growing(out, (*_NAMES, _UNPACKED)) as folder:
         _record(plan, folder, point_cloud, workers if device == "cpu" else 1, lambda done: progress(done, total))
         _pack(folder, workers, people * frames, total, progress)
         (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")

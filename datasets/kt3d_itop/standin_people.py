@@ -19,8 +19,8 @@ _HEIGHT_MM, _GIRTH = (1660.0, 2020.0), (0.8, 1.12)
 """The release's people measure a little more than people do: thigh 0.50 m, shank 0.48 m, head over feet 1.70 m."""
 _PLACE_MM, _PLACE_SD_MM = (-190.0, 0.0), (85.0, 70.0)
 _FACING_SD_RAD = 0.3
-_LEAP_SHARE = 0.5
-"""Below a sensor on the ceiling nobody jumps high."""
+_LEAP_SHARE, _HIGHEST_LEAP = 0.3, 0.12
+"""Below a sensor on the ceiling nobody jumps high; the latter in leg lengths."""
 _TURNED_SHARE = 0.03
 """Share of clips in which the person may face anywhere."""
 
@@ -62,7 +62,8 @@ def figures_of(doing: Doing, rng: np.random.Generator) -> Figures:
         clip = sample_clip(rng, doing.action, doing.frames, RATE_HZ)
     else:
         clip = doing.motions.clip(doing.turn, doing.frames, RATE_HZ, seed=doing.seed)
-    still = replace(clip, travel=np.zeros_like(clip.travel), lift=_LEAP_SHARE * clip.lift)
+    lift = np.minimum(_LEAP_SHARE * clip.lift, _HIGHEST_LEAP)
+    still = replace(clip, travel=np.zeros_like(clip.travel), lift=lift)
     figures = pose(body_of(doing.seed, doing.person), still)
     hips = figures.landmark("hip_l") - figures.landmark("hip_r")
     across = hips[:, :2].sum(axis=0)
@@ -105,6 +106,7 @@ def labelled(joints: FloatArray, valid: npt.NDArray[np.bool_], rng: np.random.Ge
     for frame in np.flatnonzero(rng.random(count) < _GROSS_SHARE):
         side = int(rng.integers(2))
         away = rng.normal(size=3)
+        away[2] = -abs(away[2])
         away *= rng.uniform(*_GROSS_MM) / np.linalg.norm(away)
         approved[frame, HAND_R + side] = approved[frame, ELBOW_R + side] + away
     wrong = joints + rng.normal(0, 250, (count, 1, 3)) + rng.normal(0, 140, joints.shape)

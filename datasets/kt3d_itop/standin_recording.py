@@ -62,7 +62,7 @@ def record(block: Block) -> Mapping[str, Arrays]:
         figures = figures_of(doing, rng)
         valid = np.array(block.valid[done : done + doing.frames])
         labels_mm = labelled(true_joints(figures), valid, rng)
-        seat = _seat(figures) if doing.action == "sit" else []
+        seat = _seat(figures) if doing.action == "sit" and doing.motions is None else []
         for view in VIEWS:
             depth_mm = in_front(view, empty[view.name], seat)
             rows = _film(view, figures, depth_mm, blemishes[view.name], darkness, labels_mm, valid, rng, block.device)
@@ -143,12 +143,13 @@ def _put(figure: RenderedFigure, scene_mm: Float32, weak: Float32,
     window = (slice(y0, y1), slice(x0, x1))
     order = np.arange((y1 - y0) * (x1 - x0)).reshape(y1 - y0, x1 - x0)
     fetched = ragged(order, wobble, (y0, x0)).ravel()
-    maps = {name: values.ravel()[fetched].reshape(order.shape) for name, values in figure.maps.items()}
-    seen = (maps["part"] > 0) & (maps["depth_mm"] < scene_mm[window])
-    part, along, front, left = (maps[name][seen] for name in ("part", "along", "front", "left"))
+    depth_mm = figure.maps["depth_mm"].ravel()[fetched].reshape(order.shape)
+    seen = (depth_mm > 0) & (depth_mm < scene_mm[window])
+    chosen = fetched[seen.ravel()]
+    part, along, front, left = (figure.maps[name].ravel()[chosen] for name in ("part", "along", "front", "left"))
     regions = joint_regions(part, along, left)
     hair = (regions == people.HEAD) & (along > 0.55) & ((front < 0.35) | (along > 0.85))
-    scene_mm[window][seen] = maps["depth_mm"][seen]
+    scene_mm[window][seen] = depth_mm[seen]
     parts[window][seen] = regions
     weak[window][seen] = darkness[np.where(hair, 15, regions)]
 

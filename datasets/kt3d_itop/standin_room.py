@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_itop.standin_views import View
+from kt3d_itop.standin_views import View, pixels
 
 Depth = npt.NDArray[np.float32]
 
@@ -57,8 +57,10 @@ class Room:
 def in_front(view: View, depth_mm: Depth, boxes: Sequence[Box]) -> Depth:
     """``depth_mm`` (H, W) with ``boxes`` put into it."""
     nearest = depth_mm.copy()
-    x, y, z = view.rays
     for box in boxes:
+        rows, columns = _window(view, box)
+        seen = nearest[rows, columns]
+        x, y, z = view.rays[:, rows, columns]
         cos, sin = np.cos(box.yaw_rad), np.sin(box.yaw_rad)
         px, py = view.position_mm[0] - box.middle_mm[0], view.position_mm[1] - box.middle_mm[1]
         origin = (cos * px + sin * py, cos * py - sin * px, view.position_mm[2] - box.bottom_mm)
@@ -68,14 +70,33 @@ def in_front(view: View, depth_mm: Depth, boxes: Sequence[Box]) -> Depth:
             (cos * x + sin * y, cos * y - sin * x, z), origin, (-half_x, -half_y, 0.0), (half_x, half_y, height),
             strict=True,
         ):  # fmt: skip
-            with np.errstate(divide="ignore"):
-                inverse = 1.0 / np.where(ray == 0.0, 1e-12, ray)
+            inverse = 1.0 / np.where(ray == 0.0, 1e-12, ray)
             first, second = (low - start) * inverse, (high - start) * inverse
             np.maximum(enter, np.minimum(first, second), out=enter)
             np.minimum(leave, np.maximum(first, second), out=leave)
-        hit = (enter < leave) & (enter > 0) & (enter < nearest)
-        nearest[hit] = enter[hit]
+        hit = (enter < leave) & (enter > 0) & (enter < seen)
+        seen[hit] = enter[hit]
     return nearest
+
+
+def _window(view: View, box: Box) -> tuple[slice, slice]:
+    """Rows and columns that ``box`` may cover: all of them where part of it is beside or behind the sensor."""
+    cos, sin = np.cos(box.yaw_rad), np.sin(box.yaw_rad)
+    corners = np.array(
+        [
+            (box.middle_mm[0] + cos * a - sin * b, box.middle_mm[1] + sin * a + cos * b, box.bottom_mm + c)
+            for a in (-box.size_mm[0] / 2, box.size_mm[0] / 2)
+            for b in (-box.size_mm[1] / 2, box.size_mm[1] / 2)
+            for c in (0.0, box.size_mm[2])
+        ]
+    )
+    metres = view.metres(corners)
+    if metres[:, 2].min() < 0.05:
+        return slice(None), slice(None)
+    places = pixels(metres)
+    low = np.maximum(np.floor(places.min(axis=0)), 0).astype(int)
+    high = np.maximum(np.ceil(places.max(axis=0)) + 1, low).astype(int)
+    return slice(low[1], high[1]), slice(low[0], high[0])
 
 
 def sample_room(rng: np.random.Generator) -> Room:
@@ -112,7 +133,7 @@ def _cabinet(rng: np.random.Generator, side: float) -> list[Box]:
 
 def _table(rng: np.random.Generator, side: float) -> list[Box]:
     width, depth, height = rng.uniform(700, 1200), rng.uniform(500, 800), rng.uniform(680, 800)
-    x, y, yaw = rng.uniform(-700, 600), side * (rng.uniform(620, 900) + width / 2), rng.normal(0, 0.06)
+    x, y, yaw = rng.uniform(-700, 600), side * (rng.uniform(480, 900) + width / 2), rng.normal(0, 0.06)
     cos, sin = np.cos(yaw), np.sin(yaw)
     legs = []
     for a in (-0.46, 0.46):
@@ -123,10 +144,11 @@ def _table(rng: np.random.Generator, side: float) -> list[Box]:
 
 
 def _near_the_camera(rng: np.random.Generator, side: float) -> Box:
+    """Between the person and the side camera, off the middle: may hide a leg."""
     width = rng.uniform(250, 600)
     return Box(
-        (rng.uniform(700, 1400), side * (rng.uniform(430, 700) + width / 2)),
-        (rng.uniform(200, 500), width, rng.uniform(350, 950)),
+        (rng.uniform(700, 1400), side * (rng.uniform(90, 650) + width / 2)),
+        (rng.uniform(200, 500), width, rng.uniform(300, 900)),
         yaw_rad=rng.uniform(-0.6, 0.6),
     )
 
@@ -154,8 +176,8 @@ def chair(middle_mm: tuple[float, float], seat_mm: float, yaw_rad: float, *, bac
 
 def _carton(rng: np.random.Generator) -> Box:
     """On the floor around the person; low where it stands between the person and the side camera."""
-    bearing, away = rng.uniform(-np.pi, np.pi), rng.uniform(550, 1500)
+    bearing, away = rng.uniform(-np.pi, np.pi), rng.uniform(480, 1400)
     x, y = float(away * np.cos(bearing) - 150), float(away * np.sin(bearing))
     in_the_way = x > 0 and abs(y) < 500
-    size = (rng.uniform(150, 450), rng.uniform(150, 450), rng.uniform(100, 250 if in_the_way else 600))
+    size = (rng.uniform(150, 450), rng.uniform(150, 450), rng.uniform(100, 400 if in_the_way else 700))
     return Box((x, y), size, yaw_rad=rng.uniform(-np.pi, np.pi))
