@@ -12,6 +12,7 @@ from kt3d_bench import plugins
 from kt3d_bench.cards import read_card
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Recipe
+from kt3d_bench.options import option_lines
 from kt3d_bench.scoring.benchmarks import Benchmark
 from kt3d_bench.skeletons import H36M17
 from kt3d_bench.training.sources import installed_benchmarks
@@ -131,6 +132,8 @@ def _method_lines(method: MethodPlugin) -> list[str]:
         f"Supervision: {', '.join(method.supervision)}",
         *(f"Default {role}: {dataset}" for role, dataset in method.defaults.items()),
         f"Class: {method.load}",
+        "Options (--set name=value; in brackets what a preset sets instead):",
+        *option_lines(method),
     ]
 
 

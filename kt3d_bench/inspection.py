@@ -1,35 +1,66 @@
-"""``kt3d inspect``: what lies at a path, in words."""
+"""``kt3d inspect``: what lies at a path, in words, and what to type next."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kt3d_bench import plugins
-from kt3d_bench.errors import Kt3dError, RawDataError, UsageError
+from kt3d_bench.cards import read_card
+from kt3d_bench.errors import ArtefactError, Kt3dError, RawDataError, UsageError
 from kt3d_bench.hookspecs import DatasetPlugin
+from kt3d_bench.records import WorkItem
+
+_MANIFEST, _RUN, _MARKER = "manifest.json", "run.yaml", "kt3d-generated.json"
 
 
 def describe(path: Path, dataset: str | None = None) -> list[str]:
-    """Sentences on shards, a run, predictions or a raw dataset at ``path``.
+    """Sentences on shards, a run, predictions or a raw dataset at ``path``, the last of them on what to do next.
 
     Raises ``UsageError`` when there is nothing, ``RawDataError`` when no dataset recognises it, and whatever reading
     the artefact raises.
     """
     if not path.exists():
         raise UsageError("there is nothing here", where=path)
-    if path.is_file() and path.suffix == ".npz":
+    if path.is_file() and path.suffix == ".npz" and _holds_predictions(path):
         return _predictions(path)
-    if (path / "manifest.json").is_file():
-        from kt3d_bench.shards.manifest import describe_manifest, read_manifest
-
-        return describe_manifest(read_manifest(path))
-    if (path / "run.yaml").is_file():
+    if (path / _MANIFEST).is_file():
+        return _shards(path)
+    if (path / _RUN).is_file():
         return _run(path)
+    if path.is_dir() and dataset is None and (several := shards_folders(path)):
+        return _folder_of_shards(path, several)
     for folder in path.absolute().parents[:2]:
-        if (folder / "manifest.json").is_file() or (folder / "run.yaml").is_file():
-            kind = "shards" if (folder / "manifest.json").is_file() else "a run"
+        if (folder / _MANIFEST).is_file() or (folder / _RUN).is_file():
+            kind = "shards" if (folder / _MANIFEST).is_file() else "a run"
             raise UsageError(f"this is a part of {kind}", where=path, mend=f"inspect the whole: kt3d inspect {folder}")
+    if path.is_file() and path.suffix == ".npz":
+        raise ArtefactError(
+            "this .npz holds no predictions", where=path, mend="those have arrays 'keys' and 'joints_cam_mm'"
+        )
     return _raw(path, dataset)
+
+
+def shards_folders(path: Path) -> list[Path]:
+    """The folder itself where it holds shards, else those directly in it that do."""
+    if (path / _MANIFEST).is_file():
+        return [path]
+    return sorted(folder.parent for folder in path.glob(f"*/{_MANIFEST}")) if path.is_dir() else []
+
+
+def _holds_predictions(path: Path) -> bool:
+    """Whether any array is one of a prediction file's; a file that cannot be opened is left to its reader to name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return bool({"keys.npy", "joints_cam_mm.npy"} & set(archive.namelist())) and not path.name.endswith(
+                ".index.npz"
+            )
+    except (OSError, zipfile.BadZipFile):
+        return True
 
 
 def _predictions(path: Path) -> list[str]:
@@ -37,7 +68,34 @@ def _predictions(path: Path) -> list[str]:
 
     predictions = read_predictions(path)
     said = [f"{name}: {value}" for name, value in sorted(predictions.meta.items())]
-    return [f"{len(predictions.keys)} predictions of {predictions.joints_cam_mm.shape[1]} joints", *said]
+    benchmark = "" if predictions.meta.get("benchmark") else " --benchmark ID"
+    return [
+        f"{len(predictions.keys)} predictions of {predictions.joints_cam_mm.shape[1]} joints",
+        *said,
+        f"Next: kt3d score {shlex.quote(str(path))}{benchmark}",
+    ]
+
+
+def _shards(path: Path) -> list[str]:
+    from kt3d_bench.shards.manifest import describe_manifest, read_manifest
+
+    return [*describe_manifest(read_manifest(path)), f"Next: kt3d validate {shlex.quote(str(path))}"]
+
+
+def _folder_of_shards(path: Path, folders: Sequence[Path]) -> list[str]:
+    """One line per prepared dataset."""
+    from kt3d_bench.shards.manifest import read_manifest
+
+    lines = [f"{len(folders)} prepared datasets:"]
+    for folder in folders:
+        try:
+            manifest = read_manifest(folder)
+        except ArtefactError as error:
+            lines.append(f"  {error.message}")
+            continue
+        splits = ", ".join(f"{name} {split.samples} samples" for name, split in sorted(manifest.splits.items()))
+        lines.append(f"  {folder}: {manifest.dataset} ({manifest.origin}), {splits}")
+    return [*lines, f"Next: kt3d inspect {shlex.quote(str(folders[0]))}"]
 
 
 def _run(path: Path) -> list[str]:
@@ -54,42 +112,105 @@ def _run(path: Path) -> list[str]:
         f"{document.get('state', 'state not known')}",
         *data,
         f"started by: {document.get('command', 'not recorded')}",
+        f"Next: kt3d score --run {shlex.quote(str(path))}",
     ]
 
 
 def _raw(path: Path, dataset: str | None) -> list[str]:
     """A raw folder: what the named dataset says of it, or those datasets that could be prepared from it."""
     if dataset:
-        return _sentences(plugins.dataset(dataset), path)
+        return _as_dataset(plugins.dataset(dataset), path)
     lines: list[str] = []
     for plugin in plugins.datasets().values():
-        splits = _splits(plugin, path)
-        if splits:
-            lines += _sentences(plugin, path)
-            lines += [f"{plugin.name}: split '{name}' gives about {count} samples" for name, count in splits.items()]
-            lines.append(f"Next: kt3d prepare {plugin.name} --raw {path}")
-    if not lines:
-        raise RawDataError(
-            "no dataset can be prepared from this",
-            where=path,
-            mend="kt3d inspect PATH --dataset NAME says what that one misses here",
-        )
-    return lines
+        if any(isinstance(found, list) for found in _plans(plugin, path).values()):
+            lines += _as_dataset(plugin, path)
+    if lines:
+        return lines
+    meant = [name for name in plugins.datasets() if name in path.absolute().parts[-2:]]
+    if path.is_dir() and len(meant) == 1:
+        return _as_dataset(plugins.dataset(meant[0]), path)
+    raise RawDataError(
+        "no dataset can be prepared from this",
+        where=path,
+        mend="kt3d inspect PATH --dataset NAME says what that one misses here",
+    )
 
 
-def _sentences(plugin: DatasetPlugin, path: Path) -> list[str]:
+def _as_dataset(plugin: DatasetPlugin, path: Path) -> list[str]:
+    """What a dataset's own reader says of a folder, what each split would give and cost, and how to get the rest."""
     describe_raw = plugins.load_function(plugin.convert, "describe")
-    return [f"{plugin.name}: {sentence}" for sentence in describe_raw(path)]
+    generated = " (generated stand-in)" if (path / _MARKER).is_file() else ""
+    lines = [f"{plugin.title}{generated}", *describe_raw(path)]
+    plans = _plans(plugin, path)
+    lines += [line for line in _splits(plugin, plans, path) if line not in lines]
+    whole = [split for split, found in plans.items() if isinstance(found, list)]
+    if len(whole) < len(plans):
+        lines.append("How to obtain what is missing:")
+        lines += [f"  {number}. {step}" for number, step in enumerate(read_card(plugin.folder).how_to_obtain, 1)]
+    lines = [f"{plugin.name}: {line}" for line in lines]
+    quoted = shlex.quote(str(path))
+    if not whole:
+        return [*lines, f"Next: when it is there: kt3d inspect {quoted} --dataset {plugin.name}"]
+    only = "" if len(whole) == len(plans) else "".join(f" --split {split}" for split in whole)
+    return [*lines, f"Next: kt3d prepare {plugin.name} --raw {quoted}{only}"]
 
 
-def _splits(plugin: DatasetPlugin, path: Path) -> dict[str, int]:
-    """Split -> expected samples, for the splits that can be prepared from ``path``."""
+def _plans(plugin: DatasetPlugin, path: Path) -> dict[str, list[WorkItem] | str]:
+    """Split -> its work items, or why there are none."""
     plan = plugins.load_function(plugin.convert, "plan")
     options = {name: option.default for name, option in plugin.options.items()}
-    found: dict[str, int] = {}
+    found: dict[str, list[WorkItem] | str] = {}
     for split in plugin.splits:
         try:
-            found[split] = sum(item.expected_samples for item in plan(path, split, options))
-        except Kt3dError:
-            continue
+            found[split] = list(plan(path, split, options)) or "nothing of it is here"
+        except Kt3dError as error:
+            found[split] = error.message
     return found
+
+
+def _splits(plugin: DatasetPlugin, plans: dict[str, list[WorkItem] | str], path: Path) -> Iterator[str]:
+    """Samples, disk and time of every split, estimated from a few samples of one of them."""
+    from kt3d_bench.shards.estimate import probe
+
+    known = [items for items in plans.values() if isinstance(items, list)]
+    measured = probe(plugin.convert, known[0]) if known else ""
+    cores = os.cpu_count() or 1
+    total = 0.0
+    for split, items in plans.items():
+        view = next((f"view {view}, " for view in plugin.views if split.startswith(f"{view}-")), "")
+        if isinstance(items, str):
+            yield f"{view}split '{split}' cannot be prepared: {items}"
+            continue
+        samples = sum(item.expected_samples for item in items)
+        cost = ""
+        if not isinstance(measured, str):
+            size, seconds = measured.disk_bytes(samples), measured.seconds(len(items), samples, cores)
+            total += size
+            cost = f", about {in_bytes(size)} of shards and {in_time(seconds)} on {cores} cores"
+        yield f"{view}split '{split}' gives about {samples} samples{cost}"
+    if isinstance(measured, str):
+        if measured:
+            yield f"Disk and time are not known: {measured}"
+        return
+    yield (
+        f"These are estimates: {measured.samples} samples from {measured.items} places, converted just now, took "
+        f"{1000 * measured.seconds_per_sample:.0f} ms and {in_bytes(measured.bytes_per_sample)} each"
+    )
+    free = shutil.disk_usage(path).free
+    if total > free:
+        yield f"That is more than is free on the disk of {path}: {in_bytes(free)}"
+
+
+def in_bytes(size: float) -> str:
+    """12.3 GB, with a unit that suits."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"
+
+
+def in_time(seconds: float) -> str:
+    """Seconds up to two minutes, minutes up to two hours, then hours."""
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -1,12 +1,13 @@
-"""Commands about data: prepare, generate, inspect."""
+"""Commands about data: prepare, generate, inspect, validate."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -174,9 +175,86 @@ def _refuse_occupied(out: Path) -> None:
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--dataset", help="Which dataset a raw folder should be. [default: all are asked]")
-def inspect(path: Path, dataset: str | None) -> None:
+@click.option("--picture", type=FILE, help="Of shards: write this .png, samples with their skeletons drawn over them.")
+@click.option(
+    "--by",
+    type=click.Choice(["dataset", "action", "worst"]),
+    default="dataset",
+    show_default=True,
+    help="Samples of the picture: spread evenly, by action, or what is nearest to or beyond the limit of a check.",
+)
+@click.option("--count", type=click.IntRange(min=1), default=24, show_default=True, help="Samples of the picture.")
+@click.option("--split", help="Only this split in the picture. [default: all]")
+def inspect(
+    path: Path,
+    dataset: str | None,
+    picture: Path | None,
+    by: Literal["dataset", "action", "worst"],
+    count: int,
+    split: str | None,
+) -> None:
     """Say what is at PATH: shards, a run, predictions, or a raw dataset and what it lacks."""
-    from kt3d_bench.inspection import describe
+    from kt3d_bench.inspection import describe, shards_folders
 
     for line in describe(path, dataset):
         click.echo(line)
+    if picture is not None:
+        from kt3d_bench.sheets import sheet
+
+        for line in sheet(shards_folders(path), picture, by=by, count=count, split=split):
+            click.echo(line)
+
+
+@main.command()
+@click.argument("shards", type=FOLDER)
+@click.option("--split", "splits", multiple=True, help="Only this split; may be repeated. [default: all]")
+@click.option("--raw", type=FOLDER, help="Where they were prepared from, for the commands that mend them.")
+@click.option("--all", "every", is_flag=True, help="Read every image. [default: 512 samples per split, spread evenly]")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, for scripts.")
+@click.pass_context
+def validate(
+    ctx: click.Context, shards: Path, splits: tuple[str, ...], raw: Path | None, every: bool, as_json: bool
+) -> None:
+    """Check prepared shards: files, counts, labels, geometry, bodies and images.
+
+    Says what is wrong in which sample and which prepare mends it. Exits with 1 when something is wrong.
+    """
+    from kt3d_bench import validation
+    from kt3d_bench.console import ProgressReport, console
+    from kt3d_bench.shards.validate import IMAGES
+    from kt3d_bench.shards.validate import validate as check
+
+    with ProgressReport() as report:
+        found = check(
+            shards,
+            splits=splits or None,
+            sampled=None if every else IMAGES,
+            progress=_following(report.task, report.update),
+        )
+    if as_json:
+        click.echo(json.dumps(validation.as_json(found), indent=1))
+    else:
+        console().print(validation.table(found))
+        for line in validation.lines(found, raw=raw):
+            click.echo(line)
+        if found.sound:
+            click.echo("Nothing is wrong.")
+            click.echo(f"Next: kt3d inspect {shlex.quote(str(shards))} --by worst --picture worst.png")
+        else:
+            click.echo(f"Next: mend it as said above, then: kt3d validate {shlex.quote(str(shards))}")
+    if not found.sound:
+        ctx.exit(1)
+
+
+def _following(task: Callable[[str, int], None], update: Callable[[int], None]) -> Callable[[str, int, int], None]:
+    """Progress that names what it does, as tasks of a progress report."""
+    current = ""
+
+    def follow(what: str, done: int, total: int) -> None:
+        nonlocal current
+        if what != current:
+            current = what
+            task(what, total)
+        update(done)
+
+    return follow

@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def _samples(shards: ShardSet, sampled: int | None, progress: Progress) -> tuple
         outcomes.append(_index_removed(outcome) if column.check is images.INDEX else outcome)
     for check, value, sentence in bodies.split_facts(shards.labels):
         found = [_of_split(check, split, sentence, value=value, remade=False)] if sentence else []
-        outcomes.append(Outcome(check, split, 1, len(found), value, tuple(found)))
+        outcomes.append(Outcome(check, split, 1, len(found), value, 2.0 * bool(found), tuple(found)))
     return outcomes, len(numbers) if shards.modalities else 0
 
 
@@ -180,10 +180,9 @@ def measure(
 def _index_removed(outcome: Outcome) -> Outcome:
     """An index that differs from its tar is taken for whole by ``prepare``: it must go first."""
     mended = tuple(
-        Finding(**{**vars(finding), "remove": (index_path(Path(finding.shard)).name,), "remade": True})
-        for finding in outcome.findings
+        replace(finding, remove=(index_path(Path(finding.shard)).name,), remade=True) for finding in outcome.findings
     )
-    return Outcome(outcome.check, outcome.split, outcome.tested, outcome.failed, outcome.worst, mended)
+    return replace(outcome, findings=mended)
 
 
 def _of_split(

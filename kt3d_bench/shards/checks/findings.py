@@ -77,6 +77,8 @@ class Outcome:
     failed: int
     worst: float
     """The value furthest beyond (or nearest to) the limit; NaN where nothing was measured."""
+    excess: float
+    """How many times the limit that is."""
     findings: tuple[Finding, ...] = field(default=())
     """The ``MOST_FINDINGS`` worst."""
 
@@ -121,7 +123,9 @@ def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: np
     fields of every finding."""
     failing = np.flatnonzero(results.excess > 1)
     ranked = failing[np.argsort(-results.excess[failing], kind="stable")][:MOST_FINDINGS]
-    worst = results.value[np.argmax(results.excess)] if len(results.excess) else np.nan
+    worst, excess = np.nan, 0.0
+    if len(results.excess):
+        worst, excess = results.value[np.argmax(results.excess)], results.excess.max()
     findings = tuple(
         Finding(
             check=results.check.name,
@@ -136,10 +140,10 @@ def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: np
         )
         for i in ranked
     )
-    return Outcome(results.check, split, len(results.excess), len(failing), float(worst), findings)
+    return Outcome(results.check, split, len(results.excess), len(failing), float(worst), float(excess), findings)
 
 
 def tally(check: Check, split: str, tested: int, findings: Sequence[Finding]) -> Outcome:
     """The outcome of a check on shards or on a whole split, from its findings."""
     worst = max((finding.value for finding in findings), default=float("nan"))
-    return Outcome(check, split, tested, len(findings), worst, tuple(findings[:MOST_FINDINGS]))
+    return Outcome(check, split, tested, len(findings), worst, 2.0 * bool(findings), tuple(findings[:MOST_FINDINGS]))
