@@ -10,6 +10,7 @@ links are ignored.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -210,6 +211,8 @@ def _split_name(stem: str) -> tuple[str, str]:
 
 
 def _damaged(archive: Path | str, error: Exception) -> RawDataError:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        raise OSError(error.errno, error.strerror, tempfile.gettempdir())
     return RawDataError(
         f"is damaged or cut short ({type(error).__name__}: {error})",
         where=archive,
@@ -217,6 +220,8 @@ def _damaged(archive: Path | str, error: Exception) -> RawDataError:
     )
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a system says when the temporary copy of a member finds no room: no fault of the archive."""
 _ARCHIVE_ERRORS = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, KeyError,
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -273,5 +274,8 @@ def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:
 
 def cannot_write(where: Path, error: OSError) -> ArtefactError:
     if error.errno in _FULL:
+        if error.filename == tempfile.gettempdir():
+            return ArtefactError("the disk of temporary files is full", where=error.filename,
+                                 mend=f"free some space, or name another folder by TMPDIR; {CONTINUE}")  # fmt: skip
         return ArtefactError("the disk is full", where=where, mend=f"free some space; {CONTINUE}")
     return ArtefactError(f"cannot be written ({error})", where=where, mend=f"choose another --out; {CONTINUE}")
