@@ -13,9 +13,12 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_mpii.derived import find_json, read_json
+from kt3d_mpii.derived import annotated
+from kt3d_mpii.describe import describe
 from kt3d_mpii.joints import JOINTS, MAPPING
-from kt3d_mpii.layout import AnnotatedImage, find_annotations, find_images, read_annotations, read_image
+from kt3d_mpii.layout import AnnotatedImage, find_images, read_image
+
+__all__ = ["convert", "describe", "plan"]
 
 IMAGES_PER_ITEM = 100
 FOCAL_OVER_LONGEST_SIDE = 1.2
@@ -36,8 +39,8 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     if split != "train":
         raise UsageError(f"MPII has no split '{split}'", mend="choose 'train': the test joints are withheld")
     images = find_images(raw)
-    annotations, annotated = _annotated(raw)
-    shown = [image for image in annotated if image.persons]
+    annotations, found = annotated(raw)
+    shown = [image for image in found if image.persons]
     if not shown:
         raise RawDataError("annotates no training images", where=annotations, mend="unpack the annotations again")
     stems = Counter(Path(image.name).stem for image in shown)
@@ -77,43 +80,6 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
                 continue
             sequence = stem if video is None else f"video_{video:04d}"
             yield _sample(image, key, joints_px, _visible(points), action=action, sequence=sequence, frame=second)
-
-
-def _annotated(raw: Path) -> tuple[Path, Sequence[AnnotatedImage]]:
-    """The annotation file and what it holds: the official one where it is there, else the derived ones."""
-    try:
-        official = find_annotations(raw)
-    except RawDataError:
-        derived = find_json(raw)
-        if not derived:
-            raise
-        return derived[0], read_json(derived)
-    return official, read_annotations(official)
-
-
-def describe(raw: Path) -> Sequence[str]:
-    """How many images and persons the annotation file names, and how many of the images are there."""
-    annotated: Sequence[AnnotatedImage] = ()
-    lines = []
-    try:
-        source, annotated = _annotated(raw)
-        persons = [person for image in annotated for person in image.persons]
-        usable = sum(bool(np.isfinite(person.joints_px).any()) for person in persons)
-        lines.append(
-            f"{source.name}: {len(annotated)} training images, {len(persons)} persons, {usable} of them with joints"
-        )
-    except RawDataError as error:
-        lines.append(error.message)
-    try:
-        folder = find_images(raw)
-        present = {path.name for path in folder.iterdir()}
-        lines.append(f"{len(present)} files in {folder.name}/")
-        missing = [image.name for image in annotated if image.persons and image.name not in present]
-        if missing:
-            lines.append(f"{len(missing)} annotated training images are missing, such as {missing[0]}")
-    except RawDataError as error:
-        lines.append(error.message)
-    return lines
 
 
 def _plain(image: AnnotatedImage) -> tuple[Any, ...]:

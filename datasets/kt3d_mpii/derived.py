@@ -15,10 +15,37 @@ from typing import Any
 import numpy as np
 
 from kt3d_bench.errors import RawDataError
-from kt3d_mpii.layout import AnnotatedImage, Person
+from kt3d_mpii.layout import ARCHIVES, SITE, AnnotatedImage, Person, find_annotations, read_annotations
 
 _JOINTS = 16
 _FILE_LIMIT = 256 << 20
+
+
+def annotated(raw: Path) -> tuple[Path, Sequence[AnnotatedImage]]:
+    """The annotation file and what it holds: the official one where it is there, else the derived ones.
+
+    Raises ``RawDataError`` for a file that is damaged, and where there is none that is read.
+    """
+    try:
+        official = find_annotations(raw)
+    except RawDataError:
+        derived = find_json(raw)
+        if derived:
+            return derived[0], read_json(derived)
+        if (coco := find_coco(raw)) is not None:
+            raise RawDataError(
+                "has COCO's structure (Moon et al.), which is not read",
+                where=coco,
+                mend=f"put {ARCHIVES['annotations']} beside the images, from {SITE}",
+            ) from None
+        raise
+    return official, read_annotations(official)
+
+
+def find_coco(raw: Path) -> Path | None:
+    """Moon et al.'s ``annotations/train.json``."""
+    path = raw / "annotations" / "train.json"
+    return path if path.is_file() else None
 
 
 def find_json(raw: Path) -> Sequence[Path]:

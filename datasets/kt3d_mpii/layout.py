@@ -1,15 +1,23 @@
-"""The official download: ``mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat`` and ``images/*.jpg``."""
+"""The official download: ``mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat`` and ``images/*.jpg``.
+
+The annotations may stay in their .zip, of which one named member is read into a temporary file. The images must be
+unpacked: a .tar.gz of 12 GB can only be read from its beginning.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -21,6 +29,11 @@ from kt3d_mpii.matchild import NOT_MPII
 MAT_FILE = "mpii_human_pose_v1_u12_1.mat"
 MAT_FOLDER = "mpii_human_pose_v1_u12_2"
 ARCHIVES = {"images": "mpii_human_pose_v1.tar.gz", "annotations": "mpii_human_pose_v1_u12_2.zip"}
+SITE = "http://human-pose.mpi-inf.mpg.de"
+_PACKED_IMAGES = (ARCHIVES["images"], "mpii_human_pose_v1.tar", "images.tar.gz", "images.tar", "images.zip")
+"""The official name, and those under which the images were packed again."""
+_ZIP_BYTES, _MAT_BYTES = 256 << 20, 2 << 30
+_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError)
 _IMAGE = re.compile(r"[A-Za-z0-9_\-]+\.jpe?g", re.IGNORECASE)
 _MEMORY_BYTES, _TIMEOUT_S = 16 << 30, 900.0
 _JPEG_BYTES, _JPEG_PIXELS = 64 << 20, 100_000_000
@@ -51,12 +64,13 @@ class AnnotatedImage:
 
 
 def find_annotations(raw: Path) -> Path:
-    """The .mat file under ``raw``. Raises ``RawDataError`` saying what is there instead."""
+    """The .mat file under ``raw``, else the .zip with it. Raises ``RawDataError`` saying what is there instead."""
     for path in (raw / MAT_FOLDER / MAT_FILE, raw / MAT_FILE, *sorted(raw.glob(f"*/{MAT_FILE}")),
-                 *sorted(raw.glob(f"*/{MAT_FOLDER}/{MAT_FILE}"))):  # fmt: skip
+                 *sorted(raw.glob(f"*/{MAT_FOLDER}/{MAT_FILE}")), raw / ARCHIVES["annotations"],
+                 *sorted(raw.glob(f"*/{ARCHIVES['annotations']}"))):  # fmt: skip
         if path.is_file():
             return path
-    raise _absent(raw, f"{MAT_FOLDER}/{MAT_FILE}", "annotations", "unzip")
+    raise _absent(raw, f"{MAT_FOLDER}/{MAT_FILE}", "annotations")
 
 
 def find_images(raw: Path) -> Path:
@@ -66,30 +80,36 @@ def find_images(raw: Path) -> Path:
             if not any(_IMAGE.fullmatch(path.name) for path in folder.iterdir()):
                 raise RawDataError("holds no .jpg images", where=folder, mend=f"unpack {ARCHIVES['images']} again")
             return folder
-    raise _absent(raw, "images", "images", "tar -xzf")
+    for packed in (path for name in _PACKED_IMAGES for path in (raw / name, *sorted(raw.glob(f"*/{name}")))):
+        if packed.is_file():
+            command = f"unzip {packed.name}" if packed.suffix == ".zip" else f"tar -xf {packed.name}"
+            raise RawDataError(
+                "is still packed, expected the folder images",
+                where=packed,
+                mend=f"unpack it there, as images are read in another order: cd {packed.parent} && {command}",
+            )
+    raise _absent(raw, "images", "images")
 
 
-def _absent(raw: Path, wanted: str, archive: str, command: str) -> RawDataError:
+def _absent(raw: Path, wanted: str, archive: str) -> RawDataError:
     if not raw.is_dir():
         return RawDataError(
             f"is not a folder, expected one that holds {wanted}",
             where=raw,
-            mend="point --raw at the unpacked MPII archives, or make a stand-in with `kt3d generate mpii`",
+            mend="point --raw at the MPII download, or make a stand-in with `kt3d generate mpii`",
         )
-    packed = raw / ARCHIVES[archive]
-    if packed.is_file():
-        return RawDataError(f"is still packed, expected {wanted}", where=packed,
-                            mend=f"unpack it there: cd {raw} && {command} {packed.name}")  # fmt: skip
     present = sorted(path.name for path in raw.iterdir())[:8]
+    how = "unpack" if archive == "images" else "put"
     return RawDataError(
         f"holds no {wanted}, found {', '.join(present) if present else 'nothing'}",
         where=raw,
-        mend=f"unpack {ARCHIVES[archive]} here",
+        mend=f"{how} {ARCHIVES[archive]} here, from {SITE}",
     )
 
 
 def read_annotations(path: Path) -> Sequence[AnnotatedImage]:
-    """The training images in the file's order. Raises ``RawDataError`` for a damaged file or another structure.
+    """The training images in the order of the .mat file, or of the one in a .zip. Raises ``RawDataError`` for a damaged
+    file or another structure.
 
     The file is read by a child process with limits on memory (16 GiB) and time (15 minutes), kept once read.
     """
@@ -99,7 +119,8 @@ def read_annotations(path: Path) -> Sequence[AnnotatedImage]:
 
 @lru_cache(maxsize=1)
 def _read_annotations(path: Path, mtime_ns: int, size: int) -> Sequence[AnnotatedImage]:
-    arrays = _read_in_child(path)
+    with _unpacked(path) as local:
+        arrays = _read_in_child(local, where=path)
     starts = np.searchsorted(arrays["person_image"], np.arange(len(arrays["name"]) + 1))
     found = []
     for row in np.flatnonzero(arrays["train"]):
@@ -120,20 +141,50 @@ def _read_annotations(path: Path, mtime_ns: int, size: int) -> Sequence[Annotate
     return found
 
 
-def _read_in_child(path: Path, timeout_s: float = _TIMEOUT_S) -> dict[str, npt.NDArray[Any]]:
-    mend = f"unpack {ARCHIVES['annotations']} again"
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The .mat file itself, or a temporary copy of the .zip's, whose name inside decides nothing."""
+    if path.suffix != ".zip":
+        yield path
+        return
+    mend = f"download {ARCHIVES['annotations']} again, from {SITE}"
+    with tempfile.TemporaryDirectory(prefix="kt3d-mpii-") as scratch:
+        copy = Path(scratch) / MAT_FILE
+        try:
+            if path.stat().st_size > _ZIP_BYTES:
+                raise RawDataError("is larger than 256 MiB, the annotations are not", where=path, mend=mend)
+            with zipfile.ZipFile(path) as archive:
+                members = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).name == MAT_FILE]
+                if not members:
+                    raise RawDataError(f"holds no {MAT_FILE}", where=path, mend=mend)
+                if members[0].file_size > _MAT_BYTES:
+                    raise RawDataError(
+                        f"{MAT_FILE} in it claims {members[0].file_size} bytes, more than the {_MAT_BYTES} it may have",
+                        where=path,
+                        mend=mend,
+                    )
+                with archive.open(members[0]) as packed, copy.open("wb") as file:
+                    shutil.copyfileobj(packed, file, 1 << 20)
+        except _ZIP_DAMAGE as error:
+            raise RawDataError(f"is damaged ({type(error).__name__}: {error})", where=path, mend=mend) from error
+        yield copy
+
+
+def _read_in_child(path: Path, timeout_s: float = _TIMEOUT_S, where: Path | None = None) -> dict[str, npt.NDArray[Any]]:
+    where = where or path
+    mend = f"unpack {ARCHIVES['annotations']} again" if where == path else "download it again"
     with tempfile.TemporaryDirectory(prefix="kt3d-mpii-") as scratch:
         target = Path(scratch) / "annotations.npz"
         command = [sys.executable, "-m", "kt3d_mpii.matchild", str(path), str(target), str(_MEMORY_BYTES)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired as error:
-            raise RawDataError(f"could not be read within {timeout_s:.0f} s", where=path, mend=mend) from error
+            raise RawDataError(f"could not be read within {timeout_s:.0f} s", where=where, mend=mend) from error
         if done.returncode == NOT_MPII:
-            raise RawDataError(f"is not MPII's annotation file: {done.stdout.strip()}", where=path, mend=mend)
+            raise RawDataError(f"is not MPII's annotation file: {done.stdout.strip()}", where=where, mend=mend)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or [f"its reader ended with status {done.returncode}"])[-1]
-            raise RawDataError(f"is damaged ({last})", where=path, mend=mend)
+            raise RawDataError(f"is damaged ({last})", where=where, mend=mend)
         with np.load(target, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 

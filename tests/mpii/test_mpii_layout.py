@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +28,96 @@ def one_image(raw: Path, name: str = "000000001.jpg", **person: object) -> None:
     write_release(raw / MAT, [image_entry(name, rectangle)], [1])
 
 
-def test_archives_that_are_still_packed_are_named_with_the_command(tmp_path: Path) -> None:
-    (tmp_path / "mpii_human_pose_v1_u12_2.zip").write_bytes(b"PK")
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "1.jpg").write_bytes(b"")
-    assert "still packed" in plan_error(tmp_path)
-    assert "unzip mpii_human_pose_v1_u12_2.zip" in plan_error(tmp_path)
-    (tmp_path / "images" / "1.jpg").unlink()
-    (tmp_path / "images").rmdir()
-    (tmp_path / "mpii_human_pose_v1.tar.gz").write_bytes(b"")
-    assert "tar -xzf mpii_human_pose_v1.tar.gz" in plan_error(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("mpii_human_pose_v1.tar.gz", "tar -xf mpii_human_pose_v1.tar.gz"),
+        ("download/mpii_human_pose_v1.tar.gz", "tar -xf mpii_human_pose_v1.tar.gz"),
+        ("images.tar.gz", "tar -xf images.tar.gz"),
+        ("images.zip", "unzip images.zip"),
+    ],
+)
+def test_images_that_are_still_packed_are_named_with_the_command(tmp_path: Path, name: str, command: str) -> None:
+    one_image(tmp_path)
+    packed = tmp_path / name
+    packed.parent.mkdir(exist_ok=True)
+    packed.write_bytes(b"")
+    message = plan_error(tmp_path)
+    assert message.startswith(f"{packed}: is still packed, expected the folder images; unpack it there")
+    assert f"cd {packed.parent} && {command}" in message
+    assert f"No images: {message}." in convert.describe(tmp_path)
+
+
+def zipped(raw: Path, *members: tuple[str, bytes]) -> Path:
+    path = raw / "mpii_human_pose_v1_u12_2.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def packed_annotations(raw: Path) -> bytes:
+    """Only images are left in the folder; the .mat file's bytes come back."""
+    one_image(raw)
+    write_jpg(raw / "images", "000000001.jpg")
+    content = (raw / MAT).read_bytes()
+    (raw / MAT).unlink()
+    return content
+
+
+def test_annotations_are_read_in_their_archive(tmp_path: Path) -> None:
+    packed = zipped(tmp_path, ("mpii_human_pose_v1_u12_2/README.md", b"read me"), (MAT, packed_annotations(tmp_path)))
+    before = sorted(tmp_path.rglob("*"))
+    (item,) = convert.plan(tmp_path, "train", {})
+    assert len(list(convert.convert(item))) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "Layout: the official download, its annotations in the .zip, read in place." in convert.describe(tmp_path)
+    one_image(tmp_path)
+    packed.write_bytes(b"never opened where the file lies unpacked")
+    assert len(convert.plan(tmp_path, "train", {})) == 1
+
+
+def test_a_name_that_leads_out_of_the_archive_leads_nowhere(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    zipped(raw, (f"../../{MAT}", packed_annotations(raw)))
+    before = sorted(tmp_path.rglob("*"))
+    assert len(convert.plan(raw, "train", {})) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_archives_of_annotations_that_are_damaged_or_too_large_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = packed_annotations(tmp_path)
+    path = zipped(tmp_path, ("README.md", b""))
+    assert "holds no mpii_human_pose_v1_u12_1.mat; download mpii_human_pose_v1_u12_2.zip again" in plan_error(tmp_path)
+    whole = zipped(tmp_path, (MAT, content)).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "is damaged (BadZipFile" in plan_error(tmp_path)
+    spoiled = bytearray(whole)
+    spoiled[len(whole) // 2] ^= 0xFF
+    path.write_bytes(spoiled)
+    assert "is damaged" in plan_error(tmp_path)
+    path.write_bytes(whole)
+    monkeypatch.setattr(layout, "_MAT_BYTES", 10)
+    assert f"claims {len(content)} bytes, more than the 10 it may have" in plan_error(tmp_path)
+    monkeypatch.setattr(layout, "_ZIP_BYTES", 10)
+    assert "is larger than 256 MiB" in plan_error(tmp_path)
+    zipped(tmp_path, (MAT, b"not a mat file"))
+    monkeypatch.undo()
+    assert str(path) in plan_error(tmp_path)
+    assert "download it again" in plan_error(tmp_path)
+
+
+def test_coco_annotations_are_named_and_not_read(tmp_path: Path) -> None:
+    write_jpg(tmp_path / "images", "000000001.jpg")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "train.json").write_text('{"images": [], "annotations": []}')
+    assert "train.json: has COCO's structure (Moon et al.), which is not read; put mpii_human_pose_v1_u12_2.zip" in (
+        plan_error(tmp_path)
+    )
+    assert any("COCO's structure" in line for line in convert.describe(tmp_path))
 
 
 def test_another_folder_is_refused_with_what_it_holds(tmp_path: Path) -> None:
