@@ -20,6 +20,7 @@ constant in mm. They are part of the rule; another value makes another rule with
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,26 +38,38 @@ ON_PLANE_PER_M, ON_PLANE_M = 0.008, 0.03
 """On a plane is what lies within this inverse depth of it, and at least within this distance."""
 JUMP_PER_M, JUMP_M = 0.010, 0.06
 """Neighbouring pixels further apart than both belong to different pieces."""
+FEWEST_READINGS = 0.3
+"""Share of the border's pixels without which there is no room to look for: a person cut out already."""
 FEWEST_SHARE = 0.04
+"""Share of the border's readings that a plane needs."""
 MOST_PLANES = 4
 MOST_BEHIND = 0.25
 """Share of the border that may lie behind a plane of the room: windows, doors, noise."""
 FLOOR_SLOPE = 0.3
 """Inverse metres per crop side, downwards, from which a plane looks like a floor seen from the front."""
-LEVEL_SLOPE = 0.08
-"""A plane with less than this is seen head-on."""
+LEVEL_SLOPE = 0.05
+"""A plane with less slope than this is seen head-on."""
+BRIDGE_PX = 7
+"""Holes are filled from readings within half of this."""
 SMALLEST_PX = 12
-EDGE_PX = 6
-"""Pixels at the crop's very edge from which a piece is not the person's."""
+EDGE_PX, EDGE_SHARE = 6, 0.6
+"""A piece that has more pixels than this at the crop's very edge, and more than this times the square root of its area,
+goes on beyond the crop: it is not the person's."""
 MIDDLE = 0.16
 """Standard deviation of the weight of the middle, in crop sides."""
-NEARER_M, FARTHER_M, BELOW_M = 0.9, 0.45, 2.2
+NEARER_M, FARTHER_M, BELOW_M = 0.9, 0.45, 0.9
 """Longest steps from one piece of the body to the next: towards the camera, away from it, and down to the legs."""
-LARGE, ASIDE = 0.35, 0.2
-"""A piece larger than this part of the core, whose pixels weigh less than this part of the core's, stands beside."""
+CUT_OFF_M = 0.5
+"""From above, a piece that the crop or the frame cuts off may lie no further below its neighbour than this."""
+LARGE, ASIDE, LOWER_M = 0.35, 0.2, 0.3
+"""A piece larger than this part of the core, whose pixels weigh less than this part of the core's, stands beside; from
+above only if it is so much lower, for an arm may be larger than the head."""
+ABOVE_POWER = 4
+"""From above, the core's weight is multiplied by this power of inverse depth."""
 WINDOW_M = 0.5
 """Where the person cannot be told from something that reaches the crop's edge: half the depth range that is kept."""
 
+_RIDGE = 1e-6 * np.eye(3)
 _TOP, _BOTTOM, _LEFT, _RIGHT = range(4)
 
 
@@ -70,9 +83,10 @@ class _Plane:
 
     @property
     def is_level(self) -> bool:
-        """Seen head-on from above: the floor under a person, on at least three sides."""
-        flat = bool(np.abs(self.coefficients[1:]).max() < LEVEL_SLOPE)
-        return flat and bool((self.on_sides > 0.3).sum() >= 3) and bool(self.on_sides[_BOTTOM] > 0.3)
+        """Seen head-on on at least three sides, the lower one included: the floor, from above."""
+        level = np.abs(self.coefficients[1:]).max() < LEVEL_SLOPE
+        around = (self.on_sides > 0.3).sum() >= 3 and self.on_sides[_BOTTOM] > 0.5
+        return bool(level and around)
 
 
 def central_body(depth_mm: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
@@ -114,19 +128,16 @@ class _View:
         return cls(u.astype(np.float32), v.astype(np.float32), (top, bottom, left, right), max(3, round(BAND * side)))
 
     @property
-    def edge(self) -> Bool:
-        """(H, W) the outermost two pixels, where they are the crop's edge."""
-        mask = np.zeros((len(self.v), len(self.u)), bool)
-        for strip, there in zip((mask[:2], mask[-2:], mask[:, :2], mask[:, -2:]), self.at_edge, strict=True):
-            strip[:] = there
-        return mask
+    def inner(self) -> tuple[slice, slice]:
+        """Rows and columns that are not in the crop's own border band, where the person hardly ever is."""
+        limit = BAND - 0.5, 0.5 - BAND
+        return slice(*np.searchsorted(self.v, limit)), slice(*np.searchsorted(self.u, limit))
 
-    @property
-    def outer(self) -> Bool:
-        """(H, W) the crop's own border band, where the person hardly ever is."""
-        limit = 0.5 - BAND
-        mask: Bool = (np.abs(self.v) > limit)[:, None] | (np.abs(self.u) > limit)[None, :]
-        return mask
+    def edges(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The outermost two pixels of ``image``, where they are the crop's edge, in a row."""
+        strips = (image[:2], image[-2:], image[:, :2], image[:, -2:])
+        there = [strip.ravel() for strip, at_edge in zip(strips, self.at_edge, strict=True) if at_edge]
+        return np.concatenate([image[:0].ravel(), *there])
 
     @property
     def middle(self) -> Float32:
@@ -144,19 +155,23 @@ def _body(depth_mm: npt.NDArray[np.uint16], view: _View) -> Bool:
     measured = (depth_mm > 0) & (smooth > 0)
     inverse = np.zeros_like(metres)
     np.divide(1.0, metres, out=inverse, where=measured)
-    square = inverse * inverse
     planes = _room(inverse, view)
-    stands = measured & (inverse - _nearest(planes, view) > np.maximum(ON_PLANE_PER_M, ON_PLANE_M * square))
+    inverse = _bridged(inverse, measured)
+    np.divide(1.0, inverse, out=metres, where=inverse > 0)
+    square = inverse * inverse
+    stands = inverse - np.maximum(_nearest(planes, view), 0) > np.maximum(ON_PLANE_PER_M, ON_PLANE_M * square)
     cut = _jumps(inverse, np.maximum(JUMP_PER_M, JUMP_M * square))
-    pieces = _Pieces.of(stands & ~cut, metres, view)
-    core = pieces.core()
+    pieces = _Pieces.of(stands & ~cut, inverse, view)
+    from_above = any(plane.is_level for plane in planes)
+    core = pieces.core(from_above=from_above)
     if core is None:
         return np.zeros(depth_mm.shape, bool)
     if not pieces.inside[core]:
         return _window(pieces.labels == core, metres, view)
-    person = pieces.body(core, metres, from_above=any(plane.is_level for plane in planes))
+    person = pieces.body(core, metres, from_above=from_above)
     grown = cv2.dilate(person.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
-    return person | (grown & stands & cut)
+    mask: Bool = (person | (grown & stands & cut)) & (depth_mm > 0)
+    return mask
 
 
 def _nearest(planes: list[_Plane], view: _View) -> Float32 | float:
@@ -169,6 +184,15 @@ def _nearest(planes: list[_Plane], view: _View) -> Float32 | float:
     return 0.0 if nearest is None else nearest
 
 
+def _bridged(inverse: Float32, measured: Bool) -> Float32:
+    """Small holes filled with the nearest reading around, so that dark cloth and hair do not tear a body apart."""
+    import cv2
+
+    spread = cv2.dilate(inverse, np.ones((BRIDGE_PX, BRIDGE_PX), np.uint8))
+    bridged: Float32 = np.where(measured, inverse, spread)
+    return bridged
+
+
 def _jumps(inverse: Float32, limit: Float32) -> Bool:
     """(H, W) pixels whose right or lower neighbour is at another depth."""
     cut = np.zeros(inverse.shape, bool)
@@ -179,7 +203,9 @@ def _jumps(inverse: Float32, limit: Float32) -> Bool:
 
 def _window(piece: Bool, metres: Float32, view: _View) -> Bool:
     """What of a piece that reaches the crop's edge is likely the person: near the middle, in depth too."""
-    piece = piece & ~view.outer
+    border = np.ones(piece.shape, bool)
+    border[view.inner] = False
+    piece = piece & ~border
     central = piece & (view.middle > 0.3)
     if not central.any():
         return central
@@ -189,8 +215,8 @@ def _window(piece: Bool, metres: Float32, view: _View) -> Bool:
 
 def _room(inverse: Float32, view: _View) -> list[_Plane]:
     """The planes that bound the room, the one with most support first."""
-    points, values, windows = _border(inverse, view)
-    if len(values) < 4 * WINDOWS:
+    points, values, windows, possible = _border(inverse, view)
+    if len(values) < max(4 * WINDOWS, FEWEST_READINGS * possible):
         return []
     on_plane = np.maximum(ON_PLANE_PER_M, ON_PLANE_M * values**2)
     proposals = _fit(points, values, windows, 4 * WINDOWS)[np.bincount(windows, minlength=4 * WINDOWS) > 5]
@@ -208,7 +234,9 @@ def _room(inverse: Float32, view: _View) -> list[_Plane]:
         coefficients = proposals[best]
         for _ in range(2):
             on = free & (np.abs(points @ coefficients - values) < on_plane)
-            coefficients = _fit(points[on], values[on], np.zeros(int(on.sum()), np.int64), 1)[0]
+            chosen = points[on]
+            normal = chosen.T @ chosen + _RIDGE
+            coefficients = np.asarray(np.linalg.solve(normal, chosen.T @ values[on]), np.float64)
         distance: Float64 = points @ coefficients - values
         on = np.abs(distance) < on_plane
         plane = _Plane(coefficients, np.bincount(windows[on] // WINDOWS, minlength=4) / readings)
@@ -227,8 +255,9 @@ def _bounds(plane: _Plane) -> bool:
     return bool(wall or floor)
 
 
-def _border(inverse: Float32, view: _View) -> tuple[Float64, Float64, Int]:
-    """Readings along the border of what is visible, every third pixel: (N, 3) 1, u, v; (N,) inverse depth; window."""
+def _border(inverse: Float32, view: _View) -> tuple[Float64, Float64, Int, int]:
+    """Readings along the border of what is visible, every third pixel: (N, 3) 1, u, v; (N,) inverse depth; (N,) window;
+    and how many pixels were looked at."""
     height, width = inverse.shape
     deep = min(view.band_px, height // 2), min(view.band_px, width // 2)
     rows, columns = np.arange(0, height, 3), np.arange(0, width, 3)
@@ -239,16 +268,17 @@ def _border(inverse: Float32, view: _View) -> tuple[Float64, Float64, Int]:
         (_LEFT, between, columns[columns < deep[1]]),
         (_RIGHT, between, columns[columns >= width - deep[1]]),
     )
-    points, values, windows = [], [], []
+    points, values, windows, possible = [], [], [], 0
     for side, strip_rows, strip_columns in strips:
         v, u = np.meshgrid(view.v[strip_rows], view.u[strip_columns], indexing="ij")
         window = np.clip(((u if side in (_TOP, _BOTTOM) else v) + 0.5) * WINDOWS, 0, WINDOWS - 1).astype(np.int64)
         value = inverse[np.ix_(strip_rows, strip_columns)]
         there = value > 0
+        possible += there.size
         points.append(np.stack([np.ones(int(there.sum())), u[there], v[there]], axis=1, dtype=np.float64))
         values.append(value[there].astype(np.float64))
         windows.append(side * WINDOWS + window[there])
-    return np.concatenate(points), np.concatenate(values), np.concatenate(windows)
+    return np.concatenate(points), np.concatenate(values), np.concatenate(windows), possible
 
 
 def _fit(points: Float64, values: Float64, groups: Int, count: int) -> Float64:
@@ -260,7 +290,7 @@ def _fit(points: Float64, values: Float64, groups: Int, count: int) -> Float64:
             normal[:, row, column] = normal[:, column, row] = np.bincount(
                 groups, points[:, row] * points[:, column], count
             )
-    solved = np.linalg.solve(normal + 1e-6 * np.eye(3), target[..., None])[..., 0]
+    solved = np.linalg.solve(normal + _RIDGE, target[..., None])[..., 0]
     return np.asarray(solved, np.float64)
 
 
@@ -273,43 +303,57 @@ class _Pieces:
     area: Int
     """(N,) pixels."""
     inside: Bool
-    """(N,) does not reach the crop's edge and is not mostly in its border."""
+    """(N,) does not reach far along the crop's edge and is not mostly in its border."""
+    whole: Bool
+    """(N,) is not cut off by the frame either."""
     weight: Float64
     """(N,) sum of the weight of the middle; 0 for specks."""
+    inverse: Float64
+    """(N,) mean inverse depth."""
 
     @classmethod
-    def of(cls, mask: Bool, metres: Float32, view: _View) -> _Pieces:
+    def of(cls, mask: Bool, inverse: Float32, view: _View) -> _Pieces:
         import cv2
 
         count, numbered, statistics, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
         labels = np.asarray(numbered, np.int32)
         area = np.asarray(statistics[:, cv2.CC_STAT_AREA], np.int64)
-        outer = np.bincount(labels[view.outer], minlength=count)
-        edge = np.bincount(labels[view.edge], minlength=count)
-        weight = np.asarray(np.bincount(labels[mask], view.middle[mask], count), np.float64)
+        outer = area - np.bincount(labels[view.inner].ravel(), minlength=count)
+        edge = np.bincount(view.edges(labels), minlength=count)
+        frame = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        cut_off = np.bincount(frame, minlength=count)
+        some = labels[::2, ::2].ravel()
+        mean = np.bincount(some, inverse[::2, ::2].ravel(), count) / np.maximum(np.bincount(some, minlength=count), 1)
+        weight = np.asarray(4 * np.bincount(some, view.middle[::2, ::2].ravel(), count), np.float64)
         weight[area < SMALLEST_PX] = 0.0
         weight[0] = 0.0
-        return cls(labels, area, (outer < 0.5 * area) & (edge < EDGE_PX), weight)
+        inside = (outer < 0.5 * area) & (edge < np.maximum(EDGE_PX, EDGE_SHARE * np.sqrt(area)))
+        return cls(labels, area, inside, inside & (cut_off < EDGE_PX), weight, np.asarray(mean, np.float64))
 
-    def core(self) -> int | None:
-        """The piece that weighs most in the middle, preferably one inside; ``None`` when there is none."""
-        if not self.weight.any():
+    def core(self, *, from_above: bool) -> int | None:
+        """The piece that weighs most in the middle, preferably one inside; ``None`` when there is none.
+
+        From above what is near weighs more: the head and shoulders, not the table that an arm reaches over.
+        """
+        weight = self.weight * self.inverse**ABOVE_POWER if from_above else self.weight
+        if not weight.any():
             return None
-        inside = self.weight * self.inside
-        return int(inside.argmax() if inside.max() > 0.1 * self.weight.max() else self.weight.argmax())
+        inside = weight * self.inside
+        return int(inside.argmax() if inside.max() > 0.1 * weight.max() else weight.argmax())
 
     def body(self, core: int, metres: Float32, *, from_above: bool) -> Bool:
         """(H, W) the core and what is joined to it, step by step."""
         large = self.area > LARGE * self.area[core]
         aside = self.weight * self.area[core] < ASIDE * self.weight[core] * self.area
-        candidates = (self.weight > 0) & (self.inside | from_above) & ~(large & aside)
+        low = 1 / np.maximum(self.inverse, 1e-3) - 1 / self.inverse[core] > LOWER_M if from_above else True
+        candidates = (self.weight > 0) & (self.inside | from_above) & ~(large & aside & low)
         first, second, step_m = self._steps(candidates, metres)
         farther_m = BELOW_M if from_above else FARTHER_M
         onwards = (step_m < farther_m) & (step_m > -NEARER_M)
         back = (-step_m < farther_m) & (-step_m > -NEARER_M)
         if from_above:
-            onwards &= self.inside[second] | (step_m < 0)
-            back &= self.inside[first] | (-step_m < 0)
+            onwards &= self.whole[second] | (step_m < CUT_OFF_M)
+            back &= self.whole[first] | (-step_m < CUT_OFF_M)
         joined = np.zeros(len(self.weight), bool)
         joined[core] = True
         before = 0
