@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
 """A stand-in that a laptop makes and trains on in minutes."""
+CHECK: Mapping[str, Any] = {"people": 2, "frames": 2, "test_postures": 2}
+"""The smallest one, for ``kt3d check``."""
 FRAMES_PER_SECTION = 1001
 _SUBSETS = ("inter-pose", "hard-pose")
 _CAMERA_NAMES = ("Cam1", "Cam2", "Cam3")
