@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -26,7 +27,6 @@ from kt3d_bench.records import Sample
 
 MARKER = "kt3d-generated.json"
 FRAMES = 40
-Arrays = Mapping[str, npt.NDArray[np.generic]]
 LAYOUT = {
     "depth_map": {"data": ((240, 320), "float16"), "id": ((), "|S8")},
     "labels": {
@@ -40,7 +40,7 @@ LAYOUT = {
 }
 
 
-def read(folder: Path, name: str) -> dict[str, npt.NDArray[np.generic]]:
+def read(folder: Path, name: str) -> dict[str, npt.NDArray[Any]]:
     packed = (folder / f"ITOP_{name}.h5.gz").read_bytes()
     with h5py.File(io.BytesIO(gzip.decompress(packed)), "r") as file:
         return {key: file[key][:] for key in file}
@@ -61,7 +61,7 @@ class StandIn:
             for kind in LAYOUT
         }
 
-    def labels(self, view: str, split: str = "train") -> dict[str, npt.NDArray[np.generic]]:
+    def labels(self, view: str, split: str = "train") -> dict[str, npt.NDArray[Any]]:
         return self.files[view, split, "labels"]
 
     def depth(self, view: str, split: str = "train") -> npt.NDArray[np.float64]:
