@@ -16,8 +16,11 @@ from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.geometry.crops import box_from_mask, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_ubc3v import cameras, joints, regions
+from kt3d_ubc3v.describe import describe
 from kt3d_ubc3v.groundtruth import GroundTruth, read_ground_truth
-from kt3d_ubc3v.layout import CAMERAS, PROTOCOL, SUBSETS, Section, find_sections, read_rgba, subset_folder
+from kt3d_ubc3v.layout import CAMERAS, PROTOCOL, Section, find_sections, read_rgba
+
+__all__ = ["convert", "describe", "plan"]
 
 FRAMES_PER_ITEM = 100
 NEAR_MM, RANGE_MM = 500.0, 7500.0
@@ -78,33 +81,6 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
         if frame in loaded.images or any(loaded.pose(camera_id, frame) for camera_id in CAMERAS):
             for camera_id in CAMERAS:
                 yield _sample(loaded, camera_id, frame)
-
-
-def describe(raw: Path) -> Sequence[str]:
-    """What lies under ``raw``, subset by subset, and whether both splits of the protocol can be prepared."""
-    lines = []
-    for subset in SUBSETS:
-        folder = subset_folder(raw, subset)
-        for split in ("train", "valid", "test"):
-            if folder is None or not (folder / split).is_dir():
-                continue
-            try:
-                sections = find_sections(raw, subset, split)
-            except RawDataError as error:
-                lines.append(error.message)
-                continue
-            frames = [section.frames("depthRender") for section in sections]
-            without = sum(not section.frames("groundtruth") for section in sections)
-            lines.append(
-                f"{subset}/{split}: {len(sections)} sections, {sum(map(len, frames))} frames"
-                + (f", {without} sections without part colours" if without else "")
-            )
-    for split, (subset, part) in PROTOCOL.items():
-        try:
-            find_sections(raw, subset, part)
-        except RawDataError as error:
-            lines.append(f"split '{split}' cannot be prepared: {error.message}")
-    return lines
 
 
 @dataclass(frozen=True, eq=False)

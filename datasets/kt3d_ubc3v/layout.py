@@ -18,6 +18,7 @@ SUBSETS = ("easy-pose", "inter-pose", "hard-pose")
 CAMERAS = ("Cam1", "Cam2", "Cam3")
 PROTOCOL = {"train": ("inter-pose", "train"), "test": ("hard-pose", "test")}
 """Our split -> the archive's subset and split."""
+SITE = "https://www.cs.ubc.ca/research/UBC3V/"
 _SIZE_PX = (512, 424)
 _IMAGE = re.compile(r"mayaProject\.(\d{6})\.png")
 _FILE_LIMIT = 16 << 20
@@ -65,6 +66,13 @@ def subset_folder(raw: Path, subset: str) -> Path | None:
     return nested[0] if nested else None
 
 
+def packed_subset(raw: Path, subset: str) -> Path | None:
+    """The subset's archive in ``raw`` or one folder further down."""
+    names = (f"{subset}.tar.gz", f"{subset}.tar")
+    places = (path for name in names for path in (raw / name, *sorted(raw.glob(f"*/{name}"))))
+    return next((path for path in places if path.is_file()), None)
+
+
 def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
     """The sections of one split of one subset, by number.
 
@@ -79,17 +87,21 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
         )
     folder = subset_folder(raw, subset)
     if folder is None:
-        archive = raw / f"{subset}.tar.gz"
-        if archive.is_file():
-            raise RawDataError(f"is still packed, expected the folder {subset}", where=archive,
-                               mend=f"unpack it: tar -xzf {archive.name} -C {raw}")  # fmt: skip
+        packed = packed_subset(raw, subset)
+        if packed is not None:
+            raise RawDataError(
+                f"is still packed, expected the folder {subset}",
+                where=packed,
+                mend=f"unpack it, as images are read in another order: tar -xf {packed} -C {packed.parent}",
+            )
         present = sorted(path.name for path in raw.iterdir())[:8]
         ready = [name for name, (other, part) in PROTOCOL.items() if _holds(subset_folder(raw, other), part)]
         otherwise = f", or prepare what is here: --split {ready[0]}" if ready else ""
         raise RawDataError(
             f"holds no folder {subset}, found {', '.join(present) if present else 'nothing'}",
             where=raw,
-            mend=f"unpack {subset}.tar.gz here, or point --raw at the folder that holds {subset}{otherwise}",
+            mend=f"unpack {subset}.tar.gz (from {SITE}) here, or point --raw at the folder that holds {subset}"
+            f"{otherwise}",
         )
     parent = folder / split
     numbered = [path for path in parent.iterdir() if path.name.isdecimal()] if parent.is_dir() else []

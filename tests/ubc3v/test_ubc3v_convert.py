@@ -263,10 +263,27 @@ def test_wrong_folders_are_refused_with_what_they_hold(section: Path, tmp_path: 
     assert "found nothing" in error_of(tmp_path / "empty", "test")
     (tmp_path / "inter-pose.tar.gz").write_bytes(b"")
     assert "still packed" in error_of(tmp_path, "train")
-    assert "tar -xzf inter-pose.tar.gz" in error_of(tmp_path, "train")
+    packed = tmp_path / "inter-pose.tar.gz"
+    assert f"tar -xf {packed} -C {tmp_path}" in error_of(tmp_path, "train")
+    assert f"Not read while it is packed: {packed}." in convert.describe(tmp_path)
+    deeper = tmp_path / "empty" / "easy-pose.tar"
+    deeper.write_bytes(b"")
+    assert f"Not read while it is packed: {deeper}." in convert.describe(tmp_path)
     (tmp_path / "inter-pose" / "train" / "1").mkdir(parents=True)
     assert "found 1 section folders" in error_of(tmp_path, "train")
-    assert "cannot be prepared" in "\n".join(convert.describe(tmp_path))
+    text = "\n".join(convert.describe(tmp_path))
+    assert "Split train cannot be prepared" in text
+    assert "(inter-pose.tar.gz comes from https://www.cs.ubc.ca/research/UBC3V/)" in text
+
+
+def test_the_layout_is_named_with_the_files_that_its_sections_lack(section: Path, tmp_path: Path) -> None:
+    assert f"Layout: the official download, unpacked in {tmp_path}." in convert.describe(tmp_path)
+    write_section(section.parent / "2", 1)
+    (section.parent / "2" / "groundtruth.mat").unlink()
+    name = section.relative_to(tmp_path).parent / "2" / "groundtruth.mat"
+    assert f"Missing: {name}; unpack hard-pose.tar.gz again, from https://www.cs.ubc.ca/research/UBC3V/." in (
+        convert.describe(tmp_path)
+    )
 
 
 def test_the_subset_itself_and_a_folder_around_it_are_found(tmp_path: Path) -> None:
