@@ -51,8 +51,8 @@ class DatasetPlugin:
         ``VERSION: int`` - bumped with every change of what is generated.
         ``DEMO: Mapping[str, Any]`` - ``people``, ``frames`` and other options of a stand-in that a laptop makes and
         trains on in minutes; ``kt3d demo`` uses it.
-        ``CHECK: Mapping[str, Any]`` - may be left out: what ``kt3d check`` changes in ``DEMO`` for the smallest stand-in
-        that has every split; two people and two frames by default.
+        ``CHECK: Mapping[str, Any]`` - may be left out: what ``kt3d check`` changes in ``DEMO`` for the smallest
+        stand-in that has every split; two people and two frames by default.
     """
 
     name: str
