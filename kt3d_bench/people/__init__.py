@@ -9,7 +9,9 @@ rgb = shade(images[0], rng, sample_background(rng, camera.size_px, "room"))
 
 from kt3d_bench.people.backgrounds import sample_background
 from kt3d_bench.people.body import LANDMARKS, PARTS, Bodies, Figures, pose, sample_bodies
-from kt3d_bench.people.motion import Motion, read_amc, read_bvh
+from kt3d_bench.people.motion import Motion
+from kt3d_bench.people.motion_acclaim import read_amc
+from kt3d_bench.people.motion_bvh import read_bvh
 from kt3d_bench.people.motion_folder import Motions, read_motion, read_motions
 from kt3d_bench.people.poses import ACTIVITIES, Clip, sample_clip
 from kt3d_bench.people.render import Render, RenderedFigure, render, render_crops

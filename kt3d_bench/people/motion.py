@@ -1,28 +1,40 @@
-"""Motion files: BVH (BioVision hierarchy) and ASF/AMC (Acclaim), read into joint paths in mm, z up.
+"""Recorded motions: joint paths in mm, z up, whatever file they come from; resampling; units by the body's size.
 
-Both formats are plain text. In the files of the CMU Graphics Lab database (mocap.cs.cmu.edu) y is up, the figure's rest
-pose looks along +z with its left towards +x, and one unit is 25.4 mm / 0.45; this module turns that into z up, x
-forward. Everything is parsed token by token with bounded depth; a damaged file raises ``RawDataError`` naming the line.
+``read_bvh`` and ``read_amc`` parse the two formats; both end in ``finished``, which applies to any file:
+
+- Unit. One unit is the one of ``UNITS_MM`` that makes a leg (thigh and shank) 0.55 to 1.2 m long; the units lie so far
+  apart that only one can. Where none does, the leg is taken to be 0.85 m. ``mm_per_unit`` overrides it.
+- Up. Files are y up; a file is z up when its skeleton at rest, or else the recorded person on average, stands along z.
+- Inserted rest pose. Some conversions put the skeleton's rest pose before the recording. Frame 0 is left out when it
+  is a rest pose (no joint but the root is turned, or arms and legs are straight and alike on both sides) *and* nobody
+  could leave it so fast: to frame 1 the joints move at more than 2.5 m/s on average over the body, seen from the hips,
+  and at least four times as fast as to frame 2. A real frame fails the second test, a calibration pose held does too.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.people.rig import FloatArray, axis_rotation
+from kt3d_bench.people.motion_joints import Tree, find_joints
+from kt3d_bench.people.rig import FloatArray
 
-CMU_MM_PER_UNIT = 25.4 / 0.45
-"""56.44 mm: the CMU files' lengths are inches divided by 0.45."""
-_MAX_DEPTH = 100
-_MAX_BYTES = 512 * 2**20
-_TO_Z_UP = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+UNITS_MM: Mapping[str, float] = {"mm": 1.0, "cm": 10.0, "inch": 25.4, "cmu": 25.4 / 0.45, "m": 1000.0}
+"""mm per unit; the CMU Graphics Lab database (mocap.cs.cmu.edu) has inches divided by 0.45."""
+CMU_MM_PER_UNIT = UNITS_MM["cmu"]
+"""56.44 mm."""
+_LEG_MM = (550.0, 1200.0)
+_USUAL_LEG_MM = 850.0
+_FROM_Y_UP = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+_STRAIGHT = np.cos(np.radians(8))
+_ALIKE = np.cos(np.radians(12))
+_UPRIGHT = 0.8
+_NEARLY = np.cos(np.radians(15))
+_JUMP_MM_S = 2500.0
+_JUMP_RATIO = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +48,20 @@ class Motion:
     positions_mm: FloatArray
     """(F, J, 3) world, z up."""
     orientations: FloatArray
-    """(F, J, 3, 3) turn from the rest pose (which looks along +x), world frame."""
+    """(F, J, 3, 3) turn from the rest pose, world frame."""
     rate_hz: float
+    rest_mm: FloatArray
+    """(J, 3) the skeleton with no joint turned, world frame."""
+    ends: bool = False
+    """Whether a joint turns the bone that ends in it (ASF), not those that start there (BVH)."""
     source: str = ""
+    mm_per_unit: float = 1.0
     dropped_frames: int = 0
     """1 when an inserted rest pose at the start was left out."""
+    joints: Mapping[str, int] = field(default_factory=dict)
+    """Role (``knee_l``) -> joint, as ``find_joints`` names them."""
+    missing: tuple[str, ...] = ()
+    """Roles that every person needs and that no joint could be found for."""
 
     def __len__(self) -> int:
         return len(self.positions_mm)
@@ -59,379 +80,180 @@ class Motion:
             raise KeyError(name)
         return self.positions_mm[:, self.names.index(name)]
 
+    def role(self, role: str) -> FloatArray:
+        """(F, 3) mm path of the joint found for ``role``; ``KeyError`` when there is none."""
+        return self.positions_mm[:, self.joints[role]]
 
-def _read_lines(path: Path, kind: str) -> list[str]:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise RawDataError(f"a {kind} file of more than {_MAX_BYTES >> 20} MiB is not read", where=path)
-        return path.read_text(encoding="latin-1").splitlines()
-    except OSError as error:
-        raise RawDataError(
-            f"the {kind} file cannot be read ({error.strerror})", where=path, mend="check the path"
-        ) from error
+    def taken(self, frames: slice | FloatArray) -> Motion:
+        return replace(self, positions_mm=self.positions_mm[frames], orientations=self.orientations[frames])
 
 
-class _Tokens:
-    """Tokens of a text with the line each stands on."""
+def resampled(motion: Motion, rate_hz: float, start: int = 0, frames: int | None = None) -> Motion:
+    """``frames`` frames (default: to the end) from frame ``start`` on, at ``rate_hz``.
 
-    def __init__(self, path: Path, lines: list[str]) -> None:
-        self.path = path
-        self._tokens: Iterator[tuple[int, str]] = (
-            (number, token) for number, line in enumerate(lines, 1) for token in line.split()
-        )
-        self.line = 0
-
-    def fail(self, what: str) -> RawDataError:
-        return RawDataError(what, where=f"{self.path}, line {self.line}", mend="the file is damaged or not of its kind")
-
-    def next(self, wanted: str) -> str:
-        line_and_token = next(self._tokens, None)
-        if line_and_token is None:
-            raise self.fail(f"expected {wanted}, found the end of the file")
-        self.line, token = line_and_token
-        return token
-
-    def expect(self, word: str) -> None:
-        token = self.next(f"'{word}'")
-        if token.upper() != word.upper():
-            raise self.fail(f"expected '{word}', found '{token}'")
-
-    def number(self, wanted: str) -> float:
-        return self.parse(self.next(wanted), wanted)
-
-    def parse(self, token: str, wanted: str) -> float:
-        try:
-            value = float(token)
-        except ValueError:
-            raise self.fail(f"expected {wanted}, found '{token}'") from None
-        if not math.isfinite(value):
-            raise self.fail(f"expected {wanted}, found '{token}'")
-        return value
-
-    def count(self, wanted: str, most: int) -> int:
-        value = self.number(wanted)
-        if value != int(value) or not 0 <= value <= most:
-            raise self.fail(f"expected {wanted} between 0 and {most}, found {value:g}")
-        return int(value)
-
-
-_CHANNELS = {f"{axis}{kind}".upper(): (kind, "XYZ".index(axis)) for axis in "XYZ" for kind in ("position", "rotation")}
-
-
-@dataclass
-class _Joint:
-    name: str
-    parent: int
-    offset: tuple[float, float, float]
-    channels: tuple[tuple[str, int], ...]
-
-
-def _bvh_joint(tokens: _Tokens, name: str, parent: int, depth: int, joints: list[_Joint]) -> None:
-    if depth > _MAX_DEPTH:
-        raise tokens.fail(f"joints are nested more than {_MAX_DEPTH} deep")
-    tokens.expect("{")
-    tokens.expect("OFFSET")
-    x, y, z = (tokens.number("an offset") for _ in range(3))
-    index = len(joints)
-    joint = _Joint(name, parent, (x, y, z), ())
-    joints.append(joint)
-    while True:
-        word = tokens.next("'CHANNELS', 'JOINT', 'End' or '}'")
-        match word.upper():
-            case "}":
-                return
-            case "CHANNELS":
-                found = []
-                for _ in range(tokens.count("a number of channels", 6)):
-                    channel = tokens.next("a channel").upper()
-                    if channel not in _CHANNELS:
-                        raise tokens.fail(f"unknown channel '{channel}'")
-                    found.append(_CHANNELS[channel])
-                joint.channels = tuple(found)
-            case "JOINT":
-                _bvh_joint(tokens, tokens.next("a joint name"), index, depth + 1, joints)
-            case "END":
-                tokens.expect("Site")
-                _bvh_joint(tokens, f"{name}_end", index, depth + 1, joints)
-            case _:
-                raise tokens.fail(f"expected 'CHANNELS', 'JOINT', 'End' or '}}', found '{word}'")
-
-
-def read_bvh(
-    path: str | PathLike[str], *, mm_per_unit: float = CMU_MM_PER_UNIT, drop_rest_frame: bool = True
-) -> Motion:
-    """Reads a BVH file; lengths in the file times ``mm_per_unit`` are mm.
-
-    Some conversions insert the rest pose as frame 0; with ``drop_rest_frame`` such a frame (all joints jump between it
-    and the next, far more than later) is left out. Raises ``RawDataError`` for a damaged file.
+    Between two recorded frames every joint's rotation against its parent follows the great circle (quaternion slerp);
+    the root moves straight, and bones keep their lengths. Recorded frames come through unchanged. Raises
+    ``RawDataError`` when the motion is too short.
     """
-    path = Path(path)
-    tokens = _Tokens(path, _read_lines(path, "BVH"))
-    tokens.expect("HIERARCHY")
-    tokens.expect("ROOT")
-    joints: list[_Joint] = []
-    _bvh_joint(tokens, tokens.next("a joint name"), -1, 0, joints)
-    names = [joint.name for joint in joints]
-    if len(set(names)) != len(names):
-        raise tokens.fail("two joints bear the same name")
-    tokens.expect("MOTION")
-    tokens.expect("Frames:")
-    frames = tokens.count("a number of frames", 10_000_000)
-    tokens.expect("Frame")
-    tokens.expect("Time:")
-    period = tokens.number("a frame time")
-    if frames < 1 or not 1e-4 <= period <= 10:
-        raise tokens.fail(f"{frames} frames of {period:g} s are no motion")
-    width = sum(len(joint.channels) for joint in joints)
-    rows: list[list[float]] = []
-    for frame in range(frames):
-        rows.append([tokens.number(f"number {column + 1} of frame {frame}") for column in range(width)])
-    values = np.array(rows).reshape(frames, width)
-    positions, orientations = _bvh_kinematics(joints, values)
-    motion = _z_up(names, [joint.parent for joint in joints], positions * mm_per_unit, orientations, 1 / period, path)
-    return _without_rest_frame(motion) if drop_rest_frame else motion
+    span = (len(motion) - 1 - start) / motion.rate_hz
+    available = int(np.floor(span * rate_hz + 1e-6)) + 1
+    count = available if frames is None else frames
+    if not 0 <= start < len(motion) or not 1 <= count <= available:
+        raise RawDataError(
+            f"{count} frames at {rate_hz:g} Hz from frame {start} on do not fit into {len(motion)} frames at "
+            f"{motion.rate_hz:g} Hz",
+            where=motion.source,
+            mend=f"ask for at most {max(available, 0)} frames",
+        )
+    times = np.minimum(start + np.arange(count) * motion.rate_hz / rate_hz, len(motion) - 1)
+    nearest = np.round(times).astype(int)
+    if np.abs(times - nearest).max() < 1e-6:
+        return replace(motion.taken(nearest), rate_hz=rate_hz)
+    first = int(times[0])
+    recorded = motion.taken(slice(first, int(np.ceil(times[-1])) + 1))
+    positions, orientations = _interpolated(recorded, times - first)
+    return replace(motion, positions_mm=positions, orientations=orientations, rate_hz=rate_hz)
 
 
-def _bvh_kinematics(joints: list[_Joint], values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    frames = len(values)
-    positions = np.zeros((frames, len(joints), 3))
-    orientations = np.zeros((frames, len(joints), 3, 3))
-    column = 0
-    for index, joint in enumerate(joints):
-        local = np.tile(np.eye(3), (frames, 1, 1))
-        shift = np.tile(np.array(joint.offset), (frames, 1))
-        moved = False
-        for kind, axis in joint.channels:
-            if kind == "rotation":
-                local = local @ axis_rotation(axis, np.radians(values[:, column]))
-            else:
-                if not moved:
-                    shift, moved = shift * (joint.parent >= 0), True
-                shift[:, axis] += values[:, column]
-            column += 1
-        if joint.parent < 0:
-            positions[:, index], orientations[:, index] = shift, local
+def _interpolated(motion: Motion, times: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Positions and orientations at ``times``, in frames of ``motion``."""
+    from scipy.spatial.transform import Rotation, Slerp
+
+    stamps = np.arange(len(motion))
+    low = np.minimum(times.astype(int), len(motion) - 2)
+    share = (times - low)[:, None]
+    positions = np.empty((len(times), len(motion.names), 3))
+    orientations = np.empty((len(times), len(motion.names), 3, 3))
+    for joint, parent in enumerate(motion.parents):
+        own, at = motion.orientations[:, joint], motion.positions_mm[:, joint]
+        above = np.broadcast_to(np.eye(3), own.shape) if parent < 0 else motion.orientations[:, parent]
+        turn = np.swapaxes(above, -1, -2) @ own
+        between = (
+            turn[:1]
+            if np.ptp(turn, axis=0).max() < 1e-12
+            else Slerp(stamps, Rotation.from_matrix(turn))(times).as_matrix()
+        )
+        orientations[:, joint] = between if parent < 0 else orientations[:, parent] @ between
+        carrier = own if motion.ends else above
+        way = at if parent < 0 else np.einsum("fji,fj->fi", carrier, at - motion.positions_mm[:, parent])
+        way = (1 - share) * way[low] + share * way[low + 1]
+        if parent < 0:
+            positions[:, joint] = way
         else:
-            parent = orientations[:, joint.parent]
-            positions[:, index] = positions[:, joint.parent] + np.einsum("fij,fj->fi", parent, shift)
-            orientations[:, index] = parent @ local
+            turned = orientations[:, joint if motion.ends else parent]
+            positions[:, joint] = positions[:, parent] + np.einsum("fij,fj->fi", turned, way)
     return positions, orientations
 
 
-def _z_up(
-    names: list[str], parents: list[int], positions: FloatArray, orientations: FloatArray, rate_hz: float, path: Path
-) -> Motion:
-    return Motion(
-        tuple(names), tuple(parents), positions @ _TO_Z_UP.T, _TO_Z_UP @ orientations @ _TO_Z_UP.T, rate_hz, str(path)
+def finished(raw: Motion, mm_per_unit: float | None, drop_rest_frame: bool, declared: float | None = None) -> Motion:
+    """A motion in the file's own units and axes -> in mm, z up, its joints found, an inserted rest pose left out.
+
+    ``declared`` is what the file says of its unit; it holds where a body's leg is then as long as a leg can be.
+    """
+    tree = Tree(raw.names, raw.parents, raw.rest_mm, raw.ends)
+    joints, missing = find_joints(tree, raw.positions_mm)
+    motion = replace(raw, joints=joints, missing=tuple(missing))
+    unit = mm_per_unit or _unit_mm(motion, declared)
+    turn = np.eye(3) if not missing and _is_z_up(motion) else _FROM_Y_UP
+    motion = replace(
+        motion,
+        positions_mm=unit * motion.positions_mm @ turn.T,
+        orientations=turn @ motion.orientations @ turn.T,
+        rest_mm=unit * motion.rest_mm @ turn.T,
+        mm_per_unit=unit,
     )
+    if drop_rest_frame and _starts_with_inserted_rest(motion):
+        return replace(motion.taken(slice(1, None)), dropped_frames=1)
+    return motion
 
 
-def _without_rest_frame(motion: Motion) -> Motion:
-    if len(motion) < 4:
-        return motion
-    local = motion.positions_mm - motion.positions_mm[:, :1]
-    steps = np.linalg.norm(np.diff(local, axis=0), axis=-1).mean(axis=1)
-    if steps[0] < 30 or steps[0] < 8 * np.median(steps[1:]):
-        return motion
-    return Motion(
-        motion.names, motion.parents, motion.positions_mm[1:], motion.orientations[1:], motion.rate_hz,
-        motion.source, dropped_frames=1,
-    )  # fmt: skip
+def _leg_units(motion: Motion) -> float:
+    rest = {role: motion.rest_mm[joint] for role, joint in motion.joints.items()}
+    bones = [rest[f"{lower}_{side}"] - rest[f"{upper}_{side}"] for side in "lr"
+             for upper, lower in (("hip", "knee"), ("knee", "ankle"))]  # fmt: skip
+    return float(np.linalg.norm(bones, axis=-1).sum() / 2)
 
 
-@dataclass
-class _Bone:
-    name: str
-    direction: FloatArray
-    length: float
-    axis: FloatArray
-    dof: tuple[str, ...]
+def _unit_mm(motion: Motion, declared: float | None) -> float:
+    if motion.missing:
+        return declared or CMU_MM_PER_UNIT
+    leg = _leg_units(motion)
+    for unit in (*([declared] if declared else []), *UNITS_MM.values()):
+        if _LEG_MM[0] <= leg * unit <= _LEG_MM[1]:
+            return unit
+    return _USUAL_LEG_MM / leg
 
 
-def _euler(angles: FloatArray, order: str) -> FloatArray:
-    """(..., 3) rad about the axes of ``order``, the first applied first -> (..., 3, 3)."""
-    matrix = np.broadcast_to(np.eye(3), (*angles.shape[:-1], 3, 3))
-    for position, axis in enumerate(order):
-        matrix = axis_rotation("XYZ".index(axis), angles[..., position]) @ matrix
-    return matrix
+def _trunk_up(points: FloatArray, joints: Mapping[str, int]) -> FloatArray:
+    """(..., J, 3) -> (..., 3) unit vector from between the ankles to the neck."""
+    up = points[..., joints["neck"], :] - (points[..., joints["ankle_l"], :] + points[..., joints["ankle_r"], :]) / 2
+    unit: FloatArray = up / np.maximum(np.linalg.norm(up, axis=-1, keepdims=True), 1e-12)
+    return unit
 
 
-class _Asf:
-    """The skeleton half: bones, hierarchy, units."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.mm_per_unit = CMU_MM_PER_UNIT
-        self.radians_per_unit = math.pi / 180
-        self.root_order: tuple[str, ...] = ("tx", "ty", "tz", "rx", "ry", "rz")
-        self.root_axis = "XYZ"
-        self.root_orientation = np.zeros(3)
-        self.bones: dict[str, _Bone] = {}
-        self.parents: dict[str, str] = {}
-        self._parse(_read_lines(path, "ASF"))
-        if not self.bones or not self.parents:
-            raise RawDataError("no bones or no hierarchy found", where=path, mend="is this an ASF skeleton?")
-
-    def _fail(self, number: int, what: str) -> RawDataError:
-        return RawDataError(
-            what, where=f"{self.path}, line {number}", mend="the file is damaged or not an ASF skeleton"
-        )
-
-    def _numbers(self, number: int, words: list[str], count: int) -> list[float]:
-        try:
-            values = [float(word) for word in words[:count]]
-        except ValueError:
-            values = []
-        if len(values) != count or not all(map(math.isfinite, values)):
-            raise self._fail(number, f"expected {count} numbers, found '{' '.join(words[:8])}'")
-        return values
-
-    def _parse(self, lines: list[str]) -> None:
-        section = ""
-        bone: _Bone | None = None
-        for number, line in enumerate(lines, 1):
-            words = line.split("#", 1)[0].split()
-            if not words:
-                continue
-            if words[0].startswith(":"):
-                section = words[0].lower()
-            elif section == ":units":
-                if words[0] == "length":
-                    self.mm_per_unit = 25.4 / max(self._numbers(number, words[1:], 1)[0], 1e-6)
-                elif words[0] == "angle":
-                    self.radians_per_unit = 1.0 if words[1:2] == ["rad"] else math.pi / 180
-            elif section == ":root":
-                if words[0] == "order":
-                    self.root_order = tuple(word.lower() for word in words[1:])
-                elif words[0] == "axis" and len(words) > 1:
-                    self.root_axis = self._axis_order(number, words[1])
-                elif words[0] == "orientation":
-                    self.root_orientation = np.array(self._numbers(number, words[1:], 3)) * self.radians_per_unit
-            elif section == ":bonedata":
-                bone = self._bone_line(number, words, bone)
-            elif section == ":hierarchy" and words[0] not in ("begin", "end"):
-                self._hierarchy_line(number, words)
-
-    def _axis_order(self, number: int, word: str) -> str:
-        order = word.upper()
-        if sorted(order) != ["X", "Y", "Z"]:
-            raise self._fail(number, f"expected an order of the axes such as XYZ, found '{word}'")
-        return order
-
-    def _bone_line(self, number: int, words: list[str], bone: _Bone | None) -> _Bone | None:
-        key, rest = words[0], words[1:]
-        if key == "begin":
-            return _Bone("", np.zeros(3), 0.0, np.eye(3), ())
-        if bone is None:
-            raise self._fail(number, f"'{key}' stands outside begin ... end")
-        if key == "end":
-            if not bone.name or bone.name in self.bones:
-                raise self._fail(number, f"bone '{bone.name}' has no name or is named twice")
-            self.bones[bone.name] = bone
-            return None
-        if key == "name" and rest:
-            bone.name = rest[0]
-        elif key == "direction":
-            bone.direction = np.array(self._numbers(number, rest, 3))
-        elif key == "length":
-            bone.length = self._numbers(number, rest, 1)[0]
-        elif key == "axis":
-            angles = np.array(self._numbers(number, rest, 3)) * self.radians_per_unit
-            bone.axis = _euler(angles, self._axis_order(number, rest[3]) if len(rest) > 3 else "XYZ")
-        elif key == "dof":
-            bone.dof = tuple(word.lower() for word in rest)
-            if not set(bone.dof) <= {"rx", "ry", "rz", "l"}:
-                raise self._fail(number, f"unknown degrees of freedom '{' '.join(rest)}'")
-        return bone
-
-    def _hierarchy_line(self, number: int, words: list[str]) -> None:
-        parent, *children = words
-        if parent != "root" and parent not in self.parents:
-            raise self._fail(number, f"'{parent}' has children before it has a parent")
-        for child in children:
-            if child not in self.bones or child in self.parents:
-                raise self._fail(number, f"bone '{child}' is unknown or has two parents")
-            self.parents[child] = parent
+def rest_frame(motion: Motion) -> FloatArray | None:
+    """(3, 3) forward, left and up of the skeleton at rest, as columns; ``None`` where it does not stand upright then
+    (some files have all bones along one axis)."""
+    at = {role: motion.rest_mm[joint] for role, joint in motion.joints.items()}
+    up = _trunk_up(motion.rest_mm, motion.joints)
+    across, shoulders = at["hip_l"] - at["hip_r"], at["shoulder_l"] - at["shoulder_r"]
+    upright = [at["neck"] - (at["hip_l"] + at["hip_r"]) / 2]
+    upright += [at[f"{upper}_{side}"] - at[f"{lower}_{side}"] for side in "lr"
+                for upper, lower in (("hip", "knee"), ("knee", "ankle"))]  # fmt: skip
+    left = across - up * (across @ up)
+    cosines = [_unit(bone) @ up for bone in upright] + [_unit(side) @ _unit(left) for side in (across, shoulders)]
+    if min(cosines) < _UPRIGHT:
+        return None
+    up, left = _along_axis(up), _along_axis(_unit(left))
+    left = _unit(left - up * (left @ up))
+    return np.stack([np.cross(left, up), left, up], axis=-1)
 
 
-def _amc_values(path: Path, skeleton: _Asf) -> tuple[list[dict[str, list[float]]], float]:
-    frames: list[dict[str, list[float]]] = []
-    width = {name: len(bone.dof) for name, bone in skeleton.bones.items()} | {"root": len(skeleton.root_order)}
-    radians = math.pi / 180
-
-    def fail(number: int, what: str) -> RawDataError:
-        return RawDataError(what, where=f"{path}, line {number}", mend="the file is damaged or belongs to another .asf")
-
-    for number, line in enumerate(_read_lines(path, "AMC"), 1):
-        words = line.split("#", 1)[0].split()
-        if not words:
-            continue
-        if words[0].startswith(":"):
-            radians = 1.0 if words[0].lower() == ":radians" else radians
-        elif len(words) == 1 and words[0].isdigit():
-            if int(words[0]) != len(frames) + 1:
-                raise fail(number, f"expected frame {len(frames) + 1}, found {words[0]}")
-            frames.append({})
-        else:
-            if not frames:
-                raise fail(number, f"'{words[0]}' stands before the first frame")
-            if words[0] not in width:
-                raise fail(number, f"no bone '{words[0]}' in {skeleton.path.name}")
-            try:
-                values = [float(word) for word in words[1:]]
-            except ValueError:
-                values = []
-            if len(values) != width[words[0]] or not all(map(math.isfinite, values)):
-                raise fail(number, f"bone '{words[0]}' needs {width[words[0]]} numbers")
-            frames[-1][words[0]] = values
-    if not frames:
-        raise RawDataError("no frames found", where=path, mend="is this an AMC motion?")
-    return frames, radians
+def _along_axis(direction: FloatArray) -> FloatArray:
+    """The axis of the world that a unit vector nearly has: a body at rest leans a degree or two."""
+    nearest = np.where(np.abs(direction) > _NEARLY, np.sign(direction), 0.0)
+    return nearest if nearest.any() else direction
 
 
-def read_amc(path: str | PathLike[str], asf: str | PathLike[str] | None = None, *, rate_hz: float = 120.0) -> Motion:
-    """Reads an AMC motion with its ASF skeleton (default: the file beside it with the same name, or the subject's,
-    ``02_01.amc`` -> ``02.asf``). AMC states no rate; CMU records at 120 Hz. Raises ``RawDataError``."""
-    path = Path(path)
-    if asf is None:
-        candidates = list(dict.fromkeys(path.with_name(stem + ".asf") for stem in (path.stem, path.stem.split("_")[0])))
-        found = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if found is None:
-            wanted = " or ".join(candidate.name for candidate in candidates)
-            raise RawDataError(
-                f"an .amc needs its .asf skeleton, and there is no {wanted} beside it",
-                where=path,
-                mend="put it there or name it",
-            )
-        asf = found
-    skeleton = _Asf(Path(asf))
-    frames, radians = _amc_values(path, skeleton)
-    names = ["root", *skeleton.parents]
-    parents = [-1, *(names.index(parent) for parent in skeleton.parents.values())]
-    count = len(frames)
-    positions = np.zeros((count, len(names), 3))
-    orientations = np.zeros((count, len(names), 3, 3))
+def _is_z_up(motion: Motion) -> bool:
+    frame = rest_frame(motion)
+    up = frame[:, 2] if frame is not None else _trunk_up(motion.positions_mm, motion.joints).mean(axis=0)
+    return bool(up[2] > 0.7 and up[2] > abs(up[1]))
 
-    def column(bone: str, place: int) -> FloatArray:
-        missing = next((index for index, frame in enumerate(frames) if bone not in frame), None)
-        if missing is not None:
-            raise RawDataError(f"frame {missing + 1} lacks bone '{bone}'", where=path, mend="the file is damaged")
-        return np.array([frame[bone][place] for frame in frames])
 
-    turn = np.broadcast_to(np.eye(3), (count, 3, 3))
-    for place, dof in enumerate(skeleton.root_order):
-        if dof.startswith("r"):
-            turn = axis_rotation("xyz".index(dof[1]), column("root", place) * radians) @ turn
-        elif dof.startswith("t"):
-            positions[:, 0, "xyz".index(dof[1])] = column("root", place)
-    base = _euler(skeleton.root_orientation, skeleton.root_axis)
-    orientations[:, 0] = base @ turn @ base.T
-    for index, name in enumerate(names[1:], 1):
-        bone, parent = skeleton.bones[name], parents[index]
-        local = np.broadcast_to(np.eye(3), (count, 3, 3))
-        for place, dof in enumerate(bone.dof):
-            if dof != "l":
-                local = axis_rotation("xyz".index(dof[1]), column(name, place) * radians) @ local
-        orientations[:, index] = orientations[:, parent] @ bone.axis @ local @ bone.axis.T
-        positions[:, index] = positions[:, parent] + orientations[:, index] @ (bone.direction * bone.length)
-    return _z_up(names, parents, positions * skeleton.mm_per_unit, orientations, rate_hz, path)
+def _starts_with_inserted_rest(motion: Motion) -> bool:
+    if len(motion) < 4 or motion.missing:
+        return False
+    first = motion.taken(slice(0, 3))
+    seen = first.positions_mm - first.positions_mm[:, :1]
+    speeds = np.linalg.norm(np.diff(seen, axis=0), axis=-1).mean(axis=1) * motion.rate_hz
+    if speeds[0] < _JUMP_MM_S or speeds[0] < _JUMP_RATIO * speeds[1]:
+        return False
+    return _is_rest_pose(first)
+
+
+def _is_rest_pose(motion: Motion) -> bool:
+    """Of frame 0: nothing but the root is turned, or limbs are straight and alike on both sides."""
+    root = motion.orientations[0, 0]
+    if np.abs(motion.orientations[0] - root).max() < 1e-3:
+        return True
+    at = {role: (motion.positions_mm[0, joint] - motion.positions_mm[0, 0]) for role, joint in motion.joints.items()}
+    across = _unit(at["hip_l"] - at["hip_r"])
+
+    def bone(upper: str, lower: str, side: str) -> FloatArray:
+        return _unit(at[f"{lower}_{side}"] - at[f"{upper}_{side}"])
+
+    for first, middle, last in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")):
+        for upper, lower in ((first, middle), (middle, last)):
+            right = bone(upper, lower, "r")
+            mirrored = right - 2 * across * (right @ across)
+            if bone(upper, lower, "l") @ mirrored < _ALIKE:
+                return False
+        if any(bone(first, middle, side) @ bone(middle, last, side) < _STRAIGHT for side in "lr"):
+            return False
+    return True
+
+
+def _unit(vector: FloatArray) -> FloatArray:
+    unit: FloatArray = vector / max(float(np.linalg.norm(vector)), 1e-12)
+    return unit

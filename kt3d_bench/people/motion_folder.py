@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from kt3d_bench.errors import RawDataError, UsageError
-from kt3d_bench.people.motion import Motion, read_amc, read_bvh
+from kt3d_bench.people.motion import Motion
+from kt3d_bench.people.motion_acclaim import read_amc
+from kt3d_bench.people.motion_bvh import read_bvh
 from kt3d_bench.people.poses import Clip
 from kt3d_bench.people.retarget import clip_from_motion
 

@@ -5,24 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.people.motion import Motion
+from kt3d_bench.people.motion import Motion, resampled, rest_frame
 from kt3d_bench.people.poses import Clip
 from kt3d_bench.people.rig import PARENTS, RIG, RIG_INDEX, FloatArray
 
-_BVH = {
-    "pelvis": "Hips", "hip_l": "LeftUpLeg", "knee_l": "LeftLeg", "ankle_l": "LeftFoot", "ball_l": "LeftToeBase",
-    "toe_l": "LeftToeBase_end", "shoulder_l": "LeftArm", "elbow_l": "LeftForeArm", "wrist_l": "LeftHand",
-    "hand_l": "LeftHandIndex1_end", "hip_r": "RightUpLeg", "knee_r": "RightLeg", "ankle_r": "RightFoot",
-    "ball_r": "RightToeBase", "toe_r": "RightToeBase_end", "shoulder_r": "RightArm", "elbow_r": "RightForeArm",
-    "wrist_r": "RightHand", "hand_r": "RightHandIndex1_end", "spine": "Spine", "neck": "Neck", "head": "Head",
-}  # fmt: skip
-_ASF = {
-    "pelvis": "root", "hip_l": "lhipjoint", "knee_l": "lfemur", "ankle_l": "ltibia", "ball_l": "lfoot",
-    "toe_l": "ltoes", "shoulder_l": "lclavicle", "elbow_l": "lhumerus", "wrist_l": "lradius", "hand_l": "lfingers",
-    "hip_r": "rhipjoint", "knee_r": "rfemur", "ankle_r": "rtibia", "ball_r": "rfoot", "toe_r": "rtoes",
-    "shoulder_r": "rclavicle", "elbow_r": "rhumerus", "wrist_r": "rradius", "hand_r": "rfingers",
-    "spine": "lowerback", "neck": "thorax", "head": "head",
-}  # fmt: skip
+_FLOOR_SLACK_MM = 50.0
+"""How much the lowest joint of a foot that stands rises as the foot rolls from heel to toe."""
+_FLOOR_WINDOW_S, _FLOOR_PERCENT = 1.5, 25
+_HEAD_SAMPLES = 200
+_INSTEP_RAD = np.arctan2(0.028, 0.083)
+"""How far the line from ankle to ball falls, in a foot that stands flat."""
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
@@ -56,50 +48,85 @@ def _hinge_left(upper: FloatArray, lower: FloatArray, fallback: FloatArray, back
 def clip_from_motion(motion: Motion, rate_hz: float, start: int = 0, frames: int | None = None) -> Clip:
     """``frames`` frames (default: to the end) of ``motion`` from its frame ``start``, resampled to ``rate_hz``.
 
-    Bone directions decide the rotations, so every body can wear the motion. The clip starts at the origin facing its
-    recorded direction. Raises ``RawDataError`` when joints are missing or the motion is too short.
+    Bone directions decide the rotations, so every body can wear the motion; what the recorded skeleton lacks (toes,
+    hands, a head) follows the bone before it. The clip starts at the origin facing its recorded direction, and stands
+    on the floor but where it runs or jumps. Raises ``RawDataError`` when joints are missing or the motion is too short.
     """
-    names = next((table for table in (_BVH, _ASF) if set(table.values()) <= set(motion.names)), None)
-    if names is None:
-        missing = min((sorted(set(table.values()) - set(motion.names)) for table in (_BVH, _ASF)), key=len)
+    if motion.missing:
         raise RawDataError(
-            f"the motion lacks the joints {', '.join(missing[:6])}",
+            f"no joint was found for {', '.join(motion.missing[:6])} among {', '.join(motion.names[:40])}",
             where=motion.source,
-            mend="motions with the joint names of the CMU database are understood",
+            mend="a whole person is needed; name the joints as the CMU database does (LeftUpLeg, LeftLeg, ...)",
         )
-    span = (len(motion) - 1 - start) / motion.rate_hz
-    available = int(np.floor(span * rate_hz + 1e-9)) + 1
-    count = available if frames is None else frames
-    if not 0 <= start < len(motion) or not 1 <= count <= available:
-        raise RawDataError(
-            f"{count} frames at {rate_hz:g} Hz from frame {start} on do not fit into {len(motion)} frames at "
-            f"{motion.rate_hz:g} Hz",
-            where=motion.source,
-            mend=f"ask for at most {max(available, 0)} frames",
-        )
-    times = start + np.arange(count) * motion.rate_hz / rate_hz
-    low = np.minimum(np.floor(times).astype(int), len(motion) - 1)
-    high = np.minimum(low + 1, len(motion) - 1)
-    share = (times - low)[:, None, None]
-    positions = (1 - share) * motion.positions_mm[low] + share * motion.positions_mm[high]
-    head = motion.orientations[np.where(share[:, 0, 0] < 0.5, low, high), motion.names.index(names["head"])]
-    points = {ours: positions[:, motion.names.index(theirs)] for ours, theirs in names.items()}
-    rotations = _local_rotations(_orientations(points, head))
+    part = resampled(motion, rate_hz, start, frames)
+    points = _points(part)
+    rotations = _local_rotations(_orientations(points, _head(motion, part)))
     leg = float(np.mean(np.linalg.norm(points["knee_l"] - points["hip_l"], axis=-1)
                         + np.linalg.norm(points["ankle_l"] - points["knee_l"], axis=-1)))  # fmt: skip
-    pelvis = (points["hip_l"] + points["hip_r"]) / 2
-    lowest = np.min([points[name][:, 2] for name in points], axis=0)
-    floor = float(np.min(np.min([motion.joint(theirs)[:, 2] for theirs in names.values()], axis=0)))
-    lift = np.maximum(0.0, lowest - floor - 35.0) / leg
+    lift = _lift_mm(motion, part, start) / leg
+    pelvis = points["pelvis"]
     return Clip(rotations, (pelvis[:, :2] - pelvis[:1, :2]) / leg, lift, rate_hz, "motion")
 
 
-def _orientations(points: dict[str, FloatArray], head: FloatArray) -> dict[str, FloatArray]:
-    across_hips = points["hip_l"] - points["hip_r"]
-    across_shoulders = points["shoulder_l"] - points["shoulder_r"]
-    mid_hips = (points["hip_l"] + points["hip_r"]) / 2
-    pelvis = _frame(points["neck"] - mid_hips + 0.5 * (points["spine"] - mid_hips), across_hips)
-    chest = _frame(points["neck"] - points["spine"], _unit(across_shoulders) + 0.5 * _unit(across_hips))
+def _lift_mm(motion: Motion, part: Motion, start: int) -> FloatArray:
+    """(F,) how far ``part``, which begins at frame ``start`` of ``motion``, is off the floor.
+
+    Recorded floors are not level (CMU's rise by up to 8 cm over a walk), so the floor is what the lowest joint keeps
+    to for a quarter of the time around, and only more than a slack above it is flight.
+    """
+    from scipy.ndimage import percentile_filter
+
+    used = [0, *motion.joints.values()]
+    times = start + np.arange(len(part)) * motion.rate_hz / part.rate_hz
+    reach = max(1, round(_FLOOR_WINDOW_S / 2 * motion.rate_hz))
+    first, last = max(0, start - reach), int(times[-1]) + reach + 2
+    around = motion.positions_mm[first:last, used, 2].min(axis=1)
+    floor = percentile_filter(around, _FLOOR_PERCENT, size=2 * reach + 1, mode="nearest")
+    above = part.positions_mm[:, used, 2].min(axis=1) - np.interp(times, np.arange(first, first + len(around)), floor)
+    lift: FloatArray = np.maximum(0.0, above - _FLOOR_SLACK_MM)
+    return lift
+
+
+def _points(motion: Motion) -> dict[str, FloatArray]:
+    """Role -> (F, 3) mm, the trunk's included."""
+    points = {role: motion.role(role) for role in motion.joints if role != "head"}
+    points["pelvis"] = (points["hip_l"] + points["hip_r"]) / 2
+    points.setdefault("spine", 0.6 * points["pelvis"] + 0.4 * points["neck"])
+    return points
+
+
+def _chest(points: dict[str, FloatArray]) -> FloatArray:
+    across = _unit(points["shoulder_l"] - points["shoulder_r"]) + 0.5 * _unit(points["hip_l"] - points["hip_r"])
+    return _frame(points["neck"] - points["spine"], across)
+
+
+def _head(motion: Motion, part: Motion) -> FloatArray | None:
+    """(F, 3, 3) of ``part``, which is cut from ``motion``; ``None`` where no joint is the head's.
+
+    No bone direction tells how a head is turned. Its joint's rotation does, counted from the rest pose where the
+    skeleton stands upright at rest, and else from its mean against the chest, taken as looking straight ahead.
+    """
+    joint = motion.joints.get("head")
+    if joint is None:
+        return None
+    straight = rest_frame(motion)
+    if straight is None:
+        from scipy.spatial.transform import Rotation
+
+        some = motion.taken(slice(None, None, max(1, len(motion) // _HEAD_SAMPLES)))
+        turns = np.swapaxes(some.orientations[:, joint], -1, -2) @ _chest(_points(some))
+        straight = np.asarray(Rotation.from_matrix(turns).mean().as_matrix())
+    turned: FloatArray = part.orientations[:, joint] @ straight
+    return turned
+
+
+def _orientations(points: dict[str, FloatArray], head: FloatArray | None) -> dict[str, FloatArray]:
+    pelvis = _frame(
+        points["neck"] - points["pelvis"] + 0.5 * (points["spine"] - points["pelvis"]),
+        points["hip_l"] - points["hip_r"],
+    )
+    chest = _chest(points)
+    head = chest if head is None else head
     found = {
         "pelvis": pelvis,
         "spine_low": _slerp_frames(pelvis, chest, 0.35),
@@ -110,24 +137,29 @@ def _orientations(points: dict[str, FloatArray], head: FloatArray) -> dict[str, 
     }
     for side in "lr":
         found[f"clavicle_{side}"] = chest
-        shoulder, elbow, wrist, hand = (points[f"{name}_{side}"] for name in ("shoulder", "elbow", "wrist", "hand"))
-        upper, lower = _unit(elbow - shoulder), _unit(wrist - elbow)
-        left = _hinge_left(upper, lower, _swing(chest, -upper)[..., 1], backward=False)
-        found[f"shoulder_{side}"] = _frame(-upper, left)
-        found[f"elbow_{side}"] = _frame(-lower, left)
-        found[f"wrist_{side}"] = _frame(-_unit(hand - wrist), left)
-        hip, knee, ankle, ball, toe = (points[f"{name}_{side}"] for name in ("hip", "knee", "ankle", "ball", "toe"))
-        upper, lower = _unit(knee - hip), _unit(ankle - knee)
-        left = _hinge_left(upper, lower, _swing(pelvis, -upper)[..., 1], backward=True)
-        found[f"hip_{side}"] = _frame(-upper, left)
-        found[f"knee_{side}"] = _frame(-lower, left)
-        forward = _unit(ball - ankle)
-        level = np.cross(forward, left)
-        tilt = np.arctan2(0.028, 0.083)
-        up = np.cos(tilt) * _unit(level) + np.sin(tilt) * forward
-        found[f"ankle_{side}"] = _frame(up, left)
-        found[f"ball_{side}"] = _frame(np.cross(_unit(toe - ball), left), left)
+        at = {role.removesuffix(f"_{side}"): path for role, path in points.items() if role.endswith(f"_{side}")}
+        found |= {f"{joint}_{side}": frame for joint, frame in (_arm(at, chest) | _leg(at, pelvis)).items()}
     return found
+
+
+def _arm(at: dict[str, FloatArray], chest: FloatArray) -> dict[str, FloatArray]:
+    upper, lower = _unit(at["elbow"] - at["shoulder"]), _unit(at["wrist"] - at["elbow"])
+    left = _hinge_left(upper, lower, _swing(chest, -upper)[..., 1], backward=False)
+    elbow = _frame(-lower, left)
+    wrist = _frame(at["wrist"] - at["hand"], left) if "hand" in at else elbow
+    return {"shoulder": _frame(-upper, left), "elbow": elbow, "wrist": wrist}
+
+
+def _leg(at: dict[str, FloatArray], pelvis: FloatArray) -> dict[str, FloatArray]:
+    upper, lower = _unit(at["knee"] - at["hip"]), _unit(at["ankle"] - at["knee"])
+    left = _hinge_left(upper, lower, _swing(pelvis, -upper)[..., 1], backward=True)
+    knee = _frame(-lower, left)
+    ankle = knee
+    if "ball" in at:
+        forward = _unit(at["ball"] - at["ankle"])
+        ankle = _frame(np.cos(_INSTEP_RAD) * _unit(np.cross(forward, left)) + np.sin(_INSTEP_RAD) * forward, left)
+    ball = _frame(np.cross(_unit(at["toe"] - at["ball"]), left), left) if {"ball", "toe"} <= at.keys() else ankle
+    return {"hip": _frame(-upper, left), "knee": knee, "ankle": ankle, "ball": ball}
 
 
 def _swing(base: FloatArray, up: FloatArray) -> FloatArray:

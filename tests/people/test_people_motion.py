@@ -112,23 +112,12 @@ def test_amc_by_hand(tmp_path: Path) -> None:
     assert motion.rate_hz == 120
 
 
-def test_an_inserted_rest_frame_is_dropped_only_when_it_jumps(tmp_path: Path) -> None:
-    head, _, _ = BVH.partition("MOTION")
-    steady = "\n".join(f"1 2 3 0 0 0 0 {60 + degree} 0" for degree in range(8))
-    jump = f"{head}MOTION\nFrames: 9\nFrame Time: 0.01\n1 2 3 0 0 0 0 0 0\n{steady}\n"
-    motion = read_bvh(written(tmp_path, "jump.bvh", jump))
-    assert (len(motion), motion.dropped_frames) == (8, 1)
-    assert len(read_bvh(tmp_path / "jump.bvh", drop_rest_frame=False)) == 9
-    smooth = f"{head}MOTION\nFrames: 8\nFrame Time: 0.01\n{steady}\n"
-    assert read_bvh(written(tmp_path, "smooth.bvh", smooth)).dropped_frames == 0
-
-
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
         ("OFFSET 0 10 0", "OFFSET 0 ten 0", 8, "ten"),
-        ("CHANNELS 3 Zrotation", "CHANNELS 3 Wrotation", 9, "WROTATION"),
-        ("1 2 3 90 0 0 0 -90 0", "1 2 3 90 0", 20, "end of the file"),
+        ("CHANNELS 3 Zrotation", "CHANNELS 3 Wrotation", 9, "unknown channel 'Wrotation'"),
+        ("1 2 3 90 0 0 0 -90 0", "1 2 3 90 0", 20, "expected 9 numbers for frame 2, found 5"),
         ("1 2 3 90 0 0 0 -90 0", "1 2 3 nan 0 0 0 -90 0", 20, "nan"),
         ("Frames: 2", "Frames: -2", 17, "-2"),
         ("JOINT Arm", "BONE Arm", 6, "BONE"),
@@ -188,7 +177,7 @@ def test_missing_files_are_said(tmp_path: Path) -> None:
 
 def test_a_motion_of_another_skeleton_names_what_it_lacks(tmp_path: Path) -> None:
     motion = read_bvh(written(tmp_path, "a.bvh", BVH))
-    with pytest.raises(RawDataError, match="lacks the joints"):
+    with pytest.raises(RawDataError, match=r"no joint was found for ankle_l, .* among Hips, Arm, Arm_end"):
         clip_from_motion(motion, 25)
 
 
