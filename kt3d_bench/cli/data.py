@@ -128,7 +128,11 @@ def _next_step(dataset: str, shards: Path) -> str:
     help="How many frames or images of each; see the dataset's README. [default: a small stand-in]",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random draws.")
-@click.option("--motion", type=FILE, help="Take poses from this .bvh or .amc file (an .amc needs its .asf beside it).")
+@click.option(
+    "--motion",
+    type=click.Path(path_type=Path),
+    help="Take poses from this .bvh or .amc file (an .amc needs its .asf beside it), or from all below this folder.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where bodies are rendered: cpu, cuda or auto.")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
 def generate(
@@ -152,6 +156,11 @@ def generate(
     make = plugins.load_function(plugin.generate, "generate")
     small = dict(plugins.load(f"{plugin.generate}:DEMO"))
     sizes = {"people": people or small.pop("people"), "frames": frames or small.pop("frames")}
+    if motion is not None:
+        from kt3d_bench.people import read_motions
+
+        for line in read_motions(motion).lines():
+            click.echo(line)
     with ProgressReport() as report:
         report.task(f"generating {dataset}", 1)
         counts = make(

@@ -19,6 +19,7 @@ from kt3d_bench.people.poses import Clip
 from kt3d_bench.people.retarget import clip_from_motion
 
 SUFFIXES = (".bvh", ".amc")
+_SAID = 10
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -48,6 +49,15 @@ class Motions:
 
     def __len__(self) -> int:
         return len(self.recordings)
+
+    def lines(self) -> list[str]:
+        """For people: how much there is, and what was skipped why."""
+        seconds = sum(recording.frames / recording.rate_hz for recording in self.recordings)
+        lines = [f"{len(self)} {'motion' if len(self) == 1 else 'motions'}, {seconds:.1f} s, from {self.source}"]
+        lines += [f"skipped {path.relative_to(self.source)}: {reason}" for path, reason in self.skipped[:_SAID]]
+        if len(self.skipped) > _SAID:
+            lines.append(f"skipped {len(self.skipped) - _SAID} more")
+        return lines
 
     def clip(self, number: int, frames: int, rate_hz: float, *, seed: int | Sequence[int] = 0) -> Clip:
         """The ``number``-th clip of ``frames`` frames resampled to ``rate_hz``; depends on its arguments alone.
