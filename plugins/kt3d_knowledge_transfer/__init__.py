@@ -1,4 +1,4 @@
-"""The method ``knowledge-transfer``, its row without adaptation ``source-only``, and the recipe of ``kt3d demo``."""
+"""The method ``knowledge-transfer``, its row without adaptation ``source-only``, and recipes for ``kt3d demo``."""
 
 from __future__ import annotations
 
@@ -46,6 +46,22 @@ def kt3d_recipes() -> Sequence[Recipe]:
                 RecipeRow("mean-pose", target=synthetic),
                 RecipeRow(transfer, "full", target=synthetic, settings={"branch": "depth"}),
                 RecipeRow(transfer, "full", target=synthetic, settings={"branch": "mask"}),
+            ),
+        ),
+        Recipe(
+            name="depth-views",
+            summary="The transfer to noisy depth images with a background, seen from the front and from above",
+            rows=tuple(
+                RecipeRow(method, supervision, target=target)
+                for target in ("itop-front", "itop-top")
+                for method, supervision in (
+                    ("mean-pose", "none"),
+                    ("source-only", "none"),
+                    ("integral-pose", "full"),
+                    (transfer, "none"),
+                    (transfer, "partial"),
+                    (transfer, "full"),
+                )
             ),
         ),
     )
