@@ -53,6 +53,10 @@ class DatasetPlugin:
         trains on in minutes; ``kt3d demo`` uses it.
         ``CHECK: Mapping[str, Any]`` - may be left out: what ``kt3d check`` changes in ``DEMO`` for the smallest
         stand-in that has every split; two people and two frames by default.
+
+    ``names`` may name a module with
+        ``sample_key(name: str) -> str | None`` - the sample that an image name of other programs means, so that
+        ``kt3d submit`` reads their predictions; ``None`` for a name that means nothing.
     """
 
     name: str
@@ -63,6 +67,7 @@ class DatasetPlugin:
     folder: Path
     convert: str
     generate: str
+    names: str | None = None
     labels: str = "3d"
     """"3d" or "2d"."""
     options: Mapping[str, Option] = field(default_factory=dict)

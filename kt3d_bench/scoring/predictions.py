@@ -85,7 +85,7 @@ def read_predictions(path: Path) -> Predictions:
     content, missing or unknown arrays, wrong shapes or types, and keys given twice.
     """
     path = Path(path)
-    arrays = _load(path)
+    arrays = load_npz(path)
     problems = [f"the array '{name}' is missing" for name in ("keys", "joints_cam_mm") if name not in arrays]
     problems += [f"the array '{name}' is not known" for name in sorted(set(arrays) - set(_MEMBERS))]
     keys, joints = arrays.get("keys"), arrays.get("joints_cam_mm")
@@ -151,7 +151,8 @@ def looks_like_metres(pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any]) -> b
     return bool(len(ratio)) and bool(((ratio > 2e-4) & (ratio < 5e-3)).all())
 
 
-def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
+def load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Every array of an ``.npz``, bounded in size and never unpickled; ``ArtefactError`` naming what is wrong."""
     if not path.is_file():
         raise ArtefactError("there is no such prediction file", where=path, mend="run 'kt3d predict' first")
     try:

@@ -63,7 +63,7 @@ def suspicions(
     stored = np.asarray(pred_mm)
     pred: FloatArray = np.asarray(stored, np.float64)
     true: FloatArray = np.asarray(true_mm, np.float64)
-    mask: BoolArray = np.isfinite(true).all(axis=-1)
+    mask: BoolArray = np.asarray(np.isfinite(true).all(axis=-1))
     usable = (np.isfinite(pred).all(axis=-1) | ~mask).all(axis=1) & mask[:, _HIP] & (mask.sum(axis=1) >= 4)
     found = [one for one in (_float16(stored), _filler(pred)) if one is not None]
     if usable.sum() < 2:
@@ -112,7 +112,7 @@ ORDERS: Mapping[str, tuple[int | None, ...]] = {
     "the reverse order": tuple(range(16, -1, -1)),
     "legs and arms from their ends": (0, 3, 2, 1, 6, 5, 4, 7, 8, 9, 10, 13, 12, 11, 16, 15, 14),
     "COCO's order": (9, None, None, None, None, 11, 14, 12, 15, 13, 16, 4, 1, 5, 2, 6, 3),
-    "MPII's order": (3, 2, 1, 4, 5, 6, 0, 8, None, 10, 16, 15, 14, 11, 12, 13, None),
+    "the order of 16 joints from the right ankle": (3, 2, 1, 4, 5, 6, 0, 8, None, 10, 16, 15, 14, 11, 12, 13, None),
     "SMPL's order": (0, 4, 1, 7, 5, 2, None, 6, 3, None, None, None, 8, None, None, 10, 11),
     "the MPI-INF-3DHP test set's order": (10, 8, 14, 15, 16, 11, 12, 13, 1, 2, 3, 4, 5, 6, 0, 7, 9),
 }
