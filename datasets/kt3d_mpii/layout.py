@@ -198,7 +198,8 @@ def read_image(folder: Path, name: str) -> npt.NDArray[np.uint8]:
 
     mend = f"unpack {ARCHIVES['images']} again"
     if not _IMAGE.fullmatch(name):
-        raise RawDataError(f"the annotation names the image {name!r}, expected a .jpg file name", where=folder)
+        raise RawDataError(f"the annotation names the image {name!r}, expected a .jpg file name", where=folder,
+                           mend=f"unpack {ARCHIVES['annotations']} again")  # fmt: skip
     path = folder / name
     if not path.is_file():
         raise RawDataError("is missing", where=path, mend=mend)

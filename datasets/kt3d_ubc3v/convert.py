@@ -42,7 +42,9 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         raise UsageError(f"UBC3V has no split '{split}'", mend=did_you_mean(split, PROTOCOL))
     intrinsics, depth_factor = _checked_options(options)
     items = []
-    for section in find_sections(raw, *PROTOCOL[split]):
+    sections = find_sections(raw, *PROTOCOL[split])
+    with_parts = any(section.frames("groundtruth") for section in sections)
+    for section in sections:
         frames = section.frames("depthRender")
         blocks = sorted({(frame - 1) // FRAMES_PER_ITEM for frame in frames} | {0})
         for block in blocks:
@@ -61,6 +63,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
                         "stop": None if final else first + FRAMES_PER_ITEM,
                         "intrinsics": intrinsics,
                         "depth_factor": depth_factor,
+                        "parts": with_parts,
                     },
                 )
             )
@@ -73,6 +76,9 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     section = Section(Path(work["folder"]), work["subset"], work["split"], work["number"])
     try:
         loaded = _load(section, work["intrinsics"], work["depth_factor"])
+        if work["parts"] and not loaded.has_parts:
+            raise RawDataError("holds no class images, while other sections do", where=section.images("groundtruth"),
+                               mend="unpack the archive again")  # fmt: skip
     except RawDataError as error:
         yield Skipped.damaged(item.name, error)
         return
@@ -137,7 +143,7 @@ def _load_once(section: Section, intrinsics: str, depth_factor: float, version: 
     truth = read_ground_truth(section.ground_truth)
     images = section.frames("depthRender")
     if not images:
-        raise RawDataError("holds no depth images", where=section.folder / "images" / "depthRender",
+        raise RawDataError("holds no depth images", where=section.images("depthRender"),
                            mend="unpack the archive again")  # fmt: skip
     poses = max(len(truth.joints_world_cm), *(len(path.translate_cm) for path in truth.cameras.values()))
     loaded = _Loaded(

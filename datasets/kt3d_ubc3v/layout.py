@@ -41,15 +41,19 @@ class Section:
     def ground_truth(self) -> Path:
         return self.folder / "groundtruth.mat"
 
+    def images(self, kind: str) -> Path:
+        """``kind`` is "depthRender" or "groundtruth" (the part colours)."""
+        return self.folder / "images" / kind
+
     def image(self, kind: str, camera: str, frame: int) -> Path:
-        """``kind`` is "depthRender" or "groundtruth" (the part colours); frames start at 1."""
-        return self.folder / "images" / kind / camera / f"mayaProject.{frame:06d}.png"
+        """Frames start at 1."""
+        return self.images(kind) / camera / f"mayaProject.{frame:06d}.png"
 
     def frames(self, kind: str) -> frozenset[int]:
         """Numbers of the frames that any camera has an image of."""
         found: set[int] = set()
         for camera in CAMERAS:
-            folder = self.folder / "images" / kind / camera
+            folder = self.images(kind) / camera
             if folder.is_dir():
                 matches = (_IMAGE.fullmatch(path.name) for path in folder.iterdir())
                 found.update(int(match[1]) for match in matches if match and int(match[1]) > 0)

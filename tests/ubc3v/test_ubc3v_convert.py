@@ -148,12 +148,15 @@ def test_more_images_than_poses(tmp_path: Path) -> None:
     assert list(skipped.values()) == ["no pose in groundtruth.mat"] * 3
 
 
-def test_sections_without_class_images_give_samples_without_parts(tmp_path: Path) -> None:
+def test_sections_without_class_images_give_samples_without_parts_unless_others_have_them(tmp_path: Path) -> None:
     write_section(tmp_path / "hard-pose/test/1", 1, parts=False)
+    samples, skipped = run(tmp_path)
+    assert [one.parts is None for one in samples] == [True] * 3
+    assert not skipped
     write_section(tmp_path / "hard-pose/test/2", 1)
     samples, skipped = run(tmp_path)
-    assert [one.parts is None for one in samples] == [True] * 3 + [False] * 3
-    assert not skipped
+    assert [one.parts is None for one in samples] == [False] * 3
+    assert "1/images/groundtruth: holds no class images, while other sections do" in skipped["hard_test_0001_000001"]
     assert "1 sections without part colours" in "\n".join(convert.describe(tmp_path))
 
 
