@@ -29,7 +29,7 @@ def describe(raw: Path) -> list[str]:
     """Sentences for ``kt3d inspect``. Raises ``RawDataError`` when ``raw`` is no folder or a file is damaged."""
     derived = find_derived(raw)
     lines = list(_official(scan(raw)) if derived is None else describe_derived(derived, raw))
-    lines += [f"Not read: {error.message}." for error in refusals(raw)]
+    lines += [f"Not read: {error.message}" for error in refusals(raw)]
     return [_generated(raw / MARKER), *lines] if (raw / MARKER).is_file() else lines
 
 

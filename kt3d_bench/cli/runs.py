@@ -26,6 +26,12 @@ from kt3d_bench.supervision import LEVELS
 @click.option("--target", help="Dataset or benchmark to adapt to and be tested on. [default: the method's]")
 @click.option("--source", help="Synthetic dataset (or benchmark's part of one) to learn from. [default: the method's]")
 @click.option("--pretrain", help="2D dataset for pre-training. [default: the method's]")
+@click.option(
+    "--shards",
+    multiple=True,
+    metavar="ROLE=FOLDER",
+    help="Where the shards of target, source or pretrain lie; may be repeated. [default: below kt3d-data/shards]",
+)
 @click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny.")
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="One option of the method; may be repeated."
@@ -38,7 +44,15 @@ from kt3d_bench.supervision import LEVELS
 @click.option("--name", help="Name of the run. [default: derived]")
 @click.option("--resume", is_flag=True, help="Go on with the unfinished run of the same name.")
 @click.option("--predict/--no-predict", "then_predict", default=True, help="Predict the target's benchmark at the end.")
-def train(method: str, settings: tuple[str, ...], nodes: int, resume: bool, then_predict: bool, **options: Any) -> None:
+def train(
+    method: str,
+    settings: tuple[str, ...],
+    shards: tuple[str, ...],
+    nodes: int,
+    resume: bool,
+    then_predict: bool,
+    **options: Any,
+) -> None:
     """Train a method, and predict the benchmark of its target."""
     from kt3d_bench.console import TrainReport
     from kt3d_bench.training.predict import predict as predict_run
@@ -47,7 +61,12 @@ def train(method: str, settings: tuple[str, ...], nodes: int, resume: bool, then
     from kt3d_bench.training.train import train as train_run
 
     config = RunConfig(
-        method=method, settings=_settings(settings), num_nodes=nodes, data_root=default_data_root(), **options
+        method=method,
+        settings=_settings(settings),
+        shards=_folders(shards),
+        num_nodes=nodes,
+        data_root=default_data_root(),
+        **options,
     )
     with TrainReport() as report:
         folder = train_run(config, report, resume=resume)
@@ -72,6 +91,16 @@ def _settings(pairs: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--set wants NAME=VALUE, found '{pair}'")
         settings[name.strip().replace("-", "_")] = value.strip()
     return settings
+
+
+def _folders(pairs: Iterable[str]) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    for pair in pairs:
+        role, equals, folder = pair.partition("=")
+        if not equals or not role or not folder:
+            raise UsageError(f"--shards wants ROLE=FOLDER, found '{pair}'", mend="for example: --shards source=FOLDER")
+        folders[role.strip()] = Path(folder).expanduser()
+    return folders
 
 
 @main.command()

@@ -107,6 +107,9 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
     method = build_method(resolved.method, resolved.method_config, context, config.seed)
     for stage in method.stages():
         _check_schedule(resolved, stage)
+    located["target"].shards.require(method.reads)
+    for role, found in located.items():
+        _check_images(method, role, found)
     for role in {role: None for stage in method.stages() for role in stage.roles}:
         if role not in domains:
             raise UsageError(
@@ -115,11 +118,13 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
             )
         if role not in located:
             located[role] = opened(role)
-    for stage in method.stages():
-        for role, modalities in stage.roles.items():
-            located[role].shards.require(modalities)
-    located["target"].shards.require(method.reads)
+            _check_images(method, role, located[role])
     return located, method, context
+
+
+def _check_images(method: Method, role: str, found: Located) -> None:
+    for stage in method.stages():
+        found.shards.require(stage.roles.get(role, ()))
 
 
 def _check_schedule(resolved: Resolved, stage: Stage) -> None:

@@ -32,7 +32,7 @@ def test_they_are_named_with_what_to_do(tmp_path, name, words, mend):
     lines = describe(tmp_path)
     assert lines[0].startswith("No Human3.6M was found here")
     assert "vision.imar.ro" in lines[0]
-    assert lines[1:] == [f"Not read: {caught.value.message}."]
+    assert lines[1:] == [f"Not read: {caught.value.message}"]
 
 
 def test_an_empty_folder_is_nothing(tmp_path):
