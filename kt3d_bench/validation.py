@@ -12,8 +12,8 @@ from rich.table import Table
 from kt3d_bench.shards.checks.findings import Finding, Outcome
 from kt3d_bench.shards.validate import Validation, mends
 
-_SHOWN = 5
-"""Findings printed of one check; the table counts all."""
+_SHOWN = {"error": 5, "note": 2}
+"""Findings printed of one check and split; the table counts all."""
 
 
 def table(validation: Validation) -> Table:
@@ -81,7 +81,8 @@ def _looked_at(validation: Validation) -> str:
 
 
 def _outcome_lines(outcome: Outcome) -> list[str]:
-    shown = [f"  {_place(finding)}: {finding.sentence} [{finding.check}]" for finding in outcome.findings[:_SHOWN]]
+    first = outcome.findings[: _SHOWN[outcome.check.level]]
+    shown = [f"  {_place(finding)}: {finding.sentence} [{finding.check}]" for finding in first]
     more = outcome.failed - len(shown)
     return [*shown, f"  ... and {more} more [{outcome.check.name}]"] if more > 0 else shown
 

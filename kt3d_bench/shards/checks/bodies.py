@@ -16,7 +16,7 @@ import numpy.typing as npt
 from kt3d_bench.shards.checks.findings import Check, Measured, measured, ranged
 from kt3d_bench.shards.checks.labels import largest
 from kt3d_bench.shards.index import Labels
-from kt3d_bench.skeletons import H36M17, Quality
+from kt3d_bench.skeletons import H36M17
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -67,9 +67,8 @@ def body_checks(labels: Labels) -> list[Measured]:
 
 
 def bone_lengths_mm(labels: Labels) -> FloatArray:
-    """(N, K) lengths of ``BONES``; NaN where an end is missing or only approximate."""
+    """(N, K) lengths of ``BONES``; NaN where an end is missing."""
     joints = labels.joints_cam_mm.astype(np.float64)
-    joints = np.where((labels.quality > Quality.APPROXIMATE)[..., None], joints, np.nan)
     children, parents = (np.array(ends) for ends in zip(*BONES, strict=True))
     lengths: FloatArray = np.linalg.norm(joints[:, children] - joints[:, parents], axis=-1)
     return lengths

@@ -144,6 +144,8 @@ def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: np
 
 
 def tally(check: Check, split: str, tested: int, findings: Sequence[Finding]) -> Outcome:
-    """The outcome of a check on shards or on a whole split, from its findings."""
+    """The outcome of a check on shards or on a whole split, from its findings: all of those about shards are kept, and
+    the first ``MOST_FINDINGS`` about samples."""
+    kept = [finding for i, finding in enumerate(findings) if not finding.sample or i < MOST_FINDINGS]
     worst = max((finding.value for finding in findings), default=float("nan"))
-    return Outcome(check, split, tested, len(findings), worst, 2.0 * bool(findings), tuple(findings[:MOST_FINDINGS]))
+    return Outcome(check, split, tested, len(findings), worst, 2.0 * bool(findings), tuple(kept))
