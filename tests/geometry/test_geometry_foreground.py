@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ def spheres(*, from_above: bool) -> tuple[Array, Array]:
     """(N, 3) centres in the camera frame and (N,) radii of somebody who stands 2.9 m before, or under, the camera."""
     centres, radii = [], []
     for name, ends in STANDING.items():
-        for one, other in zip(ends[:-1], ends[1:], strict=True):
+        for one, other in pairwise(ends):
             for share in np.linspace(0, 1, 12):
                 x, height = (np.array(one) * (1 - share) + np.array(other) * share).tolist()
                 forward = 60.0 if name.startswith("arm") else 0.0
