@@ -15,7 +15,7 @@ from kt3d_h36m.generate import generate
 from kt3d_bench.records import Sample, Skipped
 
 FRAME_PX = 160
-JOINTS_MM, POINTS_PX, IMAGE_LEVELS = 0.1, 0.05, 4.0
+JOINTS_MM, POINTS_PX, IMAGE_LEVELS = 0.01, 0.01, 2.0
 PART = {"partial": True, "train_every": 2}
 NAMES = ("subject", "action", "camera_id", "sequence", "frame")
 

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import kt3d_h36m
 import numpy as np
 import pytest
 from h36m_handmade import CAMERA_IDS, POSITIONS, looking_at_origin, metadata_xml, standing_person
@@ -75,6 +76,10 @@ def test_the_official_file_is_refused_unread_with_the_command_that_converts_it(t
     assert CONVERSION in caught.value.message
     assert any(line.startswith("Not read: ") and CONVERSION in line for line in describe(tmp_path / "raw"))
     assert not trap.exists()
+
+
+def test_the_readme_has_the_same_command():
+    assert CONVERSION in (Path(kt3d_h36m.__file__).parent / "README.md").read_text()
 
 
 def test_the_command_makes_what_is_read(tmp_path):
