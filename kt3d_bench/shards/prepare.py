@@ -229,7 +229,7 @@ def _claim(
         "generated": origin.marker or None,
     }
     state = _read_state(out)
-    names = set(plugin.splits)
+    names = {*plugin.splits, *(state["splits"] if state else ())}
     other = any(_shard_files(out, names)) if state is None else state["common"] != json.loads(json.dumps(common))
     recorded: dict[str, str] = {} if state is None or other else state["splits"]
     changed = {plan.split for plan in plans if recorded.get(plan.split, plan.configuration) != plan.configuration}
