@@ -20,6 +20,7 @@ from kt3d_bench.people.retarget import clip_from_motion
 
 SUFFIXES = (".bvh", ".amc")
 _SAID = 10
+_Stamp = tuple[Path, int, int]
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -45,7 +46,7 @@ class Motions:
     skipped: tuple[tuple[Path, str], ...]
     """Files below a folder that could not be used, each with its reason."""
     digest: str
-    """SHA-256 of the usable files' names and sizes below ``source`` and of their bytes."""
+    """SHA-256 of the usable files and of all .asf: names below ``source``, sizes and bytes."""
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -73,7 +74,7 @@ class Motions:
         recording = long_enough[int(order[place])]
         where = (offsets[place] + turn * _GOLDEN) % 1.0
         start = int(where * recording.starts(frames, rate_hz))
-        return clip_from_motion(_load(recording.path), rate_hz, start, frames)
+        return clip_from_motion(_load(recording.path, self.digest), rate_hz, start, frames)
 
     def require(self, frames: int, rate_hz: float) -> None:
         """Raises ``RawDataError`` unless a recording is long enough for a clip of ``frames`` at ``rate_hz``."""
@@ -100,7 +101,10 @@ def read_motion(path: Path) -> Motion:
     return read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
 
 
-_load = lru_cache(maxsize=8)(read_motion)
+@lru_cache(maxsize=8)
+def _load(path: Path, digest: str) -> Motion:
+    """``digest`` tells files of one name apart that changed in between."""
+    return read_motion(path)
 
 
 def read_motions(path: Path) -> Motions:
@@ -116,8 +120,9 @@ def read_motions(path: Path) -> Motions:
     files = _below(path) if path.is_dir() else [path]
     if not files:
         raise RawDataError("no .bvh or .amc file lies in or below this folder", where=path, mend="check the path")
-    stamps = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    return _read(path, stamps)
+    skeletons = sorted({file for folder in {file.parent for file in files} for file in folder.glob("*")
+                        if file.suffix.lower() == ".asf"})  # fmt: skip
+    return _read(path, tuple(map(_stamp, files)), tuple(map(_stamp, skeletons)))
 
 
 def _below(folder: Path) -> list[Path]:
@@ -125,13 +130,22 @@ def _below(folder: Path) -> list[Path]:
     return sorted(file for file in found if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
+def _stamp(path: Path) -> _Stamp:
+    return path, path.stat().st_size, path.stat().st_mtime_ns
+
+
 @lru_cache(maxsize=4)
-def _read(source: Path, stamps: tuple[tuple[Path, int, int], ...]) -> Motions:
+def _read(source: Path, files: tuple[_Stamp, ...], skeletons: tuple[_Stamp, ...]) -> Motions:
     recordings, skipped = [], []
     digest = hashlib.sha256()
-    for path, size, _ in stamps:
+
+    def count_in(path: Path, size: int) -> None:
+        name = path.name if source in (path, path.parent) else os.path.relpath(path, source)
+        digest.update(f"{Path(name).as_posix()}\n{size}\n".encode() + path.read_bytes())
+
+    for path, size, _ in files:
         try:
-            motion = _load(path)
+            motion = read_motion(path)
             clip_from_motion(motion, motion.rate_hz, 0, 1)
         except (RawDataError, UsageError) as error:
             if path == source:
@@ -139,10 +153,12 @@ def _read(source: Path, stamps: tuple[tuple[Path, int, int], ...]) -> Motions:
             skipped.append((path, error.what))
             continue
         recordings.append(Recording(path, len(motion), motion.rate_hz))
-        name = path.name if path == source else path.relative_to(source).as_posix()
-        digest.update(f"{name}\n{size}\n".encode() + path.read_bytes())
+        count_in(path, size)
     if not recordings:
         path, reason = skipped[0]
         others = f" ({len(skipped) - 1} more are no better)" if len(skipped) > 1 else ""
         raise RawDataError(f"none of the motions can be used: {path.name}: {reason}{others}", where=source)
+    if any(recording.path.suffix.lower() == ".amc" for recording in recordings):
+        for path, size, _ in skeletons:
+            count_in(path, size)
     return Motions(source, tuple(recordings), tuple(skipped), digest.hexdigest())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from scipy.spatial.transform import Rotation
 
 FloatArray = npt.NDArray[np.float64]
@@ -208,3 +209,7 @@ def write_acclaim(folder: Path, person: Person, radians: bool = False, inches: f
         amc += [str(frame + 1), *(f"{bone} {numbers(values[frame])}" for bone, values in columns.items())]
     (folder / "07_01.amc").write_text("\n".join([*amc, ""]))
     return folder / "07_01.amc"
+
+
+MOCAP = Path(__file__).parents[3] / "shared" / "samples" / "mocap"
+recorded = pytest.mark.skipif(not MOCAP.is_dir(), reason="no recorded motions in ../shared/samples/mocap")

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from people_motion_files import MOCAP, recorded
 
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.people import clip_from_motion, pose, read_amc, read_bvh, sample_bodies
 from kt3d_bench.people.motion import CMU_MM_PER_UNIT
-
-MOCAP = Path(__file__).parents[3] / "shared" / "samples" / "mocap"
-recorded = pytest.mark.skipif(not MOCAP.is_dir(), reason="no recorded motions in ../shared/samples/mocap")
 
 BVH = """HIERARCHY
 ROOT Hips
