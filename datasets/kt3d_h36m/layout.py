@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -47,8 +47,10 @@ SITE = "http://vision.imar.ro/human3.6m/ (registration needed)"
 CODE_MEND = f"put code-v1.2.zip (or its Release-v1.2/metadata.xml) there, from {SITE}"
 _SITE_NUMBERS = {1: 1, 6: 5, 7: 6, 2: 7, 3: 8, 4: 9, 5: 11}
 """k of the site's ``SubjectSpecific_<k>.tgz`` -> subject."""
-_IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d|imageSequence")
+_IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d|imageSequence|S\d+_.+\.\d{8}")
 """Folders of derived layouts with a million images: not official, not walked."""
+_RECORDINGS = 30
+"""Of each subject."""
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
 _LARGEST_MEMBER = {".mp4": 4 << 30, ".cdf": 256 << 20, ".mat": 16 << 30, ".xml": 64 << 20}
 
@@ -81,8 +83,9 @@ class RawFolder:
 
 
 def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable[str] = ()) -> RawFolder:
-    """List what is there, archives included. Archives that by their name hold only other ``subjects`` or features
-    ``without`` use stay closed: a video archive takes its time. Unpacked files win over archived ones.
+    """List what is there, archives included. Archives that by their name hold only other ``subjects``, features
+    ``without`` use, or what lies there unpacked and complete stay closed: a video archive takes its time. Unpacked
+    files win over archived ones.
 
     Raises ``RawDataError`` when ``root`` is not a folder or an archive is damaged.
     """
@@ -123,6 +126,7 @@ def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable
         outer = (*archive.relative_to(root).parts[:-1], _stem(archive.name))
         feature, subject = _feature(outer), _subject(outer)
         closed = feature in unused or (wanted is not None and subject is not None and subject not in wanted)
+        closed = closed or (feature is not None and _complete(files[feature], feature, subject))
         for member in () if closed else _members(archive):
             add((*outer, *PurePosixPath(member).parts), Source(str(archive), member))
     return RawFolder(
@@ -163,6 +167,12 @@ def holds_videos(root: Path) -> bool:
         if _feature(folders) == "Videos" and _subject(folders) is not None:
             return True
     return False
+
+
+def _complete(found: Mapping[tuple[Recording, str], Source], feature: str, subject: int | None) -> bool:
+    """Whether all files of one subject's feature are there, unpacked."""
+    unpacked = sum(one.subject == subject and source.member is None for (one, _), source in found.items())
+    return unpacked == _RECORDINGS * (1 if feature == "D3_Positions" else len(CAMERAS))
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from h36m_handmade import CAMERA_IDS, write_raw
 from kt3d_h36m import layout
 from kt3d_h36m.convert import convert, describe, plan
 from kt3d_h36m.layout import Source, local_file, scan
+from kt3d_h36m.sequences import recordings
 
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.records import Sample
@@ -196,6 +197,20 @@ def test_archives_of_other_subjects_stay_closed(unpacked, tmp_path):
     assert len(plan(packed, "test", PART)) == 8
     with pytest.raises(RawDataError, match=r"Videos_S1\.tgz"):
         plan(packed, "train", PART)
+
+
+def test_archives_of_what_is_unpacked_and_complete_stay_closed(tmp_path):
+    folder = tmp_path / "extracted" / "S9" / "Poses_D3_Positions"
+    folder.mkdir(parents=True)
+    for recording in recordings():
+        if recording.subject == 9:
+            (folder / f"{recording.file_name}.cdf").write_bytes(b"")
+    (tmp_path / "archives").mkdir()
+    (tmp_path / "archives" / "Poses_D3_Positions_S9.tgz").write_bytes(b"not opened")
+    assert len(scan(tmp_path).files["D3_Positions"]) == 30
+    (folder / "Posing.cdf").unlink()
+    with pytest.raises(RawDataError, match=r"Poses_D3_Positions_S9\.tgz: is damaged"):
+        scan(tmp_path)
 
 
 def test_a_member_that_is_gone_is_named(unpacked, tmp_path):
