@@ -166,7 +166,7 @@ def _body(depth_mm: npt.NDArray[np.uint16], view: _View) -> Bool:
     core = pieces.core(from_above=from_above)
     if core is None:
         return np.zeros(depth_mm.shape, bool)
-    if not pieces.inside[core]:
+    if not (pieces.inside[core] or from_above):
         return _window(pieces.labels == core, metres, view)
     person = pieces.body(core, metres, from_above=from_above)
     grown = cv2.dilate(person.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
