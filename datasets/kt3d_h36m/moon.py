@@ -29,6 +29,7 @@ from kt3d_h36m.stills import still_samples
 
 _MEND = "download the annotations of 3DMPPE_POSENET_RELEASE again"
 _NOMINAL_SIZE = (1000, 1002)
+_LARGEST_BYTES = 1 << 30
 LAYOUT = "moon"
 UNPACK_IMAGES = "unpack the parts in one go: cat images.tar.gz* | tar -xz"
 SITE = "https://github.com/mks0601/3DMPPE_POSENET_RELEASE"
@@ -159,6 +160,8 @@ def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
 
 def _read_json(path: Path) -> Any:
     try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise ValueError("larger than 1 GiB")
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise RawDataError("is missing", where=path, mend=_MEND) from error

@@ -203,11 +203,11 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _header(file: IO[bytes]) -> _Header:
+    """Of version 1.0 only, whose headers are 64 kB at most; later ones may claim gigabytes."""
     version = np.lib.format.read_magic(file)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if read is None:
-        raise ValueError(f"npy version {version}")
-    shape, fortran, dtype = read(file)
+    if version != (1, 0):
+        raise ValueError(f"npy version {version}, expected (1, 0)")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     return _Header(shape, dtype, fortran)
 
 

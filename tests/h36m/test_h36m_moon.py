@@ -133,6 +133,16 @@ def test_damaged_annotations_are_refused(moon, kind, text, message):
     assert str(path) in caught.value.message
 
 
+def test_annotations_of_any_size_are_not_read(moon, monkeypatch):
+    root, _ = moon
+    from kt3d_h36m.moon import read_joints
+
+    read_joints.cache_clear()
+    monkeypatch.setattr("kt3d_h36m.moon._LARGEST_BYTES", 10)
+    with pytest.raises(RawDataError, match=r"joint_3d\.json: is not readable JSON \(larger than 1 GiB\)"):
+        converted(root)
+
+
 def test_a_damaged_image_is_skipped_and_a_rescaled_one_refused(moon):
     root, _ = moon
     name = "s_09_act_02_subact_01_ca_01"

@@ -172,6 +172,14 @@ def test_a_cut_file_is_refused(tmp_path, kept):
     assert str(path) in caught.value.message
 
 
+def test_headers_that_may_claim_anything_are_not_read(tmp_path):
+    path = write(tmp_path, **{"S9/Directions 1": metres(3)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("S9/Directions 1.npy", b"\x93NUMPY\x02\x00" + b"\xff" * 200)
+    with pytest.raises(RawDataError, match=r"is damaged .*npy version \(2, 0\), expected \(1, 0\)"):
+        converted(tmp_path)
+
+
 def test_a_member_shorter_than_its_header_says_is_refused(tmp_path):
     path = write(tmp_path, **{"S9/Directions 1": metres(3)})
     with zipfile.ZipFile(path) as archive:
