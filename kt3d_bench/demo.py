@@ -93,12 +93,14 @@ def _make_room(out: Path) -> None:
 
 
 def _datasets(rows: Sequence[RecipeRow]) -> list[str]:
-    """Every dataset that a row trains or tests on, in a fixed order."""
+    """Every dataset that a row trains or tests on, in a fixed order; 2D pre-training is for RGB targets."""
     needed: dict[str, None] = {}
     for row in rows:
-        defaults = plugins.method(row.method).defaults
-        needed |= dict.fromkeys(name for name in (row.target or defaults.get("target"), *defaults.values()) if name)
-    return sorted({domain(name).dataset for name in needed})
+        roles = {**plugins.method(row.method).defaults, **({"target": row.target} if row.target else {})}
+        if domain(roles["target"]).modality != "rgb":
+            roles.pop("pretrain", None)
+        needed |= {domain(name).dataset: None for name in roles.values()}
+    return sorted(needed)
 
 
 def _stand_in(plugin: DatasetPlugin, out: Path, workers: int) -> None:
