@@ -254,7 +254,8 @@ def read_amc(
     ``02_01.amc`` -> ``02.asf``, or else the only one there).
 
     AMC states no rate; CMU records at 120 Hz. ``mm_per_unit`` (default: what the ASF says, where a body can have that
-    size) and ``drop_rest_frame`` as in ``read_bvh``. A bone that no frame moves stays as it is at rest.
+    size) and ``drop_rest_frame`` as in ``read_bvh``. A bone that no frame moves stays as it is at rest. AMC states no
+    number of frames either: a file cut between two of them reads as a shorter one.
     Raises ``RawDataError``, with the line, for a damaged file or a missing skeleton.
     """
     path = Path(path)

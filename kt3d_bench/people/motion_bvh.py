@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from kt3d_bench.people.motion import Motion, finished
-from kt3d_bench.people.motion_text import MOST_DEPTH, MOST_JOINT_FRAMES, MOST_JOINTS, Tokens, number_of, numbers_of
+from kt3d_bench.people.motion_text import (
+    MOST,
+    MOST_DEPTH,
+    MOST_JOINT_FRAMES,
+    MOST_JOINTS,
+    Tokens,
+    number_of,
+    numbers_of,
+)
 from kt3d_bench.people.rig import FloatArray, axis_rotation
 
 _CHANNELS = {f"{axis}{kind}".upper(): (kind, "XYZ".index(axis)) for axis in "XYZ" for kind in ("position", "rotation")}
@@ -33,7 +41,7 @@ def read_bvh(path: str | PathLike[str], *, mm_per_unit: float | None = None, dro
     otherwise they are added to it.
     Raises ``RawDataError``, with the line, for a damaged file: two roots or joints of one name, unknown channels, a
     line that has too few or too many numbers, numbers that are none, a count of frames that is not the number of
-    lines (a cut file), and more than 500 joints or 8 million joints x frames.
+    lines (a cut file), and more than 500 joints or 4 million joints x frames.
     """
     path = Path(path)
     tokens = Tokens(path, "BVH")
@@ -107,8 +115,9 @@ def _channels(tokens: Tokens) -> tuple[tuple[str, int], ...]:
 
 def _frames(tokens: Tokens, joints: list[_Joint]) -> tuple[FloatArray, float]:
     """(F, channels) numbers and the seconds of one frame."""
-    most = MOST_JOINT_FRAMES // len(joints)
-    frames = tokens.count(f"a number of frames (of {len(joints)} joints)", most, tokens.field("Frames"))
+    frames = tokens.count("a number of frames", int(MOST), tokens.field("Frames"))
+    if frames * len(joints) > MOST_JOINT_FRAMES:
+        raise tokens.fail(f"{frames} frames of {len(joints)} joints are more than is read at once", "cut it into clips")
     period_s = tokens.number("a frame time", tokens.field("Frame Time"))
     if frames < 1 or not 1e-4 <= period_s <= 10:
         raise tokens.fail(f"{frames} frames of {period_s:g} s are no motion")

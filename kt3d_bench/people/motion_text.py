@@ -14,8 +14,8 @@ MOST_BYTES = 512 * 2**20
 MOST_JOINTS = 500
 MOST_DEPTH = 100
 """Joints above one another."""
-MOST_JOINT_FRAMES = 8_000_000
-"""Joints x frames of one file: about an hour at 30 Hz of a skeleton with fingers, 770 MB in memory."""
+MOST_JOINT_FRAMES = 4_000_000
+"""Joints x frames of one file: a quarter of an hour of CMU's 38 joints at 120 Hz, 400 MB in memory."""
 MOST = 1e9
 """No offset or channel is larger in any unit."""
 _LONGEST_LINE = 2**20

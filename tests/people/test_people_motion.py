@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from people_motion_files import MOCAP, recorded
+from people_motion_files import MOCAP, recorded, walker, write_acclaim, write_bvh
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.people import clip_from_motion, pose, read_amc, read_bvh, sample_bodies
+from kt3d_bench.people import LANDMARKS, clip_from_motion, pose, read_amc, read_bvh, sample_bodies
 from kt3d_bench.people.motion import CMU_MM_PER_UNIT
 
 BVH = """HIERARCHY
@@ -119,16 +120,55 @@ def test_amc_by_hand(tmp_path: Path) -> None:
         ("1 2 3 90 0 0 0 -90 0", "1 2 3 nan 0 0 0 -90 0", 20, "nan"),
         ("Frames: 2", "Frames: -2", 17, "-2"),
         ("JOINT Arm", "BONE Arm", 6, "BONE"),
-        ("JOINT Arm", "JOINT Hips", 19, "same name"),
+        ("JOINT Arm", "JOINT Hips", 15, "same name 'Hips'"),
         ("Frame Time: 0.025", "Frame Time: 0", 18, "no motion"),
+        ("Frame Time: 0.025", "Frame Rate: 40", 18, "expected 'Frame Time:' and a number, found 'Frame Rate: 40'"),
+        ("Frames: 2", "Frames: 3", 20, "'Frames: 3' is announced, but the file ends after 2; the file is cut off"),
+        ("Frames: 2", "Frames: 1", 20, "'Frames: 1' stands above more lines"),
+        ("Frames: 2", "Frames: 0", 18, "0 frames of 0.025 s are no motion"),
+        ("Frames: 2", "Frames: 1.5", 17, "expected a number of frames"),
+        ("Frames: 2", "Frames: 100000000", 17, "100000000 frames of 3 joints are more than is read at once; cut it"),
+        ("1 2 3 90 0 0 0 -90 0", "1 2 3 90 0 0 0 -90 0 7", 20, "expected 9 numbers for frame 2, found 10"),
+        ("1 2 3 90 0 0 0 -90 0", "1 2 3 90 0 0 0 -9e99 0", 20, "found '-9e99'"),
+        ("1 2 3 90 0 0 0 -90 0", "1 2 3 90 0 0 0 -inf 0", 20, "found '-inf'"),
+        ("1 2 3 90 0 0 0 -90 0", "1 2 3 90 0 0 0 x 0", 20, "found 'x'"),
+        ("MOTION", "ROOT Other", 16, "a second skeleton begins after 'Hips'; keep one person per file"),
+        ("JOINT Arm", "ROOT Arm", 6, "a second root stands inside 'Hips'"),
+        ("MOTION", "", 17, "expected 'MOTION', found 'Frames:'"),
+        ("OFFSET 0 10 0", "", 14, "'Arm' has no OFFSET"),
+        ("OFFSET 0 10 0", "OFFSET 0 10 0 OFFSET 0 1 0", 8, "'Arm' has a second OFFSET"),
+        ("OFFSET 0 10 0", "OFFSET 0 10 1e300", 8, "1e300"),
+        ("CHANNELS 3", "CHANNELS 2", 9, "expected 'OFFSET', 'CHANNELS'"),
+        ("CHANNELS 3", "CHANNELS 7", 9, "between 0 and 6, found 7"),
+        ("End Site", "End Effector", 10, "expected 'Site', found 'Effector'"),
+        ("HIERARCHY", "\0HIERARCHY", 1, "this is no BVH text"),
+        ("HIERARCHY", "PK\x03\x04", 1, "expected 'HIERARCHY'"),
     ],
 )
 def test_damaged_bvh_names_the_line(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
     path = written(tmp_path, "bad.bvh", BVH.replace(old, new))
-    with pytest.raises(RawDataError, match=says) as caught:
+    with pytest.raises(RawDataError, match=re.escape(says)) as caught:
         read_bvh(path)
-    if says != "same name":
-        assert f"bad.bvh, line {line}" in caught.value.message
+    assert f"bad.bvh, line {line}" in caught.value.message
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_a_cut_bvh_is_never_read_as_a_shorter_one(tmp_path: Path, share: float) -> None:
+    whole = write_bvh(tmp_path / "a.bvh", walker(20)).read_text()
+    with pytest.raises(RawDataError, match=r"cut\.bvh, line \d+"):
+        read_bvh(written(tmp_path, "cut.bvh", whole[: int(share * len(whole))]))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.5, 0.98])
+def test_a_cut_acclaim_is_never_read_as_a_shorter_one(tmp_path: Path, share: float) -> None:
+    path = write_acclaim(tmp_path, walker(20))
+    for name in ("07.asf", "07_01.amc"):
+        whole = (tmp_path / name).read_text()
+        written(tmp_path, name, whole[: int(share * len(whole))])
+        with pytest.raises(RawDataError):
+            read_amc(path)
+        written(tmp_path, name, whole)
+    assert len(read_amc(path)) == 20
 
 
 def test_a_bvh_nested_without_end_is_refused_not_followed(tmp_path: Path) -> None:
@@ -162,6 +202,34 @@ def test_damaged_asf_and_amc_say_what_is_wrong(tmp_path: Path, file: str, old: s
         read_amc(written(tmp_path, "07_02.amc", texts["amc"]))
 
 
+def test_more_bones_than_anybody_has_are_refused(tmp_path: Path) -> None:
+    bone = "begin\nname b{}\ndirection 0 1 0\nlength 1\nend\n"
+    many = ":bonedata\n" + "".join(bone.format(number) for number in range(600))
+    chain = "root b0\n" + "".join(f"b{number} b{number + 1}\n" for number in range(400))
+    written(tmp_path, "a.asf", many)
+    with pytest.raises(RawDataError, match="more than 500"):
+        read_amc(written(tmp_path, "a.amc", "1\nroot 0 0 0 0 0 0\n"))
+    fewer = ":bonedata\n" + "".join(bone.format(number) for number in range(450))
+    written(tmp_path, "a.asf", f"{fewer}:hierarchy\n{chain}")
+    with pytest.raises(RawDataError, match="more than 100 deep"):
+        read_amc(tmp_path / "a.amc")
+    wide = "HIERARCHY ROOT r { OFFSET 0 0 0 CHANNELS 0 " + " ".join(
+        f"JOINT j{number} {{ OFFSET 0 0 0 }}" for number in range(600)
+    )
+    with pytest.raises(RawDataError, match="more than 500"):
+        read_bvh(written(tmp_path, "wide.bvh", wide + " }\n"))
+    with pytest.raises(RawDataError, match="is no BVH text"):
+        read_bvh(written(tmp_path, "line.bvh", "HIERARCHY " + "x" * 2**21))
+
+
+def test_freedoms_of_bones_by_hand(tmp_path: Path) -> None:
+    """ASF bones may shift and lengthen: the arm moves by 1 along its own x, which is file y, and grows from 4 to 6."""
+    written(tmp_path, "07.asf", ASF.replace("dof rx\n", "dof tx l rx\n"))
+    motion = read_amc(written(tmp_path, "07_02.amc", AMC.replace("arm 0", "arm 1 2 0").replace("arm 90", "arm 0 0 90")))
+    expected = np.array([[(1, 2, 3), (1, 12, 3), (7, 13, 3)], [(1, 2, 3), (-9, 2, 3), (-9, 2, -1)]])
+    assert motion.positions_mm == pytest.approx(50.8 * expected[..., [2, 0, 1]])
+
+
 def test_missing_files_are_said(tmp_path: Path) -> None:
     with pytest.raises(RawDataError, match="cannot be read"):
         read_bvh(tmp_path / "none.bvh")
@@ -193,6 +261,12 @@ def test_recorded_walk_is_the_same_in_both_formats_and_walks_at_its_pace() -> No
         path = motion.joint(root)
         assert np.linalg.norm((path[-1] - path[0])[:2]) / motion.duration_s == pytest.approx(1180, rel=0.01)
         assert -40 < motion.positions_mm[..., 2].min() < 40
+    body = sample_bodies(np.random.default_rng(0), 1, height_mm=(1730, 1730))
+    one, other = (pose(body, clip_from_motion(motion, 50.0)) for motion in (amc, bvh))
+    for name in LANDMARKS:
+        apart_mm = np.linalg.norm(one.landmark(name) - other.landmark(name), axis=-1).max()
+        hands, legs = name.startswith(("hand", "thumb")), name.split("_")[0] in ("hip", "knee", "ankle", "heel", "toe")
+        assert apart_mm < (100 if hands else 5 if legs else 30), name
 
 
 @recorded
