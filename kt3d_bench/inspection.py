@@ -122,8 +122,9 @@ def _raw(path: Path, dataset: str | None) -> list[str]:
         return _as_dataset(plugins.dataset(dataset), path)
     lines: list[str] = []
     for plugin in plugins.datasets().values():
-        if any(isinstance(found, list) for found in _plans(plugin, path).values()):
-            lines += _as_dataset(plugin, path)
+        plans = _plans(plugin, path)
+        if any(isinstance(found, list) for found in plans.values()):
+            lines += _as_dataset(plugin, path, plans)
     if lines:
         return lines
     meant = [name for name in plugins.datasets() if name in path.absolute().parts[-2:]]
@@ -136,12 +137,21 @@ def _raw(path: Path, dataset: str | None) -> list[str]:
     )
 
 
-def _as_dataset(plugin: DatasetPlugin, path: Path) -> list[str]:
+def _as_dataset(plugin: DatasetPlugin, path: Path, plans: dict[str, list[WorkItem] | str] | None = None) -> list[str]:
     """What a dataset's own reader says of a folder, what each split would give and cost, and how to get the rest."""
-    describe_raw = plugins.load_function(plugin.convert, "describe")
+    if not path.is_dir():
+        raise RawDataError(
+            "raw data is a folder",
+            where=path,
+            mend=f"kt3d inspect {shlex.quote(str(path.parent))} --dataset {plugin.name}",
+        )
     generated = " (generated stand-in)" if (path / _MARKER).is_file() else ""
-    lines = [f"{plugin.title}{generated}", *describe_raw(path)]
-    plans = _plans(plugin, path)
+    lines = [f"{plugin.title}{generated}"]
+    try:
+        lines += plugins.load_function(plugin.convert, "describe")(path)
+    except RawDataError as error:
+        lines.append(error.message)
+    plans = _plans(plugin, path) if plans is None else plans
     lines += [line for line in _splits(plugin, plans, path) if line not in lines]
     whole = [split for split, found in plans.items() if isinstance(found, list)]
     if len(whole) < len(plans):
@@ -193,7 +203,7 @@ def _splits(plugin: DatasetPlugin, plans: dict[str, list[WorkItem] | str], path:
             yield f"Disk and time are not known: {measured}"
         return
     yield (
-        f"These are estimates: {measured.samples} samples from {measured.items} places, converted just now, took "
+        f"These are estimates: {measured.samples} samples of {measured.items} work items, converted just now, took "
         f"{1000 * measured.seconds_per_sample:.0f} ms and {in_bytes(measured.bytes_per_sample)} each"
     )
     free = shutil.disk_usage(path).free

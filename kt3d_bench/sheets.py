@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from kt3d_bench.shards.checks.findings import Measured
 from kt3d_bench.shards.format import FIELDS
 from kt3d_bench.shards.manifest import read_manifest
 from kt3d_bench.shards.reader import ShardSet
-from kt3d_bench.shards.validate import IMAGES, measure, spread
+from kt3d_bench.shards.validate import IMAGES, measure, open_whole, spread
 
 By = Literal["dataset", "action", "worst"]
 COUNT = 24
@@ -32,14 +33,16 @@ def sheet(
 
     ``by``: "dataset" spreads the samples evenly over each folder's splits, "action" over the actions (or subjects,
     cameras, sequences, where there is but one action), "worst" shows what is nearest to or beyond the limit of each
-    check, the worst check first. Several folders share ``count``. Images that cannot be read are left out and said.
+    check, the worst check first. Several folders share ``count``. Shards and images that cannot be
+    read are left out and said.
 
-    Raises ``ArtefactError`` for shards that cannot be opened, ``UsageError`` for an unknown split.
+    Raises ``ArtefactError`` where no shard of a folder can be read, ``UsageError`` for an unknown split.
     """
     sections: list[Section] = []
     said: list[str] = []
     for folder in folders:
-        opened = _open(folder, split)
+        opened, broken = _open(folder, split)
+        said += broken
         share = max(1, count // len(folders))
         chosen, how = _chosen(opened, by, share)
         tiles = [_tile(shards, i, remark, by) for shards, i, remark in chosen]
@@ -54,11 +57,22 @@ def sheet(
     return [f"{sum(len(section.tiles) for section in sections)} samples in {path}", *said]
 
 
-def _open(folder: Path, split: str | None) -> list[ShardSet]:
+def _open(folder: Path, split: str | None) -> tuple[list[ShardSet], list[str]]:
+    """The splits as far as they can be read, and what cannot."""
     manifest = read_manifest(folder)
     if split is not None and split not in manifest.splits:
         raise UsageError(f"there is no split '{split}'", where=folder, mend=did_you_mean(split, manifest.splits))
-    return [ShardSet.open(folder, name) for name in sorted(manifest.splits) if split in (None, name)]
+    opened, said = [], []
+    for name in sorted(manifest.splits):
+        if split in (None, name):
+            shards, broken = open_whole(folder, manifest, name)
+            opened += [shards] if shards is not None else []
+            said += [f"Left out {folder / finding.shard}: {finding.sentence}" for finding in broken]
+    if not opened:
+        raise ArtefactError(
+            "no shard can be read", where=folder, mend=f"see what is wrong: kt3d validate {shlex.quote(str(folder))}"
+        )
+    return opened, said
 
 
 _Chosen = list[tuple[ShardSet, int, str]]
@@ -137,7 +151,7 @@ def _tile(shards: ShardSet, i: int, remark: str, by: By) -> Tile:
             try:
                 images[modality] = shards.image(i, name)
             except ArtefactError as error:
-                problems.append(error.what)
+                problems.append(error.what.partition(": ")[2])
     labels = shards.labels
     facts = [str(getattr(labels, name)[i]) for name in ("subject", "action", "camera_id")]
     person = person_depth(images["depth"], shards.manifest.foreground) > 0 if "depth" in images else None

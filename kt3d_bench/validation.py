@@ -12,22 +12,28 @@ from rich.table import Table
 from kt3d_bench.shards.checks.findings import Finding, Outcome
 from kt3d_bench.shards.validate import Validation, mends
 
+_WIDE = 160
+"""Characters of a terminal on which no row of the whole table is folded."""
 _SHOWN = {"error": 5, "note": 2}
 """Findings printed of one check and split; the table counts all."""
 
 
-def table(validation: Validation) -> Table:
-    """One row per check over all splits: how many passed, and the worst value with where it was measured."""
+def table(validation: Validation, width: int) -> Table:
+    """One row per check over all splits: how many passed, and the worst value with where it was measured. Where the
+    terminal's ``width`` allows, what must hold as well."""
+    wide = width >= _WIDE
     drawn = Table(title=f"Checks of {validation.manifest.dataset} in {validation.folder}", title_justify="left")
-    for name, justify in (("check", "left"), ("what must hold", "left"), ("passed", "right"), ("worst", "right"),
-                          ("in", "left"), ("limit", "left"), ("", "left")):  # fmt: skip
-        drawn.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    columns = {"check": "left", "what must hold": "left", "passed": "right", "worst": "right", "in": "left",
+               "limit": "left", "": "left"}  # fmt: skip
+    for name, justify in columns.items():
+        if wide or name != "what must hold":
+            drawn.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for outcomes in _by_check(validation.outcomes):
         worst = max(outcomes, key=lambda outcome: outcome.excess)
         tested, failed = sum(outcome.tested for outcome in outcomes), sum(outcome.failed for outcome in outcomes)
         drawn.add_row(
             worst.check.name,
-            worst.check.what,
+            *([worst.check.what] if wide else []),
             f"{tested - failed} of {tested}",
             _value(worst),
             worst.split if worst.excess > 0 else "",
@@ -92,7 +98,7 @@ def _place(finding: Finding) -> str:
     return " ".join(dict.fromkeys(parts)) or "the folder"
 
 
-def as_json(validation: Validation) -> dict[str, Any]:
+def as_json(validation: Validation, *, raw: Path | None = None) -> dict[str, Any]:
     """Everything, for scripts; values that were not measured are null."""
 
     def number(value: float) -> float | None:
@@ -120,7 +126,7 @@ def as_json(validation: Validation) -> dict[str, Any]:
             }
             for outcome in validation.outcomes
         ],
-        "mends": list(mends(validation)),
+        "mends": list(mends(validation, raw=raw)),
     }
 
 

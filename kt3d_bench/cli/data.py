@@ -205,12 +205,17 @@ def inspect(
     """Say what is at PATH: shards, a run, predictions, or a raw dataset and what it lacks."""
     from kt3d_bench.inspection import describe, shards_folders
 
+    folders = shards_folders(path)
+    if picture is not None and not folders:
+        raise UsageError(
+            "only shards have pictures", where=path, mend="leave out --picture, or name a folder of shards"
+        )
     for line in describe(path, dataset):
         click.echo(line)
     if picture is not None:
         from kt3d_bench.sheets import sheet
 
-        for line in sheet(shards_folders(path), picture, by=by, count=count, split=split):
+        for line in sheet(folders, picture, by=by, count=count, split=split):
             click.echo(line)
 
 
@@ -241,9 +246,10 @@ def validate(
             progress=_following(report.task, report.update),
         )
     if as_json:
-        click.echo(json.dumps(validation.as_json(found), indent=1))
+        click.echo(json.dumps(validation.as_json(found, raw=raw), indent=1))
     else:
-        console().print(validation.table(found))
+        out = console()
+        out.print(validation.table(found, out.width))
         for line in validation.lines(found, raw=raw):
             click.echo(line)
         if found.sound:

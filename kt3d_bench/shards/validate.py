@@ -21,8 +21,8 @@ from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.shards.checks import bodies, files, images, labels
 from kt3d_bench.shards.checks.findings import Check, Finding, Measured, Outcome, judge, tally
-from kt3d_bench.shards.index import ShardIndex, index_path
-from kt3d_bench.shards.manifest import Manifest, Shard, read_manifest
+from kt3d_bench.shards.index import index_path
+from kt3d_bench.shards.manifest import Manifest, read_manifest
 from kt3d_bench.shards.reader import ShardSet
 
 IMAGES = 512
@@ -84,10 +84,10 @@ def validate(
     opened: dict[str, ShardSet] = {}
     read = 0
     for name in chosen:
-        whole, found = _files(folder, manifest, name, progress)
+        shards, found = _files(folder, manifest, name, progress)
         outcomes += found
-        if whole:
-            opened[name] = shards = ShardSet.of(folder, name, manifest, whole)
+        if shards is not None:
+            opened[name] = shards
             more, looked = _samples(shards, sampled, progress)
             outcomes += more
             read += looked
@@ -95,30 +95,48 @@ def validate(
     return Validation(folder, manifest, tuple(chosen), tuple(outcomes), read, sum(map(len, opened.values())))
 
 
-def _files(
-    folder: Path, manifest: Manifest, split: str, progress: Progress
-) -> tuple[list[tuple[Shard, ShardIndex]], list[Outcome]]:
+def open_whole(folder: Path, manifest: Manifest, split: str) -> tuple[ShardSet | None, list[Finding]]:
+    """A split as far as its shards are there with sizes and indexes that fit (``None`` where none is), and what is
+    wrong with the others. Tars are not read."""
+    there = [(shard, *files.shard_file(folder, shard, split)) for shard in manifest.splits[split].shards]
+    usable = [(shard, index) for shard, index, _ in there if index is not None]
+    broken = [wrong for _, _, wrong in there if wrong is not None]
+    if not usable:
+        return None, broken
+    first = usable[0][1]
+    alike = []
+    for shard, index in usable:
+        if (index.fields, index.tangential_factor) == (first.fields, first.tangential_factor):
+            alike.append((shard, index))
+        else:
+            broken.append(
+                Finding(files.FILES.name, "error", split, shard.name, "", 1.0, "", _OTHER, (shard.name,), True)
+            )
+    return ShardSet.of(folder, split, manifest, alike), broken
+
+
+_OTHER = "the shard holds other images than the first"
+
+
+def _files(folder: Path, manifest: Manifest, split: str, progress: Progress) -> tuple[ShardSet | None, list[Outcome]]:
     """The shards of a split that can be read, and what is wrong with the others."""
-    shards = manifest.splits[split].shards
-    there = [files.shard_file(folder, shard, split) for shard in shards]
-    usable = [(shard, index) for shard, (index, _) in zip(shards, there, strict=True) if index is not None]
+    shards, broken = open_whole(folder, manifest, split)
+    listed = manifest.splits[split].shards
+    missing = {finding.shard for finding in broken}
+    usable = [shard for shard in listed if shard.name not in missing]
     digests: list[Finding | None] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, found in enumerate(pool.map(lambda pair: files.digest(folder, pair[0], split), usable), 1):
+        for done, found in enumerate(pool.map(lambda shard: files.digest(folder, shard, split), usable), 1):
             digests.append(found)
             progress(f"{split}: reading shards", done, len(usable))
-    pointing = [files.members(folder, shard, index, split) for shard, index in usable]
-    outcomes = [
-        tally(files.FILES, split, len(shards), [found for _, found in there if found]),
+    pointing = (
+        [] if shards is None else [files.members(path, shards, number) for number, path in enumerate(shards.paths)]
+    )
+    return shards, [
+        tally(files.FILES, split, len(listed), broken),
         tally(files.DIGEST, split, len(usable), [found for found in digests if found]),
-        tally(files.MEMBERS, split, len(usable), [found for found in pointing if found]),
+        tally(files.MEMBERS, split, len(pointing), [found for found in pointing if found]),
     ]
-    alike = [
-        (shard, index)
-        for shard, index in usable
-        if (index.fields, index.tangential_factor) == (usable[0][1].fields, usable[0][1].tangential_factor)
-    ]
-    return alike, outcomes
 
 
 def _samples(shards: ShardSet, sampled: int | None, progress: Progress) -> tuple[list[Outcome], int]:

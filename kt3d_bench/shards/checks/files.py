@@ -16,6 +16,7 @@ from kt3d_bench.shards.checks.findings import Check, Finding
 from kt3d_bench.shards.format import FIELDS
 from kt3d_bench.shards.index import Labels, ShardIndex, index_path, read_index
 from kt3d_bench.shards.manifest import Manifest, Shard, Split, counts, labels_digest, sample_list_digest
+from kt3d_bench.shards.reader import ShardSet
 
 FILES = Check("files", "every shard of the manifest is there, whole, with its index", "")
 DIGEST = Check("digest", "the SHA-256 of every tar is the manifest's", "")
@@ -63,15 +64,17 @@ def digest(folder: Path, shard: Shard, split: str) -> Finding | None:
     return _finding(DIGEST, split, sentence, shard=shard.name, remove=(shard.name,))
 
 
-def members(folder: Path, shard: Shard, index: ShardIndex, split: str) -> Finding | None:
-    """Whether each member that the index names has its own tar header just before it; the first that has not."""
+def members(path: Path, shards: ShardSet, number: int) -> Finding | None:
+    """Whether each member that the index of tar ``path``, the ``number``-th of a split, names has its own tar header
+    just before it; the first that has not."""
     wrong: list[str] = []
-    descriptor = os.open(folder / shard.name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    samples = np.flatnonzero(shards.shard_of == number)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
-        for name in index.fields:
+        for column, name in enumerate(shards.fields):
             extension = FIELDS[name].extension
-            places = zip(index.keys.tolist(), index.offsets[name].tolist(), index.sizes[name].tolist(), strict=True)
-            for key, offset, size in places:
+            places = (table[samples, column].tolist() for table in (shards.offsets, shards.sizes))
+            for key, offset, size in zip(shards.keys[samples].tolist(), *places, strict=True):
                 header = os.pread(descriptor, _TAR_BLOCK, offset - _TAR_BLOCK) if offset >= _TAR_BLOCK else b""
                 if not _is_header_of(header, f"{key}.{extension}", size):
                     wrong.append(f"{key}.{extension}")
@@ -80,8 +83,8 @@ def members(folder: Path, shard: Shard, index: ShardIndex, split: str) -> Findin
     if not wrong:
         return None
     sentence = f"the index points beside {len(wrong)} members of the tar, the first {wrong[0]}"
-    removed = (index_path(folder / shard.name).name,)
-    return _finding(MEMBERS, split, sentence, shard=shard.name, value=len(wrong), remove=removed)
+    removed = (index_path(path).name,)
+    return _finding(MEMBERS, shards.split, sentence, shard=path.name, value=len(wrong), remove=removed)
 
 
 def _is_header_of(header: bytes, name: str, size: int) -> bool:
