@@ -76,7 +76,7 @@ def check(ctx: click.Context, name: str, keep: Path | None, with_traceback: bool
     """Rehearse NAME (a plugin, method or dataset) on generated data: every part of the contract, in words."""
     from kt3d_bench.rehearsal import rehearse
 
-    findings = rehearse(name, keep=keep, say=lambda finding: _tell(finding, with_traceback))
+    findings = rehearse(name, keep=keep, say=lambda finding: tell(finding, with_traceback))
     broken = sum(not finding.holds for finding in findings)
     click.echo(f"{len(findings) - broken} of {len(findings)} parts of the contract hold.")
     if keep is not None:
@@ -85,7 +85,8 @@ def check(ctx: click.Context, name: str, keep: Path | None, with_traceback: bool
         ctx.exit(1)
 
 
-def _tell(finding: Finding, with_traceback: bool) -> None:
+def tell(finding: Finding, with_traceback: bool) -> None:
+    """One line for what holds; what happened and what to change below it for what does not."""
     tick, cross = ("\u2713", "\u2717") if "utf" in (sys.stdout.encoding or "").lower() else ("ok", "NO")
     click.echo(f"{tick if finding.holds else cross} {finding.subject}: {finding.rule}")
     for text in (finding.what, finding.mend):

@@ -60,16 +60,17 @@ def check_dataset(plugin: DatasetPlugin, log: Log, folder: Path) -> None:
         return
     log.attempt("generate() leaves a folder alone that holds somebody's files", lambda: _keeps_files(stage, arguments))
     promised = log.attempt(
-        "generate() writes a stand-in, its marker, and nothing half-done", lambda: _generates(stage, arguments)
+        "generate() writes a stand-in and counts its samples per split", lambda: _generates(stage, arguments)
     )
-    if promised is None:
+    if not stage.raw.is_dir():
         return
+    log.attempt("generate() leaves its marker, and nothing half-done", lambda: _leaves(stage))
     log.attempt("generate() writes the same bytes with two workers", lambda: _generates_again(stage, arguments))
     log.attempt("plan() lists the same plain work for every split each time", lambda: _plans(stage))
     log.attempt("describe() says in sentences what is there", lambda: _describes(stage))
     before = tree(stage.raw)
     manifest = log.attempt(
-        "prepare finds exactly the samples that generate() promised", lambda: _prepares(stage, promised)
+        "prepare finds exactly the samples that generate() promised", lambda: _prepares(stage, promised or {})
     )
     log.attempt(
         "plan() and convert() leave the raw data as it was",
@@ -166,6 +167,11 @@ def _generates(stage: _Stage, arguments: Mapping[str, Any]) -> Mapping[str, int]
             f"it counts the splits {', '.join(sorted(promised))}, the record names {', '.join(stage.plugin.splits)}",
             mend,
         )
+    return promised
+
+
+def _leaves(stage: _Stage) -> None:
+    mend = f"change {stage.place('generate', 'generate')}"
     marker = stage.raw / MARKER
     if not marker.is_file():
         raise BrokenError(f"it left no {MARKER}, so the stand-in would be taken for the real data", mend)
@@ -175,11 +181,11 @@ def _generates(stage: _Stage, arguments: Mapping[str, Any]) -> Mapping[str, int]
     beside = sorted(path.name for path in stage.folder.iterdir() if path.name.startswith("raw") and path != stage.raw)
     if beside:
         raise BrokenError(f"it left {', '.join(beside)} beside the stand-in", f"{mend}; kt3d_bench.standins helps")
-    return promised
 
 
 def _generates_again(stage: _Stage, arguments: Mapping[str, Any]) -> None:
     again = stage.folder / "again"
+    _end_workers()
     _generate(stage, again, arguments, 2)
     require_same(
         tree(stage.raw),
@@ -187,6 +193,13 @@ def _generates_again(stage: _Stage, arguments: Mapping[str, Any]) -> None:
         "one worker and two write different files",
         f"let every random draw depend on the seed and on what is drawn alone: {stage.place('generate', 'generate')}",
     )
+
+
+def _end_workers() -> None:
+    """Let the next pool start from new processes, as a command's first one does."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _keeps_files(stage: _Stage, arguments: Mapping[str, Any]) -> None:

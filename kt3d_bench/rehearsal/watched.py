@@ -99,7 +99,7 @@ def _check_result(method: Method, stage: Stage, result: Any) -> None:
             raise BrokenError(f"the loss '{name}' of {where} is no single number", "return a scalar tensor")
         if not bool(torch.isfinite(loss)):
             raise BrokenError(
-                f"the loss '{name}' of {where} is {float(loss)}",
+                f"the loss '{name}' of {where} is {float(loss.detach())}",
                 "mask what is not labelled (batch.mask_2d, batch.mask_3d): hidden labels are NaN",
             )
         if learns and not loss.requires_grad:

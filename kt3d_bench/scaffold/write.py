@@ -50,7 +50,7 @@ def named(name: str) -> Names:
     Raises ``UsageError`` with a mend for a name that cannot become a package or that something installed has.
     """
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
-        near = re.sub(r"-+", "-", re.sub(r"[^a-z0-9]+", "-", name.lower())).strip("-0123456789")[:_LONGEST].strip("-")
+        near = re.sub(r"-+", "-", re.sub(r"[^a-z0-9]+", "-", name.lower())).lstrip("-0123456789")[:_LONGEST].strip("-")
         raise UsageError(
             f"'{name}' is no name for a plugin: it takes lower-case letters, digits and single '-', a letter first, "
             f"at most {_LONGEST}",
