@@ -10,7 +10,7 @@ from kt3d_ubc3v.layout import PROTOCOL, SITE, SUBSETS, Section, find_sections, p
 
 
 def describe(raw: Path) -> Sequence[str]:
-    """What lies under ``raw``, subset by subset, and whether both splits of the protocol can be prepared."""
+    """What lies under ``raw``, subset by subset, and which archive the splits of the protocol lack."""
     lines: list[str] = []
     for subset in SUBSETS:
         folder = subset_folder(raw, subset)
@@ -30,10 +30,11 @@ def describe(raw: Path) -> Sequence[str]:
         if packed is not None and subset_folder(raw, subset) is None:
             lines.append(f"Not read while it is packed: {packed}.")
     for split, (subset, part) in PROTOCOL.items():
-        try:
-            find_sections(raw, subset, part)
-        except RawDataError as error:
-            lines.append(f"Split {split} cannot be prepared: {error.message} ({subset}.tar.gz comes from {SITE}).")
+        folder = subset_folder(raw, subset)
+        if folder is None and packed_subset(raw, subset) is None:
+            lines.append(f"Split {split} lacks {subset}.tar.gz, from {SITE}.")
+        elif folder is not None and not (folder / part).is_dir():
+            lines.append(f"Split {split} lacks {folder / part}; unpack {subset}.tar.gz again, from {SITE}.")
     return lines
 
 

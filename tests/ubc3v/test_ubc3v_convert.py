@@ -274,9 +274,14 @@ def test_wrong_folders_are_refused_with_what_they_hold(section: Path, tmp_path: 
     assert f"Not read while it is packed: {deeper}." in convert.describe(tmp_path)
     (tmp_path / "inter-pose" / "train" / "1").mkdir(parents=True)
     assert "found 1 section folders" in error_of(tmp_path, "train")
-    text = "\n".join(convert.describe(tmp_path))
-    assert "Split train cannot be prepared" in text
-    assert "(inter-pose.tar.gz comes from https://www.cs.ubc.ca/research/UBC3V/)" in text
+    site = "https://www.cs.ubc.ca/research/UBC3V/"
+    lines = convert.describe(tmp_path)
+    assert f"{tmp_path / 'inter-pose/train'}: holds no section with a groundtruth.mat" in "\n".join(lines)
+    assert f"Split test lacks hard-pose.tar.gz, from {site}." in convert.describe(tmp_path / "inter-pose")
+    shutil.rmtree(tmp_path / "inter-pose" / "train")
+    assert f"Split train lacks {tmp_path / 'inter-pose/train'}; unpack inter-pose.tar.gz again, from {site}." in (
+        convert.describe(tmp_path)
+    )
 
 
 def test_the_layout_is_named_with_the_files_that_its_sections_lack(section: Path, tmp_path: Path) -> None:
