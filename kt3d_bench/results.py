@@ -6,18 +6,21 @@ Importing this imports no torch; only a run that has not predicted yet needs it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import Entry, TrainingData, is_name, make_entry, read_entries, write_entry
 from kt3d_bench.leaderboard.tables import render_boards
 from kt3d_bench.scoring.benchmarks import Benchmark, Published, benchmark_named, read_published
-from kt3d_bench.scoring.predictions import Predictions, read_predictions
-from kt3d_bench.scoring.score import Scores, Truth, score, truth_from_shards, write_scores
+from kt3d_bench.scoring.conventions import CONVENTIONS, as_printed
+from kt3d_bench.scoring.predictions import Predictions, join, read_predictions
+from kt3d_bench.scoring.score import Scores, score, truth_from_shards, write_scores
+from kt3d_bench.scoring.suspicions import suspicions_of
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.training.run import newest_run, read_run
 from kt3d_bench.training.sources import installed_benchmarks, shards_folder
@@ -63,6 +66,11 @@ def default_leaderboards(data_root: Path) -> Path:
     return here if here.is_dir() else data_root / "leaderboards"
 
 
+def board_problems(leaderboards: Path) -> list[str]:
+    """What a pull request with these boards would be refused for, one sentence each."""
+    return problems(leaderboards, installed_benchmarks(), published())
+
+
 def render(leaderboards: Path) -> list[Path]:
     """Write every board and the index from their entries; returns the files."""
     return render_boards(leaderboards, installed_benchmarks(), published())
@@ -86,10 +94,10 @@ def score_run(
     chosen = benchmark_named(path.stem, installed_benchmarks())
     target = document["shards"]["target"]
     own = Path(target["folder"]) if target["dataset"] == chosen.dataset else shards_folder(data_root, chosen.dataset)
-    given, truth, shards = _open(path, chosen, own)
-    scores = score(given, truth, chosen, where=path)
+    shards = open_test(chosen, own)
+    scores = score(read_predictions(path), truth_from_shards(shards), chosen, where=path)
     write_scores(folder / "scores" / f"{chosen.id}.npz", scores)
-    entry = make_entry(scores, chosen, **_facts_of_run(document), **_facts_of_files(path, shards))
+    entry = make_entry(scores, chosen, **_facts_of_run(document), **facts_of_files(path, shards))
     return _publish(chosen, scores, entry, path, leaderboards or default_leaderboards(data_root))
 
 
@@ -114,16 +122,12 @@ def score_file(
             where=path,
             mend="give one of at most 100 letters, digits, '-', '_' and '.' with --name",
         )
-    benchmark = benchmark or _text(predictions.meta.get("benchmark"))
-    if benchmark is None:
-        raise UsageError(
-            "the file does not say which benchmark it answers",
-            where=path,
-            mend=f"name one: --benchmark ID ({', '.join(installed_benchmarks())})",
-        )
-    chosen = benchmark_named(benchmark, installed_benchmarks())
-    given, truth, opened = _open(path, chosen, shards or shards_folder(data_root, chosen.dataset), predictions)
-    scores = score(given, truth, chosen, where=path)
+    chosen = _benchmark_of(path, predictions, benchmark)
+    opened = open_test(chosen, shards or shards_folder(data_root, chosen.dataset))
+    truth = truth_from_shards(opened)
+    scores = score(predictions, truth, chosen, where=path)
+    suspected = tuple(f"{one.name}: {one.sentence}" for one in suspicions_of(predictions, truth, chosen))
+    scores = replace(scores, warnings=scores.warnings + suspected)
     entry = make_entry(
         scores,
         chosen,
@@ -131,9 +135,45 @@ def score_file(
         supervision=_text(predictions.meta.get("supervision")) or "not stated",
         training_data=(),
         target_labels_seen=_text(predictions.meta.get("target_labels_seen")) or "not stated",
-        **_facts_of_files(path, opened),
+        **facts_of_files(path, opened),
     )
     return _publish(chosen, scores, entry, path, leaderboards or default_leaderboards(data_root))
+
+
+def printed_as(
+    conventions: Sequence[str],
+    path: Path | None = None,
+    benchmark: str | None = None,
+    *,
+    data_root: Path,
+    run: Path | None = None,
+    shards: Path | None = None,
+) -> list[str]:
+    """What other programs would print for a prediction file, or for the newest run's (or ``run``'s) predictions.
+
+    Lines for a terminal; ``conventions`` as in ``scoring.conventions``, "all" = every one. Raises what ``score_file``
+    raises, and ``UsageError`` for a run that has not predicted.
+    """
+    if path is None:
+        folder = run or newest_run(data_root)
+        found = [one for one in sorted((folder / "predictions").glob("*.npz")) if benchmark in (None, one.stem)]
+        if not found:
+            raise UsageError("the run has no such predictions yet", where=folder, mend="make them: kt3d predict")
+        path, benchmark = found[0], found[0].stem
+        target = read_run(folder)["shards"]["target"]
+        shards = shards or Path(target["folder"])
+    predictions = read_predictions(path)
+    chosen = _benchmark_of(path, predictions, benchmark)
+    truth = truth_from_shards(open_test(chosen, shards or shards_folder(data_root, chosen.dataset)))
+    pred, _, _ = join(predictions, truth.keys)
+    lines = [f"{path} on {chosen.id}, {len(truth.keys)} samples. The same predictions, as other programs print them:"]
+    for name in CONVENTIONS if "all" in conventions else conventions:
+        printed, used = as_printed(name, pred, truth.joints_cam_mm, truth.action)
+        about = CONVENTIONS[name]
+        left_out = f" ({len(truth.keys) - used} samples left out)" if used < len(truth.keys) else ""
+        lines += ["", f"{name}: {about.source}{left_out}", f"  Why it differs: {about.why}."]
+        lines += [f"  {one.label:<42} {one.value:8.2f} {one.unit:<2}  {one.why}" for one in printed]
+    return lines
 
 
 def _predictions_of(folder: Path, benchmark: str | None, document: Mapping[str, Any], report: Reporter | None) -> Path:
@@ -148,21 +188,29 @@ def _predictions_of(folder: Path, benchmark: str | None, document: Mapping[str, 
     return predict(folder, wanted, report=report)
 
 
-def _open(
-    path: Path, benchmark: Benchmark, folder: Path, predictions: Predictions | None = None
-) -> tuple[Predictions, Truth, ShardSet]:
+def open_test(benchmark: Benchmark, folder: Path) -> ShardSet:
+    """The benchmark's test split in ``folder``. Raises ``ArtefactError`` when there are no shards or damaged ones."""
     if not (folder / "manifest.json").is_file():
         raise ArtefactError(
             f"there are no shards of '{benchmark.dataset}' to score against",
             where=folder,
             mend=f"make them: kt3d prepare {benchmark.dataset}",
         )
-    shards = ShardSet.open(folder, benchmark.split)
-    truth = truth_from_shards(shards)
-    return predictions or read_predictions(path), truth, shards
+    return ShardSet.open(folder, benchmark.split)
 
 
-def _facts_of_files(path: Path, shards: ShardSet) -> dict[str, Any]:
+def _benchmark_of(path: Path, predictions: Predictions, benchmark: str | None) -> Benchmark:
+    named = benchmark or _text(predictions.meta.get("benchmark"))
+    if named is None:
+        raise UsageError(
+            "the file does not say which benchmark it answers",
+            where=path,
+            mend=f"name one: --benchmark ID ({', '.join(installed_benchmarks())})",
+        )
+    return benchmark_named(named, installed_benchmarks())
+
+
+def facts_of_files(path: Path, shards: ShardSet) -> dict[str, Any]:
     return {
         "test_manifest_digest": shards.digest,
         "predictions_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

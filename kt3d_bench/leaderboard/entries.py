@@ -247,15 +247,10 @@ def make_entry(
 
     Raises ``ArtefactError`` when a value cannot be stored, naming the field.
     """
-    summary = scores.summary()
-    overall = dict(summary["overall"])
-    if benchmark.action_mean:
-        ranked = benchmark.headline[0]
-        overall[ACTION_MEAN + ranked] = summary["action_mean"].get(ranked)
     try:
         return Entry(
+            **_measured(scores, benchmark),
             benchmark=benchmark.id,
-            benchmark_version=benchmark.version,
             origin=cast(Origin, scores.origin),
             generator_version=generator_version,
             method=method,
@@ -264,21 +259,8 @@ def make_entry(
             joints=joints,
             settings=_json(settings or {}, "settings"),
             seed=seed,
-            scores=overall,
-            intervals=dict(scores.intervals),
-            samples=scores.samples,
-            unanswered=scores.unanswered,
-            undefined={name: count for name, count in scores.undefined.items() if count},
-            degenerate=dict(scores.degenerate),
-            interval_rule="expanded-percentile",
-            clips=_clips(scores),
-            breakdown=_breakdown(summary),
             provenance=Provenance(
-                sample_list_digest=scores.sample_list_digest,
-                labels_digest=scores.labels_digest,
-                metric_version=scores.metric_version,
-                metric_code_sha256=metric_code_sha256(),
-                protocol_digest=protocol_digest(benchmark),
+                **_measured_by(scores, benchmark),
                 **{"versions": package_versions(), **provenance, "run": _json(provenance.get("run", {}), "run")},
             ),
             flags=Flags(
@@ -292,6 +274,42 @@ def make_entry(
         )
     except ValidationError as error:
         raise ArtefactError(_problems(error), where=f"entry of '{method}'", mend="correct these fields") from error
+
+
+def rescored(entry: Entry, scores: Scores, benchmark: Benchmark) -> Entry:
+    """The entry with everything measured anew, and all else as it was."""
+    provenance = entry.provenance.model_copy(update=_measured_by(scores, benchmark))
+    return entry.model_copy(update={**_measured(scores, benchmark), "provenance": provenance})
+
+
+def _measured(scores: Scores, benchmark: Benchmark) -> dict[str, Any]:
+    summary = scores.summary()
+    overall = dict(summary["overall"])
+    if benchmark.action_mean:
+        ranked = benchmark.headline[0]
+        overall[ACTION_MEAN + ranked] = summary["action_mean"].get(ranked)
+    return {
+        "benchmark_version": benchmark.version,
+        "scores": overall,
+        "intervals": dict(scores.intervals),
+        "samples": scores.samples,
+        "unanswered": scores.unanswered,
+        "undefined": {name: count for name, count in scores.undefined.items() if count},
+        "degenerate": dict(scores.degenerate),
+        "interval_rule": "expanded-percentile",
+        "clips": _clips(scores),
+        "breakdown": _breakdown(summary),
+    }
+
+
+def _measured_by(scores: Scores, benchmark: Benchmark) -> dict[str, Any]:
+    return {
+        "sample_list_digest": scores.sample_list_digest,
+        "labels_digest": scores.labels_digest,
+        "metric_version": scores.metric_version,
+        "metric_code_sha256": metric_code_sha256(),
+        "protocol_digest": protocol_digest(benchmark),
+    }
 
 
 def is_name(text: str) -> bool:

@@ -6,7 +6,6 @@ ranked.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, read_boards
+from kt3d_bench.leaderboard.markdown import as_markdown, markdown_table, plain
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row, may_be_tested, ranked_groups
 from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.scoring.metrics import METRICS
@@ -27,7 +27,6 @@ _NONE = "–"
 _TEXT_COLUMNS = ("Method", "Supervision", "Target labels seen", "Training data")
 FULL_WIDTH = 140
 """Columns of a terminal that hold a whole board without breaking its numbers."""
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<#|~&$])")
 _REFERENCES = {
     "root-given": "camera-frame positions use the hip's true depth (root-given)",
     "from-depth": "camera-frame depth comes from the depth image alone (from-depth)",
@@ -39,7 +38,7 @@ def board_markdown(
 ) -> str:
     """The README of one board."""
     generated = board.startswith(f"{GENERATED}/")
-    lines = [f"# {_md(benchmark.title)}{' (stand-in)' if generated else ''}", ""]
+    lines = [f"# {as_markdown(benchmark.title)}{' (stand-in)' if generated else ''}", ""]
     if generated:
         lines += [
             "**The test set is a generated stand-in, not the real dataset.** Numbers here say how methods compare on",
@@ -50,7 +49,7 @@ def board_markdown(
     lines += [
         f"Benchmark `{benchmark.id}`, version {benchmark.version}: {benchmark.dataset}/{benchmark.split}, "
         f"{benchmark.modality}. Ranked by {ranked_by.title} ({ranked_by.better} is better).",
-        f"A method sees {_md(benchmark.sees)}.",
+        f"A method sees {as_markdown(benchmark.sees)}.",
         "",
         "## Measured",
         "",
@@ -59,24 +58,24 @@ def board_markdown(
     if not groups:
         lines += ["No entries yet.", ""]
     for group in groups:
-        lines += [_group_sentence(group), "", *_markdown_table(*_measured(group, benchmark)), ""]
+        lines += [_group_sentence(group), "", *markdown_table(*_measured(group, benchmark)), ""]
     if len(groups) > 1:
         lines += ["Rows of different tables must not be compared: version, samples, labels or metrics differ.", ""]
-    lines += [f"- {_md(note)}" for note in _notes(benchmark, groups)]
+    lines += [f"- {as_markdown(note)}" for note in _notes(benchmark, groups)]
     if published is not None:
-        lines += ["", f"## {REPORTED_TITLE}", "", f"{_md(published.source)}.", ""]
+        lines += ["", f"## {REPORTED_TITLE}", "", f"{as_markdown(published.source)}.", ""]
         if generated:
             lines += ["These are of the real dataset: nothing above may be compared with them.", ""]
-        lines += _markdown_table(*_reported(published.rows, benchmark))
+        lines += markdown_table(*_reported(published.rows, benchmark))
         if published.ablation:
             lines += [
                 "",
-                f"{_md(published.ablation_note)}",
+                f"{as_markdown(published.ablation_note)}",
                 "",
-                *_markdown_table(*_reported(published.ablation, benchmark)),
+                *markdown_table(*_reported(published.ablation, benchmark)),
             ]
         if published.notes:
-            lines += ["", *(f"- {_md(note)}" for note in published.notes)]
+            lines += ["", *(f"- {as_markdown(note)}" for note in published.notes)]
     lines += ["", f"Rendered from `{ENTRIES}/*.json` by `kt3d score`; edits are overwritten.", ""]
     return "\n".join(lines)
 
@@ -90,18 +89,18 @@ def index_markdown(boards: Mapping[str, Sequence[Entry]], benchmarks: Mapping[st
         first = [row for row in groups[0].rows if row.rank == 1] if groups else []
         headline = benchmark.headline[0]
         rows.append([
-            f"[{_md(board)}]({board}/README.md)",
-            _md(benchmark.title),
+            f"[{as_markdown(board)}]({board}/README.md)",
+            as_markdown(benchmark.title),
             "stand-in" if board.startswith(GENERATED) else "real",
             str(len(boards[board])),
-            "; ".join(f"{_md(_method(row))} ({_md(_supervision(row.entry))})" for row in first) or _NONE,
+            "; ".join(as_markdown(f"{_method(row)} ({_supervision(row.entry)})") for row in first) or _NONE,
             "; ".join(f"{METRICS[headline].title} {_value(row, headline, interval=True)}" for row in first) or _NONE,
         ])  # fmt: skip
     header = ["Board", "Benchmark", "Test data", "Entries", "Best measured", "Result"]
     return "\n".join([
         "# Leaderboards",
         "",
-        *_markdown_table(header, rows),
+        *markdown_table(header, rows),
         "",
         "Boards of stand-ins and of real data are never mixed. Rendered by `kt3d score`; edits are overwritten.",
         "",
@@ -188,7 +187,7 @@ def terminal_table(
 
 
 def _measured(group: RankedGroup, benchmark: Benchmark, *, markdown: bool = True) -> tuple[list[str], list[list[str]]]:
-    text = _md if markdown else _plain
+    text = as_markdown if markdown else plain
     names = [*benchmark.metrics]
     if benchmark.action_mean:
         names.insert(1, ACTION_MEAN + benchmark.headline[0])
@@ -211,7 +210,7 @@ def _measured(group: RankedGroup, benchmark: Benchmark, *, markdown: bool = True
 def _reported(
     rows: Sequence[PublishedRow], benchmark: Benchmark, *, markdown: bool = True
 ) -> tuple[list[str], list[list[str]]]:
-    text = _md if markdown else _plain
+    text = as_markdown if markdown else plain
     names = [name for name in benchmark.metrics if any(name in row.scores for row in rows)]
     details = list(dict.fromkeys(name for row in rows for name in row.details))
     levels = any(row.supervision for row in rows)
@@ -341,21 +340,6 @@ def _uncertainty_notes(ranked_by: str, rows: Sequence[Row]) -> list[str]:
     if any(entry.interval_rule == "percentile" and entry.intervals for row in rows for entry in row.entries):
         notes.append("Brackets of rows without values per clip are plain percentiles, too narrow where clips are few.")
     return notes
-
-
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
-
-
-def _plain(text: str) -> str:
-    """One line without control characters."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
-def _md(text: str) -> str:
-    """Text from others as literal Markdown."""
-    return _SPECIAL.sub(r"\\\1", _plain(text))
 
 
 def _capital(text: str) -> str:

@@ -318,7 +318,9 @@ def _refuse_misfits(
             "the test shards hold no 3D labels", where=f"{benchmark.dataset}/{benchmark.split}", mend="prepare it again"
         )
     if len(missing) == total or (missing and not allow_missing):
+        at_end = len(missing) < total and missing == [str(key) for key in truth.keys[total - len(missing) :]]
         found = f"{len(missing)} of {total} test samples have no prediction ({some(missing)})"
+        found = f"the tail is missing: {found}" if at_end else found
         if extra:
             found += f" and {len(extra)} predictions are of no test sample ({some(extra)})"
         raise ArtefactError(found, where=where, mend=f"predict exactly the samples of benchmark '{benchmark.id}'")

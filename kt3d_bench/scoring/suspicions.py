@@ -18,7 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.geometry.alignment import align_root
+from kt3d_bench.scoring.benchmarks import Benchmark
 from kt3d_bench.scoring.metrics import joint_errors, mpjpe, pa_mpjpe
+from kt3d_bench.scoring.predictions import Predictions, join
+from kt3d_bench.scoring.score import Truth
 from kt3d_bench.skeletons import H36M17
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,6 +31,8 @@ UNDONE = 0.75
 """An error that falls below this share of itself when a mistake is undone betrays the mistake."""
 _MOST_POSES = 2000
 _MAX_SHIFT = 5
+_STRANGERS = 8
+"""Other samples that each pose is compared with."""
 _HIP = H36M17.root
 
 
@@ -50,6 +55,15 @@ class Evidence:
     mask: BoolArray
     clip: npt.NDArray[Any]
     """(N,) whatever stays the same while frames follow one another."""
+
+
+def suspicions_of(predictions: Predictions, truth: Truth, benchmark: Benchmark) -> tuple[Suspicion, ...]:
+    """``suspicions`` of a prediction file; a clip seen by one camera is a row of frames in the order of their keys."""
+    camera = np.full(len(truth.keys), "") if truth.camera is None else truth.camera
+    clip = np.array([f"{one}/{two}" for one, two in zip(truth.sequence, camera, strict=True)], np.str_)
+    order = np.lexsort((truth.keys, clip))
+    joined, _, _ = join(predictions, truth.keys[order])
+    return suspicions(joined, truth.joints_cam_mm[order], clip[order], root=benchmark.root)
 
 
 def suspicions(
@@ -195,13 +209,20 @@ def _quarter_turns() -> Iterator[tuple[str, FloatArray]]:
 def _shuffled(given: Evidence) -> Suspicion | None:
     """The poses vary like true ones and yet, however turned, fit their own samples no better than others'."""
     count = len(given.clip)
-    other = np.roll(np.random.default_rng(0).permutation(count), 1)
+    if count < 20:
+        return None
+    order = np.random.default_rng(0).permutation(count)
+    strangers = [order[np.argsort(np.roll(order, step))] for step in range(1, _STRANGERS + 1)]
+    own = _mean(pa_mpjpe(given.pred_mm, given.true_mm, mask=given.mask))
+    strange = float(np.mean([
+        _mean(pa_mpjpe(given.pred_mm, given.true_mm[other], mask=given.mask & given.mask[other]))
+        for other in strangers
+    ]))  # fmt: skip
+    other = strangers[0]
     mask = given.mask & given.mask[other]
-    own = _mean(pa_mpjpe(given.pred_mm, given.true_mm, mask=mask))
-    strange = _mean(pa_mpjpe(given.pred_mm, given.true_mm[other], mask=mask))
     vary = _mean(mpjpe(given.pred_mm, given.pred_mm[other], root=_HIP, mask=mask))
     truly = _mean(mpjpe(given.true_mm, given.true_mm[other], root=_HIP, mask=mask))
-    if count < 20 or not own > 0.93 * strange or vary < 0.5 * truly:
+    if not own > 0.93 * strange or vary < 0.5 * truly:
         return None
     return Suspicion(
         "shuffled",

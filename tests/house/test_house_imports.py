@@ -22,7 +22,7 @@ LAYER = {
     "leaderboard": 4, "loading": 4, "methods": 4, "nn": 4,
     "training": 5,
     "options": 5, "console": 6, "pictures": 6, "catalogue": 6, "inspection": 6, "validation": 6, "results": 6,
-    "sheets": 7, "demo": 7,
+    "sheets": 7, "demo": 7, "submissions": 7, "rescoring": 7,
     "scaffold": 7, "rehearsal": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
 MAY_MEET = (

@@ -1,0 +1,145 @@
+"""What a pull request may not bring: edited tables, edited numbers, unknown fields, doubled or unverifiable entries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.leaderboard.cards import CARDS, card_markdown
+from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, encode_entry, read_entries
+from kt3d_bench.leaderboard.tables import rendered_boards
+from kt3d_bench.scoring.benchmarks import Benchmark, Published, protocol_digest
+from kt3d_bench.scoring.metrics import CURVE_MM, METRIC_VERSION
+from kt3d_bench.scoring.uncertainty import clip_interval
+
+_CLOSE = 2e-3
+"""mm or %: what rounding per-clip means can leave between numbers that say the same."""
+
+
+def problems(leaderboards: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]) -> list[str]:
+    """Everything that is wrong below ``leaderboards``, one sentence each; none = fit to be merged."""
+    root = Path(leaderboards)
+    found: list[str] = []
+    for folder in sorted(
+        path.parent for path in (*root.glob(f"*/{ENTRIES}/"), *root.glob(f"{GENERATED}/*/{ENTRIES}/"))
+    ):
+        board = folder.relative_to(root).as_posix()
+        benchmark = benchmarks.get(board.removeprefix(f"{GENERATED}/"))
+        if benchmark is None:
+            found.append(f"{board}: there is no such benchmark")
+            continue
+        try:
+            entries = read_entries(folder)
+        except ArtefactError as error:
+            found.append(error.message)
+            continue
+        found += [f"{board}/{what}" for what in _folder(folder, entries)]
+        for entry in entries:
+            found += [f"{board}/{ENTRIES}/{entry.file_name}: {what}" for what in _entry(entry, benchmark)]
+        found += [f"{board}/{ENTRIES}: {what}" for what in _doubled(entries)]
+    if not found:
+        found += _rendered(root, benchmarks, published)
+    return found
+
+
+def _folder(folder: Path, entries: tuple[Entry, ...]) -> Iterator[str]:
+    """Entries that were edited, files that are none, and cards that do not fit."""
+    for entry in entries:
+        if (folder / ENTRIES / entry.file_name).read_bytes() != encode_entry(entry):
+            yield f"{ENTRIES}/{entry.file_name}: is not as the program writes it; score or submit it again"
+        card = folder / CARDS / f"{Path(entry.file_name).stem}.md"
+        if entry.provenance.submission is not None and not card.is_file():
+            yield f"{CARDS}/{card.name}: the model card is missing; submit the predictions again"
+    named = {Path(entry.file_name).stem: entry for entry in entries}
+    for card in sorted((folder / CARDS).glob("*")):
+        known = named.get(card.stem)
+        if known is None or card.suffix != ".md":
+            yield f"{CARDS}/{card.name}: belongs to no entry"
+        elif not card.read_text(encoding="utf-8").startswith(card_markdown(known)):
+            yield f"{CARDS}/{card.name}: the part above the notes is not what its entry says; submit it again"
+    for path in sorted((folder / ENTRIES).glob("*")):
+        if path.suffix != ".json":
+            yield f"{ENTRIES}/{path.name}: is no entry"
+
+
+def _entry(entry: Entry, benchmark: Benchmark) -> Iterator[str]:
+    facts = entry.provenance
+    if entry.benchmark_version > benchmark.version:
+        yield f"is of version {entry.benchmark_version} of the benchmark, which has only {benchmark.version}"
+    if entry.benchmark_version == benchmark.version and facts.protocol_digest not in (None, protocol_digest(benchmark)):
+        yield f"was measured by another protocol than version {benchmark.version}; a new meaning needs a new version"
+    if facts.metric_version > METRIC_VERSION:
+        yield f"was measured by metric version {facts.metric_version}, newer than {METRIC_VERSION}"
+    missing = [name for name in ("predictions_sha256", "test_manifest_digest", "sample_list_digest", "labels_digest")
+               if not _is_digest(getattr(facts, name))]  # fmt: skip
+    if facts.submission is None and not (_is_digest(facts.checkpoint_sha256) and facts.run):
+        missing.append("a run's checkpoint_sha256 and settings, or a submission")
+    if missing:
+        yield f"cannot be verified: {', '.join(missing)} missing"
+    for name, (low, high) in entry.intervals.items():
+        value = entry.scores.get(name)
+        if value is None or not low <= value <= high:
+            yield f"the interval of '{name}' does not hold its value"
+    yield from _inconsistent(entry)
+
+
+def _inconsistent(entry: Entry) -> Iterator[str]:
+    """Numbers of one entry that contradict one another, as edited ones do."""
+    if entry.clips is not None:
+        counts = np.array(entry.clips.samples)
+        if counts.sum() > entry.samples:
+            yield "its clips hold more samples than it has"
+        for name, means in entry.clips.means.items():
+            if not _close(entry.scores.get(name), float(np.average(means, weights=counts))):
+                yield f"'{name}' is not the mean of its clips"
+            again, stored = clip_interval(np.array(means), counts), entry.intervals.get(name)
+            if (again is None) != (stored is None) or (
+                again is not None and stored is not None and not all(map(_close, again, stored))
+            ):
+                yield f"the interval of '{name}' is not what its clips give"
+    if entry.breakdown is not None:
+        curve = entry.breakdown.pck_curve
+        if "pck_100" in entry.scores and not _close(entry.scores["pck_100"], curve[CURVE_MM.index(100.0)]):
+            yield "'pck_100' does not lie on the PCK curve"
+        for name, value in entry.scores.items():
+            if name.startswith(ACTION_MEAN):
+                folds = [fold.get(name.removeprefix(ACTION_MEAN)) for fold in entry.breakdown.by_action.values()]
+                known = [one for one in folds if one is not None]
+                if known and not _close(value, sum(known) / len(known)):
+                    yield f"'{name}' is not the mean of its actions"
+
+
+def _doubled(entries: tuple[Entry, ...]) -> Iterator[str]:
+    """Entries of the same predictions under two names."""
+    seen: dict[tuple[str, int, int], str] = {}
+    for entry in entries:
+        digest = entry.provenance.predictions_sha256
+        if digest is None:
+            continue
+        key = digest, entry.benchmark_version, entry.provenance.metric_version
+        if key in seen:
+            yield f"{entry.file_name} has the same predictions as {seen[key]}"
+        seen.setdefault(key, entry.file_name)
+
+
+def _rendered(root: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]) -> Iterator[str]:
+    for path, text in rendered_boards(root, benchmarks, published).items():
+        name = path.relative_to(root).as_posix()
+        if not path.is_file():
+            yield f"{name}: is missing; render the boards with: kt3d leaderboard build"
+        elif path.read_text(encoding="utf-8") != text:
+            yield f"{name}: is not what the entries say; render the boards with: kt3d leaderboard build"
+
+
+def _is_digest(text: str | None) -> bool:
+    return text is not None and len(text) == 64 and not set(text) - set("0123456789abcdef")
+
+
+def _close(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=0, abs_tol=_CLOSE)
