@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from kt3d_bench.errors import Kt3dError, PluginError
+from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError
+from kt3d_bench.files import write_whole
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.methods import Method, Progress, Stage
 from kt3d_bench.training import checkpoint
@@ -303,8 +304,16 @@ class StageRun:
             self._log({**line, "rate": round(samples_per_s, 3), "elapsed_s": round(elapsed_s, 3)})
 
     def _log(self, line: Mapping[str, Any]) -> None:
-        with (self.folder / "log.jsonl").open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+        log = self.folder / "log.jsonl"
+        try:
+            with log.open("a") as stream:
+                stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise ArtefactError(
+                f"the log cannot be written ({error.strerror})",
+                where=log,
+                mend="free space or permissions there, then go on with --resume; earlier checkpoints are kept",
+            ) from error
 
     def _cut_log(self) -> None:
         """Forget what was logged of this stage after the checkpoint it goes on from."""
@@ -319,7 +328,7 @@ class StageRun:
                 continue
             if line.get("stage") != self.stage.name or line.get("step", 0) <= self.first_step:
                 kept.append(text)
-        log.write_text("".join(f"{text}\n" for text in kept))
+        write_whole(log, "".join(f"{text}\n" for text in kept).encode())
 
     def _checkpoint_if_due(self) -> None:
         """The main process alone writes; the others need not wait."""
