@@ -225,7 +225,7 @@ def _starts_with_inserted_rest(motion: Motion) -> bool:
     if len(motion) < 4 or motion.missing:
         return False
     first = motion.taken(slice(0, 3))
-    seen = first.positions_mm - first.positions_mm[:, :1]
+    seen = first.positions_mm - (first.role("hip_l") + first.role("hip_r"))[:, None] / 2
     speeds = np.linalg.norm(np.diff(seen, axis=0), axis=-1).mean(axis=1) * motion.rate_hz
     if speeds[0] < _JUMP_MM_S or speeds[0] < _JUMP_RATIO * speeds[1]:
         return False
@@ -237,7 +237,7 @@ def _is_rest_pose(motion: Motion) -> bool:
     root = motion.orientations[0, 0]
     if np.abs(motion.orientations[0] - root).max() < 1e-3:
         return True
-    at = {role: (motion.positions_mm[0, joint] - motion.positions_mm[0, 0]) for role, joint in motion.joints.items()}
+    at = {role: motion.positions_mm[0, joint] for role, joint in motion.joints.items()}
     across = _unit(at["hip_l"] - at["hip_r"])
 
     def bone(upper: str, lower: str, side: str) -> FloatArray:

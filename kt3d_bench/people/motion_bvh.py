@@ -58,11 +58,11 @@ def read_bvh(path: str | PathLike[str], *, mm_per_unit: float | None = None, dro
         raise tokens.fail(f"a second skeleton begins after '{names[0]}'", "keep one person per file")
     if word.upper() != "MOTION":
         raise tokens.fail(f"expected 'MOTION', found '{word}'")
-    values, period_s = _frames(tokens, joints)
+    values, rate_hz = _frames(tokens, joints)
     positions, orientations = _kinematics(joints, values)
     rest, _ = _kinematics([_Joint(joint.name, joint.parent, joint.offset, ()) for joint in joints], np.zeros((1, 0)))
     parents = tuple(joint.parent for joint in joints)
-    raw = Motion(names, parents, positions, orientations, 1 / period_s, rest[0], source=str(path))
+    raw = Motion(names, parents, positions, orientations, rate_hz, rest[0], source=str(path))
     return finished(raw, mm_per_unit, drop_rest_frame)
 
 
@@ -114,11 +114,12 @@ def _channels(tokens: Tokens) -> tuple[tuple[str, int], ...]:
 
 
 def _frames(tokens: Tokens, joints: list[_Joint]) -> tuple[FloatArray, float]:
-    """(F, channels) numbers and the seconds of one frame."""
+    """(F, channels) numbers and the frames per second."""
     frames = tokens.count("a number of frames", int(MOST), tokens.field("Frames"))
     if frames * len(joints) > MOST_JOINT_FRAMES:
         raise tokens.fail(f"{frames} frames of {len(joints)} joints are more than is read at once", "cut it into clips")
-    period_s = tokens.number("a frame time", tokens.field("Frame Time"))
+    printed = tokens.field("Frame Time")
+    period_s = tokens.number("a frame time", printed)
     if frames < 1 or not 1e-4 <= period_s <= 10:
         raise tokens.fail(f"{frames} frames of {period_s:g} s are no motion")
     width = sum(len(joint.channels) for joint in joints)
@@ -140,7 +141,15 @@ def _frames(tokens: Tokens, joints: list[_Joint]) -> tuple[FloatArray, float]:
         values += row
     if count < frames:
         raise tokens.fail(f"'Frames: {frames}' is announced, but the file ends after {count}", "the file is cut off")
-    return np.array(values).reshape(frames, width), period_s
+    return np.array(values).reshape(frames, width), _rate_hz(period_s, printed)
+
+
+def _rate_hz(period_s: float, printed: str) -> float:
+    """The only whole rate whose frame time reads as ``printed`` (120 for 0.0083333), else what it says."""
+    half_digit = 0.5 * 10.0 ** -len(printed.partition(".")[2]) if printed.replace(".", "", 1).isdecimal() else 0.0
+    least, most = 1 / (period_s + half_digit), 1 / max(period_s - half_digit, 1e-9)
+    whole = np.ceil(least)
+    return float(whole) if whole <= most < whole + 1 else 1 / period_s
 
 
 def _kinematics(joints: list[_Joint], values: FloatArray) -> tuple[FloatArray, FloatArray]:

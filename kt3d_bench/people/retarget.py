@@ -76,7 +76,7 @@ def _lift_mm(motion: Motion, part: Motion, start: int) -> FloatArray:
     """
     from scipy.ndimage import percentile_filter
 
-    used = [0, *motion.joints.values()]
+    used = list(motion.joints.values())
     times = start + np.arange(len(part)) * motion.rate_hz / part.rate_hz
     reach = max(1, round(_FLOOR_WINDOW_S / 2 * motion.rate_hz))
     first, last = max(0, start - reach), int(times[-1]) + reach + 2

@@ -251,6 +251,7 @@ def test_a_motion_of_another_skeleton_names_what_it_lacks(tmp_path: Path) -> Non
 def test_recorded_walk_is_the_same_in_both_formats_and_walks_at_its_pace() -> None:
     amc, bvh = read_amc(MOCAP / "02_01.amc"), read_bvh(MOCAP / "02_01.bvh")
     assert len(amc) == len(bvh) == 343
+    assert amc.rate_hz == bvh.rate_hz == 120
     assert bvh.dropped_frames == 1
     assert np.abs(amc.joint("rtibia") - bvh.joint("RightFoot")).max() < 0.05
     assert np.abs(amc.joint("ltoes") - bvh.joint("LeftToeBase_end")).max() < 0.05

@@ -143,6 +143,52 @@ def test_dialects_of_the_text(tmp_path: Path, expected: Clip, edit: Callable[[st
     same(clip_from_motion(motion, motion.rate_hz), expected)
 
 
+@pytest.mark.parametrize(
+    ("printed", "rate_hz"),
+    [("0.0083333", 120), (".0083333", 120), ("0.00833333333", 120), ("0.0333", 30), ("0.04", 25), ("0.02", 50),
+     ("0.033367", 29.97), ("0.016683", 59.94), ("0.017", 1 / 0.017), ("8.3333e-3", 1 / 8.3333e-3), ("1", 1)],
+)  # fmt: skip
+def test_a_rounded_frame_time_means_a_whole_rate(tmp_path: Path, printed: str, rate_hz: float) -> None:
+    def edit(text: str) -> str:
+        return text.replace("Frame Time: 0.016666667", f"Frame Time: {printed}")
+
+    path = write_bvh(tmp_path / "a.bvh", PERSON, edit=edit)
+    assert read_bvh(path).rate_hz == pytest.approx(rate_hz, rel=1e-12 if rate_hz in (120, 30, 25, 50, 1) else 1e-4)
+
+
+def test_a_root_that_stays_behind_is_no_foot_on_the_floor(tmp_path: Path) -> None:
+    """Some programs hang the person below a joint that never moves."""
+    leap = 600 * np.clip(np.sin(2 * np.pi * np.arange(40) / 40), 0, None)
+    person = replace(PERSON, root=PERSON.root + leap[:, None] * [0, 1, 0])
+    still = np.tile(np.eye(3), (len(person.root), 1, 1, 1))
+    referred = replace(
+        person,
+        names=("Reference", *person.names),
+        parents=(-1, *(parent + 1 for parent in person.parents)),
+        offsets=np.concatenate([np.zeros((1, 3)), person.offsets]),
+        turns=np.concatenate([still, person.turns], axis=1),
+        root=0 * person.root,
+    )
+
+    def edit(text: str) -> str:
+        head, _, rows = text.partition("Frame Time: 0.016666667\n")
+        columns = [row.split() for row in rows.splitlines()]
+        rows = "\n".join(
+            " ".join([*row[:6], *map(str, place), *row[9:]]) for row, place in zip(columns, person.root, strict=True)
+        )
+        return f"{head}Frame Time: 0.016666667\n{rows}\n"
+
+    clips = [
+        clip_from_motion(read_bvh(path), 60)
+        for path in (
+            write_bvh(tmp_path / "a.bvh", person),
+            write_bvh(tmp_path / "b.bvh", referred, positions="more", edit=edit),
+        )
+    ]
+    same(clips[1], clips[0])
+    assert clips[0].lift.max() > 0.3
+
+
 def other_rest(seed: int) -> Person:
     rests = Rotation.random(len(NAMES), rng=np.random.default_rng(seed)).as_matrix()
     return PERSON.with_other_rest(rests)
