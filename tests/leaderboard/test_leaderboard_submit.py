@@ -113,9 +113,7 @@ def test_a_wrong_file_is_refused_by_name_and_leaves_nothing(
     result = submit(tmp_path, prepared, predicted(spoil=spoil), code=1)
     assert said in result.output
     assert not (tmp_path / "kt3d-data").exists()
-    scored = CliRunner(env={"KT3D_DATA": str(tmp_path / "other")}).invoke(
-        main, ["score", str(tmp_path / "p.npz"), "--shards", str(prepared)]
-    )
+    scored = kt3d(tmp_path, "score", "p.npz", "--shards", prepared, code=1 if mistake == "metres" else 0)
     assert said in " ".join(scored.output.split())
 
 
