@@ -43,6 +43,8 @@ def _official(found: RawFolder) -> Iterator[str]:
     yield f"Layout: the official download, {how}."
     if found.archives:
         yield f"Archives, read in place: {', '.join(found.archives)}."
+    if any(source.member is not None for source in found.files["Videos"].values()):
+        yield "Each packed video costs reading its archive up to it: unpack the archives where time matters (tar -xzf)."
     for feature, title in _TITLES.items():
         files = found.files[feature]
         if not files:

@@ -230,6 +230,7 @@ def test_description_counts_and_names_what_is_missing(unpacked, tmp_path):
     (packed / "metadata.xml").unlink()
     text = "\n".join(describe(packed))
     assert "Archives, read in place: Poses_D2_Positions_S9.tgz" in text
+    assert "unpack the archives where time matters" in text
     assert "metadata.xml is missing: put code-v1.2.zip (or its Release-v1.2/metadata.xml) there" in text
     with pytest.raises(RawDataError, match="is not a folder"):
         describe(tmp_path / "nowhere")
