@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
-from kt3d_bench.geometry.foreground import person_depth
+from kt3d_bench.geometry.foreground import RULES, person_depth
 from kt3d_bench.pictures import Section, Tile, contact_sheet
 from kt3d_bench.shards.checks.findings import Measured
 from kt3d_bench.shards.format import FIELDS
@@ -154,7 +154,8 @@ def _tile(shards: ShardSet, i: int, remark: str, by: By) -> Tile:
                 problems.append(error.what.partition(": ")[2])
     labels = shards.labels
     facts = [str(getattr(labels, name)[i]) for name in ("subject", "action", "camera_id")]
-    person = person_depth(images["depth"], shards.manifest.foreground) > 0 if "depth" in images else None
+    rule = shards.manifest.foreground
+    person = person_depth(images["depth"], rule) > 0 if "depth" in images and rule in RULES else None
     return Tile(
         title=str(shards.keys[i]),
         caption=remark if by != "dataset" and remark else "  ".join(fact for fact in facts if fact),

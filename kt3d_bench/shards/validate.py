@@ -226,12 +226,13 @@ def _folder(folder: Path, manifest: Manifest, opened: dict[str, ShardSet]) -> li
         different = [pair for pair in pairs if _protocol_name(pair[0].split) != _protocol_name(pair[1].split)]
         people = [found for first, second in different if (found := _common_subjects(first, second))]
         outcomes.append(tally(SUBJECTS, "", len(different), people))
+    claims = [files.foreground_claim(manifest)]
     if set(opened) == set(manifest.splits) and all(
         len(shards) == manifest.splits[name].samples for name, shards in opened.items()
     ):
-        sentence = files.quality_claim(manifest, [shards.labels for shards in opened.values()])
-        wrong = [_of_split(files.COUNTS, "", sentence)] if sentence else []
-        outcomes.append(tally(files.COUNTS, "", 1, wrong))
+        claims.append(files.quality_claim(manifest, [shards.labels for shards in opened.values()]))
+    wrong = [_of_split(files.COUNTS, "", sentence) for sentence in claims if sentence]
+    outcomes.append(tally(files.COUNTS, "", len(claims), wrong))
     outcomes.append(tally(files.LEFTOVERS, "", 1, files.leftovers(folder, manifest)))
     return outcomes
 

@@ -221,6 +221,7 @@ def test_a_file_that_nobody_lists_is_noted(shards: Path) -> None:
         (lambda c: c["splits"]["test"]["counts"]["subject"].clear(), "counts", "'hard-pose' 0, not 30"),
         (lambda c: c["splits"]["test"].update(sample_list_digest="0" * 64), "sample list", "the keys in the indexes"),
         (lambda c: c["splits"]["test"].update(labels_digest="0" * 64), "sample list", "the labels in the indexes"),
+        (lambda c: c.update(foreground="magic"), "counts", "the foreground rule 'magic' is not known"),
         (lambda c: c.update(quality=[3] * 17), "counts", "the joint qualities are not the worst"),
     ],
 )
@@ -514,7 +515,6 @@ def too_many_parts(sample: Sample) -> Sample:
         (wall, "surface", "mm behind it: depth image and labels do not fit"),
         (too_many_parts, "part ids", "part id 200, but the manifest counts 44 classes with the background"),
         (lambda s: replace(s, depth_mm=np.zeros_like(s.depth_mm)), "content", "depth_mm shows nothing"),
-        (lambda s: replace(s, parts=np.zeros_like(s.parts)), "content", "parts shows nothing"),
     ],
 )
 def test_images_that_show_something_else_are_found(
@@ -531,6 +531,15 @@ def test_images_that_show_something_else_are_found(
 def test_a_blank_photograph_is_found(rgb: Path) -> None:
     rewritten(rgb, "train", lambda s: replace(s, rgb=np.full_like(s.rgb, 90)), only=0)
     assert "rgb shows nothing" in found(validate(rgb))["content"][0].sentence
+
+
+def test_a_mask_of_nobody_is_noted_and_the_depth_image_shows_the_person(shards: Path) -> None:
+    rewritten(shards, "test", lambda s: replace(s, parts=np.zeros_like(s.parts)), only=0)
+    validation = validate(shards)
+    assert validation.sound
+    assert set(found(validation, "note")) == {"content of parts"}
+    (silhouette,) = (o for o in validation.outcomes if o.check.name == "silhouette" and o.split == "test")
+    assert silhouette.tested == 30
 
 
 def test_a_lost_hand_is_noted_and_an_arm_is_not_enough_to_be_wrong(shards: Path) -> None:

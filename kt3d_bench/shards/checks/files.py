@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.geometry.foreground import RULES
 from kt3d_bench.shards.checks.findings import Check, Finding
 from kt3d_bench.shards.format import FIELDS
 from kt3d_bench.shards.index import Labels, ShardIndex, index_path, read_index
@@ -123,6 +124,12 @@ def quality_claim(manifest: Manifest, splits: Sequence[Labels]) -> str:
     """What is wrong with the manifest's joint qualities, given the labels of all of its splits; "" when nothing is."""
     found = np.min([labels.quality.min(axis=0) for labels in splits], axis=0)
     return "" if found.tolist() == list(manifest.quality) else "the joint qualities are not the worst of its samples"
+
+
+def foreground_claim(manifest: Manifest) -> str:
+    """What is wrong with the manifest's foreground rule; "" when nothing is."""
+    known = manifest.foreground in RULES
+    return "" if known else f"the foreground rule '{manifest.foreground}' is not known to this version"
 
 
 def leftovers(folder: Path, manifest: Manifest) -> list[Finding]:

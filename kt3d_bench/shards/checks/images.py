@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.geometry.foreground import person_depth
+from kt3d_bench.geometry.foreground import RULES, person_depth
 from kt3d_bench.shards.checks.findings import Check, Measured, ranged
 from kt3d_bench.shards.format import FIELDS, IMAGES, decode
 from kt3d_bench.shards.index import LABEL_ARRAYS, Labels
@@ -26,14 +26,15 @@ FloatArray = npt.NDArray[np.float64]
 
 DECODE = Check("images", "every image decodes and has the crop's size", "none", "damaged images")
 INDEX = Check("index", "the index holds the labels that lie in the tar", "none", "differing labels")
-CONTENT = Check("content", "images show something", "none", "empty images")
+CONTENT = Check("content", "RGB and depth images show something", "none", "empty images")
+NO_PARTS = Check("content of parts", "part masks show somebody", "none", "empty masks", "note")
 PART_IDS = Check("part ids", "part ids are below the manifest's num_parts", "none", "ids too large")
 SILHOUETTE = Check("silhouette", "joints lie on the person", "a third of the joints beside it", "%")
 SURFACE = Check("surface", "joints lie just behind the measured surface", "-75 to 300 mm, in the lower quartile", "mm")
 STRAY = Check("stray joints", "every joint lies on the person", "5 % of the crop's side", "%", "note")
 BURIED = Check("floating joints", "no joint lies before the measured surface", "150 mm", "mm", "note")
 IMAGE_CHECKS: Mapping[str, Check] = {
-    check.name: check for check in (DECODE, INDEX, CONTENT, PART_IDS, SILHOUETTE, SURFACE, STRAY, BURIED)
+    check.name: check for check in (DECODE, INDEX, CONTENT, NO_PARTS, PART_IDS, SILHOUETTE, SURFACE, STRAY, BURIED)
 }
 
 BESIDE = 0.05
@@ -73,8 +74,11 @@ def readings(shards: ShardSet, i: int) -> list[Reading]:
     found = [_index(shards, i, labels)]
     if images or damaged:
         found.append(Reading(DECODE.name, len(damaged), _count(len(damaged)), "; ".join(damaged)))
+    if {"rgb", "depth_mm"} & set(images):
         found.append(_content(images))
     if "parts" in images:
+        empty = int(not images["parts"].any())
+        found.append(Reading(NO_PARTS.name, empty, _count(empty), "the part mask shows nobody"))
         found.append(_part_ids(images["parts"], shards.num_parts))
     return found + positions(images, labels, shards.manifest.foreground)
 
@@ -99,7 +103,8 @@ def _equal(first: Image, second: Image) -> bool:
 
 
 def _content(images: Mapping[str, Image]) -> Reading:
-    empty = [name for name, image in images.items() if (image.std() < EMPTY_STEP if name == "rgb" else not image.any())]
+    blank = {"rgb": lambda image: image.std() < EMPTY_STEP, "depth_mm": lambda image: not image.any()}
+    empty = [name for name, is_blank in blank.items() if name in images and is_blank(images[name])]
     return Reading(CONTENT.name, len(empty), _count(len(empty)), f"{', '.join(empty)} shows nothing")
 
 
@@ -117,7 +122,8 @@ def _part_ids(parts: Image, num_parts: int) -> Reading:
 def positions(images: Mapping[str, Image], labels: Labels, foreground: str) -> list[Reading]:
     """Joints of one sample (``labels`` of length 1) against its depth and parts; empty without either, or without any
     pixel of the person."""
-    depth = person_depth(images["depth_mm"], foreground) if "depth_mm" in images else None
+    known = "depth_mm" in images and foreground in RULES
+    depth = person_depth(images["depth_mm"], foreground) if known else None
     mask = (images["parts"] > 0) if "parts" in images and images["parts"].any() else None
     if mask is None and depth is not None and depth.any():
         mask = depth > 0
