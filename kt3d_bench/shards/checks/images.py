@@ -103,8 +103,8 @@ def _equal(first: Image, second: Image) -> bool:
 
 
 def _content(images: Mapping[str, Image]) -> Reading:
-    blank = {"rgb": lambda image: image.std() < EMPTY_STEP, "depth_mm": lambda image: not image.any()}
-    empty = [name for name, is_blank in blank.items() if name in images and is_blank(images[name])]
+    empty = [name for name in ("rgb",) if name in images and images[name].std() < EMPTY_STEP]
+    empty += [name for name in ("depth_mm",) if name in images and not images[name].any()]
     return Reading(CONTENT.name, len(empty), _count(len(empty)), f"{', '.join(empty)} shows nothing")
 
 
