@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ _TOP_POSITION_MM = np.array([0.0, -1500.0, 2850.0])
 """The top view's labels are the front view's moved by exactly this: 1.5 m up, 2.85 m ahead, looking straight down."""
 
 
+@cache
 def camera(view: str) -> Camera:
     """The full frame's camera; the world is the front camera's own frame, so that both views share it."""
     pose: dict[str, Any] = {"rotation": _TOP_ROTATION, "position_world_mm": _TOP_POSITION_MM} if view == "top" else {}
@@ -128,10 +129,10 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     with opened(Path(load["labels"]), "labels") as labels, opened(Path(load["depth"]), "depth_map") as depth:
         longest = min(max(SLAB_ROWS, labels.chunk_rows, depth.chunk_rows), _MOST_ROWS)
         for first, stop in _slabs(load["rows"], longest):
-            slab = _Slab.read(depth, labels, first, stop)
+            slab = _Slab.read(depth, labels, load["view"], first, stop)
             for row in range(first, stop):
                 if row in names:
-                    yield _sample(load, names[row], clips[row], slab.frame(row - first))
+                    yield _sample(load, names[row], clips[row], slab, row - first)
 
 
 def _slabs(rows: Sequence[int], longest: int) -> list[tuple[int, int]]:
@@ -146,64 +147,61 @@ def _slabs(rows: Sequence[int], longest: int) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Frame:
-    depth_m: npt.NDArray[np.float16]
-    """(240, 320)."""
-    segmentation: npt.NDArray[np.int8]
-    """(240, 320) 0..14, -1 = background."""
-    joints_m: npt.NDArray[np.float16]
-    """(15, 3), y up."""
-    visible: npt.NDArray[Any]
-    """(15,)."""
-
-
-@dataclass(frozen=True, eq=False)
 class _Slab:
+    """Consecutive frames: images as stored, labels converted together."""
+
     depth_m: npt.NDArray[np.float16]
+    """(N, 240, 320)."""
     segmentation: npt.NDArray[np.int8]
-    joints_m: npt.NDArray[np.float16]
-    visible: npt.NDArray[Any]
+    """(N, 240, 320) 0..14, -1 = background."""
+    joints_cam_mm: npt.NDArray[np.float64]
+    """(N, 17, 3)."""
+    joints_px: npt.NDArray[np.float64]
+    """(N, 17, 2) px of the full frame."""
+    visible: npt.NDArray[np.int8]
+    """(N, 17)."""
+    absurd: Sequence[str | None]
+    """What is wrong with the joints of a frame, if anything."""
 
     @classmethod
-    def read(cls, depth: Opened, labels: Opened, first: int, stop: int) -> _Slab:
+    def read(cls, depth: Opened, labels: Opened, view: str, first: int, stop: int) -> _Slab:
+        joints_mm = to_camera_mm(labels.read("real_world_coordinates", first, stop))
+        joints_cam_mm = MAPPING.apply(joints_mm)
         return cls(
             depth.read("data", first, stop),
             labels.read("segmentation", first, stop),
-            labels.read("real_world_coordinates", first, stop),
-            labels.read("visible_joints", first, stop),
+            joints_cam_mm,
+            project(camera(view), joints_cam_mm),
+            map_visible(labels.read("visible_joints", first, stop)),
+            _absurd(joints_mm),
         )
 
-    def frame(self, index: int) -> _Frame:
-        return _Frame(self.depth_m[index], self.segmentation[index], self.joints_m[index], self.visible[index])
 
-
-def _sample(load: Mapping[str, Any], name: str, clip: str, frame: _Frame) -> Sample | Skipped:
+def _sample(load: Mapping[str, Any], name: str, clip: str, slab: _Slab, index: int) -> Sample | Skipped:
     key = f"{load['prefix']}_{name}"
-    joints_mm = to_camera_mm(frame.joints_m)
-    problem = _absurd(joints_mm) or _unknown_part(frame.segmentation)
+    segmentation = slab.segmentation[index]
+    problem = slab.absurd[index] or _unknown_part(segmentation)
     if problem is not None:
         return Skipped(key, problem)
-    full = camera(load["view"])
-    joints_cam_mm = MAPPING.apply(joints_mm)
-    depth_mm = to_depth_mm(frame.depth_m)
+    depth_mm = to_depth_mm(slab.depth_m[index])
     if load["boxes"] == "detector":
         person = person_depth(depth_mm, FOREGROUND) > 0
         if not person.any():
             return Skipped(key, "nobody found in the depth image")
         box_px = box_from_mask(person)
     else:
-        box_px = box_from_points(project(full, joints_cam_mm))
-    parts = (frame.segmentation + np.int8(1)).view(np.uint8)
-    crop = crop_person(full, box_px, depth_mm=depth_mm, parts=parts)
+        box_px = box_from_points(slab.joints_px[index])
+    parts = (segmentation + np.int8(1)).view(np.uint8)
+    crop = crop_person(camera(load["view"]), box_px, depth_mm=depth_mm, parts=parts)
     if crop.depth_mm is None or not crop.depth_mm.any():
         return Skipped(key, "no depth reading around the person")
     subject, number = split_id(name)
     return Sample(
         key=key,
         camera=crop.camera,
-        joints_px=project(crop.camera, joints_cam_mm).astype(np.float32),
-        joints_cam_mm=joints_cam_mm.astype(np.float32),
-        visible=map_visible(frame.visible),
+        joints_px=crop.to_crop(slab.joints_px[index]).astype(np.float32),
+        joints_cam_mm=slab.joints_cam_mm[index].astype(np.float32),
+        visible=slab.visible[index],
         quality=MAPPING.quality,
         box_px=crop.to_crop(box_px.reshape(2, 2)).ravel().astype(np.float32),
         subject=subject,
@@ -222,7 +220,7 @@ def to_camera_mm(joints_m: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return points
 
 
-@lru_cache(maxsize=1)
+@cache
 def _depth_table() -> npt.NDArray[np.uint16]:
     """(65536,) mm of every float16 in metres, by its bits: 0 for what is negative, not finite, or beyond 65.535 m."""
     metres = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
@@ -235,21 +233,24 @@ def _depth_table() -> npt.NDArray[np.uint16]:
 def to_depth_mm(depth_m: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
     """(H, W) float16 metres -> mm, 0 = no reading."""
     bits = np.ascontiguousarray(depth_m, np.float16).view(np.uint16)
-    return _depth_table()[bits]
+    return _depth_table().take(bits)
 
 
-def _absurd(joints_mm: npt.NDArray[np.float64]) -> str | None:
-    """What is wrong with (15, 3) joints, if anything."""
-    broken = [JOINTS[joint] for joint in np.flatnonzero(~np.isfinite(joints_mm).all(axis=1))]
-    if broken:
-        return f"joints without finite coordinates: {', '.join(broken)}"
-    distance_mm = joints_mm[:, 2]
-    outside = [JOINTS[joint] for joint in np.flatnonzero((distance_mm < _NEAR_MM) | (distance_mm > _FAR_MM))]
-    if outside:
-        return f"joints nearer than 0.1 m or further than 10 m: {', '.join(outside)}"
-    reach_mm = np.linalg.norm(joints_mm - joints_mm[JOINTS.index("Torso")], axis=1)
-    stray = [JOINTS[joint] for joint in np.flatnonzero(reach_mm > _LONGEST_REACH_MM)]
-    return f"joints more than 2.5 m from Torso: {', '.join(stray)}" if stray else None
+def _absurd(joints_mm: npt.NDArray[np.float64]) -> list[str | None]:
+    """What is wrong with each of (N, 15) joints, if anything."""
+    distance_mm = joints_mm[..., 2]
+    with np.errstate(invalid="ignore"):
+        reach_mm = np.linalg.norm(joints_mm - joints_mm[:, [JOINTS.index("Torso")]], axis=-1)
+        faults = (
+            ("joints without finite coordinates", ~np.isfinite(joints_mm).all(axis=-1)),
+            ("joints nearer than 0.1 m or further than 10 m", (distance_mm < _NEAR_MM) | (distance_mm > _FAR_MM)),
+            ("joints more than 2.5 m from Torso", reach_mm > _LONGEST_REACH_MM),
+        )
+    found: list[str | None] = [None] * len(joints_mm)
+    for words, at_fault in reversed(faults):
+        for frame in np.flatnonzero(at_fault.any(axis=1)):
+            found[frame] = f"{words}: {', '.join(JOINTS[joint] for joint in np.flatnonzero(at_fault[frame]))}"
+    return found
 
 
 def _unknown_part(segmentation: npt.NDArray[np.int8]) -> str | None:

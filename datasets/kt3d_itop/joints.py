@@ -52,10 +52,13 @@ MAPPING = JointMapping(
 )
 
 
+_SOURCES = tuple([JOINTS.index(name) for name in entry.sources] for entry in MAPPING.table)
+
+
 def map_visible(flags: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
-    """(15,) ``visible_joints`` -> (17,) 1, 0 or -1: a derived joint is visible where all of its sources are.
+    """(N, 15) ``visible_joints`` -> (N, 17) 1, 0 or -1: a derived joint is visible where all of its sources are.
 
     Values other than 0 and 1 mean not known.
     """
     known = np.where((flags == 0) | (flags == 1), flags, -1).astype(np.int8)
-    return np.array([known[[JOINTS.index(name) for name in entry.sources]].min() for entry in MAPPING.table], np.int8)
+    return np.stack([known[:, sources].min(axis=1) for sources in _SOURCES], axis=1)
