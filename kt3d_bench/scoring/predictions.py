@@ -8,6 +8,7 @@ pickles.
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,8 @@ from kt3d_bench.skeletons import H36M17, NUM_JOINTS
 
 _MEMBERS = ("keys", "joints_cam_mm", "valid", "meta")
 _AGAIN = "write it again with 'kt3d predict' or kt3d_bench.scoring.predictions.write_predictions"
-_MAX_BYTES = 8 << 30
+_MAX_BYTES = 2 << 30
+"""Several times what all frames of the largest benchmark take."""
 _NAMED = 3
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, MemoryError, NotImplementedError,
                RuntimeError)  # fmt: skip
@@ -162,8 +164,7 @@ def load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
                 raise ArtefactError("holds an array twice", where=path, mend=_AGAIN)
             if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
                 raise ArtefactError(f"would unpack to more than {_MAX_BYTES >> 30} GiB", where=path, mend=_AGAIN)
-        with np.load(path, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
+            return {info.filename.removesuffix(".npy"): _array(archive, info) for info in archive.infolist()}
     except ArtefactError:
         raise
     except ValueError as error:
@@ -172,6 +173,27 @@ def load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     except _UNREADABLE as error:
         reason = f"is not a readable .npz file ({type(error).__name__}: {error})"
         raise ArtefactError(reason, where=path, mend=_AGAIN) from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """One member, once its header is found to declare neither objects nor more than there is: a few bytes can declare
+    any shape. Raises ``ValueError`` otherwise."""
+    with archive.open(info) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADERS:
+            raise ValueError(f"{info.filename} has npy version {version}")
+        shape, _, dtype = _HEADERS[version](stream)
+        if dtype.hasobject:
+            raise ValueError(f"{info.filename} holds pickled objects")
+        count, left = math.prod(shape), info.file_size - stream.tell()
+        if count * dtype.itemsize != left or count > max(left, 0):
+            raise ValueError(f"{info.filename} declares {dtype} {shape} and holds {left} bytes")
+    with archive.open(info) as stream:
+        array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
+
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def _parse_meta(array: npt.NDArray[Any]) -> tuple[Any, list[str]]:
