@@ -18,19 +18,28 @@ from rich.text import Text
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, read_boards
 from kt3d_bench.leaderboard.markdown import as_markdown, markdown_table, plain
-from kt3d_bench.leaderboard.ranking import RankedGroup, Row, may_be_tested, ranked_groups
+from kt3d_bench.leaderboard.ranking import RankedGroup, ranked_groups
+from kt3d_bench.leaderboard.words import (
+    NONE,
+    REPORTED_TITLE,
+    capital,
+    column,
+    group_sentence,
+    method_name,
+    notes_on,
+    rank_text,
+    reported_name,
+    reported_value,
+    supervision_name,
+    training_data_text,
+    value_text,
+)
 from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.scoring.metrics import METRICS
 
-REPORTED_TITLE = "As reported by the paper, not measured here"
-_NONE = "–"
 _TEXT_COLUMNS = ("Method", "Supervision", "Target labels seen", "Training data")
 FULL_WIDTH = 140
 """Columns of a terminal that hold a whole board without breaking its numbers."""
-_REFERENCES = {
-    "root-given": "camera-frame positions use the hip's true depth (root-given)",
-    "from-depth": "camera-frame depth comes from the depth image alone (from-depth)",
-}
 
 
 def board_markdown(
@@ -58,10 +67,10 @@ def board_markdown(
     if not groups:
         lines += ["No entries yet.", ""]
     for group in groups:
-        lines += [_group_sentence(group), "", *markdown_table(*_measured(group, benchmark)), ""]
+        lines += [group_sentence(group), "", *markdown_table(*_measured(group, benchmark)), ""]
     if len(groups) > 1:
         lines += ["Rows of different tables must not be compared: version, samples, labels or metrics differ.", ""]
-    lines += [f"- {as_markdown(note)}" for note in _notes(benchmark, groups)]
+    lines += [f"- {as_markdown(note)}" for note in notes_on(benchmark, groups)]
     if published is not None:
         lines += ["", f"## {REPORTED_TITLE}", "", f"{as_markdown(published.source)}.", ""]
         if generated:
@@ -93,8 +102,8 @@ def index_markdown(boards: Mapping[str, Sequence[Entry]], benchmarks: Mapping[st
             as_markdown(benchmark.title),
             "stand-in" if board.startswith(GENERATED) else "real",
             str(len(boards[board])),
-            "; ".join(as_markdown(f"{_method(row)} ({_supervision(row.entry)})") for row in first) or _NONE,
-            "; ".join(f"{METRICS[headline].title} {_value(row, headline, interval=True)}" for row in first) or _NONE,
+            "; ".join(as_markdown(f"{method_name(row)} ({supervision_name(row.entry)})") for row in first) or NONE,
+            "; ".join(f"{METRICS[headline].title} {value_text(row, headline, interval=True)}" for row in first) or NONE,
         ])  # fmt: skip
     header = ["Board", "Benchmark", "Test data", "Entries", "Best measured", "Result"]
     return "\n".join([
@@ -151,7 +160,7 @@ def terminal_table(
     In fewer than ``FULL_WIDTH`` columns only the headline's are shown, whole, and what is left out is said.
     """
     narrow = width is not None and width < FULL_WIDTH
-    headline = ("#", "Method", "Supervision", *map(_column, benchmark.headline))
+    headline = ("#", "Method", "Supervision", *map(column, benchmark.headline))
     parts: list[RenderableType] = []
     for group in ranked_groups(entries, benchmark):
         header, rows = _measured(group, benchmark, markdown=False)
@@ -160,7 +169,7 @@ def terminal_table(
         stand_in = "" if group.rows[0].entry.origin == "official" else "On a generated stand-in: "
         table = Table(
             title=stand_in + escape_rich(benchmark.title),
-            caption=Text(_group_sentence(group, markdown=False) + left_out),
+            caption=Text(group_sentence(group, markdown=False) + left_out),
         )
         for number in kept:
             text = header[number] in _TEXT_COLUMNS
@@ -191,18 +200,18 @@ def _measured(group: RankedGroup, benchmark: Benchmark, *, markdown: bool = True
     names = [*benchmark.metrics]
     if benchmark.action_mean:
         names.insert(1, ACTION_MEAN + benchmark.headline[0])
-    header = ["#", *_TEXT_COLUMNS, *map(_column, names), "Seed"]
+    header = ["#", *_TEXT_COLUMNS, *map(column, names), "Seed"]
     rows = []
     for row in group.rows:
         entry = row.entry
         rows.append([
-            _rank(row),
-            text(_method(row)),
-            text(_supervision(entry)),
+            rank_text(row),
+            text(method_name(row)),
+            text(supervision_name(entry)),
             text(entry.flags.target_labels_seen),
-            text(_training_data(entry)),
-            *(_value(row, name, interval=name == benchmark.headline[0]) for name in names),
-            ", ".join(map(str, row.seeds)) or _NONE,
+            text(training_data_text(entry)),
+            *(value_text(row, name, interval=name == benchmark.headline[0]) for name in names),
+            ", ".join(map(str, row.seeds)) or NONE,
         ])  # fmt: skip
     return header, rows
 
@@ -214,133 +223,16 @@ def _reported(
     names = [name for name in benchmark.metrics if any(name in row.scores for row in rows)]
     details = list(dict.fromkeys(name for row in rows for name in row.details))
     levels = any(row.supervision for row in rows)
-    header = ["Method", "Category", *(["Supervision"] if levels else []), *(_capital(text(name)) for name in details)]
-    header += [f"{_reported_name(name)} ({METRICS[name].unit})" for name in names]
+    header = ["Method", "Category", *(["Supervision"] if levels else []), *(capital(text(name)) for name in details)]
+    header += [f"{reported_name(name)} ({METRICS[name].unit})" for name in names]
     cells = []
     for row in rows:
         method = row.method if row.cite is None else f"{row.method} ({row.cite})"
         cells.append([
             text(method),
-            text(row.category) or _NONE,
-            *([text(row.supervision) or _NONE] if levels else []),
-            *(text(row.details.get(name, "")) or _NONE for name in details),
-            *(_reported_value(row.scores.get(name), name) for name in names),
+            text(row.category) or NONE,
+            *([text(row.supervision) or NONE] if levels else []),
+            *(text(row.details.get(name, "")) or NONE for name in details),
+            *(reported_value(row.scores.get(name), name) for name in names),
         ])  # fmt: skip
     return header, cells
-
-
-def _reported_name(metric: str) -> str:
-    """A paper's metric without our qualifier: which variant it means is not known."""
-    return METRICS[metric].title.split(" (")[0]
-
-
-def _reported_value(value: float | None, metric: str) -> str:
-    if value is None:
-        return _NONE
-    return f"{value:.1f}" if METRICS[metric].unit == "mm" and value == round(value, 1) else f"{value:g}"
-
-
-def _column(name: str) -> str:
-    metric = METRICS[name.removeprefix(ACTION_MEAN)]
-    title = f"{metric.title} (action mean)" if name.startswith(ACTION_MEAN) else metric.title
-    return f"{title} ({metric.unit})" if "(" not in title else f"{title[:-1]}, {metric.unit})"
-
-
-def _rank(row: Row) -> str:
-    return _NONE if row.rank is None else f"{row.rank}=" if row.tied else str(row.rank)
-
-
-def _value(row: Row, name: str, *, interval: bool) -> str:
-    value, spread = row.value(name), row.spread(name)
-    shown = _NONE if value is None else f"{value:.1f}"
-    if spread is not None:
-        shown += f" ± {spread:.1f}"
-    around = row.interval(name) if interval else None
-    if around is not None and value is not None:
-        shown += f" [{around[0]:.1f}, {around[1]:.1f}]"
-    missing = max(entry.undefined.get(name, 0) for entry in row.entries)
-    return f"{shown} ({missing} undefined)" if missing else shown
-
-
-def _method(row: Row) -> str:
-    entry = row.entry
-    settings = ", ".join(f"{name}={value}" for name, value in sorted(entry.settings.items()))
-    name = entry.title or (f"{entry.method} ({settings})" if settings else entry.method)
-    notes = [f"{len(row.entries)} seeds"] if len(row.entries) > 1 else []
-    unanswered = max(one.unanswered for one in row.entries)
-    notes += [f"{unanswered} unanswered"] if unanswered else []
-    return f"{name} ({', '.join(notes)})" if notes else name
-
-
-def _supervision(entry: Entry) -> str:
-    partial = entry.supervision.startswith("partial") and entry.joints is not None
-    return f"{entry.supervision}, {entry.joints} joints" if partial else entry.supervision
-
-
-def _training_data(entry: Entry) -> str:
-    named = [f"{one.role} {one.dataset} ({one.origin})" for one in entry.flags.training_data]
-    return ", ".join(named + [f"external {name}" for name in entry.flags.external_data]) or "not stated"
-
-
-def _at_root(name: str, benchmark: Benchmark) -> bool:
-    alignment = METRICS[name].alignment
-    return alignment == "root" or (alignment == "benchmark" and benchmark.root is not None)
-
-
-def _group_sentence(group: RankedGroup, *, markdown: bool = True) -> str:
-    tick = "`" if markdown else ""
-    return (
-        f"{group.samples} samples, benchmark version {group.benchmark_version}, metric version "
-        f"{group.metric_version}, sample list {tick}{group.sample_list_digest[:12]}{tick}, labels "
-        f"{tick}{group.labels_digest[:12]}{tick}."
-    )
-
-
-def _notes(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
-    """Which metric, which alignment, which depth, which boxes; then the benchmark's own footnotes."""
-    where = "absolute" if benchmark.root is None else f"after moving joint {benchmark.root} of both poses to the origin"
-    notes = []
-    for metric in (METRICS[name] for name in benchmark.metrics):
-        suffix = f", {where}" if metric.alignment == "benchmark" else ""
-        notes.append(f"{metric.title}: {metric.about}{suffix}.")
-    if any("pck" in name and _at_root(name, benchmark) for name in benchmark.metrics):
-        notes.append("Root-aligned PCK counts the root as right by definition.")
-    notes.append(f"{len(benchmark.joints)} joints; means over joints, then over samples.")
-    notes += _uncertainty_notes(benchmark.headline[0], [row for group in groups for row in group.rows])
-    notes.append(
-        f"Reference: {_REFERENCES[benchmark.reference]}. Boxes: rule '{benchmark.box_rule}'. "
-        f"Checkpoint selection: '{benchmark.selection_rule}' unless a row says otherwise."
-    )
-    rows = [row for group in groups for row in group.rows]
-    others = sorted({r.entry.flags.selection_rule for r in rows} - {benchmark.selection_rule})
-    for rule in others:
-        names = ", ".join(
-            sorted({r.entry.title or r.entry.method for r in rows if r.entry.flags.selection_rule == rule})
-        )
-        notes.append(f"Checkpoint selection '{rule}': {names}.")
-    if any(row.rank is None for row in rows):
-        notes.append("Rows without a rank left test samples unanswered, or have no headline value.")
-    return notes + list(benchmark.footnotes)
-
-
-def _uncertainty_notes(ranked_by: str, rows: Sequence[Row]) -> list[str]:
-    notes = ["Brackets: 95 % bootstrap interval over clips; it does not cover the spread over seeds."]
-    if any(len(row.entries) > 1 for row in rows):
-        notes.append("±: standard deviation over the seeds, whose mean the row shows.")
-    if any(row.tied for row in rows):
-        notes.append(
-            "= after a rank: a paired bootstrap over clips, at 95 %, cannot tell the row from the first of that rank."
-        )
-    compared = [row for row in rows if row.rank is not None]
-    if len(compared) > 1 and not all(may_be_tested(row, ranked_by) for row in compared):
-        notes.append(
-            "Rows without values per clip, and test sets of fewer than six clips, are ranked by their values alone: "
-            "whether such rows can be told apart is not known."
-        )
-    if any(entry.interval_rule == "percentile" and entry.intervals for row in rows for entry in row.entries):
-        notes.append("Brackets of rows without values per clip are plain percentiles, too narrow where clips are few.")
-    return notes
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

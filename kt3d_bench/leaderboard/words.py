@@ -1,0 +1,134 @@
+"""What a board says of rows, numbers and itself, in plain words: shared by Markdown, terminal and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
+from kt3d_bench.leaderboard.ranking import RankedGroup, Row, may_be_tested
+from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.scoring.metrics import METRICS
+
+NONE = "–"
+REPORTED_TITLE = "As reported by the paper, not measured here"
+REFERENCES = {
+    "root-given": "camera-frame positions use the hip's true depth (root-given)",
+    "from-depth": "camera-frame depth comes from the depth image alone (from-depth)",
+}
+
+
+def reported_name(metric: str) -> str:
+    """A paper's metric without our qualifier: which variant it means is not known."""
+    return METRICS[metric].title.split(" (")[0]
+
+
+def reported_value(value: float | None, metric: str) -> str:
+    if value is None:
+        return NONE
+    return f"{value:.1f}" if METRICS[metric].unit == "mm" and value == round(value, 1) else f"{value:g}"
+
+
+def column(name: str) -> str:
+    metric = METRICS[name.removeprefix(ACTION_MEAN)]
+    title = f"{metric.title} (action mean)" if name.startswith(ACTION_MEAN) else metric.title
+    return f"{title} ({metric.unit})" if "(" not in title else f"{title[:-1]}, {metric.unit})"
+
+
+def rank_text(row: Row) -> str:
+    return NONE if row.rank is None else f"{row.rank}=" if row.tied else str(row.rank)
+
+
+def value_text(row: Row, name: str, *, interval: bool) -> str:
+    value, spread = row.value(name), row.spread(name)
+    shown = NONE if value is None else f"{value:.1f}"
+    if spread is not None:
+        shown += f" ± {spread:.1f}"
+    around = row.interval(name) if interval else None
+    if around is not None and value is not None:
+        shown += f" [{around[0]:.1f}, {around[1]:.1f}]"
+    missing = max(entry.undefined.get(name, 0) for entry in row.entries)
+    return f"{shown} ({missing} undefined)" if missing else shown
+
+
+def method_name(row: Row) -> str:
+    entry = row.entry
+    settings = ", ".join(f"{name}={value}" for name, value in sorted(entry.settings.items()))
+    name = entry.title or (f"{entry.method} ({settings})" if settings else entry.method)
+    notes = [f"{len(row.entries)} seeds"] if len(row.entries) > 1 else []
+    unanswered = max(one.unanswered for one in row.entries)
+    notes += [f"{unanswered} unanswered"] if unanswered else []
+    return f"{name} ({', '.join(notes)})" if notes else name
+
+
+def supervision_name(entry: Entry) -> str:
+    partial = entry.supervision.startswith("partial") and entry.joints is not None
+    return f"{entry.supervision}, {entry.joints} joints" if partial else entry.supervision
+
+
+def training_data_text(entry: Entry) -> str:
+    named = [f"{one.role} {one.dataset} ({one.origin})" for one in entry.flags.training_data]
+    return ", ".join(named + [f"external {name}" for name in entry.flags.external_data]) or "not stated"
+
+
+def _at_root(name: str, benchmark: Benchmark) -> bool:
+    alignment = METRICS[name].alignment
+    return alignment == "root" or (alignment == "benchmark" and benchmark.root is not None)
+
+
+def notes_on(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
+    """Which metric, which alignment, which depth, which boxes; then the benchmark's own footnotes."""
+    where = "absolute" if benchmark.root is None else f"after moving joint {benchmark.root} of both poses to the origin"
+    notes = []
+    for metric in (METRICS[name] for name in benchmark.metrics):
+        suffix = f", {where}" if metric.alignment == "benchmark" else ""
+        notes.append(f"{metric.title}: {metric.about}{suffix}.")
+    if any("pck" in name and _at_root(name, benchmark) for name in benchmark.metrics):
+        notes.append("Root-aligned PCK counts the root as right by definition.")
+    notes.append(f"{len(benchmark.joints)} joints; means over joints, then over samples.")
+    notes += _uncertainty_notes(benchmark.headline[0], [row for group in groups for row in group.rows])
+    notes.append(
+        f"Reference: {REFERENCES[benchmark.reference]}. Boxes: rule '{benchmark.box_rule}'. "
+        f"Checkpoint selection: '{benchmark.selection_rule}' unless a row says otherwise."
+    )
+    rows = [row for group in groups for row in group.rows]
+    others = sorted({r.entry.flags.selection_rule for r in rows} - {benchmark.selection_rule})
+    for rule in others:
+        names = ", ".join(
+            sorted({r.entry.title or r.entry.method for r in rows if r.entry.flags.selection_rule == rule})
+        )
+        notes.append(f"Checkpoint selection '{rule}': {names}.")
+    if any(row.rank is None for row in rows):
+        notes.append("Rows without a rank left test samples unanswered, or have no headline value.")
+    return notes + list(benchmark.footnotes)
+
+
+def _uncertainty_notes(ranked_by: str, rows: Sequence[Row]) -> list[str]:
+    notes = ["Brackets: 95 % bootstrap interval over clips; it does not cover the spread over seeds."]
+    if any(len(row.entries) > 1 for row in rows):
+        notes.append("±: standard deviation over the seeds, whose mean the row shows.")
+    if any(row.tied for row in rows):
+        notes.append(
+            "= after a rank: a paired bootstrap over clips, at 95 %, cannot tell the row from the first of that rank."
+        )
+    compared = [row for row in rows if row.rank is not None]
+    if len(compared) > 1 and not all(may_be_tested(row, ranked_by) for row in compared):
+        notes.append(
+            "Rows without values per clip, and test sets of fewer than six clips, are ranked by their values alone: "
+            "whether such rows can be told apart is not known."
+        )
+    if any(entry.interval_rule == "percentile" and entry.intervals for row in rows for entry in row.entries):
+        notes.append("Brackets of rows without values per clip are plain percentiles, too narrow where clips are few.")
+    return notes
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def group_sentence(group: RankedGroup, *, markdown: bool = True) -> str:
+    tick = "`" if markdown else ""
+    return (
+        f"{group.samples} samples, benchmark version {group.benchmark_version}, metric version "
+        f"{group.metric_version}, sample list {tick}{group.sample_list_digest[:12]}{tick}, labels "
+        f"{tick}{group.labels_digest[:12]}{tick}."
+    )
