@@ -146,8 +146,8 @@ def submit(
 ) -> None:
     """Check and measure predictions made elsewhere; write their entry and model card for a pull request.
 
-    FILE is our .npz, or the plain form of mmpose (.json), VideoPose3D or PosePile (.npz): CONTRIBUTING.md describes
-    them.
+    FILE is our .npz, or the plain form of mmpose (.json), VideoPose3D or PosePile (.npz), as described in
+    leaderboards/SUBMITTING.md.
     """
     from kt3d_bench.submissions import Statement, submit
 

@@ -34,7 +34,7 @@ from kt3d_bench.skeletons import H36M17, NUM_JOINTS
 OURS = "kt3d-npz"
 FORMS = (OURS, "mmpose-json", "videopose3d-npz", "posepile-npz")
 _MAX_JSON_BYTES = 2 << 30
-_MEND = "see kt3d_bench/scoring/foreign.py or CONTRIBUTING.md for the accepted forms"
+_MEND = "leaderboards/SUBMITTING.md describes the accepted forms"
 _HIP = H36M17.root
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -19,11 +20,13 @@ from kt3d_bench.cli import main
 from kt3d_bench.leaderboard.cards import NOTES
 from kt3d_bench.leaderboard.entries import read_entries, read_entry
 from kt3d_bench.results import board_problems
+from kt3d_bench.scoring.foreign import FORMS
 from kt3d_bench.scoring.metrics import mpjpe, pa_mpjpe
 from kt3d_bench.scoring.predictions import read_predictions, write_predictions
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.skeletons import H36M17
 
+ROOT = Path(__file__).parents[2]
 BENCHMARK = "h36m-s9s11-64"
 Predicted = Callable[..., Path]
 
@@ -302,3 +305,12 @@ def test_rescoring_measures_again_what_is_at_hand(prepared: Path, predicted: Pre
     assert read_entry(spoiled) == first
     assert board_problems(tmp_path / "kt3d-data" / "leaderboards") == []
     assert "goes with --leaderboards alone" in kt3d(tmp_path, "score", "--rescore", "--json", code=2).output
+
+
+def test_the_guide_names_every_form_and_every_suspicion() -> None:
+    guide = (ROOT / "leaderboards" / "SUBMITTING.md").read_text()
+    assert [form for form in FORMS if f"`{form}`" not in guide] == []
+    source = (ROOT / "kt3d_bench" / "scoring" / "suspicions.py").read_text()
+    names = set(re.findall(r'Suspicion\(\s*"([a-z0-9 -]+)"', source)) | {"metres", "centimetres", "inches", "size"}
+    assert len(names) >= 12
+    assert [name for name in names if f"`{name}`" not in guide] == []
