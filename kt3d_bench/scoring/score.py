@@ -324,6 +324,10 @@ def _refuse_misfits(
         if extra:
             found += f" and {len(extra)} predictions are of no test sample ({some(extra)})"
         raise ArtefactError(found, where=where, mend=f"predict exactly the samples of benchmark '{benchmark.id}'")
+    if not np.isfinite(pred).all(axis=-1).any():
+        raise ArtefactError(
+            "no joint has finite coordinates", where=where, mend="write joints_cam_mm in millimetres, NaN = no answer"
+        )
     if looks_like_metres(pred, truth.joints_cam_mm):
         raise ArtefactError(
             "the bones are about a thousandth of the true ones, so the joints seem to be in metres",
