@@ -22,6 +22,8 @@ SAMPLES = 8
 """Converted for an estimate at most."""
 LIMIT_S = 20.0
 """The process is killed after this long."""
+STARTING_S = 2.0
+"""What worker processes need before they convert anything."""
 _STOP_S = 6.0
 """No further sample is begun after this long."""
 _BLOCK = 512
@@ -49,8 +51,8 @@ class Probe:
         return samples * self.bytes_per_sample
 
     def seconds(self, items: int, samples: int, workers: int) -> float:
-        """To convert so many samples out of so many work items."""
-        return (items * self.opening_s + samples * self.seconds_per_sample) / max(1, min(workers, items))
+        """To convert so many samples out of so many work items, worker processes started first."""
+        return STARTING_S + (items * self.opening_s + samples * self.seconds_per_sample) / max(1, min(workers, items))
 
 
 def probe(convert: str, items: Sequence[WorkItem], *, limit_s: float = LIMIT_S) -> Probe | str:
