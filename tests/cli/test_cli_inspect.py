@@ -168,7 +168,7 @@ def test_the_probe_measures_a_few_samples(converter: str) -> None:
     found = probe(converter, plan("a", "b"))
     assert isinstance(found, Probe)
     assert (found.samples, found.items) == (8, 2)
-    assert 0.01 <= found.seconds_per_sample < 0.1
+    assert 0.01 <= found.seconds_per_sample < 1
     assert found.disk_bytes(1000) == pytest.approx(1000 * found.bytes_per_sample)
 
 
