@@ -121,7 +121,7 @@ def read_motions(path: Path) -> Motions:
     if not files:
         raise RawDataError("no .bvh or .amc file lies in or below this folder", where=path, mend="check the path")
     skeletons = sorted({file for folder in {file.parent for file in files} for file in folder.glob("*")
-                        if file.suffix.lower() == ".asf"})  # fmt: skip
+                        if file.suffix.lower() == ".asf" and file.is_file()})  # fmt: skip
     return _read(path, tuple(map(_stamp, files)), tuple(map(_stamp, skeletons)))
 
 

