@@ -113,6 +113,10 @@ def _benchmarks(plugin: DatasetPlugin, card: Card | None) -> None:
             problems.append(f"{benchmark.id} gives {benchmark.modality} images, which the dataset does not have")
         if card is not None and benchmark.box_rule != card.box_rule and "boxes" not in plugin.options:
             problems.append(f"{benchmark.id} has the box rule {benchmark.box_rule}, the card {card.box_rule}")
+        if card is not None and benchmark.foreground != card.foreground:
+            problems.append(
+                f"{benchmark.id} finds the person by '{benchmark.foreground}', the card by '{card.foreground}'"
+            )
         if benchmark.train is None and {one.split for one in own} >= set(plugin.splits):
             problems.append(f"{benchmark.id} leaves no split to train on: every one is tested on")
     if not own and (plugin.folder / PUBLISHED_FILE).exists():

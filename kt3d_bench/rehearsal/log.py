@@ -47,7 +47,7 @@ class Log:
     def __init__(self, subject: str, package: Path, say: Callable[[Finding], None]) -> None:
         self.subject = subject
         self.package = package
-        """Folder of the plugin's package: lines of code in it are the author's."""
+        """Folder of the plugin's package, or its only file: lines of code in it are the author's."""
         self.findings: list[Finding] = []
         self._say = say
 

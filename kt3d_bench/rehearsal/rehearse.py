@@ -33,7 +33,8 @@ def rehearse(
     """
     plugin, subjects = _subjects(name)
     module = plugins.registered()[plugin]
-    package = Path(module.__file__ or ".").parent
+    file = Path(module.__file__ or ".")
+    package = file.parent if hasattr(module, "__path__") else file
     found: list[Finding] = []
     with _workplace(keep) as folder:
         log = Log(f"plugin {plugin}", package, say)

@@ -27,7 +27,9 @@ class Seen:
     """What was seen over all steps."""
 
     learning: dict[str, set[str]] = field(default_factory=dict)
-    """Stage -> its submodules that some loss reached."""
+    """Stage -> its submodules that some loss reached, or that were changed otherwise, as a moving average is."""
+    before: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Stage -> the method's state before its first step."""
     stages: dict[str, Stage] = field(default_factory=dict)
 
     def unreached(self) -> list[tuple[str, str]]:
@@ -50,14 +52,18 @@ def watch(kind: type[Method]) -> tuple[Seen, str]:
         return tuple(_shortened(stage) for stage in given)
 
     def step(self: Method, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
+        if stage.name not in seen.before:
+            seen.before[stage.name] = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         result = kind.step(self, stage, batches, progress)
         _check_result(self, stage, result)
         return result
 
     def after_step(self: Method, stage: Stage, progress: Progress) -> None:
         seen.stages[stage.name] = stage
-        seen.learning.setdefault(stage.name, set()).update(_reached(self, stage))
+        learning = seen.learning.setdefault(stage.name, set())
+        learning.update(_reached(self, stage))
         kind.after_step(self, stage, progress)
+        learning.update(_changed(self, stage, seen.before[stage.name]))
 
     def predict(self: Method, batch: UnlabelledBatch) -> Estimate:
         estimate = kind.predict(self, batch)
@@ -110,6 +116,12 @@ def _check_result(method: Method, stage: Stage, result: Any) -> None:
     for name, value in result.logs.items():
         if not isinstance(value, int | float):
             raise BrokenError(f"the log '{name}' of {where} is a {type(value).__name__}", "give a float: float(value)")
+
+
+def _changed(method: Method, stage: Stage, before: Mapping[str, Tensor]) -> set[str]:
+    """Submodules in ``trains`` whose state is no longer what it was."""
+    moved = [name for name, tensor in method.state_dict().items() if not torch.equal(tensor, before[name])]
+    return {name for name in stage.trains if any(one.startswith(f"{name}.") for one in moved)}
 
 
 def _reached(method: Method, stage: Stage) -> set[str]:
