@@ -245,9 +245,12 @@ def test_per_clip_means_add_up() -> None:
         assert np.average(means, weights=found.clips.counts) == pytest.approx(found.overall[name])
 
 
-def test_nothing_answered_is_undefined_not_perfect() -> None:
+def test_nothing_answered_is_refused_and_next_to_nothing_is_undefined_not_perfect() -> None:
     known = truth()
     nothing = Predictions(known.keys, np.full((60, 17, 3), np.nan, np.float32), {})
+    with pytest.raises(ArtefactError, match="no joint has finite coordinates"):
+        score(nothing, known, BENCHMARK)
+    nothing.joints_cam_mm[7, 3] = 1e6
     found = score(nothing, known, BENCHMARK)
     assert np.isnan(found.overall["mpjpe_mm"])
     assert found.overall["pck_100"] == 0
