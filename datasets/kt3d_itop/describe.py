@@ -23,7 +23,7 @@ def describe(raw: Path) -> Sequence[str]:
         try:
             lines += _split(raw, split, people)
         except RawDataError as error:
-            lines.append(f"split '{split}' cannot be prepared: {error.message}")
+            lines.append(f"view {SPLITS[split][0]}, split '{split}' cannot be prepared: {error.message}")
     return lines + list(_shared(people))
 
 

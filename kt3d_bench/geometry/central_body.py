@@ -221,8 +221,8 @@ def _room(inverse: Float32, view: _View) -> list[_Plane]:
     on_plane = np.maximum(ON_PLANE_PER_M, ON_PLANE_M * values**2)
     proposals = _fit(points, values, windows, 4 * WINDOWS)[np.bincount(windows, minlength=4 * WINDOWS) > 5]
     some = slice(None, None, 2)
-    distances = points[some] @ proposals.T - values[some, None]
-    votes = (np.abs(distances) < on_plane[some, None]).astype(np.float32)
+    distances = points[some].astype(np.float32) @ proposals.T.astype(np.float32) - values[some, None].astype(np.float32)
+    votes = (np.abs(distances) < on_plane[some, None].astype(np.float32)).astype(np.float32)
     readings = np.maximum(np.bincount(windows // WINDOWS, minlength=4), 1)
     free = np.ones(len(values), bool)
     planes: list[_Plane] = []
@@ -365,7 +365,8 @@ class _Pieces:
 
     def _steps(self, candidates: Bool, metres: Float32) -> tuple[Int, Int, Float64]:
         """Pairs of pieces up to four pixels apart, and the mean step in depth from the first to the second, m."""
-        labels = np.where(candidates, np.arange(len(candidates)), 0)[self.labels[::2, ::2]]
+        numbers = np.where(candidates, np.arange(len(candidates), dtype=np.int32), np.int32(0))
+        labels = numbers[self.labels[::2, ::2]]
         depth = metres[::2, ::2]
         height, width = labels.shape
         codes, steps = [], []
@@ -374,7 +375,7 @@ class _Pieces:
             there = slice(down, height), slice(max(right, 0), width + min(right, 0))
             one, other = labels[here], labels[there]
             meet = (one != other) & (one > 0) & (other > 0)
-            codes.append(one[meet] * len(candidates) + other[meet])
+            codes.append(one[meet].astype(np.int64) * len(candidates) + other[meet])
             steps.append((depth[there] - depth[here])[meet])
         pairs, which, count = np.unique(np.concatenate(codes), return_inverse=True, return_counts=True)
         mean = np.bincount(which, np.concatenate(steps), len(pairs)) / np.maximum(count, 1)

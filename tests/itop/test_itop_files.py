@@ -315,7 +315,7 @@ def test_inspect_says_what_is_here(tmp_path: Path) -> None:
     lines = "\n".join(convert.describe(tmp_path))
     assert "front-test: 4 frames of 1 people, 3 of them valid (ITOP_side_test_depth_map.h5, ITOP_side" in lines
     assert "top-test: ITOP_top_test_depth_map.h5.gz, ITOP_top_test_labels.h5.gz, packed" in lines
-    assert "split 'top-train' cannot be prepared" in lines
+    assert "view top, split 'top-train' cannot be prepared" in lines
     assert "front: train and test both use the person numbers 00" in lines
     assert not (tmp_path / unpack.FOLDER).exists()
     samples(tmp_path, "top-test")
