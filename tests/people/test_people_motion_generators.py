@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from people_motion_files import walker, write_acclaim, write_bvh
 
+from kt3d_bench.cli import main
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.standins import MARKER
 
@@ -57,3 +59,20 @@ def test_useless_motions_are_said_before_anything_is_changed(tmp_path: Path, pac
     with pytest.raises(RawDataError, match=r"none of the motions can be used: damaged\.bvh: expected 'HIERARCHY'"):
         generate(tmp_path / "out", **SMALL[package], seed=3, workers=1, motion=tmp_path / "motions")
     assert [path.name for path in tmp_path.iterdir()] == ["motions"]
+
+
+def test_the_command_line_takes_a_folder_and_says_what_it_skips(tmp_path: Path) -> None:
+    write_bvh(tmp_path / "a.bvh", walker(40))
+    (tmp_path / "damaged.bvh").touch()
+    out = tmp_path / "out"
+    words = ["generate", "mpii", "--people", "2", "--frames", "1", "--workers", "1", "--out", str(out)]
+    done = CliRunner().invoke(main, [*words, "--motion", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert f"1 motion, 0.7 s, from {tmp_path}" in done.output
+    assert "skipped damaged.bvh: expected 'HIERARCHY', found the end of the file" in done.output
+    assert (out / MARKER).is_file()
+    none = CliRunner().invoke(
+        main, ["generate", "mpii", "--out", str(tmp_path / "x"), "--motion", str(tmp_path / "no")]
+    )
+    assert none.exit_code == 2
+    assert "there is no such file or folder" in none.output
