@@ -23,7 +23,7 @@ from kt3d_bench.scoring.score import Scores, score, truth_from_shards, write_sco
 from kt3d_bench.scoring.suspicions import suspicions_of
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.training.run import newest_run, read_run
-from kt3d_bench.training.sources import installed_benchmarks, shards_folder
+from kt3d_bench.training.sources import installed_benchmarks, shards_folder, with_target_found
 
 if TYPE_CHECKING:
     from kt3d_bench.training.report import Reporter
@@ -89,7 +89,7 @@ def score_run(
     Raises what ``training.predict`` and ``score_file`` raise.
     """
     folder = folder or newest_run(data_root)
-    document = read_run(folder)
+    document = with_target_found(read_run(folder), folder.absolute().parents[1], data_root)
     path = _predictions_of(folder, benchmark, document, report)
     chosen = benchmark_named(path.stem, installed_benchmarks())
     target = document["shards"]["target"]
@@ -160,7 +160,8 @@ def printed_as(
         if not found:
             raise UsageError("the run has no such predictions yet", where=folder, mend="make them: kt3d predict")
         path, benchmark = found[0], found[0].stem
-        target = read_run(folder)["shards"]["target"]
+        document = with_target_found(read_run(folder), folder.absolute().parents[1], data_root)
+        target = document["shards"]["target"]
         shards = shards or Path(target["folder"])
     predictions = read_predictions(path)
     chosen = _benchmark_of(path, predictions, benchmark)

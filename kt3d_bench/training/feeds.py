@@ -65,7 +65,7 @@ class ShardFeed:
 
     @property
     def digest(self) -> str:
-        held = split_digest(self.shards)
+        held = split_digest(self.shards.manifest, self.shards.split)
         if self.grant is None:
             return held
         seen = ["".join("01"[int(bit)] for bit in mask) for mask in (self.grant.mask_2d, self.grant.mask_3d)]

@@ -20,9 +20,16 @@ import numpy.typing as npt
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.geometry.cameras import unproject_arrays
+from kt3d_bench.places import default_data_root
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.report import Reporter, Silent
-from kt3d_bench.training.sources import benchmarks_of, has_shards, installed_benchmarks, shards_folder
+from kt3d_bench.training.sources import (
+    benchmarks_of,
+    has_shards,
+    installed_benchmarks,
+    shards_folder,
+    with_target_found,
+)
 
 if TYPE_CHECKING:
     from kt3d_bench.loading.batches import UnlabelledBatch
@@ -56,7 +63,7 @@ def predict(
     from kt3d_bench.shards.reader import ShardSet
 
     report = report or Silent()
-    document = runs.read_run(folder)
+    document = with_target_found(runs.read_run(folder), *_data_roots(folder))
     method, about = load_method(runs.final_checkpoint(folder))
     chosen = choose_benchmark(document, benchmark)
     if method.context.target_modality != chosen.modality:
@@ -65,7 +72,7 @@ def predict(
             where=folder,
             mend="predict a benchmark of its own modality",
         )
-    test = ShardSet.open(_test_shards(document, chosen, shards), chosen.split)
+    test = ShardSet.open(_test_shards(document, chosen, shards, folder), chosen.split)
     kind = runs.device_kind(device)
     place = device if ":" in device else kind
     method.to(place).eval()
@@ -148,14 +155,21 @@ def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
     return offered[0]
 
 
-def _test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | None) -> Path:
+def _data_roots(run: Path) -> tuple[Path, Path]:
+    """Where the data of a run may lie when it is not where it was: the root that holds the run, and this command's."""
+    return run.absolute().parents[1], default_data_root()
+
+
+def _test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | None, run: Path) -> Path:
     target = document["shards"]["target"]
     if given is not None:
         folder = given
     elif target["dataset"] == benchmark.dataset:
         folder = Path(target["folder"])
     else:
-        folder = shards_folder(Path(document["config"]["data_root"]), benchmark.dataset)
+        roots = (Path(document["config"]["data_root"]), *_data_roots(run))
+        places = [shards_folder(root, benchmark.dataset) for root in roots]
+        folder = next((place for place in places if has_shards(place)), places[0])
     if not has_shards(folder):
         raise ArtefactError(
             f"there are no shards of '{benchmark.dataset}'",
