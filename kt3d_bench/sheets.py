@@ -97,7 +97,8 @@ def _chosen(opened: Sequence[ShardSet], by: By, count: int) -> tuple[_Chosen, st
 
 
 def _by_action(opened: Sequence[ShardSet], count: int) -> tuple[_Chosen, str]:
-    """The same number of samples of every action, or of what tells the samples apart where all share one."""
+    """The same number of samples of every action, or of what tells the samples apart where all share one; taken from
+    another place in each, lest all show the first person through the first camera."""
     for name in ("action", "subject", "camera_id", "sequence"):
         groups: dict[str, list[tuple[ShardSet, int]]] = {}
         for shards in opened:
@@ -107,7 +108,12 @@ def _by_action(opened: Sequence[ShardSet], count: int) -> tuple[_Chosen, str]:
             break
     names = [sorted(groups)[i] for i in spread(len(groups), min(count, len(groups)))]
     each = max(1, count // len(names))
-    chosen = [(*groups[value][i], value) for value in names for i in spread(len(groups[value]), each)]
+    chosen: _Chosen = []
+    for number, value in enumerate(names):
+        members = groups[value]
+        share = min(each, len(members))
+        places = [int(len(members) * (turn + number / len(names)) / share) for turn in range(share)]
+        chosen += [(*members[place], value) for place in places]
     return chosen, f"by {name.removesuffix('_id')}"
 
 

@@ -231,6 +231,18 @@ def test_a_contact_sheet(root: Path, tmp_path: Path, name: str, by: str) -> None
     assert picture.std() > 10
 
 
+@pytest.mark.parametrize("by", ["dataset", "action", "worst"])
+def test_no_sample_is_shown_twice(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: Any) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        "kt3d_bench.sheets.contact_sheet",
+        lambda path, sections: drawn.extend(tile.title for section in sections for tile in section.tiles),
+    )
+    sheet([root / "shards" / "ubc3v"], tmp_path / "s.png", by=by, count=12)
+    assert len(drawn) == len(set(drawn))
+    assert 3 <= len(drawn) <= 13
+
+
 def test_several_datasets_share_a_sheet(root: Path, tmp_path: Path) -> None:
     said = lines(root / "shards", "--picture", tmp_path / "s.png", "--count", "9")
     assert said[-1].startswith("9 samples in ") or said[-1].startswith("10 samples in ")
