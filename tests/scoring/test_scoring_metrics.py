@@ -140,6 +140,38 @@ def test_pa_ignores_any_similarity_of_the_prediction(seed: int, scale: float, mi
     np.testing.assert_allclose(pa_mpjpe(true @ turn * scale, true, reflection=True), 0, atol=1e-9)
 
 
+RIGID = ("pa_mpjpe_rigid_mm", "pa_mpjpe_rerooted_mm")
+SIMILAR = (*RIGID, "pa_mpjpe_mm", "pa_mpjpe_mirror_mm")
+ROOTED = ("mpjpe_root_mm", "n_mpjpe_mm", "pck_root_100", "pck_root_150", "auc_root_150")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.1, 10.0))
+def test_what_each_variant_must_not_notice(seed: int, scale: float) -> None:
+    """Rigid motion for every PA, translation for everything root-aligned, a common motion for everything; and lengths
+    in another unit are lengths."""
+    pred, true = poses(5, seed)
+    rng = np.random.default_rng(seed)
+    mask = rng.random((5, 17)) < 0.7
+    mask[:, [0, 5, 9, 12]] = True
+    turn, shift = Rotation.from_rotvec(rng.normal(size=3)).as_matrix(), rng.normal(size=3) * 500
+
+    def value(name: str, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return mean_over_joints(METRICS[name].joint_values(JointInput(one, other, mask, None)), mask)
+
+    for name in SIMILAR:
+        np.testing.assert_allclose(value(name, pred @ turn + shift, true), value(name, pred, true), rtol=0, atol=1e-8)
+    for name in ROOTED:
+        np.testing.assert_allclose(value(name, pred + shift, true), value(name, pred, true), rtol=0, atol=1e-8)
+    for name in set(METRICS) - {"map_100"}:
+        both = value(name, pred @ turn + shift, true @ turn + shift)
+        np.testing.assert_allclose(both, value(name, pred, true), rtol=0, atol=1e-8)
+        if METRICS[name].unit == "mm":
+            np.testing.assert_allclose(
+                value(name, pred * scale, true * scale), scale * value(name, pred, true), rtol=1e-9
+            )
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.05, 20.0), st.integers(0, 16))
 def test_n_mpjpe_ignores_the_predictions_scale_and_place(seed: int, scale: float, root: int) -> None:
