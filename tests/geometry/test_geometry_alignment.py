@@ -39,7 +39,7 @@ def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def tolerance(kind: str) -> float:
-    return {"huge": 1e-4, "nearly on a line": 1e-6}.get(kind, 1e-9)
+    return {"huge": 1e-4}.get(kind, 1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:Optimal rotation is not uniquely")
