@@ -44,6 +44,9 @@ def problems(record: Any) -> list[str]:
                 for entry in value
                 if entry not in rule.known
             ]
+    if isinstance(record, DatasetPlugin) and not found:
+        stray = [split for split in record.splits if record.views and split.partition("-")[0] not in record.views]
+        found += [f"split '{split}' belongs to no view: it must be called <view>-{split}" for split in stray]
     return found
 
 

@@ -63,6 +63,33 @@ def test_a_method_that_breaks_many_parts_hears_of_each(offer: Offer) -> None:
     assert "use no statistics over the batch in predict()" in said
 
 
+def test_a_moving_average_that_a_stage_names_counts_as_trained(offer: Offer) -> None:
+    offer(
+        "method",
+        "mutant-slow",
+        [
+            levels('("full",)'),
+            ("method.py", MAKE_NET, f"        self.slow = torch.nn.Linear(2, 2)\n{MAKE_NET}"),
+            ("method.py", "Literal, cast\n", "Literal, cast\n\nimport torch\n"),
+            ("method.py", 'trains=("net",)', 'trains=("net", "slow")'),
+            ("method.py", "    def predict(", AFTER_STEP),
+        ],
+    )
+    assert broken("mutant-slow") == {}
+
+
+AFTER_STEP = """    def after_step(self, stage: Stage, progress: Progress) -> None:
+        self.slow.weight.lerp_(self.net.offset.weight[:, :2] + 1, 0.5)
+
+    def predict("""
+
+
+def test_a_method_without_parameters_keeps_the_contract() -> None:
+    findings = rehearse("mean-pose")
+    assert [finding.sentence for finding in findings if not finding.holds] == []
+    assert any("labels of the target change nothing" in finding.rule for finding in findings)
+
+
 @pytest.mark.parametrize(
     ("number", "edits", "rule", "messages"),
     [

@@ -105,6 +105,8 @@ def a_dataset(**changes: Any) -> DatasetPlugin:
         ({"folder": Path("nowhere")}, "folder is 'nowhere' .*expected an existing folder"),
         ({"convert": "no_such.convert"}, "convert is 'no_such.convert' .*expected the name of a module that exists"),
         ({"generate": "json.no_such"}, "generate is 'json.no_such'"),
+        ({"views": "front"}, "views is 'front' .a str., expected a tuple of names"),
+        ({"views": ("front",), "splits": ("front-train", "test")}, "split 'test' belongs to no view"),
         ({"labels": "3D"}, "labels is '3D' .*expected '3d' or '2d'"),
         ({"options": {"a": 3}}, "options is .*expected a mapping of names to Option records"),
         ({"splits": "a", "labels": 3}, "splits is 'a'.*; labels is 3 "),
