@@ -1,8 +1,10 @@
 """Datasets, methods and one harness for 3D human pose estimation across domains: what a plugin author imports."""
 
-from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
-from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Option, Recipe, RecipeRow, hookimpl
-from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
+    from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Option, Recipe, RecipeRow, hookimpl
+    from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 
 __version__ = "0.1.0"
 
@@ -25,3 +27,18 @@ __all__ = [
     "__version__",
     "hookimpl",
 ]
+
+_HOMES = ("errors", "hookspecs", "records")
+
+
+def __getattr__(name: str) -> object:
+    """The names above, imported when first asked for: the command line starts before NumPy does."""
+    if name in __all__:
+        from importlib import import_module
+
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if name in vars(module):
+                found: object = getattr(module, name)
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

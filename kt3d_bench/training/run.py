@@ -296,9 +296,10 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def _whole(document: Mapping[str, Any]) -> bool:
     """Whether the parts that predicting, scoring and inspecting rely on are there."""
-    config, shards = document.get("config"), document.get("shards")
+    config, shards, digest = (document.get(name) for name in ("config", "shards", "checkpoint_sha256"))
     return (
-        isinstance(config, dict)
+        (digest is None or re.fullmatch("[0-9a-f]{64}", str(digest)) is not None)
+        and isinstance(config, dict)
         and {"method", "supervision", "joints", "preset", "settings", "seed"} <= config.keys()
         and isinstance(config["settings"], dict)
         and isinstance(document.get("method_config"), dict)
