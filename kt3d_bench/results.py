@@ -15,7 +15,7 @@ from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import Entry, TrainingData, is_name, make_entry, read_entries, write_entry
-from kt3d_bench.leaderboard.tables import render_boards
+from kt3d_bench.leaderboard.render import render_boards
 from kt3d_bench.scoring.benchmarks import Benchmark, Published, benchmark_named, read_published
 from kt3d_bench.scoring.conventions import CONVENTIONS, as_printed
 from kt3d_bench.scoring.predictions import Predictions, join, read_predictions

@@ -11,7 +11,7 @@ import numpy as np
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.leaderboard.cards import CARDS, card_markdown
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, encode_entry, read_entries
-from kt3d_bench.leaderboard.tables import rendered_boards
+from kt3d_bench.leaderboard.render import rendered_files
 from kt3d_bench.scoring.benchmarks import Benchmark, Published, protocol_digest
 from kt3d_bench.scoring.metrics import CURVE_MM, METRIC_VERSION
 from kt3d_bench.scoring.uncertainty import clip_interval
@@ -127,7 +127,7 @@ def _doubled(entries: tuple[Entry, ...]) -> Iterator[str]:
 
 
 def _rendered(root: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]) -> Iterator[str]:
-    for path, text in rendered_boards(root, benchmarks, published).items():
+    for path, text in rendered_files(root, benchmarks, published).items():
         name = path.relative_to(root).as_posix()
         if not path.is_file():
             yield f"{name}: is missing; render the boards with: kt3d leaderboard build"

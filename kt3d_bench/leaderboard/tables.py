@@ -15,7 +15,6 @@ from rich.markup import escape as escape_rich
 from rich.table import Table
 from rich.text import Text
 
-from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, read_boards
 from kt3d_bench.leaderboard.markdown import as_markdown, markdown_table, plain
 from kt3d_bench.leaderboard.ranking import RankedGroup, ranked_groups
@@ -119,7 +118,7 @@ def index_markdown(boards: Mapping[str, Sequence[Entry]], benchmarks: Mapping[st
 def rendered_boards(
     leaderboards: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]
 ) -> dict[Path, str]:
-    """File -> text of every board and the index, as ``render_boards`` writes them.
+    """File -> text of every board and the index, as ``render.render_boards`` writes them.
 
     Every known benchmark has its real board, entries or not; boards of unknown benchmarks are left alone. Raises
     ``ArtefactError`` for a broken entry.
@@ -134,17 +133,6 @@ def rendered_boards(
         name = board.removeprefix(f"{GENERATED}/")
         files[root / board / "README.md"] = board_markdown(board, benchmarks[name], entries, published.get(name))
     return files
-
-
-def render_boards(
-    leaderboards: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]
-) -> list[Path]:
-    """Write the README of every board and the index over them; returns the files. All is rendered before any is
-    written, so a broken entry (``ArtefactError``) leaves the boards as they were."""
-    files = rendered_boards(leaderboards, benchmarks, published)
-    for path, text in files.items():
-        write_whole(path, text.encode())
-    return sorted(files)
 
 
 def terminal_table(

@@ -13,7 +13,7 @@ import pytest
 from kt3d_bench.leaderboard.cards import card_path, write_card
 from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import Entry, Submission, encode_entry, make_entry, write_entry
-from kt3d_bench.leaderboard.tables import render_boards
+from kt3d_bench.leaderboard.render import render_boards
 from kt3d_bench.results import board_problems
 from kt3d_bench.scoring.benchmarks import Benchmark
 from kt3d_bench.scoring.predictions import Predictions
@@ -108,7 +108,7 @@ def test_a_newer_version_than_the_benchmarks_is_refused(boards: Path) -> None:
 
 
 def test_an_edited_table_is_refused(boards: Path) -> None:
-    for name in ("README.md", "toy-test/README.md"):
+    for name in ("README.md", "toy-test/README.md", "index.html", "toy-test/index.html"):
         path = boards / name
         before = path.read_text()
         path.write_text(before.replace("net", "best net"))

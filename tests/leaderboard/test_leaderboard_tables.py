@@ -13,12 +13,11 @@ from rich.console import Console
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.leaderboard.entries import Entry, Flags, Provenance, TrainingData, write_entry
 from kt3d_bench.leaderboard.ranking import ranked_groups
+from kt3d_bench.leaderboard.render import render_boards, rendered_files
 from kt3d_bench.leaderboard.tables import (
     REPORTED_TITLE,
     board_markdown,
     index_markdown,
-    render_boards,
-    rendered_boards,
     terminal_table,
 )
 from kt3d_bench.scoring.benchmarks import (
@@ -247,10 +246,11 @@ def test_rendering_is_repeatable_and_follows_the_entries(tmp_path: Path) -> None
     write_entry(tmp_path, entry(40.0, "standin", origin="generated"))
     paths = render_boards(tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED})
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
-        "README.md", "generated/toy-test/README.md", "toy-test/README.md",
+        "README.md", "generated/toy-test/README.md", "generated/toy-test/index.html", "index.html",
+        "toy-test/README.md", "toy-test/index.html",
     ]  # fmt: skip
     before = {path: path.read_text() for path in paths}
-    assert before == rendered_boards(tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED})
+    assert before == rendered_files(tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED})
     assert "standin" not in before[tmp_path / "toy-test" / "README.md"]
     write_entry(tmp_path, entry(30.0, "second"))
     render_boards(tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED})
@@ -328,6 +328,6 @@ def test_this_repositorys_boards_are_what_their_entries_say() -> None:
         for benchmark in read_benchmarks(folder)
         if (found := read_published(folder, benchmark.id)) is not None
     }
-    for path, text in rendered_boards(ROOT / "leaderboards", known, reported).items():
+    for path, text in rendered_files(ROOT / "leaderboards", known, reported).items():
         assert path.is_file(), f"{path} is missing; render the boards with: kt3d leaderboard build"
         assert path.read_text() == text, f"{path} is not what its entries say; run: kt3d leaderboard build"

@@ -1,0 +1,133 @@
+"""Across domains: what each row was trained on, and how much of the gap between domains it closes.
+
+Of one method with one set of settings, *source-only* is the row that saw no data of the target, and the *oracle* the
+row that saw all of the target's labels; both from the same sources. What a row between them closes of the gap is
+
+    (source-only - row) / (source-only - oracle)
+
+of the headline value: 0 = as without adaptation, 1 = as with all labels. Below 0 adaptation hurt. Which row is a
+method's source-only is read from the entries: it bears the same name and settings, or every stage that it trained is
+also a stage of the row (``run.stages``: equal digests mean the same networks, trained the same way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kt3d_bench.leaderboard.entries import Entry
+from kt3d_bench.leaderboard.ranking import RankedGroup, Row, difference
+from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.scoring.metrics import METRICS
+
+Kind = Literal["unadapted", "adapted", "oracle", "in-domain", "target-only", "not stated"]
+SOURCE, TARGET = "source", "target"
+_NOTHING = "none"
+_ALL_LABELS = "full"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One row, seen as a step from its sources to the target."""
+
+    row: Row
+    kind: Kind
+    sources: tuple[tuple[str, str], ...]
+    """(data set, origin) of what it trained on in the role of a source; sorted."""
+    unadapted: Row | None = None
+    oracle: Row | None = None
+    closed: float | None = None
+    """Share of the gap closed; ``None`` = undefined."""
+    why_undefined: str = ""
+
+
+def transfers(group: RankedGroup, benchmark: Benchmark) -> tuple[Transfer, ...]:
+    """Every row of a group, in its order."""
+    return tuple(_transfer(row, group.rows, benchmark) for row in group.rows)
+
+
+def sources_of(entry: Entry) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({(one.dataset, one.origin) for one in entry.flags.training_data if one.role == SOURCE}))
+
+
+def _transfer(row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Transfer:
+    kind, sources = _kind(row.entry, benchmark), sources_of(row.entry)
+    if kind != "adapted":
+        return Transfer(row, kind, sources)
+    metric = benchmark.headline[0]
+    unadapted = _best(_unadapted_rows(row, rows, benchmark))
+    oracle = _best(_oracles(row, rows, benchmark))
+    closed, why = _closed(row, unadapted, oracle, metric)
+    return Transfer(row, kind, sources, unadapted, oracle, closed, why)
+
+
+def _kind(entry: Entry, benchmark: Benchmark) -> Kind:
+    roles = {one.role for one in entry.flags.training_data}
+    if not roles:
+        return "not stated"
+    if any(dataset == benchmark.dataset for dataset, _ in sources_of(entry)):
+        return "in-domain"
+    if SOURCE not in roles:
+        return "target-only"
+    if TARGET not in roles and entry.flags.target_labels_seen == _NOTHING:
+        return "unadapted"
+    return "oracle" if entry.supervision == _ALL_LABELS else "adapted"
+
+
+def _unadapted_rows(row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Iterator[Row]:
+    for other in rows:
+        alike = _kind(other.entry, benchmark) == "unadapted" and sources_of(other.entry) == sources_of(row.entry)
+        if alike and (_same_method(other, row) or _part_of(other, row)):
+            yield other
+
+
+def _oracles(row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Iterator[Row]:
+    for other in rows:
+        alike = _kind(other.entry, benchmark) == "oracle" and sources_of(other.entry) == sources_of(row.entry)
+        if alike and _same_method(other, row):
+            yield other
+
+
+def _same_method(one: Row, other: Row) -> bool:
+    return (one.entry.method, one.entry.settings) == (other.entry.method, other.entry.settings)
+
+
+def _part_of(one: Row, other: Row) -> bool:
+    """Whether some seed of ``one`` trained nothing that a seed of ``other`` did not train the same way."""
+    return any(
+        bool(fewer) and fewer < _stages(whole)
+        for fewer in map(_stages, one.entries)
+        for whole in other.entries
+    )  # fmt: skip
+
+
+def _stages(entry: Entry) -> frozenset[str]:
+    stages = entry.provenance.run.get("stages")
+    if not isinstance(stages, list):
+        return frozenset()
+    digests = [stage.get("digest") for stage in stages if isinstance(stage, dict)]
+    return frozenset(digest for digest in digests if isinstance(digest, str) and digest)
+
+
+def _best(rows: Iterator[Row]) -> Row | None:
+    """Of several ranked rows the best: that makes the share of the gap the smallest claim. Rows come in that order."""
+    return next((row for row in rows if row.rank is not None), None)
+
+
+def _closed(row: Row, unadapted: Row | None, oracle: Row | None, metric: str) -> tuple[float | None, str]:
+    if row.rank is None:
+        return None, "the row is not ranked"
+    if unadapted is None:
+        return None, "no row shows this method, from the same sources, without data of the target"
+    if oracle is None:
+        return None, "no row shows this method, from the same sources, with all labels of the target"
+    start, end, value = unadapted.value(metric), oracle.value(metric), row.value(metric)
+    if start is None or end is None or value is None:
+        return None, "a value is undefined"
+    if (start <= end) == (METRICS[metric].better == "lower"):
+        return None, "all labels of the target make the method no better"
+    between = difference(unadapted, oracle, metric)
+    if between is not None and between[0] <= 0 <= between[1]:
+        return None, "the gap between these two cannot be told from none"
+    return (start - value) / (start - end), ""
