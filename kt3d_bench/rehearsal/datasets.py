@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from kt3d_bench import plugins
 from kt3d_bench.cards import Card, read_card
 from kt3d_bench.errors import Kt3dError, RawDataError
@@ -119,8 +121,11 @@ def _benchmarks(plugin: DatasetPlugin, card: Card | None) -> None:
             )
         if benchmark.train is None and {one.split for one in own} >= set(plugin.splits):
             problems.append(f"{benchmark.id} leaves no split to train on: every one is tested on")
-    if not own and (plugin.folder / PUBLISHED_FILE).exists():
-        problems.append(f"there is a {PUBLISHED_FILE} and no benchmark that it speaks of")
+    published = plugin.folder / PUBLISHED_FILE
+    if published.is_file():
+        named = (yaml.safe_load(published.read_text(encoding="utf-8")) or {}).get("published") or {}
+        stray = sorted(set(named) - {benchmark.id for benchmark in own})
+        problems += [f"{PUBLISHED_FILE} speaks of '{name}', which benchmarks.yaml does not define" for name in stray]
     if problems:
         raise BrokenError("; ".join(problems), f"change benchmarks.yaml in {plugin.folder}")
 

@@ -280,8 +280,8 @@ def test_a_converter_and_a_generator_at_fault_are_told_apart(offer: Offer) -> No
     assert "these raw files changed: " in sentences["plan() and convert() leave the raw data as it was"]
 
 
-def test_wrong_geometry_and_quality_are_found_in_the_samples(offer: Offer) -> None:
-    offer(
+def test_wrong_geometry_quality_and_published_numbers_are_found(offer: Offer) -> None:
+    folder = offer(
         "dataset",
         "mutant-bent",
         [
@@ -289,10 +289,18 @@ def test_wrong_geometry_and_quality_are_found_in_the_samples(offer: Offer) -> No
             ("card.yaml", "{joint: nose, quality: exact}", "{joint: nose, quality: approximate}"),
         ],
     )
+    (folder / "published.yaml").write_text("sources: {}\npublished: {elsewhere: {source: x, rows: []}}\n")
     found = broken("mutant-bent")
-    assert set(found) == {"the samples are sound (kt3d validate)", "the samples' joints are what the card says of them"}
+    assert set(found) == {
+        "benchmarks.yaml and published.yaml are valid and name what is there",
+        "the samples are sound (kt3d validate)",
+        "the samples' joints are what the card says of them",
+    }
     assert "change convert() in kt3d_mutant_bent.convert" in found["the samples are sound (kt3d validate)"].mend
     assert "quality of nose" in found["the samples' joints are what the card says of them"].what
+    assert "published.yaml speaks of 'elsewhere', which benchmarks.yaml does not define" in "".join(
+        finding.what for finding in found.values()
+    )
 
 
 def test_an_exception_is_a_sentence_with_the_authors_line_and_a_traceback_on_request(
