@@ -13,7 +13,7 @@ from kt3d_bench.cards import read_card
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Recipe
 from kt3d_bench.options import option_lines
-from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.scoring.benchmarks import Benchmark, protocol_digest
 from kt3d_bench.skeletons import H36M17
 from kt3d_bench.training.sources import installed_benchmarks
 
@@ -153,7 +153,7 @@ def _benchmark_lines(benchmark: Benchmark) -> list[str]:
         f"{benchmark.id} version {benchmark.version}: {benchmark.title}",
         f"Tests on {benchmark.dataset}/{benchmark.split}, {benchmark.modality} images",
         f"Headline: {', '.join(benchmark.headline)}; beside it: {', '.join(benchmark.beside) or 'nothing'}",
-        f"{len(benchmark.joints)} joints, {alignment}",
+        f"{len(benchmark.joints)} joints of quality '{benchmark.min_quality}' or better, {alignment}",
         f"Reference depth: {benchmark.reference}; box rule: {benchmark.box_rule}; foreground: {benchmark.foreground}",
         f"Methods train on split: {benchmark.train or 'the first that no benchmark tests on'}",
         *(
@@ -163,5 +163,7 @@ def _benchmark_lines(benchmark: Benchmark) -> list[str]:
         ),
         f"Selection of a checkpoint: {benchmark.selection_rule}",
         f"A method sees {benchmark.sees}",
+        f"Official sample list: {benchmark.sample_list_digest or 'not pinned'}",
+        f"Protocol digest: {protocol_digest(benchmark)}",
         *benchmark.footnotes,
     ]

@@ -73,7 +73,8 @@ class RankedGroup:
 def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[RankedGroup, ...]:
     """Entries in comparable groups, newest versions and largest sample lists first, best row first in each.
 
-    Rows with unanswered samples or without a headline value come last, unranked.
+    Rows with unanswered samples, without a headline value, or with one that is undefined for samples where other rows'
+    is not come last, unranked.
     """
     grouped: dict[tuple[int, int, int, str, str], list[Entry]] = {}
     for entry in entries:
@@ -108,14 +109,15 @@ def may_be_tested(row: Row, metric: str) -> bool:
 
 def _ranked(entries: Sequence[Entry], metric: str) -> tuple[Row, ...]:
     sign = 1.0 if METRICS[metric].better == "lower" else -1.0
+    least = min(entry.undefined.get(metric, 0) for entry in entries)
 
     def order(row: Row) -> tuple[bool, float, str]:
         value = row.value(metric)
-        return not _may_rank(row, metric), sign * (math.inf if value is None else value), row.entry.file_name
+        return not _may_rank(row, metric, least), sign * (math.inf if value is None else value), row.entry.file_name
 
     rows = sorted(_folded(entries), key=order)
     leaders: list[int] = []
-    ranked = [row for row in rows if _may_rank(row, metric)]
+    ranked = [row for row in rows if _may_rank(row, metric, least)]
     for place, row in enumerate(ranked):
         first = leaders[-1] if leaders else place
         leaders.append(first if place == first or _tied(ranked[first], row, metric) else place)
@@ -143,8 +145,11 @@ def _tied(leader: Row, row: Row, metric: str) -> bool:
     return interval is not None and interval[0] <= 0 <= interval[1]
 
 
-def _may_rank(row: Row, metric: str) -> bool:
-    return row.value(metric) is not None and all(entry.unanswered == 0 for entry in row.entries)
+def _may_rank(row: Row, metric: str, least: int) -> bool:
+    """Every sample answered, and the metric undefined for no more samples than the truth makes it for everybody: poses
+    that no alignment exists for must not drop out of the mean."""
+    whole = all(entry.unanswered == 0 and entry.undefined.get(metric, 0) <= least for entry in row.entries)
+    return whole and row.value(metric) is not None
 
 
 def _clips(row: Row, metric: str) -> tuple[np.ndarray, np.ndarray] | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row, may_be_tested
 from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.scoring.degenerate import FEW_JOINTS
 from kt3d_bench.scoring.metrics import METRICS
 
 NONE = "–"
@@ -98,7 +99,14 @@ def notes_on(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
         )
         notes.append(f"Checkpoint selection '{rule}': {names}.")
     if any(row.rank is None for row in rows):
-        notes.append("Rows without a rank left test samples unanswered, or have no headline value.")
+        notes.append(
+            "Rows without a rank left test samples unanswered, or have no headline value for samples where others have."
+        )
+    for row in rows:
+        kinds = {kind: count for entry in row.entries for kind, count in entry.degenerate.items() if kind != FEW_JOINTS}
+        if kinds:
+            counts = ", ".join(f"{kind} in {count} samples" for kind, count in sorted(kinds.items()))
+            notes.append(f"Predictions of {method_name(row)} that are no poses: {counts}.")
     return notes + list(benchmark.footnotes)
 
 

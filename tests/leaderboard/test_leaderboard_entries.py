@@ -36,12 +36,15 @@ BENCHMARK = Benchmark(
 SOURCE = TrainingData(role="source", dataset="clean", origin="generated", labels="3d", manifest_digest="e" * 64)
 
 
-def entry(*, origin: str = "generated", noise_mm: float = 50.0, holes: int = 0, **changes: Any) -> Entry:
+def entry(
+    *, origin: str = "generated", noise_mm: float = 50.0, holes: int = 0, absent: int = 0, **changes: Any
+) -> Entry:
     rng = np.random.default_rng(0)
     true = (rng.normal(size=(12, 17, 3)) * 300 + np.array([0, 0, 4000])).astype(np.float32)
     keys = np.array([f"s{i:02d}" for i in range(12)])
     pred = (true + rng.normal(size=true.shape) * noise_mm).astype(np.float32)
     pred[:holes] = np.nan
+    pred[:, :absent] = np.nan
     words = np.array(["a", "b", "c"] * 4)
     known = Truth(keys, true, np.full((12, 17), 3, np.uint8), words, words, words, "a" * 64, "b" * 64, origin)
     found = score(Predictions(keys, pred, {}), known, BENCHMARK)
@@ -145,9 +148,10 @@ def test_undefined_numbers_are_null_and_counted(tmp_path: Path) -> None:
     made = entry(holes=2)
     assert made.unanswered == 2
     assert made.undefined == {"mpjpe_mm": 2, "pa_mpjpe_mm": 2}
-    nothing = entry(holes=12)
+    nothing = entry(absent=2)
     assert nothing.scores["mpjpe_mm"] is None
     assert nothing.scores["pck_100"] == 0.0
+    assert nothing.degenerate == {"a counted joint without a finite answer": 12}
     assert read_entry(write_entry(tmp_path, nothing)) == nothing
 
 

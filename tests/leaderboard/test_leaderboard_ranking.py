@@ -146,6 +146,17 @@ def test_a_seed_without_every_answer_keeps_the_row_from_being_ranked() -> None:
     assert "m (2 seeds, 2 unanswered)" in text
 
 
+def test_samples_that_drop_out_of_the_mean_cost_the_rank() -> None:
+    """Truth without enough joints costs nobody anything; a pose that cannot be aligned costs its own row the rank."""
+    best = entry("collapsed", HARD - 30, undefined={"mpjpe_mm": 3}, degenerate={"all joints in one point": 2})
+    other = entry("whole", HARD, undefined={"mpjpe_mm": 1})
+    assert [(row.rank, row.entry.method) for row in rows(best, other)] == [(1, "whole"), (None, "collapsed")]
+    assert [row.rank for row in rows(other, entry("also", HARD + 20, undefined={"mpjpe_mm": 1}))] == [1, 2]
+    text = board_markdown("toy-test", BENCHMARK, [best, other])
+    assert "Predictions of collapsed that are no poses: all joints in one point in 2 samples." in text
+    assert "Rows without a rank" in text
+
+
 def test_ties_are_shown() -> None:
     entries = [entry("best", HARD), entry("near", HARD + 0.5 + noise(1, 6)), entry("worse", HARD + 30)]
     text = board_markdown("toy-test", BENCHMARK, entries)

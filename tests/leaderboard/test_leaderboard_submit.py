@@ -288,6 +288,10 @@ def test_rescoring_measures_again_what_is_at_hand(prepared: Path, predicted: Pre
     for path in (tmp_path / "kt3d-data" / "submissions").iterdir():
         if sha256(path.read_bytes()).hexdigest() == gone.provenance.predictions_sha256:
             path.unlink()
+        else:
+            run = tmp_path / "kt3d-data" / "runs" / "moved" / "predictions"
+            run.mkdir(parents=True)
+            path.rename(run / f"{BENCHMARK}.npz")
     said = kt3d(tmp_path, "score", "--rescore").output
     assert "0 of 2 entries were measured again." in said
     assert "the shards it was tested on are not here" in said
