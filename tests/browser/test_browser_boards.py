@@ -1,0 +1,314 @@
+"""The boards' pages in a real browser: sorted, filtered, unfolded, copied from, by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser_boards import HOSTILE, build
+from browser_chromium import Browser, Page, chromium
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine: apt-get install chromium")
+BOARD = ".board"
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("boards")
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser(str(chromium())) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, boards: Path) -> Iterator[Page]:
+    """The crowded board at desktop width; whatever a test does, the page must not complain or ask for anything."""
+    tab = browser.page()
+    tab.size(1280)
+    tab.open(boards / "street-test" / "index.html")
+    yield tab
+    assert tab.messages == []
+    assert [one for one in tab.requests if not one.startswith(("file:", "data:"))] == []
+    tab.close()
+
+
+def methods(page: Page) -> list[str]:
+    """Of the measured rows that are shown, in their order."""
+    found = page.run(
+        "[...document.querySelectorAll('.board tbody:not([hidden]) .method')].map(e => e.textContent.slice(0, 30))"
+    )
+    return [str(name) for name in found]
+
+
+def column(page: Page, name: str) -> list[str]:
+    """Text of one column of the measured table, by its header."""
+    return [
+        str(text)
+        for text in page.run(f"""(() => {{
+        const table = document.querySelector('.board');
+        const heads = [...table.tHead.rows[0].cells].map(e => e.querySelector('span').firstChild.textContent.trim());
+        const place = heads.indexOf({json.dumps(name)});
+        return [...table.tBodies].map(body => body.rows[0].cells[place].innerText.split('\\n')[0].split(' ')[0]);
+    }})()""")
+    ]
+
+
+def head(name: str) -> str:
+    """Selector of the sort button of the measured table's nth column."""
+    places = ("#", "Method", "MPJPE", "Supervision")
+    return f".board th:nth-child({places.index(name) + 1}) .sort"
+
+
+def sorted_by(page: Page) -> list[Any]:
+    return list(page.run("[...document.querySelectorAll('.board th[aria-sort]')].map(e => [e.cellIndex, e.ariaSort])"))
+
+
+def test_rows_are_sorted_by_a_click_on_a_header_and_the_direction_is_said(page: Page) -> None:
+    assert sorted_by(page) == [[0, "ascending"]]
+    ranked = methods(page)
+    page.click(head("MPJPE"))
+    values = [float(text) for text in column(page, "MPJPE")]
+    assert values == sorted(values)
+    assert sorted_by(page) == [[2, "ascending"]]
+    page.click(head("MPJPE"))
+    values = [float(text) for text in column(page, "MPJPE")]
+    assert values == sorted(values, reverse=True)
+    assert sorted_by(page) == [[2, "descending"]]
+    assert page.run("document.getElementById('said').textContent") == "Sorted by MPJPE, descending"
+    page.click(head("#"))
+    assert methods(page) == ranked
+
+
+def test_sorting_keeps_a_row_and_its_provenance_together(page: Page) -> None:
+    page.click(head("Method"))
+    names = [name.lower() for name in methods(page)]
+    assert names.index("a-very-long-name-xxxxxxxxxxxxx") < names.index("half-done") < names.index("transfer")
+    assert page.run(
+        "[...document.querySelectorAll('.board tbody')].every(body => body.rows.length === 2 "
+        "&& body.rows[1].querySelector('.record a').getAttribute('href').includes(body.id.split('-')[0]))"
+    )
+
+
+def test_a_reported_table_is_sorted_for_itself(page: Page) -> None:
+    page.click("table.reported th:last-child .sort")
+    shown = page.run("[...document.querySelectorAll('table.reported td:last-child')].map(e => e.textContent)")
+    assert [float(text) for text in shown] == sorted(float(text) for text in shown)
+    assert sorted_by(page) == [[0, "ascending"]]
+
+
+def test_filters_search_supervision_and_kind_of_row(page: Page) -> None:
+    everything = len(methods(page))
+    page.click("input[type=search]")
+    page.type("sweep weight=3")
+    page.until("document.querySelectorAll('.board tbody:not([hidden])').length === 1")
+    assert methods(page) == ["sweep-3"]
+    assert page.run("document.querySelector('.count').textContent") == "1 of 31 rows"
+    assert page.run("document.querySelectorAll('.heat tr[data-of]:not([hidden])').length") == 4
+    assert page.run("document.querySelectorAll('polyline:not([hidden])').length") == 1
+    choose(page, "input[name=text]", "")
+    assert len(methods(page)) == everything
+    choose(page, "select[name=level]", "full")
+    assert set(methods(page)) == {"transfer", "integral", "near-integral"}
+    choose(page, "select[name=kind]", "reported")
+    assert page.run("document.getElementById('measured').hidden")
+    assert not page.run("document.getElementById('reported').hidden")
+    choose(page, "select[name=level]", "fully supervised")
+    assert page.run("document.querySelectorAll('table.reported tbody tr:not([hidden])').length") == 5
+    choose(page, "select[name=level]", HOSTILE_LEVEL)
+    choose(page, "select[name=kind]", "measured")
+    assert len(methods(page)) == 1
+    choose(page, "input[name=text]", "nobody is called so")
+    assert methods(page) == []
+    assert page.run("document.querySelector('.nothing').checkVisibility()")
+
+
+HOSTILE_LEVEL = "".join(char if char.isprintable() else " " for char in HOSTILE)
+
+
+def choose(page: Page, selector: str, value: str) -> None:
+    page.run(
+        f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.value = {json.dumps(value)}; "
+        "e.dispatchEvent(new Event('input', {bubbles: true})); })()"
+    )
+    assert page.run(f"document.querySelector({json.dumps(selector)}).value") == value
+
+
+def test_provenance_is_unfolded_by_mouse_and_by_keyboard(page: Page) -> None:
+    shown = "document.querySelector('.board details .digest').checkVisibility()"
+    assert not page.run(shown)
+    page.click(".board summary")
+    assert page.run(shown)
+    page.run("document.querySelector('.board summary').focus()")
+    page.press("Enter")
+    assert not page.run(shown)
+
+
+def test_an_address_with_a_row_opens_it(page: Page, boards: Path) -> None:
+    name = page.run("document.querySelectorAll('.board tbody')[3].id")
+    unfolded = "document.querySelectorAll('.board tbody')[3].querySelector('details').open"
+    assert not page.run(unfolded)
+    page.open(boards / "street-test" / "index.html", f"#{name}")
+    page.until(unfolded)
+    page.open(boards / "index.html")
+    page.open(boards / "street-test" / "index.html", f"#{name}")
+    assert page.run(unfolded)
+
+
+def test_a_command_is_copied(page: Page, browser: Browser) -> None:
+    browser.call("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
+    page.call("Page.bringToFront")
+    page.click(".board summary")
+    page.click(".board .copy")
+    page.until("document.querySelector('.board .copy').textContent === 'Copied'")
+    command = page.run("document.querySelector('.board pre code').textContent")
+    assert command.startswith("kt3d train --method peeking")
+    assert page.run("navigator.clipboard.readText()") == command
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_command_is_copied_or_selected_where_the_clipboard_is_closed(page: Page, copies: bool) -> None:
+    page.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    if not copies:
+        page.run("document.execCommand = () => false")
+    page.click(".board summary")
+    page.click(".board .copy")
+    page.until("document.querySelector('.board .copy').textContent !== 'Copy'")
+    said = page.run("document.querySelector('.board .copy').textContent")
+    assert said == ("Copied" if copies else "Selected: press Ctrl+C")
+    assert page.run("getSelection().toString() === document.querySelector('.board pre code').textContent")
+
+
+def test_colours_follow_the_system_and_the_button_and_are_kept(page: Page, boards: Path) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page.prefer("light")
+    light = page.run(ground)
+    page.prefer("dark")
+    dark = page.run(ground)
+    assert light != dark
+    page.click(".theme")
+    assert page.run(ground) == light
+    page.open(boards / "index.html")
+    assert page.run(ground) == light
+    page.click(".theme")
+    assert page.run(ground) == dark
+    page.run("localStorage.clear()")
+
+
+def test_everything_is_reached_by_keyboard_and_focus_is_seen(page: Page) -> None:
+    seen = []
+    for _ in range(24):
+        page.press("Tab")
+        seen.append(page.run("document.activeElement.className || document.activeElement.tagName"))
+        assert page.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    assert seen[0] == "skip"
+    assert {"sort", "scroll"} <= set(seen)
+    page.run(f"document.querySelector({json.dumps(head('MPJPE'))}).focus()")
+    page.press("Enter")
+    assert sorted_by(page) == [[2, "ascending"]]
+    page.press(" ")
+    assert sorted_by(page) == [[2, "descending"]]
+
+
+def test_the_figure_shows_the_row_that_is_chosen(page: Page) -> None:
+    ankle = "document.querySelector('.figure [data-joint=left_ankle] text').textContent"
+    row = "document.querySelectorAll('.figure-split tbody tr')[4]"
+    place = page.run("document.querySelector('th[data-joint=left_ankle]').cellIndex")
+    before = page.run(ankle)
+    page.click(".figure-split tbody tr:nth-child(5) input")
+    assert page.run(ankle) == page.run(f"{row}.cells[{place}].textContent") != before
+    assert page.run("document.querySelector('.person .shown').textContent") == page.run(
+        f"{row}.querySelector('bdi').textContent"
+    )
+    assert page.run("document.querySelector('.figure [data-joint=left_ankle]').classList.contains('none')") is False
+    page.press("ArrowDown")
+    assert page.run("document.querySelectorAll('.figure-split input')[5].checked")
+
+
+def test_the_threshold_moves_and_curves_are_coloured_in_turn(page: Page) -> None:
+    choose(page, ".threshold input", "50")
+    assert page.run("document.querySelector('.threshold output').textContent") == "50 mm"
+    assert page.run("document.querySelector('.curves-key .at').textContent") == "50"
+    assert page.run(
+        "[...document.querySelectorAll('.curves-key tbody tr')].every("
+        "row => row.querySelector('.pck').textContent === row.dataset.shares.split(' ')[10])"
+    )
+    coloured = "document.querySelectorAll('polyline[class*=\" t\"]').length"
+    assert page.run(coloured) == 6
+    page.click(".curves-key tbody tr:nth-child(2) .pick")
+    assert page.run(coloured) == 5
+    page.click(".curves-key tbody tr:nth-child(9) .pick")
+    page.click(".curves-key tbody tr:nth-child(10) .pick")
+    assert page.run(coloured) == 6
+    tones = page.run("[...document.querySelectorAll('polyline[class*=\" t\"]')].map(e => e.getAttribute('class'))")
+    assert len(set(tones)) == 6
+
+
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
+def test_no_page_scrolls_sideways(page: Page, boards: Path, width: int) -> None:
+    for path in sorted(boards.rglob("index.html")):
+        page.size(width)
+        page.open(path)
+        page.run("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+        assert page.run("document.documentElement.scrollWidth") <= width, path
+
+
+def test_names_from_strangers_stay_text(page: Page, boards: Path) -> None:
+    for path in sorted(boards.rglob("index.html")):
+        page.open(path)
+        assert page.run("document.title") != "hurt"
+        assert page.run("document.scripts.length") == 1
+        assert page.run(
+            "[...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).every("
+            "a => !a.name.startsWith('on') && !/^\\s*javascript:/i.test(a.value))"
+        )
+    assert page.run("document.querySelectorAll('a[href^=\"https://example.org/code\"]').length") == 1
+    assert page.run("document.body.textContent.includes('</title></script><script>')")
+
+
+def test_the_policy_lets_no_other_script_run(page: Page) -> None:
+    page.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,x\" onerror=\"document.title=`hurt`\">');"
+        "const s = document.createElement('script'); s.textContent = 'document.title=`hurt`'; document.body.append(s);"
+        "const i = new Image(); i.src = 'http://127.0.0.1:9/x.png';"
+    )
+    page.until("performance.now() > 0")
+    assert page.run("document.title") != "hurt"
+    assert len([said for said in page.messages if "Content Security Policy" in said]) >= 2
+    page.messages.clear()
+    page.requests.clear()
+
+
+def test_without_scripts_the_page_is_still_read(browser: Browser, boards: Path) -> None:
+    page = browser.page()
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    page.open(boards / "street-test" / "index.html")
+    page.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert page.run("document.documentElement.className") == ""
+    assert len(methods(page)) == 23
+    assert page.run("[...document.querySelectorAll('.js-only')].every(e => !e.checkVisibility())")
+    page.click(".board summary")
+    assert page.run("document.querySelector('.board .digest').checkVisibility()")
+    page.close()
+
+
+def test_the_index_leads_to_every_board_and_filters_them(page: Page, boards: Path) -> None:
+    page.open(boards / "index.html")
+    links = page.run("[...document.querySelectorAll('td.name a')].map(e => e.href)")
+    assert {Path(link.removeprefix("file://")) for link in links} == {
+        path for path in boards.rglob("index.html") if path.parent != boards
+    }
+    rows = "[...document.querySelectorAll('tr[data-item]:not([hidden]) code')].map(e => e.textContent)"
+    assert page.run(rows) == ["room-test", "street-test", "generated/street-test"]
+    choose(page, "select[name=modality]", "depth")
+    assert page.run(rows) == ["room-test"]
+    choose(page, "select[name=modality]", "")
+    choose(page, "select[name=origin]", "standin")
+    assert page.run(rows) == ["generated/street-test"]
