@@ -205,7 +205,10 @@ def read_image(folder: Path, name: str) -> npt.NDArray[np.uint8]:
         raise RawDataError("is missing", where=path, mend=mend)
     if path.stat().st_size > _JPEG_BYTES:
         raise RawDataError("is larger than 64 MiB, no image of this dataset is", where=path, mend=mend)
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path, mend=mend) from error
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         if height * width > _JPEG_PIXELS:

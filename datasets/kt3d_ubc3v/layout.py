@@ -140,7 +140,10 @@ def read_rgba(path: Path) -> npt.NDArray[np.uint8]:
         raise RawDataError("is missing", where=path, mend=mend)
     if path.stat().st_size > _FILE_LIMIT:
         raise RawDataError("is larger than 16 MiB, no image of this dataset is", where=path, mend=mend)
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path, mend=mend) from error
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
         raise RawDataError("is not a PNG image", where=path, mend=mend)
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])

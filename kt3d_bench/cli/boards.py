@@ -14,7 +14,7 @@ from kt3d_bench.places import default_data_root
 
 
 @main.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option("--benchmark", help="[default: what the run or the file says]")
 @click.option("--run", "run", help="Score this run instead of the newest.")
 @click.option("--name", help="Name of the method on the board, for a FILE made elsewhere.")

@@ -236,8 +236,12 @@ def _is_file(path: Path) -> bool:
 
 
 def _head(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+    """Digest of a file's first bytes; "" where it cannot be read, which ``convert`` will say of the right item."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+    except OSError:
+        return ""
 
 
 def _canonical(content: Any) -> str:
