@@ -226,7 +226,9 @@ def _offered(plugin: MethodPlugin, wanted: tuple[Prop, ...], folder: Path, refer
 
 
 def _runs(plugin: MethodPlugin, wanted: tuple[Prop, ...], log: Log, folder: Path, seen: Seen) -> None:
-    shards = _prepared(wanted, folder)
+    shards = log.attempt("what it reads can be generated and prepared", lambda: _prepared(wanted, folder))
+    if shards is None:
+        return
     levels = _levels(plugin)
     runs: dict[str, Path] = {}
     for level in levels:
@@ -260,12 +262,11 @@ def _runs(plugin: MethodPlugin, wanted: tuple[Prop, ...], log: Log, folder: Path
             ),
         )
     if "none" in runs:
-        corrupt = _prepared(tuple(p for p in wanted if p.role == "target"), folder / "corrupt", corrupt=True)
         log.attempt(
             "without supervision, labels of the target change nothing",
             lambda: _same_weights(
                 runs["none"],
-                _train(_config_of("none", {**shards, **corrupt}, folder / "blind")),
+                _train(_config_of("none", {**shards, **_corrupt(wanted, folder)}, folder / "blind")),
                 "with other target labels the run ended elsewhere",
                 "read the target through the batches that step() is given, and nothing else",
             ),
@@ -286,6 +287,11 @@ def _prepared(wanted: tuple[Prop, ...], folder: Path, *, corrupt: bool = False) 
         found[prop.role] = folder / "shards" / prop.name
         prepare(plugins.dataset(prop.name), raw=raw, out=found[prop.role], workers=1)
     return found
+
+
+def _corrupt(wanted: tuple[Prop, ...], folder: Path) -> dict[str, Path]:
+    """The target's shards with nonsense for labels."""
+    return _prepared(tuple(prop for prop in wanted if prop.role == "target"), folder / "corrupt", corrupt=True)
 
 
 def _levels(plugin: MethodPlugin) -> list[str]:
