@@ -169,10 +169,18 @@ def _read_json(path: Path) -> Any:
         raise RawDataError(f"is not readable JSON ({error})", where=path, mend=_MEND) from error
 
 
-@lru_cache(maxsize=1)
 def read_joints(path: Path) -> Joints:
     """(action, subaction) -> frame numbers (n,), ascending, and joints (n, 17, 3) world mm. One file is remembered,
     as all items of a subject need it. Raises ``RawDataError`` for anything else."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise RawDataError("is missing", where=path, mend=_MEND) from error
+    return _read_joints(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _read_joints(path: Path, mtime_ns: int, size: int) -> Joints:
     content = _read_json(path)
     joints = {}
     try:

@@ -53,7 +53,10 @@ def read_jpeg(path: Path) -> npt.NDArray[np.uint8]:
 
     if path.stat().st_size > _LARGEST_BYTES:
         raise RawDataError("is larger than 64 MiB, no frame of this dataset is", where=path, mend=_MEND)
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path, mend=_MEND) from error
     try:
         height, width = simplejpeg.decode_jpeg_header(content)[:2]
         if max(height, width) > _LARGEST_SIDE_PX:

@@ -113,6 +113,11 @@ def read_annotations(path: Path) -> Sequence[AnnotatedImage]:
 
     The file is read by a child process with limits on memory (16 GiB) and time (15 minutes), kept once read.
     """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path,
+                           mend=f"unpack {ARCHIVES['annotations']} again") from error  # fmt: skip
     status = path.stat()
     return _read_annotations(path, status.st_mtime_ns, status.st_size)
 

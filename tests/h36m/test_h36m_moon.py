@@ -127,7 +127,6 @@ def test_damaged_annotations_are_refused(moon, kind, text, message):
     path.write_text(text)
     from kt3d_h36m.moon import read_joints
 
-    read_joints.cache_clear()
     with pytest.raises(RawDataError, match=message) as caught:
         converted(root)
     assert str(path) in caught.value.message
@@ -137,7 +136,6 @@ def test_annotations_of_any_size_are_not_read(moon, monkeypatch):
     root, _ = moon
     from kt3d_h36m.moon import read_joints
 
-    read_joints.cache_clear()
     monkeypatch.setattr("kt3d_h36m.moon._LARGEST_BYTES", 10)
     with pytest.raises(RawDataError, match=r"joint_3d\.json: is not readable JSON \(larger than 1 GiB\)"):
         converted(root)
