@@ -125,7 +125,6 @@ def test_damaged_annotations_are_refused(moon, kind, text, message):
     root, _ = moon
     path = root / "Human36M" / "annotations" / f"Human36M_subject9_{kind}.json"
     path.write_text(text)
-    from kt3d_h36m.moon import read_joints
 
     with pytest.raises(RawDataError, match=message) as caught:
         converted(root)
@@ -134,7 +133,6 @@ def test_damaged_annotations_are_refused(moon, kind, text, message):
 
 def test_annotations_of_any_size_are_not_read(moon, monkeypatch):
     root, _ = moon
-    from kt3d_h36m.moon import read_joints
 
     monkeypatch.setattr("kt3d_h36m.moon._LARGEST_BYTES", 10)
     with pytest.raises(RawDataError, match=r"joint_3d\.json: is not readable JSON \(larger than 1 GiB\)"):
