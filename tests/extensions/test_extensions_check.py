@@ -184,6 +184,7 @@ def peeped() -> float:
 
     from kt3d_bench.training.feeds import ShardFeed
 
+    gc.collect()
     feeds = [one for one in gc.get_objects() if type(one) is ShardFeed]
     (target,) = [one.shards for one in feeds if one.shards.manifest.dataset.endswith("target")]
     return float(abs(target.labels.joints_px).mean())
