@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_FEW_PIXELS = 1 << 17
+"""An image of fewer pixels has few enough components to be counted in 16 bits."""
+
 
 def surface_reference_mm(depth_mm: npt.NDArray[Any]) -> float:
     """Median depth of the largest connected foreground component of a (H, W) depth image, 0 = no reading.
@@ -16,9 +19,16 @@ def surface_reference_mm(depth_mm: npt.NDArray[Any]) -> float:
     import cv2
 
     depth = np.asarray(depth_mm)
-    foreground = (depth > 0).astype(np.uint8)
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
+    foreground = depth > 0
+    narrow = depth.size < _FEW_PIXELS
+    count, labels = cv2.connectedComponents(
+        foreground.view(np.uint8), connectivity=8, ltype=cv2.CV_16U if narrow else cv2.CV_32S
+    )
     if count < 2:
         return float("nan")
-    largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
-    return float(np.median(depth[labels == largest]))
+    if count > 2:
+        foreground = labels == 1 + int(np.bincount(labels.ravel(), minlength=count)[1:].argmax())
+    values = depth[foreground]
+    middle = (len(values) - 1) // 2, len(values) // 2
+    low, high = np.partition(values, middle)[list(middle)].tolist()
+    return float(low + high) / 2

@@ -1,10 +1,13 @@
-"""Decoded images of a split: decoded in threads, shrunk towards the network's input, kept while they fit a budget."""
+"""Decoded images of a split: decoded in threads, shrunk towards the network's input, kept while they fit a budget.
+
+Shapes: N samples of the split, B of a batch.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +44,6 @@ class Decoded:
 
     images: Mapping[str, npt.NDArray[Any]]
     """Modality -> (H, W, 3) uint8, (H, W) uint16 or (H, W) uint8."""
-    shrink: npt.NDArray[np.float64]
-    """(2,) x and y scale from the stored crop; px = (crop px + 0.5) * shrink - 0.5."""
     surface_mm: float
     """Surface reference of the person in the depth image, NaN without one."""
 
@@ -52,10 +53,11 @@ class Decoded:
 
 
 class ImageStore:
-    """Images of ``shards`` for a network that reads ``input_px``: ``request`` samples early, ``collect`` them later.
+    """Images of ``shards`` for a network that reads ``input_px``.
 
     Decoding runs in ``workers`` threads (JPEG and PNG decoders release the interpreter lock). Decoded samples are kept
-    until ``cache_bytes`` are used; later ones are decoded again each time.
+    until ``cache_bytes`` are used; later ones are decoded again each time. Beside these, memory does not grow with the
+    number of samples seen.
     """
 
     def __init__(
@@ -63,57 +65,79 @@ class ImageStore:
     ) -> None:
         self._shards = shards
         self._modalities = tuple(modalities)
-        self._input_px = input_px
         self._foreground = shards.manifest.foreground
-        self._boxes_px = crop_boxes(shards.labels.size_px, shards.manifest.crop.margin)
         self._budget = cache_bytes
         self._kept: dict[int, Decoded] = {}
-        self._surfaces_mm: dict[int, float] = {}
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+        self.sizes_px = _shrunk_sizes(shards.labels.size_px, shards.manifest.crop.margin, input_px)
+        """(N, 2) width and height of the decoded images, shrunk."""
+        stored = np.asarray(shards.labels.size_px, np.float64)
+        self.shrink: npt.NDArray[np.float64] = self.sizes_px / stored
+        """(N, 2) x and y scale from the stored crop; px = (crop px + 0.5) * shrink - 0.5."""
+        self._surfaces_mm = np.full(len(stored), np.inf)
+        self._workers = workers or min(8, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode", initializer=_one_thread_each)
 
-    def request(self, indices: npt.NDArray[np.int64]) -> list[Decoded | Future[Decoded]]:
-        """Start decoding what is not kept."""
-        return [self._kept.get(int(i)) or self._pool.submit(self._load, int(i)) for i in indices]
-
-    @staticmethod
-    def collect(requested: list[Decoded | Future[Decoded]]) -> list[Decoded]:
-        """Wait for a request; errors of decoding are raised here."""
-        return [entry if isinstance(entry, Decoded) else entry.result() for entry in requested]
+    def request(self, indices: npt.NDArray[np.int64], take: Callable[[int, Decoded], None]) -> Sequence[Future[None]]:
+        """Start decoding samples ``indices`` (B,); each is handed to ``take(row, decoded)`` in a thread of the store,
+        ``row`` being its place in ``indices``. The results of the futures raise what went wrong."""
+        size = max(1, -(-len(indices) // (2 * self._workers)))
+        numbered = [(row, int(index)) for row, index in enumerate(indices)]
+        parts = [numbered[start : start + size] for start in range(0, len(numbered), size)]
+        return [self._pool.submit(self._hand_over, part, take) for part in parts]
 
     def close(self) -> None:
         """Stop the threads and drop what is kept."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._kept.clear()
 
+    def _hand_over(self, samples: Sequence[tuple[int, int]], take: Callable[[int, Decoded], None]) -> None:
+        for row, index in samples:
+            take(row, self._kept.get(index) or self._load(index))
+
     def _load(self, index: int) -> Decoded:
         images = {name: self._shards.image(index, FIELD_OF_MODALITY[name]) for name in self._modalities}
         if "depth" in images:
             images["depth"] = person_depth(images["depth"], self._foreground)
-        surface = self._surfaces_mm.get(index, float("nan"))
-        if "depth" in images and index not in self._surfaces_mm:
-            surface = self._surfaces_mm[index] = surface_reference_mm(images["depth"])
-        width, height = (int(side) for side in self._shards.labels.size_px[index])
-        size = self._shrunk_size(index, width, height)
-        if size != (width, height):
-            images = {name: _resize(name, image, size) for name, image in images.items()}
-        decoded = Decoded(images, np.array([size[0] / width, size[1] / height]), surface)
+        size = (int(self.sizes_px[index, 0]), int(self.sizes_px[index, 1]))
+        decoded = Decoded(
+            {name: _resized(name, image, size) for name, image in images.items()},
+            self._surface_mm(index, images.get("depth")),
+        )
         with self._lock:
-            if decoded.nbytes <= self._budget:
-                self._budget -= decoded.nbytes if index not in self._kept else 0
+            if decoded.nbytes <= self._budget and index not in self._kept:
+                self._budget -= decoded.nbytes
                 self._kept[index] = decoded
         return decoded
 
-    def _shrunk_size(self, index: int, width: int, height: int) -> tuple[int, int]:
-        x0, y0, x1, y1 = (float(edge) for edge in self._boxes_px[index])
-        shrink = HEADROOM * self._input_px / (BOX_MARGIN * max(x1 - x0, y1 - y0, 1.0))
-        if shrink >= 1:
-            return width, height
-        return max(1, round(width * shrink)), max(1, round(height * shrink))
+    def _surface_mm(self, index: int, depth_mm: npt.NDArray[Any] | None) -> float:
+        """Computed once per sample; infinite until then."""
+        if depth_mm is None:
+            return float("nan")
+        if np.isinf(self._surfaces_mm[index]):
+            self._surfaces_mm[index] = surface_reference_mm(depth_mm)
+        return float(self._surfaces_mm[index])
 
 
-def _resize(modality: str, image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """Averages areas for RGB; depth and parts take the nearest reading, so that none is invented."""
+def _shrunk_sizes(size_px: npt.NDArray[Any], margin: float, input_px: int) -> npt.NDArray[np.int64]:
+    boxes = crop_boxes(size_px, margin)
+    side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 1.0)
+    shrink = HEADROOM * input_px / (BOX_MARGIN * side)
+    shrunk = np.maximum(np.rint(np.asarray(size_px) * shrink[:, None]), 1)
+    return np.where(shrink[:, None] >= 1, size_px, shrunk).astype(np.int64)
+
+
+def _one_thread_each() -> None:
+    """The store's threads share the cores already: OpenCV starts no further ones for images this small."""
     import cv2
 
+    cv2.setNumThreads(1)
+
+
+def _resized(modality: str, image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """To (width, height): averages areas for RGB, takes the nearest reading for depth and parts: none is invented."""
+    import cv2
+
+    if image.shape[1::-1] == size:
+        return image
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if modality == "rgb" else cv2.INTER_NEAREST_EXACT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from kt3d_bench.errors import ArtefactError, UsageError
-from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place, warp
+from kt3d_bench.loading.assembly import Assembly, assembly
+from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
-from kt3d_bench.loading.images import Decoded, ImageStore, crop_boxes
+from kt3d_bench.loading.images import ImageStore, crop_boxes
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.supervision import Grant
 
@@ -27,6 +28,18 @@ IntArray = npt.NDArray[np.int64]
 CACHE_BYTES = 1 << 30
 _AHEAD = 2
 """Batches whose decoding is under way while one is being used."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Coming:
+    """A batch whose images are under way."""
+
+    number: int
+    indices: IntArray
+    draws: Draws
+    placement: Placement
+    assembly: Assembly
+    decoding: Sequence[Future[None]]
 
 
 class Loader:
@@ -102,10 +115,9 @@ class Loader:
             for _, batch in self._pass(self._labelled):
                 yield batch
             return
-        for number, (epochs, indices), decoded in self._ahead(self._stream(self._delivered)):
-            draws = self._draws(epochs, indices)
-            self._delivered = number + 1
-            yield self._assemble(indices, decoded, draws, self._labelled)
+        for coming in self._ahead(self._stream(self._delivered), augmented=True):
+            self._delivered = coming.number + 1
+            yield self._assemble(coming, self._labelled)
 
     def ordered(self) -> Iterator[tuple[IntArray, UnlabelledBatch]]:
         """One pass for prediction: (indices into the split, batch without labels), each of this rank's samples exactly
@@ -175,37 +187,41 @@ class Loader:
         starts = range(0, len(own), self._batch_size)
         parts = (own[start : start + self._batch_size] for start in starts)
         numbered = ((number, (np.zeros_like(part), part)) for number, part in enumerate(parts))
-        for _, (epochs, indices), decoded in self._ahead(numbered):
-            draws = Draws.none(len(indices)) if not labelled else self._draws(epochs, indices)
-            yield indices, self._assemble(indices, decoded, draws, labelled)
+        for coming in self._ahead(numbered, augmented=labelled):
+            yield coming.indices, self._assemble(coming, labelled)
 
     def _draws(self, epochs: IntArray, indices: IntArray) -> Draws:
         if self._augmentation is None:
             return Draws.none(len(indices))
         return self._augmentation.draw(self._seed, epochs, indices)
 
-    def _ahead(
-        self, plan: Iterator[tuple[int, tuple[IntArray, IntArray]]]
-    ) -> Iterator[tuple[int, tuple[IntArray, IntArray], list[Decoded]]]:
-        """Keep the decoding of the next batches under way."""
-        waiting: deque[tuple[int, tuple[IntArray, IntArray], list[Decoded | Future[Decoded]]]] = deque()
+    def _ahead(self, plan: Iterator[tuple[int, tuple[IntArray, IntArray]]], *, augmented: bool) -> Iterator[_Coming]:
+        """Keep the images of the next batches under way; those of the one handed over are complete."""
+        waiting: deque[_Coming] = deque()
         for number, (epochs, indices) in plan:
-            waiting.append((number, (epochs, indices), self._store.request(indices)))
+            draws = self._draws(epochs, indices) if augmented else Draws.none(len(indices))
+            waiting.append(self._begin(number, indices, draws))
             if len(waiting) > _AHEAD:
-                yield _collected(waiting.popleft())
+                yield _complete(waiting.popleft())
         while waiting:
-            yield _collected(waiting.popleft())
+            yield _complete(waiting.popleft())
 
-    def _assemble(self, indices: IntArray, decoded: list[Decoded], draws: Draws, labelled: bool) -> UnlabelledBatch:
-        labels = self._shards.labels
+    def _begin(self, number: int, indices: IntArray, draws: Draws) -> _Coming:
         placement = place(draws, self._boxes_px[indices], self._input_px)
+        affine = _from_shrunk(placement.affine_px, self._store.shrink[indices])
+        batch = assembly(self._modalities, affine, self._input_px, self._store.sizes_px[indices], self._device)
+        decoding = self._store.request(indices, batch.take) if self._modalities else ()
+        return _Coming(number, indices, draws, placement, batch, decoding)
+
+    def _assemble(self, coming: _Coming, labelled: bool) -> UnlabelledBatch:
+        labels, indices, placement = self._shards.labels, coming.indices, coming.placement
         intrinsics, distortion = placement.cameras(labels.intrinsics_px[indices], labels.distortion[indices])
-        surface = np.array([entry.surface_mm for entry in decoded]) * placement.body_scale
-        images = self._images(decoded, placement, draws)
+        surface = self._tensor(coming.assembly.surfaces_mm * placement.body_scale)
+        images = self._images(coming)
         cameras = CameraBatch(self._tensor(intrinsics), self._tensor(distortion), float(self._shards.tangential_factor))
         if not labelled:
-            return UnlabelledBatch(images, cameras, self._tensor(surface))
-        return LabelledBatch(images, cameras, self._tensor(surface), *self._labels(indices, placement))
+            return UnlabelledBatch(images, cameras, surface)
+        return LabelledBatch(images, cameras, surface, *self._labels(indices, placement))
 
     def _labels(self, indices: IntArray, placement: Placement) -> tuple[Tensor, ...]:
         """The fields that ``LabelledBatch`` adds, in its order. Hidden labels become NaN before anything else."""
@@ -228,21 +244,15 @@ class Loader:
             torch.from_numpy(placement.exchanged_mask(mask_3d)).to(self._device),
         )
 
-    def _images(self, decoded: list[Decoded], placement: Placement, draws: Draws) -> dict[str, Tensor]:
-        if not self._modalities:
-            return {}
-        affine = _from_shrunk(placement.affine_px, np.stack([entry.shrink for entry in decoded]))
-        images: dict[str, Tensor] = {}
-        for name in self._modalities:
-            source = self._padded([entry.images[name] for entry in decoded])
-            warped = warp(source, affine, self._input_px, nearest=name != "rgb")
-            if name == "rgb":
-                gain = self._tensor(draws.colour / 255)[:, :, None, None]
-                images[name] = (warped * gain).clamp_(0, 1)
-            elif name == "depth":
-                images[name] = warped * self._tensor(placement.body_scale)[:, None, None, None]
-            else:
-                images[name] = self._parts(warped[:, 0].long(), placement)
+    def _images(self, coming: _Coming) -> dict[str, Tensor]:
+        images = coming.assembly.images()
+        if "rgb" in images:
+            gain = self._tensor(coming.draws.colour / 255)[:, :, None, None]
+            images["rgb"] = (images["rgb"] * gain).clamp_(0, 1)
+        if "depth" in images:
+            images["depth"] = images["depth"] * self._tensor(coming.placement.body_scale)[:, None, None, None]
+        if "parts" in images:
+            images["parts"] = self._parts(images["parts"][:, 0].long(), coming.placement)
         return images
 
     def _parts(self, parts: Tensor, placement: Placement) -> Tensor:
@@ -251,28 +261,15 @@ class Loader:
         exchanged = torch.from_numpy(self._part_mirror).to(self._device)[parts]
         return torch.where(torch.from_numpy(placement.mirrored).to(self._device)[:, None, None], exchanged, parts)
 
-    def _padded(self, images: list[npt.NDArray[Any]]) -> Tensor:
-        """Ragged images -> (B, C, H, W) float32 on the device, zeros to the right and below."""
-        rows, columns = max(i.shape[0] for i in images), max(i.shape[1] for i in images)
-        first = images[0]
-        dtype = np.int32 if first.dtype == np.uint16 else first.dtype
-        batch = np.zeros((len(images), rows, columns, first.shape[2] if first.ndim == 3 else 1), dtype)
-        for target, image in zip(batch, images, strict=True):
-            target[: image.shape[0], : image.shape[1]] = image if image.ndim == 3 else image[..., None]
-        tensor = torch.from_numpy(batch)
-        if self._device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float()
-
     def _tensor(self, values: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)
 
 
-def _collected(
-    entry: tuple[int, tuple[IntArray, IntArray], list[Decoded | Future[Decoded]]],
-) -> tuple[int, tuple[IntArray, IntArray], list[Decoded]]:
-    number, samples, requested = entry
-    return number, samples, ImageStore.collect(requested)
+def _complete(coming: _Coming) -> _Coming:
+    """Wait for its images; errors of decoding are raised here."""
+    for part in coming.decoding:
+        part.result()
+    return coming
 
 
 def _annotated(points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

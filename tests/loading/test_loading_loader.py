@@ -288,9 +288,7 @@ def test_poses_without_images_give_labels_and_cameras(make_shards: Callable[...,
     for name in ("joints_px", "joints_cam_mm", "joints_root_mm", "mask_2d", "mask_3d"):
         torch.testing.assert_close(getattr(batch, name), getattr(expected, name), rtol=0, atol=0)
     torch.testing.assert_close(batch.cameras.intrinsics_px, expected.cameras.intrinsics_px)
-    with pytest.raises(
-        UsageError, match=r"no 'rgb' images, only poses; prepare dots from a download with images"
-    ):
+    with pytest.raises(UsageError, match=r"no 'rgb' images, only poses; prepare dots from a download with images"):
         Loader(poses, ("rgb",), batch_size=2, input_px=32)
 
 

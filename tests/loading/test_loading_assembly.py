@@ -1,0 +1,73 @@
+"""The two places where a batch may be warped agree: OpenCV per image on the CPU, torch per batch on any device."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from kt3d_bench.geometry.reference import surface_reference_mm
+from kt3d_bench.loading.assembly import WarpedHere, WarpedThere, assembly
+from kt3d_bench.loading.augment import Augmentation, place
+from kt3d_bench.loading.images import Decoded
+
+COUNT = 6
+
+
+def _decoded(rng: np.random.Generator, width: int, height: int) -> Decoded:
+    soft = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    return Decoded(
+        {
+            "rgb": cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC),
+            "depth": rng.integers(0, 1 << 16, (height, width)).astype(np.uint16),
+            "parts": rng.integers(0, 44, (height, width)).astype(np.uint8),
+        },
+        float(rng.uniform(2000, 4000)),
+    )
+
+
+@pytest.mark.parametrize("input_px", [64, 256])
+def test_both_places_give_the_same_images(input_px: int) -> None:
+    """RGB to half a grey level (OpenCV rounds), depth beyond 32,767 mm and part ids exactly but for pixels between two
+    readings; images of unequal sizes, turned, mirrored and shifted partly out of sight."""
+    rng = np.random.default_rng(input_px)
+    sizes = rng.integers(90, 321, (COUNT, 2))
+    samples = [_decoded(rng, int(width), int(height)) for width, height in sizes]
+    draws = Augmentation(shift=0.3).draw(0, np.zeros(COUNT, np.int64), np.arange(COUNT))
+    affine = place(draws, np.concatenate([np.zeros((COUNT, 2)), sizes * 0.7], axis=1), input_px).affine_px
+    names = ("rgb", "depth", "parts")
+    here = WarpedHere(names, affine, input_px)
+    there = WarpedThere(names, affine, input_px, sizes, torch.device("cpu"))
+    for row in reversed(range(COUNT)):
+        here.take(row, samples[row])
+        there.take(row, samples[row])
+    first, second = here.images(), there.images()
+    assert {name: image.shape for name, image in first.items()} == {
+        name: (COUNT, 3 if name == "rgb" else 1, input_px, input_px) for name in names
+    }
+    assert float((first["rgb"] - second["rgb"]).abs().max()) < 0.52
+    assert float(first["rgb"].std()) > 20
+    assert (first["rgb"] == 0).any()
+    for name in ("depth", "parts"):
+        assert float((first[name] != second[name]).float().mean()) < 1e-4
+    assert float(first["depth"].max()) > 40_000
+    np.testing.assert_array_equal(here.surfaces_mm, [sample.surface_mm for sample in samples])
+    np.testing.assert_array_equal(there.surfaces_mm, here.surfaces_mm)
+
+
+def test_a_cpu_warps_in_its_threads_and_other_devices_there() -> None:
+    affine, sizes = np.zeros((1, 2, 3)), np.ones((1, 2), np.int64)
+    assert isinstance(assembly(("rgb",), affine, 32, sizes, torch.device("cpu")), WarpedHere)
+    assert isinstance(assembly(("rgb",), affine, 32, sizes, torch.device("meta")), WarpedThere)
+
+
+def test_the_surface_reference_is_the_median_of_the_largest_component() -> None:
+    """Against labels and medians by the book, on speckled images small and large, with even and odd areas."""
+    rng = np.random.default_rng(3)
+    for shape, filled in (((37, 41), 0.4), ((320, 320), 0.35), ((400, 400), 0.38), ((5, 4), 1.0), ((1, 1), 1.0)):
+        depth = np.where(rng.uniform(size=shape) < filled, rng.integers(1, 1 << 16, shape), 0).astype(np.uint16)
+        _, labels, statistics, _ = cv2.connectedComponentsWithStats((depth > 0).astype(np.uint8), connectivity=8)
+        largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
+        assert surface_reference_mm(depth) == np.median(depth[labels == largest])
+    assert np.isnan(surface_reference_mm(np.zeros((8, 8), np.uint16)))
