@@ -39,13 +39,13 @@ def said(result: Result, code: int, *texts: str) -> str:
     return result.stderr
 
 
-@pytest.mark.parametrize("dataset", ["h36m", "mpii", "ubc3v"])
+@pytest.mark.parametrize("dataset", ["h36m", "itop", "mpii", "ubc3v"])
 def test_no_raw_folder(kt3d: Any, dataset: str) -> None:
     absent = f"kt3d-data/raw/{dataset}: there is no raw data of {dataset}"
     said(kt3d("prepare", dataset), 1, absent, f"kt3d list {dataset}")
 
 
-@pytest.mark.parametrize("dataset", ["h36m", "mpii", "ubc3v"])
+@pytest.mark.parametrize("dataset", ["h36m", "itop", "mpii", "ubc3v"])
 def test_empty_raw_folder(kt3d: Any, tmp_path: Path, dataset: str) -> None:
     (tmp_path / "raw").mkdir()
     text = said(kt3d("prepare", dataset, "--raw", tmp_path / "raw"), 1, "raw")
@@ -53,7 +53,7 @@ def test_empty_raw_folder(kt3d: Any, tmp_path: Path, dataset: str) -> None:
     assert ";" in text, "no mend"
 
 
-@pytest.mark.parametrize("dataset", ["h36m", "mpii", "ubc3v"])
+@pytest.mark.parametrize("dataset", ["h36m", "itop", "mpii", "ubc3v"])
 def test_raw_folder_of_something_else(kt3d: Any, tmp_path: Path, dataset: str) -> None:
     (tmp_path / "raw" / "holiday").mkdir(parents=True)
     (tmp_path / "raw" / "holiday" / "beach.jpg").write_bytes(b"not a dataset")
