@@ -67,7 +67,7 @@ def run_demo(
         say.print(terminal_table(last.benchmark, last.board_entries(), width=say.width))
     pictures = draw(outcomes, out / "pictures")
     say.print(f"Data took {ready - began:.0f} s, training and scoring {time.monotonic() - ready:.0f} s.", markup=False)
-    say.print(f"Boards: {out / 'leaderboards' / 'README.md'}", markup=False)
+    say.print(f"Boards: {out / 'leaderboards' / 'index.html'}", markup=False)
     for picture in pictures:
         say.print(f"Picture: {picture}", markup=False)
     say.print(

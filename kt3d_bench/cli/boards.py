@@ -84,7 +84,7 @@ def score(
     for warning in result.scores.warnings:
         click.echo(f"Note: {warning}")
     click.echo(f"Entry: {result.entry_path}")
-    click.echo(f"Board: {result.board_folder / 'README.md'}")
+    click.echo(f"Board: {result.board_folder / 'index.html'}")
 
 
 def _print_board(result: Any) -> None:
@@ -178,7 +178,7 @@ def leaderboard() -> None:
 @leaderboard.command("build")
 @click.option("--leaderboards", type=FOLDER, help="[default: ./leaderboards if present, else kt3d-data/leaderboards]")
 def leaderboard_build(leaderboards: Path | None) -> None:
-    """Render every board from its entries."""
+    """Render every board from its entries: README.md for a code host, index.html for a browser."""
     from kt3d_bench import results
 
     if leaderboards is not None and not leaderboards.is_dir():

@@ -115,7 +115,7 @@ LIGHT = {
     "kt3d_bench.shards.prepare": ("torch", "webdataset"),
     "kt3d_bench.shards.reader": ("torch", "webdataset"),
     "kt3d_bench.scoring.score": ("torch", "webdataset", "scipy"),
-    "kt3d_bench.leaderboard.tables": ("torch", "webdataset", "scipy"),
+    "kt3d_bench.leaderboard.render": ("torch", "webdataset", "scipy"),
     "kt3d_ubc3v": ("torch", "scipy", "cv2", "h5py"),
     "kt3d_itop": ("torch", "scipy", "cv2", "h5py"),
     "kt3d_h36m": ("torch", "scipy", "cv2", "h5py", "av", "cdflib"),

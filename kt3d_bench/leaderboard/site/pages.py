@@ -40,6 +40,7 @@ _SELECTION = {
     "oracle": "The best on labelled test data: an upper bound, not a result.",
 }
 _NO_SOURCE = "no source"
+_MOST_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class BoardPage:
     generated: bool
     entries: int
     ranked_by: Metric
+    lead: str
     protocol: tuple[tuple[str, str], ...]
     columns: tuple[Column, ...]
     tables: tuple[MeasuredTable, ...]
@@ -120,6 +122,8 @@ class BoardLine:
 class GridCell:
     board: str
     steps: tuple[Step, ...]
+    left_out: int
+    """Rows beyond ``_MOST_STEPS``, those first whose share of the gap is undefined."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ def board_page(
         generated=board.startswith(f"{GENERATED}/"),
         entries=len(entries),
         ranked_by=ranked_by,
+        lead=_lead(benchmark),
         protocol=_protocol(benchmark),
         columns=metric_columns(benchmark),
         tables=tables,
@@ -216,10 +221,21 @@ def _levels(tables: Sequence[MeasuredTable], reported: ReportedTable | None) -> 
     return tuple(sorted(measured | {level for _, level, _ in (reported.rows if reported else ())} - {""}))
 
 
+def _lead(benchmark: Benchmark) -> str:
+    metric = METRICS[benchmark.headline[0]]
+    where = "of absolute positions"
+    if benchmark.root is not None:
+        where = f"after both poses are moved so that the {_joint(benchmark.root)} is at the origin"
+    return f"A method sees {benchmark.sees}. Rows are ranked by {metric.title} {where}; {metric.better} is better."
+
+
+def _joint(index: int) -> str:
+    return H36M17.joints[index].replace("_", " ")
+
+
 def _protocol(benchmark: Benchmark) -> tuple[tuple[str, str], ...]:
     """What a number on this board means, each as one sentence."""
     headline = METRICS[benchmark.headline[0]]
-    root = None if benchmark.root is None else H36M17.joints[benchmark.root].replace("_", " ")
     if benchmark.modality != "depth":
         foreground = "No depth image is given."
     elif benchmark.foreground == "given":
@@ -232,8 +248,8 @@ def _protocol(benchmark: Benchmark) -> tuple[tuple[str, str], ...]:
         (
             "Alignment",
             "None: absolute positions in the camera's frame."
-            if root is None
-            else f"Both poses are moved so that the {root} is at the origin.",
+            if benchmark.root is None
+            else f"Both poses are moved so that the {_joint(benchmark.root)} is at the origin.",
         ),
         ("Reference depth", f"{capital(REFERENCES[benchmark.reference])}."),
         ("Person boxes", _BOXES[benchmark.box_rule]),
@@ -326,13 +342,18 @@ def _grid(
             (
                 sources_text(source),
                 tuple(
-                    GridCell(board, tuple(step for step in steps if step.sources == source))
+                    _grid_cell(board, [step for step in steps if step.sources == source])
                     for board, (_, steps) in chosen.items()
                 ),
             )
             for source in sources
         ),
     )
+
+
+def _grid_cell(board: str, steps: Sequence[Step]) -> GridCell:
+    first = sorted(steps, key=lambda step: step.kind == "adapted" and step.closed is None)[:_MOST_STEPS]
+    return GridCell(board, tuple(step for step in steps if step in first), max(0, len(steps) - _MOST_STEPS))
 
 
 def sources_text(sources: Sequence[tuple[str, str]]) -> str:
