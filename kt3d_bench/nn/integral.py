@@ -100,7 +100,16 @@ class IntegralNet(nn.Module):
         maps = self.encoder(images)
         volumes = self.decoder(maps).view(-1, self.joints, self.side, self.side, self.side)
         features = maps.mean((2, 3))
-        return IntegralOutput(soft_argmax(volumes), features, OFFSET_UNIT_MM * self.offset(features)[:, 0].float())
+        return IntegralOutput(soft_argmax(volumes), features, self._offset_mm(features))
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """``features`` and ``surface_offset_mm`` of ``forward`` alone, without the decoder that finds joints."""
+        features = self.encoder(images).mean((2, 3))
+        return features, self._offset_mm(features)
+
+    def _offset_mm(self, features: Tensor) -> Tensor:
+        offset: Tensor = self.offset(features)[:, 0].float()
+        return OFFSET_UNIT_MM * offset
 
 
 def _deconvolutions(in_channels: int, out_channels: int) -> nn.Sequential:

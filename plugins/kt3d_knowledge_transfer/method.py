@@ -21,7 +21,7 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.methods import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.nn.images import depth_input, rgb_input
-from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1, to_voxels
+from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, smooth_l1, to_voxels
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
 from kt3d_knowledge_transfer.config import PRESETS, Config
@@ -288,13 +288,13 @@ class KnowledgeTransfer(Method):
             pose_losses["anchor"] = config.anchor_weight * self._anchor_loss(pose, held, granted)
         losses = {name: config.weight_pose * loss for name, loss in pose_losses.items()}
         if not self._rgb:
-            offset = self._target_offset_loss(output.surface_offset_mm[:count], target, image)
+            offset = self._target_offset_loss(output.surface_offset_mm[:count], target, image, held)
             losses["offset"] = config.weight_offset * offset
         if mixed is not None:
             losses["pretrain"] = config.mix_pretrain * self._mixed_loss(output.voxels[count:], mixed)
         if self._adversarial_now(progress):
             with torch.no_grad():
-                synthetic = self.mask_net(self._mask_images(batches["source"])[: len(cycled)]).features
+                synthetic, _ = self.mask_net.look(self._mask_images(batches["source"], len(cycled)))
             first, second = self.classifier(output.features[:count]), self.classifier(synthetic)
             losses["adversarial"] = config.weight_domain * domain_loss(first, second)
             if _time_to_show(progress):
@@ -326,9 +326,14 @@ class KnowledgeTransfer(Method):
         """(B, J, 3) labels in voxels, NaN where hidden."""
         return to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], self.input_px, self.config.side)
 
-    def _mask_images(self, batch: UnlabelledBatch) -> Tensor:
+    def _mask_images(self, batch: UnlabelledBatch, count: int | None = None) -> Tensor:
+        """Masks of the first ``count`` samples."""
         depth = batch.images.get("depth")
-        return mask_image(batch.images["parts"], depth, batch.surface_mm, self.context.num_parts, self.config.mask)
+        some = slice(count)
+        depth = None if depth is None else depth[some]
+        return mask_image(
+            batch.images["parts"][some], depth, batch.surface_mm[some], self.context.num_parts, self.config.mask
+        )
 
     def _target_image(self, batch: UnlabelledBatch) -> Tensor:
         """(B, 3 or 1, H, W) input of E_r."""
@@ -411,7 +416,8 @@ class KnowledgeTransfer(Method):
         teacher = self.start_net if self.teacher_net is None else self.teacher_net
         side, tolerance = self.config.side, self.config.vox(self.config.anchor_confidence_vox)
         with torch.no_grad():
-            voxels = teacher(image).voxels
+            output = cast(IntegralOutput, teacher(image))
+            voxels = output.voxels
             weight = torch.ones_like(voxels[..., 0])
             if tolerance:
                 mirror = View.mirrored(len(image), image.device)
@@ -420,7 +426,7 @@ class KnowledgeTransfer(Method):
                 voxels, weight = (voxels + mirrored) / 2, (-(apart / tolerance).square()).exp()
         if view is not None:
             voxels, weight = view.pose(voxels, side), view.exchange(weight)
-        return Anchor(voxels, weight)
+        return Anchor(voxels, weight, output.surface_offset_mm)
 
     def _anchor_loss(self, pose: Tensor, held: Anchor, granted: Granted | None) -> Tensor:
         """Confidence-weighted smooth L1 to the teacher: x and y for RGB targets, all axes for depth targets. Joints
@@ -443,12 +449,17 @@ class KnowledgeTransfer(Method):
         loss = functional.smooth_l1_loss(offset_mm / OFFSET_UNIT_MM, true_mm / OFFSET_UNIT_MM, reduction="sum")
         return loss / known.sum().clamp(min=1)
 
-    def _target_offset_loss(self, offset_mm: Tensor, target: UnlabelledBatch, image: Tensor) -> Tensor:
+    def _target_offset_loss(
+        self, offset_mm: Tensor, target: UnlabelledBatch, image: Tensor, anchor: Anchor | None
+    ) -> Tensor:
         """Depth targets: granted hips where there are any; else the offset stays what the source taught."""
         if isinstance(target, LabelledBatch) and bool(target.mask_3d[:, 0].any()):
             return self._offset_loss(offset_mm, target)
-        with torch.no_grad():
-            held = self.start_net(image).surface_offset_mm
+        if anchor is not None and self.teacher_net is None:
+            held = anchor.offset_mm
+        else:
+            with torch.no_grad():
+                _, held = self.start_net.look(image)
         return functional.smooth_l1_loss(offset_mm / OFFSET_UNIT_MM, held / OFFSET_UNIT_MM)
 
     def _adversarial_now(self, progress: Progress) -> bool:

@@ -41,6 +41,8 @@ class Anchor:
 
     voxels: Tensor
     weight: Tensor
+    offset_mm: Tensor
+    """(B,) what the teacher says of the hip's depth behind the surface."""
 
 
 @dataclass(frozen=True, eq=False)

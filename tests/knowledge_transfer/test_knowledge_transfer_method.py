@@ -151,7 +151,10 @@ def test_the_cycle_may_be_given_the_anchor_and_the_labels(build: Make, batch: Ma
     granted = torch.zeros(17, dtype=torch.bool)
     granted[list(LABEL_SUBSETS[3])] = True
     labels = method._granted(batch("rgb", mask_2d=granted, mask_3d=granted), None)
-    pose, held = (8 * torch.rand(4, 17, 3)).requires_grad_(), Anchor(8 * torch.rand(4, 17, 3), torch.ones(4, 17))
+    pose, held = (
+        (8 * torch.rand(4, 17, 3)).requires_grad_(),
+        Anchor(8 * torch.rand(4, 17, 3), torch.ones(4, 17), torch.zeros(4)),
+    )
     given = method._cycle_input(pose, held, labels)
     assert given.shape == (2, 17, 3)
     assert not given.requires_grad

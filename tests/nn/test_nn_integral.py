@@ -136,3 +136,13 @@ def test_pretraining_is_one_stage_for_methods_of_equal_sizes() -> None:
     assert first == pretrain_2d_stage(backbone="tiny", input_px=64, side=16, steps=10)
     assert first.recipe != pretrain_2d_stage(backbone="tiny", input_px=32, side=8, steps=10).recipe
     assert (first.roles, first.trains) == ({"pretrain": ("rgb",)}, ("rgb_net",))
+
+
+def test_a_look_is_the_forward_pass_without_joints() -> None:
+    torch.manual_seed(0)
+    net, images = IntegralNet(2, backbone="tiny", side=8).eval(), torch.randn(3, 2, 32, 32)
+    torch.nn.init.normal_(net.offset.weight)
+    whole, (features, offset_mm) = net(images), net.look(images)
+    assert torch.equal(features, whole.features)
+    assert torch.equal(offset_mm, whole.surface_offset_mm)
+    assert float(offset_mm.abs().max()) > 0
