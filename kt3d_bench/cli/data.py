@@ -60,6 +60,7 @@ def _typed(flag: str, text: str, default: Any) -> Any:
 @click.option("--split", "splits", multiple=True, help="Only this split; may be repeated. [default: all]")
 @click.option("--view", "views", multiple=True, help="Of datasets with several views: only this one. [default: all]")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
+@click.option("--cluster", metavar="ADDRESS", help="Convert on this Dask scheduler's workers instead.")
 @click.option("--overwrite", is_flag=True, help="Replace shards of another configuration in --out.")
 @click.pass_context
 def prepare(
@@ -70,6 +71,7 @@ def prepare(
     splits: tuple[str, ...],
     views: tuple[str, ...],
     workers: int,
+    cluster: str | None,
     overwrite: bool,
 ) -> None:
     """Convert an official download into shards.
@@ -90,6 +92,7 @@ def prepare(
             splits=splits or None,
             views=views or None,
             workers=workers,
+            cluster=cluster,
             options=options,
             overwrite=overwrite,
             report=report,

@@ -34,6 +34,7 @@ from kt3d_bench.files import write_atomically
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
 from kt3d_bench.hookspecs import DatasetPlugin
 from kt3d_bench.records import Skipped
+from kt3d_bench.shards.crews import Crew, Processes, Report, Silent, convert_shards, remove_temporaries
 from kt3d_bench.shards.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.shards.index import Labels, ShardIndex, index_path, read_index
 from kt3d_bench.shards.manifest import (
@@ -51,7 +52,7 @@ from kt3d_bench.shards.manifest import (
     write_manifest,
 )
 from kt3d_bench.shards.plan import Origin, SplitPlan, checked_options, plan_split, read_origin
-from kt3d_bench.shards.work import CONTINUE, Report, Silent, cannot_write, convert_shards, remove_temporaries
+from kt3d_bench.shards.work import CONTINUE, cannot_write
 from kt3d_bench.shards.writer import doubled_key
 
 STATE = "prepare.json"
@@ -70,6 +71,7 @@ def prepare(
     splits: Sequence[str] | None = None,
     views: Sequence[str] | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
     options: Mapping[str, Any] | None = None,
     report: Report | None = None,
     overwrite: bool = False,
@@ -80,16 +82,20 @@ def prepare(
     ``splits``, ``views``: default all of the dataset's, see ``chosen_splits``; splits prepared earlier with the same
     configuration stay in the manifest. Where they narrow the work to several splits, those of which nothing is there
     are left out, which is reported; without them everything must be there.
-    ``workers``: processes, default one per core; 1 converts in this process. ``options``: the dataset's own.
-    ``overwrite``: replace shards of another configuration instead of refusing. Where the recordings are the same and
-    only a file was replaced, such as a damaged one, the shards made from it are made again and the others kept.
+    ``workers``: processes, default one per core; 1 converts in this process. ``cluster``: the address of a Dask
+    scheduler, whose workers convert instead; they must see ``raw`` and ``out`` under the same paths.
+    ``options``: the dataset's own. ``overwrite``: replace shards of another configuration instead of refusing. Where
+    the recordings are the same and only a file was replaced, such as a damaged one, the shards made from it are made
+    again and the others kept.
 
     Raises ``UsageError`` for unknown splits and options; ``RawDataError`` when ``raw`` is missing, is not the
     dataset's layout, is damaged, or yields no sample; ``ArtefactError`` when ``out`` holds shards of another
     configuration or cannot be written; ``PluginError`` when the converter breaks its contract;
-    ``PrepareInterruptedError`` on Ctrl-C. Finished shards survive all of these.
+    ``PrepareInterruptedError`` on Ctrl-C; what ``cluster.cluster_crew`` raises. Finished shards survive all of these.
     """
     raw, out, report = Path(raw).absolute(), Path(out), report or Silent()
+    if cluster is not None:
+        out = out.absolute()
     card = read_card(plugin.folder)
     wanted = chosen_splits(plugin, splits, views)
     chosen = checked_options(plugin, options or {})
@@ -126,10 +132,10 @@ def prepare(
     for missing in absent:
         report.note(f"Left out: {missing.message}")
     tasks = [task for plan in plans for task in plan.tasks]
-    with _writing(out), _locked(out):
+    with _writing(out), _locked(out), _crew(workers, cluster, raw, out, report) as crew:
         kept = _claim(plugin, out, plans, chosen, origin, overwrite)
         try:
-            convert_shards(tasks, workers or os.cpu_count() or 1, report)
+            convert_shards(tasks, crew, report)
         except KeyboardInterrupt as error:
             raise PrepareInterruptedError("interrupted", where=out, mend=CONTINUE) from error
         finally:
@@ -176,6 +182,17 @@ def chosen_splits(
     if not found:
         raise UsageError(f"no split of {plugin.name} is both {', '.join(splits)} and seen from {', '.join(seen)}")
     return found
+
+
+@contextmanager
+def _crew(workers: int | None, cluster: str | None, raw: Path, out: Path, report: Report) -> Iterator[Crew]:
+    if cluster is None:
+        yield Processes(workers or os.cpu_count() or 1)
+        return
+    from kt3d_bench.shards.cluster import cluster_crew
+
+    with cluster_crew(cluster, raw, out, report) as crew:
+        yield crew
 
 
 @contextmanager
@@ -273,7 +290,7 @@ def _without(out: Path, splits: set[str]) -> Manifest | None:
 
 
 def _shard_files(out: Path, splits: set[str]) -> list[Path]:
-    pattern = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(splits)))})-\d{{6}}\.(?:tar|index\.npz)(?:\.tmp)?")
+    pattern = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(splits)))})-\d{{6}}\.(?:tar|index\.npz)(?:\..*tmp)?")
     return sorted(path for path in out.iterdir() if pattern.fullmatch(path.name))
 
 

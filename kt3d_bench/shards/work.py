@@ -1,17 +1,13 @@
-"""Converting shards in worker processes, so that nothing finished is ever lost and nothing half-written stays."""
+"""Converting one shard, in whatever process: nothing half-written stays, and no stale worker publishes anything."""
 
 from __future__ import annotations
 
 import errno
 import tempfile
-import warnings
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import BrokenExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError
 from kt3d_bench.plugins import load_function
@@ -19,45 +15,15 @@ from kt3d_bench.records import Sample, Skipped, WorkItem
 from kt3d_bench.shards.format import FIELDS, IMAGES
 from kt3d_bench.shards.index import ShardIndex, index_path, read_index
 from kt3d_bench.shards.plan import ShardTask
-from kt3d_bench.shards.writer import ShardWriter, temporary_of
+from kt3d_bench.shards.writer import ShardWriter
 
-_TRIES = 3
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_GROW = (*_FULL, errno.EFBIG)
 CONTINUE = "finished shards are kept: run the same command again to continue"
 
 
-class Report(Protocol):
-    """Where progress goes."""
-
-    def start(self, total_items: int) -> None:
-        """Called once, with the number of work items of all splits."""
-        ...
-
-    def advance(self, done: int, samples: int, skipped: int) -> None:
-        """Called after each shard with totals so far: work items done, samples written, samples skipped."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something that the user should know, such as a split that is not there."""
-        ...
-
-
-class Silent:
-    """Reports nothing."""
-
-    def start(self, total_items: int) -> None:
-        return
-
-    def advance(self, done: int, samples: int, skipped: int) -> None:
-        return
-
-    def note(self, text: str) -> None:
-        return
-
-
 @dataclass(frozen=True)
-class _Done:
+class Done:
     """What a worker reports of one shard."""
 
     path: Path
@@ -65,64 +31,7 @@ class _Done:
     skipped: int
 
 
-def remove_temporaries(tasks: Sequence[ShardTask]) -> None:
-    for task in tasks:
-        for path in (task.path, index_path(task.path)):
-            temporary_of(path).unlink(missing_ok=True)
-
-
-class _Progress:
-    """Totals over shards, passed on to a report."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._totals = Counter[str]()
-
-    def add(self, task: ShardTask, done: _Done) -> None:
-        self._totals.update(items=len(task.items), samples=done.samples, skipped=done.skipped)
-        self._report.advance(self._totals["items"], self._totals["samples"], self._totals["skipped"])
-
-
-def convert_shards(tasks: Sequence[ShardTask], workers: int, report: Report) -> None:
-    """Write every shard that is not there yet.
-
-    A shard whose worker dies is tried again alone, three times in all; the others are finished first.
-    """
-    report.start(sum(len(task.items) for task in tasks))
-    progress = _Progress(report)
-    deaths = Counter[Path]()
-    pending = list(tasks)
-    died: BrokenExecutor | None = None
-    while pending := _unfinished(pending, progress):
-        hopeful = [task for task in pending if deaths[task.path] < _TRIES]
-        if not hopeful:
-            raise _worker_died(pending) from died
-        batch = [task for task in hopeful if not deaths[task.path]] or hopeful[:1]
-        try:
-            with closing(_run(batch, workers)) as results:
-                for done in results:
-                    task = next(task for task in batch if task.path == done.path)
-                    pending.remove(task)
-                    progress.add(task, done)
-        except BrokenExecutor as error:
-            died = error
-            begun = [task for task in batch if task in pending and _begun(task)] or batch
-            deaths.update(task.path for task in begun)
-            remove_temporaries(begun)
-
-
-def _unfinished(tasks: Sequence[ShardTask], progress: _Progress) -> list[ShardTask]:
-    left = []
-    for task in tasks:
-        done = _finished(task)
-        if done is None:
-            left.append(task)
-        else:
-            progress.add(task, done)
-    return left
-
-
-def _finished(task: ShardTask) -> _Done | None:
+def finished(task: ShardTask) -> Done | None:
     """The shard as it lies in the folder, if it is whole and made from the same things.
 
     Not if it lacks something for a damaged raw file: that file may have been mended, even without a change that its
@@ -137,55 +46,17 @@ def _finished(task: ShardTask) -> _Done | None:
     return _done(task, index) if complete and index.configuration == task.configuration else None
 
 
-def _done(task: ShardTask, index: ShardIndex) -> _Done:
-    return _Done(task.path, len(index), len(index.skipped))
+def _done(task: ShardTask, index: ShardIndex) -> Done:
+    return Done(task.path, len(index), len(index.skipped))
 
 
-def _begun(task: ShardTask) -> bool:
-    return temporary_of(task.path).exists()
-
-
-def _worker_died(tasks: Sequence[ShardTask]) -> RawDataError:
-    names = [item.name for task in tasks for item in task.items]
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return RawDataError(
-        f"the worker process died {_TRIES} times while converting {shown}",
-        where=tasks[0].path,
-        mend="a raw file of these items may be damaged, or memory short (try fewer --workers; --workers 1 shows the "
-        f"crash); {CONTINUE}",
-    )
-
-
-def _run(tasks: Sequence[ShardTask], workers: int) -> Generator[_Done, None, None]:
-    """Convert shards in any order, in this process or in a pool that is gone when the iterator is closed."""
-    if workers == 1:
-        for task in tasks:
-            yield _write_shard(task)
-        return
-    import joblib
-    from joblib.externals.loky import get_reusable_executor
-
-    workers = max(2, min(workers, len(tasks)))
-    pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
-    results = pool(joblib.delayed(_in_worker)(task) for task in tasks)
-    try:
-        for result in results:
-            if isinstance(result, Kt3dError):
-                raise result
-            yield result
-    finally:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r".*tasks which were still being processed", category=UserWarning)
-            results.close()
-        get_reusable_executor(max_workers=workers).shutdown(kill_workers=True)
-
-
-def _in_worker(task: ShardTask) -> _Done | Kt3dError:
+def in_worker(task: ShardTask, lease: Path | None = None) -> Done | Kt3dError:
+    """``write_shard`` in a worker process: an expected error is returned, as not every pool carries it home intact."""
     import cv2
 
     cv2.setNumThreads(1)
     try:
-        return _write_shard(task)
+        return write_shard(task, lease)
     except Kt3dError as error:
         return error
 
@@ -198,20 +69,26 @@ class _BegunError(Exception):
         super().__init__(skipped.name)
 
 
-def _write_shard(task: ShardTask) -> _Done:
+def write_shard(task: ShardTask, lease: Path | None = None) -> Done:
     """Write one shard. A work item whose raw file turns out to be damaged is left out whole and listed as skipped: what
-    was written of it before is worth nothing, and the shard is begun again without it."""
+    was written of it before is worth nothing, and the shard is begun again without it.
+
+    ``lease``: a file that whoever wants the shard keeps; once it is gone, the shard is given up (``ArtefactError``), so
+    that a worker nobody waits for any longer cannot put an old shard among new ones.
+    """
     convert: Callable[[WorkItem], Iterator[Any]] = load_function(task.convert, "convert")
     damaged: dict[str, Skipped] = {}
     while True:
         try:
             with ShardWriter(task.path, configuration=task.configuration) as writer:
                 for item in task.items:
+                    _check_lease(lease)
                     writer.start_item(item.name)
                     if item.name in damaged:
                         writer.skip(damaged[item.name])
                     else:
                         _write_item(writer, convert, item, task)
+                _check_lease(lease)
         except _BegunError as error:
             damaged[error.skipped.name] = error.skipped
             continue
@@ -219,6 +96,11 @@ def _write_shard(task: ShardTask) -> _Done:
             raise cannot_write(task.path, error) from error
         assert writer.index is not None
         return _done(task, writer.index)
+
+
+def _check_lease(lease: Path | None) -> None:
+    if lease is not None and not lease.exists():
+        raise ArtefactError("the preparation that wanted this shard has ended", where=lease)
 
 
 def _write_item(

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -26,9 +27,10 @@ from kt3d_bench.shards.index import Labels, ShardIndex, encode_index, index_path
 _FIELD_OF_EXTENSION = {field.extension: name for name, field in FIELDS.items()}
 
 
-def temporary_of(path: Path) -> Path:
-    """Where a shard's file is written before it is whole: a fixed name, so that what a killed worker left is found."""
-    return path.with_name(path.name + ".tmp")
+def _temporary_of(path: Path, mark: str) -> Path:
+    """Where a shard's file is written before it is whole: found by its ending when its worker was killed, and of this
+    attempt alone, as a worker taken for dead may still be writing."""
+    return path.with_name(f"{path.name}.{mark}.tmp")
 
 
 class ShardWriter:
@@ -42,8 +44,10 @@ class ShardWriter:
         self.path = path
         self.configuration = configuration
         self.index: ShardIndex | None = None
+        self._mark = uuid4().hex[:12]
         self._images: tuple[str, ...] = ()
         self._tangential_factor = 2.0
+        self._members: list[tuple[str, int]] = []
         self._labels: list[Labels] = []
         self._items: list[str] = []
         self._item_of: list[int] = []
@@ -54,13 +58,15 @@ class ShardWriter:
 
     @property
     def _temporary(self) -> Path:
-        return temporary_of(self.path)
+        return _temporary_of(self.path, self._mark)
 
     def __enter__(self) -> ShardWriter:
         from webdataset.writer import TarWriter
 
         self._file = self._temporary.open("wb")
-        self._tar = TarWriter(self._file, encoder=False, compress=False, mtime=0, user="kt3d", group="kt3d")
+        self._tar = TarWriter(
+            self._file, encoder=False, compress=False, mtime=0, user="kt3d", group="kt3d", format=tarfile.USTAR_FORMAT
+        )
         return self
 
     def start_item(self, name: str) -> None:
@@ -96,6 +102,7 @@ class ShardWriter:
         except ValueError as error:
             raise PluginError(f"a sample cannot be stored ({error})", where=f"item {item}") from error
         self._tar.write({"__key__": sample.key, **members})
+        self._members += [(extension, len(data)) for extension, data in sorted(members.items())]
         self._keys[sample.key] = item
         self._item_of.append(len(self._items) - 1)
         self._labels.append(Labels.of([sample]))
@@ -125,18 +132,19 @@ class ShardWriter:
         if self._keys:
             self._temporary.replace(self.path)
         path = index_path(self.path)
-        write_atomically(path, encode_index(self.index), temporary=temporary_of(path))
+        write_atomically(path, encode_index(self.index), temporary=_temporary_of(path, self._mark))
 
     def _describe(self) -> ShardIndex:
         places: dict[str, list[tuple[int, int]]] = {name: [] for name in (*self._images, "labels")}
+        end = 0
+        for extension, length in self._members:
+            places[_FIELD_OF_EXTENSION[extension]].append((end + tarfile.BLOCKSIZE, length))
+            end += tarfile.BLOCKSIZE * (1 + -(-length // tarfile.BLOCKSIZE))
         with self._temporary.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
-            file.seek(0)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                for member in tar:
-                    _, _, extension = member.name.partition(".")
-                    places[_FIELD_OF_EXTENSION[extension]].append((member.offset_data, member.size))
+        if size != -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE:
+            raise PluginError(f"a key is too long for a plain tar header ({max(self._keys, key=len)})")
         table = {name: np.array(rows, np.int64).reshape(-1, 2) for name, rows in places.items()}
         return ShardIndex(
             configuration=self.configuration,

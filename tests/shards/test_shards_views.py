@@ -10,8 +10,8 @@ import pytest
 import shards_fake_dataset as fake_dataset
 
 from kt3d_bench import DatasetPlugin, MissingDataError, UsageError, WorkItem
+from kt3d_bench.shards.crews import Silent
 from kt3d_bench.shards.prepare import chosen_splits, prepare
-from kt3d_bench.shards.work import Silent
 
 SPLITS = ("front-train", "front-test", "top-train", "top-test")
 
