@@ -1,8 +1,8 @@
 """``kt3d demo``: the whole line on generated stand-ins, in minutes, without a download or a GPU.
 
 Runs a recipe, by default the one called ``demo``: generates and prepares the datasets its rows need, trains, predicts
-and scores every row with the preset ``tiny``, renders the boards, and draws true and predicted skeletons over their
-images.
+and scores every row with the preset ``tiny``, renders the boards, draws true and predicted skeletons over their
+images, and writes the report of each board's last row.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from kt3d_bench.hookspecs import DatasetPlugin, RecipeRow
 from kt3d_bench.leaderboard.tables import terminal_table
 from kt3d_bench.pictures import Panel, comparison
 from kt3d_bench.results import Result
+from kt3d_bench.run_report.build import write_report
 from kt3d_bench.scoring.predictions import join, read_predictions
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.training.sources import domain
@@ -66,14 +67,23 @@ def run_demo(
         last = next(outcome.result for outcome in reversed(outcomes) if outcome.result.entry.board == board)
         say.print(terminal_table(last.benchmark, last.board_entries(), width=say.width))
     pictures = draw(outcomes, out / "pictures")
+    reports = [write_report(run) for run in _last_runs(outcomes)]
     say.print(f"Data took {ready - began:.0f} s, training and scoring {time.monotonic() - ready:.0f} s.", markup=False)
     say.print(f"Boards: {out / 'leaderboards' / 'index.html'}", markup=False)
     for picture in pictures:
         say.print(f"Picture: {picture}", markup=False)
+    for path in reports:
+        say.print(f"Report of a run: {path} (kt3d report writes it for any other)", markup=False)
     say.print(
         "These numbers are of generated stand-ins. For the real data: kt3d list, then kt3d prepare.", markup=False
     )
     return outcomes
+
+
+def _last_runs(outcomes: Sequence[Outcome]) -> list[Path]:
+    """The folder of each board's last row."""
+    last = {outcome.result.entry.board: outcome.result.predictions.parent.parent for outcome in outcomes}
+    return list(last.values())
 
 
 def _make_room(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands about runs: train, predict, demo."""
+"""Commands about runs: train, predict, report, demo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from kt3d_bench import plugins
-from kt3d_bench.cli.base import FOLDER, main, run_folder
+from kt3d_bench.cli.base import FILE, FOLDER, main, run_folder
 from kt3d_bench.errors import UsageError
 from kt3d_bench.places import default_data_root
 from kt3d_bench.supervision import LEVELS
@@ -41,6 +41,7 @@ from kt3d_bench.supervision import LEVELS
 @click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, one a device.")
 @click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines.")
 @click.option("--precision", default="auto", show_default=True, help="auto, 32-true, bf16-mixed or 16-mixed.")
+@click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile. [default: on a GPU]")
 @click.option("--name", help="Name of the run. [default: derived]")
 @click.option("--resume", is_flag=True, help="Go on with the unfinished run of the same name.")
 @click.option("--predict/--no-predict", "then_predict", default=True, help="Predict the target's benchmark at the end.")
@@ -121,6 +122,28 @@ def predict(run: str | None, benchmark: str | None, shards: Path | None, device:
     words = [str(path), "--shards", str(shards)] if shards else ["--run", str(folder)] if run else []
     words += ["--benchmark", benchmark] if benchmark else []
     click.echo(f"Next: {shlex.join(['kt3d', 'score', *words])}")
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--no-images", is_flag=True, help="Leave the dataset's images out: skeletons only.")
+@click.option("--samples", type=int, default=3, show_default=True, help="How many best, median and worst samples.")
+@click.option("--shards", type=FOLDER, help="Test shards. [default: where the run found its target]")
+@click.option("--out", type=FILE, help="[default: report.html in the run's folder]")
+def report(run: str | None, no_images: bool, samples: int, shards: Path | None, out: Path | None) -> None:
+    """Write a RUN, by default the newest, as one HTML file: curves, scores, and samples that can be turned in 3D."""
+    from kt3d_bench.run_report.build import run_to_report, write_report
+    from kt3d_bench.training.run import finished
+
+    folder = run_folder(run) or run_to_report(default_data_root())
+    path = write_report(folder, images=not no_images, samples=samples, shards=shards, out=out)
+    click.echo(f"Report: {path}")
+    if any((folder / "predictions").glob("*.npz")):
+        click.echo("Next: open it in a browser; it needs no network.")
+    elif finished(folder):
+        click.echo(f"Next: {shlex.join(['kt3d', 'score', '--run', str(folder)])}, then this again to see samples.")
+    else:
+        click.echo("Next: the run's kt3d train command with --resume goes on with it.")
 
 
 @main.command()

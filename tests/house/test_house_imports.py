@@ -22,8 +22,8 @@ LAYER = {
     "leaderboard": 4, "loading": 4, "methods": 4, "nn": 4,
     "training": 5,
     "options": 5, "console": 6, "pictures": 6, "catalogue": 6, "inspection": 6, "validation": 6, "results": 6,
-    "sheets": 7, "demo": 7, "submissions": 7, "rescoring": 7,
-    "scaffold": 7, "rehearsal": 7, "cli": 8, "__main__": 9,
+    "sheets": 7, "run_report": 7, "submissions": 7, "rescoring": 7,
+    "demo": 8, "scaffold": 8, "rehearsal": 8, "cli": 9, "__main__": 10,
 }  # fmt: skip
 MAY_MEET = (
     {"errors", "hookrecords", "hookspecs", "records", "skeletons", "supervision", "__init__"},
@@ -116,6 +116,7 @@ LIGHT = {
     "kt3d_bench.shards.reader": ("torch", "webdataset"),
     "kt3d_bench.scoring.score": ("torch", "webdataset", "scipy"),
     "kt3d_bench.leaderboard.render": ("torch", "webdataset", "scipy"),
+    "kt3d_bench.run_report.build": ("torch", "webdataset", "scipy", "matplotlib"),
     "kt3d_ubc3v": ("torch", "scipy", "cv2", "h5py"),
     "kt3d_itop": ("torch", "scipy", "cv2", "h5py"),
     "kt3d_h36m": ("torch", "scipy", "cv2", "h5py", "av", "cdflib"),

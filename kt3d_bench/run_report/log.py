@@ -1,0 +1,190 @@
+"""``log.jsonl`` as curves: what a run logged of its stages, read without trust and bounded in size."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+LOG = "log.jsonl"
+MAX_BYTES = 64 << 20
+MAX_LINE = 1 << 20
+MAX_STAGES, MAX_SERIES = 40, 60
+TOTAL, SPEED = "sum of losses", "samples per second"
+WARNING = "warn"
+"""Logged scalars whose names begin like this are flags: not drawn, but said where they are not 0."""
+
+Kind = Literal["loss", "rate", "log"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve of one stage."""
+
+    name: str
+    kind: Kind
+    """A loss, a rate (of learning; of samples), or any other scalar that the method logged."""
+    steps: tuple[int, ...]
+    """Increasing, each > 0."""
+    values: tuple[float, ...]
+    """Finite."""
+
+
+@dataclass(frozen=True)
+class StageLog:
+    """What was logged of one stage."""
+
+    name: str
+    series: tuple[Series, ...]
+    flags: tuple[Series, ...]
+    """Scalars that warn."""
+    steps: int
+    """The last step."""
+    elapsed_s: float | None
+    left_out: int = 0
+    """Curves beyond ``MAX_SERIES``."""
+
+    @property
+    def total(self) -> Series | None:
+        """The sum of the losses of each step; ``None`` where no loss was logged."""
+        sums: dict[int, list[float]] = {}
+        for one in self.series:
+            if one.kind == "loss":
+                for step, value in zip(one.steps, one.values, strict=True):
+                    sums.setdefault(step, []).append(value)
+        if not sums:
+            return None
+        return Series(TOTAL, "loss", tuple(sums), tuple(math.fsum(values) for values in sums.values()))
+
+
+def read_log(path: Path) -> tuple[dict[str, StageLog], tuple[str, ...]]:
+    """Stage -> its log, in the order of training, and what is wrong with the file, in sentences. Never raises."""
+    collected: dict[str, _Collected] = {}
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES)
+    except FileNotFoundError:
+        return {}, ()
+    except OSError as error:
+        return {}, (f"The log cannot be read ({error.strerror}).",)
+    broken = 0
+    for line in content.splitlines():
+        if not line.strip():
+            continue
+        entry = _entry(line)
+        name = entry.get("stage") if entry else None
+        if entry is None or not isinstance(name, str) or (name not in collected and len(collected) >= MAX_STAGES):
+            broken += 1
+            continue
+        collected.setdefault(name, _Collected()).add(entry)
+    complaints = []
+    if broken:
+        complaints.append(f"{broken} lines of the log cannot be used and were passed over.")
+    if size > MAX_BYTES:
+        complaints.append(f"Only the first {MAX_BYTES >> 20} MiB of the log were read.")
+    return {name: found.log(name) for name, found in collected.items()}, tuple(complaints)
+
+
+def flag_sentences(log: StageLog) -> list[str]:
+    """One sentence for each flag that was raised."""
+    said = []
+    for flag in log.flags:
+        raised = [step for step, value in zip(flag.steps, flag.values, strict=True) if value]
+        if raised:
+            end = "and still at its end" if flag.values[-1] else f"last at step {raised[-1]}"
+            said.append(
+                f"Stage '{log.name}' raised '{flag.name}' in {len(raised)} of {len(flag.steps)} logged steps, {end}."
+            )
+    return said
+
+
+def trained_elsewhere(folder: Path, digest: str, stage: str) -> tuple[str, StageLog] | None:
+    """The run beside ``folder`` that trained a stage which ``folder`` reused, and its log of it; ``None`` without."""
+    found = []
+    for path in folder.parent.glob("*/run.yaml"):
+        if path.parent == folder or not digest:
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+            if digest not in text:
+                continue
+            stages = yaml.safe_load(text).get("stages")
+            owns = any(one["digest"] == digest and one["name"] == stage and not one["reused"] for one in stages)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, KeyError):
+            continue
+        if owns:
+            found.append(path.parent)
+    for other in sorted(found, key=lambda path: path.name):
+        log = read_log(other / LOG)[0].get(stage)
+        if log is not None:
+            return other.name, log
+    return None
+
+
+class _Collected:
+    def __init__(self) -> None:
+        self.curves: dict[tuple[Kind, str], dict[int, float]] = {}
+        self.steps = 0
+        self.elapsed_s: float | None = None
+        self.refused: set[str] = set()
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        step = entry.get("step")
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 < step < 1 << 53:
+            return
+        self.steps = max(self.steps, step)
+        self.elapsed_s = next(_numbers({"": entry.get("elapsed_s")}), ("", self.elapsed_s))[1]
+        for kind, name, value in _scalars(entry):
+            if (kind, name) not in self.curves and len(self.curves) >= MAX_SERIES:
+                self.refused.add(name)
+                continue
+            self.curves.setdefault((kind, name), {})[step] = value
+
+    def log(self, name: str) -> StageLog:
+        series = [
+            Series(title, kind, tuple(sorted(points)), tuple(points[step] for step in sorted(points)))
+            for (kind, title), points in self.curves.items()
+        ]
+        return StageLog(
+            name,
+            tuple(one for one in series if not _is_flag(one)),
+            tuple(one for one in series if _is_flag(one)),
+            self.steps,
+            self.elapsed_s,
+            len(self.refused),
+        )
+
+
+def _is_flag(series: Series) -> bool:
+    return series.kind == "log" and series.name.startswith(WARNING)
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    if len(line) > MAX_LINE:
+        return None
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _scalars(entry: Mapping[str, Any]) -> Iterator[tuple[Kind, str, float]]:
+    for kind, field in (("loss", "losses"), ("log", "logs")):
+        named = entry.get(field)
+        for name, value in _numbers(named if isinstance(named, dict) else {}):
+            yield kind, name, value  # type: ignore[misc]
+    for name, value in _numbers({"learning rate": entry.get("lr"), SPEED: entry.get("rate")}):
+        yield "rate", name, value
+
+
+def _numbers(named: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in named.items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+            yield name, float(value)
