@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from kt3d_bench.errors import did_you_mean
-from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Option, Recipe, RecipeRow
+from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Option, Recipe, RecipePicture, RecipeRow
 from kt3d_bench.supervision import LEVELS
 
 MODALITIES = ("rgb", "depth", "parts")
 ROLES = ("target", "source", "pretrain")
+PICTURES = ("poses", "joints")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_\-]{0,79}")
 _SPLIT = re.compile(r"[A-Za-z0-9_\-]{1,80}")
 
@@ -117,6 +118,7 @@ _RULES: Mapping[type, Mapping[str, _Rule]] = {
         "folder": _Rule("an existing folder as a pathlib.Path", _folder),
         "convert": _Rule("the name of a module that exists", _module),
         "generate": _Rule("the name of a module that exists", _module),
+        "stream": _Rule("the name of a module that exists", lambda value: value is None or _module(value)),
         "labels": _Rule("'3d' or '2d'", lambda value: value in ("3d", "2d")),
         "options": _Rule("a mapping of names to Option records", _mapping_of(Option)),
     },
@@ -137,6 +139,13 @@ _RULES: Mapping[type, Mapping[str, _Rule]] = {
         "rows": _Rule(
             "a tuple of RecipeRow records",
             lambda value: isinstance(value, tuple | list) and all(isinstance(row, RecipeRow) for row in value),
+        ),
+        "pictures": _Rule(
+            f"a tuple of RecipePicture records of the kinds {', '.join(PICTURES)}",
+            lambda value: (
+                isinstance(value, tuple | list)
+                and all(isinstance(one, RecipePicture) and one.kind in PICTURES for one in value)
+            ),
         ),
     },
 }  # fmt: skip

@@ -41,6 +41,8 @@ class DatasetPlugin:
         this split is there), and lists the work in a fixed order that depends on the raw data alone;
         ``convert(item: WorkItem) -> Iterator[Sample | Skipped]`` - runs in a worker process, in a fixed order.
         ``describe(raw: Path) -> Sequence[str]`` - sentences on what is here and what is missing, for ``inspect``.
+        ``deferred(raw: Path, split: str) -> str | None`` - may be left out: a sentence on what ``plan`` would have to
+        do first, such as unpacking gigabytes, which ``inspect`` then says instead of planning.
 
     ``generate`` names a module with
         ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str, workers: int,
@@ -54,6 +56,12 @@ class DatasetPlugin:
         trains on in minutes; ``kt3d demo`` uses it.
         ``CHECK: Mapping[str, Any]`` - may be left out: what ``kt3d check`` changes in ``DEMO`` for the smallest
         stand-in that has every split; two people and two frames by default.
+
+    ``stream`` may name a module that draws training samples on the fly, for ``kt3d train --source generated``:
+        ``samples(seed: int, index: int, count: int, device: str) -> Iterator[Sample]`` - samples ``index`` up to
+        ``index + count`` of an endless list that depends on ``seed`` alone, whatever ``device`` renders them; each is
+        what ``convert`` would yield of a training sample.
+        ``VERSION: int`` - bumped with every change of what is drawn. ``EPOCH: int`` - samples that count as one epoch.
 
     ``names`` may name a module with
         ``sample_key(name: str) -> str | None`` - the sample that an image name of other programs means, so that
@@ -69,6 +77,7 @@ class DatasetPlugin:
     convert: str
     generate: str
     names: str | None = None
+    stream: str | None = None
     labels: str = "3d"
     """"3d" or "2d"."""
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -101,15 +110,37 @@ class RecipeRow:
     joints: int = 6
     target: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    """What the row is called in tables and pictures; derived where empty."""
+    reported: Mapping[str, str] = field(default_factory=dict)
+    """What tells the row of a paper that this one stands beside, among those published for its benchmark: words that
+    its ``method``, ``category``, ``supervision`` or one of its ``details`` must equal. Empty = none."""
+    seeds: int = 1
+    """Runs, with seeds 0, 1, ..., where the user asks for no number."""
+
+
+@dataclass(frozen=True)
+class RecipePicture:
+    """A picture that a recipe ends with, one file per benchmark."""
+
+    kind: str
+    """"poses": test images with the true skeleton and those of the rows. "joints": the headline error of the rows over
+    the number of joints that had labels, with intervals."""
+    rows: tuple[str, ...] = ()
+    """Labels of the rows that are shown; () = all."""
+    reference: tuple[str, ...] = ()
+    """"joints": labels of rows drawn as level lines, whatever their number of joints."""
+    title: str = ""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named list of runs that belong together on the boards, such as the one ``kt3d demo`` runs."""
+    """A named list of runs that belong together on the boards: what ``kt3d reproduce NAME`` runs, and ``kt3d demo``."""
 
     name: str
     summary: str
     rows: tuple[RecipeRow, ...]
+    pictures: tuple[RecipePicture, ...] = ()
 
 
 @hookspec
@@ -126,5 +157,5 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
 
 @hookspec
 def kt3d_recipes() -> Sequence[Recipe]:
-    """Return the recipes this plugin offers. ``kt3d demo`` runs the one called ``demo``."""
+    """Return the recipes this plugin offers. ``kt3d reproduce`` runs any, ``kt3d demo`` the one called ``demo``."""
     raise AssertionError("a specification is never called")

@@ -103,6 +103,9 @@ class Method(torch.nn.Module, ABC):
     """A frozen dataclass; every field has a default (the ``paper`` preset)."""
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Preset name -> fields of ``Config`` that differ from the defaults. Sizes and schedules only."""
+    BUNDLES: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {}
+    """Field of ``Config`` -> each of its words -> fields that the word chooses together. A bundle wins over the preset,
+    and what the user sets by name wins over a bundle."""
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__()

@@ -58,6 +58,10 @@ class RunConfig:
     """"auto", "cpu", "cuda" or "cuda:<index>"."""
     precision: str = "auto"
     """"auto" = bf16-mixed on a GPU that has it, else 32-true."""
+    channels_last: bool | None = None
+    """Memory layout of the networks; ``None`` = on a GPU."""
+    compiled: bool | None = None
+    """Networks go through ``torch.compile``; ``None`` = on a GPU, but for the preset ``tiny``."""
     data_root: Path = field(default_factory=default_data_root)
     name: str | None = None
     """Folder below ``runs``; derived when ``None``."""
@@ -135,7 +139,7 @@ def resolve(config: RunConfig) -> Resolved:
         config,
         plugin,
         kind,
-        build_config(kind.Config, kind.PRESETS, config.preset, config.settings),
+        build_config(kind.Config, kind.PRESETS, config.preset, config.settings, kind.BUNDLES),
         granted,
         _domains(config, plugin),
         accelerator,

@@ -13,10 +13,18 @@ from kt3d_bench.errors import UsageError, did_you_mean
 _TRUE, _FALSE, _NONE = ("true", "yes", "on", "1"), ("false", "no", "off", "0"), ("none", "null", "")
 
 
+Bundles = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
 def build_config(
-    kind: type[Any], presets: Mapping[str, Mapping[str, Any]], preset: str, settings: Mapping[str, Any]
+    kind: type[Any],
+    presets: Mapping[str, Mapping[str, Any]],
+    preset: str,
+    settings: Mapping[str, Any],
+    bundles: Bundles | None = None,
 ) -> Any:
-    """An instance of the dataclass ``kind``: its defaults, overlaid by the preset, overlaid by ``settings``.
+    """An instance of the dataclass ``kind``: its defaults, overlaid by the preset, by the bundles (``Method.BUNDLES``)
+    that the settings name, and by the other ``settings``.
 
     Values may be text (from the command line) or already of the field's type. Raises one ``UsageError`` that lists
     every unknown name (with the nearest known one), every value of the wrong type, and what ``kind`` itself refuses.
@@ -26,15 +34,22 @@ def build_config(
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     problems: list[str] = []
-    chosen: dict[str, Any] = dict(presets[preset])
+    given: dict[str, Any] = {}
     for name, value in settings.items():
         if name not in known:
             problems.append(f"there is no setting '{name}': {did_you_mean(name, known)}")
             continue
         try:
-            chosen[name] = convert(value, hints[name])
+            given[name] = convert(value, hints[name])
         except ValueError:
             problems.append(f"setting '{name}' is {describe(hints[name])}, found {value!r}")
+    chosen: dict[str, Any] = dict(presets[preset])
+    for name, words in (bundles or {}).items():
+        word = given.get(name)
+        if word is not None and word not in words:
+            problems.append(f"setting '{name}' is '{word}': {did_you_mean(str(word), words)}")
+        chosen |= words.get(word, {}) if word is not None else {}
+    chosen |= given
     if problems:
         raise UsageError("; ".join(problems), where="--set", mend="the method's README lists its settings")
     try:

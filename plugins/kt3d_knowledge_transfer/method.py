@@ -24,7 +24,7 @@ from kt3d_bench.nn.images import depth_input, rgb_input
 from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, smooth_l1, to_voxels
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
-from kt3d_knowledge_transfer.config import PRESETS, Config
+from kt3d_knowledge_transfer.config import BUNDLES, PRESETS, Config
 from kt3d_knowledge_transfer.losses import (
     domain_accuracy,
     domain_loss,
@@ -54,6 +54,7 @@ class KnowledgeTransfer(Method):
 
     Config: ClassVar[type[Any]] = Config
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    BUNDLES: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = BUNDLES
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
