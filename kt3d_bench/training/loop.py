@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.methods import Method, Stage
-from kt3d_bench.training import checkpoint
+from kt3d_bench.training import acceleration, checkpoint
 from kt3d_bench.training.feeds import Feed
 from kt3d_bench.training.report import Reporter
 from kt3d_bench.training.stages import (
@@ -72,6 +72,7 @@ def run_stages(
     """
     stages = method.stages()
     check_stages(method, stages)
+    acceleration.prepare(method, options.acceleration, fabric.device, report)
     outcomes: list[StageOutcome] = []
     with graceful_stop() as stop:
         context = LoopContext(fabric, method, feeds, folder, options, report, stop)
@@ -106,6 +107,7 @@ def _stage(
             "clip_norm": context.options.clip_norm,
             "world": fabric.world_size,
             "code": code_digests(method, stage),
+            "acceleration": context.options.acceleration.document(),
             **context.options.shares,
         },
     )

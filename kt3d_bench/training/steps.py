@@ -23,6 +23,7 @@ from kt3d_bench.files import write_whole
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.methods import Method, Progress, Stage
 from kt3d_bench.training import checkpoint
+from kt3d_bench.training.acceleration import Acceleration, adam
 from kt3d_bench.training.feeds import BatchSource, Feed, Place
 from kt3d_bench.training.report import Reporter
 from kt3d_bench.training.stages import learning_rate
@@ -57,6 +58,7 @@ class LoopOptions:
     """Write a checkpoint every so many steps ..."""
     checkpoint_s: float = 300.0
     """... and every so many seconds."""
+    acceleration: Acceleration = field(default_factory=Acceleration)
     about: Mapping[str, Any] = field(default_factory=dict)
     """Plain data that makes a checkpoint explain itself: method, config, context, versions."""
     shares: Mapping[str, Any] = field(default_factory=dict)
@@ -169,14 +171,13 @@ class StageRun:
         self.sources = self._open(context.feeds, saved)
 
     def _set_up(self, saved: Mapping[str, Any] | None) -> None:
-        parameters = [parameter for parameter in self.method.parameters() if parameter.requires_grad]
-        if not parameters:
+        if not any(parameter.requires_grad for parameter in self.method.parameters()):
             self.module = self.fabric.to_device(self.stage_module)
             return
-        adam = torch.optim.Adam(parameters, lr=self.stage.learning_rate)
-        self.module, self.optimizer = self.fabric.setup(self.stage_module, adam)
+        optimizer = adam(self.method, self.stage.learning_rate, self.options.acceleration)
+        self.module, self.optimizer = self.fabric.setup(self.stage_module, optimizer)
         if saved:
-            adam.load_state_dict(saved["optimizer"])
+            optimizer.load_state_dict(saved["optimizer"])
 
     def _open(self, feeds: Mapping[str, Feed], saved: Mapping[str, Any] | None) -> dict[str, BatchSource]:
         """Loaders per role. Without parameters nothing is averaged over processes: each then reads all the data."""

@@ -66,6 +66,8 @@ def start_fabric(resolved: Resolved) -> Fabric:
     config = resolved.config
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if resolved.accelerator == "cuda":
+        torch.backends.cudnn.benchmark = True
     devices: int | list[int] = config.devices
     _, _, index = config.device.partition(":")
     if index:
@@ -172,8 +174,22 @@ def _options(resolved: Resolved, context: MethodContext) -> Any:
         clip_norm=config.clip_norm,
         checkpoint_steps=config.checkpoint_steps,
         checkpoint_s=config.checkpoint_s,
+        acceleration=_acceleration(resolved),
         about=_about(resolved, context),
         shares={"precision": resolved.precision, "kt3d-bench": versions.get("kt3d-bench", "")},
+    )
+
+
+def _acceleration(resolved: Resolved) -> Any:
+    from kt3d_bench.training.acceleration import choose
+
+    config = resolved.config
+    return choose(
+        resolved.accelerator,
+        config.preset,
+        resolved.precision,
+        channels_last=config.channels_last,
+        compiled=config.compiled,
     )
 
 
@@ -202,6 +218,7 @@ def _document(resolved: Resolved, context: MethodContext, located: Mapping[str, 
         "context": asdict(context),
         "accelerator": resolved.accelerator,
         "precision": resolved.precision,
+        "acceleration": _acceleration(resolved).document(),
         "target_labels": {
             "joints_2d": [int(joint) for joint in resolved.grant.mask_2d.nonzero()[0]],
             "joints_3d": [int(joint) for joint in resolved.grant.mask_3d.nonzero()[0]],

@@ -1,0 +1,87 @@
+"""What makes training faster on a GPU leaves names, and up to rounding numbers, as they are; a CPU uses none of it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from training_toys import Notes
+
+from kt3d_bench.nn.integral import IntegralNet
+from kt3d_bench.training.acceleration import Acceleration, adam, choose, compile_networks, prepare
+from kt3d_bench.training.run import RunConfig
+
+
+def _net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.ModuleDict({"net": IntegralNet(2, backbone="tiny", side=8)})
+
+
+def _step(holder: nn.Module, optimiser: torch.optim.Optimizer | None = None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    net: Any = holder["net"]  # type: ignore[index]
+    voxels = net(torch.linspace(-1, 1, 4 * 2 * 32 * 32).sin().view(4, 2, 32, 32)).voxels
+    voxels.square().sum().backward()
+    gradients = [parameter.grad.clone() for parameter in holder.parameters() if parameter.grad is not None]
+    if optimiser is not None:
+        optimiser.step()
+    return voxels.detach(), gradients
+
+
+def test_a_cpu_uses_none_of_it_and_a_gpu_what_suits_the_run() -> None:
+    auto: dict[str, bool | None] = {"channels_last": None, "compiled": None}
+    assert choose("cpu", "paper", "32-true", **auto) == Acceleration()
+    assert choose("cuda", "paper", "bf16-mixed", **auto) == Acceleration(True, True, True)
+    assert choose("cuda", "tiny", "bf16-mixed", **auto) == Acceleration(True, False, True)
+    assert choose("cuda", "paper", "16-mixed", **auto) == Acceleration(True, True, False)
+    assert choose("cuda", "small", "32-true", channels_last=False, compiled=False) == Acceleration(False, False, True)
+    assert choose("cpu", "tiny", "32-true", channels_last=True, compiled=True) == Acceleration(True, True, False)
+    defaults = RunConfig("any")
+    assert defaults.channels_last is None
+    assert defaults.compiled is None
+    assert set(Acceleration().document()) == {field.name for field in fields(Acceleration)}
+
+
+@pytest.mark.parametrize("way", ["channels last", "compiled"])
+def test_networks_keep_their_names_and_numbers(way: str) -> None:
+    plain, fast = _net(), _net()
+    if way == "channels last":
+        prepare(fast, Acceleration(channels_last=True), torch.device("cpu"), Notes())
+        weight = fast["net"].encoder.stem[0][0].weight  # type: ignore[index]
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+    else:
+        assert compile_networks(fast, backend="eager") == 1
+    (first, first_gradients), (second, second_gradients) = _step(plain), _step(fast)
+    torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(second_gradients, first_gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    restored = _net()
+    restored.load_state_dict(fast.state_dict())
+    assert torch.equal(restored["net"].offset.weight, fast["net"].offset.weight)  # type: ignore[index]
+
+
+def test_a_compiler_that_does_not_work_is_said_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no C++ compiler\nand many more lines")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    net, notes = _net(), Notes()
+    prepare(net, Acceleration(compiled=True), torch.device("cpu"), notes)
+    assert any("no C++ compiler): training goes on without it" in text for text in notes.notes)
+    assert not any("\n" in text for text in notes.notes)
+    voxels, _ = _step(net)
+    assert torch.equal(voxels, _step(_net())[0])
+
+
+def test_a_fused_adam_takes_the_same_step() -> None:
+    plain, fused = _net(), _net()
+    _step(plain, adam(plain, 1e-2, Acceleration()))
+    _step(fused, adam(fused, 1e-2, Acceleration(fused=True)))
+    moved = 0.0
+    for ours, theirs, before in zip(fused.parameters(), plain.parameters(), _net().parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        moved = max(moved, float((theirs - before).detach().abs().max()))
+    assert moved == pytest.approx(1e-2, rel=0.01)
