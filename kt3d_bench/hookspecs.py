@@ -43,6 +43,8 @@ class DatasetPlugin:
         ``describe(raw: Path) -> Sequence[str]`` - sentences on what is here and what is missing, for ``inspect``.
         ``deferred(raw: Path, split: str) -> str | None`` - may be left out: a sentence on what ``plan`` would have to
         do first, such as unpacking gigabytes, which ``inspect`` then says instead of planning.
+        ``deferred(raw: Path, split: str) -> str | None`` - may be left out: a sentence on what ``plan`` would have to
+        do first, such as unpacking gigabytes, which ``inspect`` then says instead of planning.
 
     ``generate`` names a module with
         ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str, workers: int,

@@ -6,16 +6,28 @@ import os
 import shlex
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kt3d_bench import plugins
 from kt3d_bench.cards import read_card
-from kt3d_bench.errors import ArtefactError, Kt3dError, RawDataError, UsageError
+from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError, UsageError
 from kt3d_bench.hookspecs import DatasetPlugin
 from kt3d_bench.records import WorkItem
 
 _MANIFEST, _RUN, _MARKER = "manifest.json", "run.yaml", "kt3d-generated.json"
+
+
+@dataclass(frozen=True)
+class _Deferred:
+    """A split whose work items only ``prepare`` finds out, at a cost that looking is not worth."""
+
+    sentence: str
+
+
+_Plans = Mapping[str, "list[WorkItem] | _Deferred | str"]
+"""Split -> its work items, or what must be done first, or why there are none."""
 
 
 def describe(path: Path, dataset: str | None = None) -> list[str]:
@@ -123,7 +135,7 @@ def _raw(path: Path, dataset: str | None) -> list[str]:
     lines: list[str] = []
     for plugin in plugins.datasets().values():
         plans = _plans(plugin, path)
-        if any(isinstance(found, list) for found in plans.values()):
+        if any(not isinstance(found, str) for found in plans.values()):
             lines += _as_dataset(plugin, path, plans)
     if lines:
         return lines
@@ -137,7 +149,7 @@ def _raw(path: Path, dataset: str | None) -> list[str]:
     )
 
 
-def _as_dataset(plugin: DatasetPlugin, path: Path, plans: dict[str, list[WorkItem] | str] | None = None) -> list[str]:
+def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) -> list[str]:
     """What a dataset's own reader says of a folder, what each split would give and cost, and how to get the rest."""
     if not path.is_dir():
         raise RawDataError(
@@ -153,7 +165,7 @@ def _as_dataset(plugin: DatasetPlugin, path: Path, plans: dict[str, list[WorkIte
         lines.append(error.message)
     plans = _plans(plugin, path) if plans is None else plans
     lines += [line for line in _splits(plugin, plans, path) if line not in lines]
-    whole = [split for split, found in plans.items() if isinstance(found, list)]
+    whole = [split for split, found in plans.items() if not isinstance(found, str)]
     if len(whole) < len(plans):
         lines.append("How to obtain what is missing:")
         lines += [f"  {number}. {step}" for number, step in enumerate(read_card(plugin.folder).how_to_obtain, 1)]
@@ -165,20 +177,34 @@ def _as_dataset(plugin: DatasetPlugin, path: Path, plans: dict[str, list[WorkIte
     return [*lines, f"Next: kt3d prepare {plugin.name} --raw {quoted}{only}"]
 
 
-def _plans(plugin: DatasetPlugin, path: Path) -> dict[str, list[WorkItem] | str]:
-    """Split -> its work items, or why there are none."""
+def _plans(plugin: DatasetPlugin, path: Path) -> _Plans:
     plan = plugins.load_function(plugin.convert, "plan")
     options = {name: option.default for name, option in plugin.options.items()}
-    found: dict[str, list[WorkItem] | str] = {}
+    found: dict[str, list[WorkItem] | _Deferred | str] = {}
     for split in plugin.splits:
         try:
-            found[split] = list(plan(path, split, options)) or "nothing of it is here"
+            first = _deferred(plugin, path, split)
+            found[split] = first or list(plan(path, split, options)) or "nothing of it is here"
+        except PluginError:
+            raise
         except Kt3dError as error:
             found[split] = error.message
     return found
 
 
-def _splits(plugin: DatasetPlugin, plans: dict[str, list[WorkItem] | str], path: Path) -> Iterator[str]:
+def _deferred(plugin: DatasetPlugin, path: Path, split: str) -> _Deferred | None:
+    function = getattr(plugins.load(plugin.convert), "deferred", None)
+    said = function(path, split) if callable(function) else None
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise PluginError(
+            f"deferred() returned {said!r}, expected a sentence or None", where=f"module {plugin.convert}"
+        )
+    return _Deferred(said)
+
+
+def _splits(plugin: DatasetPlugin, plans: _Plans, path: Path) -> Iterator[str]:
     """Samples, disk and time of every split, estimated from a few samples of one of them."""
     from kt3d_bench.shards.estimate import probe
 
@@ -190,6 +216,9 @@ def _splits(plugin: DatasetPlugin, plans: dict[str, list[WorkItem] | str], path:
         view = next((f"view {view}, " for view in plugin.views if split.startswith(f"{view}-")), "")
         if isinstance(items, str):
             yield f"{view}split '{split}' cannot be prepared: {items}"
+            continue
+        if isinstance(items, _Deferred):
+            yield f"{view}split '{split}': {items.sentence}"
             continue
         samples = sum(item.expected_samples for item in items)
         cost = ""

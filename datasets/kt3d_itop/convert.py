@@ -20,12 +20,12 @@ from kt3d_bench.geometry.cameras import project
 from kt3d_bench.geometry.crops import box_from_mask, box_from_points, crop_person
 from kt3d_bench.geometry.foreground import person_depth
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_itop.describe import describe
+from kt3d_itop.describe import deferred, describe
 from kt3d_itop.hdf5 import HEIGHT_PX, WIDTH_PX, Opened, check_same_ids, opened, read_ids, split_id
 from kt3d_itop.joints import JOINTS, MAPPING, map_visible
 from kt3d_itop.layout import SPLITS, require
 
-__all__ = ["convert", "describe", "plan"]
+__all__ = ["convert", "deferred", "describe", "plan"]
 
 METRES_PER_PX = 0.0035
 """At 1 m: x = (u - 160) z 0.0035 and y = (120 - v) z 0.0035, y up; the inverse of the focal length."""

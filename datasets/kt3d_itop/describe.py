@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from kt3d_bench.errors import RawDataError
-from kt3d_itop.hdf5 import opened, read_ids, split_id
+from kt3d_itop.hdf5 import HEIGHT_PX, WIDTH_PX, opened, read_ids, split_id
 from kt3d_itop.layout import OFFICIAL_VIEW, SPLITS, find, require
-from kt3d_itop.unpack import unpacked_copy
+from kt3d_itop.unpack import declared_bytes, unpacked_copy
+
+_FRAME_BYTES = HEIGHT_PX * WIDTH_PX * 2
+_QUICK_BYTES = 256 << 20
+"""Unpacked in about a second."""
 
 
 def describe(raw: Path) -> Sequence[str]:
@@ -34,7 +38,7 @@ def _split(raw: Path, split: str, people: dict[str, set[str]]) -> Iterator[str]:
     assert found.labels is not None
     names = ", ".join(path.name for path in (found.depth_map, found.labels))
     if found.labels.suffix == ".gz" and unpacked_copy(found.labels) is None:
-        yield f"{split}: {names}, packed; prepare unpacks them and counts the frames"
+        yield f"{split}: {names}, packed"
         return
     with opened(found.labels, "labels") as labels:
         ids = read_ids(labels)
@@ -48,3 +52,22 @@ def _shared(people: dict[str, set[str]]) -> Iterator[str]:
         both = people.get(f"{view}-train", set()) & people.get(f"{view}-test", set())
         if both:
             yield f"{view}: train and test both use the person numbers {', '.join(sorted(both))}"
+
+
+def deferred(raw: Path, split: str) -> str | None:
+    """What must be unpacked before the valid frames can be counted; ``None`` where that is little or done.
+
+    Raises ``MissingDataError`` and ``RawDataError`` as ``layout.require``, and ``RawDataError`` for a packed file that
+    holds no HDF5 file or is larger than any official one. Only the first bytes of packed files are read.
+    """
+    depth_path, labels_path = require(raw, split)
+    packed = [path for path in (depth_path, labels_path) if path.suffix == ".gz" and unpacked_copy(path) is None]
+    need = {path: declared_bytes(path) for path in packed}
+    if sum(need.values()) <= _QUICK_BYTES:
+        return None
+    frames = f"about {need[depth_path] // _FRAME_BYTES} frames; " if depth_path in need else ""
+    names = " and ".join(path.name for path in packed)
+    return (
+        f"{frames}how many of them are valid is known once prepare has unpacked {names}, "
+        f"which takes {sum(need.values()) / 1e9:.1f} GB"
+    )

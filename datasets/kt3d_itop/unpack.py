@@ -40,7 +40,7 @@ def plain_file(source: Path) -> Path:
     copy = unpacked_copy(source)
     if copy is not None:
         return copy
-    need = _declared_bytes(source)
+    need = declared_bytes(source)
     folder = _folder_with_room(source, need)
     with _locked(folder) as locked:
         copy = folder / _copy_name(source)
@@ -126,8 +126,11 @@ def _locked(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _declared_bytes(source: Path) -> int:
-    """Size of the unpacked file, as the HDF5 superblock in its first bytes declares it."""
+def declared_bytes(source: Path) -> int:
+    """Size of the unpacked file, as the HDF5 superblock in its first bytes declares it.
+
+    Raises ``RawDataError`` when the packed file is damaged, holds no HDF5, or declares more than any official file.
+    """
     with _reading(source), gzip.open(source) as packed:
         head = packed.read(_HEAD)
     if not head.startswith(_SIGNATURE) or len(head) < _HEAD:

@@ -118,6 +118,14 @@ def test_damage_does_not_break_inspecting(root: Path, tmp_path: Path) -> None:
     assert said[-1].startswith("Next: ")
 
 
+def test_a_sentence_in_place_of_a_plan_is_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert = plugins.load(plugins.dataset("mpii").convert)
+    monkeypatch.setattr(convert, "deferred", lambda raw, split: 7, raising=False)
+    result = kt3d("inspect", root / "raw" / "mpii")
+    assert result.exit_code == 1
+    assert f"module {convert.__name__}: deferred() returned 7, expected a sentence or None" in result.stderr
+
+
 def test_a_file_is_no_raw_folder(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     result = kt3d("inspect", tmp_path / "notes.txt", "--dataset", "mpii")

@@ -16,9 +16,11 @@ import h5py
 import kt3d_itop
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from itop_handmade import frames, write
 from kt3d_itop import convert, unpack
 
+from kt3d_bench.cli import main
 from kt3d_bench.errors import MissingDataError, RawDataError
 from kt3d_bench.records import Sample
 from kt3d_bench.shards.prepare import prepare
@@ -322,3 +324,18 @@ def test_inspect_says_what_is_here(tmp_path: Path) -> None:
     assert "top-test: 1 frames of 1 people, 1 of them valid" in "\n".join(convert.describe(tmp_path))
     with pytest.raises(RawDataError, match="is not a folder"):
         convert.describe(tmp_path / "nowhere")
+
+
+def test_inspect_unpacks_nothing_large(tmp_path: Path) -> None:
+    for path in write(tmp_path, frames(2), packed=True).values():
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        content[40:48] = (5_000_000_000 if "depth" in path.name else 400_000_000).to_bytes(8, "little")
+        path.write_bytes(gzip.compress(content))
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path)])
+    assert result.exit_code == 0
+    (said,) = [line for line in result.output.splitlines() if "split 'front-test'" in line]
+    assert "view front, split 'front-test': about 32552 frames; how many of them are valid is known once" in said
+    assert said.endswith("ITOP_side_test_depth_map.h5.gz and ITOP_side_test_labels.h5.gz, which takes 5.4 GB")
+    assert "Disk and time are not known" not in result.output
+    assert f"Next: kt3d prepare itop --raw {tmp_path} --split front-test" in result.output
+    assert not (tmp_path / unpack.FOLDER).exists()
