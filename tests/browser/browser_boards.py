@@ -44,11 +44,14 @@ PUBLISHED = {
     "street-test": Published(
         "street-test",
         "A paper, 2019, Table 3",
-        tuple(
-            PublishedRow(
-                f"Author {n} et al.", {"mpjpe_mm": 120.0 - 3 * n, "pa_mpjpe_mm": 90.0 - 2 * n}, category, cite=n
-            )
-            for n, category in enumerate(["fully supervised"] * 5 + ["weakly supervised"] * 3)
+        (
+            PublishedRow("Silent et al.", {"mpjpe_mm": 60.0, "pa_mpjpe_mm": None}, "weakly supervised"),
+            *(
+                PublishedRow(
+                    f"Author {n} et al.", {"mpjpe_mm": 120.0 - 3 * n, "pa_mpjpe_mm": 90.0 - 2 * n}, kind, cite=n
+                )
+                for n, kind in enumerate(["fully supervised"] * 5 + ["weakly supervised"] * 3)
+            ),
         ),
         ("Its alignment is not said.",),
     )

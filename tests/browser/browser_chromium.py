@@ -164,7 +164,11 @@ class Browser:
         self._number = 0
         self._answers: dict[int, dict[str, Any]] = {}
         self._pages: dict[str, Page] = {}
-        self.version = str(self.call("Browser.getVersion", {})["product"])
+        try:
+            self.version = str(self.call("Browser.getVersion", {})["product"])
+        except (BrowserError, OSError) as error:
+            self.close()
+            raise BrowserError(f"{program} does not start ({error})") from error
 
     def __enter__(self) -> Browser:
         return self

@@ -253,6 +253,8 @@ def test_strangers_words_stay_words(tmp_path: Path) -> None:
         ("JaVaScRiPt:alert(1)", False),
         (" javascript:alert(1)", False),
         ("java\nscript:alert(1)", False),
+        ("javascript://example.org/%0Aalert(1)", False),
+        ("ftp://example.org/x", False),
         ("data:text/html,<script>1</script>", False),
         ("vbscript:x", False),
         ("file:///etc/passwd", False),

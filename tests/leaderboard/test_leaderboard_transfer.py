@@ -70,6 +70,8 @@ def test_the_row_without_adaptation_bears_the_name_or_shares_all_its_stages() ->
     assert of(other_stages, AFTER, entry("m", 75.0))["m", "none"].closed is None
     same_name = entry("m", 90.0, "source", "source-only", seen="none", stages=())
     assert of(same_name, AFTER, entry("m", 70.0))["m", "none"].closed == pytest.approx(0.5)
+    more_stages = entry("before", 100.0, "source", stages=(SYNTHETIC, "c" * 64))
+    assert of(more_stages, AFTER, entry("m", 75.0))["m", "none"].closed is None
     no_stages = entry("before", 100.0, "source", stages=())
     assert of(no_stages, AFTER, entry("m", 75.0))["m", "none"].closed is None
 
