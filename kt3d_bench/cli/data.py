@@ -213,6 +213,8 @@ def inspect(
         raise UsageError(
             "only shards have pictures", where=path, mend="leave out --picture, or name a folder of shards"
         )
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UsageError("pictures are .png files", where=picture, mend=f"--picture {shlex.quote(f'{picture}.png')}")
     for line in describe(path, dataset):
         click.echo(line)
     if picture is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -127,9 +128,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
-        what = "the shards are missing" if not folder.exists() else "missing shards: the folder holds no manifest"
-        place = "" if folder.parent.name == "shards" else f" --out {folder}"
-        raise ArtefactError(what, where=folder, mend=f"run: kt3d prepare {folder.name}{place}") from error
+        raise _missing(folder) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"the manifest cannot be read ({error})", where=path, mend=_AGAIN) from error
     version = content.get("format_version") if isinstance(content, dict) else None
@@ -147,6 +146,18 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 _AGAIN = "run the same kt3d prepare command again"
+
+
+def _missing(folder: Path) -> ArtefactError:
+    """What to say of a folder without a manifest: only one that ``prepare`` would fill is worth a ``prepare``."""
+    if folder.is_dir() and any(folder.iterdir()):
+        unfinished = any(folder.glob("*-??????.tar"))
+        mend = _AGAIN if unfinished else f"see what it is instead: kt3d inspect {shlex.quote(str(folder))}"
+        return ArtefactError("missing shards: the folder holds no manifest", where=folder, mend=mend)
+    what = "missing shards: the folder is empty" if folder.is_dir() else "the shards are missing"
+    usual = folder.parent.name == "shards"
+    command = f"kt3d prepare {folder.name}" if usual else f"kt3d prepare DATASET --out {shlex.quote(str(folder))}"
+    return ArtefactError(what, where=folder, mend=f"run: {command}")
 
 
 def sample_list_digest(keys: Sequence[str] | np.ndarray[Any, Any]) -> Sha256:

@@ -276,6 +276,16 @@ def test_what_cannot_be_read_is_left_out_and_said(root: Path, tmp_path: Path) ->
     assert "no shard can be read; see what is wrong: kt3d validate" in result.stderr
 
 
+def test_a_picture_is_a_png(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("precious")
+    for name in ("notes.txt", "sheet"):
+        result = kt3d("inspect", root / "shards" / "mpii", "--picture", tmp_path / name)
+        assert result.exit_code == 2
+        assert f"{tmp_path / name}: pictures are .png files; --picture {tmp_path / name}.png" in result.stderr
+        assert result.stdout == ""
+    assert (tmp_path / "notes.txt").read_text() == "precious"
+
+
 def test_a_picture_of_what_is_no_shards_is_refused(root: Path, tmp_path: Path) -> None:
     result = kt3d("inspect", root / "raw" / "mpii", "--picture", tmp_path / "s.png")
     assert result.exit_code == 2

@@ -136,8 +136,19 @@ def test_a_missing_folder_names_the_command(tmp_path: Path, folder: Path) -> Non
     with pytest.raises(ArtefactError, match=r"fake2: the shards are missing; run: kt3d prepare fake2$"):
         ShardSet.open(folder.parent / "fake2", "train")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ArtefactError, match=r"no manifest; run: kt3d prepare empty --out .*empty$"):
+    with pytest.raises(ArtefactError, match=r"is empty; run: kt3d prepare DATASET --out .*empty$"):
         ShardSet.open(tmp_path / "empty", "train")
+
+
+def test_a_folder_of_something_else_is_not_to_be_prepared_into(tmp_path: Path, folder: Path) -> None:
+    """A raw folder keeps its name and its files; an interrupted preparation goes on."""
+    (tmp_path / "ubc3v").mkdir()
+    (tmp_path / "ubc3v" / "groundtruth.mat").write_bytes(b"precious")
+    with pytest.raises(ArtefactError, match=r"no manifest; see what it is instead: kt3d inspect .*ubc3v$"):
+        read_manifest(tmp_path / "ubc3v")
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ArtefactError, match=r"no manifest; run the same kt3d prepare command again$"):
+        read_manifest(folder)
 
 
 def test_an_unknown_split_is_named(folder: Path) -> None:

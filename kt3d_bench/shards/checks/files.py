@@ -24,7 +24,7 @@ DIGEST = Check("digest", "the SHA-256 of every tar is the manifest's", "")
 MEMBERS = Check("members", "the index points at the members it names", "none")
 COUNTS = Check("counts", "the manifest counts what the shards hold", "none")
 DIGESTS = Check("sample list", "sample list and labels have the manifest's digests", "")
-LEFTOVERS = Check("leftovers", "no file beside the manifest's", "none", "", "note")
+LEFTOVERS = Check("leftovers", "no shard beside the manifest's, and nothing unfinished", "none", "", "note")
 
 _TAR_BLOCK = 512
 
