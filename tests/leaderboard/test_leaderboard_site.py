@@ -185,6 +185,8 @@ def test_what_old_entries_do_not_hold_is_not_recorded(tmp_path: Path) -> None:
     mixed = board(tmp_path, entry("new", 1.0)).words
     assert "Not recorded: old · none ." in mixed
     assert "no entry of this table" not in mixed
+    assert "old · none not stated none" in mixed
+    assert "counts as right by definition, so curves do not begin at 0" in mixed
 
 
 def test_undefined_and_unanswered_rows_are_shown_and_not_ranked(tmp_path: Path) -> None:
@@ -355,6 +357,13 @@ def test_one_value_far_behind_does_not_pale_the_others() -> None:
     levels = [cell.level for cell in found.rows[0][2]]
     assert levels[29] == levels[30] == charts.LEVELS - 1
     assert found.high == "69.0 mm and more"
+
+
+def test_groups_are_in_the_order_of_their_numbers() -> None:
+    names = ("S11", "S9", "b", "2", "S9 ²", "", "02")
+    found = heat(Row(1, (entry(breakdown=breakdown(by_action={name: {"mpjpe_mm": 1.0} for name in names})),)),
+                 fold="by_action")  # fmt: skip
+    assert found.columns == ("", "02", "2", "S9", "S9 ²", "S11", "b")
 
 
 def test_undefined_groups_are_empty_cells() -> None:

@@ -6,6 +6,7 @@ Levels are steps 0..9 of one colour scale, 0 = best; how they look in light and 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ MAX_GROUPS = 40
 
 BAR_WIDTH, BAR_HEIGHT = 132, 18
 _BAR_EDGE = 6
+_DIGITS = re.compile(r"([0-9]+)")
 FAR = 2.5
 CURVE_WIDTH, CURVE_HEIGHT = 640, 340
 CURVE_LEFT, CURVE_RIGHT, CURVE_TOP, CURVE_BOTTOM = 46, 22, 12, 48
@@ -174,13 +176,13 @@ def heat(
 ) -> Heat | None:
     """One fold (a field of ``entries.Breakdown``) of all rows, mean over seeds; ``None`` where no row has it.
 
-    Columns are in ``order`` first, then by name.
+    Columns are in ``order`` first, then by name, numbers in names by their size.
     """
     found = [(identity, name, _fold(row, fold, metric)) for identity, name, row in rows]
     groups = {group for _, _, values in found for group in values}
     if not groups:
         return None
-    ranked = [name for name in order if name in groups] + sorted(groups - set(order))
+    ranked = [name for name in order if name in groups] + sorted(groups - set(order), key=_by_numbers)
     columns = ranked[:MAX_GROUPS]
     values = [value for _, _, named in found for group, value in named.items() if group in columns]
     known = [value for value in values if value is not None]
@@ -219,6 +221,12 @@ def _joint(name: str) -> Joint:
 
 def _bar_x(value: float, scale: Scale) -> str:
     return f"{_BAR_EDGE + (BAR_WIDTH - 2 * _BAR_EDGE) * min(1.0, max(0.0, scale.at(value))):.1f}"
+
+
+def _by_numbers(name: str) -> tuple[list[tuple[int, str]], str]:
+    """``S9`` before ``S11``; different names never sort alike."""
+    parts = _DIGITS.split(name[:200])
+    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], name
 
 
 def _fold(row: Row, fold: str, metric: str) -> Mapping[str, float | None]:
