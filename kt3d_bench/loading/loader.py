@@ -148,8 +148,7 @@ class Loader:
         return {
             "samples": self.samples,
             "sample_list": self._shards.sample_list_digest,
-            "batch_size": self._batch_size,
-            "world": self._world,
+            "batch_size": self._batch_size * self._world,
             "seed": self._seed,
         }
 

@@ -6,12 +6,14 @@ are seeded anew before every step, so a resumed run draws what an uninterrupted 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.files import write_whole
 from kt3d_bench.methods import Method, Stage
 from kt3d_bench.training import acceleration, checkpoint
 from kt3d_bench.training.feeds import Feed
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+WORLDS = "processes.json"
+
+
 @dataclass(frozen=True)
 class StageOutcome:
     """How one stage came about."""
@@ -52,6 +57,8 @@ class StageOutcome:
     seconds: float
     """What it took to train, when it was trained."""
     reused: bool
+    worlds: tuple[int, ...] = (1,)
+    """With how many processes; several numbers where it was interrupted and went on with another."""
 
 
 def run_stages(
@@ -77,8 +84,9 @@ def run_stages(
     with graceful_stop() as stop:
         context = LoopContext(fabric, method, feeds, folder, options, report, stop)
         saved = newest_checkpoint(folder, report) if resume else None
+        worlds = read_worlds(folder) if resume else {}
         for stage in stages:
-            outcomes.append(_stage(context, stage, outcomes, store, saved))
+            outcomes.append(_stage(context, stage, outcomes, store, saved, worlds))
     return tuple(outcomes)
 
 
@@ -88,36 +96,48 @@ def _stage(
     earlier: Sequence[StageOutcome],
     store: StageStore,
     saved: Mapping[str, Any] | None,
+    finished_worlds: Mapping[str, tuple[int, ...]],
 ) -> StageOutcome:
-    """Train, resume or reuse one stage. Its digest is taken once the method has prepared the stage's start."""
+    """Train, resume or reuse one stage. Its digest is taken once the method has prepared the stage's start.
+
+    How many processes trained it is part of the digest, as batch norm and random numbers depend on it a little. A run
+    may go on with another number all the same: the digest then names one after the other, and ``finished_worlds`` how
+    it was with the stages this run has finished.
+    """
     method, fabric = context.method, context.fabric
     seed_step(context.options.seed, stage.name, "start", 0)
     method.start_stage(stage)
     steps = stage_steps(stage, context.feeds[next(iter(stage.roles))].samples, context.options.steps_scale)
-    digest = stage_digest(
-        stage,
-        data={role: context.feeds[role].digest for role in stage.roles},
-        earlier={outcome.name: outcome.digest for outcome in earlier},
-        initial=checkpoint.state_digest(trained_state(method, stage)),
-        steps=steps,
-        seed=context.options.seed,
-        input_px=method.input_px,
-        extra={
-            "limit_s": limit_s(stage, context.options),
-            "clip_norm": context.options.clip_norm,
-            "world": fabric.world_size,
-            "code": code_digests(method, stage),
-            "acceleration": context.options.acceleration.document(),
-            **context.options.shares,
-        },
-    )
+    initial = checkpoint.state_digest(trained_state(method, stage))
+
+    def digest_of(worlds: Sequence[int]) -> str:
+        return stage_digest(
+            stage,
+            data={role: context.feeds[role].digest for role in stage.roles},
+            earlier={outcome.name: outcome.digest for outcome in earlier},
+            initial=initial,
+            steps=steps,
+            seed=context.options.seed,
+            input_px=method.input_px,
+            extra={
+                "limit_s": limit_s(stage, context.options),
+                "clip_norm": context.options.clip_norm,
+                "worlds": list(worlds),
+                "code": code_digests(method, stage),
+                "acceleration": context.options.acceleration.document(),
+                **context.options.shares,
+            },
+        )
+
+    inside = saved if saved is not None and saved["stage"] == stage.name else None
+    worlds = tuple(inside["worlds"]) if inside else finished_worlds.get(stage.name, (fabric.world_size,))
+    digest = digest_of(worlds)
     fabric.barrier()
     about = store.restore(digest, method, stage)
     if about is not None:
         if fabric.is_global_zero:
             context.report.note(f"stage '{stage.name}' was trained before and is reused")
-        return StageOutcome(stage.name, tuple(stage.roles), digest, about["steps"], about["seconds"], True)
-    inside = saved if saved is not None and saved["stage"] == stage.name else None
+        return StageOutcome(stage.name, tuple(stage.roles), digest, about["steps"], about["seconds"], True, worlds)
     if inside is not None:
         if inside["digest"] != digest:
             raise ArtefactError(
@@ -126,18 +146,36 @@ def _stage(
                 mend="resume with the options it was started with, or train under a new --name",
             )
         method.load_state_dict(inside["model"])
+    before_worlds = worlds if inside else ()
+    if before_worlds[-1:] != (fabric.world_size,):
+        worlds = (*before_worlds, fabric.world_size)
+        digest = digest_of(worlds)
     freeze_all_but(method, stage)
     before = frozen_digests(method, stage)
-    done, seconds = StageRun(context, stage, steps, digest, inside).run()
+    done, seconds = StageRun(context, stage, steps, digest, worlds, inside).run()
     check_frozen(method, stage, before)
     if fabric.is_global_zero:
         store.save(digest, method, stage, {**context.options.about, "steps": done, "seconds": seconds})
+        write_worlds(context.folder, {**read_worlds(context.folder), stage.name: worlds})
         for path in checkpoints(context.folder):
             path.unlink()
             checkpoint.sidecar(path).unlink(missing_ok=True)
         context.report.stage_finished(stage.name)
     fabric.barrier()
-    return StageOutcome(stage.name, tuple(stage.roles), digest, done, seconds, False)
+    return StageOutcome(stage.name, tuple(stage.roles), digest, done, seconds, False, worlds)
+
+
+def read_worlds(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Stage that a run has finished -> ``StageOutcome.worlds``. Empty where that is not known."""
+    try:
+        content = json.loads((folder / "checkpoints" / WORLDS).read_text())
+        return {str(stage): tuple(int(world) for world in worlds) for stage, worlds in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def write_worlds(folder: Path, worlds: Mapping[str, Sequence[int]]) -> None:
+    write_whole(folder / "checkpoints" / WORLDS, json.dumps(worlds).encode())
 
 
 def newest_checkpoint(folder: Path, report: Reporter) -> dict[str, Any] | None:

@@ -21,6 +21,8 @@ from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.geometry.cameras import unproject_arrays
 from kt3d_bench.places import default_data_root
+from kt3d_bench.skeletons import NUM_JOINTS
+from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.report import Reporter, Silent
 from kt3d_bench.training.sources import (
@@ -47,6 +49,8 @@ def predict(
     *,
     shards: Path | None = None,
     device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
     batch_size: int = BATCH_SIZE,
     limit: int | None = None,
     report: Reporter | None = None,
@@ -55,8 +59,9 @@ def predict(
     ``<folder>/predictions/<benchmark>.npz``.
 
     ``benchmark`` defaults to the one of the run's target; ``shards`` to the target's folder, or the data root's for
-    another dataset. Raises ``UsageError`` for an unknown benchmark or one of another modality, ``ArtefactError`` for
-    missing shards and missing or damaged checkpoints.
+    another dataset. Several processes (``devices`` on each of ``nodes``, or as a launcher started them) predict a part
+    each; every sample is predicted once, and the first process writes. Raises ``UsageError`` for an unknown benchmark
+    or one of another modality, ``ArtefactError`` for missing shards and missing or damaged checkpoints.
     """
     from kt3d_bench.loading.loader import Loader
     from kt3d_bench.scoring.predictions import write_predictions
@@ -74,7 +79,11 @@ def predict(
         )
     test = ShardSet.open(_test_shards(document, chosen, shards, folder), chosen.split)
     kind = runs.device_kind(device)
-    place = device if ":" in device else kind
+    count = ranks.processes(devices, nodes)
+    fabric = ranks.start(count, kind, device, "32-true") if count.world > 1 else None
+    place = str(fabric.device) if fabric is not None else device if ":" in device else kind
+    rank = fabric.global_rank if fabric is not None else 0
+    report = report if rank == 0 else Silent()
     method.to(place).eval()
     loader = Loader(
         test,
@@ -84,14 +93,17 @@ def predict(
         labelled=False,
         shuffle=False,
         device=place,
+        rank=rank,
+        world=count.world,
         limit=limit,
     )
     try:
         indices, joints = _pass(method, loader, test, chosen, report)
     finally:
         loader.close()
+    if fabric is not None:
+        indices, joints = ranks.gather_rows(fabric, indices, joints, loader.samples)
     target = folder / "predictions" / f"{chosen.id}.npz"
-    target.parent.mkdir(parents=True, exist_ok=True)
     meta = {
         "benchmark": chosen.id,
         "benchmark_version": chosen.version,
@@ -104,7 +116,11 @@ def predict(
         "reference": chosen.reference,
         "reads": list(method.reads),
     }
-    write_predictions(target, [str(key) for key in test.keys[indices]], joints, meta=meta)
+    if rank == 0:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_predictions(target, [str(key) for key in test.keys[indices]], joints, meta=meta)
+    if fabric is not None:
+        fabric.barrier()
     return target
 
 
@@ -187,8 +203,8 @@ def _pass(
 
     total = loader.batches_per_epoch
     report.stage_started(f"predict {benchmark.id}", total)
-    indices: list[npt.NDArray[np.int64]] = []
-    joints: list[npt.NDArray[np.float32]] = []
+    indices = [np.zeros(0, np.int64)]
+    joints = [np.zeros((0, NUM_JOINTS, 3), np.float32)]
     started, done = time.monotonic(), 0
     with torch.no_grad():
         for number, (rows, batch) in enumerate(loader.ordered(), 1):

@@ -249,9 +249,8 @@ def newest_run(data_root: Path | None = None) -> Path:
 
 def is_main_process() -> bool:
     """Whether this is the process that speaks and writes, of however many ``train`` started."""
-    from lightning_fabric.utilities.rank_zero import rank_zero_only
-
-    return int(getattr(rank_zero_only, "rank", None) or 0) == 0
+    known = sys.modules.get("lightning_fabric.utilities.rank_zero")
+    return known is None or int(getattr(known.rank_zero_only, "rank", None) or 0) == 0
 
 
 def versions() -> dict[str, str]:

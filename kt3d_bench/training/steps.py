@@ -155,11 +155,17 @@ class StageRun:
     """One stage while it trains, from ``saved`` on if there is a checkpoint inside it."""
 
     def __init__(
-        self, context: LoopContext, stage: Stage, steps: int, digest: str, saved: Mapping[str, Any] | None
+        self,
+        context: LoopContext,
+        stage: Stage,
+        steps: int,
+        digest: str,
+        worlds: tuple[int, ...],
+        saved: Mapping[str, Any] | None,
     ) -> None:
         self.fabric, self.method, self.folder = context.fabric, context.method, context.folder
         self.options, self.report, self.stop = context.options, context.report, context.stop
-        self.stage, self.steps, self.digest = stage, steps, digest
+        self.stage, self.steps, self.digest, self.worlds = stage, steps, digest, worlds
         self.limit_s = limit_s(stage, self.options)
         self.first_step = self.step = int(saved["step"]) if saved else 0
         self.elapsed_before_s = float(saved["elapsed_s"]) if saved else 0.0
@@ -346,6 +352,7 @@ class StageRun:
             **self.options.about,
             "stage": self.stage.name,
             "digest": self.digest,
+            "worlds": list(self.worlds),
             "step": self.step,
             "elapsed_s": self._elapsed_s(),
             "model": {name: tensor.detach().cpu() for name, tensor in self.method.state_dict().items()},

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import UsageError
+from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.report import Reporter, Silent
 from kt3d_bench.training.run import Resolved, RunConfig
@@ -36,7 +37,7 @@ def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = F
     report = report if report is not None and fabric.is_global_zero else Silent()
     located, method, context = _build(resolved, fabric, report)
     folder = _folder(resolved, fabric, resume)
-    document = _document(resolved, context, located)
+    document = {**_document(resolved, context, located), "processes": fabric.world_size}
     if fabric.is_global_zero:
         runs.write_run(folder, document)
     feeds = {role: _feed(resolved, found) for role, found in located.items()}
@@ -57,33 +58,16 @@ def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = F
 
 
 def start_fabric(resolved: Resolved) -> Fabric:
-    """Fabric with its processes started; several processes share unused-parameter detection, as stages may use only
-    part of a network they train."""
+    """Fabric with its processes started."""
     import torch
-    from lightning_fabric import Fabric
-    from lightning_fabric.strategies.ddp import DDPStrategy
 
     config = resolved.config
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if resolved.accelerator == "cuda":
         torch.backends.cudnn.benchmark = True
-    devices: int | list[int] = config.devices
-    _, _, index = config.device.partition(":")
-    if index:
-        if config.devices != 1:
-            raise UsageError(f"--device {config.device} is one device, asked for {config.devices}")
-        devices = [int(index)]
-    several = config.devices * config.num_nodes > 1
-    fabric = Fabric(
-        accelerator=resolved.accelerator,
-        devices=devices,
-        num_nodes=config.num_nodes,
-        precision=resolved.precision,  # type: ignore[arg-type]
-        strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
-    )
-    fabric.launch()
-    return fabric
+    count = ranks.processes(config.devices, config.num_nodes)
+    return ranks.start(count, resolved.accelerator, config.device, resolved.precision)
 
 
 def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[str, Located], Method, MethodContext]:

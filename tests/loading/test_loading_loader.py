@@ -247,6 +247,24 @@ def test_resume_is_exact(make_shards: Callable[..., ShardSet]) -> None:
     assert again.state_dict() == loader.state_dict()
 
 
+def test_a_pass_goes_on_with_another_number_of_ranks(make_shards: Callable[..., ShardSet]) -> None:
+    """The order of samples and their augmentation belong to the whole, not to a rank."""
+    shards = make_shards(10)
+    options: dict[str, Any] = {"input_px": 32, "shuffle": True, "seed": 3, "augmentation": Augmentation()}
+    alone = Loader(shards, ALL, batch_size=4, **options)
+    list(itertools.islice(alone, 2))
+    state = alone.state_dict()
+    halves = [Loader(shards, ALL, batch_size=2, rank=rank, world=2, **options) for rank in range(2)]
+    for half in halves:
+        half.load_state_dict(state)
+    for whole, *parts in zip(itertools.islice(alone, 3), *map(iter, halves), strict=False):
+        for rank, part in enumerate(parts):
+            for name, image in part.images.items():
+                torch.testing.assert_close(image, whole.images[name][rank::2], rtol=0, atol=0)
+            torch.testing.assert_close(part.joints_px, whole.joints_px[rank::2], rtol=0, atol=0, equal_nan=True)
+    assert halves[0].state_dict() == halves[1].state_dict() == alone.state_dict()
+
+
 def test_resume_on_other_data_or_settings_is_refused(make_shards: Callable[..., ShardSet]) -> None:
     shards = make_shards(6, ("depth",))
     state = Loader(shards, ("depth",), batch_size=4, input_px=32, shuffle=True).state_dict()

@@ -1,0 +1,141 @@
+"""How many processes a command runs as, which one this is, and what they exchange.
+
+The same command works alone, with ``--devices`` (which starts the other processes itself), under ``torchrun`` and under
+SLURM's ``srun``; the last two say themselves how many processes there are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import PluginError, UsageError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for one another: the first may be fetching shards or generating a stand-in."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes a command runs as."""
+
+    devices: int
+    """On each machine."""
+    nodes: int
+    """Machines."""
+    launcher: str = ""
+    """Who started them, where it was not this program."""
+
+    @property
+    def world(self) -> int:
+        return self.devices * self.nodes
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> Processes | None:
+    """What ``torchrun`` or ``srun`` has started; ``None`` when this process was started alone.
+
+    A batch script of SLURM's that calls the program without ``srun`` starts it alone, however many tasks it reserved.
+    """
+    try:
+        if {"RANK", "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE"} <= environment.keys():
+            local = int(environment["LOCAL_WORLD_SIZE"])
+            return Processes(local, int(environment["WORLD_SIZE"]) // local, "torchrun")
+        if {"SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS"} <= environment.keys():
+            tasks, nodes = int(environment["SLURM_STEP_NUM_TASKS"]), int(environment.get("SLURM_STEP_NUM_NODES", 1))
+            return Processes(tasks // nodes, nodes, "srun") if tasks > 1 else None
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(
+            f"the launcher's environment makes no sense ({error})", where="WORLD_SIZE or SLURM_*"
+        ) from error
+    return None
+
+
+def processes(devices: int, nodes: int, environment: Mapping[str, str] = os.environ) -> Processes:
+    """What was asked for, or what a launcher has started.
+
+    Raises ``UsageError`` for fewer than one, and where a launcher has started another number than was asked for.
+    """
+    if devices < 1 or nodes < 1:
+        raise UsageError(f"asked for {devices} devices on {nodes} machines, expected at least 1")
+    found = launched(environment)
+    if found is None:
+        return Processes(devices, nodes)
+    if (devices, nodes) not in ((1, 1), (found.devices, found.nodes)):
+        raise UsageError(
+            f"{found.launcher} has started {found.devices} processes on each of {found.nodes} machines, and --devices "
+            f"{devices} --nodes {nodes} asks for others",
+            mend="leave out --devices and --nodes: the launcher decides",
+        )
+    return found
+
+
+def start(count: Processes, accelerator: str, device: str, precision: str) -> Fabric:
+    """Fabric with all its processes started and known to one another.
+
+    Several share unused-parameter detection, as stages may use only part of a network they train. ``device`` may name
+    one GPU by its index, for one process. Raises ``UsageError`` when it does so for several.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    _, _, index = device.partition(":")
+    if index and count.world != 1:
+        raise UsageError(f"--device {device} is one device, and there are {count.world} processes")
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=[int(index)] if index else count.devices,
+            num_nodes=count.nodes,
+            precision=precision,  # type: ignore[arg-type]
+            strategy=DDPStrategy(find_unused_parameters=True, timeout=PATIENCE) if count.world > 1 else "auto",
+            plugins=None if count.launcher else [LightningEnvironment()],
+        )
+    except (RuntimeError, ValueError) as error:
+        if not count.launcher:
+            raise
+        raise UsageError(f"the job does not suit several processes ({error})", where=count.launcher) from error
+    fabric.launch()
+    if fabric.world_size != count.world:
+        raise UsageError(
+            f"{fabric.world_size} processes found one another, not {count.world}",
+            mend="start all of them with one torchrun or srun",
+        )
+    return fabric
+
+
+def gather_rows(
+    fabric: Fabric, indices: npt.NDArray[np.int64], values: npt.NDArray[np.float32], total: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """What all processes found for their rows, in every process: (total,) ascending indices and their values.
+
+    ``indices`` (n,) and ``values`` (n, ...) of this process; n may differ by one between processes. Raises
+    ``PluginError`` unless each of ``total`` rows was found exactly once.
+    """
+    import torch
+
+    most = -(-total // fabric.world_size)
+    padded = np.full(most, -1, np.int64)
+    padded[: len(indices)] = indices
+    filled = np.zeros((most, *values.shape[1:]), np.float32)
+    filled[: len(values)] = values
+    rows: Any = fabric.all_gather(torch.from_numpy(padded).to(fabric.device))
+    found: Any = fabric.all_gather(torch.from_numpy(filled).to(fabric.device))
+    all_rows = rows.reshape(-1).cpu().numpy()
+    kept = all_rows >= 0
+    if kept.sum() != total or len(np.unique(all_rows[kept])) != total:
+        raise PluginError(
+            f"{kept.sum()} rows were predicted by {fabric.world_size} processes, expected {total} once each"
+        )
+    order = np.argsort(all_rows[kept])
+    gathered = found.reshape(-1, *values.shape[1:]).cpu().numpy()
+    return all_rows[kept][order], gathered[kept][order]
