@@ -43,8 +43,6 @@ class DatasetPlugin:
         ``describe(raw: Path) -> Sequence[str]`` - sentences on what is here and what is missing, for ``inspect``.
         ``deferred(raw: Path, split: str) -> str | None`` - may be left out: a sentence on what ``plan`` would have to
         do first, such as unpacking gigabytes, which ``inspect`` then says instead of planning.
-        ``deferred(raw: Path, split: str) -> str | None`` - may be left out: a sentence on what ``plan`` would have to
-        do first, such as unpacking gigabytes, which ``inspect`` then says instead of planning.
 
     ``generate`` names a module with
         ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str, workers: int,
@@ -56,6 +54,8 @@ class DatasetPlugin:
         ``VERSION: int`` - bumped with every change of what is generated.
         ``DEMO: Mapping[str, Any]`` - ``people``, ``frames`` and other options of a stand-in that a laptop makes and
         trains on in minutes; ``kt3d demo`` uses it.
+        ``SIZES: Mapping[str, Mapping[str, Any]]`` - may be left out: preset -> arguments of a stand-in for training of
+        that size, where people x frames alone do not tell it.
         ``CHECK: Mapping[str, Any]`` - may be left out: what ``kt3d check`` changes in ``DEMO`` for the smallest
         stand-in that has every split; two people and two frames by default.
 

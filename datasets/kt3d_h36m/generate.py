@@ -30,6 +30,11 @@ VERSION = 1
 """Bumped with every change of what is generated."""
 DEMO: Mapping[str, Any] = {"people": 7, "frames": 1, "frame_px": 400, "long_clip": False}
 """A stand-in that a laptop makes and trains on in minutes: one frame of each sequence, no long clip."""
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "small": {"people": 7, "frames": 100, "long_clip": False},
+    "paper": {"people": 7, "frames": 400},
+}
+"""Preset -> arguments of a stand-in for training of that size."""
 _LONG_FRAMES = 130
 _TEST_STEP, _TRAIN_STEP = 64, 5
 _RATE_HZ = 50.0

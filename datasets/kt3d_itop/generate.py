@@ -26,6 +26,11 @@ VERSION = 1
 """Bumped with every change of what is generated."""
 DEMO: Mapping[str, Any] = {"people": 20, "frames": 84}
 """A stand-in that a laptop makes and trains on in minutes."""
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "small": {"people": 40, "frames": 200},
+    "paper": {"people": 100, "frames": 600},
+}
+"""Preset -> arguments of a stand-in for training of that size."""
 _SPLITS = ("train", "test")
 _VIEWS = {"side": "front", "top": "top"}
 """View in the files' names -> view in the splits' names."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from kt3d_bench.cli import boards, data, extensions, runs
+from kt3d_bench.cli import boards, data, extensions, recipes, runs
 from kt3d_bench.cli.base import main
 
-__all__ = ["boards", "data", "extensions", "main", "run", "runs"]
+__all__ = ["boards", "data", "extensions", "main", "recipes", "run", "runs"]
 
 
 def run() -> None:

@@ -1,8 +1,7 @@
-"""Commands about runs: train, predict, report, demo."""
+"""Commands about runs: train, predict, report."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -144,15 +143,3 @@ def report(run: str | None, no_images: bool, samples: int, shards: Path | None, 
         click.echo(f"Next: {shlex.join(['kt3d', 'score', '--run', str(folder)])}, then this again to see samples.")
     else:
         click.echo("Next: the run's kt3d train command with --resume goes on with it.")
-
-
-@main.command()
-@click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=6.0, show_default=True, help="For training.")
-@click.option("--recipe", default="demo", show_default=True, help="Which list of runs; kt3d list shows them.")
-@click.option("--out", type=FOLDER, help="[default: kt3d-data/demo]")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
-def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> None:
-    """The whole line on generated stand-ins, with no download: generate, prepare, train, score, boards, a picture."""
-    from kt3d_bench.demo import run_demo
-
-    run_demo(out or default_data_root() / "demo", recipe=recipe, budget_minutes=budget_minutes, workers=workers)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.hookspecs import DatasetPlugin
+from kt3d_bench.standins import MARKER
 from kt3d_bench.training.report import Reporter
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"small": (400, 25), "paper": (2000, 40)}
 """Preset -> people and frames of a stand-in that is made on the spot."""
 STAND_IN_SEED = 0
+_MADE = "kt3d-stand-in.txt"
+"""Beside a stand-in that was made here: generator version and arguments."""
 
 
 @dataclass(frozen=True)
@@ -212,40 +215,77 @@ def installed_benchmarks() -> dict[str, Benchmark]:
     return all_benchmarks([plugin.folder for plugin in plugins.datasets().values()])
 
 
-def stand_in(config: RunConfig, domain: Domain, report: Reporter, device: str) -> Path:
-    """Shards of a generated stand-in, made now unless they are there; returns their folder."""
-    from kt3d_bench.shards.manifest import read_manifest
-    from kt3d_bench.shards.prepare import prepare
+def stand_in(
+    config: RunConfig,
+    domain: Domain,
+    report: Reporter,
+    device: str,
+    *,
+    splits: Sequence[str] | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Shards of a generated stand-in, made now unless they are there; returns their folder.
 
-    plugin, wanted = domain.plugin, domain.training_splits[:1]
+    ``splits``: by default the one to train on.
+    """
+    from kt3d_bench.shards.manifest import read_manifest
+
+    plugin, wanted = domain.plugin, list(splits or domain.training_splits[:1])
     arguments = stand_in_arguments(config, plugin)
     size = f"{arguments['people']}x{arguments['frames']}"
     home = config.data_root / "generated" / plugin.name / size
     raw, out = home / "raw", home / "shards"
-    if has_shards(out) and set(wanted) <= read_manifest(out).splits.keys():
+    whole = has_shards(out) and set(wanted) <= read_manifest(out).splits.keys()
+    if whole and (not raw.exists() or is_stand_in(raw, plugin, arguments)):
         report.note(f"no shards of '{plugin.name}': using the generated stand-in in {out}")
         return out
     report.note(
         f"no shards of '{plugin.name}': generating a stand-in in {home} (people x frames: {size}); "
         f"for the real data: kt3d prepare {plugin.name}"
     )
-    if not raw.exists():
-        unfinished = home / "raw-unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        generate = plugins.load_function(plugin.generate, "generate")
-        generate(
-            unfinished,
-            seed=STAND_IN_SEED,
-            motion=None,
-            device=device,
-            workers=os.cpu_count() or 1,
-            progress=_Generated(report, f"generate {plugin.name}"),
-            **arguments,
-        )
-        unfinished.rename(raw)
-    prepare(plugin, raw=raw, out=out, splits=wanted, report=_Prepared(report, f"prepare {plugin.name}"))
+    make_stand_in(plugin, arguments, raw, out, report, splits=wanted, device=device, workers=workers)
     return out
+
+
+def make_stand_in(
+    plugin: DatasetPlugin,
+    arguments: Mapping[str, Any],
+    raw: Path,
+    out: Path,
+    report: Reporter,
+    *,
+    splits: Sequence[str] | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+) -> None:
+    """Generate a stand-in in ``raw`` and prepare its ``splits`` (default: all) in ``out``; what is there already, of
+    the same generator and arguments, is kept.
+
+    Raises ``UsageError`` when ``raw`` holds something that was not generated.
+    """
+    from kt3d_bench.shards.prepare import prepare
+
+    workers = workers or os.cpu_count() or 1
+    if not is_stand_in(raw, plugin, arguments):
+        if (raw / MARKER).is_file():
+            shutil.rmtree(raw)
+        generate = plugins.load_function(plugin.generate, "generate")
+        told = _Generated(report, f"generate {plugin.name}")
+        generate(raw, seed=STAND_IN_SEED, motion=None, device=device, workers=workers, progress=told, **arguments)
+        (raw / _MADE).write_text(_described(plugin, arguments))
+    told_too = _Prepared(report, f"prepare {plugin.name}")
+    prepare(plugin, raw=raw, out=out, splits=splits, workers=workers, report=told_too)
+
+
+def is_stand_in(raw: Path, plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> bool:
+    """Whether ``raw`` holds what the present generator makes of ``arguments``."""
+    made = raw / _MADE
+    return made.is_file() and made.read_text() == _described(plugin, arguments)
+
+
+def _described(plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> str:
+    version = plugins.load(f"{plugin.generate}:VERSION")
+    return f"version {version}, seed {STAND_IN_SEED}, {sorted(arguments.items())}\n"
 
 
 def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, Any]:
@@ -253,6 +293,7 @@ def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, An
     arguments: dict[str, Any] = {}
     if config.preset in STAND_IN_SIZES:
         arguments["people"], arguments["frames"] = STAND_IN_SIZES[config.preset]
+        arguments |= getattr(plugins.load(plugin.generate), "SIZES", {}).get(config.preset, {})
     else:
         arguments |= plugins.load(f"{plugin.generate}:DEMO")
     given = {"people": config.stand_in_people, "frames": config.stand_in_frames}

@@ -1,10 +1,10 @@
-"""The method ``knowledge-transfer``, its row without adaptation ``source-only``, and recipes for ``kt3d demo``."""
+"""The method ``knowledge-transfer``, its row without adaptation ``source-only``, and recipes of the paper's tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kt3d_bench.hookspecs import MethodPlugin, Recipe, RecipeRow, hookimpl
+from kt3d_bench.hookspecs import MethodPlugin, Recipe, hookimpl
 
 _DEFAULTS = {"target": "h36m", "source": "ubc3v", "pretrain": "mpii"}
 
@@ -30,38 +30,6 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
 
 @hookimpl
 def kt3d_recipes() -> Sequence[Recipe]:
-    transfer, synthetic = "knowledge-transfer", "ubc3v"
-    return (
-        Recipe(
-            name="demo",
-            summary="The transfer to RGB images beside what it must beat, and the two synthetic branches",
-            rows=(
-                RecipeRow("mean-pose", target="h36m"),
-                RecipeRow("lift-mlp", target="h36m"),
-                RecipeRow("source-only", target="h36m"),
-                RecipeRow("integral-pose", "full", target="h36m"),
-                RecipeRow(transfer, "none", target="h36m"),
-                RecipeRow(transfer, "partial", target="h36m"),
-                RecipeRow(transfer, "full", target="h36m"),
-                RecipeRow("mean-pose", target=synthetic),
-                RecipeRow(transfer, "full", target=synthetic, settings={"branch": "depth"}),
-                RecipeRow(transfer, "full", target=synthetic, settings={"branch": "mask"}),
-            ),
-        ),
-        Recipe(
-            name="depth-views",
-            summary="The transfer to noisy depth images with a background, seen from the front and from above",
-            rows=tuple(
-                RecipeRow(method, supervision, target=target)
-                for target in ("itop-front", "itop-top")
-                for method, supervision in (
-                    ("mean-pose", "none"),
-                    ("source-only", "none"),
-                    ("integral-pose", "full"),
-                    (transfer, "none"),
-                    (transfer, "partial"),
-                    (transfer, "full"),
-                )
-            ),
-        ),
-    )
+    from kt3d_knowledge_transfer.recipes import ALL
+
+    return ALL

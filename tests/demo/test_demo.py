@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from kt3d_bench import demo, plugins
+from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError
 from kt3d_bench.hookspecs import Recipe, RecipeRow
 from kt3d_bench.pictures import Panel, comparison
+from kt3d_bench.recipes import demo
 from kt3d_bench.skeletons import H36M17
 
 SMALL = {"people": 1, "frames": 4, "test_postures": 2}
@@ -22,7 +23,6 @@ def one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo of the mean pose on a handful of depth images."""
     row = RecipeRow("mean-pose", target="ubc3v")
     monkeypatch.setattr(plugins, "recipe", lambda name: Recipe(name, "", (row,)))
-    monkeypatch.setattr(demo, "_datasets", lambda rows: ["ubc3v"])
     monkeypatch.setattr("kt3d_ubc3v.generate.DEMO", SMALL)
 
 

@@ -23,7 +23,7 @@ LAYER = {
     "training": 5,
     "options": 5, "console": 6, "pictures": 6, "catalogue": 6, "inspection": 6, "validation": 6, "results": 6,
     "sheets": 7, "run_report": 7, "submissions": 7, "rescoring": 7,
-    "demo": 8, "scaffold": 8, "rehearsal": 8, "cli": 9, "__main__": 10,
+    "recipes": 8, "scaffold": 8, "rehearsal": 8, "cli": 9, "__main__": 10,
 }  # fmt: skip
 MAY_MEET = (
     {"errors", "hookrecords", "hookspecs", "records", "skeletons", "supervision", "__init__"},

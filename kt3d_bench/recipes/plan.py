@@ -1,0 +1,203 @@
+"""What a recipe will do, before it does anything: its runs, the stages they share, the data they read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kt3d_bench import plugins
+from kt3d_bench.cards import read_card
+from kt3d_bench.errors import ArtefactError, PluginError, UsageError, did_you_mean
+from kt3d_bench.hookspecs import Recipe, RecipeRow
+from kt3d_bench.places import default_data_root
+from kt3d_bench.training.report import Reporter
+from kt3d_bench.training.run import Resolved, RunConfig, resolve
+from kt3d_bench.training.sources import Domain, benchmarks_of, has_shards, shards_folder, stand_in
+
+if TYPE_CHECKING:
+    from kt3d_bench.methods import Stage
+    from kt3d_bench.scoring.benchmarks import Benchmark
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a recipe is run: the same for all its rows."""
+
+    data_root: Path = field(default_factory=default_data_root)
+    preset: str = "paper"
+    seeds: int | None = None
+    """Seeds 0, 1, ... of every row; ``None`` = as many as each row asks for."""
+    budget_minutes: float | None = None
+    """Training time of the first seed's runs together, each shared stage counted once; ``None``: exactly the steps."""
+    steps_scale: float = 1.0
+    """Multiplies the steps of every stage."""
+    device: str = "auto"
+    generated: bool = False
+    """Whether generated stand-ins may take the place of targets that are not there."""
+    people: int | None = None
+    frames: int | None = None
+    """Size of stand-ins; ``None`` = by preset."""
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seeds is not None and self.seeds < 1:
+            raise UsageError(f"{self.seeds} seeds", mend="ask for at least 1")
+        if self.budget_minutes is not None and not self.budget_minutes > 0:
+            raise UsageError(f"a budget of {self.budget_minutes} minutes", mend="ask for more than 0")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a recipe."""
+
+    row: RecipeRow
+    config: RunConfig
+
+    @property
+    def label(self) -> str:
+        return label(self.row)
+
+
+def label(row: RecipeRow) -> str:
+    """What a row is called."""
+    if row.label:
+        return row.label
+    partial = f", {row.joints} joints" if row.supervision.startswith("partial") else ""
+    settings = "".join(f", {name}={value}" for name, value in row.settings.items())
+    return f"{row.method} {row.supervision}{partial}{settings}"
+
+
+def jobs(recipe: Recipe, options: Options) -> list[Job]:
+    """The runs, seed by seed: all rows of seed 0 first. Raises ``UsageError`` for what no run can be asked for."""
+    planned = []
+    for seed in range(max([options.seeds or row.seeds for row in recipe.rows], default=0)):
+        for row in recipe.rows:
+            if seed < (options.seeds or row.seeds):
+                config = RunConfig(
+                    method=row.method,
+                    supervision=row.supervision,
+                    joints=row.joints,
+                    target=row.target,
+                    preset=options.preset,
+                    settings=row.settings,
+                    seed=seed,
+                    device=options.device,
+                    data_root=options.data_root,
+                    steps_scale=options.steps_scale,
+                    stand_in_people=options.people,
+                    stand_in_frames=options.frames,
+                )
+                planned.append(Job(row, config))
+    if options.budget_minutes is None:
+        return planned
+    spent_s = budget_s([job for job in planned if job.config.seed == 0])
+    scale = 60.0 * options.budget_minutes / spent_s if spent_s else 1.0
+    return [replace(job, config=replace(job.config, time_scale=round(scale, 4))) for job in planned]
+
+
+def budget_s(planned: Sequence[Job]) -> float:
+    """Seconds that the stages of these runs ask for in a time-limited run, each shared stage counted once."""
+    stages: dict[str, float] = {}
+    for job in planned:
+        resolved = resolve(job.config)
+        for stage in stages_of(resolved):
+            facts = [stage.name, stage.trains, stage.recipe, stage.after, stage.steps, stage.epochs, stage.batch_size,
+                     {role: resolved.domains[role].name for role in stage.roles}]  # fmt: skip
+            if "target" in stage.roles:
+                facts += [job.config.supervision, job.config.joints]
+            stages[json.dumps([*facts, job.config.seed], sort_keys=True)] = stage.budget_s or 0.0
+    return sum(stages.values())
+
+
+def stages_of(resolved: Resolved) -> tuple[Stage, ...]:
+    """The stages that a run will have, found without its data and without memory for its weights."""
+    import torch
+
+    from kt3d_bench.methods import MethodContext
+
+    target, source = resolved.domains["target"], resolved.domains.get("source")
+    context = MethodContext(
+        target_modality=target.modality,
+        num_parts=read_card(source.plugin.folder).num_parts if source is not None else 0,
+        supervision=resolved.config.supervision,
+        transfers=source is None or source.dataset != target.dataset,
+    )
+    with torch.device("meta"):
+        method = resolved.method(resolved.method_config, context)
+    return method.stages()
+
+
+def with_data(planned: Sequence[Job], options: Options, report: Reporter) -> list[Job]:
+    """The same runs with the folder of every shard set they read: those below the data root, else stand-ins, made now.
+
+    Raises ``ArtefactError`` naming all targets that are missing, before anything is made or trained, unless generated
+    ones are allowed.
+    """
+    needed = [(job, _roles(job.config)) for job in planned]
+    splits: dict[str, dict[str, None]] = {}
+    for _, roles in needed:
+        for role, domain in roles.items():
+            found = splits.setdefault(domain.dataset, {})
+            found |= dict.fromkeys(domain.training_splits[:1])
+            if role == "target":
+                found |= {benchmark.split: None for benchmark in _tests(domain)}
+    if not options.generated:
+        _refuse_missing([roles["target"].dataset for _, roles in needed], options.data_root)
+    folders: dict[str, Path] = {}
+    for job, roles in needed:
+        for domain in roles.values():
+            if domain.dataset not in folders:
+                own = shards_folder(options.data_root, domain.dataset)
+                folders[domain.dataset] = (
+                    own
+                    if has_shards(own)
+                    else stand_in(job.config, domain, report, "cpu", splits=list(splits[domain.dataset]),
+                                  workers=options.workers)
+                )  # fmt: skip
+    return [
+        replace(job, config=replace(job.config, shards={role: folders[d.dataset] for role, d in roles.items()}))
+        for job, roles in needed
+    ]
+
+
+def domains_read(planned: Sequence[Job]) -> list[Domain]:
+    """What the runs read, each dataset once, by name."""
+    found = {domain.dataset: domain for job in planned for domain in _roles(job.config).values()}
+    return [found[name] for name in sorted(found)]
+
+
+def _roles(config: RunConfig) -> Mapping[str, Domain]:
+    """Role -> domain, for the roles that a run opens: target and source always, others where a stage reads them."""
+    resolved = resolve(config)
+    read = {"target", "source", *(role for stage in stages_of(resolved) for role in stage.roles)}
+    return {role: domain for role, domain in resolved.domains.items() if role in read}
+
+
+def _tests(domain: Domain) -> Sequence[Benchmark]:
+    return (domain.benchmark,) if domain.benchmark is not None else benchmarks_of(domain.plugin)
+
+
+def _refuse_missing(targets: Sequence[str], data_root: Path) -> None:
+    missing = [name for name in dict.fromkeys(targets) if not has_shards(shards_folder(data_root, name))]
+    if missing:
+        raise ArtefactError(
+            f"there are no shards of {', '.join(missing)}",
+            where=data_root / "shards",
+            mend=f"make them ({'; '.join(f'kt3d prepare {name}' for name in missing)}), or add --generated to use "
+            "generated stand-ins, whose rows go to boards of their own",
+        )
+
+
+def named(recipe: str) -> Recipe:
+    """An installed recipe. Raises ``UsageError`` with the nearest name when there is none, and ``PluginError`` when one
+    of its pictures names a row that it has not."""
+    found = plugins.recipe(recipe)
+    known = [label(row) for row in found.rows]
+    for picture in found.pictures:
+        for name in (*picture.rows, *picture.reference):
+            if name not in known:
+                raise PluginError(f"draws the row '{name}', {did_you_mean(name, known)}", where=f"recipe '{recipe}'")
+    return found

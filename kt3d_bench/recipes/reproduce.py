@@ -1,0 +1,116 @@
+"""``kt3d reproduce``: every row of a recipe trained, scored and put on its board, beside what a paper reports of it.
+
+Shared stages are trained once: the stage store below the data root hands them from run to run. A run that is finished
+stays as it is, one that was interrupted goes on, so that the same command may be given as often as it takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kt3d_bench import results
+from kt3d_bench.errors import Kt3dError, UsageError
+from kt3d_bench.hookspecs import Recipe
+from kt3d_bench.recipes.plan import Job, Options, jobs, with_data
+from kt3d_bench.results import Result
+from kt3d_bench.shards.manifest import read_manifest
+from kt3d_bench.training.report import Reporter
+from kt3d_bench.training.run import RUN_FILE, finished, resolve
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished run of a recipe."""
+
+    job: Job
+    result: Result
+    kept: bool = False
+    """Whether the run had been finished before."""
+
+    @property
+    def label(self) -> str:
+        return self.job.label
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that came to nothing, and why."""
+
+    job: Job
+    error: Kt3dError
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What became of a recipe."""
+
+    recipe: Recipe
+    outcomes: tuple[Outcome, ...]
+    failures: tuple[Failure, ...] = ()
+    interrupted: bool = False
+    """Stopped by the user or the scheduler; the same command goes on."""
+
+
+def reproduce(recipe: Recipe, options: Options, report: Reporter, *, leaderboards: Path | None = None) -> Reproduction:
+    """Run all rows of ``recipe`` for all seeds, write their entries, render the boards.
+
+    A run whose training fails (a loss that is not finite, say) is reported and the others go on. Raises what planning
+    raises, before anything is trained.
+    """
+    from kt3d_bench.training.steps import InterruptedRunError
+
+    planned = with_data(jobs(recipe, options), options, report)
+    outcomes: list[Outcome] = []
+    failures: list[Failure] = []
+    for number, job in enumerate(planned, 1):
+        report.note(f"[{number}/{len(planned)}] {job.label}, seed {job.config.seed}")
+        try:
+            outcomes.append(_run(job, report, leaderboards))
+        except InterruptedRunError:
+            return Reproduction(recipe, tuple(outcomes), tuple(failures), interrupted=True)
+        except UsageError:
+            raise
+        except Kt3dError as error:
+            report.note(f"{job.label}, seed {job.config.seed}, failed: {error.message}")
+            failures.append(Failure(job, error))
+    return Reproduction(recipe, tuple(outcomes), tuple(failures))
+
+
+def _run(job: Job, report: Reporter, leaderboards: Path | None) -> Outcome:
+    from kt3d_bench.training.train import train
+
+    config = replace(job.config, name=run_name(job))
+    folder = config.data_root / "runs" / str(config.name)
+    kept = finished(folder)
+    if kept:
+        report.note(f"the run {folder.name} is finished and stays")
+    else:
+        train(config, report, resume=(folder / RUN_FILE).exists())
+    result = results.score_run(folder, data_root=config.data_root, leaderboards=leaderboards, report=report)
+    return Outcome(job, result, kept)
+
+
+def run_name(job: Job) -> str:
+    """A name that says what the run is, with a digest of its config and data: equal runs of different recipes have the
+    same."""
+    config = job.config
+    facts = {
+        "settings": dict(config.settings),
+        "time_scale": config.time_scale,
+        "steps_scale": config.steps_scale,
+        "data": {role: read_manifest(folder).digest for role, folder in config.shards.items()},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return f"{resolve(config).base_name}-{digest}"
+
+
+def by_label(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Row label -> its outcomes, one per seed, in the recipe's order."""
+    found: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.label, []).append(outcome)
+    return found

@@ -1,0 +1,126 @@
+"""The table a recipe ends with: what was measured beside what the paper reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from kt3d_bench.errors import PluginError
+from kt3d_bench.hookspecs import Recipe, RecipeRow
+from kt3d_bench.leaderboard.ranking import Row
+from kt3d_bench.leaderboard.words import NONE, column, reported_value, value_text
+from kt3d_bench.recipes.plan import label
+from kt3d_bench.recipes.reproduce import Outcome
+from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
+
+STAND_IN_NOTE = "Measured on generated stand-ins, which the paper's numbers do not speak of: no difference is formed."
+
+
+def reported_row(row: RecipeRow, published: Published | None) -> PublishedRow | None:
+    """The paper's row that stands beside ``row``; ``None`` where it names none, or nothing is published.
+
+    Raises ``PluginError`` when its words fit no published row, or several.
+    """
+    if not row.reported or published is None:
+        return None
+
+    def fits(candidate: PublishedRow) -> bool:
+        own = {"method": candidate.method, "category": candidate.category, "supervision": candidate.supervision}
+        return all({**candidate.details, **own}.get(name) == word for name, word in row.reported.items())
+
+    found = [candidate for candidate in (*published.rows, *published.ablation) if fits(candidate)]
+    if len(found) != 1:
+        raise PluginError(
+            f"{dict(row.reported)} fits {len(found)} published rows of '{published.benchmark}', expected 1",
+            where=f"recipe row '{label(row)}'",
+            mend="name method, category, supervision or details of one of them",
+        )
+    return found[0]
+
+
+def benchmarks(outcomes: Sequence[Outcome]) -> dict[str, Benchmark]:
+    """The benchmarks tested on, in order."""
+    return {outcome.result.benchmark.id: outcome.result.benchmark for outcome in outcomes}
+
+
+def measured(outcomes: Sequence[Outcome], benchmark: str) -> dict[str, tuple[RecipeRow, Row]]:
+    """Label -> the recipe's row and its entries of all seeds, for one benchmark."""
+    found: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.result.benchmark.id == benchmark:
+            found.setdefault(outcome.label, []).append(outcome)
+    return {name: (ones[0].job.row, Row(None, tuple(one.result.entry for one in ones))) for name, ones in found.items()}
+
+
+def cells(
+    recipe: Recipe, outcomes: Sequence[Outcome], benchmark: Benchmark, published: Published | None
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: label, seeds, per headline metric the measured value, the paper's and, on official data only,
+    their difference; then the training time of one run."""
+    rows = measured(outcomes, benchmark.id)
+    beside = {name: reported_row(row, published) for name, (row, _) in rows.items()}
+    paper = any(beside.values())
+    header = ["Row", "Seeds"]
+    for metric in benchmark.headline:
+        header += [column(metric), *(["paper", "difference"] if paper else [])]
+    header.append("trained in (s)")
+    listed = []
+    for name, (_, row) in rows.items():
+        line = [name, str(len(row.entries))]
+        for metric in benchmark.headline:
+            line.append(value_text(row, metric, interval=True))
+            if paper:
+                given = beside[name]
+                line += _beside(row, metric, given.scores.get(metric) if given is not None else None)
+        times = [entry.provenance.wall_seconds for entry in row.entries]
+        known = [seconds for seconds in times if seconds is not None]
+        line.append(f"{sum(known) / len(known):.0f}" if known else NONE)
+        listed.append(line)
+    return header, listed
+
+
+def _beside(row: Row, metric: str, reported: float | None) -> list[str]:
+    value = row.value(metric)
+    official = all(entry.origin == "official" for entry in row.entries)
+    both = reported is not None and value is not None and official
+    return [reported_value(reported, metric), f"{value - reported:+.1f}" if both and reported and value else NONE]
+
+
+def terminal(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str, Published]) -> RenderableType:
+    """The recipe's tables for a terminal, one per benchmark."""
+    parts: list[RenderableType] = []
+    for name, benchmark in benchmarks(outcomes).items():
+        header, rows = cells(recipe, outcomes, benchmark, published.get(name))
+        stand_in = any(one.result.entry.origin != "official" for one in outcomes if one.result.benchmark.id == name)
+        table = Table(
+            title=escape(f"{recipe.name} on {benchmark.title}"), caption=Text(STAND_IN_NOTE) if stand_in else None
+        )
+        for number, text in enumerate(header):
+            table.add_column(escape(text), justify="left" if number == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        parts.append(table)
+    return Group(*parts)
+
+
+def markdown(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str, Published]) -> str:
+    """The same as Markdown, with the command."""
+    lines = [f"# {recipe.name}", "", recipe.summary + ".", ""]
+    if outcomes:
+        lines += [f"    {outcomes[-1].result.entry.provenance.command}", ""]
+    for name, benchmark in benchmarks(outcomes).items():
+        header, rows = cells(recipe, outcomes, benchmark, published.get(name))
+        lines += [f"## {benchmark.title}", ""]
+        lines += [" | ".join(["", *header, ""]).strip(), "|" + "---|" * len(header)]
+        lines += [" | ".join(["", *(cell.replace("|", "\\|") for cell in row), ""]).strip() for row in rows]
+        if any(one.result.entry.origin != "official" for one in outcomes if one.result.benchmark.id == name):
+            lines += ["", STAND_IN_NOTE]
+        block = published.get(name)
+        if block is not None and any(one.job.row.reported for one in outcomes):
+            lines += ["", f"Paper: {block.source}"]
+        lines.append("")
+    return "\n".join(lines)
