@@ -23,9 +23,10 @@ from typing import Any
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT_S = 30.0
 _SWITCHES = (
-    "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check", "--disable-gpu",
+    "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check",
     "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en",
+    "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
 )  # fmt: skip
 
 

@@ -30,6 +30,11 @@
     drawing.addEventListener("pointerleave", () => { output.textContent = last; dot.setAttribute("cx", -9); });
   }
 
+  function drawable() {
+    const canvas = document.createElement("canvas");
+    return Boolean(canvas.getContext("webgl2") || canvas.getContext("webgl"));
+  }
+
   let library = null;
   function plotly() {
     library ??= (async () => {
@@ -117,6 +122,7 @@
       const stage = this.stage;
       try {
         if (!this.plot) {
+          if (!drawable()) throw new Error("no WebGL");
           this.say(stage, "Starting the 3D view …");
           await plotly();
           if (!this.plot) {
