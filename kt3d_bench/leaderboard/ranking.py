@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
-from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.scoring.benchmarks import ORACLE, Benchmark
 from kt3d_bench.scoring.metrics import METRICS
 from kt3d_bench.scoring.uncertainty import MIN_PAIRED_CLIPS, clip_interval, paired_interval
 
@@ -73,8 +73,8 @@ class RankedGroup:
 def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[RankedGroup, ...]:
     """Entries in comparable groups, newest versions and largest sample lists first, best row first in each.
 
-    Rows with unanswered samples, without a headline value, or with one that is undefined for samples where other rows'
-    is not come last, unranked.
+    Rows with unanswered samples, without a headline value, with one that is undefined for samples where other rows' is
+    not, or whose checkpoint was chosen by the target's labels come last, unranked.
     """
     grouped: dict[tuple[int, int, int, str, str], list[Entry]] = {}
     for entry in entries:
@@ -147,7 +147,9 @@ def _tied(leader: Row, row: Row, metric: str) -> bool:
 
 def _may_rank(row: Row, metric: str, least: int) -> bool:
     """Every sample answered, and the metric undefined for no more samples than the truth makes it for everybody: poses
-    that no alignment exists for must not drop out of the mean."""
+    that no alignment exists for must not drop out of the mean. And no checkpoint chosen by labels of the test."""
+    if row.entry.flags.selection_rule == ORACLE:
+        return False
     whole = all(entry.unanswered == 0 and entry.undefined.get(metric, 0) <= least for entry in row.entries)
     return whole and row.value(metric) is not None
 

@@ -24,7 +24,9 @@ BENCHMARKS_FILE = "benchmarks.yaml"
 PUBLISHED_FILE = "published.yaml"
 REFERENCES = ("root-given", "from-depth")
 BOX_RULES = ("joints", "mask", "detector")
-SELECTION_RULES = ("last", "source-validation", "2d-validation", "oracle")
+ORACLE = "oracle"
+"""A checkpoint chosen by labels of the target: shown, never ranked."""
+SELECTION_RULES = ("last", "source-validation", "2d-validation", ORACLE)
 _PROTOCOL = (
     "id", "version", "dataset", "split", "modality", "headline", "root", "reference", "box_rule", "foreground", "sees",
     "action_mean", "joints", "original_joints", "min_quality", "selection_rule", "sample_list_digest",

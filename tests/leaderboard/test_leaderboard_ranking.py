@@ -157,6 +157,15 @@ def test_samples_that_drop_out_of_the_mean_cost_the_rank() -> None:
     assert "Rows without a rank" in text
 
 
+def test_a_checkpoint_chosen_by_the_targets_labels_costs_the_rank() -> None:
+    flags = entry("m", HARD).flags.model_copy(update={"selection_rule": "oracle"})
+    found = rows(entry("peeked", HARD - 30, flags=flags), entry("blind", HARD))
+    assert [(row.rank, row.entry.method) for row in found] == [(1, "blind"), (None, "peeked")]
+    text = board_markdown("toy-test", BENCHMARK, [entry("peeked", HARD - 30, flags=flags)])
+    assert "chose their checkpoint by the target's labels" in text
+    assert "Checkpoint selection 'oracle': peeked." in text
+
+
 def test_ties_are_shown() -> None:
     entries = [entry("best", HARD), entry("near", HARD + 0.5 + noise(1, 6)), entry("worse", HARD + 30)]
     text = board_markdown("toy-test", BENCHMARK, entries)
