@@ -126,26 +126,35 @@ def read_manifest(folder: Path) -> Manifest:
     command that makes it), damaged, or of another format version."""
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_bytes())
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(folder) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise ArtefactError(f"the manifest cannot be read ({error})", where=path, mend=_AGAIN) from error
+    return decode_manifest(data, where=path)
+
+
+_AGAIN = "run the same kt3d prepare command again"
+
+
+def decode_manifest(data: bytes, *, where: Path | str, mend: str = _AGAIN) -> Manifest:
+    """The manifest that a file's bytes are. Raises ``ArtefactError`` as ``read_manifest``."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"the manifest cannot be read ({error})", where=where, mend=mend) from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version != FORMAT_VERSION:
         raise ArtefactError(
             f"the shards have format version {version}, this kt3d reads {FORMAT_VERSION}",
-            where=path,
+            where=where,
             mend="prepare them again with this version (kt3d prepare NAME --overwrite)",
         )
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(problem_text(one) for one in error.errors()[:5])
-        raise ArtefactError(f"the manifest is damaged: {problems}", where=path, mend=_AGAIN) from error
-
-
-_AGAIN = "run the same kt3d prepare command again"
+        raise ArtefactError(f"the manifest is damaged: {problems}", where=where, mend=mend) from error
 
 
 def _missing(folder: Path) -> ArtefactError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from kt3d_bench.records import Camera, Sample
 from kt3d_bench.shards.format import FIELDS, decode, decode_image
 from kt3d_bench.shards.index import Labels, ShardIndex, index_path, read_index
 from kt3d_bench.shards.manifest import Manifest, Shard, labels_digest, read_manifest, sample_list_digest
+from kt3d_bench.shards.remote import Mirror, local_folder
 
 _AGAIN = "run the same kt3d prepare command again; it keeps what is whole"
 _DELETE = "delete this file and run the same kt3d prepare command again"
@@ -29,26 +30,30 @@ _DELETE = "delete this file and run the same kt3d prepare command again"
 
 class _Files:
     """Read-only files of one split, opened when first read. Threads and forked processes may share it; pickling keeps
-    the paths and lets go of the descriptors."""
+    the paths and lets go of the descriptors. Of a mirror, a file that is not here yet is fetched first."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = tuple(paths)
+    def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
+        self.paths = tuple(folder / shard.name for shard in shards)
+        self.mirror = Mirror.of(folder)
+        self.shards = tuple(shards)
         self._descriptors: dict[int, int] = {}
 
     def read(self, number: int, offset: int, size: int) -> bytes:
         descriptor = self._descriptors.get(number)
         if descriptor is None:
+            if self.mirror is not None:
+                self.mirror.fetch_tar(self.shards[number])
             opened = os.open(self.paths[number], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
             descriptor = self._descriptors.setdefault(number, opened)
             if descriptor != opened:
                 os.close(opened)
         return os.pread(descriptor, size, offset)
 
-    def __getstate__(self) -> tuple[Path, ...]:
-        return self.paths
+    def __getstate__(self) -> tuple[tuple[Path, ...], Mirror | None, tuple[Shard, ...]]:
+        return self.paths, self.mirror, self.shards
 
-    def __setstate__(self, paths: tuple[Path, ...]) -> None:
-        self.paths = paths
+    def __setstate__(self, state: tuple[tuple[Path, ...], Mirror | None, tuple[Shard, ...]]) -> None:
+        self.paths, self.mirror, self.shards = state
         self._descriptors = {}
 
     def __del__(self) -> None:
@@ -85,18 +90,26 @@ class ShardSet:
 
     @classmethod
     def open(cls, folder: Path | str, split: str, *, verify: bool = False) -> ShardSet:
-        """Open a split. Sizes of all tars are checked; ``verify=True`` also reads them whole and compares SHA-256.
+        """Open a split of a folder or of a URL (``https://``, ``http://``, ``s3://``, ``file://``; see ``remote``).
 
-        Raises ``ArtefactError`` when shards are missing, cut, changed or do not fit their index or manifest, and
-        ``UsageError`` for an unknown split.
+        Sizes of all tars are checked; ``verify=True`` also reads them whole and compares SHA-256. Tars behind a URL
+        are fetched, and then always compared, when they are first read, or by ``fetch``. Raises ``ArtefactError`` when
+        shards are missing, cut, changed or do not fit their index or manifest, and ``UsageError`` for an unknown split.
         """
-        folder = Path(folder)
+        folder = local_folder(folder)
+        mirror = Mirror.of(folder)
         manifest = read_manifest(folder)
         if split not in manifest.splits:
             raise UsageError(f"there is no split '{split}'", where=folder, mend=did_you_mean(split, manifest.splits))
         entry = manifest.splits[split]
         paths = [folder / shard.name for shard in entry.shards]
-        indexes = [_checked_index(path, shard, verify) for path, shard in zip(paths, entry.shards, strict=True)]
+        fetched = mirror.fetch_indexes(entry.shards) if mirror is not None else 0
+        if mirror is not None and verify:
+            mirror.fetch(entry.shards)
+        indexes = [
+            _checked_index(path, shard, verify, mirrored=mirror is not None)
+            for path, shard in zip(paths, entry.shards, strict=True)
+        ]
         for path, index in zip(paths, indexes, strict=True):
             if (index.fields, index.tangential_factor) != (indexes[0].fields, indexes[0].tangential_factor):
                 raise ArtefactError("the shard holds other fields than the first", where=path, mend=_AGAIN)
@@ -105,6 +118,8 @@ class ShardSet:
             raise ArtefactError(
                 "the indexes do not hold the samples that the manifest lists", where=folder, mend=_AGAIN
             )
+        if mirror is not None and fetched and shards.labels_digest != entry.labels_digest:
+            raise mirror.forget_indexes(entry.shards)
         return shards
 
     @classmethod
@@ -124,7 +139,7 @@ class ShardSet:
             offsets=np.concatenate([np.stack([index.offsets[name] for name in fields], 1) for index in indexes]),
             sizes=np.concatenate([np.stack([index.sizes[name] for name in fields], 1) for index in indexes]),
             fields=fields,
-            _files=_Files([folder / shard.name for shard, _ in shards]),
+            _files=_Files(folder, [shard for shard, _ in shards]),
         )
 
     def __len__(self) -> int:
@@ -134,6 +149,19 @@ class ShardSet:
     def paths(self) -> tuple[Path, ...]:
         """The tars; ``shard_of`` counts in them."""
         return self._files.paths
+
+    @property
+    def url(self) -> str | None:
+        """Where the shards are fetched from; ``None`` for those of a folder."""
+        return None if self._files.mirror is None else self._files.mirror.url
+
+    def fetch(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Have every tar here that these samples lie in, ahead of need; ``progress(done, total)`` in bytes fetched.
+
+        Does nothing for shards of a folder. Raises ``ArtefactError`` as ``remote.Mirror.fetch``.
+        """
+        if self._files.mirror is not None:
+            self._files.mirror.fetch([self._files.shards[number] for number in np.unique(self.shard_of)], progress)
 
     def take(self, indices: npt.ArrayLike) -> ShardSet:
         """The samples at ``indices`` (or where a bool mask is true), in that order; shares the open files."""
@@ -242,9 +270,9 @@ class ShardSet:
         return ArtefactError(f"sample {self.keys[i]}: {what}", where=path, mend=_DELETE)
 
 
-def _checked_index(path: Path, shard: Shard, verify: bool) -> ShardIndex:
+def _checked_index(path: Path, shard: Shard, verify: bool, *, mirrored: bool = False) -> ShardIndex:
     try:
-        size = path.stat().st_size
+        size = shard.size if mirrored and not path.exists() else path.stat().st_size
     except OSError as error:
         raise ArtefactError("the shard is missing", where=path, mend=_AGAIN) from error
     if size != shard.size:
