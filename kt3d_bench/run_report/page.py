@@ -120,6 +120,7 @@ class ReportPage:
     method: str
     supervision: str
     preset: str
+    seed: str
     facts: tuple[tuple[str, str], ...]
     command: str
     roles: tuple[RoleLine, ...]
@@ -167,6 +168,7 @@ def report_page(
         method=str(config["method"]),
         supervision=_supervision(config),
         preset=str(config["preset"]),
+        seed=str(config["seed"]),
         facts=tuple(_facts(document, stages)),
         command=str(document.get("command") or ""),
         roles=tuple(_roles(document)),
@@ -192,9 +194,6 @@ def _supervision(config: Mapping[str, Any]) -> str:
 
 
 def _facts(document: Mapping[str, Any], stages: Sequence[StageBlock]) -> Iterator[tuple[str, str]]:
-    config = document["config"]
-    yield "Preset", str(config["preset"])
-    yield "Seed", str(config["seed"])
     yield "Device", f"{document.get('accelerator', '')} {document.get('precision', '')}".strip()
     yield "State", str(document.get("state", ""))
     trained = math.fsum(stage.seconds for stage in stages)

@@ -82,8 +82,9 @@ def test_everything_of_a_run_is_there(run: Path) -> None:
         "toy on yard-test", "supervision: partial, 6 joints", "115.0 mm MPJPE", "on 24 samples of yard-test",
         "Tested on a generated stand-in", "kt3d train --method toy --supervision partial", "Stage 1: learn",
         "Stage 2: adapt", "pose_spread", "learning rate", "raised 'warn_collapse' in 3 of 40 logged steps",
-        "learn 30 s, adapt 90 s; 2 min in all", "official", "attic/train", "torch 2.13",
-        CHECKPOINT_WORDS, "Seed 3", "width 8 (set)", "By action", "By subject", "By camera", "Best 1 0.0 mm",
+        "learn 30 s, adapt 90 s; 2 min in all", "source attic official",
+        "target yard-test generated stand-in", "attic/train", "torch 2.13",
+        CHECKPOINT_WORDS, "seed 3", "width 8 (set)", "By action", "By subject", "By camera", "Best 1 0.0 mm",
         "Worst 1 230.0 mm", "right ankle",
     ):  # fmt: skip
         assert words in page.text, words

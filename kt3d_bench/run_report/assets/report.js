@@ -240,7 +240,7 @@
       const axis = (title, range) => ({ title: { text: title }, range, showbackground: false, gridcolor: faint, zeroline: false, nticks: 5, color: soft, showspikes: false });
       const layout = {
         margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 11 }, hoverlabel: { align: "left" },
-        scene: { aspectmode: "cube", dragmode: "turntable", camera: this.plotted(), xaxis: axis("right, mm", ranges[0]), yaxis: axis("away, mm", ranges[1]), zaxis: axis("up, mm", ranges[2]) },
+        scene: { aspectmode: "cube", dragmode: "turntable", camera: this.plotted(), xaxis: axis("right", ranges[0]), yaxis: axis("away", ranges[1]), zaxis: axis("up", ranges[2]) },
       };
       const fresh = !this.plot.data;
       await globalThis.Plotly.react(this.plot, traces, layout, { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false });
