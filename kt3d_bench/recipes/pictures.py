@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,9 @@ from kt3d_bench.scoring.predictions import join, read_predictions
 from kt3d_bench.shards.reader import ShardSet
 
 SAMPLES_SHOWN = 4
-_INK, _QUIET = "#1a4f8a", "#8a5a1a"
+_QUIET = "#6b6b6b"
+_COLOURS = ("#1f5fa8", "#c4651a", "#2e8b57")
+_CURVES = {"partial": "2D and 3D labels", "partial-2d": "2D labels", "partial-3d": "3D labels"}
 
 
 def draw(recipe: Recipe, outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
@@ -30,7 +33,8 @@ def draw(recipe: Recipe, outcomes: Sequence[Outcome], folder: Path) -> list[Path
             own = [one for one in outcomes if one.result.benchmark.id == name]
             path = folder / f"{recipe.name}-{picture.kind}-{name}.png"
             if picture.kind == "poses":
-                chosen = [one for one in own if not picture.rows or one.label in picture.rows]
+                order = picture.rows or tuple(one.label for one in own)
+                chosen = sorted((one for one in own if one.label in order), key=lambda one: order.index(one.label))
                 written += [poses(path, chosen)] if chosen else []
             else:
                 drawn = joints(path, picture, own, benchmark)
@@ -47,7 +51,8 @@ def poses(path: Path, outcomes: Sequence[Outcome]) -> Path:
     shown = np.linspace(0, len(shards) - 1, SAMPLES_SHOWN).astype(int)
     field = "rgb" if "rgb" in shards.modalities else "depth_mm"
     images = [shards.image(int(index), field) for index in shown]
-    listed = [("image", np.full((len(shown), 17, 3), np.nan)), ("truth", shards.labels.joints_cam_mm[shown])]
+    nothing = np.full((len(shown), 17, 3), np.nan)
+    listed = [("image", nothing), ("truth", shards.labels.joints_cam_mm[shown])]
     for outcome in chosen:
         predicted, _, _ = join(read_predictions(outcome.result.predictions), shards.keys)
         listed.append((_title(outcome), predicted[shown]))
@@ -58,7 +63,12 @@ def poses(path: Path, outcomes: Sequence[Outcome]) -> Path:
     ]
     rows = [
         [
-            Panel(title, images[sample], pixels[number][sample], joints[sample] - joints[sample, :1])
+            Panel(
+                title,
+                images[sample],
+                pixels[number][sample],
+                None if joints is nothing else joints[sample] - joints[sample, :1],
+            )
             for number, (title, joints) in enumerate(listed)
         ]
         for sample in range(len(shown))
@@ -74,8 +84,8 @@ def _title(outcome: Outcome) -> str:
 
 
 def joints(path: Path, picture: RecipePicture, outcomes: Sequence[Outcome], benchmark: Benchmark) -> Path | None:
-    """Headline error over the number of joints with labels, with 95 % intervals over clips and the standard deviation
-    over seeds; reference rows as level lines. ``None`` without a row to draw."""
+    """Headline error over the number of joints with labels, one curve per kind of label, with 95 % intervals over
+    clips; reference rows as level lines. ``None`` without a row to draw."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -83,21 +93,21 @@ def joints(path: Path, picture: RecipePicture, outcomes: Sequence[Outcome], benc
 
     metric = benchmark.headline[0]
     rows = measured(outcomes, benchmark.id)
-    drawn = {name: pair for name, pair in rows.items() if not picture.rows or name in picture.rows}
-    points = sorted(
-        ((row.joints, found) for name, (row, found) in drawn.items()
-         if name not in picture.reference and found.value(metric) is not None),
-        key=lambda point: point[0],
-    )  # fmt: skip
-    if not points:
+    curves: dict[str, list[tuple[int, Row]]] = {}
+    for name, (row, found) in rows.items():
+        if name in picture.reference or (picture.rows and name not in picture.rows) or found.value(metric) is None:
+            continue
+        curves.setdefault(_CURVES.get(row.supervision, row.supervision), []).append((row.joints, found))
+    if not curves:
         return None
     figure, axes = pyplot.subplots(figsize=(5.6, 3.8))
-    counts, values, around = _series(points, metric)
-    axes.errorbar(
-        counts, values, yerr=around, color=_INK, marker="o", markersize=5, capsize=4, linewidth=1.8, label=picture.title
-    )
-    for count, mean in zip(counts, values, strict=True):
-        axes.annotate(f"{mean:.1f}", (count, mean), textcoords="offset points", xytext=(7, 6), fontsize=8)
+    for number, (title, points) in enumerate(curves.items()):
+        counts, values, around = _series(sorted(points, key=lambda point: point[0]), metric)
+        aside = [count + 0.14 * (number - (len(curves) - 1) / 2) for count in counts]
+        style: dict[str, Any] = {"color": _COLOURS[number % 3], "marker": "osD"[number % 3], "label": title}
+        axes.errorbar(aside, values, yerr=around, markersize=4.5, capsize=3, linewidth=1.6, elinewidth=1.0, **style)
+    if len(curves) > 1:
+        axes.legend(frameon=False, fontsize=8)
     for number, name in enumerate(picture.reference):
         value = rows[name][1].value(metric) if name in rows else None
         if value is not None:
@@ -108,7 +118,7 @@ def joints(path: Path, picture: RecipePicture, outcomes: Sequence[Outcome], benc
     axes.set_title(f"{picture.title}\n{'generated stand-in of ' if stand_in else ''}{benchmark.id}", fontsize=9)
     axes.set_xlabel("joints with labels")
     axes.set_ylabel(column(metric))
-    axes.set_xticks(counts)
+    axes.set_xticks(sorted({count for points in curves.values() for count, _ in points}))
     axes.set_xlim(0.3, 17.7)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
