@@ -1,7 +1,7 @@
 """``kt3d demo``: the whole line on generated stand-ins, in minutes, without a download or a GPU.
 
 ``kt3d reproduce`` with the preset ``tiny``, on small stand-ins of every dataset that a recipe reads, in a folder of its
-own; true and predicted skeletons are drawn over test images at the end.
+own; true and predicted skeletons are drawn over test images at the end, and the last run of each board is reported.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kt3d_bench.leaderboard.tables import terminal_table
 from kt3d_bench.recipes import pictures
 from kt3d_bench.recipes.plan import Options, domains_read, jobs, named
 from kt3d_bench.recipes.reproduce import Outcome, Reproduction, reproduce
+from kt3d_bench.run_report.build import write_report
 from kt3d_bench.training.sources import make_stand_in, shards_folder
 
 PRESET = "tiny"
@@ -47,14 +48,17 @@ def run_demo(
             make_stand_in(plugin, arguments, raw, shards, report, workers=workers)
         ready = time.monotonic()
         outcomes = whole(reproduce(found, options, report, leaderboards=out / "leaderboards"))
-    for board in dict.fromkeys(outcome.result.entry.board for outcome in outcomes):
-        last = next(outcome.result for outcome in reversed(outcomes) if outcome.result.entry.board == board)
+    newest = {outcome.result.entry.board: outcome.result for outcome in outcomes}
+    for last in newest.values():
         say.print(terminal_table(last.benchmark, last.board_entries(), width=say.width))
     drawn = draw(outcomes, out / "pictures")
+    reports = [write_report(last.predictions.parent.parent) for last in newest.values()]
     say.print(f"Data took {ready - began:.0f} s, training and scoring {time.monotonic() - ready:.0f} s.", markup=False)
     say.print(f"Boards: {out / 'leaderboards' / 'README.md'}", markup=False)
     for picture in drawn:
         say.print(f"Picture: {picture}", markup=False)
+    for path in reports:
+        say.print(f"Report of a run: {path} (kt3d report writes one of any other)", markup=False)
     say.print(
         "These numbers are of generated stand-ins. For the real data: kt3d list, then kt3d prepare.", markup=False
     )

@@ -39,6 +39,8 @@ def test_the_demo_ends_with_boards_and_a_picture(
     assert picture is not None
     assert picture.std() > 10
     assert str(out / "pictures" / "ubc3v-hard.png") in said
+    (report,) = out.glob("runs/*/report.html")
+    assert f"Report of a run: {report}" in said
     assert "mean-pose" in (out / "leaderboards" / "generated" / "ubc3v-hard" / "README.md").read_text()
 
 
