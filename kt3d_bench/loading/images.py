@@ -69,14 +69,14 @@ class ImageStore:
         self._budget = cache_bytes
         self._kept: dict[int, Decoded] = {}
         self._lock = threading.Lock()
-        self.sizes_px = _shrunk_sizes(shards.labels.size_px, shards.manifest.crop.margin, input_px)
+        self.sizes_px = shrunk_sizes(shards.labels.size_px, shards.manifest.crop.margin, input_px)
         """(N, 2) width and height of the decoded images, shrunk."""
         stored = np.asarray(shards.labels.size_px, np.float64)
         self.shrink: npt.NDArray[np.float64] = self.sizes_px / stored
         """(N, 2) x and y scale from the stored crop; px = (crop px + 0.5) * shrink - 0.5."""
         self._surfaces_mm = np.full(len(stored), np.inf)
         self._workers = workers or min(8, os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode", initializer=_one_thread_each)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode", initializer=one_thread_each)
 
     def request(self, indices: npt.NDArray[np.int64], take: Callable[[int, Decoded], None]) -> Sequence[Future[None]]:
         """Start decoding samples ``indices`` (B,); each is handed to ``take(row, decoded)`` in a thread of the store,
@@ -101,7 +101,7 @@ class ImageStore:
             images["depth"] = person_depth(images["depth"], self._foreground)
         size = (int(self.sizes_px[index, 0]), int(self.sizes_px[index, 1]))
         decoded = Decoded(
-            {name: _resized(name, image, size) for name, image in images.items()},
+            {name: resized(name, image, size) for name, image in images.items()},
             self._surface_mm(index, images.get("depth")),
         )
         with self._lock:
@@ -119,7 +119,7 @@ class ImageStore:
         return float(self._surfaces_mm[index])
 
 
-def _shrunk_sizes(size_px: npt.NDArray[Any], margin: float, input_px: int) -> npt.NDArray[np.int64]:
+def shrunk_sizes(size_px: npt.NDArray[Any], margin: float, input_px: int) -> npt.NDArray[np.int64]:
     boxes = crop_boxes(size_px, margin)
     side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 1.0)
     shrink = HEADROOM * input_px / (BOX_MARGIN * side)
@@ -127,14 +127,14 @@ def _shrunk_sizes(size_px: npt.NDArray[Any], margin: float, input_px: int) -> np
     return np.where(shrink[:, None] >= 1, size_px, shrunk).astype(np.int64)
 
 
-def _one_thread_each() -> None:
+def one_thread_each() -> None:
     """The store's threads share the cores already: OpenCV starts no further ones for images this small."""
     import cv2
 
     cv2.setNumThreads(1)
 
 
-def _resized(modality: str, image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+def resized(modality: str, image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     """To (width, height): averages areas for RGB, takes the nearest reading for depth and parts: none is invented."""
     import cv2
 

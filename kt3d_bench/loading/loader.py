@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.loading.assembly import Assembly, assembly
 from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
-from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
+from kt3d_bench.loading.batches import UnlabelledBatch
+from kt3d_bench.loading.finish import Crops, finish, from_shrunk
 from kt3d_bench.loading.images import ImageStore, crop_boxes
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.supervision import Grant
@@ -207,61 +207,29 @@ class Loader:
 
     def _begin(self, number: int, indices: IntArray, draws: Draws) -> _Coming:
         placement = place(draws, self._boxes_px[indices], self._input_px)
-        affine = _from_shrunk(placement.affine_px, self._store.shrink[indices])
+        affine = from_shrunk(placement.affine_px, self._store.shrink[indices])
         batch = assembly(self._modalities, affine, self._input_px, self._store.sizes_px[indices], self._device)
         decoding = self._store.request(indices, batch.take) if self._modalities else ()
         return _Coming(number, indices, draws, placement, batch, decoding)
 
     def _assemble(self, coming: _Coming, labelled: bool) -> UnlabelledBatch:
-        labels, indices, placement = self._shards.labels, coming.indices, coming.placement
-        intrinsics, distortion = placement.cameras(labels.intrinsics_px[indices], labels.distortion[indices])
-        surface = self._tensor(coming.assembly.surfaces_mm * placement.body_scale)
-        images = self._images(coming)
-        cameras = CameraBatch(self._tensor(intrinsics), self._tensor(distortion), float(self._shards.tangential_factor))
-        if not labelled:
-            return UnlabelledBatch(images, cameras, surface)
-        return LabelledBatch(images, cameras, surface, *self._labels(indices, placement))
-
-    def _labels(self, indices: IntArray, placement: Placement) -> tuple[Tensor, ...]:
-        """The fields that ``LabelledBatch`` adds, in its order. Hidden labels become NaN before anything else."""
-        labels = self._shards.labels
-        points_px = np.array(labels.joints_px[indices], np.float64)
-        points_cam = np.array(labels.joints_cam_mm[indices], np.float64)
-        mask_2d, mask_3d = _annotated(points_px), _annotated(points_cam)
-        if self._grant is not None:
-            mask_2d &= self._grant.mask_2d
-            mask_3d &= self._grant.mask_3d
-        relative = points_cam - points_cam[:, :1]
-        points_px[~(mask_2d | mask_3d)] = np.nan
-        relative[~mask_3d] = np.nan
-        points_cam[~(mask_3d & mask_3d[:, :1])] = np.nan
-        return (
-            self._tensor(placement.points_px(points_px)),
-            self._tensor(placement.points_cam(points_cam)),
-            self._tensor(placement.points_cam(relative)),
-            torch.from_numpy(placement.exchanged_mask(mask_2d)).to(self._device),
-            torch.from_numpy(placement.exchanged_mask(mask_3d)).to(self._device),
+        labels, indices = self._shards.labels, coming.indices
+        crops = Crops(
+            labels.intrinsics_px[indices],
+            labels.distortion[indices],
+            self._shards.tangential_factor,
+            labels.joints_px[indices] if labelled else None,
+            labels.joints_cam_mm[indices] if labelled else None,
         )
-
-    def _images(self, coming: _Coming) -> dict[str, Tensor]:
-        images = coming.assembly.images()
-        if "rgb" in images:
-            gain = self._tensor(coming.draws.colour / 255)[:, :, None, None]
-            images["rgb"] = (images["rgb"] * gain).clamp_(0, 1)
-        if "depth" in images:
-            images["depth"] = images["depth"] * self._tensor(coming.placement.body_scale)[:, None, None, None]
-        if "parts" in images:
-            images["parts"] = self._parts(images["parts"][:, 0].long(), coming.placement)
-        return images
-
-    def _parts(self, parts: Tensor, placement: Placement) -> Tensor:
-        if self._part_mirror is None:
-            return parts
-        exchanged = torch.from_numpy(self._part_mirror).to(self._device)[parts]
-        return torch.where(torch.from_numpy(placement.mirrored).to(self._device)[:, None, None], exchanged, parts)
-
-    def _tensor(self, values: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)
+        return finish(
+            coming.assembly,
+            crops,
+            coming.draws,
+            coming.placement,
+            grant=self._grant,
+            part_mirror=self._part_mirror,
+            device=self._device,
+        )
 
 
 def _complete(coming: _Coming) -> _Coming:
@@ -271,18 +239,7 @@ def _complete(coming: _Coming) -> _Coming:
     return coming
 
 
-def _annotated(points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    return np.asarray(np.isfinite(points).all(axis=-1))
-
-
 def _choose(count: int, limit: int | None) -> IntArray:
     if limit is None or limit >= count:
         return np.arange(count, dtype=np.int64)
     return np.sort(np.random.default_rng(0).permutation(count)[:limit]).astype(np.int64)
-
-
-def _from_shrunk(affine_px: npt.NDArray[np.float64], shrink: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(N, 2, 3) crop px -> input px, and (N, 2) shrink factors -> shrunk px -> input px."""
-    linear = affine_px[..., :2] / shrink[:, None, :]
-    offset = affine_px[..., 2] + np.einsum("nij,nj->ni", affine_px[..., :2], 0.5 / shrink - 0.5)
-    return np.concatenate([linear, offset[..., None]], axis=-1)

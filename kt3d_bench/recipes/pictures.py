@@ -112,7 +112,7 @@ def joints(path: Path, picture: RecipePicture, outcomes: Sequence[Outcome], benc
         value = rows[name][1].value(metric) if name in rows else None
         if value is not None:
             axes.axhline(value, color=_QUIET, linestyle=("--", ":", "-.")[number % 3], linewidth=1.1)
-            axes.annotate(f"{name}  {value:.1f}", (17.4, value), fontsize=8, color=_QUIET, ha="right",
+            axes.annotate(f"{name}  {value:.1f}", (9, value), fontsize=8, color=_QUIET, ha="center",
                           va="bottom", textcoords="offset points", xytext=(0, 2))  # fmt: skip
     stand_in = any(one.result.entry.origin != "official" for one in outcomes)
     axes.set_title(f"{picture.title}\n{'generated stand-in of ' if stand_in else ''}{benchmark.id}", fontsize=9)

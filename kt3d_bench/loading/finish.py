@@ -1,0 +1,120 @@
+"""The last step to a batch: warped images and stored labels become what a method sees, wherever they come from.
+
+Shapes: B batch, J joints, as in ``loading.batches``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kt3d_bench.loading.assembly import Assembly
+from kt3d_bench.loading.augment import Draws, Placement
+from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
+from kt3d_bench.supervision import Grant
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """What is known of B stored crops beside their pixels."""
+
+    intrinsics_px: npt.NDArray[Any]
+    """(B, 2, 3)"""
+    distortion: npt.NDArray[Any]
+    """(B, 5)"""
+    tangential_factor: float
+    joints_px: npt.NDArray[Any] | None = None
+    """(B, J, 2); ``None`` where no label may be seen."""
+    joints_cam_mm: npt.NDArray[Any] | None = None
+    """(B, J, 3)"""
+
+
+def finish(
+    images: Assembly,
+    crops: Crops,
+    draws: Draws,
+    placement: Placement,
+    *,
+    grant: Grant | None,
+    part_mirror: IntArray | None,
+    device: torch.device,
+) -> UnlabelledBatch:
+    """A ``LabelledBatch`` with what ``grant`` allows (``None`` = everything), or an ``UnlabelledBatch`` for crops
+    without joints. ``part_mirror``: part id -> id in a mirrored image; ``None`` where no part image can be mirrored."""
+    intrinsics, distortion = placement.cameras(crops.intrinsics_px, crops.distortion)
+    surface = _tensor(images.surfaces_mm * placement.body_scale, device)
+    shown = _images(images, draws, placement, part_mirror, device)
+    cameras = CameraBatch(_tensor(intrinsics, device), _tensor(distortion, device), float(crops.tangential_factor))
+    if crops.joints_px is None or crops.joints_cam_mm is None:
+        return UnlabelledBatch(shown, cameras, surface)
+    labels = _labels(crops.joints_px, crops.joints_cam_mm, placement, grant, device)
+    return LabelledBatch(shown, cameras, surface, *labels)
+
+
+def from_shrunk(affine_px: npt.NDArray[np.float64], shrink: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N, 2, 3) crop px -> input px, and (N, 2) shrink factors -> shrunk px -> input px."""
+    linear = affine_px[..., :2] / shrink[:, None, :]
+    offset = affine_px[..., 2] + np.einsum("nij,nj->ni", affine_px[..., :2], 0.5 / shrink - 0.5)
+    return np.concatenate([linear, offset[..., None]], axis=-1)
+
+
+def _labels(
+    joints_px: npt.NDArray[Any],
+    joints_cam_mm: npt.NDArray[Any],
+    placement: Placement,
+    grant: Grant | None,
+    device: torch.device,
+) -> tuple[Tensor, ...]:
+    """The fields that ``LabelledBatch`` adds, in its order. Hidden labels become NaN before anything else."""
+    points_px, points_cam = np.array(joints_px, np.float64), np.array(joints_cam_mm, np.float64)
+    mask_2d, mask_3d = _annotated(points_px), _annotated(points_cam)
+    if grant is not None:
+        mask_2d &= grant.mask_2d
+        mask_3d &= grant.mask_3d
+    relative = points_cam - points_cam[:, :1]
+    points_px[~(mask_2d | mask_3d)] = np.nan
+    relative[~mask_3d] = np.nan
+    points_cam[~(mask_3d & mask_3d[:, :1])] = np.nan
+    return (
+        _tensor(placement.points_px(points_px), device),
+        _tensor(placement.points_cam(points_cam), device),
+        _tensor(placement.points_cam(relative), device),
+        torch.from_numpy(placement.exchanged_mask(mask_2d)).to(device),
+        torch.from_numpy(placement.exchanged_mask(mask_3d)).to(device),
+    )
+
+
+def _images(
+    warped: Assembly, draws: Draws, placement: Placement, part_mirror: IntArray | None, device: torch.device
+) -> dict[str, Tensor]:
+    images = warped.images()
+    if "rgb" in images:
+        gain = _tensor(draws.colour / 255, device)[:, :, None, None]
+        images["rgb"] = (images["rgb"] * gain).clamp_(0, 1)
+    if "depth" in images:
+        images["depth"] = images["depth"] * _tensor(placement.body_scale, device)[:, None, None, None]
+    if "parts" in images:
+        images["parts"] = _parts(images["parts"][:, 0].long(), placement, part_mirror, device)
+    return images
+
+
+def _parts(parts: Tensor, placement: Placement, part_mirror: IntArray | None, device: torch.device) -> Tensor:
+    if part_mirror is None:
+        return parts
+    exchanged = torch.from_numpy(part_mirror).to(device)[parts]
+    return torch.where(torch.from_numpy(placement.mirrored).to(device)[:, None, None], exchanged, parts)
+
+
+def _annotated(points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.isfinite(points).all(axis=-1))
+
+
+def _tensor(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)
