@@ -45,7 +45,14 @@ def camera_rays(camera: Camera, window_px: Window | None = None) -> Float32:
     if camera.distortion.any():
         key = (camera.intrinsics_px.tobytes(), camera.distortion.tobytes(), camera.tangential_factor, camera.size_px)
         return _distorted_rays(key)[y0:y1, x0:x1]
-    return _ideal(camera.intrinsics_px, (x0, y0, x1, y1)).astype(np.float32)
+    matrix = camera.intrinsics_px
+    if matrix[0, 1] or matrix[1, 0]:
+        return _ideal(matrix, (x0, y0, x1, y1)).astype(np.float32)
+    inverse = np.linalg.inv(matrix[:, :2])
+    rays = np.empty((y1 - y0, x1 - x0, 2), np.float32)
+    rays[..., 0] = ((np.arange(x0, x1) - matrix[0, 2]) * inverse[0, 0]).astype(np.float32)
+    rays[..., 1] = ((np.arange(y0, y1) - matrix[1, 2]) * inverse[1, 1]).astype(np.float32)[:, None]
+    return rays
 
 
 def _tangents(
@@ -106,16 +113,20 @@ def spans_px(cones: Array, radii: Array, camera: Camera) -> tuple[Window, npt.ND
         return (0, 0, 0, 0), none, none
     x0, y0 = low[used].min(0)
     x1, y1 = high[used].max(0)
-    rows = np.arange(y0, y1)
-    start = np.full((len(cones), len(rows)), x1)
-    stop = np.full((len(cones), len(rows)), x0)
+    small = np.int16 if max(camera.size_px) < np.iinfo(np.int16).max else np.int64
+    rows = np.arange(y0, y1, dtype=small)
+    left, top = np.moveaxis(low.astype(small)[..., None], 2, 0)
+    right, bottom = np.moveaxis(high.astype(small)[..., None], 2, 0)
+    bottom[~used] = y0
+    start = np.full((len(cones), len(rows)), x1, small)
+    stop = np.full((len(cones), len(rows)), x0, small)
     for piece in range(_PIECES):
-        inside = used[:, piece, None] & (rows >= low[:, piece, 1, None]) & (rows < high[:, piece, 1, None])
-        start = np.where(inside, np.minimum(start, low[:, piece, 0, None]), start)
-        stop = np.where(inside, np.maximum(stop, high[:, piece, 0, None]), stop)
+        inside = (rows >= top[:, piece]) & (rows < bottom[:, piece])
+        np.minimum(start, np.where(inside, left[:, piece], small(x1)), out=start)
+        np.maximum(stop, np.where(inside, right[:, piece], small(x0)), out=stop)
     empty = stop <= start
     return (
         (int(x0), int(y0), int(x1), int(y1)),
-        np.where(empty, 0, start - x0),
-        np.where(empty, 0, stop - x0),
+        np.where(empty, 0, start - small(x0)).astype(np.int64),
+        np.where(empty, 0, stop - small(x0)).astype(np.int64),
     )

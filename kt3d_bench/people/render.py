@@ -8,6 +8,7 @@ Shapes: N figures, H and W image rows and columns, C cones, P parts, K ray-cone 
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kt3d_bench.people import sparse
 from kt3d_bench.people.body import CONE_PART, Figures
 from kt3d_bench.people.rays import Window, camera_rays, spans_px
 from kt3d_bench.records import Camera
@@ -267,9 +269,20 @@ def render(
     """
     posed = _in_cameras(figures, cameras)
     target = torch.device(device)
+    if target.type == "cpu":
+        return Render(tuple(_draw_here(posed, index, camera, normals, dtype) for index, camera in enumerate(cameras)))
     return Render(
         tuple(_render_one(posed, index, camera, target, normals, dtype) for index, camera in enumerate(cameras))
     )
+
+
+def _draw_here(posed: _Posed, index: int, camera: Camera, normals: bool, dtype: torch.dtype) -> RenderedFigure:
+    person = sparse.Person(
+        posed.cones[index], posed.radii[index], posed.axes[index], posed.front[index], posed.left[index]
+    )
+    precise = np.float64 if dtype == torch.float64 else np.float32
+    window, maps = sparse.draw(person, camera, normals=normals, dtype=precise)
+    return RenderedFigure(camera.size_px, window, maps)
 
 
 def _render_one(
@@ -372,37 +385,98 @@ def render_dense(
 ) -> dict[str, Tensor]:
     """Every pixel of N equal images against every cone, all figures at once: made for a GPU.
 
-    Same intersection and same values as ``render``. What is left to the CPU grows with the number of figures, not of
-    pixels, unless a lens is distorted.
+    Same intersection as ``render``; in torch the same values, by Triton (where it is installed, on CUDA) the same to a
+    hundredth of a millimetre.
     """
+    maps = dense_maps(figures, cameras, device=device, normals=normals)
+    return {name: maps.full(name) for name in maps.values}
+
+
+@dataclass(frozen=True, eq=False)
+class DenseMaps:
+    """The K pixels of N equal images (H, W) that show a person, and their maps."""
+
+    shape: tuple[int, int, int]
+    """N, H, W"""
+    pixel: Tensor
+    """(K,) index into the N H W pixels, ascending"""
+    figure: Tensor
+    """(K,) 0..N-1"""
+    values: dict[str, Tensor]
+    """Name -> (K,) or (K, 3)"""
+
+    def full(self, name: str) -> Tensor:
+        """(N, H, W) or (N, H, W, 3), zero where nobody is."""
+        values = self.values[name]
+        count, rows, columns = self.shape
+        image = values.new_zeros((count * rows * columns, *values.shape[1:]))
+        image.index_copy_(0, self.pixel, values)
+        return image.view(*self.shape, *values.shape[1:])
+
+
+def dense_maps(
+    figures: Figures, cameras: Sequence[Camera], *, device: str | torch.device = "cpu", normals: bool = True
+) -> DenseMaps:
+    """``render_dense``, of the pixels that show somebody only. What is left to the CPU grows with the number of
+    figures, not of pixels, unless a lens is distorted."""
     width, height = cameras[0].size_px
     target = torch.device(device)
     posed = _in_cameras(figures, cameras)
     tables = _tables(posed, target, torch.float32)
     count, cones = posed.cones.shape[:2]
-    rays = torch.from_numpy(np.stack([camera_rays(camera) for camera in cameras])).to(target).reshape(count, -1, 2)
-    x, y = rays[..., 0], rays[..., 1]
-    nearest = torch.full_like(x, MISSED_MM)
-    shares = torch.zeros_like(x)
-    winner = torch.zeros(x.shape, dtype=torch.int64, device=target)
-    ends = tables["cones"].reshape(count, cones, 2, 3)
-    radii = tables["radii"].reshape(count, cones, 2)
-    for cone in range(cones):
-        a, b = ends[:, cone, 0, :, None], ends[:, cone, 1, :, None]
-        depth, share = intersect(
-            x, y, (a[:, 0], a[:, 1], a[:, 2]), (b[:, 0], b[:, 1], b[:, 2]),
-            radii[:, cone, 0, None], radii[:, cone, 1, None],
-        )  # fmt: skip
+    x, y = _dense_rays(cameras, target)
+    by_cone = torch.cat([tables["cones"].reshape(count, cones, 6), tables["radii"].reshape(count, cones, 2)], dim=2)
+    first_hits = _first_hits
+    if target.type == "cuda" and _has_triton():
+        from kt3d_bench.people.dense_triton import first_hits
+    depth, share, winner = (values.reshape(-1) for values in first_hits(x, y, by_cone))
+    pixel = (winner >= 0).nonzero()[:, 0]
+    figure = pixel // (height * width)
+    cone = winner[pixel] + figure * cones
+    x, y = (rays.expand(count, height, width)[*_unravelled(pixel, height, width)] for rays in (x, y))
+    maps = _surface(x, y, depth[pixel], share[pixel], cone, tables, normals)
+    return DenseMaps((count, height, width), pixel, figure, maps)
+
+
+def _unravelled(pixel: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    place = pixel % (height * width)
+    return pixel // (height * width), place // width, place % width
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _dense_rays(cameras: Sequence[Camera], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(N, H, W) x and y of the rays, expanded views where lenses are straight."""
+    width, height = cameras[0].size_px
+    matrix = np.stack([camera.intrinsics_px for camera in cameras])
+    skewed = matrix[:, 0, 1].any() or matrix[:, 1, 0].any()
+    if skewed or any(camera.distortion.any() for camera in cameras):
+        rays = torch.from_numpy(np.stack([camera_rays(camera) for camera in cameras])).to(device)
+        return rays[..., 0], rays[..., 1]
+    columns, rows = np.arange(width), np.arange(height)
+    inverse = np.linalg.inv(matrix[:, :, :2])
+    x = ((columns - matrix[:, :1, 2]) * inverse[:, 0, :1]).astype(np.float32)
+    y = ((rows - matrix[:, 1:, 2]) * inverse[:, 1, 1:]).astype(np.float32)
+    shape = (len(cameras), height, width)
+    return (
+        torch.from_numpy(x).to(device)[:, None, :].expand(shape),
+        torch.from_numpy(y).to(device)[:, :, None].expand(shape),
+    )
+
+
+def _first_hits(x: Tensor, y: Tensor, cones: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, H, W) rays and (N, C, 8) cones -> (N, H, W) depth (0 = nothing there), place on the cone, cone or -1."""
+    nearest = torch.full(x.shape, MISSED_MM, device=x.device)
+    shares = torch.zeros_like(nearest)
+    winner = torch.full(x.shape, -1, dtype=torch.int32, device=x.device)
+    for index in range(cones.shape[1]):
+        ax, ay, az, bx, by, bz, radius_a, radius_b = cones[:, index, :, None, None].unbind(1)
+        depth, share = intersect(x, y, (ax, ay, az), (bx, by, bz), radius_a, radius_b)
         nearer = depth < nearest
         nearest = torch.where(nearer, depth, nearest)
         shares = torch.where(nearer, share, shares)
-        winner = torch.where(nearer, cone, winner)
-    hit = nearest < MISSED_MM
-    winner = winner + torch.arange(count, device=target)[:, None] * cones
-    maps = _surface(x[hit], y[hit], nearest[hit], shares[hit], winner[hit], tables, normals)
-    images = {}
-    for name, values in maps.items():
-        image = torch.zeros((count, height * width, *values.shape[1:]), dtype=values.dtype, device=target)
-        image[hit] = values
-        images[name] = image.reshape(count, height, width, *values.shape[1:])
-    return images
+        winner = torch.where(nearer, index, winner)
+    return torch.where(winner >= 0, nearest, torch.zeros_like(nearest)), shares, winner

@@ -105,19 +105,15 @@ def _cloth(
 ) -> npt.NDArray[np.floating]:
     """(K, 3) colours at ``along`` 0..1 and ``around`` -pi..pi."""
     first, second = np.array(garment.colour), np.array(garment.second)
-    hoop = np.sin(2 * np.pi * garment.repeats_along * along) > 0
-    stripe = np.sin(garment.repeats_around * around) > 0
-    match garment.pattern:
-        case "hoops":
-            share = hoop.astype(float)
-        case "stripes":
-            share = stripe.astype(float)
-        case "checks":
-            share = (hoop ^ stripe).astype(float)
-        case "plaid":
-            share = 0.5 * hoop + 0.5 * stripe
-        case _:
-            share = np.zeros(len(along))
+    if garment.pattern == "plain":
+        return np.broadcast_to(first, (len(along), 3))
+    hoop = np.sin(2 * np.pi * garment.repeats_along * along) > 0 if garment.pattern != "stripes" else None
+    stripe = np.sin(garment.repeats_around * around) > 0 if garment.pattern != "hoops" else None
+    share: npt.NDArray[np.floating]
+    if hoop is None or stripe is None:
+        share = np.asarray(hoop if stripe is None else stripe, np.float64)
+    else:
+        share = (hoop ^ stripe).astype(np.float64) if garment.pattern == "checks" else 0.5 * hoop + 0.5 * stripe
     colours: npt.NDArray[np.floating] = first + share[:, None] * (second - first)
     return colours
 
@@ -125,19 +121,20 @@ def _cloth(
 def _albedo(style: Style, part: npt.NDArray[np.uint8], along: npt.NDArray[np.floating],
             front: npt.NDArray[np.floating], left: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:  # fmt: skip
     """(K, 3) colours of the pixels of a person."""
-    around = np.arctan2(left, front)
     colours = np.broadcast_to(np.array(style.skin, np.float32), (len(part), 3)).copy()
 
+    where = part.astype(np.intp)
+
     def of(*names: str) -> npt.NDArray[np.bool_]:
-        return np.isin(_STEMS, names)[part]
+        return _parts_named(names)[where]
 
     limb = 0.5 * along + 0.5 * of("forearm", "shank")
     sleeve = (of("upper_arm") & (limb <= style.sleeve)) | (of("forearm") & (limb < style.sleeve))
     trouser = (of("thigh") & (limb <= style.trouser_leg)) | (of("shank") & (limb < style.trouser_leg))
     shirt = of("chest", "abdomen", "shoulder") | sleeve
     trousers = of("pelvis") | trouser
-    colours[shirt] = _cloth(style.shirt, along[shirt], around[shirt])
-    colours[trousers] = _cloth(style.trousers, along[trousers], around[trousers])
+    for garment, worn in ((style.shirt, np.flatnonzero(shirt)), (style.trousers, np.flatnonzero(trousers))):
+        colours[worn] = _cloth(garment, along[worn], np.arctan2(left[worn], front[worn]))
     colours[of("foot")] = style.shoes
     head = np.flatnonzero(of("head"))
     colours[head] = _face(style, along[head], front[head], left[head])
@@ -163,6 +160,12 @@ _NOISE_LEVELS = 4096
 
 
 @functools.cache
+def _parts_named(names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    """Part id -> whether its name, without the side, is one of ``names``."""
+    return np.isin(_STEMS, names)
+
+
+@functools.cache
 def _quantiles() -> npt.NDArray[np.float64]:
     normal = NormalDist()
     return np.array([normal.inv_cdf((level + 0.5) / _NOISE_LEVELS) for level in range(_NOISE_LEVELS)])
@@ -171,9 +174,9 @@ def _quantiles() -> npt.NDArray[np.float64]:
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> npt.NDArray[np.int16]:
     """Whole grey levels with a normal distribution, looked up by random bits: several times faster than drawing."""
     levels = np.rint(_quantiles() * deviation + rng.uniform(-0.5, 0.5, _NOISE_LEVELS)).astype(np.int16)
-    bits = rng.integers(0, 1 << 16, int(np.prod(shape)), np.uint16) >> 4
-    noise: npt.NDArray[np.int16] = levels[bits].reshape(shape)
-    return noise
+    bits = rng.integers(0, 1 << 16, int(np.prod(shape)), np.uint16)
+    noise = cv2.LUT(bits, levels.repeat((1 << 16) // _NOISE_LEVELS))
+    return np.asarray(noise, np.int16).reshape(shape)
 
 
 def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, background: Image,
