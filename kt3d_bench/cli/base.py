@@ -17,6 +17,27 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class ShardsPlace(click.ParamType[Path]):
+    """A folder with shards, or the URL of one, which is mirrored at once; other paths by the rules of ``path``."""
+
+    name = "folder or url"
+
+    def __init__(self, path: click.ParamType[Any]) -> None:
+        self._path = path
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from kt3d_bench.shards.remote import is_url, local_folder
+
+        if is_url(value):
+            return local_folder(value)
+        found: Path = self._path.convert(value, param, ctx)
+        return found
+
+
+SHARDS = ShardsPlace(FOLDER)
+ANY_PLACE = ShardsPlace(click.Path(path_type=Path))
 USERS_TO_MEND = frozenset(
     {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kt3d_bench.cli.base import FILE, FOLDER, main, run_folder
+from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, main, run_folder
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.places import default_data_root
 
@@ -18,7 +18,7 @@ from kt3d_bench.places import default_data_root
 @click.option("--benchmark", help="[default: what the run or the file says]")
 @click.option("--run", "run", help="Score this run instead of the newest.")
 @click.option("--name", help="Name of the method on the board, for a FILE made elsewhere.")
-@click.option("--shards", type=FOLDER, help="Test shards. [default: kt3d-data/shards/DATASET]")
+@click.option("--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: kt3d-data/shards/DATASET]")
 @click.option("--leaderboards", type=FOLDER, help="[default: ./leaderboards if present, else kt3d-data/leaderboards]")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON instead of the table.")
 @click.option(
@@ -128,7 +128,7 @@ def _rescore(leaderboards: Path | None) -> None:
 @click.option("--link", default="", help="Where its code or paper is found.")
 @click.option("--external", multiple=True, help="Weights or data from outside; may be repeated.")
 @click.option("--accept", multiple=True, help="A suspicion that is unfounded, by name; the entry records it.")
-@click.option("--shards", type=FOLDER, help="Test shards. [default: kt3d-data/shards/DATASET]")
+@click.option("--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: kt3d-data/shards/DATASET]")
 @click.option("--leaderboards", type=FOLDER, help="[default: ./leaderboards if present, else kt3d-data/leaderboards]")
 def submit(
     file: Path,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import click
 
 from kt3d_bench import plugins
-from kt3d_bench.cli.base import FILE, FOLDER, main
+from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, main
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.places import default_data_root
 
@@ -185,7 +185,7 @@ def _refuse_occupied(out: Path) -> None:
 
 
 @main.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=ANY_PLACE)
 @click.option("--dataset", help="Which dataset a raw folder should be. [default: all are asked]")
 @click.option("--picture", type=FILE, help="Of shards: write this .png, samples with their skeletons drawn over them.")
 @click.option(
@@ -218,14 +218,17 @@ def inspect(
     for line in describe(path, dataset):
         click.echo(line)
     if picture is not None:
+        from kt3d_bench.shards.remote import complete
         from kt3d_bench.sheets import sheet
 
+        for folder in folders:
+            complete(folder, [split] if split else None)
         for line in sheet(folders, picture, by=by, count=count, split=split):
             click.echo(line)
 
 
 @main.command()
-@click.argument("shards", type=FOLDER)
+@click.argument("shards", type=SHARDS)
 @click.option("--split", "splits", multiple=True, help="Only this split; may be repeated. [default: all]")
 @click.option("--raw", type=FOLDER, help="Where they were prepared from, for the commands that mend them.")
 @click.option("--all", "every", is_flag=True, help="Read every image. [default: 512 samples per split, spread evenly]")
@@ -240,9 +243,11 @@ def validate(
     """
     from kt3d_bench import validation
     from kt3d_bench.console import ProgressReport, console
+    from kt3d_bench.shards.remote import complete
     from kt3d_bench.shards.validate import IMAGES
     from kt3d_bench.shards.validate import validate as check
 
+    complete(shards, splits or None)
     with ProgressReport() as report:
         found = check(
             shards,

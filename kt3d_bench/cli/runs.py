@@ -10,10 +10,12 @@ from typing import Any
 import click
 
 from kt3d_bench import plugins
-from kt3d_bench.cli.base import FILE, FOLDER, main, run_folder
+from kt3d_bench.cli.base import FILE, SHARDS, main, run_folder
 from kt3d_bench.errors import UsageError
 from kt3d_bench.places import default_data_root
 from kt3d_bench.supervision import LEVELS
+
+DEVICES = "1, or what torchrun or srun started"
 
 
 @main.command()
@@ -28,7 +30,7 @@ from kt3d_bench.supervision import LEVELS
 @click.option(
     "--shards",
     multiple=True,
-    metavar="ROLE=FOLDER",
+    metavar="ROLE=FOLDER|URL",
     help="Where the shards of target, source or pretrain lie; may be repeated. [default: below kt3d-data/shards]",
 )
 @click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny.")
@@ -37,7 +39,7 @@ from kt3d_bench.supervision import LEVELS
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random draws.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
-@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, one a device.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=DEVICES, help="Processes, one a device.")
 @click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines.")
 @click.option("--precision", default="auto", show_default=True, help="auto, 32-true, bf16-mixed or 16-mixed.")
 @click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile. [default: on a GPU]")
@@ -70,12 +72,12 @@ def train(
     )
     with TrainReport() as report:
         folder = train_run(config, report, resume=resume)
-        if not is_main_process():
-            return
         target = config.target or plugins.method(method).defaults.get("target", "")
         tested = bool(benchmarks_of(domain(target).plugin))
         if then_predict and tested:
-            predict_run(folder, device=config.device, report=report)
+            predict_run(folder, device=config.device, devices=config.devices, nodes=nodes, report=report)
+    if not is_main_process():
+        return
     click.echo(f"Run: {folder}")
     if tested:
         click.echo("Next: kt3d score")
@@ -93,30 +95,36 @@ def _settings(pairs: Iterable[str]) -> dict[str, str]:
     return settings
 
 
-def _folders(pairs: Iterable[str]) -> dict[str, Path]:
-    folders: dict[str, Path] = {}
+def _folders(pairs: Iterable[str]) -> dict[str, Path | str]:
+    from kt3d_bench.shards.remote import is_url
+
+    folders: dict[str, Path | str] = {}
     for pair in pairs:
         role, equals, folder = pair.partition("=")
         if not equals or not role or not folder:
             raise UsageError(f"--shards wants ROLE=FOLDER, found '{pair}'", mend="for example: --shards source=FOLDER")
-        folders[role.strip()] = Path(folder).expanduser()
+        folders[role.strip()] = folder if is_url(folder) else Path(folder).expanduser()
     return folders
 
 
 @main.command()
 @click.argument("run", required=False)
 @click.option("--benchmark", help="[default: the one of the run's target]")
-@click.option("--shards", type=FOLDER, help="Test shards. [default: where the run found its target]")
+@click.option("--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: where the run found its target]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
-def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str) -> None:
+@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=DEVICES, help="Processes, one a device.")
+@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines.")
+def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str, devices: int, nodes: int) -> None:
     """Predict a benchmark with a finished RUN, by default the newest."""
     from kt3d_bench.console import TrainReport
     from kt3d_bench.training.predict import predict as predict_run
-    from kt3d_bench.training.run import newest_run
+    from kt3d_bench.training.run import is_main_process, newest_run
 
     folder = run_folder(run) or newest_run(default_data_root())
     with TrainReport() as report:
-        path = predict_run(folder, benchmark, shards=shards, device=device, report=report)
+        path = predict_run(folder, benchmark, shards=shards, device=device, devices=devices, nodes=nodes, report=report)
+    if not is_main_process():
+        return
     click.echo(f"Predictions: {path}")
     words = [str(path), "--shards", str(shards)] if shards else ["--run", str(folder)] if run else []
     words += ["--benchmark", benchmark] if benchmark else []
@@ -127,7 +135,7 @@ def predict(run: str | None, benchmark: str | None, shards: Path | None, device:
 @click.argument("run", required=False)
 @click.option("--no-images", is_flag=True, help="Leave the dataset's images out: skeletons only.")
 @click.option("--samples", type=int, default=3, show_default=True, help="How many best, median and worst samples.")
-@click.option("--shards", type=FOLDER, help="Test shards. [default: where the run found its target]")
+@click.option("--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: where the run found its target]")
 @click.option("--out", type=FILE, help="[default: report.html in the run's folder]")
 def report(run: str | None, no_images: bool, samples: int, shards: Path | None, out: Path | None) -> None:
     """Write a RUN, by default the newest, as one HTML file: curves, scores, and samples that can be turned in 3D."""

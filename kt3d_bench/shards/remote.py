@@ -32,7 +32,7 @@ from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import write_whole
 from kt3d_bench.places import cache_root
 from kt3d_bench.shards.index import ShardIndex, index_path, read_index
-from kt3d_bench.shards.manifest import MANIFEST, Shard, decode_manifest
+from kt3d_bench.shards.manifest import MANIFEST, Shard, decode_manifest, read_manifest
 
 SOURCE = "remote.json"
 TRIES = 6
@@ -193,6 +193,20 @@ class Mirror:
             where=self.url,
             mend="upload all files of one preparation, the manifest last",
         )
+
+
+def complete(folder: Path, splits: Sequence[str] | None = None) -> None:
+    """Have everything of a mirror here (of ``splits``, default all), for what reads shards file by file.
+
+    Does nothing for ordinary shards. Raises ``ArtefactError`` as ``Mirror.fetch``.
+    """
+    mirror = Mirror.of(folder)
+    if mirror is None:
+        return
+    for name, split in read_manifest(folder).splits.items():
+        if splits is None or name in splits:
+            mirror.fetch_indexes(split.shards)
+            mirror.fetch(split.shards)
 
 
 def _size(path: Path) -> int:

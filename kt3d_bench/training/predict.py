@@ -21,12 +21,14 @@ from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.geometry.cameras import unproject_arrays
 from kt3d_bench.places import default_data_root
+from kt3d_bench.shards.remote import local_folder
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.report import Reporter, Silent
 from kt3d_bench.training.sources import (
     benchmarks_of,
+    fetch,
     has_shards,
     installed_benchmarks,
     shards_folder,
@@ -47,7 +49,7 @@ def predict(
     folder: Path,
     benchmark: str | None = None,
     *,
-    shards: Path | None = None,
+    shards: Path | str | None = None,
     device: str = "auto",
     devices: int = 1,
     nodes: int = 1,
@@ -58,10 +60,11 @@ def predict(
     """Predict a benchmark's test samples with a run's final checkpoint; returns
     ``<folder>/predictions/<benchmark>.npz``.
 
-    ``benchmark`` defaults to the one of the run's target; ``shards`` to the target's folder, or the data root's for
-    another dataset. Several processes (``devices`` on each of ``nodes``, or as a launcher started them) predict a part
-    each; every sample is predicted once, and the first process writes. Raises ``UsageError`` for an unknown benchmark
-    or one of another modality, ``ArtefactError`` for missing shards and missing or damaged checkpoints.
+    ``benchmark`` defaults to the one of the run's target; ``shards`` (a folder or a URL) to the target's folder, or the
+    data root's for another dataset. Several processes (``devices`` on each of ``nodes``, or as a launcher started them)
+    predict a part each; every sample is predicted once, and the first process writes. Raises ``UsageError`` for an
+    unknown benchmark or one of another modality, ``ArtefactError`` for missing shards and missing or damaged
+    checkpoints.
     """
     from kt3d_bench.loading.loader import Loader
     from kt3d_bench.scoring.predictions import write_predictions
@@ -84,6 +87,7 @@ def predict(
     place = str(fabric.device) if fabric is not None else device if ":" in device else kind
     rank = fabric.global_rank if fabric is not None else 0
     report = report if rank == 0 else Silent()
+    fetch(test, report)
     method.to(place).eval()
     loader = Loader(
         test,
@@ -176,10 +180,10 @@ def _data_roots(run: Path) -> tuple[Path, Path]:
     return run.absolute().parents[1], default_data_root()
 
 
-def _test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | None, run: Path) -> Path:
+def _test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | str | None, run: Path) -> Path:
     target = document["shards"]["target"]
     if given is not None:
-        folder = given
+        folder = local_folder(given)
     elif target["dataset"] == benchmark.dataset:
         folder = Path(target["folder"])
     else:

@@ -65,8 +65,8 @@ class RunConfig:
     data_root: Path = field(default_factory=default_data_root)
     name: str | None = None
     """Folder below ``runs``; derived when ``None``."""
-    shards: Mapping[str, Path] = field(default_factory=dict)
-    """Role -> folder with shards, where they do not lie below the data root."""
+    shards: Mapping[str, Path | str] = field(default_factory=dict)
+    """Role -> folder or URL with shards, where they do not lie below the data root."""
     devices: int = 1
     num_nodes: int = 1
     threads: int | None = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.hookspecs import DatasetPlugin
+from kt3d_bench.shards.remote import local_folder
 from kt3d_bench.standins import MARKER
 from kt3d_bench.training.report import Reporter
 
@@ -105,6 +106,7 @@ class Located:
             "dataset": self.domain.dataset,
             "benchmark": self.domain.benchmark.id if self.domain.benchmark else None,
             "folder": str(self.folder),
+            "url": self.shards.url,
             "split": self.split,
             "samples": len(self.shards.keys),
             "manifest_digest": self.shards.digest,
@@ -134,6 +136,8 @@ def with_target_found(document: Mapping[str, Any], *roots: Path) -> dict[str, An
     ends = [recorded.parts[start:] for start in range(len(recorded.parts) - 1)]
     places = (root.joinpath(*end) for end in ends if recorded.anchor not in end[:1] for root in roots)
     found = next((place for place in places if has_shards(place)), None)
+    if found is None and target.get("url"):
+        found = local_folder(target["url"])
     if found is None:
         return dict(document)
     _check_same(target, found)
@@ -165,7 +169,7 @@ def has_shards(folder: Path) -> bool:
 
 
 def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, device: str = "cpu") -> Located:
-    """Open the training split of a role's domain.
+    """Open the training split of a role's domain; of shards behind a URL, have every tar here first.
 
     Missing source and pre-training shards are replaced by generated ones, which is said. Raises ``ArtefactError``
     naming the ``kt3d prepare`` to run when a target's are missing, and for shards that are damaged.
@@ -173,7 +177,8 @@ def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, devic
     from kt3d_bench.shards.reader import ShardSet
 
     dataset = domain.dataset
-    folder = Path(config.shards[role]) if role in config.shards else shards_folder(config.data_root, dataset)
+    given = config.shards.get(role)
+    folder = shards_folder(config.data_root, dataset) if given is None else local_folder(given)
     if not has_shards(folder):
         if role == "target" or role in config.shards:
             raise ArtefactError(
@@ -183,7 +188,28 @@ def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, devic
             )
         folder = stand_in(config, domain, report, device)
     split = training_split(domain, folder)
-    return Located(role, domain, folder, split, ShardSet.open(folder, split))
+    shards = ShardSet.open(folder, split)
+    fetch(shards, report)
+    return Located(role, domain, folder, split, shards)
+
+
+def fetch(shards: ShardSet, report: Reporter) -> None:
+    """Have every tar of shards behind a URL here, with progress in MB; nothing to do for those of a folder."""
+    name, began, started = f"fetch {shards.manifest.dataset} {shards.split}", time.monotonic(), False
+
+    def progress(done: int, total: int) -> None:
+        nonlocal started
+        if not started:
+            report.stage_started(name, total >> 20)
+            started = True
+        spent_s = max(time.monotonic() - began, 1e-9)
+        report.step(done >> 20, {}, 0.0, (total - done) * spent_s / max(done, 1))
+        if done == total:
+            report.stage_finished(name)
+
+    if shards.url is not None:
+        report.note(f"shards of '{shards.manifest.dataset}' from {shards.url} are kept in {shards.folder}")
+        shards.fetch(progress)
 
 
 def training_split(domain: Domain, folder: Path) -> str:
