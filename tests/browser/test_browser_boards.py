@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from browser_boards import HOSTILE, build
-from browser_chromium import Browser, Page
+from browser_chromium import PALE, Browser, Page
 
 
 @pytest.fixture(scope="module")
@@ -250,35 +250,6 @@ def test_no_page_scrolls_sideways(page: Page, boards: Path, width: int) -> None:
         page.open(path)
         page.run("document.querySelectorAll('details').forEach(e => { e.open = true; })")
         assert page.run("document.documentElement.scrollWidth") <= width, path
-
-
-PALE = """(() => {
-  const context = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgba = colour => {
-    context.clearRect(0, 0, 1, 1); context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
-    return [...context.getImageData(0, 0, 1, 1).data];
-  };
-  const light = rgb => rgb.slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, place) => sum + v * [.2126, .7152, .0722][place], 0);
-  const behind = element => {
-    for (; element; element = element.parentElement) {
-      const colour = rgba(getComputedStyle(element).backgroundColor);
-      if (colour[3] > 250) return colour;
-    }
-  };
-  const found = new Set();
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
-    const drawn = element.ownerSVGElement, style = getComputedStyle(element);
-    const [a, b] = [light(rgba(drawn ? style.fill : style.color)), light(behind(drawn || element))];
-    const contrast = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
-    if (contrast < 4.5) found.add(`${element.tagName}.${element.getAttribute('class')} ${contrast.toFixed(2)}`);
-  }
-  return [...found];
-})()"""
-"""Elements whose text has less contrast than WCAG 2.2 asks of small text (success criterion 1.4.3)."""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -10,11 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browser_chromium import Browser, Page
+from browser_boards import HOSTILE
+from browser_chromium import PALE, Browser, Page
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "run_report"))
 
-from run_report_fake import benchmarks, whole_run
+from run_report_fake import benchmarks, document, log_lines, whole_run, write_document
 
 from kt3d_bench.run_report import build
 
@@ -33,6 +34,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(tab: Page, report: Path) -> Iterator[Page]:
+    tab.call("Page.bringToFront")
     tab.open(report)
     yield tab
     tab.messages[:] = [message for message in tab.messages if KNOWN not in message]
@@ -198,6 +200,35 @@ def test_small_screens_do_not_scroll_sideways_and_the_view_follows_the_theme(pag
     assert page.run("document.documentElement.dataset.theme") == "dark"
     assert pixels(page).mean() < light.mean() - 80
     page.run("document.querySelector('.theme').click()")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_has_contrast(page: Page, scheme: str) -> None:
+    page.prefer(scheme)
+    page.run("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+    assert page.run(PALE) == []
+
+
+def test_hostile_names_stay_text_and_no_other_script_runs(tab: Page, tmp_path: Path) -> None:
+    run = whole_run(tmp_path, origin="official")
+    content = document(tmp_path / "shards" / "yard", command=HOSTILE, state=HOSTILE)
+    content["config"] |= {"method": HOSTILE, "supervision": HOSTILE}
+    content["stages"][0]["name"] = HOSTILE
+    write_document(run, content)
+    (run / "log.jsonl").write_text(log_lines({HOSTILE: 20}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "installed_benchmarks", benchmarks)
+        tab.open(build.write_report(run))
+    assert tab.run("document.title") == "toy-yard · kt3d report"
+    assert tab.run("document.body.textContent.includes('</title></script><script>')")
+    assert tab.run("document.documentElement.scrollWidth") <= 1280
+    tab.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,x\" onerror=\"document.title=`hurt`\">');"
+        "const s = document.createElement('script'); s.textContent = 'document.title=`hurt`'; document.body.append(s);"
+    )
+    assert tab.run("document.title") == "toy-yard · kt3d report"
+    assert len([said for said in tab.messages if "Content Security Policy" in said]) >= 2
+    tab.messages.clear()
 
 
 def test_without_webgl_the_drawings_stay(page: Page) -> None:
