@@ -19,6 +19,7 @@ def kt3d_datasets() -> Sequence[DatasetPlugin]:
             folder=Path(__file__).parent,
             convert="kt3d_ubc3v.convert",
             generate="kt3d_ubc3v.generate",
+            stream="kt3d_ubc3v.stream",
             options={
                 "intrinsics": Option(
                     "maya",

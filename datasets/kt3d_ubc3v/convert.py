@@ -172,7 +172,7 @@ def _check(loaded: _Loaded, frames: Sequence[int]) -> None:
                     mend="its cameras are not roll-free or do not look down at the origin; the section cannot be used",
                 )
             try:
-                depth_mm = _depth_mm(read_rgba(path), loaded.depth_factor)
+                depth_mm = depth_of(read_rgba(path), loaded.depth_factor)
             except RawDataError:
                 continue
             frame_inside, frame_behind = _agreement(*pose, depth_mm)
@@ -211,7 +211,7 @@ def _agreement(
     return inside, behind
 
 
-def _depth_mm(rgba: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint16]:
+def depth_of(rgba: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint16]:
     """(H, W) z-depth from the red channel; 0 where the pixel is not opaque."""
     levels = np.arange(256) / 255.0
     table = np.rint((levels * RANGE_MM + NEAR_MM) * factor).astype(np.uint16)
@@ -245,8 +245,28 @@ def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
             part_ids, mask = found.ids, part_rgba[..., 3] == 255
     except RawDataError as error:
         return Skipped.damaged(key, error)
-    depth_mm = _depth_mm(rgba, loaded.depth_factor)
+    depth_mm = depth_of(rgba, loaded.depth_factor)
     depth_mm[~mask] = 0
+    return person(
+        key, camera, points_mm, depth_mm, part_ids,
+        subject=section.subset, camera_id=camera_id.lower(), sequence=_sequence(section), frame=frame,
+    )  # fmt: skip
+
+
+def person(
+    key: str,
+    camera: Camera,
+    points_mm: npt.NDArray[np.float64],
+    depth_mm: npt.NDArray[np.uint16],
+    part_ids: npt.NDArray[np.uint8] | None,
+    *,
+    subject: str,
+    camera_id: str,
+    sequence: str,
+    frame: int,
+) -> Sample | Skipped:
+    """The sample of one full-frame image: (H, W) depth and part ids, both 0 off the person, and the toolkit's (18, 3)
+    joints in the camera's frame, mm."""
     if not depth_mm.any():
         return Skipped(key, "nobody in the image")
     box_px = box_from_mask(depth_mm > 0)
@@ -262,10 +282,10 @@ def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
         visible=np.full(len(joints_cam_mm), -1, np.int8),
         quality=joints.MAPPING.quality,
         box_px=crop.to_crop(box_px.reshape(2, 2)).ravel().astype(np.float32),
-        subject=section.subset,
+        subject=subject,
         action="",
-        camera_id=camera_id.lower(),
-        sequence=_sequence(section),
+        camera_id=camera_id,
+        sequence=sequence,
         frame=frame,
         depth_mm=crop.depth_mm,
         parts=crop.parts,

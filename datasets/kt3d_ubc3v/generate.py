@@ -21,7 +21,7 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.standins import MARKER, growing
 
 if TYPE_CHECKING:
-    from kt3d_bench.people import Motions
+    from kt3d_bench.people import Bodies, Clip, Figures, Motions
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
@@ -192,24 +192,32 @@ def _paint_block(block: _Block) -> tuple[str, npt.NDArray[np.float64], dict[str,
     return block.folder, joint_matrices(figures), poses
 
 
-def _figures(block: _Block, rng: np.random.Generator) -> Any:
+def _figures(block: _Block, rng: np.random.Generator) -> Figures:
     """One figure per posture, turned at random, hips near the origin."""
-    from kt3d_bench.people import ACTIVITIES, Figures, pose, sample_bodies, sample_clip
+    from kt3d_bench.people import Figures, sample_bodies
 
     characters = sample_bodies(np.random.default_rng(block.character_stream), block.characters)
-    activities = sorted(set(ACTIVITIES) - {"random"})
     postures = []
     for index in range(block.count):
         body = characters[int(rng.integers(block.characters))]
+        clip = None
         if block.motions is not None:
             clip = block.motions.clip(block.number + index, 1, _RATE_HZ, seed=(*block.character_stream, 2))
-        else:
-            loose = block.hard and rng.random() < _RANDOM_SHARE
-            activity = "random" if loose else activities[int(rng.integers(len(activities)))]
-            clip = sample_clip(rng, activity, 1, _RATE_HZ)
-        figure = pose(body, clip)
-        at = figure.landmark("pelvis")[0]
-        drift = rng.normal(0.0, [40.0, 40.0, 25.0])
-        yaw = rng.uniform(-np.pi, np.pi)
-        postures.append(figure.moved(0.0, -at).moved(yaw, drift))
+        postures.append(posture(body, rng, hard=block.hard, clip=clip))
     return Figures.concatenate(postures)
+
+
+def posture(body: Bodies, rng: np.random.Generator, *, hard: bool = False, clip: Clip | None = None) -> Figures:
+    """One body in one posture, turned at random, hips near the origin; ``hard`` poses go beyond the activities."""
+    from kt3d_bench.people import ACTIVITIES, pose, sample_clip
+
+    if clip is None:
+        activities = sorted(set(ACTIVITIES) - {"random"})
+        loose = hard and rng.random() < _RANDOM_SHARE
+        activity = "random" if loose else activities[int(rng.integers(len(activities)))]
+        clip = sample_clip(rng, activity, 1, _RATE_HZ)
+    figure = pose(body, clip)
+    at = figure.landmark("pelvis")[0]
+    drift = rng.normal(0.0, [40.0, 40.0, 25.0])
+    yaw = rng.uniform(-np.pi, np.pi)
+    return figure.moved(0.0, -at).moved(yaw, drift)

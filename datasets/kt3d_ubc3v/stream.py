@@ -1,0 +1,77 @@
+"""Training samples without files: what ``generate`` and ``prepare`` make of inter-pose, drawn on the fly.
+
+The same character, postures, cameras, painted images and reading as the stand-in's train split, but every sample is a
+posture of its own, seen by one camera. Sample i depends on (seed, i) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kt3d_bench.geometry.cameras import world_to_cam
+from kt3d_bench.records import Sample, Skipped
+from kt3d_ubc3v import cameras, generate, regions
+from kt3d_ubc3v.convert import depth_of, person
+from kt3d_ubc3v.joints import FIELDS
+from kt3d_ubc3v.recording import BONES
+
+if TYPE_CHECKING:
+    from kt3d_bench.people import Bodies
+
+VERSION = 1
+"""Bumped with every change of what is drawn."""
+EPOCH = 30_000
+"""Samples that count as an epoch; the list itself does not end."""
+_STREAM = 3
+"""Beside the streams of the stand-in's splits: no sample of theirs appears here."""
+_CHARACTER = 0
+"""The stream of inter-pose's one character."""
+_SITES = [BONES.index(field.removesuffix("PGX")) for _, field in FIELDS]
+
+
+def samples(seed: int, index: int, count: int, device: str) -> Iterator[Sample]:
+    """Samples ``index`` up to ``index + count``; drawn with NumPy, rendered on ``device``."""
+    from kt3d_bench.people import sample_bodies
+
+    body = sample_bodies(np.random.default_rng((seed, _CHARACTER)), 1)[0]
+    for number in range(index, index + count):
+        yield _sample(seed, number, body, device)
+
+
+def _sample(seed: int, number: int, body: Bodies, device: str) -> Sample:
+    """The first drawing of this number that shows a person: nearly always the first of all."""
+    attempt = 0
+    while True:
+        found = _drawn(f"stream_{number:09d}", np.random.default_rng((seed, _STREAM, number, attempt)), body, device)
+        if isinstance(found, Sample):
+            return found
+        attempt += 1
+
+
+def _drawn(key: str, rng: np.random.Generator, body: Bodies, device: str) -> Sample | Skipped:
+    from kt3d_bench.people import render
+    from kt3d_ubc3v.painting import paint
+    from kt3d_ubc3v.recording import SIZE_PX, joint_matrices, sample_camera
+
+    figure = generate.posture(body, rng)
+    pose = sample_camera(rng)
+    image = render(figure, [pose.camera()], device=device, normals=False)[0]
+    depth, parts = paint(image.maps, image.window_px, SIZE_PX, rng)
+    camera = cameras.camera("maya", cameras.rotation(pose.rotate_deg, pose.translate_cm), pose.translate_cm)
+    points_world_mm = joint_matrices(figure)[0, _SITES, 12:15] * 10.0
+    depth_mm = depth_of(depth, 1.0)
+    depth_mm[parts[..., 3] != 255] = 0
+    return person(
+        key,
+        camera,
+        world_to_cam(camera, points_world_mm),
+        depth_mm,
+        regions.read_regions(parts).ids,
+        subject="inter-pose",
+        camera_id="stream",
+        sequence=key,
+        frame=0,
+    )

@@ -1,0 +1,315 @@
+"""Batches of samples that are drawn while training instead of read: the same seed gives the same batches.
+
+A dataset's stream (``DatasetPlugin.stream``) yields sample i as a function of a seed and i alone. Processes draw the
+next batches while one is used; each renders on the training device. What they hand over goes through the shrinking,
+warp and augmentation of stored samples. Shapes: B batch, as in ``loading.batches``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kt3d_bench import plugins
+from kt3d_bench.cards import read_card
+from kt3d_bench.errors import ArtefactError, PluginError, UsageError
+from kt3d_bench.geometry.crops import MARGIN
+from kt3d_bench.geometry.foreground import person_depth
+from kt3d_bench.geometry.reference import surface_reference_mm
+from kt3d_bench.hookspecs import DatasetPlugin
+from kt3d_bench.loading.assembly import assembly
+from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
+from kt3d_bench.loading.batches import UnlabelledBatch
+from kt3d_bench.loading.finish import Crops, finish, from_shrunk
+from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, resized, shrunk_sizes
+from kt3d_bench.records import Sample
+from kt3d_bench.shards.format import FIELD_OF_MODALITY
+
+_AHEAD = 3
+"""Batches that are being drawn while one is used."""
+_MOST_PROCESSES = 16
+_CHUNK = 4
+"""Samples that a process draws in one go."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A dataset's endless list of drawn samples, with what its shards' manifest would say."""
+
+    plugin: DatasetPlugin
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.plugin.stream is None:
+            offered = [name for name, plugin in plugins.datasets().items() if plugin.stream is not None]
+            raise UsageError(
+                f"dataset '{self.plugin.name}' cannot be generated on the fly",
+                where="--source",
+                mend=f"these can: {', '.join(offered) or 'none'}; or prepare shards of it: kt3d prepare",
+            )
+
+    @property
+    def module(self) -> str:
+        assert self.plugin.stream is not None
+        return self.plugin.stream
+
+    @property
+    def version(self) -> int:
+        return int(plugins.load(f"{self.module}:VERSION"))
+
+    @property
+    def epoch(self) -> int:
+        """Samples that count as one epoch."""
+        return int(plugins.load(f"{self.module}:EPOCH"))
+
+    @property
+    def num_parts(self) -> int:
+        return read_card(self.plugin.folder).num_parts
+
+    @property
+    def foreground(self) -> str:
+        return read_card(self.plugin.folder).foreground
+
+    @property
+    def part_mirror(self) -> npt.NDArray[np.int64] | None:
+        table = read_card(self.plugin.folder).part_mirror
+        return None if table is None else np.asarray(table, np.int64)
+
+    @property
+    def digest(self) -> str:
+        """Equal digests give equal samples."""
+        text = f"stream {self.plugin.name} version {self.version} seed {self.seed}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def require(self, modalities: Sequence[str]) -> None:
+        """Raises ``UsageError`` for a modality that the dataset has not."""
+        for name in modalities:
+            if name not in self.plugin.modalities:
+                raise UsageError(
+                    f"a stream of '{self.plugin.name}' holds {', '.join(self.plugin.modalities)}, not {name}",
+                    where="--source",
+                    mend="choose another source",
+                )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A run of consecutive samples; all that a process needs to draw them."""
+
+    module: str
+    seed: int
+    index: int
+    count: int
+    device: str
+    modalities: tuple[str, ...]
+    input_px: int
+    foreground: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """One sample, its images as small as the network lets them be."""
+
+    size_px: tuple[int, int]
+    """Of the crop before it was shrunk."""
+    intrinsics_px: npt.NDArray[np.float64]
+    distortion: npt.NDArray[np.float64]
+    tangential_factor: float
+    joints_px: npt.NDArray[np.float32]
+    joints_cam_mm: npt.NDArray[np.float32]
+    decoded: Decoded
+
+
+@dataclass(frozen=True, eq=False)
+class _Coming:
+    """A batch whose samples are under way."""
+
+    number: int
+    indices: npt.NDArray[np.int64]
+    tasks: Sequence[Future[list[_Drawn]]]
+
+
+class StreamLoader:
+    """Labelled batches of a stream, for ever: batch b of ``world`` ranks takes its next ``world * batch_size`` samples,
+    every world-th of them for each rank, as ``Loader`` does with stored ones.
+
+    ``workers``: processes; 0 = draw here, when the batch is asked for. Raises ``UsageError`` for a modality that the
+    dataset has not, and for mirrored part images of a card that does not say which parts are left and right.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        modalities: Sequence[str],
+        *,
+        batch_size: int,
+        input_px: int,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        workers: int | None = None,
+    ) -> None:
+        stream.require(modalities)
+        self._stream, self._modalities = stream, tuple(modalities)
+        self._batch_size, self._input_px, self._seed = batch_size, input_px, seed
+        if augmentation is not None and "depth" not in self._modalities:
+            augmentation = replace(augmentation, body_scale=0.0)
+        self._augmentation = augmentation
+        self._part_mirror = None
+        if "parts" in self._modalities and augmentation is not None and augmentation.flip:
+            self._part_mirror = stream.part_mirror
+            if self._part_mirror is None:
+                raise UsageError(
+                    "the card does not say which parts are left and right, so part images cannot be mirrored",
+                    where=f"stream of {stream.plugin.name}",
+                    mend="add part_mirror to the dataset's card, or augment without flip",
+                )
+        self._device = torch.device(device)
+        self._rank, self._world = rank, world
+        cores = os.cpu_count() or 1
+        self._workers = max(1, min(_MOST_PROCESSES, cores // world)) if workers is None else workers
+        self._pool: Executor | None = None
+        self._delivered = 0
+
+    def __iter__(self) -> Iterator[UnlabelledBatch]:
+        waiting: deque[_Coming] = deque()
+        number = self._delivered
+        ahead = _AHEAD if self._workers else 0
+        while True:
+            while len(waiting) <= ahead:
+                waiting.append(self._begin(number))
+                number += 1
+            coming = waiting.popleft()
+            samples = [sample for task in coming.tasks for sample in task.result()]
+            self._delivered = coming.number + 1
+            yield self._batch(coming.indices, samples)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands, as plain data."""
+        return {**self._identity(), "delivered": self._delivered}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on exactly where ``state`` was taken; ``ArtefactError`` when it was taken from another stream."""
+        for name, value in self._identity().items():
+            if state.get(name) != value:
+                raise ArtefactError(
+                    f"the saved stream has {name} {state.get(name)!r}, this run has {value!r}",
+                    where="loader state",
+                    mend="resume with the same settings and versions, or start a new run",
+                )
+        self._delivered = int(state["delivered"])
+
+    def close(self) -> None:
+        """Stop the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def _identity(self) -> dict[str, Any]:
+        return {"stream": self._stream.digest, "batch_size": self._batch_size * self._world, "seed": self._seed}
+
+    def _begin(self, number: int) -> _Coming:
+        indices = (number * self._batch_size + np.arange(self._batch_size, dtype=np.int64)) * self._world + self._rank
+        runs = _runs(indices, _CHUNK)
+        return _Coming(number, indices, [self._submit(self._task(first, count)) for first, count in runs])
+
+    def _task(self, first: int, count: int) -> _Task:
+        stream = self._stream
+        return _Task(stream.module, stream.seed, first, count, str(self._device), self._modalities, self._input_px,
+                     stream.foreground)  # fmt: skip
+
+    def _submit(self, task: _Task) -> Future[list[_Drawn]]:
+        if not self._workers:
+            here: Future[list[_Drawn]] = Future()
+            here.set_result(_draw(task))
+            return here
+        if self._pool is None:
+            from joblib.externals.loky import ProcessPoolExecutor
+
+            self._pool = ProcessPoolExecutor(self._workers, initializer=_alone)
+        assert self._pool is not None
+        return self._pool.submit(_draw, task)
+
+    def _batch(self, indices: npt.NDArray[np.int64], samples: Sequence[_Drawn]) -> UnlabelledBatch:
+        sizes = np.array([sample.size_px for sample in samples], np.int64)
+        draws, placement = self._placement(indices, sizes)
+        shrunk = shrunk_sizes(sizes, MARGIN, self._input_px)
+        affine = from_shrunk(placement.affine_px, shrunk / sizes)
+        images = assembly(self._modalities, affine, self._input_px, shrunk, self._device)
+        for row, sample in enumerate(samples):
+            images.take(row, sample.decoded)
+        crops = Crops(
+            np.stack([sample.intrinsics_px for sample in samples]),
+            np.stack([sample.distortion for sample in samples]),
+            samples[0].tangential_factor,
+            np.stack([sample.joints_px for sample in samples]),
+            np.stack([sample.joints_cam_mm for sample in samples]),
+        )
+        mirror, device = self._part_mirror, self._device
+        return finish(images, crops, draws, placement, grant=None, part_mirror=mirror, device=device)
+
+    def _placement(self, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> tuple[Draws, Placement]:
+        if self._augmentation is None:
+            draws = Draws.none(len(indices))
+        else:
+            draws = self._augmentation.draw(self._seed, np.zeros_like(indices), indices)
+        return draws, place(draws, crop_boxes(sizes, MARGIN), self._input_px)
+
+
+def _runs(indices: npt.NDArray[np.int64], longest: int) -> list[tuple[int, int]]:
+    """(first, count) of the consecutive runs in ascending ``indices``, none longer than ``longest``."""
+    runs: list[tuple[int, int]] = []
+    for index in indices.tolist():
+        first, count = runs[-1] if runs else (-1, longest)
+        if index == first + count and count < longest:
+            runs[-1] = (first, count + 1)
+        else:
+            runs.append((index, 1))
+    return runs
+
+
+def _alone() -> None:
+    """One thread per process: the processes share the cores already."""
+    torch.set_num_threads(1)
+    one_thread_each()
+
+
+def _draw(task: _Task) -> list[_Drawn]:
+    samples = plugins.load_function(task.module, "samples")
+    found = list(samples(task.seed, task.index, task.count, task.device))
+    if len(found) != task.count or not all(isinstance(sample, Sample) for sample in found):
+        raise PluginError(f"yields {len(found)} samples where {task.count} are wanted", where=f"{task.module}.samples")
+    return [_shrunk(sample, task) for sample in found]
+
+
+def _shrunk(sample: Sample, task: _Task) -> _Drawn:
+    camera = sample.camera
+    images = {name: getattr(sample, FIELD_OF_MODALITY[name]) for name in task.modalities}
+    if any(image is None for image in images.values()) or sample.joints_cam_mm is None:
+        raise PluginError(f"sample {sample.key} lacks an image or its 3D joints", where=f"{task.module}.samples")
+    surface_mm = float("nan")
+    if "depth" in images:
+        images["depth"] = person_depth(images["depth"], task.foreground)
+        surface_mm = surface_reference_mm(images["depth"])
+    width, height = shrunk_sizes(np.array([camera.size_px]), MARGIN, task.input_px)[0].tolist()
+    small = {name: resized(name, image, (width, height)) for name, image in images.items()}
+    return _Drawn(
+        camera.size_px,
+        camera.intrinsics_px,
+        camera.distortion,
+        camera.tangential_factor,
+        sample.joints_px,
+        sample.joints_cam_mm,
+        Decoded(small, surface_mm),
+    )
