@@ -1,8 +1,9 @@
 """``report.html`` of a run: one file that needs nothing else; the same run gives the same bytes.
 
-Style, script, pictures and the 3D library are inside, and a Content-Security-Policy lets only the two scripts run whose
-digests it names. Text from files is data: Jinja2 escapes all of it. The 3D library is the plotly.js that comes with the
-package ``plotly``, compressed (1.5 MB instead of 4.8) and unpacked by the browser when the viewer is first seen.
+Style, scripts, pictures and the 3D library are inside, and a Content-Security-Policy lets nothing load and only those
+scripts run whose digests it names. Text from files is data: Jinja2 escapes all of it. The 3D library is the plotly.js
+that comes with the package ``plotly``, compressed and in base64 (2 MB instead of 4.8) and unpacked by the browser when
+the viewer is first seen. It writes styles of its own, which is why the policy admits inline ones.
 """
 
 from __future__ import annotations

@@ -162,7 +162,8 @@ def report_page(
     if not logs and not any(stage.panels for stage in stages):
         missing.append(f"There is no {LOG} with curves.")
     if not measured:
-        missing.append("The run has not predicted a benchmark yet: kt3d score predicts and scores.")
+        then = ": kt3d score predicts and scores" if document.get("state") == "finished" else ""
+        missing.append(f"The run has not predicted a benchmark yet{then}.")
     return ReportPage(
         name=folder.absolute().name,
         method=str(config["method"]),

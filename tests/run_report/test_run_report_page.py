@@ -289,6 +289,7 @@ def test_an_interrupted_run_says_where_it_stands(run: Path) -> None:
     text = reading(write_report(run)).text
     assert "The run has not finished. It was last heard of at step 7 of stage 'adapt'." in text
     assert "here, not finished" in text
+    assert "The run has not predicted a benchmark yet." in text
 
 
 def test_no_log_and_reused_stages(run: Path) -> None:
