@@ -75,13 +75,13 @@ class ImageStore:
         self.shrink: npt.NDArray[np.float64] = self.sizes_px / stored
         """(N, 2) x and y scale from the stored crop; px = (crop px + 0.5) * shrink - 0.5."""
         self._surfaces_mm = np.full(len(stored), np.inf)
-        self._workers = workers or min(8, os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode", initializer=one_thread_each)
+        self.workers = workers or min(8, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode", initializer=one_thread_each)
 
     def request(self, indices: npt.NDArray[np.int64], take: Callable[[int, Decoded], None]) -> Sequence[Future[None]]:
         """Start decoding samples ``indices`` (B,); each is handed to ``take(row, decoded)`` in a thread of the store,
         ``row`` being its place in ``indices``. The results of the futures raise what went wrong."""
-        size = max(1, -(-len(indices) // (2 * self._workers)))
+        size = max(1, -(-len(indices) // (2 * self.workers)))
         numbered = [(row, int(index)) for row, index in enumerate(indices)]
         parts = [numbered[start : start + size] for start in range(0, len(numbered), size)]
         return [self._pool.submit(self._hand_over, part, take) for part in parts]

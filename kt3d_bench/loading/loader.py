@@ -106,6 +106,11 @@ class Loader:
         return len(self._chosen)
 
     @property
+    def workers(self) -> int:
+        """Threads that decode."""
+        return self._store.workers
+
+    @property
     def batches_per_epoch(self) -> int:
         """Batches, on each rank, that it takes to use every sample at least once."""
         return -(-self.samples // (self._batch_size * self._world))
