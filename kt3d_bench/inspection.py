@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kt3d_bench import plugins
 from kt3d_bench.cards import read_card
-from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError, UsageError
+from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
 from kt3d_bench.hookspecs import DatasetPlugin
 from kt3d_bench.records import WorkItem
 
@@ -26,7 +26,16 @@ class _Deferred:
     sentence: str
 
 
-_Plans = Mapping[str, "list[WorkItem] | _Deferred | str"]
+@dataclass(frozen=True)
+class _Refused:
+    """A split that cannot be prepared, and why."""
+
+    sentence: str
+    absent: bool
+    """Nothing of it is there: no sign that the folder is meant to be this dataset."""
+
+
+_Plans = Mapping[str, "list[WorkItem] | _Deferred | _Refused"]
 """Split -> its work items, or what must be done first, or why there are none."""
 
 
@@ -129,13 +138,13 @@ def _run(path: Path) -> list[str]:
 
 
 def _raw(path: Path, dataset: str | None) -> list[str]:
-    """A raw folder: what the named dataset says of it, or those datasets that could be prepared from it."""
+    """A raw folder: what the named dataset says of it, or those datasets of which something is there."""
     if dataset:
         return _as_dataset(plugins.dataset(dataset), path)
     lines: list[str] = []
     for plugin in plugins.datasets().values():
         plans = _plans(plugin, path)
-        if any(not isinstance(found, str) for found in plans.values()):
+        if not all(isinstance(found, _Refused) and found.absent for found in plans.values()):
             lines += _as_dataset(plugin, path, plans)
     if lines:
         return lines
@@ -143,7 +152,7 @@ def _raw(path: Path, dataset: str | None) -> list[str]:
     if path.is_dir() and len(meant) == 1:
         return _as_dataset(plugins.dataset(meant[0]), path)
     raise RawDataError(
-        "no dataset can be prepared from this",
+        "nothing of any dataset is here",
         where=path,
         mend="kt3d inspect PATH --dataset NAME says what that one misses here",
     )
@@ -165,7 +174,7 @@ def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) 
         lines.append(error.message)
     plans = _plans(plugin, path) if plans is None else plans
     lines += [line for line in _splits(plugin, plans, path) if line not in lines]
-    whole = [split for split, found in plans.items() if not isinstance(found, str)]
+    whole = [split for split, found in plans.items() if not isinstance(found, _Refused)]
     if len(whole) < len(plans):
         lines.append("How to obtain what is missing:")
         lines += [f"  {number}. {step}" for number, step in enumerate(read_card(plugin.folder).how_to_obtain, 1)]
@@ -180,15 +189,16 @@ def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) 
 def _plans(plugin: DatasetPlugin, path: Path) -> _Plans:
     plan = plugins.load_function(plugin.convert, "plan")
     options = {name: option.default for name, option in plugin.options.items()}
-    found: dict[str, list[WorkItem] | _Deferred | str] = {}
+    found: dict[str, list[WorkItem] | _Deferred | _Refused] = {}
     for split in plugin.splits:
         try:
             first = _deferred(plugin, path, split)
-            found[split] = first or list(plan(path, split, options)) or "nothing of it is here"
+            found[split] = first or list(plan(path, split, options)) or _Refused("nothing of it is here", absent=True)
         except PluginError:
             raise
         except Kt3dError as error:
-            found[split] = error.message
+            absent = isinstance(error, MissingDataError) or not path.is_dir()
+            found[split] = _Refused(error.message, absent)
     return found
 
 
@@ -214,8 +224,8 @@ def _splits(plugin: DatasetPlugin, plans: _Plans, path: Path) -> Iterator[str]:
     total = 0.0
     for split, items in plans.items():
         view = next((f"view {view}, " for view in plugin.views if split.startswith(f"{view}-")), "")
-        if isinstance(items, str):
-            yield f"{view}split '{split}' cannot be prepared: {items}"
+        if isinstance(items, _Refused):
+            yield f"{view}split '{split}' cannot be prepared: {items.sentence}"
             continue
         if isinstance(items, _Deferred):
             yield f"{view}split '{split}': {items.sentence}"

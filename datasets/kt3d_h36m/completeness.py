@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kt3d_bench.errors import RawDataError
+from kt3d_bench.errors import MissingDataError, RawDataError
 from kt3d_h36m.foreign import refusals
 from kt3d_h36m.layout import CODE_MEND, SITE, RawFolder
 from kt3d_h36m.selection import Selection
@@ -17,7 +17,8 @@ MARKER = "kt3d-generated.json"
 def check_complete(
     found: RawFolder, subjects: Sequence[int], selection: Selection, *, partial: bool, boxes: bool
 ) -> str:
-    """The feature to take poses from. Raises ``RawDataError`` for the first kind of thing that is missing.
+    """The feature to take poses from. Raises ``RawDataError`` for the first kind of thing that is missing,
+    ``MissingDataError`` when nothing is there.
 
     A ``partial`` or generated folder may lack subjects and recordings, but not one half of a recording.
     """
@@ -27,7 +28,7 @@ def check_complete(
         raise refused
     if not any(features.values()) and found.metadata is None:
         inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
-        raise RawDataError(
+        raise MissingDataError(
             f"holds no Human3.6M for S{', S'.join(map(str, subjects))} (found: {inside})",
             where=root,
             mend=f"it takes Videos_S1.tgz, Poses_D3_Positions_S1.tgz, ... and code-v1.2.zip from {SITE}, or a "

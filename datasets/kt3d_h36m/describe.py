@@ -40,7 +40,7 @@ def _official(found: RawFolder) -> Iterator[str]:
     packed = sum(source.member is not None for files in found.files.values() for source in files.values())
     whole = sum(len(files) for files in found.files.values())
     how = "archives, read in place" if packed == whole else "unpacked" if not packed else "archives and unpacked files"
-    yield f"Layout: the official download, {how}."
+    yield f"Layout: the official download, {how}." if whole else "Nothing of Human3.6M is here but metadata.xml."
     if found.archives:
         yield f"Archives, read in place: {', '.join(found.archives)}."
     if any(source.member is not None for source in found.files["Videos"].values()):

@@ -52,6 +52,10 @@ _IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d|imageSequence|S
 _RECORDINGS = 30
 """Of each subject."""
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
+_GLANCE = 64
+"""Files of an archive that tell whose it is."""
+_CODE = re.compile(r"code|release|metadata|h36m|human3", re.IGNORECASE)
+"""In the name of a .zip that is meant to hold the cameras."""
 _LARGEST_MEMBER = {".mp4": 4 << 30, ".cdf": 256 << 20, ".mat": 16 << 30, ".xml": 64 << 20}
 
 
@@ -85,7 +89,7 @@ class RawFolder:
 def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable[str] = ()) -> RawFolder:
     """List what is there, archives included. Archives that by their name hold only other ``subjects``, features
     ``without`` use, or what lies there unpacked and complete stay closed: a video archive takes its time. Unpacked
-    files win over archived ones.
+    files win over archived ones. Archives of other datasets are left alone.
 
     Raises ``RawDataError`` when ``root`` is not a folder or an archive is damaged.
     """
@@ -127,7 +131,7 @@ def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable
         feature, subject = _feature(outer), _subject(outer)
         closed = feature in unused or (wanted is not None and subject is not None and subject not in wanted)
         closed = closed or (feature is not None and _complete(files[feature], feature, subject))
-        for member in () if closed else _members(archive):
+        for member in () if closed else _members(archive, outer):
             add((*outer, *PurePosixPath(member).parts), Source(str(archive), member))
     return RawFolder(
         root,
@@ -248,16 +252,30 @@ def _open_tar(archive: Path | str) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]
             yield stack.enter_context(tarfile.open(fileobj=stream, mode="r|")), stream
 
 
-def _members(archive: Path) -> list[str]:
-    """Names of the regular files of a tar archive, read to its end: only there gzip tells that it is whole."""
+def _members(archive: Path, outer: Sequence[str]) -> list[str]:
+    """Names of the regular files of a tar archive, read to its end: only there gzip tells that it is whole.
+
+    One that neither ``outer``, its folders and own name, nor its first members tell to be Human3.6M's has none: it may
+    be another dataset's, and large.
+    """
+    names: list[str] = []
+    ours = _feature(outer) is not None or _subject(outer) is not None
     try:
         with _open_tar(archive) as (tar, stream):
-            names = [member.name for member in tar if member.isreg()]
+            for member in tar:
+                if member.isreg():
+                    names.append(member.name)
+                    parts = (*outer, *PurePosixPath(member.name).parts)
+                    ours = ours or _feature(parts[:-1]) is not None or parts[-1] == "metadata.xml"
+                if not ours and len(names) == _GLANCE:
+                    return []
             while stream.read(1 << 20):
                 continue
             return names
     except _ARCHIVE_ERRORS as error:
-        raise _damaged(archive, error) from error
+        if ours:
+            raise _damaged(archive, error) from error
+        return []
 
 
 def _zip_metadata(archive: Path) -> list[Source]:
@@ -265,7 +283,9 @@ def _zip_metadata(archive: Path) -> list[Source]:
         with zipfile.ZipFile(archive) as bundle:
             names = sorted(name for name in bundle.namelist() if PurePosixPath(name).name == "metadata.xml")
     except _ARCHIVE_ERRORS as error:
-        raise _damaged(archive, error) from error
+        if _CODE.search(archive.name):
+            raise _damaged(archive, error) from error
+        return []
     return [Source(str(archive), name) for name in names]
 
 

@@ -33,8 +33,8 @@ _Point = tuple[float, float, int] | None
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
     """One item per 100 training images that show anybody; the annotation travels in the payload.
 
-    Raises ``RawDataError`` when the folder is not MPII's or the annotation file is damaged, ``UsageError`` for an
-    unknown split.
+    Raises ``MissingDataError`` when the folder is not MPII's, ``RawDataError`` when a part of it is missing or the
+    annotation file is damaged, ``UsageError`` for an unknown split.
     """
     if split != "train":
         raise UsageError(f"MPII has no split '{split}'", mend="choose 'train': the test joints are withheld")

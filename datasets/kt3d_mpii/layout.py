@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import RawDataError
+from kt3d_bench.errors import MissingDataError, RawDataError
 from kt3d_mpii.matchild import NOT_MPII
 
 MAT_FILE = "mpii_human_pose_v1_u12_1.mat"
@@ -64,7 +64,8 @@ class AnnotatedImage:
 
 
 def find_annotations(raw: Path) -> Path:
-    """The .mat file under ``raw``, else the .zip with it. Raises ``RawDataError`` saying what is there instead."""
+    """The .mat file under ``raw``, else the .zip with it. Raises ``RawDataError`` saying what is there instead,
+    ``MissingDataError`` when that is nothing of MPII's."""
     for path in (raw / MAT_FOLDER / MAT_FILE, raw / MAT_FILE, *sorted(raw.glob(f"*/{MAT_FILE}")),
                  *sorted(raw.glob(f"*/{MAT_FOLDER}/{MAT_FILE}")), raw / ARCHIVES["annotations"],
                  *sorted(raw.glob(f"*/{ARCHIVES['annotations']}"))):  # fmt: skip
@@ -74,11 +75,13 @@ def find_annotations(raw: Path) -> Path:
 
 
 def find_images(raw: Path) -> Path:
-    """The folder of images under ``raw``. Raises ``RawDataError`` saying what is there instead."""
+    """The folder of images under ``raw``. Raises ``RawDataError`` saying what is there instead, ``MissingDataError``
+    when that is nothing of MPII's."""
     for folder in (raw / "images", *sorted(raw.glob("*/images"))):
         if folder.is_dir():
             if not any(_IMAGE.fullmatch(path.name) for path in folder.iterdir()):
-                raise RawDataError("holds no .jpg images", where=folder, mend=f"unpack {ARCHIVES['images']} again")
+                kind = RawDataError if _traces(raw) else MissingDataError
+                raise kind("holds no .jpg images", where=folder, mend=f"unpack {ARCHIVES['images']} again")
             return folder
     for packed in (path for name in _PACKED_IMAGES for path in (raw / name, *sorted(raw.glob(f"*/{name}")))):
         if packed.is_file():
@@ -91,6 +94,12 @@ def find_images(raw: Path) -> Path:
     raise _absent(raw, "images", "images")
 
 
+def _traces(raw: Path) -> bool:
+    """Whether anything of the download is there: a file or folder of its name, or an image of the official ones'."""
+    patterns = ("*mpii*", "*/*mpii*", "annot/*.json", "images/?????????.jpg")
+    return any(True for pattern in patterns for _ in raw.glob(pattern))
+
+
 def _absent(raw: Path, wanted: str, archive: str) -> RawDataError:
     if not raw.is_dir():
         return RawDataError(
@@ -100,7 +109,8 @@ def _absent(raw: Path, wanted: str, archive: str) -> RawDataError:
         )
     present = sorted(path.name for path in raw.iterdir())[:8]
     how = "unpack" if archive == "images" else "put"
-    return RawDataError(
+    kind = RawDataError if _traces(raw) else MissingDataError
+    return kind(
         f"holds no {wanted}, found {', '.join(present) if present else 'nothing'}",
         where=raw,
         mend=f"{how} {ARCHIVES[archive]} here, from {SITE}",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import RawDataError
+from kt3d_bench.errors import MissingDataError, RawDataError
 
 SUBSETS = ("easy-pose", "inter-pose", "hard-pose")
 CAMERAS = ("Cam1", "Cam2", "Cam3")
@@ -80,7 +80,8 @@ def packed_subset(raw: Path, subset: str) -> Path | None:
 def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
     """The sections of one split of one subset, by number.
 
-    Raises ``RawDataError`` when ``raw`` does not hold them, saying what it holds instead.
+    Raises ``RawDataError`` when ``raw`` does not hold them, saying what it holds instead, ``MissingDataError`` when the
+    subset's folder is not there at all.
     """
     wanted = f"{subset}/{split}"
     if not raw.is_dir():
@@ -101,7 +102,7 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
         present = sorted(path.name for path in raw.iterdir())[:8]
         ready = [name for name, (other, part) in PROTOCOL.items() if _holds(subset_folder(raw, other), part)]
         otherwise = f", or prepare what is here: --split {ready[0]}" if ready else ""
-        raise RawDataError(
+        raise MissingDataError(
             f"holds no folder {subset}, found {', '.join(present) if present else 'nothing'}",
             where=raw,
             mend=f"unpack {subset}.tar.gz (from {SITE}) here, or point --raw at the folder that holds {subset}"

@@ -145,7 +145,7 @@ def test_inspecting_nothing_and_nonsense(kt3d: Any, tmp_path: Path) -> None:
     said(kt3d("inspect", tmp_path / "absent"), 2, "absent: there is nothing here")
     (tmp_path / "junk").mkdir()
     (tmp_path / "junk" / "beach.jpg").write_bytes(b"x")
-    said(kt3d("inspect", tmp_path / "junk"), 1, "no dataset can be prepared from this", "--dataset NAME")
+    said(kt3d("inspect", tmp_path / "junk"), 1, "nothing of any dataset is here", "--dataset NAME")
 
 
 def test_inspecting_a_part_names_the_whole(kt3d: Any, tmp_path: Path) -> None:

@@ -101,6 +101,36 @@ def test_every_dataset_says_how_to_obtain_what_is_missing(tmp_path: Path, datase
     assert any("://" in line for line in said)
 
 
+PARTS = {
+    "h36m": ("Videos_S9.tgz", "metadata.xml"),
+    "itop": ("ITOP_side_test_labels.h5.gz",),
+    "mpii": ("mpii_human_pose_v1_u12_2.zip",),
+    "ubc3v": ("hard-pose.tar.gz",),
+}
+"""Of each dataset, names of a few official files."""
+
+
+@pytest.mark.parametrize("dataset", sorted(PARTS))
+def test_a_part_of_a_download_is_recognised_though_nothing_can_be_prepared_from_it(
+    tmp_path: Path, dataset: str
+) -> None:
+    for name in PARTS[dataset]:
+        (tmp_path / name).write_bytes(b"")
+    said = lines(tmp_path)
+    assert {line.partition(":")[0] for line in said} == {dataset, "Next"}
+    assert f"{dataset}: How to obtain what is missing:" in said
+    assert said[-1] == f"Next: when it is there: kt3d inspect {tmp_path} --dataset {dataset}"
+
+
+@pytest.mark.parametrize("name", ["images/holiday.jpg", "notes.txt", "S1/report.pdf", "train/1/a.png"])
+def test_a_folder_of_something_else_is_no_part_of_any_download(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"")
+    result = kt3d("inspect", tmp_path)
+    assert result.exit_code == 1
+    assert f"{tmp_path}: nothing of any dataset is here; kt3d inspect PATH --dataset NAME" in result.stderr
+
+
 def test_half_a_dataset_offers_the_half_that_is_there(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "raw" / "ubc3v", tmp_path / "raw", ignore=shutil.ignore_patterns("inter-pose"))
     said = lines(tmp_path / "raw")

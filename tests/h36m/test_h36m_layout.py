@@ -100,6 +100,20 @@ def test_archives_under_other_names(unpacked, tmp_path, name, member):
     assert sorted({camera for _, camera in found}) == sorted(CAMERA_IDS)
 
 
+def test_archives_of_other_datasets_are_left_after_a_glance(tmp_path):
+    """They may hold a million images, and to list them all takes unpacking them."""
+    with tarfile.open(tmp_path / "images.tar.gz", "w:gz") as tar:
+        for number in range(100):
+            tar.addfile(tarfile.TarInfo(f"images/{number:09d}.jpg"))
+    cut = (tmp_path / "images.tar.gz").read_bytes()[:-12]
+    (tmp_path / "images.tar.gz").write_bytes(cut)
+    (tmp_path / "annotations.zip").write_bytes(b"no zip")
+    (tmp_path / "notes.tar").write_bytes(b"no tar")
+    found = scan(tmp_path)
+    assert not any(found.files.values())
+    assert found.metadata is None
+
+
 def test_unpacked_files_win_over_archived_ones(unpacked, tmp_path):
     packed = unpacked.pack(tmp_path / "packed")
     shutil.copytree(unpacked.root / "S9", packed / "S9")

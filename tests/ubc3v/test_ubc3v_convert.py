@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import kt3d_ubc3v
 import numpy as np
 import pytest
 import scipy.io
@@ -101,6 +102,8 @@ def test_depth_parts_and_box_follow_the_opaque_pixels(section: Path, tmp_path: P
 
 def test_the_depth_factor_scales_depth_alone(section: Path, tmp_path: Path) -> None:
     plain, scaled = run(tmp_path)[0][0], run(tmp_path, depth_factor=1.03)[0][0]
+    (plugin,) = kt3d_ubc3v.kt3d_datasets()
+    assert plugin.options["depth_factor"].default == 1.0, "with 1.03 joints lie before the surface"
     assert plain.depth_mm is not None
     assert scaled.depth_mm is not None
     assert scaled.depth_mm.max() == pytest.approx(1.03 * plain.depth_mm.max(), abs=1)
