@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from h36m_handmade import CAMERA_IDS, POSITIONS, looking_at_origin
 from kt3d_h36m.convert import convert, describe, plan
+from kt3d_h36m.moon import read_joints
 
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import project, world_to_cam
@@ -163,3 +164,12 @@ def test_an_image_that_no_frame_can_be_is_not_decoded(moon, monkeypatch):
     monkeypatch.setattr("kt3d_h36m.stills._LARGEST_BYTES", 9)
     reasons = {record.reason for record in converted(root) if isinstance(record, Skipped)}
     assert any("is larger than 64 MiB" in reason for reason in reasons)
+
+
+def test_frames_are_numbers_though_their_keys_are_text(tmp_path):
+    path = tmp_path / "Human36M_subject9_joint_3d.json"
+    poses = {str(frame): np.full((17, 3), float(frame)).tolist() for frame in (128, 9, 64, 100)}
+    path.write_text(json.dumps({"2": {"1": poses}}))
+    frames, joints_mm = read_joints(path)[2, 1]
+    assert frames.tolist() == [9, 64, 100, 128]
+    np.testing.assert_array_equal(joints_mm[:, 0, 0], frames)
