@@ -248,7 +248,7 @@ def _training_data(document: Mapping[str, Any], supervision: str) -> tuple[Train
     return tuple(
         TrainingData(
             role=role,
-            dataset=shards["dataset"],
+            dataset=shards["dataset"] + _drawn(shards.get("stream")),
             origin=shards["origin"],
             labels=seen[role],
             manifest_digest=shards["manifest_digest"],
@@ -256,6 +256,11 @@ def _training_data(document: Mapping[str, Any], supervision: str) -> tuple[Train
         for role, shards in sorted(document["shards"].items())
         if role in read
     )
+
+
+def _drawn(stream: Mapping[str, Any] | None) -> str:
+    """What a row adds to the name of a dataset whose samples were drawn while training."""
+    return "" if stream is None else f" on the fly, version {stream['version']}, seed {stream['seed']}"
 
 
 def _roles_read(document: Mapping[str, Any]) -> set[str]:

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -179,7 +179,7 @@ class StreamLoader:
         self._rank, self._world = rank, world
         cores = os.cpu_count() or 1
         self._workers = max(1, min(_MOST_PROCESSES, cores // world)) if workers is None else workers
-        self._pool: Executor | None = None
+        self._pool: Any = None
         self._delivered = 0
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:
@@ -213,7 +213,7 @@ class StreamLoader:
     def close(self) -> None:
         """Stop the processes."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(kill_workers=True)
             self._pool = None
 
     def _identity(self) -> dict[str, Any]:
@@ -238,8 +238,8 @@ class StreamLoader:
             from joblib.externals.loky import ProcessPoolExecutor
 
             self._pool = ProcessPoolExecutor(self._workers, initializer=_alone)
-        assert self._pool is not None
-        return self._pool.submit(_draw, task)
+        submitted: Future[list[_Drawn]] = self._pool.submit(_draw, task)
+        return submitted
 
     def _batch(self, indices: npt.NDArray[np.int64], samples: Sequence[_Drawn]) -> UnlabelledBatch:
         sizes = np.array([sample.size_px for sample in samples], np.int64)

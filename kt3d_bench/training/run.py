@@ -25,7 +25,7 @@ from kt3d_bench.hookspecs import MethodPlugin
 from kt3d_bench.places import default_data_root
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.settings import build_config
-from kt3d_bench.training.sources import Domain, domain
+from kt3d_bench.training.sources import Domain, domain, is_stream, stream_name
 
 if TYPE_CHECKING:
     from kt3d_bench.methods import Method
@@ -49,6 +49,7 @@ class RunConfig:
     target: str | None = None
     """A dataset, or a benchmark where a dataset has several; the same below."""
     source: str | None = None
+    """``generated``: drawn on the fly as the method's default source is, ``generated:NAME``: as another dataset."""
     pretrain: str | None = None
     preset: str = "paper"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -104,8 +105,8 @@ class Resolved:
         return f"{config.method}-{self.domains['target'].name}-{level}-{config.preset}-s{config.seed}"
 
 
-def resolve(config: RunConfig) -> Resolved:
-    """Look up and check everything that needs no data.
+def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
+    """Look up and check everything that needs no data. ``planning``: nothing will be trained here.
 
     Raises ``UsageError`` for unknown names (with a suggestion), settings of the wrong type, a supervision level the
     method does not accept, an impossible device, and the preset ``paper`` without a GPU.
@@ -120,7 +121,7 @@ def resolve(config: RunConfig) -> Resolved:
     if config.preset not in plugin.presets:
         raise UsageError(f"there is no preset '{config.preset}'", mend=did_you_mean(config.preset, plugin.presets))
     accelerator = device_kind(config.device)
-    if config.preset == "paper" and accelerator == "cpu":
+    if config.preset == "paper" and accelerator == "cpu" and not planning:
         raise UsageError(
             "the preset 'paper' needs a GPU: 140 epochs of ResNet-50 take weeks on a CPU",
             mend="choose --preset tiny, which takes minutes",
@@ -153,7 +154,10 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
     for role, name in asked.items():
         if name is not None and role != "target" and role not in plugin.defaults:
             raise UsageError(f"method '{plugin.name}' uses no {role} data", mend=f"leave out --{role}")
-        name = name or plugin.defaults.get(role)
+        default = plugin.defaults.get(role)
+        if role == "source" and name is not None and is_stream(name):
+            name = stream_name(name)
+        name = name or default
         if name is not None:
             chosen[role] = domain(name)
     if "target" not in chosen:
@@ -163,6 +167,8 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
             f"dataset '{chosen['source'].dataset}' has 2D labels only, and a source must have 3D ones",
             mend="choose another --source",
         )
+    if is_stream(config.source) and "source" in config.shards:
+        raise UsageError("shards are given for 'source', which is to be generated", mend="leave out one of them")
     for role in config.shards:
         if role not in chosen:
             raise UsageError(f"shards are given for '{role}', which is not used", mend=did_you_mean(role, chosen))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"small": (400, 25), "paper": (2000, 40)}
 """Preset -> people and frames of a stand-in that is made on the spot."""
 STAND_IN_SEED = 0
+GENERATED = "generated"
 _MADE = "kt3d-stand-in.txt"
 """Beside a stand-in that was made here: generator version and arguments."""
 
@@ -60,6 +61,16 @@ class Domain:
         for benchmark in (self.benchmark,) if self.benchmark else benchmarks_of(self.plugin):
             return benchmark.modality
         return "rgb" if "rgb" in self.plugin.modalities else "depth"
+
+
+def is_stream(name: str | None) -> bool:
+    """Whether a name given to ``--source`` asks for samples that are drawn while training."""
+    return name is not None and name.partition(":")[0] == GENERATED
+
+
+def stream_name(name: str) -> str | None:
+    """What ``generated:NAME`` names; ``None`` for ``generated`` alone, which means the method's own source."""
+    return name.partition(":")[2] or None
 
 
 def domain(name: str) -> Domain:

@@ -13,13 +13,14 @@ from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.report import Reporter, Silent
 from kt3d_bench.training.run import Resolved, RunConfig
-from kt3d_bench.training.sources import Located, locate
+from kt3d_bench.training.sources import Located, is_stream, locate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from kt3d_bench.methods import Method, MethodContext, Stage
     from kt3d_bench.training.loop import StageOutcome
+    from kt3d_bench.training.streams import Streamed
 
 
 def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = False) -> Path:
@@ -70,13 +71,17 @@ def start_fabric(resolved: Resolved) -> Fabric:
     return ranks.start(count, resolved.accelerator, config.device, resolved.precision)
 
 
-def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[str, Located], Method, MethodContext]:
+def _build(
+    resolved: Resolved, fabric: Fabric, report: Reporter
+) -> tuple[dict[str, Located | Streamed], Method, MethodContext]:
     """Open the source (whose manifest the context needs), build the method, open what its stages read."""
     from kt3d_bench.methods import MethodContext
 
     domains, config = resolved.domains, resolved.config
 
-    def opened(role: str) -> Located:
+    def opened(role: str) -> Located | Streamed:
+        if role == "source" and is_stream(config.source):
+            return _streamed(resolved)
         if fabric.is_global_zero:
             locate(config, role, domains[role], report, resolved.accelerator)
         fabric.barrier()
@@ -108,7 +113,7 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
     return located, method, context
 
 
-def _check_images(method: Method, role: str, found: Located) -> None:
+def _check_images(method: Method, role: str, found: Located | Streamed) -> None:
     for stage in method.stages():
         found.shards.require(stage.roles.get(role, ()))
 
@@ -131,9 +136,20 @@ def build_method(kind: type[Method], config: Any, context: MethodContext, seed: 
     return kind(config, context)
 
 
-def _feed(resolved: Resolved, found: Located) -> Any:
-    from kt3d_bench.training.feeds import ShardFeed
+def _streamed(resolved: Resolved) -> Streamed:
+    from kt3d_bench.loading.stream import Stream
+    from kt3d_bench.training.streams import Streamed
 
+    domain = resolved.domains["source"]
+    return Streamed("source", domain, Stream(domain.plugin, resolved.config.seed))
+
+
+def _feed(resolved: Resolved, found: Located | Streamed) -> Any:
+    from kt3d_bench.training.feeds import ShardFeed
+    from kt3d_bench.training.streams import Streamed, StreamFeed
+
+    if isinstance(found, Streamed):
+        return StreamFeed(found.shards)
     return ShardFeed(found.shards, resolved.grant if found.role == "target" else None)
 
 
@@ -190,7 +206,7 @@ def _about(resolved: Resolved, context: MethodContext) -> dict[str, Any]:
     }
 
 
-def _document(resolved: Resolved, context: MethodContext, located: Mapping[str, Located]) -> dict[str, Any]:
+def _document(resolved: Resolved, context: MethodContext, located: Mapping[str, Located | Streamed]) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
