@@ -6,10 +6,21 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from kt3d_bench.people import Figures, pose, render, render_crops, sample_bodies, sample_clip
-from kt3d_bench.people.render import render_dense
+from kt3d_bench.people import (
+    Figures,
+    pose,
+    render,
+    render_crops,
+    sample_background,
+    sample_bodies,
+    sample_clip,
+    sample_style,
+    shade,
+)
+from kt3d_bench.people.render import _in_cameras, _render_one, render_dense
 from kt3d_bench.records import Camera
 
 COUNT = 8
@@ -64,3 +75,27 @@ def test_full_frames(benchmark: BenchmarkFixture) -> None:
     benchmark.extra_info["figures per second of one core, 400 px"] = COUNT / _best_s(lambda: render(figures, cameras))
     benchmark.pedantic(lambda: render(figures, cameras), rounds=2)
     assert (render(figures[0], cameras[:1])[0].part > 0).mean() > 0.03
+
+
+def test_256_px_with_colours(benchmark: BenchmarkFixture) -> None:
+    """Depth, parts and RGB of one person, one core; the rasteriser against torch's operations pair by pair, which is
+    what it was before it ran in cached blocks."""
+    figures, cameras = _figures(), [_camera(256)] * COUNT
+    rng = np.random.default_rng(0)
+    style, background = sample_style(rng), sample_background(rng, (256, 256), "room")
+
+    def before() -> None:
+        posed = _in_cameras(figures, cameras)
+        for index, camera in enumerate(cameras):
+            _render_one(posed, index, camera, torch.device("cpu"), True, torch.float32)
+
+    def whole() -> None:
+        for image in render(figures, cameras):
+            shade(image, style, background, rng)
+            assert image.depth_mm.shape == image.part.shape
+
+    alone = _best_s(lambda: render(figures, cameras))
+    benchmark.extra_info["rasteriser: times as fast as before, 256 px"] = _best_s(before) / alone
+    benchmark.extra_info["figures with colours per second of one core, 256 px"] = COUNT / _best_s(whole)
+    benchmark.pedantic(whole, rounds=2)
+    assert alone < 1.2 * _best_s(before)

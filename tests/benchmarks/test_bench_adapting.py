@@ -1,0 +1,77 @@
+"""What an adapt step of knowledge-transfer costs beside a supervised step of the same networks, by turns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+from kt3d_bench import plugins
+from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
+from kt3d_bench.methods import Method, MethodContext, Progress, Stage
+from kt3d_bench.training.stages import freeze_all_but
+
+BATCH = 2
+NUM_PARTS = 44
+
+
+def _images(modality: str, side: int) -> Tensor:
+    if modality == "parts":
+        return torch.randint(0, NUM_PARTS, (BATCH, side, side))
+    return torch.rand(BATCH, 3 if modality == "rgb" else 1, side, side) * (1 if modality == "rgb" else 3500)
+
+
+def _batch(modalities: tuple[str, ...], side: int, *, labelled: bool) -> UnlabelledBatch:
+    images = {modality: _images(modality, side) for modality in modalities}
+    cameras = CameraBatch(torch.eye(3)[:2].expand(BATCH, 2, 3), torch.zeros(BATCH, 5), 1.0)
+    surface = torch.full((BATCH,), 3000.0)
+    if not labelled:
+        return UnlabelledBatch(images, cameras, surface)
+    joints, seen = torch.randn(BATCH, 17, 3) * 300, torch.ones(BATCH, 17, dtype=torch.bool)
+    return LabelledBatch(images, cameras, surface, torch.rand(BATCH, 17, 2) * side, joints + 3000, joints, seen, seen)
+
+
+def _stepper(name: str, stage_name: str, modality: str, **settings: object) -> Callable[[], None]:
+    kind = plugins.load(plugins.method(name).load)
+    torch.manual_seed(0)
+    config = kind.Config(**{**kind.PRESETS["small"], **settings})
+    method: Method = kind(config, MethodContext(modality, NUM_PARTS, "none", True))
+    stage: Stage = next(stage for stage in method.stages() if stage.name == stage_name)
+    method.start_stage(stage)
+    freeze_all_but(method, stage)
+    optimiser = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-4)
+    hidden = stage_name == "adapt"
+    batches = {
+        role: _batch(modalities, method.input_px, labelled=not hidden or role != "target")
+        for role, modalities in stage.roles.items()
+    }
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        losses = method.step(stage, batches, Progress(3, 0.5)).losses
+        torch.stack([loss.reshape(()) for loss in losses.values()]).sum().backward()
+        optimiser.step()
+
+    return step
+
+
+@pytest.mark.parametrize("modality", ["rgb", "depth"])
+def test_adapting_costs_little_more_than_two_supervised_steps(benchmark: BenchmarkFixture, modality: str) -> None:
+    """ResNet-50 at 128 px, the whole batch round the cycle, all losses on."""
+    adapt = _stepper("knowledge-transfer", "adapt", modality, adversarial_delay=0.0)
+    supervised = _stepper("integral-pose", "supervised", modality)
+    times: dict[str, list[float]] = {"adapt": [], "supervised": []}
+    for _ in range(5):
+        for name, step in (("adapt", adapt), ("supervised", supervised)):
+            start = time.process_time()
+            step()
+            times[name].append(time.process_time() - start)
+    ratio = statistics.median(times["adapt"][1:]) / statistics.median(times["supervised"][1:])
+    benchmark.extra_info[f"{modality}: adapt step over supervised step"] = ratio
+    benchmark.pedantic(supervised, rounds=1)
+    assert ratio < 3
