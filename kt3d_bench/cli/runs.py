@@ -25,7 +25,7 @@ DEVICES = "1, or what torchrun or srun started"
     "--joints", type=int, default=6, show_default=True, help="How many joints partial gives: 1, 3, 6, 12, 17."
 )
 @click.option("--target", help="Dataset or benchmark to adapt to and be tested on. [default: the method's]")
-@click.option("--source", help="Synthetic dataset to learn from; generated[:NAME]: drawn on the fly. [default: the method's]")
+@click.option("--source", help="Synthetic dataset; generated[:NAME]: drawn on the fly. [default: the method's]")
 @click.option("--pretrain", help="2D dataset for pre-training. [default: the method's]")
 @click.option(
     "--shards",
