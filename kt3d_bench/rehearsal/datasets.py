@@ -12,7 +12,7 @@ import yaml
 
 from kt3d_bench import plugins
 from kt3d_bench.cards import Card, read_card
-from kt3d_bench.errors import Kt3dError, RawDataError
+from kt3d_bench.errors import Kt3dError, MissingDataError, RawDataError
 from kt3d_bench.hookspecs import DatasetPlugin
 from kt3d_bench.records import WorkItem
 from kt3d_bench.rehearsal.log import BrokenError, Log
@@ -56,8 +56,10 @@ def check_dataset(plugin: DatasetPlugin, log: Log, folder: Path) -> None:
     )
     log.attempt("convert defines plan(), convert() and describe()", lambda: _functions(stage))
     arguments = log.attempt("generate defines generate(), VERSION and DEMO", lambda: _arguments(stage))
-    log.attempt("plan() refuses an empty folder with RawDataError", lambda: _refuses(stage, _empty(folder)))
-    log.attempt("plan() refuses another dataset's folder with RawDataError", lambda: _refuses(stage, _foreign(folder)))
+    log.attempt("plan() refuses an empty folder with MissingDataError", lambda: _refuses(stage, _empty(folder)))
+    log.attempt(
+        "plan() refuses another dataset's folder with MissingDataError", lambda: _refuses(stage, _foreign(folder))
+    )
     if arguments is None:
         return
     log.attempt("generate() leaves a folder alone that holds somebody's files", lambda: _keeps_files(stage, arguments))
@@ -246,7 +248,7 @@ def _foreign(folder: Path) -> Path:
 
 
 def _refuses(stage: _Stage, raw: Path) -> None:
-    mend = f"raise RawDataError with the file that was expected: {stage.place('convert', 'plan')}"
+    mend = f"raise MissingDataError with the file that was expected: {stage.place('convert', 'plan')}"
     for split in stage.plugin.splits:
         try:
             items = _plan(stage, raw, split)
@@ -254,6 +256,10 @@ def _refuses(stage: _Stage, raw: Path) -> None:
             if error.mend is None:
                 raise BrokenError(
                     f"'{error.message}' does not say what to do next", f"give it a mend: {mend}"
+                ) from None
+            if not isinstance(error, MissingDataError):
+                raise BrokenError(
+                    f"it raised RawDataError ('{error.what}'), as if something of split '{split}' were there", mend
                 ) from None
             continue
         raise BrokenError(f"for split '{split}' it listed {len(items)} items", mend)
@@ -294,6 +300,14 @@ def _describes(stage: _Stage) -> None:
         raise BrokenError(
             f"it returned {said!r}, expected a list of sentences", f"change {stage.place('convert', 'describe')}"
         )
+    deferred = getattr(plugins.load(stage.plugin.convert), "deferred", None)
+    for split in stage.plugin.splits:
+        first = deferred(stage.raw, split) if callable(deferred) else None
+        if not isinstance(first, str | None):
+            raise BrokenError(
+                f"deferred() returned {first!r}, expected a sentence or None",
+                f"change {stage.place('convert', 'deferred')}",
+            )
 
 
 def _prepare(stage: _Stage, out: Path, workers: int) -> Manifest:

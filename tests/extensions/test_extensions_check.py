@@ -243,7 +243,7 @@ DATASET_FAULTS = [
     ("benchmarks.yaml", "benchmarks.yaml", "split: test", "split: tset", "names split 'tset', there are train, test"),
     ("describe() says", "convert.py", 'return [f"{split}:', 'return "x" or [f"{split}:', "returned 'x', expected a"),
     ("plan() refuses an empty", "convert.py", NO_SPLIT, f"        return []\n{NO_SPLIT}",
-     "for split 'train' it listed 0 items; raise RawDataError with the file that was expected: plan() in kt3d_mutant"),
+     "for split 'train' it listed 0 items; raise MissingDataError with the file that was expected: plan() in kt3d_m"),
     ("generate() leaves its marker", "generate.py", '"dataset": "mutant-data"', '"dataset": "data"',
      "expected the dataset mutant-data"),
 ]  # fmt: skip
@@ -255,6 +255,21 @@ def test_a_dataset_that_breaks_many_parts_hears_of_each(offer: Offer) -> None:
     for rule, *_, message in DATASET_FAULTS:
         (finding,) = [one for name, one in found.items() if name.startswith(rule)]
         assert message in finding.sentence, finding.sentence
+
+
+def test_a_converter_that_takes_every_folder_for_its_own_is_found(offer: Offer) -> None:
+    """``kt3d inspect`` would speak of it wherever it looks."""
+    late = "def describe(", "def deferred(raw: Path, split: str) -> int:\n    return 7\n\n\ndef describe("
+    offer("dataset", "mutant-claims", [("convert.py", "raise MissingDataError(", "raise RawDataError("),
+                                       ("convert.py", *late)])  # fmt: skip
+    found = broken("mutant-claims")
+    for folder in ("an empty folder", "another dataset's folder"):
+        sentence = found[f"plan() refuses {folder} with MissingDataError"].sentence
+        assert "it raised RawDataError ('there is no train/<sequence>/sequence.json'), as if something of" in sentence
+    assert (
+        "deferred() returned 7, expected a sentence or None"
+        in found["describe() says in sentences what is there"].sentence
+    )
 
 
 def test_a_converter_and_a_generator_at_fault_are_told_apart(offer: Offer) -> None:
