@@ -49,16 +49,6 @@ def _by_turns(actions: Mapping[str, Callable[[], object]], rounds: int = 9) -> d
     return times
 
 
-def _processor_s(action: Callable[[], object], rounds: int = 5) -> float:
-    """Of all threads of this process, which other work on the machine disturbs little."""
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def test_fetching_crops_reaches_the_bare_decoding_of_two_processes(
     shards: ShardSet, benchmark: BenchmarkFixture
 ) -> None:
@@ -90,9 +80,6 @@ def test_fetching_crops_reaches_the_bare_decoding_of_two_processes(
         bare()
         times = _by_turns({"bare": bare, "fetched": fetched})
     ratio = statistics.median(times["bare"]) / statistics.median(times["fetched"])
-    hold(shards)
-    alone = _processor_s(lambda: bare_decode((FIELD_OF_MODALITY[modality], 0, COUNT)))
-    benchmark.extra_info[f"{modality}: processor time of bare decoding over ours"] = alone / _processor_s(fetched)
     benchmark.extra_info[f"{modality}: share of the bare rate (median, best)"] = (
         f"{ratio:.2f}, {min(times['bare']) / min(times['fetched']):.2f}"
     )
