@@ -74,12 +74,13 @@ def shards_folders(path: Path) -> list[Path]:
 
 
 def _holds_predictions(path: Path) -> bool:
-    """Whether any array is one of a prediction file's; a file that cannot be opened is left to its reader to name."""
+    """Whether any array is one of a prediction file's; neither a shard's index nor a run's scores is one. A file that
+    cannot be opened is left to its reader to name."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return bool({"keys.npy", "joints_cam_mm.npy"} & set(archive.namelist())) and not path.name.endswith(
-                ".index.npz"
-            )
+            names = set(archive.namelist())
+            others = path.name.endswith(".index.npz") or "counted.npy" in names
+            return bool({"keys.npy", "joints_cam_mm.npy"} & names) and not others
     except (OSError, zipfile.BadZipFile):
         return True
 

@@ -448,6 +448,15 @@ def test_an_index_is_a_part_of_shards(root: Path) -> None:
     assert "this is a part of shards" in result.stderr
 
 
+def test_scores_are_a_part_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "run.yaml").write_text("{}")
+    np.savez(tmp_path / "scores" / "b.npz", keys=np.array(["a"]), counted=np.ones((1, 17), bool))
+    result = kt3d("inspect", tmp_path / "scores" / "b.npz")
+    assert result.exit_code == 2
+    assert "this is a part of a run; inspect the whole" in result.stderr
+
+
 def test_options_of_a_method_are_listed_with_defaults_presets_and_what_they_mean() -> None:
     pytest.importorskip("torch")
     text = kt3d("list", "lift-mlp").output
