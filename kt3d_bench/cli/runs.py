@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -83,6 +84,68 @@ def train(
         click.echo("Next: kt3d score")
     else:
         click.echo(f"No benchmark tests on {target}; kt3d predict --benchmark ID tries another (kt3d list).")
+
+
+@main.command()
+@click.option("--method", required=True, help="kt3d list shows them.")
+@click.option("--supervision", type=str, default="none", show_default=True, help=f"One of {', '.join(LEVELS)}.")
+@click.option("--target", help="As for train. [default: the method's]")
+@click.option("--source", help="As for train. [default: the method's]")
+@click.option("--pretrain", help="As for train. [default: the method's]")
+@click.option("--shards", multiple=True, metavar="ROLE=FOLDER|URL", help="Whose samples to count. [default: as train]")
+@click.option(
+    "--samples", multiple=True, metavar="ROLE=N", help="Training samples of a role whose shards are not here."
+)
+@click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="One option of the method; may be repeated."
+)
+@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="On each machine.")
+@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines.")
+@click.option("--precision", default="auto", show_default=True, help="auto, 32-true, bf16-mixed or 16-mixed.")
+@click.option("--hardware", help="A row of the table of measured rates, such as cpu-2-cores.")
+@click.option("--images-per-second", type=float, help="A rate you know, through the longest stage on one device.")
+@click.option("--measure", is_flag=True, help="Time a few steps of every stage on this machine instead.")
+@click.option("--device", default="auto", show_default=True, help="Where --measure times: auto, cpu, cuda, cuda:INDEX.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, for scripts.")
+def estimate(
+    settings: tuple[str, ...],
+    shards: tuple[str, ...],
+    samples: tuple[str, ...],
+    nodes: int,
+    hardware: str | None,
+    images_per_second: float | None,
+    measure: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """What a training run will cost: hours, memory of a GPU, disk. Nothing is trained, and no rate is invented."""
+    from kt3d_bench.costs import estimate as costs
+    from kt3d_bench.training.run import RunConfig
+
+    config = RunConfig(
+        settings=_settings(settings), shards=_folders(shards), num_nodes=nodes, data_root=default_data_root(), **options
+    )
+    found = costs.estimate(
+        config,
+        samples=_counts(samples),
+        hardware=hardware,
+        images_per_second=images_per_second,
+        measure=measure,
+    )
+    for line in [json.dumps(costs.document(found), indent=1)] if as_json else costs.lines(found):
+        click.echo(line)
+
+
+def _counts(pairs: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for pair in pairs:
+        role, equals, number = pair.partition("=")
+        digits = number.replace(",", "").replace("_", "")
+        if not equals or not role or not digits.isdecimal() or not int(digits):
+            raise UsageError(f"--samples wants ROLE=N, found '{pair}'", mend="for example: --samples target=300000")
+        counts[role.strip()] = int(digits)
+    return counts
 
 
 def _settings(pairs: Iterable[str]) -> dict[str, str]:

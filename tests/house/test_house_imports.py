@@ -20,7 +20,7 @@ LAYER = {
     "cards": 2,
     "shards": 3, "people": 3, "scoring": 3,
     "leaderboard": 4, "loading": 4, "methods": 4, "nn": 4,
-    "training": 5,
+    "training": 5, "costs": 6,
     "options": 5, "console": 6, "pictures": 6, "catalogue": 6, "inspection": 6, "validation": 6, "results": 6,
     "sheets": 7, "run_report": 7, "submissions": 7, "rescoring": 7,
     "recipes": 8, "scaffold": 8, "rehearsal": 8, "cli": 9, "__main__": 10,

@@ -1,0 +1,185 @@
+"""What a run will cost: work and memory as counted by other means, and no rate out of thin air."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from kt3d_bench.cli import main
+from kt3d_bench.costs.count import ADAM_BYTES, count_step, made_up_batches
+from kt3d_bench.costs.estimate import Estimate, estimate, lines
+from kt3d_bench.costs.rates import measured, read_table
+from kt3d_bench.errors import UsageError
+from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
+from kt3d_bench.methods import Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.supervision import grant
+from kt3d_bench.training.run import RunConfig
+from kt3d_bench.training.stages import freeze_all_but
+
+SIZES = {"target": 312188, "source": 1000000, "pretrain": 25925}
+
+
+def config(tmp_path: Path, **changes: Any) -> RunConfig:
+    return RunConfig(**{"method": "integral-pose", "supervision": "full", "preset": "tiny", "device": "cpu",
+                        "data_root": tmp_path, **changes})  # fmt: skip
+
+
+class OneConvolution(Method):
+    """A 3 x 3 convolution from 3 to 5 channels, and a frozen one beside it."""
+
+    Config, PRESETS = object, {}
+
+    def __init__(self) -> None:
+        super().__init__(None, MethodContext("rgb", 0, "full", False))
+        self.net = nn.Conv2d(3, 5, 3, padding=1, bias=False)
+        self.idle = nn.Conv2d(3, 2, 1, bias=False)
+
+    @property
+    def input_px(self) -> int:
+        return 16
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("only", {"target": ("rgb",)}, ("net",), {}, steps=3, batch_size=2),)
+
+    def step(self, stage: Stage, batches: Any, progress: Progress) -> StepResult:
+        return StepResult({"loss": self.net(batches["target"].images["rgb"]).square().mean()})
+
+    predict = None  # type: ignore[assignment]
+
+
+def test_work_and_bytes_are_those_counted_by_hand() -> None:
+    method = OneConvolution()
+    (stage,) = method.stages()
+    counted = count_step(method, stage, made_up_batches(stage, 2, 16, 0, grant("full")), bf16=False)
+    once = 2 * 2 * 16 * 16 * 5 * 3 * 9
+    assert counted.flop == 2 * once, "forward, and backward to the weights; nobody wants the image's gradient"
+    assert counted.fixed_bytes == 4 * (135 + 6) + ADAM_BYTES * 135
+    assert counted.gradient_bytes == 4 * 135
+    assert counted.activation_bytes == 4 * 2 * 16 * 16 * (3 + 3 * 5), (
+        "the image; the output, and two gradients as large"
+    )
+    assert counted.memory_bytes(10) == counted.fixed_bytes + 5 * counted.activation_bytes
+
+
+def test_activations_are_what_the_allocator_sees_at_the_peak() -> None:
+    """The profiler adds up every allocation of one real step of the baseline's network."""
+    from kt3d_integral_pose.method import IntegralPose
+
+    from kt3d_bench.training.train import build_method
+
+    context = MethodContext("rgb", 0, "full", False)
+    settings = IntegralPose.Config(**IntegralPose.PRESETS["tiny"])
+    method = build_method(IntegralPose, settings, context, 0)
+    stage = method.stages()[-1]
+    batches = made_up_batches(stage, 8, method.input_px, 0, grant("full"))
+    counted = count_step(method, stage, batches, bf16=False)
+    freeze_all_but(method, stage)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        losses = method.step(stage, batches, Progress(0, 0.0)).losses
+        torch.stack([loss.reshape(()) for loss in losses.values()]).sum().backward()
+    held = peak = 0
+    for event in sorted(trace.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    assert 0.75 * peak < counted.activation_bytes + counted.gradient_bytes < 1.25 * peak
+
+
+def test_made_up_batches_hide_what_the_loader_hides() -> None:
+    roles = {"target": ("rgb",), "pretrain": ("rgb",), "source": ("depth", "parts")}
+    stage = Stage("s", roles, (), {}, steps=1)
+    hidden = made_up_batches(stage, 3, 32, 5, grant("none"))
+    assert type(hidden["target"]) is UnlabelledBatch
+    assert hidden["source"].images["parts"].max() < 5
+    assert hidden["source"].images["depth"].shape == (3, 1, 32, 32)
+    pretrain = hidden["pretrain"]
+    assert isinstance(pretrain, LabelledBatch)
+    assert pretrain.mask_2d.all()
+    assert not pretrain.mask_3d.any()
+    partial = made_up_batches(stage, 3, 32, 5, grant("partial-2d", 6))["target"]
+    assert isinstance(partial, LabelledBatch)
+    assert partial.mask_2d.sum() == 18
+    assert torch.isfinite(partial.joints_px).all(-1).sum() == 18
+
+
+def test_hours_follow_from_steps_work_and_rate(tmp_path: Path) -> None:
+    found = estimate(config(tmp_path, settings={"steps": "1000"}), samples=SIZES, images_per_second=50.0)
+    longest = max(found.stages, key=lambda cost: cost.flop)
+    at = found.stages.index(longest)
+    assert found.hours[at] == pytest.approx(longest.steps * longest.batch_size / 50 / 3600)
+    assert sum(found.hours) == pytest.approx(sum(c.flop for c in found.stages) / longest.flop * found.hours[at])
+    four = estimate(config(tmp_path, settings={"steps": "1000"}, devices=2, num_nodes=2), samples=SIZES,
+                    images_per_second=50.0)  # fmt: skip
+    assert four.total_hours == pytest.approx(found.total_hours / 4)
+    assert four.memory_bytes < found.memory_bytes
+    assert any("on 4 devices that share the work evenly" in line for line in lines(four))
+    cpu = estimate(config(tmp_path, settings={"steps": "1000"}), samples=SIZES, hardware="cpu-2-cores-busy")
+    rate = read_table().hardware["cpu-2-cores-busy"].gflop_per_s
+    assert rate is not None
+    assert cpu.total_hours == pytest.approx(sum(cost.flop for cost in cpu.stages) / (rate * 1e9) / 3600)
+    assert (cpu.bf16, found.bf16) == (False, True)
+
+
+def test_measuring_times_this_machine(tmp_path: Path) -> None:
+    found = estimate(config(tmp_path, settings={"steps": "10"}), samples=SIZES, measure=True)
+    assert all(0 < hours < 1 for hours in found.hours)
+    assert "timed on this machine" in found.basis
+
+
+def test_the_paper_preset_is_counted_without_a_gpu(tmp_path: Path) -> None:
+    """8.36 GMAC forward, as measured elsewhere; three times that with the backward pass; two operations each."""
+    found = estimate(config(tmp_path, preset="paper"), samples=SIZES, images_per_second=1000.0)
+    supervised = found.stages[-1]
+    assert supervised.steps == round(140 * 312188 / 32)
+    assert supervised.step.flop / supervised.step.images == pytest.approx(6 * 8.36e9, rel=0.02)
+
+
+def test_no_rate_is_invented(tmp_path: Path) -> None:
+    table = read_table()
+    unknown = [row.name for row in table.hardware.values() if row.gflop_per_s is None]
+    for name in unknown:
+        with pytest.raises(UsageError, match=f"the rate of '{name}' is not measured yet, and is not invented here"):
+            measured(name, table)
+    with pytest.raises(UsageError, match="there is no hardware 'cpu-2-cores-bus'; did you mean 'cpu-2-cores-busy'"):
+        measured("cpu-2-cores-bus", table)
+    for given in ({}, {"measure": True, "images_per_second": 3.0}):
+        with pytest.raises(UsageError, match="the hours need one thing to rest on; give --hardware NAME"):
+            estimate(config(tmp_path), samples=SIZES, **given)
+    with pytest.raises(UsageError, match="expected more than nothing"):
+        estimate(config(tmp_path), samples=SIZES, images_per_second=0.0)
+    with pytest.raises(UsageError, match=r"how many training samples the \w+ has is not known.*--samples \w+=N"):
+        estimate(config(tmp_path), images_per_second=5.0)
+
+
+def test_shards_that_are_here_are_counted(workplace: Any) -> None:
+    for dataset in ("dots-target", "dots-source"):
+        workplace.prepare(dataset)
+    found: Estimate = estimate(workplace.config(), images_per_second=10.0)
+    tars = sum(path.stat().st_size for path in (workplace.root / "shards" / "dots-target").glob("train-*.tar"))
+    assert found.disk["target"] == (12, tars, True)
+    assert [cost.samples for cost in found.stages] == [12, 12]
+
+
+def test_the_command_says_it_in_words_and_in_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KT3D_DATA", str(tmp_path))
+    words = ["estimate", "--method", "integral-pose", "--supervision", "full", "--preset", "tiny"]
+    sizes = ["--samples", "target=312,188", "--samples", "pretrain=25925"]
+    said = CliRunner().invoke(main, [*words, *sizes, "--hardware", "cpu-2-cores-busy"])
+    assert said.exit_code == 0, said.output
+    assert "Stage supervised: 600 steps of 32 images (312,188 samples an epoch)" in said.output
+    assert "Disk for the target's training shards: 9.5 GB (312,188 samples, from the sizes of stand-in" in said.output
+    said = CliRunner().invoke(main, [*words, *sizes, "--images-per-second", "100", "--json"])
+    assert json.loads(said.output)["stages"][-1]["steps"] == 600
+    said = CliRunner().invoke(main, [*words, "--samples", "target=many", "--hardware", "h200"])
+    assert said.exit_code == 2
+    assert "--samples wants ROLE=N, found 'target=many'" in said.output
+    said = CliRunner().invoke(main, [*words, *sizes, "--hardware", "h200"])
+    assert said.exit_code == 2
+    assert "not measured yet" in said.output
