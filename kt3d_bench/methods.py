@@ -76,7 +76,8 @@ class Progress:
 @dataclass(frozen=True, eq=False)
 class StepResult:
     """Losses of one step, already weighted: the harness minimises their sum. ``logs`` are only shown and recorded; one
-    whose name begins with ``warn`` is said in the run's report as a warning of the method."""
+    whose name begins with ``warn_`` is a warning of the method: said while it trains, where it is not 0, and in the
+    run's report."""
 
     losses: Mapping[str, Tensor]
     logs: Mapping[str, float] = field(default_factory=dict)

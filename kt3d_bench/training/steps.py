@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 KEPT_CHECKPOINTS = 2
 LOOK_S = 1.0
 """On a GPU losses are looked at about this often."""
+WARNING = "warn_"
+"""Begins the names of logs that are warnings where they are not 0."""
 LOG_LINES = 500
 """At most about so many lines of ``log.jsonl`` per stage."""
 
@@ -170,6 +172,7 @@ class StageRun:
         self.first_step = self.step = int(saved["step"]) if saved else 0
         self.elapsed_before_s = float(saved["elapsed_s"]) if saved else 0.0
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
+        self.warned: set[str] = set()
         self.stage_module = _StageModule(self.method, stage)
         self.module: Any = self.stage_module
         self.optimizer: Any = None
@@ -212,6 +215,9 @@ class StageRun:
             for source in self.sources.values():
                 source.close()
         self._look(learning_rate(self.stage, 1.0), write=True)
+        if self.fabric.is_global_zero:
+            for name in sorted(_raised(self.stage_module.logs)):
+                self.report.note(f"stage '{self.stage.name}' ends while its method warns of {_plain(name)}")
         self.module = self.optimizer = None
         return self.step, round(self._elapsed_s(), 3)
 
@@ -309,6 +315,9 @@ class StageRun:
             logs = {name: float(value) for name, value in self.stage_module.logs.items()}
             line = {"stage": self.stage.name, "step": self.step, "losses": newest, "logs": logs, "lr": rate}
             self._log({**line, "rate": round(samples_per_s, 3), "elapsed_s": round(elapsed_s, 3)})
+            for name in sorted(_raised(logs) - self.warned):
+                self.report.note(f"stage '{self.stage.name}', step {self.step}: its method warns of {_plain(name)}")
+            self.warned |= _raised(logs)
 
     def _log(self, line: Mapping[str, Any]) -> None:
         log = self.folder / "log.jsonl"
@@ -374,6 +383,14 @@ class StageRun:
             where=self.folder,
             mend="go on with the same command and --resume",
         )
+
+
+def _raised(logs: Mapping[str, float]) -> set[str]:
+    return {name for name, value in logs.items() if name.startswith(WARNING) and value}
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix(WARNING).replace("_", " ")
 
 
 def _on_cpu(value: Any) -> Any:

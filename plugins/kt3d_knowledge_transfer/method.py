@@ -238,7 +238,7 @@ class KnowledgeTransfer(Method):
             first, second = self.classifier(depth.features), self.classifier(mask.features)
             losses["adversarial"] = config.weight_adversarial * domain_loss(first, second)
             if _time_to_show(progress):
-                self.shown["domain_accuracy"] = domain_accuracy(first, second)
+                self.shown |= _domain_logs(first, second)
         self.source_statistics.update(spread_vox(truth, known))
         if _time_to_show(progress):
             self.shown["spread_vox"] = float(self.source_statistics.spread_vox)
@@ -299,7 +299,7 @@ class KnowledgeTransfer(Method):
             first, second = self.classifier(output.features[:count]), self.classifier(synthetic)
             losses["adversarial"] = config.weight_domain * domain_loss(first, second)
             if _time_to_show(progress):
-                self.shown["domain_accuracy"] = domain_accuracy(first, second)
+                self.shown |= _domain_logs(first, second)
         if _time_to_show(progress):
             self.shown |= self._collapse_logs(pose if view is None else view.back(pose, config.side), image)
         return StepResult(losses, dict(self.shown))
@@ -470,7 +470,8 @@ class KnowledgeTransfer(Method):
 
     def _collapse_logs(self, pose: Tensor, image: Tensor) -> dict[str, float]:
         """Signs of the loss's trivial solutions: 2D far from where it started, and poses that no longer differ.
-        ``warn_collapse`` is 1 where their spread is below half of the synthetic data's."""
+        ``warn_collapse`` is 1, of which the harness tells the user, where ``spread_share``, their spread as a share of
+        the synthetic data's, is below a half."""
         with torch.no_grad():
             began = self.start_net(image).voxels
             drift = (pose - began)[..., :2].norm(dim=-1).mean() * (self.input_px / self.config.side)
@@ -478,6 +479,7 @@ class KnowledgeTransfer(Method):
         return {
             "drift_2d_px": float(drift),
             "spread_vox": spread,
+            "spread_share": spread / synthetic if synthetic else 0.0,
             "warn_collapse": float(2 * spread < synthetic),
         }
 
@@ -503,6 +505,12 @@ class KnowledgeTransfer(Method):
 def _each_axis(mask: Tensor, axes: int) -> Tensor:
     """(B, J) -> (B, J, axes)."""
     return mask[..., None].expand(*mask.shape, axes)
+
+
+def _domain_logs(first: Tensor, second: Tensor) -> dict[str, float]:
+    """How often C is right, and by how much oftener than chance: 0 where it is blind."""
+    accuracy = domain_accuracy(first, second)
+    return {"domain_accuracy": accuracy, "domain_over_chance": accuracy - 0.5}
 
 
 def _time_to_show(progress: Progress) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from kt3d_knowledge_transfer.config import BUNDLES, LETTER, PRESETS, Config
 from kt3d_knowledge_transfer.method import KnowledgeTransfer
 
 from kt3d_bench.errors import UsageError
+from kt3d_bench.methods import Progress
+from kt3d_bench.nn.reversal import reverse_gradient
 from kt3d_bench.training.settings import build_config
 
 
@@ -50,3 +54,37 @@ def test_text_from_the_command_line_does_the_same() -> None:
 def test_another_word_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'fidelity' is 'leter': did you mean 'letter'"):
         chosen(fidelity="leter")
+
+
+def test_the_reversal_is_the_identity_forward_and_minus_one_backward() -> None:
+    features = torch.randn(3, 5, requires_grad=True)
+    weight = torch.randn(3, 5)
+    same = reverse_gradient(features)
+    assert torch.equal(same, features)
+    (same * weight).sum().backward()
+    assert torch.equal(features.grad, -weight)
+
+
+@pytest.mark.parametrize("fidelity", ["ours", "letter"])
+def test_the_domain_loss_is_off_for_the_first_5000_steps(build: Callable[..., Any], batch: Any, fidelity: str) -> None:
+    paper = chosen("paper", fidelity=fidelity)
+    assert (paper.adversarial_delay_steps, paper.adversarial_delay) == (5000, 0.0)
+    bundle = dict(BUNDLES["fidelity"][fidelity])
+    method = build("rgb", **bundle, adversarial_delay_steps=paper.adversarial_delay_steps)
+    for stage in method.stages():
+        if "adapt" not in stage.name and "synthetic" not in stage.name:
+            continue
+        method.start_stage(stage)
+        given = {role: batch(*images, labelled=role != "target") for role, images in stage.roles.items()}
+        before, after = (method.step(stage, given, Progress(step, 0.5)) for step in (4999, 5000))
+        assert "adversarial" not in before.losses
+        assert float(after.losses["adversarial"]) > 0
+
+
+def test_the_domain_accuracy_is_logged_against_chance(build: Callable[..., Any], train: Any) -> None:
+    method = build("rgb")
+    for name in ("synthetic", "adapt"):
+        logs = train(method, name, step=9).logs
+        assert logs["domain_over_chance"] == pytest.approx(logs["domain_accuracy"] - 0.5)
+    assert logs["spread_share"] == pytest.approx(logs["spread_vox"] / float(method.source_statistics.spread_vox))
+    assert logs["warn_collapse"] == float(logs["spread_share"] < 0.5)
