@@ -1,0 +1,356 @@
+"""``kt3d reproduce``: shared stages once, finished rows kept, interrupted ones gone on with, the paper beside them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from kt3d_knowledge_transfer.recipes import ALL, JOINTS, LEVELS
+
+from kt3d_bench import plugins, results
+from kt3d_bench.cli import main
+from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, UsageError
+from kt3d_bench.hookspecs import Recipe, RecipePicture, RecipeRow
+from kt3d_bench.recipes import pictures, plan, tables
+from kt3d_bench.recipes.reproduce import Outcome, Reproduction, reproduce, run_name
+from kt3d_bench.scoring.benchmarks import Published, PublishedRow
+from kt3d_bench.shards.prepare import prepare
+from kt3d_bench.training.run import finished, read_run
+from kt3d_bench.training.sources import domain
+
+SYNTHETIC = "ubc3v"
+SMALL = {"synthetic_steps": 2, "input_px": 32, "batch_size": 4}
+ROWS = (
+    RecipeRow("mean-pose", target=SYNTHETIC, label="floor", seeds=2),
+    *(
+        RecipeRow(
+            "knowledge-transfer", "full", target=SYNTHETIC, settings={**SMALL, "branch": branch},
+            label=f"{branch} branch", reported={"method": "knowledge transfer", "input": word},
+        )
+        for branch, word in (("depth", "depth"), ("mask", "part mask"))
+    ),
+)  # fmt: skip
+RECIPE = Recipe("small", "A small one", ROWS, (RecipePicture("poses", rows=("mask branch", "depth branch")),))
+
+
+class Said:
+    """A reporter that remembers its notes and the stages that started."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.started: list[str] = []
+
+    def stage_started(self, stage: str, total: int) -> None:
+        self.started.append(stage)
+
+    def step(self, step: int, losses: Any, rate: float, eta_s: float) -> None:
+        return
+
+    def stage_finished(self, stage: str) -> None:
+        return
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a handful of depth images that pass for a dataset."""
+    root = tmp_path_factory.mktemp("root")
+    generate = plugins.load_function("kt3d_ubc3v.generate", "generate")
+    generate(root / "raw", people=1, frames=6, seed=0, test_postures=4, workers=1)
+    prepare(plugins.dataset(SYNTHETIC), raw=root / "raw", out=root / "shards" / SYNTHETIC, workers=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(data: Path) -> tuple[Reproduction, Said, plan.Options]:
+    options = plan.Options(data, "tiny", device="cpu")
+    said = Said()
+    return reproduce(RECIPE, options, said, leaderboards=data / "boards"), said, options
+
+
+def test_rows_run_seed_by_seed_and_share_their_stages(done: tuple[Reproduction, Said, plan.Options]) -> None:
+    found, said, options = done
+    assert [(one.label, one.job.config.seed) for one in found.outcomes] == [
+        ("floor", 0), ("depth branch", 0), ("mask branch", 0), ("floor", 1),
+    ]  # fmt: skip
+    assert said.started.count("synthetic") == 1
+    assert not any(one.kept for one in found.outcomes)
+    boards = results.default_leaderboards(options.data_root)
+    entries = list((options.data_root / "boards" / "generated" / "ubc3v-hard" / "entries").glob("*.json"))
+    assert len(entries) == 4
+    assert boards != options.data_root / "boards"
+    assert not found.failures
+    assert not found.interrupted
+
+
+def test_the_same_command_again_trains_nothing(done: tuple[Reproduction, Said, plan.Options]) -> None:
+    found, _, options = done
+    said = Said()
+    again = reproduce(RECIPE, options, said, leaderboards=options.data_root / "boards")
+    assert [one.kept for one in again.outcomes] == [True] * 4
+    assert not [stage for stage in said.started if not stage.startswith("predict")]
+    assert [one.result.entry for one in again.outcomes] == [one.result.entry for one in found.outcomes]
+    other = reproduce(Recipe("other", "", ROWS[:1]), replace(options, seeds=1), said, leaderboards=None)
+    assert other.outcomes[0].kept
+
+
+def test_a_run_that_differs_has_another_name(done: tuple[Reproduction, Said, plan.Options]) -> None:
+    found, _, _ = done
+    job = found.outcomes[1].job
+    names = {run_name(job)}
+    for changes in ({"seed": 1}, {"steps_scale": 0.5}, {"time_scale": 2.0}, {"settings": {"branch": "depth"}}):
+        names.add(run_name(replace(job, config=replace(job.config, **changes))))
+    assert len(names) == 5
+
+
+def test_an_interrupted_row_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kt3d_bench.training import steps
+
+    recipe = Recipe("long", "", (replace(ROWS[1], settings={**SMALL, "synthetic_steps": 5}, label="long"),))
+    options = plan.Options(data, "tiny", device="cpu")
+    take, taken = steps.StageRun._take_step, []
+
+    def stopping(self: Any, *arguments: Any) -> Any:
+        taken.append(self.step)
+        self.stop.requested = len(taken) == 3
+        return take(self, *arguments)
+
+    monkeypatch.setattr(steps.StageRun, "_take_step", stopping)
+    first = reproduce(recipe, options, Said(), leaderboards=data / "boards")
+    assert first.interrupted
+    assert not first.outcomes
+    second = reproduce(recipe, options, Said(), leaderboards=data / "boards")
+    assert not second.interrupted
+    assert taken == [0, 1, 2, 3, 4]
+    folder = data / "runs" / run_name(second.outcomes[0].job)
+    assert finished(folder)
+    assert read_run(folder)["stages"][0]["steps"] == 5
+
+
+def test_a_row_that_fails_does_not_keep_the_others_from_running(data: Path) -> None:
+    wild = {**SMALL, "learning_rate": 1e30, "adversarial": False, "synthetic_steps": 6}
+    recipe = Recipe("wild", "", (replace(ROWS[1], settings=wild, label="wild"), ROWS[0]))
+    found = reproduce(recipe, plan.Options(data, "tiny", seeds=1, device="cpu"), Said(), leaderboards=data / "boards")
+    assert [one.label for one in found.outcomes] == ["floor"]
+    assert [one.job.label for one in found.failures] == ["wild"]
+    assert "loss" in found.failures[0].error.message
+
+
+def test_the_budget_is_shared_by_the_stages_each_counted_once(data: Path) -> None:
+    stages = {"synthetic": 120.0}
+    options = plan.Options(data, "tiny", device="cpu", budget_minutes=1.0)
+    planned = plan.jobs(RECIPE, options)
+    assert plan.budget_s(planned) == sum(stages.values())
+    assert {job.config.time_scale for job in planned} == {0.5}
+    assert {job.config.time_scale for job in plan.jobs(RECIPE, replace(options, budget_minutes=None))} == {None}
+    more = plan.jobs(RECIPE, replace(options, seeds=3))
+    assert {job.config.time_scale for job in more} == {0.5}
+    assert len(more) == 9
+
+
+def test_the_budget_of_the_demo_is_what_its_methods_ask_for() -> None:
+    recipe = plan.named("demo")
+    planned = plan.jobs(recipe, plan.Options(preset="tiny", seeds=1, device="cpu"))
+    assert 6 * 60 < plan.budget_s(planned) < 8 * 60
+
+
+def test_missing_targets_are_all_named_before_anything_is_made(tmp_path: Path) -> None:
+    rows = (ROWS[0], RecipeRow("mean-pose", target="itop-front"), RecipeRow("mean-pose", target="itop-top"))
+    with pytest.raises(ArtefactError, match=r"no shards of ubc3v, itop; make them \(kt3d prepare ubc3v; .*--generated"):
+        reproduce(Recipe("r", "", rows), plan.Options(tmp_path, "tiny", device="cpu"), Said())
+    assert not list(tmp_path.iterdir())
+
+
+def test_generated_targets_are_made_once_with_all_their_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kt3d_ubc3v.generate.DEMO", {"people": 1, "frames": 4, "test_postures": 2})
+    options = plan.Options(tmp_path, "tiny", seeds=1, device="cpu", generated=True, workers=1)
+    recipe = Recipe("r", "", ROWS[:1])
+    found = reproduce(recipe, options, Said(), leaderboards=tmp_path / "boards")
+    shards = found.outcomes[0].job.config.shards["target"]
+    assert Path(shards) == tmp_path / "generated" / SYNTHETIC / "1x4" / "shards"
+    assert found.outcomes[0].result.entry.board == "generated/ubc3v-hard"
+    made = (Path(shards) / "manifest.json").stat().st_mtime_ns
+    again = reproduce(recipe, options, Said(), leaderboards=tmp_path / "boards")
+    assert again.outcomes[0].kept
+    assert (Path(shards) / "manifest.json").stat().st_mtime_ns == made
+
+
+PUBLISHED = Published(
+    "b",
+    "a paper",
+    (PublishedRow("Ours", {"mpjpe_mm": 50.0}, supervision="none"), PublishedRow("Ours", {"mpjpe_mm": 40.0})),
+    ablation=(PublishedRow("Ours", {"mpjpe_mm": 30.0}, details={"loss": "with"}),),
+)
+
+
+def test_the_papers_row_is_found_by_its_words() -> None:
+    def row(**words: str) -> RecipeRow:
+        return RecipeRow("m", reported=words)
+
+    assert tables.reported_row(row(), PUBLISHED) is None
+    assert tables.reported_row(row(method="Ours"), None) is None
+    assert tables.reported_row(row(method="Ours", supervision="none"), PUBLISHED) is PUBLISHED.rows[0]
+    assert tables.reported_row(row(loss="with"), PUBLISHED) is PUBLISHED.ablation[0]
+    for words in ({"method": "Ours"}, {"method": "Theirs"}):
+        with pytest.raises(PluginError, match=r"published rows of 'b', expected 1"):
+            tables.reported_row(row(**words), PUBLISHED)
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: recipe.name)
+def test_every_recipe_finds_its_reported_rows_and_its_pictures_rows(recipe: Recipe) -> None:
+    assert plan.named(recipe.name) == recipe
+    labels = [(plan.label(row), row.target) for row in recipe.rows]
+    assert len(set(labels)) == len(labels)
+    published = results.published()
+    for row in recipe.rows:
+        benchmark = domain(row.target or "").benchmark
+        assert benchmark is not None
+        beside = tables.reported_row(row, published[benchmark.id])
+        assert (beside is None) == (not row.reported)
+    plan.jobs(recipe, plan.Options(preset="tiny", device="cpu"))
+
+
+def test_the_tables_have_the_papers_rows() -> None:
+    found = {recipe.name: recipe for recipe in ALL}
+    published = results.published()
+    values = {
+        name: [
+            beside.scores["mpjpe_mm"]
+            for row in found[name].rows
+            if (beside := tables.reported_row(row, published[_benchmark(row)]))
+        ]
+        for name in ("table1", "table3", "table4")
+    }
+    assert values["table1"] == [17.3, 19.0]
+    assert values["table3"] == [49.6, 78.5, 60.5, 57.8, 55.2, 56.4, 49.1, 46.3]
+    assert values["table4"] == [19.06, 27.11, 21.34, 30.48]
+    assert [row.supervision for row in found["table3"].rows[-7:]] == list(LEVELS)
+    assert [row.joints for row in found["figure5"].rows[1:]] == list(JOINTS) == [1, 3, 6, 12, 17]
+    assert len([row for row in found["table2"].rows if row.reported]) == 14
+
+
+def _benchmark(row: RecipeRow) -> str:
+    benchmark = domain(row.target or "").benchmark
+    assert benchmark is not None
+    return benchmark.id
+
+
+def official(outcome: Outcome, mpjpe_mm: float, **changes: Any) -> Outcome:
+    """The outcome as if it had been measured on official data."""
+    scores = {**outcome.result.entry.scores, "mpjpe_mm": mpjpe_mm}
+    entry = outcome.result.entry.model_copy(update={"origin": "official", "scores": scores, **changes})
+    return replace(outcome, result=replace(outcome.result, entry=entry))
+
+
+def test_differences_are_formed_on_official_data_alone(done: tuple[Reproduction, Said, plan.Options]) -> None:
+    found, _, _ = done
+    benchmark = found.outcomes[0].result.benchmark
+    published = results.published()[benchmark.id]
+    header, rows = tables.cells(found.recipe, found.outcomes, benchmark, published)
+    assert header[:5] == ["Row", "Seeds", "MPJPE (mm)", "paper", "difference"]
+    assert [(row[0], row[1], row[3], row[4]) for row in rows] == [
+        ("floor", "2", "–", "–"), ("depth branch", "1", "17.3", "–"), ("mask branch", "1", "19.0", "–"),
+    ]  # fmt: skip
+    assert "±" in rows[0][2]
+    real = [official(one, 20.0 + number) for number, one in enumerate(found.outcomes)]
+    _, rows = tables.cells(found.recipe, real, benchmark, published)
+    assert [row[4] for row in rows] == ["–", "+3.7", "+3.0"]
+    text = tables.markdown(found.recipe, found.outcomes, results.published())
+    assert tables.STAND_IN_NOTE in text
+    assert "| depth branch | 1 |" in text
+    assert tables.STAND_IN_NOTE not in tables.markdown(found.recipe, real, results.published())
+
+
+def test_pictures_show_the_rows_in_the_order_they_are_named(
+    done: tuple[Reproduction, Said, plan.Options], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+
+    def remember(path: Path, rows: Any) -> Path:
+        titles.extend(panel.title.split("\n")[0] for panel in rows[0])
+        return path
+
+    found, _, _ = done
+    (path,) = pictures.draw(found.recipe, found.outcomes, tmp_path)
+    image = cv2.imread(str(path))
+    assert path.name == "small-poses-ubc3v-hard.png"
+    assert image is not None
+    assert image.std() > 10
+    monkeypatch.setattr(pictures, "comparison", remember)
+    pictures.draw(found.recipe, found.outcomes, tmp_path)
+    assert titles == ["image", "truth", "mask branch", "depth branch"]
+
+
+def test_the_curve_falls_where_the_error_does(done: tuple[Reproduction, Said, plan.Options], tmp_path: Path) -> None:
+    found, _, _ = done
+    template, benchmark = found.outcomes[1], found.outcomes[1].result.benchmark
+
+    def row(joints: int, error: float) -> Outcome:
+        changed = replace(template.job.row, supervision="partial", joints=joints, label=f"{joints} joints")
+        around = {"mpjpe_mm": (error - 4, error + 6)}
+        return official(replace(template, job=replace(template.job, row=changed)), error, intervals=around)
+
+    outcomes = [row(17, 60.0), row(1, 140.0), row(6, 90.0)]
+    path = pictures.joints(tmp_path / "f.png", RecipePicture("joints"), outcomes, benchmark)
+    assert path is not None
+    image = cv2.imread(str(path)).astype(int)
+    rows, columns = np.nonzero(np.abs(image - np.array([0xA8, 0x5F, 0x1F])).sum(-1) < 40)
+    left, right = columns < np.percentile(columns, 15), columns > np.percentile(columns, 85)
+    assert rows[left].mean() + 60 < rows[right].mean()
+    points = pictures._series([(1, tables.measured(outcomes, benchmark.id)["1 joints"][1])], "mpjpe_mm")
+    assert points == ([1], [140.0], [[4.0], [6.0]])
+    assert pictures.joints(tmp_path / "g.png", RecipePicture("joints", rows=("none",)), outcomes, benchmark) is None
+
+
+def test_what_cannot_be_asked_for_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="table1"):
+        plan.named("tabel1")
+    with pytest.raises(UsageError, match="0 seeds"):
+        plan.Options(seeds=0)
+    with pytest.raises(UsageError, match="budget of 0 minutes"):
+        plan.Options(budget_minutes=0)
+    wrong = replace(RECIPE, pictures=(RecipePicture("poses", rows=("mask brunch",)),))
+    monkeypatch.setattr(plugins, "recipe", lambda name: wrong)
+    with pytest.raises(PluginError, match="draws the row 'mask brunch', did you mean 'mask branch'"):
+        plan.named("small")
+
+
+def test_the_command_ends_with_table_and_pictures(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "recipe", lambda name: RECIPE)
+    words = ["reproduce", "small", "--preset", "tiny", "--device", "cpu", "--data", str(data),
+             "--leaderboards", str(data / "boards"), "--out", str(tmp_path)]  # fmt: skip
+    found = CliRunner().invoke(main, words)
+    assert found.exit_code == 0, found.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small-poses-ubc3v-hard.png", "small.md"]
+    for said in ("depth branch", "17.3", tables.STAND_IN_NOTE.split(":")[0], str(tmp_path / "small.md")):
+        assert said in found.output
+    assert json.loads(next((data / "boards").rglob("*.json")).read_text())["benchmark"] == "ubc3v-hard"
+
+
+def test_the_command_says_what_failed_and_what_was_interrupted(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kt3d_bench.recipes import reproduce as module
+    from kt3d_bench.recipes.reproduce import Failure
+
+    monkeypatch.setattr(plugins, "recipe", lambda name: RECIPE)
+    job = plan.jobs(RECIPE, plan.Options(data, "tiny", device="cpu"))[0]
+    ends = {
+        "1 of the runs failed: floor, seed 0: it broke": Reproduction(
+            RECIPE, (), (Failure(job, Kt3dError("it broke")),)
+        ),
+        "stopped; nothing is lost; give the same command again": Reproduction(RECIPE, (), interrupted=True),
+    }
+    for said, end in ends.items():
+        monkeypatch.setattr(module, "reproduce", lambda *arguments, end=end, **options: end)
+        found = CliRunner().invoke(main, ["reproduce", "small", "--preset", "tiny", "--data", str(data)])
+        assert found.exit_code == 1
+        assert said in found.output
