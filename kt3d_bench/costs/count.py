@@ -2,8 +2,8 @@
 
 Memory is counted, not guessed: weights, gradients and Adam's two moments by their sizes, and activations as the bytes
 that autograd keeps for the backward pass (each storage once) and twice the largest of them, for the gradients on both
-sides of it. Against the allocator's own peak on a CPU this was 12 to 29 % too much; a test keeps it there. Workspaces of
-single kernels come on top.
+sides of it. Against the allocator's own peak on a CPU this was 12 to 29 % too much; a test keeps it there. Workspaces
+of single kernels come on top.
 """
 
 from __future__ import annotations
