@@ -3,7 +3,16 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
-    from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Option, Recipe, RecipePicture, RecipeRow, hookimpl
+    from kt3d_bench.hookspecs import (
+        DatasetPlugin,
+        MethodPlugin,
+        Option,
+        Recipe,
+        RecipeClaim,
+        RecipePicture,
+        RecipeRow,
+        hookimpl,
+    )
     from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 
 __version__ = "0.1.0"
@@ -19,6 +28,7 @@ __all__ = [
     "PluginError",
     "RawDataError",
     "Recipe",
+    "RecipeClaim",
     "RecipePicture",
     "RecipeRow",
     "Sample",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kt3d_bench.errors import did_you_mean
-from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Option, Recipe, RecipePicture, RecipeRow
+from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, Option, Recipe, RecipeClaim, RecipePicture, RecipeRow
 from kt3d_bench.supervision import LEVELS
 
 MODALITIES = ("rgb", "depth", "parts")
@@ -139,6 +139,10 @@ _RULES: Mapping[type, Mapping[str, _Rule]] = {
         "rows": _Rule(
             "a tuple of RecipeRow records",
             lambda value: isinstance(value, tuple | list) and all(isinstance(row, RecipeRow) for row in value),
+        ),
+        "claims": _Rule(
+            "a tuple of RecipeClaim records",
+            lambda value: isinstance(value, tuple | list) and all(isinstance(one, RecipeClaim) for one in value),
         ),
         "pictures": _Rule(
             f"a tuple of RecipePicture records of the kinds {', '.join(PICTURES)}",

@@ -136,6 +136,17 @@ class RecipePicture:
 
 
 @dataclass(frozen=True)
+class RecipeClaim:
+    """A comparison that the recipe is about, by labels of its rows: it is tested, paired over the test set's clips."""
+
+    row: str
+    than: str
+    """What ``row`` should be better than."""
+    goal: str = ""
+    """Where given, also how much of the way from ``than`` to this row has been gone."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A named list of runs that belong together on the boards: what ``kt3d reproduce NAME`` runs, and ``kt3d demo``."""
 
@@ -143,6 +154,7 @@ class Recipe:
     summary: str
     rows: tuple[RecipeRow, ...]
     pictures: tuple[RecipePicture, ...] = ()
+    claims: tuple[RecipeClaim, ...] = ()
 
 
 @hookspec

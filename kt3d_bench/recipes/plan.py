@@ -193,11 +193,12 @@ def _refuse_missing(targets: Sequence[str], data_root: Path) -> None:
 
 def named(recipe: str) -> Recipe:
     """An installed recipe. Raises ``UsageError`` with the nearest name when there is none, and ``PluginError`` when one
-    of its pictures names a row that it has not."""
+    of its pictures or claims names a row that it has not."""
     found = plugins.recipe(recipe)
     known = [label(row) for row in found.rows]
-    for picture in found.pictures:
-        for name in (*picture.rows, *picture.reference):
-            if name not in known:
-                raise PluginError(f"draws the row '{name}', {did_you_mean(name, known)}", where=f"recipe '{recipe}'")
+    drawn = [name for picture in found.pictures for name in (*picture.rows, *picture.reference)]
+    compared = [name for claim in found.claims for name in (claim.row, claim.than, claim.goal) if name]
+    for name in (*drawn, *compared):
+        if name not in known:
+            raise PluginError(f"speaks of the row '{name}', {did_you_mean(name, known)}", where=f"recipe '{recipe}'")
     return found

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from kt3d_bench.errors import PluginError
 from kt3d_bench.hookspecs import Recipe, RecipeRow
-from kt3d_bench.leaderboard.ranking import Row
+from kt3d_bench.leaderboard.ranking import Row, difference
 from kt3d_bench.leaderboard.words import NONE, column, reported_value, value_text
 from kt3d_bench.recipes.plan import label
 from kt3d_bench.recipes.reproduce import Outcome
 from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
+from kt3d_bench.scoring.metrics import METRICS
 
 STAND_IN_NOTE = "Measured on generated stand-ins, which the paper's numbers do not speak of: no difference is formed."
 
@@ -90,6 +91,33 @@ def _beside(row: Row, metric: str, reported: float | None) -> list[str]:
     return [reported_value(reported, metric), f"{value - reported:+.1f}" if both and reported and value else NONE]
 
 
+def claims(recipe: Recipe, outcomes: Sequence[Outcome], benchmark: Benchmark) -> list[str]:
+    """A sentence per claim of the recipe whose rows are finished: the difference, whether a paired test over clips can
+    tell it from none, and how much of the way to the goal has been gone."""
+    rows, metric = measured(outcomes, benchmark.id), benchmark.headline[0]
+    unit, sign = METRICS[metric].unit, 1 if METRICS[metric].better == "lower" else -1
+    said = []
+    for claim in recipe.claims:
+        if claim.row not in rows or claim.than not in rows:
+            continue
+        (_, row), (_, than) = rows[claim.row], rows[claim.than]
+        value, other = row.value(metric), than.value(metric)
+        if value is None or other is None:
+            continue
+        around = difference(row, than, metric)
+        verdict = "not tested: too few clips"
+        if around is not None:
+            gain = (-sign * around[0], -sign * around[1])
+            verdict = "better" if min(gain) > 0 else "worse" if max(gain) < 0 else "not told apart"
+            verdict = f"[{around[0]:+.1f}, {around[1]:+.1f}], {verdict}"
+        text = f"{claim.row} against {claim.than}: {value - other:+.1f} {unit} {verdict}"
+        goal = rows[claim.goal][1].value(metric) if claim.goal in rows else None
+        if goal is not None and goal != other:
+            text += f"; {100 * (other - value) / (other - goal):.0f} % of the way to {claim.goal}"
+        said.append(text + ".")
+    return said
+
+
 def terminal(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str, Published]) -> RenderableType:
     """The recipe's tables for a terminal, one per benchmark."""
     parts: list[RenderableType] = []
@@ -104,6 +132,7 @@ def terminal(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         parts.append(table)
+        parts += [Text(text) for text in claims(recipe, outcomes, benchmark)]
     return Group(*parts)
 
 
@@ -117,6 +146,8 @@ def markdown(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str
         lines += [f"## {benchmark.title}", ""]
         lines += [" | ".join(["", *header, ""]).strip(), "|" + "---|" * len(header)]
         lines += [" | ".join(["", *(cell.replace("|", "\\|") for cell in row), ""]).strip() for row in rows]
+        if said := claims(recipe, outcomes, benchmark):
+            lines += ["", "Paired over clips, 95 %:", "", *(f"- {text}" for text in said)]
         if any(one.result.entry.origin != "official" for one in outcomes if one.result.benchmark.id == name):
             lines += ["", STAND_IN_NOTE]
         block = published.get(name)

@@ -5,7 +5,7 @@ Rows take three seeds where a claim hangs on them (``none``, ``full``, source-on
 
 from __future__ import annotations
 
-from kt3d_bench.hookspecs import Recipe, RecipePicture, RecipeRow
+from kt3d_bench.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
 
 TRANSFER, SYNTHETIC, RGB = "knowledge-transfer", "ubc3v", "h36m"
 PAPER = "knowledge transfer"
@@ -92,6 +92,7 @@ TABLE2 = Recipe(
             title="With labels and without",
         ),
     ),
+    tuple(RecipeClaim(f"none, {view}", f"source-only, {view}", f"full, {view}") for view in ("front", "top")),
 )
 TABLE3 = Recipe(
     "table3",
@@ -106,11 +107,28 @@ TABLE3 = Recipe(
         *_levels(RGB),
     ),
     (RecipePicture("poses", rows=("full", "none"), title="With labels and without"),),
+    (
+        RecipeClaim("none", "source-only", "full"),
+        RecipeClaim("none", "lift-mlp", "full"),
+        RecipeClaim("partial", "none"),
+        RecipeClaim("full", "partial"),
+        RecipeClaim("full", "integral-pose full"),
+    ),
 )
 TABLE4 = Recipe(
     "table4",
     "Table 4 of the paper: reconstruction loss and adversarial loss of the synthetic stage, by both branches",
     _ablation(),
+    claims=tuple(
+        RecipeClaim(*(f"{loss}, {words} adversarial loss, {branch} branch" for loss, words in pair))
+        for branch in ("mask", "depth")
+        for pair in (
+            (("scale-invariant", "with"), ("mean squared error", "with")),
+            (("scale-invariant", "without"), ("mean squared error", "without")),
+            (("scale-invariant", "with"), ("scale-invariant", "without")),
+            (("mean squared error", "with"), ("mean squared error", "without")),
+        )
+    ),
 )
 
 
@@ -159,6 +177,11 @@ LETTER = Recipe(
         RecipeRow(TRANSFER, "none", target=RGB, settings={"fidelity": "letter"}, label="none, letter"),
     ),
     (RecipePicture("poses", title="The letter of the paper and ours"),),
+    (
+        RecipeClaim("none, letter", "source-only, letter"),
+        RecipeClaim("none, ours", "source-only, ours"),
+        RecipeClaim("none, ours", "none, letter"),
+    ),
 )
 DEPTH_VIEWS = Recipe(
     "depth-views",

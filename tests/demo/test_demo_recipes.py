@@ -16,7 +16,8 @@ from kt3d_knowledge_transfer.recipes import ALL, JOINTS, LEVELS
 from kt3d_bench import plugins, results
 from kt3d_bench.cli import main
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, UsageError
-from kt3d_bench.hookspecs import Recipe, RecipePicture, RecipeRow
+from kt3d_bench.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
+from kt3d_bench.leaderboard.entries import Clips
 from kt3d_bench.recipes import pictures, plan, tables
 from kt3d_bench.recipes.reproduce import Outcome, Reproduction, reproduce, run_name
 from kt3d_bench.scoring.benchmarks import Published, PublishedRow
@@ -98,7 +99,9 @@ def test_the_same_command_again_trains_nothing(done: tuple[Reproduction, Said, p
     assert [one.kept for one in again.outcomes] == [True] * 4
     assert not [stage for stage in said.started if not stage.startswith("predict")]
     assert [one.result.entry for one in again.outcomes] == [one.result.entry for one in found.outcomes]
-    other = reproduce(Recipe("other", "", ROWS[:1]), replace(options, seeds=1), said, leaderboards=None)
+    other = reproduce(
+        Recipe("other", "", ROWS[:1]), replace(options, seeds=1), said, leaderboards=options.data_root / "boards"
+    )
     assert other.outcomes[0].kept
 
 
@@ -319,7 +322,7 @@ def test_what_cannot_be_asked_for_is_refused(data: Path, monkeypatch: pytest.Mon
         plan.Options(budget_minutes=0)
     wrong = replace(RECIPE, pictures=(RecipePicture("poses", rows=("mask brunch",)),))
     monkeypatch.setattr(plugins, "recipe", lambda name: wrong)
-    with pytest.raises(PluginError, match="draws the row 'mask brunch', did you mean 'mask branch'"):
+    with pytest.raises(PluginError, match="speaks of the row 'mask brunch', did you mean 'mask branch'"):
         plan.named("small")
 
 
@@ -354,3 +357,38 @@ def test_the_command_says_what_failed_and_what_was_interrupted(
         found = CliRunner().invoke(main, ["reproduce", "small", "--preset", "tiny", "--data", str(data)])
         assert found.exit_code == 1
         assert said in found.output
+
+
+def clipped(outcome: Outcome, label: str, means: list[float], seed: int = 0) -> Outcome:
+    """The outcome as if its row had this label and these errors in clips of ten samples each."""
+    entry = outcome.result.entry
+    clips = Clips(names_sha256="0" * 64, samples=(10,) * len(means), means={"mpjpe_mm": tuple(means)})
+    scores = {**entry.scores, "mpjpe_mm": float(np.mean(means))}
+    changed = entry.model_copy(update={"scores": scores, "clips": clips, "seed": seed})
+    job = replace(outcome.job, row=replace(outcome.job.row, label=label))
+    return replace(outcome, job=job, result=replace(outcome.result, entry=changed))
+
+
+def test_claims_are_tested_over_clips(done: tuple[Reproduction, Said, plan.Options]) -> None:
+    found, _, _ = done
+    template, benchmark = found.outcomes[0], found.outcomes[0].result.benchmark
+    hard = [100.0 + 5 * number for number in range(12)]
+    outcomes = [
+        clipped(template, "start", hard),
+        clipped(template, "none", [value - 30 + (-1) ** number for number, value in enumerate(hard)]),
+        clipped(template, "noise", [value + 20 * (-1) ** number for number, value in enumerate(hard)]),
+        clipped(template, "full", [value - 50 for value in hard]),
+    ]
+    asked = (RecipeClaim("none", "start", "full"), RecipeClaim("noise", "start"), RecipeClaim("start", "full"),
+             RecipeClaim("absent", "start"))  # fmt: skip
+    said = tables.claims(Recipe("r", "", (), (), asked), outcomes, benchmark)
+    assert len(said) == 3
+    assert said[0].startswith("none against start: -30.0 mm [-3")
+    assert said[0].endswith("better; 60 % of the way to full.")
+    assert said[1].startswith("noise against start: +0.0 mm [-")
+    assert said[1].endswith("not told apart.")
+    assert said[2] == "start against full: +50.0 mm [+50.0, +50.0], worse."
+    few = [clipped(template, name, [1.0, 2.0]) for name in ("none", "start")]
+    assert tables.claims(Recipe("r", "", (), (), asked[:1]), few, benchmark) == [
+        "none against start: +0.0 mm not tested: too few clips."
+    ]
