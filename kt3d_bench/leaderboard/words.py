@@ -100,8 +100,8 @@ def notes_on(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
         notes.append(f"Checkpoint selection '{rule}': {names}.")
     if any(row.rank is None for row in rows):
         notes.append(
-            "Rows without a rank left test samples unanswered, have no headline value for samples where others have, or "
-            "chose their checkpoint by the target's labels."
+            "Rows without a rank left test samples unanswered, have no headline value for samples where others have, "
+            "or chose their checkpoint by the target's labels."
         )
     for row in rows:
         kinds = {kind: count for entry in row.entries for kind, count in entry.degenerate.items() if kind != FEW_JOINTS}
