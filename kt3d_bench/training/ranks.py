@@ -121,21 +121,27 @@ def gather_rows(
     ``indices`` (n,) and ``values`` (n, ...) of this process; n may differ by one between processes. Raises
     ``PluginError`` unless each of ``total`` rows was found exactly once.
     """
-    import torch
-
     most = -(-total // fabric.world_size)
     padded = np.full(most, -1, np.int64)
     padded[: len(indices)] = indices
     filled = np.zeros((most, *values.shape[1:]), np.float32)
     filled[: len(values)] = values
-    rows: Any = fabric.all_gather(torch.from_numpy(padded).to(fabric.device))
-    found: Any = fabric.all_gather(torch.from_numpy(filled).to(fabric.device))
-    all_rows = rows.reshape(-1).cpu().numpy()
+    all_rows = _from_all(fabric, padded).reshape(-1)
     kept = all_rows >= 0
     if kept.sum() != total or len(np.unique(all_rows[kept])) != total:
         raise PluginError(
             f"{kept.sum()} rows were predicted by {fabric.world_size} processes, expected {total} once each"
         )
     order = np.argsort(all_rows[kept])
-    gathered = found.reshape(-1, *values.shape[1:]).cpu().numpy()
+    gathered = _from_all(fabric, filled).reshape(-1, *values.shape[1:])
     return all_rows[kept][order], gathered[kept][order]
+
+
+def _from_all(fabric: Fabric, own: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """(world, ...) an array of equal shape from every process."""
+    import torch
+
+    tensor = torch.from_numpy(own).to(fabric.device)
+    found = [torch.empty_like(tensor) for _ in range(fabric.world_size)]
+    torch.distributed.all_gather(found, tensor)
+    return np.stack([each.cpu().numpy() for each in found])

@@ -214,7 +214,8 @@ def fetch(shards: ShardSet, report: Reporter) -> None:
             report.stage_started(name, total >> 20)
             started = True
         spent_s = max(time.monotonic() - began, 1e-9)
-        report.step(done >> 20, {}, 0.0, (total - done) * spent_s / max(done, 1))
+        rate = len(shards) * done / max(total, 1) / spent_s
+        report.step(done >> 20, {}, rate, (total - done) * spent_s / max(done, 1))
         if done == total:
             report.stage_finished(name)
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -160,23 +161,21 @@ def test_what_launchers_say_is_believed_and_contradictions_are_refused() -> None
         ranks.processes(0, 1, {})
 
 
-class Gathered:
-    """Fabric of two processes, of which the other one found what it is told."""
+def test_rows_are_put_in_order_and_each_must_come_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes, of which the other one found what it is told."""
+    found: list[int] = []
 
-    world_size, device = 2, torch.device("cpu")
+    def from_all(fabric: Any, own: np.ndarray) -> np.ndarray:
+        other = np.array(found).reshape(-1, *[1] * (own.ndim - 1))
+        return np.stack([own, np.broadcast_to(other, own.shape).astype(own.dtype)])
 
-    def __init__(self, others: list[int]) -> None:
-        self.others = torch.tensor(others)
-
-    def all_gather(self, own: torch.Tensor) -> torch.Tensor:
-        other = self.others.expand_as(own) if own.ndim == 1 else self.others[:, None, None].expand_as(own).float()
-        return torch.stack([own, other])
-
-
-def test_rows_are_put_in_order_and_each_must_come_once() -> None:
+    monkeypatch.setattr(ranks, "_from_all", from_all)
+    fabric: Any = SimpleNamespace(world_size=2)
     own = np.array([0, 2, 4]), np.array([0, 2, 4], np.float32)[:, None, None] * np.ones((3, 17, 3), np.float32)
-    rows, values = ranks.gather_rows(Gathered([1, 3, -1]), *own, 5)  # type: ignore[arg-type]
+    found[:] = [1, 3, -1]
+    rows, values = ranks.gather_rows(fabric, *own, 5)
     assert rows.tolist() == values[:, 16, 2].tolist() == [0, 1, 2, 3, 4]
     for others in ([1, 2, -1], [1, -1, -1], [1, 3, 5]):
+        found[:] = others
         with pytest.raises(PluginError, match="expected 5 once each"):
-            ranks.gather_rows(Gathered(others), *own, 5)  # type: ignore[arg-type]
+            ranks.gather_rows(fabric, *own, 5)
