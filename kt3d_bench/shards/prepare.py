@@ -107,27 +107,8 @@ def prepare(
             f"--out {raw}",
         )
     origin = read_origin(plugin, raw)
-    plans: list[SplitPlan] = []
-    absent: list[MissingDataError] = []
-    for split in wanted:
-        try:
-            plans.append(
-                plan_split(
-                    plugin,
-                    split,
-                    raw=raw,
-                    out=out,
-                    options=chosen,
-                    origin=origin,
-                    num_parts=card.num_parts,
-                    samples_per_shard=samples_per_shard,
-                )
-            )
-        except MissingDataError as error:
-            if splits is None and views is None:
-                raise
-            absent.append(error)
-    if not plans:
+    plans, absent = _plans(plugin, wanted, raw, out, chosen, origin, card.num_parts, samples_per_shard)
+    if absent and (not plans or (splits is None and views is None)):
         raise absent[0]
     for missing in absent:
         report.note(f"Left out: {missing.message}")
@@ -144,6 +125,38 @@ def prepare(
         manifest = _manifest(plugin, card, chosen, origin, described, kept)
         write_manifest(out, manifest)
     return manifest
+
+
+def _plans(
+    plugin: DatasetPlugin,
+    splits: Sequence[str],
+    raw: Path,
+    out: Path,
+    options: Mapping[str, Any],
+    origin: Origin,
+    num_parts: int,
+    samples_per_shard: int | None,
+) -> tuple[list[SplitPlan], list[MissingDataError]]:
+    """The work of each split, and what the dataset says of those of which nothing is there."""
+    plans: list[SplitPlan] = []
+    absent: list[MissingDataError] = []
+    for split in splits:
+        try:
+            plans.append(
+                plan_split(
+                    plugin,
+                    split,
+                    raw=raw,
+                    out=out,
+                    options=options,
+                    origin=origin,
+                    num_parts=num_parts,
+                    samples_per_shard=samples_per_shard,
+                )
+            )
+        except MissingDataError as error:
+            absent.append(error)
+    return plans, absent
 
 
 def summary(manifest: Manifest) -> list[str]:
