@@ -26,6 +26,7 @@ from kt3d_bench.places import default_data_root
     "--steps-scale", type=click.FloatRange(min=1e-6), default=1.0, show_default=True, help="Times every stage's steps."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
+@click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile. [default: on a GPU]")
 @click.option("--generated", is_flag=True, help="Make generated stand-ins of targets that are not there.")
 @click.option("--people", type=click.IntRange(min=1), help="Of stand-ins. [default: by preset]")
 @click.option("--frames", type=click.IntRange(min=1), help="Of stand-ins, each. [default: by preset]")

@@ -35,6 +35,8 @@ class Options:
     steps_scale: float = 1.0
     """Multiplies the steps of every stage."""
     device: str = "auto"
+    compiled: bool | None = None
+    """As ``RunConfig``."""
     generated: bool = False
     """Whether generated stand-ins may take the place of targets that are not there."""
     people: int | None = None
@@ -85,6 +87,7 @@ def jobs(recipe: Recipe, options: Options) -> list[Job]:
                     settings=row.settings,
                     seed=seed,
                     device=options.device,
+                    compiled=options.compiled,
                     data_root=options.data_root,
                     steps_scale=options.steps_scale,
                     stand_in_people=options.people,

@@ -102,6 +102,7 @@ def run_name(job: Job) -> str:
         "settings": dict(config.settings),
         "time_scale": config.time_scale,
         "steps_scale": config.steps_scale,
+        "compiled": config.compiled,
         "data": {role: read_manifest(Path(folder)).digest for role, folder in config.shards.items()},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
