@@ -26,7 +26,6 @@ from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
 from kt3d_knowledge_transfer.config import BUNDLES, PRESETS, Config
 from kt3d_knowledge_transfer.losses import (
-    domain_accuracy,
     domain_loss,
     foreground_right,
     reconstruction,
@@ -41,11 +40,10 @@ from kt3d_knowledge_transfer.networks import (
     build_generator,
     mask_image,
 )
+from kt3d_knowledge_transfer.signs import collapse_signs, domain_signs, pose_error_mm, time_to_show
 from kt3d_knowledge_transfer.views import Anchor, Granted, View
 
 OFFSET_UNIT_MM = 50.0
-SHOWN_EVERY = 10
-"""Steps between two looks at the numbers that are only shown: each costs a wait for the device."""
 
 
 class KnowledgeTransfer(Method):
@@ -234,13 +232,15 @@ class KnowledgeTransfer(Method):
             losses["reconstruction"] = config.weight_reconstruction * reconstruction(
                 config.reconstruction, drawn, masks
             )
+            if time_to_show(progress):
+                self.shown["foreground_right"] = foreground_right(drawn.detach(), masks)
         if self._adversarial_now(progress):
             first, second = self.classifier(depth.features), self.classifier(mask.features)
             losses["adversarial"] = config.weight_adversarial * domain_loss(first, second)
-            if _time_to_show(progress):
-                self.shown |= _domain_logs(first, second)
+            if time_to_show(progress):
+                self.shown |= domain_signs(first, second)
         self.source_statistics.update(spread_vox(truth, known))
-        if _time_to_show(progress):
+        if time_to_show(progress):
             self.shown["spread_vox"] = float(self.source_statistics.spread_vox)
         return StepResult(losses, dict(self.shown))
 
@@ -252,7 +252,7 @@ class KnowledgeTransfer(Method):
             with torch.no_grad():
                 predicted = self.depth_net(depth_input(source.images["depth"], source.surface_mm)).voxels
         drawn = self.generator(self._generator_pose(predicted, truth, source.mask_3d))
-        if _time_to_show(progress):
+        if time_to_show(progress):
             self.shown["foreground_right"] = foreground_right(drawn.detach(), masks)
         return StepResult(
             {"reconstruction": reconstruction(self.config.reconstruction, drawn, masks)}, dict(self.shown)
@@ -298,9 +298,11 @@ class KnowledgeTransfer(Method):
                 synthetic, _ = self.mask_net.look(self._mask_images(batches["source"], len(cycled)))
             first, second = self.classifier(output.features[:count]), self.classifier(synthetic)
             losses["adversarial"] = config.weight_domain * domain_loss(first, second)
-            if _time_to_show(progress):
-                self.shown |= _domain_logs(first, second)
-        if _time_to_show(progress):
+            if time_to_show(progress):
+                self.shown |= domain_signs(first, second)
+        if time_to_show(progress):
+            if progress.step == 0 and "source" in batches:
+                self.shown |= self._cycle_signs(cast(LabelledBatch, batches["source"]))
             self.shown |= self._collapse_logs(pose if view is None else view.back(pose, config.side), image)
         return StepResult(losses, dict(self.shown))
 
@@ -469,19 +471,22 @@ class KnowledgeTransfer(Method):
         return bool(config.adversarial and waited)
 
     def _collapse_logs(self, pose: Tensor, image: Tensor) -> dict[str, float]:
-        """Signs of the loss's trivial solutions: 2D far from where it started, and poses that no longer differ.
-        ``warn_collapse`` is 1, of which the harness tells the user, where ``spread_share``, their spread as a share of
-        the synthetic data's, is below a half."""
+        """Whether poses of this image have gone the way of the loss's trivial solutions."""
         with torch.no_grad():
             began = self.start_net(image).voxels
-            drift = (pose - began)[..., :2].norm(dim=-1).mean() * (self.input_px / self.config.side)
-        spread, synthetic = float(spread_vox(pose)), float(self.source_statistics.spread_vox)
-        return {
-            "drift_2d_px": float(drift),
-            "spread_vox": spread,
-            "spread_share": spread / synthetic if synthetic else 0.0,
-            "warn_collapse": float(2 * spread < synthetic),
-        }
+        px_per_vox = self.input_px / self.config.side
+        return collapse_signs(pose, began, float(self.source_statistics.spread_vox), px_per_vox)
+
+    def _cycle_signs(self, source: LabelledBatch) -> dict[str, float]:
+        """What G, E_s and D_s make of true poses, beside what E_s and D_s make of true masks: how much pose the cycle
+        can carry, whatever is adapted through it. They are frozen here, so one look tells it."""
+        truth, masks = self._truth(source), self._mask_images(source)
+        pose = torch.where(source.mask_3d[..., None], truth, torch.full_like(truth, self._hip_vox))
+        with torch.no_grad():
+            drawn = self.generator(pose)
+            errors = [pose_error_mm(self.mask_net(mask).voxels, source, self.input_px, self.config.side)
+                      for mask in (drawn, masks)]  # fmt: skip
+        return {"cycle_mm": errors[0], "true_mask_mm": errors[1], "foreground_right": foreground_right(drawn, masks)}
 
     # ------------------------------------------------------------------ prediction
 
@@ -505,13 +510,3 @@ class KnowledgeTransfer(Method):
 def _each_axis(mask: Tensor, axes: int) -> Tensor:
     """(B, J) -> (B, J, axes)."""
     return mask[..., None].expand(*mask.shape, axes)
-
-
-def _domain_logs(first: Tensor, second: Tensor) -> dict[str, float]:
-    """How often C is right, and by how much oftener than chance: 0 where it is blind."""
-    accuracy = domain_accuracy(first, second)
-    return {"domain_accuracy": accuracy, "domain_over_chance": accuracy - 0.5}
-
-
-def _time_to_show(progress: Progress) -> bool:
-    return progress.step == 0 or (progress.step + 1) % SHOWN_EVERY == 0

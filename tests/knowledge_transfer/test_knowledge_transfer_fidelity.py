@@ -10,9 +10,11 @@ import pytest
 import torch
 from kt3d_knowledge_transfer.config import BUNDLES, LETTER, PRESETS, Config
 from kt3d_knowledge_transfer.method import KnowledgeTransfer
+from kt3d_knowledge_transfer.signs import pose_error_mm
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.methods import Progress
+from kt3d_bench.nn.integral import to_voxels
 from kt3d_bench.nn.reversal import reverse_gradient
 from kt3d_bench.training.settings import build_config
 
@@ -88,3 +90,35 @@ def test_the_domain_accuracy_is_logged_against_chance(build: Callable[..., Any],
         assert logs["domain_over_chance"] == pytest.approx(logs["domain_accuracy"] - 0.5)
     assert logs["spread_share"] == pytest.approx(logs["spread_vox"] / float(method.source_statistics.spread_vox))
     assert logs["warn_collapse"] == float(logs["spread_share"] < 0.5)
+
+
+@pytest.mark.parametrize("schedule", ["separate", "joint"])
+def test_what_the_cycle_can_carry_is_shown_once_and_changes_nothing(
+    build: Callable[..., Any], batch: Any, schedule: str
+) -> None:
+    method = build("rgb", generator_schedule=schedule)
+    stage = next(stage for stage in method.stages() if stage.name == "adapt")
+    method.start_stage(stage)
+    method.eval()
+    given = {role: batch(*images, labelled=role != "target") for role, images in stage.roles.items()}
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    drawn = torch.get_rng_state()
+    logs = method._cycle_signs(given["source"])
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    assert 0 <= logs["foreground_right"] <= 1
+    assert set(logs) <= set(method.step(stage, given, Progress(0, 0.0)).logs)
+    method.start_stage(stage)
+    assert not set(logs) & set(method.step(stage, given, Progress(9, 0.1)).logs)
+
+
+def test_pose_errors_are_millimetres(batch: Any) -> None:
+    source = batch("parts")
+    voxels = to_voxels(source.joints_px, source.joints_root_mm[..., 2], 32, 8)
+    assert pose_error_mm(voxels, source, 32, 8) == pytest.approx(0, abs=0.01)
+    deeper = voxels.clone()
+    deeper[:, 3:, 2] += 0.8
+    assert pose_error_mm(deeper, source, 32, 8) == pytest.approx(0.8 * 2000 / 8 * 14 / 17, rel=1e-4)
+    aside = voxels.clone()
+    aside[:, 3:, 0] += 0.5
+    assert pose_error_mm(aside, source, 32, 8) == pytest.approx(0.5 * 4 * 3200 / 40 * 14 / 17, rel=1e-4)
