@@ -25,6 +25,7 @@ from kt3d_bench.shards.reader import ShardSet
 
 SIZES: dict[str, dict[str, Any]] = {
     "h36m": {"people": 3, "frames": 1, "frame_px": 200, "actions": 6, "takes": 1, "long_clip": False},
+    "itop": {"people": 5, "frames": 18},
     "mpii": {"people": 60, "frames": 1},
     "ubc3v": {"people": 4, "frames": 10, "test_postures": 8},
 }
@@ -190,6 +191,24 @@ def test_supervised_and_depth_targets_run_too(home: Path) -> None:
         (entry,) = read_entries(boards / "generated" / board)
         assert entry.samples > 0
         assert entry.unanswered == 0
+
+
+@pytest.mark.parametrize("view", ["front", "top"])
+def test_every_method_runs_on_both_views_of_a_scene(home: Path, view: str) -> None:
+    boards = home / "boards-of-views"
+    common = ("--target", f"itop-{view}", "--preset", "tiny", "--device", "cpu")
+    for method, level, few in (
+        ("knowledge-transfer", "none", SHORT),
+        ("source-only", "none", SHORT),
+        ("integral-pose", "full", ["--set=steps=4", "--set=batch_size=4"]),
+    ):
+        kt3d(home, "train", "--method", method, "--supervision", level, *common, *few, "--name", f"{view}-{method}")
+        kt3d(home, "score", "--run", f"{view}-{method}", "--leaderboards", boards)
+    found = read_entries(boards / "generated" / f"itop-{view}")
+    assert {entry.method for entry in found} == {"knowledge-transfer", "source-only", "integral-pose"}
+    assert all(entry.unanswered == 0 and entry.scores["map_100"] is not None for entry in found)
+    board = (boards / "generated" / f"itop-{view}" / "README.md").read_text()
+    assert "Marin-Jimenez et al. (DDP)" in board, "the paper's rows stand beside"
 
 
 def test_inspect_says_what_is_where(scored: Path) -> None:
