@@ -5,6 +5,9 @@ Rows take three seeds where a claim hangs on them (``none``, ``full``, source-on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from kt3d_bench.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
 
 TRANSFER, SYNTHETIC, RGB = "knowledge-transfer", "ubc3v", "h36m"
@@ -183,6 +186,58 @@ LETTER = Recipe(
         RecipeClaim("none, ours", "none, letter"),
     ),
 )
+
+
+def _variants(**named: Mapping[str, Any]) -> tuple[RecipeRow, ...]:
+    """The method without labels under different settings, which its rows are named after."""
+    return tuple(
+        RecipeRow(TRANSFER, "none", target=RGB, settings=settings, label=name.replace("_", " "))
+        for name, settings in named.items()
+    )
+
+
+ANCHORS = Recipe(
+    "anchors",
+    "What may hold the 2D pose of unlabelled images: one change at a time from the default, a frozen copy of the start",
+    (
+        RecipeRow("source-only", target=RGB, label="source-only"),
+        *_variants(
+            frozen_2d={},
+            no_anchor={"anchor": "none"},
+            mean_teacher={"anchor": "ema-2d"},
+            mean_teacher_and_views={"anchor": "ema-2d", "view_strength": 0.2},
+            frozen_2d_and_views={"view_strength": 0.2},
+            frozen_2d_and_labelled_2d_data={"mix_pretrain": 0.5},
+            frozen_2d_unweighed={"anchor_confidence_vox": 0.0},
+            frozen_2d_lifted_anew={"cycle_input": "anchor", "cycle_depth": "zero"},
+            no_adversary={"adversarial": False},
+            strong_adversary={"weight_domain": 0.5},
+        ),
+    ),
+    claims=tuple(
+        RecipeClaim(name, "source-only")
+        for name in (
+            "frozen 2d",
+            "no anchor",
+            "mean teacher",
+            "mean teacher and views",
+            "frozen 2d and labelled 2d data",
+        )
+    ),
+)
+_DCGAN = {"generator": "dcgan", "reconstruction": "si-log"}
+GENERATORS = Recipe(
+    "generators",
+    "Which generator carries the pose: cycle_mm, true_mask_mm and foreground_right in the logs of adapt, and the error",
+    _variants(
+        limb_maps={},
+        limb_maps_with_the_papers_loss={"reconstruction": "si-log"},
+        dcgan={"generator": "dcgan"},
+        dcgan_with_the_papers_loss=_DCGAN,
+        dcgan_inside_the_joint_stage={**_DCGAN, "generator_schedule": "joint", "generator_input": "predicted"},
+    ),
+    claims=(RecipeClaim("limb maps", "dcgan"),),
+)
 DEPTH_VIEWS = Recipe(
     "depth-views",
     "The transfer to noisy depth images with a background, seen from the front and from above",
@@ -199,4 +254,4 @@ DEPTH_VIEWS = Recipe(
         )
     ),
 )
-ALL = (DEMO, DEPTH_VIEWS, FIGURE5, FIGURE5_WHOLE, LETTER, TABLE1, TABLE2, TABLE3, TABLE4)
+ALL = (ANCHORS, DEMO, DEPTH_VIEWS, FIGURE5, FIGURE5_WHOLE, GENERATORS, LETTER, TABLE1, TABLE2, TABLE3, TABLE4)
