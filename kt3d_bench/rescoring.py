@@ -70,7 +70,7 @@ def _outcome(
         return Outcome(entry, False, "the shards it was tested on are not here")
     try:
         truth = truth_from_shards(ShardSet.open(folder, benchmark.split))
-        now = rescored(entry, score(read_predictions(path), truth, benchmark, where=path), benchmark)
+        now = rescored(entry, score(read_predictions(path), truth, benchmark, incomplete=True, where=path), benchmark)
     except Kt3dError as error:
         return Outcome(entry, False, error.message)
     write_entry(leaderboards, now)

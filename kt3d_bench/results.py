@@ -83,6 +83,7 @@ def score_run(
     data_root: Path,
     leaderboards: Path | None = None,
     report: Reporter | None = None,
+    incomplete: bool = False,
 ) -> Result:
     """Score a run, by default the newest finished one; it predicts first where it has not.
 
@@ -95,7 +96,7 @@ def score_run(
     target = document["shards"]["target"]
     own = Path(target["folder"]) if target["dataset"] == chosen.dataset else shards_folder(data_root, chosen.dataset)
     shards = open_test(chosen, own)
-    scores = score(read_predictions(path), truth_from_shards(shards), chosen, where=path)
+    scores = score(read_predictions(path), truth_from_shards(shards), chosen, incomplete=incomplete, where=path)
     write_scores(folder / "scores" / f"{chosen.id}.npz", scores)
     entry = make_entry(scores, chosen, **_facts_of_run(document), **facts_of_files(path, shards))
     return _publish(chosen, scores, entry, path, leaderboards or default_leaderboards(data_root))
@@ -109,8 +110,10 @@ def score_file(
     name: str | None = None,
     shards: Path | None = None,
     leaderboards: Path | None = None,
+    incomplete: bool = False,
 ) -> Result:
     """Score anybody's prediction file. ``benchmark`` defaults to what the file says of itself, ``name`` likewise.
+    ``incomplete`` accepts gaps and samples of other tests (``scoring.score``).
 
     Raises ``ArtefactError`` for a file that cannot be used, and ``UsageError`` when the benchmark is not known.
     """
@@ -125,7 +128,7 @@ def score_file(
     chosen = _benchmark_of(path, predictions, benchmark)
     opened = open_test(chosen, shards or shards_folder(data_root, chosen.dataset))
     truth = truth_from_shards(opened)
-    scores = score(predictions, truth, chosen, where=path)
+    scores = score(predictions, truth, chosen, incomplete=incomplete, where=path)
     suspected = tuple(f"{one.name}: {one.sentence}" for one in suspicions_of(predictions, truth, chosen))
     scores = replace(scores, warnings=scores.warnings + suspected)
     entry = make_entry(

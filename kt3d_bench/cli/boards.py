@@ -20,6 +20,7 @@ from kt3d_bench.places import default_data_root
 @click.option("--name", help="Name of the method on the board, for a FILE made elsewhere.")
 @click.option("--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: kt3d-data/shards/DATASET]")
 @click.option("--leaderboards", type=FOLDER, help="[default: ./leaderboards if present, else kt3d-data/leaderboards]")
+@click.option("--incomplete", is_flag=True, help="Accept missing, unknown and NaN: counted, said, and not ranked.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON instead of the table.")
 @click.option(
     "--as",
@@ -39,6 +40,7 @@ def score(
     name: str | None,
     shards: Path | None,
     leaderboards: Path | None,
+    incomplete: bool,
     as_json: bool,
     conventions: tuple[str, ...],
     rescore: bool,
@@ -52,12 +54,12 @@ def score(
     if file is not None and file.is_dir():
         file, run = None, str(file)
     if rescore:
-        if any((file, benchmark, run, name, shards, as_json, conventions)):
+        if any((file, benchmark, run, name, shards, incomplete, as_json, conventions)):
             raise UsageError("--rescore measures all entries again and goes with --leaderboards alone")
         _rescore(leaderboards)
         return
     if conventions:
-        if any((name, leaderboards, as_json)):
+        if any((name, leaderboards, incomplete, as_json)):
             raise UsageError("--as only prints: it goes with a FILE or --run, --benchmark and --shards")
         lines = results.printed_as(
             conventions, file, benchmark, data_root=default_data_root(), run=run_folder(run), shards=shards
@@ -70,12 +72,23 @@ def score(
         )
     if file is not None:
         result = results.score_file(
-            file, benchmark, data_root=default_data_root(), name=name, shards=shards, leaderboards=leaderboards
+            file,
+            benchmark,
+            data_root=default_data_root(),
+            name=name,
+            shards=shards,
+            leaderboards=leaderboards,
+            incomplete=incomplete,
         )
     else:
         with TrainReport() as report:
             result = results.score_run(
-                run_folder(run), benchmark, data_root=default_data_root(), leaderboards=leaderboards, report=report
+                run_folder(run),
+                benchmark,
+                data_root=default_data_root(),
+                leaderboards=leaderboards,
+                incomplete=incomplete,
+                report=report,
             )
     if as_json:
         click.echo(json.dumps(result.scores.summary(), indent=1, sort_keys=True))

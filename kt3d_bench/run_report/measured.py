@@ -109,7 +109,7 @@ def _open(folder: Path, document: Mapping[str, Any], benchmark: Benchmark, given
 
 def _anew(predictions: Predictions, test: ShardSet, benchmark: Benchmark, path: Path, notes: list[str]) -> Measured:
     truth = truth_from_shards(test)
-    scores = score(predictions, truth, benchmark, allow_missing=True, where=path)
+    scores = score(predictions, truth, benchmark, incomplete=True, where=path)
     headline = benchmark.headline[0]
     counted = scores.counted
     if METRICS[headline].joints == "original":

@@ -190,15 +190,16 @@ def score(
     benchmark: Benchmark,
     *,
     also: Sequence[str] = (),
-    allow_missing: bool = False,
+    incomplete: bool = False,
     where: object = None,
 ) -> Scores:
     """Measure ``predictions`` against ``truth`` as ``benchmark`` says, and by the metrics named in ``also``.
 
-    Test samples without a prediction are refused, or with ``allow_missing`` counted as unanswered; predictions of
-    samples that are no part of the test are left out and said in ``warnings``. ``where`` names the file in errors.
-    Raises ``ArtefactError`` when keys are missing, nothing fits, or the numbers look like metres; ``UsageError`` when
-    the truth is another split than the benchmark's, was cut by another box rule, or a metric is unknown.
+    Predictions must answer the samples of the test and no others, with finite numbers. With ``incomplete`` samples
+    without an answer are counted, predictions of other samples left out, and both said in ``warnings``. ``where`` names
+    the file in errors. Raises ``ArtefactError`` when that does not hold, nothing fits, or the numbers look like metres;
+    ``UsageError`` when the truth is another split than the benchmark's, was cut by another box rule, or a metric is
+    unknown.
     """
     file = None if where is None else str(where)
     unknown = [name for name in also if name not in METRICS]
@@ -235,15 +236,15 @@ def score(
             mend="prepare the dataset again with its default options, from the whole official download",
         )
     pred, missing, extra = join(predictions, truth.keys)
-    _refuse_misfits(pred, missing, extra, truth, benchmark, allow_missing, file)
     counted, original = _counted(truth, benchmark), _labelled(truth, benchmark.original_joints)
+    _refuse_misfits(pred, missing, extra, counted, truth, benchmark, incomplete, file)
     given = JointInput(pred, truth.joints_cam_mm, counted, benchmark.root, original)
     values: dict[str, FloatArray] = {}
     sample_values: dict[str, FloatArray] = {}
     for name in dict.fromkeys((*benchmark.metrics, *also)):
         values[name] = METRICS[name].joint_values(given)
         sample_values[name] = mean_over_joints(values[name], METRICS[name].mask(given))
-    unanswered = int((counted & ~np.isfinite(pred).all(axis=-1)).any(axis=1).sum())
+    unanswered = int(_unanswered(pred, counted).sum())
     undefined = {name: int(np.isnan(per_sample).sum()) for name, per_sample in sample_values.items()}
     degenerate = degenerate_samples(pred, counted)
     by_action = _folds(sample_values, truth.action)
@@ -303,13 +304,19 @@ def _labelled(truth: Truth, joints: Sequence[int]) -> npt.NDArray[np.bool_]:
     return named & np.isfinite(truth.joints_cam_mm).all(axis=-1)
 
 
+def _unanswered(pred: npt.NDArray[np.float32], counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(N,) samples with a counted joint that has no finite prediction."""
+    return np.asarray((counted & ~np.isfinite(pred).all(axis=-1)).any(axis=1))
+
+
 def _refuse_misfits(
     pred: npt.NDArray[np.float32],
     missing: Sequence[str],
     extra: Sequence[str],
+    counted: npt.NDArray[np.bool_],
     truth: Truth,
     benchmark: Benchmark,
-    allow_missing: bool,
+    incomplete: bool,
     where: str | None,
 ) -> None:
     total = len(truth.keys)
@@ -317,7 +324,7 @@ def _refuse_misfits(
         raise ArtefactError(
             "the test shards hold no 3D labels", where=f"{benchmark.dataset}/{benchmark.split}", mend="prepare it again"
         )
-    if len(missing) == total or (missing and not allow_missing):
+    if len(missing) == total or (missing and not incomplete):
         at_end = len(missing) < total and missing == [str(key) for key in truth.keys[total - len(missing) :]]
         found = f"{len(missing)} of {total} test samples have no prediction ({some(missing)})"
         found = f"the tail is missing: {found}" if at_end else found
@@ -333,6 +340,21 @@ def _refuse_misfits(
             "the bones are about a thousandth of the true ones, so the joints seem to be in metres",
             where=where,
             mend="write joints_cam_mm in millimetres",
+        )
+    if incomplete:
+        return
+    if extra:
+        raise ArtefactError(
+            f"{len(extra)} predictions are of no test sample ({some(extra)})",
+            where=where,
+            mend=f"predict exactly the samples of benchmark '{benchmark.id}', or leave these out with kt3d score --incomplete",
+        )
+    gaps = [str(key) for key in truth.keys[_unanswered(pred, counted)]]
+    if gaps:
+        raise ArtefactError(
+            f"{len(gaps)} samples lack a finite prediction of a counted joint ({some(gaps)})",
+            where=where,
+            mend="answer them, or have them counted as they are with kt3d score --incomplete: the row is then not ranked",
         )
 
 

@@ -216,17 +216,25 @@ def said(result: Result) -> str:
     return "\n".join(line for line in result.stdout.splitlines() if line.startswith("Note: "))
 
 
-def test_extra_keys_are_left_out_and_said(good: Arrays, tmp_path: Path) -> None:
+def test_extra_keys_are_refused_or_left_out_and_said(good: Arrays, tmp_path: Path) -> None:
     more = {name: np.concatenate([values, values[:1]]) for name, values in good.items()}
     more["keys"][-1] = "s09_of_another_set"
     path = npz(tmp_path / "mine.npz", more)
-    assert "1 predictions are of no test sample and were left out (s09_of_another_set)" in said(score(path))
+    refused(score(path), path, "1 predictions are of no test sample (s09_of_another_set)", "--incomplete")
+    assert nothing_written()
+    notes = said(score(path, "--incomplete"))
+    assert "1 predictions are of no test sample and were left out (s09_of_another_set)" in notes
 
 
-def test_some_missing_numbers_are_counted_said_and_unranked(good: Arrays, tmp_path: Path) -> None:
+def test_some_missing_numbers_are_refused_or_counted_said_and_unranked(good: Arrays, tmp_path: Path) -> None:
     good["joints_cam_mm"][3, 5, 1] = np.nan
     good["joints_cam_mm"][4] = np.inf
-    notes = said(score(npz(tmp_path / "mine.npz", good)))
+    path = npz(tmp_path / "mine.npz", good)
+    refused(
+        score(path), path, f"2 samples lack a finite prediction of a counted joint ({good['keys'][3]}", "--incomplete"
+    )
+    assert nothing_written()
+    notes = said(score(path, "--incomplete"))
     assert "2 samples lack a finite prediction of a counted joint: the row is not ranked" in notes
     assert "MPJPE is undefined for 2 samples" in notes
 

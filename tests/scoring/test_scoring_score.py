@@ -188,7 +188,9 @@ def test_joints_without_an_answer_are_counted_and_never_help() -> None:
     before = score(Predictions(known.keys, joints, {}), known, BENCHMARK)
     joints[4, 3] = np.nan
     joints[8] = np.nan
-    found = score(Predictions(known.keys, joints, {}), known, BENCHMARK)
+    with pytest.raises(ArtefactError, match="2 samples lack a finite prediction of a counted joint.*--incomplete"):
+        score(Predictions(known.keys, joints, {}), known, BENCHMARK)
+    found = score(Predictions(known.keys, joints, {}), known, BENCHMARK, incomplete=True)
     assert found.unanswered == 2
     assert found.undefined == {"mpjpe_mm": 2, "pa_mpjpe_mm": 2, "pck_100": 0, "mpjpe_root_mm": 2}
     assert found.overall["pck_100"] < before.overall["pck_100"]
@@ -205,9 +207,8 @@ def test_degenerate_predictions_are_counted_by_kind_and_never_zero() -> None:
     joints[4, 6] = np.inf
     quality = known.quality.copy()
     quality[5, 2:] = Quality.ABSENT
-    found = score(
-        Predictions(known.keys, joints, {}), replace(known, quality=quality), BENCHMARK, also=["n_mpjpe_mm", "auc_150"]
-    )
+    given, asked = Predictions(known.keys, joints, {}), replace(known, quality=quality)
+    found = score(given, asked, BENCHMARK, also=["n_mpjpe_mm", "auc_150"], incomplete=True)
     assert found.degenerate == {
         "every joint at the origin": 1,
         "all joints in one point": 1,
@@ -251,7 +252,7 @@ def test_nothing_answered_is_refused_and_next_to_nothing_is_undefined_not_perfec
     with pytest.raises(ArtefactError, match="no joint has finite coordinates"):
         score(nothing, known, BENCHMARK)
     nothing.joints_cam_mm[7, 3] = 1e6
-    found = score(nothing, known, BENCHMARK)
+    found = score(nothing, known, BENCHMARK, incomplete=True)
     assert np.isnan(found.overall["mpjpe_mm"])
     assert found.overall["pck_100"] == 0
     assert found.unanswered == 60
@@ -271,7 +272,7 @@ def test_missing_and_extra_keys_are_named() -> None:
     assert "5 of 60 test samples have no prediction (s_0000, s_0001, s_0002, ... (5 in all))" in caught.value.message
     assert "5 predictions are of no test sample (other0, other1, other2, ..." in caught.value.message
     assert "toy-test" in caught.value.message
-    found = score(wrong, known, BENCHMARK, allow_missing=True)
+    found = score(wrong, known, BENCHMARK, incomplete=True)
     assert found.unanswered == 5
     assert any(said.startswith("5 test samples have no prediction") for said in found.warnings)
     assert any("were left out" in said for said in found.warnings)
@@ -283,7 +284,9 @@ def test_predictions_of_more_than_the_test_are_left_out() -> None:
         name: getattr(known, name)[:20] if isinstance(getattr(known, name), np.ndarray) else getattr(known, name)
         for name in Truth.__dataclass_fields__
     })  # fmt: skip
-    found = score(noisy(known), small, BENCHMARK)
+    with pytest.raises(ArtefactError, match=r"40 predictions are of no test sample \(s_0020.*or leave these out with kt3d"):
+        score(noisy(known), small, BENCHMARK)
+    found = score(noisy(known), small, BENCHMARK, incomplete=True)
     assert found.samples == 20
     assert found.warnings == (
         "40 predictions are of no test sample and were left out (s_0020, s_0021, s_0022, ... (40 in all))",
@@ -294,7 +297,7 @@ def test_predictions_of_another_test_set_are_refused_even_when_gaps_are_allowed(
     known = truth()
     strange = Predictions(np.array(["x"]), known.joints_cam_mm[:1], {})
     with pytest.raises(ArtefactError, match="60 of 60 test samples have no prediction"):
-        score(strange, known, BENCHMARK, allow_missing=True)
+        score(strange, known, BENCHMARK, incomplete=True)
 
 
 def test_metres_are_refused() -> None:

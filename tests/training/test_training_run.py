@@ -289,9 +289,7 @@ def test_poses_without_images_serve_methods_that_read_none(workplace: Workplace)
 def test_images_that_shards_of_poses_lack_are_missed_before_anything_is_trained(workplace: Workplace) -> None:
     workplace.prepare("dots-source", poses=True)
     workplace.prepare("dots-target")
-    with pytest.raises(
-        UsageError, match=r"dots-source: split 'train' holds no '\w+' images, only poses; prepare"
-    ):
+    with pytest.raises(UsageError, match=r"dots-source: split 'train' holds no '\w+' images, only poses; prepare"):
         train(workplace.config())
     assert not (workplace.root / "runs").exists()
 
