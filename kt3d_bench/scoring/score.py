@@ -347,14 +347,15 @@ def _refuse_misfits(
         raise ArtefactError(
             f"{len(extra)} predictions are of no test sample ({some(extra)})",
             where=where,
-            mend=f"predict exactly the samples of benchmark '{benchmark.id}', or leave these out with kt3d score --incomplete",
+            mend=f"predict exactly the samples of benchmark '{benchmark.id}', or leave these out with kt3d score "
+            "--incomplete",
         )
     gaps = [str(key) for key in truth.keys[_unanswered(pred, counted)]]
     if gaps:
         raise ArtefactError(
             f"{len(gaps)} samples lack a finite prediction of a counted joint ({some(gaps)})",
             where=where,
-            mend="answer them, or have them counted as they are with kt3d score --incomplete: the row is then not ranked",
+            mend="answer them, or have them counted with kt3d score --incomplete: the row is then not ranked",
         )
 
 

@@ -188,7 +188,7 @@ def test_joints_without_an_answer_are_counted_and_never_help() -> None:
     before = score(Predictions(known.keys, joints, {}), known, BENCHMARK)
     joints[4, 3] = np.nan
     joints[8] = np.nan
-    with pytest.raises(ArtefactError, match="2 samples lack a finite prediction of a counted joint.*--incomplete"):
+    with pytest.raises(ArtefactError, match=r"2 samples lack a finite prediction of a counted joint.*--incomplete"):
         score(Predictions(known.keys, joints, {}), known, BENCHMARK)
     found = score(Predictions(known.keys, joints, {}), known, BENCHMARK, incomplete=True)
     assert found.unanswered == 2
