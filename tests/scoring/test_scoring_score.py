@@ -284,7 +284,9 @@ def test_predictions_of_more_than_the_test_are_left_out() -> None:
         name: getattr(known, name)[:20] if isinstance(getattr(known, name), np.ndarray) else getattr(known, name)
         for name in Truth.__dataclass_fields__
     })  # fmt: skip
-    with pytest.raises(ArtefactError, match=r"40 predictions are of no test sample \(s_0020.*or leave these out with kt3d"):
+    with pytest.raises(
+        ArtefactError, match=r"40 predictions are of no test sample \(s_0020.*or leave these out with kt3d"
+    ):
         score(noisy(known), small, BENCHMARK)
     found = score(noisy(known), small, BENCHMARK, incomplete=True)
     assert found.samples == 20
