@@ -63,16 +63,22 @@ def suspicions_of(predictions: Predictions, truth: Truth, benchmark: Benchmark) 
     clip = np.array([f"{one}/{two}" for one, two in zip(truth.sequence, camera, strict=True)], np.str_)
     order = np.lexsort((truth.keys, clip))
     joined, _, _ = join(predictions, truth.keys[order])
-    return suspicions(joined, truth.joints_cam_mm[order], clip[order], root=benchmark.root)
+    return suspicions(joined, truth.joints_cam_mm[order], clip[order], root=benchmark.root, listed=order)
 
 
 def suspicions(
-    pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any], clip: npt.NDArray[Any], *, root: int | None
+    pred_mm: npt.NDArray[Any],
+    true_mm: npt.NDArray[Any],
+    clip: npt.NDArray[Any],
+    *,
+    root: int | None,
+    listed: npt.NDArray[Any] | None = None,
 ) -> tuple[Suspicion, ...]:
     """Everything suspicious about ``pred_mm`` (N, 17, 3) against ``true_mm``, NaN = no answer or no label.
 
-    ``clip`` (N,): names; frames of one clip follow one another in the arrays. ``root`` as in the benchmark. Of order,
-    frames and axes only the first that explains the poses is named.
+    ``clip`` (N,): names; frames of one clip follow one another in the arrays. ``listed`` (N,): places in the test's own
+    list, where that is another order. ``root`` as in the benchmark. Of order, frames and axes only the first that
+    explains the poses is named.
     """
     stored = np.asarray(pred_mm)
     pred: FloatArray = np.asarray(stored, np.float64)
@@ -84,7 +90,18 @@ def suspicions(
         return tuple(found)
     every = Evidence(pred[usable], true[usable], mask[usable], np.asarray(clip)[usable])
     some = _thinned(every)
-    wrong = _exchange(some) or _shift(every) or _axes(some) or _shuffled(some) or _orientation(some)
+    as_listed = np.argsort(np.arange(len(pred)) if listed is None else np.asarray(listed))
+    as_listed = as_listed[usable[as_listed]]
+    whole = Evidence(pred[as_listed], true[as_listed], mask[as_listed], np.zeros(len(as_listed)))
+    wrong = (
+        _exchange(some)
+        or _any_order(some)
+        or _shift(every)
+        or _shift(whole)
+        or _axes(some)
+        or _shuffled(some)
+        or _orientation(some)
+    )
     rest = [one for one in (wrong, _size(some), _at_origin(some, root), _too_good(some)) if one is not None]
     return (*found, *rest)
 
@@ -156,6 +173,29 @@ def _exchange(given: Evidence) -> Suspicion | None:
     if name.endswith("exchanged"):
         return Suspicion("left and right", f"the joints of the two sides are exchanged: {gain}")
     return Suspicion("joint order", f"the joints seem to be in {name}, not in Human3.6M's: {gain}")
+
+
+def _any_order(given: Evidence) -> Suspicion | None:
+    """An order of joints that is in no table: the assignment of places to joints that fits the poses best."""
+    from scipy.optimize import linear_sum_assignment
+
+    whole = given.mask.all(axis=1)
+    if whole.sum() < 2:
+        return None
+    pred, true = (poses[whole] - poses[whole].mean(axis=1, keepdims=True) for poses in (given.pred_mm, given.true_mm))
+    cost = np.linalg.norm(pred[:, :, None] - true[:, None], axis=-1).mean(axis=0)
+    places, joints = linear_sum_assignment(cost)
+    if (places == joints).all():
+        return None
+    undone = np.empty_like(pred)
+    undone[:, joints] = pred[:, places]
+    ratio = _ratio(pa_mpjpe(undone, true), pa_mpjpe(pred, true))
+    if ratio >= UNDONE:
+        return None
+    order = ", ".join(H36M17.joints[joints[place]] for place in range(len(joints)))
+    return Suspicion(
+        "joint order", f"the joints seem to be in the order {order}: undoing it leaves {100 * ratio:.0f} % of PA-MPJPE"
+    )
 
 
 def _shift(given: Evidence) -> Suspicion | None:

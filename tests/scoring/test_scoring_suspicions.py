@@ -205,3 +205,24 @@ def test_the_threshold_lies_between(people: tuple[np.ndarray, np.ndarray]) -> No
 
     assert share(confused(true, rng)) > UNDONE + 0.1
     assert share(shrunken(true, rng)[:, H36M17.mirror]) < UNDONE - 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_order_that_is_in_no_table_is_found_and_told(people: tuple[np.ndarray, np.ndarray], seed: int) -> None:
+    true, clips = people
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(17)
+    found = suspicions(noisy(40)(true, rng)[:, order].astype(np.float32), true.astype(np.float32), clips, root=0)
+    assert [one.name for one in found] == ["joint order"]
+    assert ", ".join(H36M17.joints[joint] for joint in order) in found[0].sentence
+
+
+def test_frames_shifted_along_the_whole_list_are_named_across_clips(people: tuple[np.ndarray, np.ndarray]) -> None:
+    """One clip per sample: only the order of the list says which pose belongs where."""
+    true, _ = people
+    pred = noisy(10)(np.roll(true, 1, axis=0), np.random.default_rng(0))
+    alone = np.array([f"clip{number}" for number in range(len(true))])
+    assert names(pred, true, alone) == ["wrong frames"]
+    other = np.random.default_rng(1).permutation(len(true))
+    found = suspicions(pred[other].astype(np.float32), true[other].astype(np.float32), alone, root=0, listed=other)
+    assert [one.name for one in found] == ["wrong frames"], "the arrays lie in another order than the list"
