@@ -18,6 +18,8 @@ from kt3d_bench.scoring.uncertainty import clip_interval
 
 _CLOSE = 2e-3
 """mm or %: what rounding per-clip means can leave between numbers that say the same."""
+_FOLD_SLACK = 0.05
+"""Of the largest part: masked joints weigh parts differently, so that a whole may lie a little outside of them."""
 
 
 def problems(leaderboards: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]) -> list[str]:
@@ -40,7 +42,7 @@ def problems(leaderboards: Path, benchmarks: Mapping[str, Benchmark], published:
         found += [f"{board}/{what}" for what in _folder(folder, entries)]
         for entry in entries:
             found += [f"{board}/{ENTRIES}/{entry.file_name}: {what}" for what in _entry(entry, benchmark)]
-        found += [f"{board}/{ENTRIES}: {what}" for what in _doubled(entries)]
+        found += [f"{board}/{ENTRIES}: {what}" for what in (*_doubled(entries), *_uneven(entries))]
     if not found:
         found += _rendered(root, benchmarks, published)
     return found
@@ -91,8 +93,8 @@ def _inconsistent(entry: Entry) -> Iterator[str]:
     """Numbers of one entry that contradict one another, as edited ones do."""
     if entry.clips is not None:
         counts = np.array(entry.clips.samples)
-        if counts.sum() > entry.samples:
-            yield "its clips hold more samples than it has"
+        if not entry.samples - max(entry.undefined.values(), default=0) <= counts.sum() <= entry.samples:
+            yield "its clips hold more or fewer samples than it has"
         for name, means in entry.clips.means.items():
             if not _close(entry.scores.get(name), float(np.average(means, weights=counts))):
                 yield f"'{name}' is not the mean of its clips"
@@ -111,6 +113,33 @@ def _inconsistent(entry: Entry) -> Iterator[str]:
                 known = [one for one in folds if one is not None]
                 if known and not _close(value, sum(known) / len(known)):
                     yield f"'{name}' is not the mean of its actions"
+        known = [one for one in curve if one is not None]
+        if known != sorted(known):
+            yield "the PCK curve falls"
+        yield from _folds_beside(entry)
+
+
+def _folds_beside(entry: Entry) -> Iterator[str]:
+    """Means of parts between which the mean of the whole does not lie."""
+    assert entry.breakdown is not None
+    for what in ("joint", "action", "subject", "camera"):
+        folds = getattr(entry.breakdown, f"by_{what}").values()
+        for name, value in entry.scores.items():
+            parts = [part for fold in folds if (part := fold.get(name)) is not None]
+            slack = _FOLD_SLACK * max(map(abs, parts), default=0.0)
+            if value is not None and parts and not min(parts) - slack <= value <= max(parts) + slack:
+                yield f"'{name}' does not lie between its values by {what}"
+
+
+def _uneven(entries: tuple[Entry, ...]) -> Iterator[str]:
+    """Entries that say another number of samples than others of the same list."""
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        other = first.setdefault(entry.provenance.sample_list_digest, entry)
+        if other.samples != entry.samples:
+            yield (
+                f"{entry.file_name} has {entry.samples} samples, {other.file_name} has {other.samples} of the same list"
+            )
 
 
 def _doubled(entries: tuple[Entry, ...]) -> Iterator[str]:
