@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import ArtefactError, Kt3dError
+from kt3d_bench.places import default_data_root
 from kt3d_bench.results import open_test
 from kt3d_bench.scoring.benchmarks import Benchmark
 from kt3d_bench.scoring.metrics import METRIC_VERSION, METRICS, mean_over_joints
@@ -70,7 +71,7 @@ def shards_places(folder: Path, document: Mapping[str, Any], dataset: str) -> li
     """Where the shards of a dataset may lie, in the order of trying."""
     target = document["shards"]["target"]
     own = [Path(str(target["folder"]))] if target["dataset"] == dataset else []
-    roots = [Path(str(document["config"].get("data_root", "."))), folder.absolute().parent.parent]
+    roots = [Path(str(document["config"].get("data_root", "."))), folder.absolute().parent.parent, default_data_root()]
     return [*own, *(root / "shards" / dataset for root in roots)]
 
 

@@ -261,6 +261,14 @@ def test_shards_elsewhere_can_be_named(run: Path, tmp_path: Path) -> None:
     assert len(reading(write_report(run, shards=tmp_path / "moved", samples=1)).images()) == 3 * 4
 
 
+def test_a_copied_run_finds_the_shards_of_the_data_root_in_use(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.parents[1] / "shards").rename(tmp_path / "shards")
+    monkeypatch.setenv("KT3D_DATA", str(tmp_path))
+    assert len(reading(write_report(run, samples=1)).images()) == 3 * 4
+
+
 def test_damaged_predictions_fall_back_to_stored_scores(run: Path) -> None:
     (run / "predictions" / "yard-test.npz").write_bytes(b"no zip")
     text = reading(write_report(run)).text
