@@ -15,10 +15,10 @@ from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.leaderboard.cards import write_card
 from kt3d_bench.leaderboard.entries import Entry, Submission, is_name, make_entry, write_entry
 from kt3d_bench.scoring.benchmarks import Benchmark, benchmark_named
-from kt3d_bench.scoring.foreign import Cameras, placed, read_foreign
+from kt3d_bench.scoring.foreign import Cameras, Handed, placed, read_foreign
 from kt3d_bench.scoring.predictions import write_predictions
 from kt3d_bench.scoring.score import Scores, score, truth_from_shards
-from kt3d_bench.scoring.suspicions import Suspicion, suspicions_of
+from kt3d_bench.scoring.suspicions import Suspicion, half_precision, suspicions_of
 from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.training.sources import installed_benchmarks, shards_folder
 
@@ -78,7 +78,8 @@ def submit(
     truth = truth_from_shards(opened)
     given = placed(handed, _cameras(opened), _key_of(chosen), root=chosen.root, where=path)
     scores = score(given, truth, chosen, where=path)
-    found = suspicions_of(given, truth, chosen)
+    found = (*_coarse(handed), *suspicions_of(given, truth, chosen))
+    found = tuple({one.name: one for one in found}.values())
     _refuse(found, accept, path)
     kept = data_root / FOLDER / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}-{chosen.id}.npz"
     write_predictions(kept, given.keys, given.joints_cam_mm, meta={"method": statement.name, "benchmark": chosen.id})
@@ -105,6 +106,12 @@ def submit(
     card = write_card(boards, entry)
     results.render(boards)
     return Submitted(chosen, scores, entry, written, card, kept, found)
+
+
+def _coarse(handed: Handed) -> tuple[Suspicion, ...]:
+    """Numbers that were 16-bit floats when they were written, in whatever unit, before a hip was added to them."""
+    units = (half_precision(handed.joints_mm / mm_per_unit) for mm_per_unit in (1.0, 1000.0))
+    return tuple(one for one in units if one is not None)
 
 
 def _refuse(found: Sequence[Suspicion], accept: Sequence[str], path: Path) -> None:

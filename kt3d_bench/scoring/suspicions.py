@@ -85,7 +85,7 @@ def suspicions(
     true: FloatArray = np.asarray(true_mm, np.float64)
     mask: BoolArray = np.asarray(np.isfinite(true).all(axis=-1))
     usable = (np.isfinite(pred).all(axis=-1) | ~mask).all(axis=1) & mask[:, _HIP] & (mask.sum(axis=1) >= 4)
-    found = [one for one in (_float16(stored), _filler(pred)) if one is not None]
+    found = [one for one in (half_precision(stored), _filler(pred)) if one is not None]
     if usable.sum() < 2:
         return tuple(found)
     every = Evidence(pred[usable], true[usable], mask[usable], np.asarray(clip)[usable])
@@ -106,7 +106,7 @@ def suspicions(
     return (*found, *rest)
 
 
-def _float16(stored: npt.NDArray[Any]) -> Suspicion | None:
+def half_precision(stored: npt.NDArray[Any]) -> Suspicion | None:
     """Every coordinate survives 16 bits, which 32-bit predictions do not by chance."""
     values = np.unique(stored[:: max(1, len(stored) // _MOST_POSES)])
     values = values[np.isfinite(values)]

@@ -189,6 +189,12 @@ def test_mmposes_plain_form(prepared: Path, predicted: Predicted, test_set: Shar
     expected = mpjpe(given.joints_cam_mm, test_set.labels.joints_cam_mm, root=0).mean()
     assert entry.scores["mpjpe_mm"] == pytest.approx(expected, abs=1e-3)
     assert entry.provenance.submission.form == "mmpose-json"
+    for row in rows:
+        row["keypoints"] = np.array(row["keypoints"]).astype(np.float16).astype(float).tolist()
+    (tmp_path / "half.json").write_text(json.dumps({"unit": "m", "predictions": rows}))
+    assert (
+        "Note: float16: every coordinate is a 16-bit float" in submit(tmp_path, prepared, tmp_path / "half.json").output
+    )
 
 
 def test_videopose3ds_plain_form(prepared: Path, predicted: Predicted, test_set: ShardSet, tmp_path: Path) -> None:
