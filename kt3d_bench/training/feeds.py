@@ -24,6 +24,16 @@ class Place:
     rank: int = 0
     world: int = 1
 
+    def share_of(self, stage: Stage) -> int:
+        """Samples of each of the stage's batches that are this process's. Raises ``PluginError`` when it cannot be
+        divided."""
+        if stage.batch_size % self.world:
+            raise PluginError(
+                f"batch size {stage.batch_size} cannot be divided among {self.world} processes",
+                where=f"stage '{stage.name}'",
+            )
+        return stage.batch_size // self.world
+
 
 class BatchSource(Protocol):
     """Endless batches, in an order that its state describes completely."""
@@ -79,15 +89,10 @@ class ShardFeed:
         from kt3d_bench.loading.augment import Augmentation
         from kt3d_bench.loading.loader import Loader
 
-        if stage.batch_size % place.world:
-            raise PluginError(
-                f"batch size {stage.batch_size} cannot be divided among {place.world} processes",
-                where=f"stage '{stage.name}'",
-            )
         return Loader(
             self.shards,
             stage.roles[role],
-            batch_size=stage.batch_size // place.world,
+            batch_size=place.share_of(stage),
             input_px=input_px,
             seed=seed,
             grant=self.grant,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kt3d_bench.errors import PluginError
 from kt3d_bench.loading.stream import Stream, StreamLoader
 from kt3d_bench.methods import Stage
 from kt3d_bench.training.feeds import BatchSource, Place
@@ -60,15 +59,10 @@ class StreamFeed:
     def open(self, stage: Stage, role: str, input_px: int, seed: int, place: Place) -> BatchSource:
         from kt3d_bench.loading.augment import Augmentation
 
-        if stage.batch_size % place.world:
-            raise PluginError(
-                f"batch size {stage.batch_size} cannot be divided among {place.world} processes",
-                where=f"stage '{stage.name}'",
-            )
         return StreamLoader(
             self.stream,
             stage.roles[role],
-            batch_size=stage.batch_size // place.world,
+            batch_size=place.share_of(stage),
             input_px=input_px,
             seed=seed,
             augmentation=Augmentation() if stage.augment else None,
