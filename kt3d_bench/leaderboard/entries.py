@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -379,6 +379,20 @@ def read_boards(leaderboards: Path) -> dict[str, tuple[Entry, ...]]:
     return {
         folder.parent.relative_to(root).as_posix(): read_entries(folder.parent) for folder in folders if folder.is_dir()
     }
+
+
+def known_boards(leaderboards: Path, benchmarks: Collection[str]) -> dict[str, tuple[Entry, ...]]:
+    """The boards that are rendered: the real one of every known benchmark, with entries or without, and those of
+    stand-ins that have some. Boards of unknown benchmarks are left alone.
+
+    Raises ``ArtefactError`` for a broken entry.
+    """
+    read = {
+        board: entries
+        for board, entries in read_boards(leaderboards).items()
+        if board.removeprefix(f"{GENERATED}/") in benchmarks
+    }
+    return {**dict.fromkeys(sorted(benchmarks), ()), **read}
 
 
 def metric_code_sha256() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kt3d_bench.files import write_whole
+from kt3d_bench.leaderboard.entries import known_boards
 from kt3d_bench.leaderboard.site.build import rendered_site
 from kt3d_bench.leaderboard.tables import rendered_boards
 from kt3d_bench.scoring.benchmarks import Benchmark, Published
@@ -16,9 +17,11 @@ def rendered_files(
 ) -> dict[Path, str]:
     """File -> text of all that is derived from entries, as ``render_boards`` writes it. Raises ``ArtefactError`` for a
     broken entry."""
+    root = Path(leaderboards)
+    boards = known_boards(root, benchmarks)
     return {
-        **rendered_boards(leaderboards, benchmarks, published),
-        **rendered_site(leaderboards, benchmarks, published),
+        **rendered_boards(root, boards, benchmarks, published),
+        **rendered_site(root, boards, benchmarks, published),
     }
 
 

@@ -15,7 +15,7 @@ from rich.markup import escape as escape_rich
 from rich.table import Table
 from rich.text import Text
 
-from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, read_boards
+from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry
 from kt3d_bench.leaderboard.markdown import as_markdown, markdown_table, plain
 from kt3d_bench.leaderboard.ranking import RankedGroup, ranked_groups
 from kt3d_bench.leaderboard.words import (
@@ -116,18 +116,12 @@ def index_markdown(boards: Mapping[str, Sequence[Entry]], benchmarks: Mapping[st
 
 
 def rendered_boards(
-    leaderboards: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]
+    root: Path,
+    boards: Mapping[str, tuple[Entry, ...]],
+    benchmarks: Mapping[str, Benchmark],
+    published: Mapping[str, Published],
 ) -> dict[Path, str]:
-    """File -> text of every board and the index, as ``render.render_boards`` writes them.
-
-    Every known benchmark has its real board, entries or not; boards of unknown benchmarks are left alone. Raises
-    ``ArtefactError`` for a broken entry.
-    """
-    root = Path(leaderboards)
-    boards: dict[str, tuple[Entry, ...]] = dict.fromkeys(sorted(benchmarks), ())
-    for board, entries in read_boards(root).items():
-        if board.removeprefix(f"{GENERATED}/") in benchmarks:
-            boards[board] = entries
+    """File below ``root`` -> Markdown of the index and of all ``boards`` (``entries.known_boards``)."""
     files = {root / "README.md": index_markdown(boards, benchmarks)}
     for board, entries in boards.items():
         name = board.removeprefix(f"{GENERATED}/")

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.site import charts
+from kt3d_bench.leaderboard.site.html import SITE, asset, source_hash, spoken, templates
 from kt3d_bench.run_report import curves
 from kt3d_bench.run_report.page import ReportPage, duration, report_page
 from kt3d_bench.training.run import RUN_FILE, newest_run, read_run
@@ -29,9 +29,7 @@ from kt3d_bench.training.sources import installed_benchmarks
 
 REPORT = "report.html"
 SAMPLES, MAX_SAMPLES = 3, 8
-_LONGEST_TEXT = 4000
 _PACKAGE = "kt3d_bench.run_report"
-_SITE = "kt3d_bench.leaderboard.site"
 
 
 def write_report(
@@ -72,53 +70,26 @@ def _packed_plotly() -> tuple[str, str]:
     """plotly.js as base64 of gzip, and the hash by which the policy knows it."""
     script = files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
     packed = gzip.compress(script, 9, mtime=0)
-    return base64.b64encode(packed).decode(), _hash(script)
+    return base64.b64encode(packed).decode(), source_hash(script)
 
 
 def _library(needed: bool) -> dict[str, Any]:
     packed, allowed = _packed_plotly() if needed else ("", "")
-    own = _asset(_PACKAGE, "report.js")
-    shared = _asset(_SITE, "site.js")
-    hashes = " ".join(one for one in (_hash(shared.encode()), _hash(own.encode()), allowed) if one)
+    own = asset(_PACKAGE, "report.js")
+    shared = asset(SITE, "site.js")
+    hashes = " ".join(one for one in (source_hash(shared.encode()), source_hash(own.encode()), allowed) if one)
     return {
         "packed": Markup(packed),
         "script": Markup(own),
         "shared_script": Markup(shared),
-        "style": Markup(_asset(_SITE, "site.css") + _asset(_PACKAGE, "report.css")),
+        "style": Markup(asset(SITE, "site.css") + asset(_PACKAGE, "report.css")),
         "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}; "
         "base-uri 'none'; form-action 'none'",
     }
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader(_PACKAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(_PACKAGE)
     environment.globals.update(charts=charts, curves=curves, figure=charts.figure())
-    environment.filters.update(spoken=_spoken, duration=duration)
+    environment.filters.update(spoken=spoken, duration=duration)
     return environment
-
-
-def _asset(package: str, name: str) -> str:
-    return files(package).joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _hash(script: bytes) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
-
-
-def _printable(value: Any) -> Any:
-    """Text without control characters, line ends and direction marks among them, and never endless."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
-        return value
-    text = "".join(char if char.isprintable() else " " for char in value)
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
-
-
-def _spoken(name: str) -> str:
-    return name.replace("_", " ")

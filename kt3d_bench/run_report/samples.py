@@ -14,6 +14,7 @@ from kt3d_bench.errors import ArtefactError
 from kt3d_bench.geometry.alignment import align_similarity
 from kt3d_bench.geometry.cameras import project_arrays
 from kt3d_bench.geometry.foreground import RULES, person_depth
+from kt3d_bench.leaderboard.site.html import spoken
 from kt3d_bench.pictures import part_palette
 from kt3d_bench.run_report.measured import Measured
 from kt3d_bench.scoring.metrics import METRICS, joint_errors
@@ -171,7 +172,7 @@ def _view(
         outside=bool(outside.any()),
         joints=tuple(
             JointRow(
-                _spoken(name), _error_text(error), 100 * float(error) / max(worst, 1e-9) if np.isfinite(error) else 0
+                spoken(name), _error_text(error), 100 * float(error) / max(worst, 1e-9) if np.isfinite(error) else 0
             )
             for name, error in zip(H36M17.joints, errors, strict=True)
         ),
@@ -180,10 +181,6 @@ def _view(
         pose=pose,
         notes=tuple(notes),
     )
-
-
-def _spoken(joint: str) -> str:
-    return joint.replace("_", " ")
 
 
 def _error_text(error: float) -> str:
@@ -202,7 +199,7 @@ def _overlay(joints_px: npt.NDArray[np.float64], errors: npt.NDArray[np.float64]
 
 
 def _dot_title(joint: int, errors: npt.NDArray[np.float64] | None) -> str:
-    name = _spoken(H36M17.joints[joint])
+    name = spoken(H36M17.joints[joint])
     if errors is None:
         return f"{name}, true"
     return f"{name}, predicted: {errors[joint]:.0f} mm off" if np.isfinite(errors[joint]) else f"{name}, predicted"

@@ -22,6 +22,7 @@ from kt3d_bench.leaderboard.entries import (
     Provenance,
     Submission,
     TrainingData,
+    known_boards,
     write_entry,
 )
 from kt3d_bench.leaderboard.ranking import Row
@@ -113,7 +114,10 @@ def site(folder: Path, *entries: Entry, published: Published | None = PUBLISHED)
     for one in entries:
         write_entry(folder, one)
     reported = {} if published is None else {"toy-test": published}
-    return {path.relative_to(folder).as_posix(): text for path, text in rendered_site(folder, KNOWN, reported).items()}
+    return {
+        path.relative_to(folder).as_posix(): text
+        for path, text in rendered_site(folder, known_boards(folder, KNOWN), KNOWN, reported).items()
+    }
 
 
 def board(folder: Path, *entries: Entry, **more: Any) -> Parsed:

@@ -7,41 +7,31 @@ no script reads any of it as code, and links are made of web addresses only.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry, read_boards
+from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry
 from kt3d_bench.leaderboard.site import charts
+from kt3d_bench.leaderboard.site.html import SITE, asset, source_hash, spoken, templates
 from kt3d_bench.leaderboard.site.pages import board_page, index_page, sources_text
 from kt3d_bench.scoring.benchmarks import Benchmark, Published
 from kt3d_bench.scoring.metrics import CURVE_MM
 
 PAGE = "index.html"
-_LONGEST_TEXT = 4000
-_PACKAGE = "kt3d_bench.leaderboard.site"
 
 
 def rendered_site(
-    leaderboards: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]
+    root: Path,
+    boards: Mapping[str, tuple[Entry, ...]],
+    benchmarks: Mapping[str, Benchmark],
+    published: Mapping[str, Published],
 ) -> dict[Path, str]:
-    """File -> text of every page, as ``render.render_boards`` writes them.
-
-    Every known benchmark has its real board, entries or not; boards of unknown benchmarks are left alone. Raises
-    ``ArtefactError`` for a broken entry.
-    """
-    root = Path(leaderboards)
-    boards: dict[str, tuple[Entry, ...]] = dict.fromkeys(sorted(benchmarks), ())
-    for board, entries in read_boards(root).items():
-        if board.removeprefix(f"{GENERATED}/") in benchmarks:
-            boards[board] = entries
+    """File below ``root`` -> text of every page of ``boards`` (``entries.known_boards``)."""
     environment = _environment()
     pages = {root / PAGE: _render(environment, "index.html", index_page(boards, benchmarks, published), "")}
     for board, entries in boards.items():
@@ -67,48 +57,21 @@ def _render(environment: Environment, template: str, page: Any, root: str) -> st
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader(_PACKAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, script = _asset("site.css"), _asset("site.js")
+    environment = templates(SITE)
+    style, script = asset(SITE, "site.css"), asset(SITE, "site.js")
     environment.globals.update(
         style=Markup(style),
         script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; img-src data:; style-src {source_hash(style.encode())}; "
+        f"script-src {source_hash(script.encode())}; base-uri 'none'; form-action 'none'",
         charts=charts,
         figure=charts.figure(),
         thresholds=CURVE_MM,
         entries_folder=ENTRIES,
         sources_text=sources_text,
     )
-    environment.filters.update(web_address=web_address, joint_name=_joint_name, duration=_duration)
+    environment.filters.update(web_address=web_address, joint_name=spoken, duration=_duration)
     return environment
-
-
-def _asset(name: str) -> str:
-    return files(_PACKAGE).joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _printable(value: Any) -> Any:
-    """Text without control characters, line ends and direction marks among them, and never endless."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
-        return value
-    text = "".join(char if char.isprintable() else " " for char in value)
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
-
-
-def _joint_name(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _duration(seconds: float) -> str:
