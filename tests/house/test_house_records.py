@@ -86,6 +86,7 @@ def test_unknown_level_and_joint_count_are_refused_with_a_suggestion() -> None:
 def test_did_you_mean_lists_names_when_none_is_near() -> None:
     assert did_you_mean("zzz", ["b", "a"]) == "known names: a, b"
     assert did_you_mean("zzz", []) == "none are known"
+    assert did_you_mean("zzz", ["b", "a", "b"]) == "known names: a, b"
 
 
 def test_errors_carry_their_parts_across_processes() -> None:
