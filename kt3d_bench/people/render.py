@@ -295,7 +295,7 @@ def _render_one(
     lengths = stop - start
     if not lengths.any():
         return RenderedFigure(camera.size_px, (0, 0, 0, 0), _blank(0, 0, normals))
-    rays = torch.from_numpy(np.ascontiguousarray(camera_rays(camera, window)).reshape(-1, 2)).to(device, dtype)
+    rays = torch.from_numpy(np.array(camera_rays(camera, window), order="C").reshape(-1, 2)).to(device, dtype)
     tables = _tables(single, device, dtype)
 
     first_pixel = (np.arange(height) * width + start).ravel()

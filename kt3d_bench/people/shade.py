@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,59 +101,47 @@ def sample_style(rng: np.random.Generator) -> Style:
     )
 
 
-def _cloth(
-    garment: Garment, along: npt.NDArray[np.floating], around: npt.NDArray[np.floating]
-) -> npt.NDArray[np.floating]:
-    """(K, 3) colours at ``along`` 0..1 and ``around`` -pi..pi."""
-    first, second = np.array(garment.colour), np.array(garment.second)
-    if garment.pattern == "plain":
-        return np.broadcast_to(first, (len(along), 3))
+def _cloth(garment: Garment, along: npt.NDArray[np.float32], around: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """(K,) halves of the second colour, 0..2, at ``along`` 0..1 and ``around`` -pi..pi."""
     hoop = np.sin(2 * np.pi * garment.repeats_along * along) > 0 if garment.pattern != "stripes" else None
     stripe = np.sin(garment.repeats_around * around) > 0 if garment.pattern != "hoops" else None
-    share: npt.NDArray[np.floating]
     if hoop is None or stripe is None:
-        share = np.asarray(hoop if stripe is None else stripe, np.float64)
+        halves = 2 * np.asarray(hoop if stripe is None else stripe, np.uint8)
     else:
-        share = (hoop ^ stripe).astype(np.float64) if garment.pattern == "checks" else 0.5 * hoop + 0.5 * stripe
-    colours: npt.NDArray[np.floating] = first + share[:, None] * (second - first)
-    return colours
+        halves = 2 * (hoop ^ stripe).astype(np.uint8) if garment.pattern == "checks" else hoop.astype(np.uint8) + stripe
+    return np.asarray(halves, np.uint8)
 
 
-def _albedo(style: Style, part: npt.NDArray[np.uint8], along: npt.NDArray[np.floating],
-            front: npt.NDArray[np.floating], left: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:  # fmt: skip
-    """(K, 3) colours of the pixels of a person."""
-    colours = np.broadcast_to(np.array(style.skin, np.float32), (len(part), 3)).copy()
-
-    where = part.astype(np.intp)
-
-    def of(*names: str) -> npt.NDArray[np.bool_]:
-        return _parts_named(names)[where]
-
-    limb = 0.5 * along + 0.5 * of("forearm", "shank")
-    sleeve = (of("upper_arm") & (limb <= style.sleeve)) | (of("forearm") & (limb < style.sleeve))
-    trouser = (of("thigh") & (limb <= style.trouser_leg)) | (of("shank") & (limb < style.trouser_leg))
-    shirt = of("chest", "abdomen", "shoulder") | sleeve
-    trousers = of("pelvis") | trouser
-    for garment, worn in ((style.shirt, np.flatnonzero(shirt)), (style.trousers, np.flatnonzero(trousers))):
-        colours[worn] = _cloth(garment, along[worn], np.arctan2(left[worn], front[worn]))
-    colours[of("foot")] = style.shoes
-    head = np.flatnonzero(of("head"))
-    colours[head] = _face(style, along[head], front[head], left[head])
-    return colours
+def _palette(style: Style) -> npt.NDArray[np.float32]:
+    """(11, 3) colours 0..1: the rows that ``shade_kernels`` names."""
+    cloths = [
+        np.array(worn.colour) + share * (np.array(worn.second) - np.array(worn.colour))
+        for worn in (style.shirt, style.trousers)
+        for share in (0.0, 0.5, 1.0)
+    ]
+    mouth = np.array(style.skin) * np.array([0.75, 0.45, 0.45])
+    return np.array([style.skin, *cloths, style.shoes, (0.12, 0.12, 0.12), mouth, style.hair], np.float32)
 
 
-def _face(
-    style: Style, along: npt.NDArray[np.floating], front: npt.NDArray[np.floating], left: npt.NDArray[np.floating]
-) -> npt.NDArray[np.float32]:
-    """(K, 3) hair, eyes, mouth and skin of the head's pixels."""
-    colours = np.broadcast_to(np.array(style.skin, np.float32), (len(along), 3)).copy()
-    colours[(np.abs(along - 0.50) < 0.035) & (front > 0.7) & (np.abs(np.abs(left) - 0.42) < 0.13)] = 0.12
-    mouth = (np.abs(along - 0.16) < 0.03) & (front > 0.85) & (np.abs(left) < 0.32)
-    colours[mouth] = np.array(style.skin) * np.array([0.75, 0.45, 0.45])
-    if style.hair_length:
-        hairline = 0.84 - 0.9 * style.hair_length * np.clip(0.55 - front, 0, 1)
-        colours[along > hairline] = style.hair
-    return colours
+def _drawn(maps: dict[str, npt.NDArray[Any]], style: Style, window: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """(H, W, 3) 0..255: the person over ``window``. Sines, angles and dot products are NumPy's: their last bit is its
+    own."""
+    from kt3d_bench.people import shade_kernels as kernels
+
+    pixels, rows, (along, front, left), normals = kernels.dress(
+        maps["part"], maps["along"], maps["front"], maps["left"], maps["normal_cam"], _kinds(), style.sleeve,
+        style.trouser_leg, np.float32(0.9 * style.hair_length if style.hair_length else -1),
+    )  # fmt: skip
+    for garment, row in ((style.shirt, kernels.SHIRT), (style.trousers, kernels.TROUSERS)):
+        if garment.pattern != "plain":
+            worn = np.flatnonzero(rows == row)
+            rows[worn] += _cloth(garment, along[worn], np.arctan2(left[worn], front[worn]))
+    drawn = window.astype(np.float32, "C")
+    kernels.illuminate(
+        drawn.reshape(-1, 3), pixels, rows, _palette(style), normals, normals @ np.array(style.light_cam, np.float32),
+        np.array(style.light), np.array(style.ambient),
+    )  # fmt: skip
+    return drawn
 
 
 _STEMS = np.array(["", *(name.removesuffix("_l").removesuffix("_r") for name in PARTS)])
@@ -160,9 +149,14 @@ _NOISE_LEVELS = 4096
 
 
 @functools.cache
-def _parts_named(names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    """Part id -> whether its name, without the side, is one of ``names``."""
-    return np.isin(_STEMS, names)
+def _kinds() -> npt.NDArray[np.uint8]:
+    """Part id -> what it is, as ``shade_kernels`` names it."""
+    from kt3d_bench.people import shade_kernels as kernels
+
+    of = {"chest": kernels.ALWAYS_SHIRT, "abdomen": kernels.ALWAYS_SHIRT, "shoulder": kernels.ALWAYS_SHIRT,
+          "pelvis": kernels.ALWAYS_TROUSERS, "upper_arm": kernels.UPPER_ARM, "forearm": kernels.FOREARM,
+          "thigh": kernels.THIGH, "shank": kernels.SHANK, "foot": kernels.FOOT, "head": kernels.HEAD}  # fmt: skip
+    return np.array([of.get(stem, 0) for stem in _STEMS], np.uint8)
 
 
 @functools.cache
@@ -171,12 +165,20 @@ def _quantiles() -> npt.NDArray[np.float64]:
     return np.array([normal.inv_cdf((level + 0.5) / _NOISE_LEVELS) for level in range(_NOISE_LEVELS)])
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> npt.NDArray[np.int16]:
-    """Whole grey levels with a normal distribution, looked up by random bits: several times faster than drawing."""
+def _add_noise(image: Image, rng: np.random.Generator, deviation: float) -> None:
+    """Adds whole grey levels with a normal distribution, looked up by random bits: many times faster than drawing.
+
+    The bits are those of ``rng.integers(0, 1 << 16, image.size, np.uint16)``; of NumPy's default generator, when it has
+    no half word left, they are taken in whole words, which is twice as fast.
+    """
+    from kt3d_bench.people import shade_kernels
+
     levels = np.rint(_quantiles() * deviation + rng.uniform(-0.5, 0.5, _NOISE_LEVELS)).astype(np.int16)
-    bits = rng.integers(0, 1 << 16, int(np.prod(shape)), np.uint16)
-    noise = cv2.LUT(bits, levels.repeat((1 << 16) // _NOISE_LEVELS))
-    return np.asarray(noise, np.int16).reshape(shape)
+    source = rng.bit_generator
+    whole = isinstance(source, np.random.PCG64) and not source.state["has_uint32"]
+    words = source.random_raw(image.size // 4) if whole else np.empty(0, np.uint64)
+    bits = rng.integers(0, 1 << 16, image.size - 4 * len(words), np.uint16)
+    shade_kernels.add_noise(image.reshape(-1), words, bits, levels)
 
 
 def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, background: Image,
@@ -196,22 +198,14 @@ def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, bac
     image = background.copy()
     x0, y0, x1, y1 = render.window_px
     if x1 > x0:
-        maps = render.maps
-        hit = maps["part"] > 0
-        albedo = _albedo(style, maps["part"][hit].astype(np.uint8), *(np.asarray(maps[name][hit], np.float32)
-                         for name in ("along", "front", "left")))  # fmt: skip
-        normal = np.asarray(maps["normal_cam"][hit], np.float32)
-        lambert = np.clip(normal @ np.array(style.light_cam, np.float32), 0, 1)[:, None]
-        sky = (0.5 - 0.5 * normal[:, 1:2]) * 0.5 + 0.75
-        radiance = albedo * (lambert * np.array(style.light) + sky * np.array(style.ambient))
-        window = image[y0:y1, x0:x1].astype(np.float32)
-        window[hit] = 255 * np.clip(radiance, 0, 1)
+        from kt3d_bench.people import shade_kernels
+
+        near = np.ascontiguousarray(render.maps["part"])
+        window = _drawn(render.maps, style, image[y0:y1, x0:x1])
         if style.blur_px > 0.25:
-            soft = cv2.GaussianBlur(window, (0, 0), style.blur_px)
-            near = cv2.dilate(hit.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-            window[near] = soft[near]
-        image[y0:y1, x0:x1] = np.clip(window, 0, 255).astype(np.uint8)
+            window = np.asarray(cv2.GaussianBlur(window, (0, 0), style.blur_px), np.float32)
+            near = np.asarray(cv2.dilate(near, np.ones((3, 3), np.uint8)), np.uint8)
+        shade_kernels.put(image, x0, y0, window, near)
     if rng is not None and style.noise > 0:
-        noise = _noise(rng, image.shape, style.noise)
-        image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
+        _add_noise(image, rng, style.noise)
     return image

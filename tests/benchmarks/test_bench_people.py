@@ -1,4 +1,4 @@
-"""Rendering generated people: the CPU path, which looks at few pixels, against the dense one, in one run."""
+"""Rendering generated people on a CPU, against the dense path and against what it was before, in one run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import torch
+from people import people_reference as reference
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from kt3d_bench.people import (
@@ -20,10 +20,12 @@ from kt3d_bench.people import (
     sample_style,
     shade,
 )
-from kt3d_bench.people.render import _in_cameras, _render_one, render_dense
+from kt3d_bench.people.render import render_dense
 from kt3d_bench.records import Camera
 
 COUNT = 8
+MARGIN = 3.0
+"""Least gain that passes; quiet machines show more than five."""
 ROTATION = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
 
 
@@ -63,10 +65,12 @@ def test_sparse_rendering_beats_dense(benchmark: BenchmarkFixture) -> None:
     figures, cameras = _figures(), [_camera(128)] * COUNT
     sparse = _best_s(lambda: render_crops(figures, cameras, (128, 128)))
     dense = _best_s(lambda: render_dense(figures, cameras))
+    before = _best_s(lambda: reference.render(figures, cameras))
     benchmark.extra_info["times as fast as dense, 128 px"] = dense / sparse
+    benchmark.extra_info["times as fast as before, 128 px"] = before / sparse
     benchmark.extra_info["figures per second of one core, 128 px"] = COUNT / sparse
     benchmark.pedantic(lambda: render_crops(figures, cameras, (128, 128)), rounds=2)
-    assert sparse < dense
+    assert MARGIN * sparse < before < dense
 
 
 def test_full_frames(benchmark: BenchmarkFixture) -> None:
@@ -78,24 +82,35 @@ def test_full_frames(benchmark: BenchmarkFixture) -> None:
 
 
 def test_256_px_with_colours(benchmark: BenchmarkFixture) -> None:
-    """Depth, parts and RGB of one person, one core; the rasteriser against torch's operations pair by pair, which is
-    what it was before it ran in cached blocks."""
+    """Depth, parts and RGB of one person, one core, against what it was before its loops were compiled and fused:
+    torch's operations pair by pair, then NumPy's array by array. By turns: other work may share the machine."""
     figures, cameras = _figures(), [_camera(256)] * COUNT
     rng = np.random.default_rng(0)
     style, background = sample_style(rng), sample_background(rng, (256, 256), "room")
 
     def before() -> None:
-        posed = _in_cameras(figures, cameras)
-        for index, camera in enumerate(cameras):
-            _render_one(posed, index, camera, torch.device("cpu"), True, torch.float32)
+        for image in reference.render(figures, cameras):
+            reference.shade(image, style, background, rng)
+            assert image.depth_mm.shape == image.part.shape
 
     def whole() -> None:
         for image in render(figures, cameras):
             shade(image, style, background, rng)
             assert image.depth_mm.shape == image.part.shape
 
-    alone = _best_s(lambda: render(figures, cameras))
-    benchmark.extra_info["rasteriser: times as fast as before, 256 px"] = _best_s(before) / alone
-    benchmark.extra_info["figures with colours per second of one core, 256 px"] = COUNT / _best_s(whole)
+    calls = {
+        "before": before,
+        "whole": whole,
+        "rasteriser before": lambda: reference.render(figures, cameras),
+        "rasteriser": lambda: render(figures, cameras),
+    }
+    taken: dict[str, float] = {}
+    for _ in range(3):
+        for name, call in calls.items():
+            taken[name] = min(_best_s(call), taken.get(name, np.inf))
+    ratio, alone = taken["before"] / taken["whole"], taken["rasteriser before"] / taken["rasteriser"]
+    benchmark.extra_info["times as fast as before, with colours, 256 px"] = ratio
+    benchmark.extra_info["rasteriser alone: times as fast as before, 256 px"] = alone
+    benchmark.extra_info["figures with colours per second of one core, 256 px"] = COUNT / taken["whole"]
     benchmark.pedantic(whole, rounds=2)
-    assert alone < 1.2 * _best_s(before)
+    assert min(ratio, alone) > MARGIN

@@ -111,7 +111,8 @@ def test_core_names_no_dataset_and_no_method() -> None:
 
 LIGHT = {
     "kt3d_bench": ("torch", "webdataset", "scipy", "cv2", "h5py", "pydantic"),
-    "kt3d_bench.cli": ("torch", "webdataset", "scipy", "cv2", "h5py", "matplotlib"),
+    "kt3d_bench.cli": ("torch", "webdataset", "scipy", "cv2", "h5py", "matplotlib", "numba"),
+    "kt3d_bench.people": ("numba",),
     "kt3d_bench.shards.prepare": ("torch", "webdataset"),
     "kt3d_bench.shards.reader": ("torch", "webdataset"),
     "kt3d_bench.scoring.score": ("torch", "webdataset", "scipy"),
