@@ -50,11 +50,9 @@ def camera_rays(camera: Camera, window_px: Window | None = None) -> Float32:
     matrix = camera.intrinsics_px
     if matrix[0, 1] or matrix[1, 0]:
         return _ideal(matrix, (x0, y0, x1, y1)).astype(np.float32)
-    inverse = np.linalg.inv(matrix[:, :2])
-    rays = np.empty((2, y1 - y0, x1 - x0), np.float32)
-    rays[0] = ((np.arange(x0, x1) - matrix[0, 2]) * inverse[0, 0]).astype(np.float32)
-    rays[1] = ((np.arange(y0, y1) - matrix[1, 2]) * inverse[1, 1]).astype(np.float32)[:, None]
-    return np.moveaxis(rays, 0, -1)
+    from kt3d_bench.people import sparse_kernels
+
+    return np.moveaxis(sparse_kernels.straight_rays(np.array(matrix), x0, y0, x1, y1), 0, -1)
 
 
 def spans_px(cones: Array, radii: Array, camera: Camera) -> tuple[Window, npt.NDArray[np.int64], npt.NDArray[np.int64]]:

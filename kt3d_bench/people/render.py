@@ -294,7 +294,7 @@ def _render_one(
     width, height = window[2] - window[0], window[3] - window[1]
     lengths = stop - start
     if not lengths.any():
-        return RenderedFigure(camera.size_px, (0, 0, 0, 0), _blank(0, 0, normals))
+        return RenderedFigure(camera.size_px, (0, 0, 0, 0), sparse.blank(0, 0, normals))
     rays = torch.from_numpy(np.array(camera_rays(camera, window), order="C").reshape(-1, 2)).to(device, dtype)
     tables = _tables(single, device, dtype)
 
@@ -320,25 +320,15 @@ def _render_one(
     pairs = _nearest_pairs(pixels, per_cone, depth.cpu().numpy(), width * height)
     hit = np.flatnonzero(pairs >= 0)
     chosen = torch.from_numpy(pairs[hit]).to(device)
-    maps = _blank(width, height, normals)
+    maps = sparse.blank(width, height, normals)
     where = pixel.index_select(0, chosen)
     found = _surface(
         x_ray.index_select(0, where), y_ray.index_select(0, where), depth.index_select(0, chosen),
         share.index_select(0, chosen), cone.index_select(0, chosen), tables, normals,
     )  # fmt: skip
     for name, values in found.items():
-        maps[name].reshape(width * height, -1)[hit] = values.cpu().numpy().reshape(len(hit), -1)
+        maps[name].reshape(width * height, *values.shape[1:])[hit] = values.cpu().numpy()
     return RenderedFigure(camera.size_px, window, maps)
-
-
-def _blank(width: int, height: int, normals: bool) -> dict[str, npt.NDArray[Any]]:
-    maps: dict[str, npt.NDArray[Any]] = {
-        name: np.zeros((height, width), np.float32) for name in ("depth_mm", "along", "front", "left")
-    }
-    maps["part"] = np.zeros((height, width), np.uint8)
-    if normals:
-        maps["normal_cam"] = np.zeros((height, width, 3), np.float32)
-    return maps
 
 
 def _nearest_pairs(

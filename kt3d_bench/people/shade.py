@@ -115,11 +115,12 @@ def _cloth(garment: Garment, along: npt.NDArray[np.float32], around: npt.NDArray
 def _palette(style: Style) -> npt.NDArray[np.float32]:
     """(11, 3) colours 0..1: the rows that ``shade_kernels`` names."""
     cloths = [
-        np.array(worn.colour) + share * (np.array(worn.second) - np.array(worn.colour))
+        [first + share * (second - first) for first, second in zip(worn.colour, worn.second, strict=True)]
         for worn in (style.shirt, style.trousers)
         for share in (0.0, 0.5, 1.0)
     ]
-    mouth = np.array(style.skin) * np.array([0.75, 0.45, 0.45])
+    red, green, blue = style.skin
+    mouth = (0.75 * red, 0.45 * green, 0.45 * blue)
     return np.array([style.skin, *cloths, style.shoes, (0.12, 0.12, 0.12), mouth, style.hair], np.float32)
 
 

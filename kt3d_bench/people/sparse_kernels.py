@@ -125,6 +125,20 @@ def spans(
 
 
 @compiled
+def straight_rays(matrix: Array, x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.float32]:
+    """(2, H, W) x and y of the rays through a window's pixels; ``matrix`` (2, 3) float64 without skew."""
+    rays = np.empty((2, y1 - y0, x1 - x0), np.float32)
+    inverse_x, inverse_y = 1 / matrix[0, 0], 1 / matrix[1, 1]
+    for row in range(y0, y1):
+        xs, ys = rays[0, row - y0], rays[1, row - y0]
+        y = np.float32((row - matrix[1, 2]) * inverse_y)
+        for column in range(x0, x1):
+            xs[column - x0] = (column - matrix[0, 2]) * inverse_x
+            ys[column - x0] = y
+    return rays
+
+
+@compiled
 def _before_roots(
     rx: float, ry: float, rz: float, ax: float, ay: float, az: float, bx: float, by: float, bz: float,
     mx: float, my: float, mz: float, m0: float, d2: float, tip: float, square_a: float, square_b: float, two: float,

@@ -311,6 +311,7 @@ def rendering(room: Room) -> None:
         for index, image in enumerate(render(figures.take(np.arange(few)), cameras[:few])):
             shade(image, styles[index], some[index % 4], rng)
 
+    on_the_cpu()
     start = time.perf_counter()
     on_the_cpu()
     room.report("rendering", "the CPU path here, images/s", few / (time.perf_counter() - start))
