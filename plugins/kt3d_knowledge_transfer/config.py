@@ -21,11 +21,12 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "generator_schedule": ("joint", "separate"),
     "generator_input": ("predicted", "truth"),
     "reconstruction": RECONSTRUCTIONS,
-    "anchor": ("none", "frozen-2d", "ema-2d"),
+    "anchor": ("none", "lifted-2d", "frozen-2d", "ema-2d"),
     "cycle_input": ("prediction", "anchor"),
     "cycle_depth": ("predicted", "zero"),
     "depth_init": ("depth-net", "scratch"),
     "branch": ("depth", "mask"),
+    "depth_at_test": ("network", "prior"),
 }
 
 
@@ -97,8 +98,11 @@ class Config:
     generator_hide_depth: float = 0.5
     """Share of its samples that lose depths (set to the hip's), so that it learns to lift as well as to draw: half of
     these lose all of them, the other half those of random joints."""
-    generator_noise_vox: float = 0.0
-    """Standard deviation of noise added to its poses, in voxels of a 64-bin volume."""
+    generator_noise: float = 0.3
+    """Of its poses, in units of the pose's own size: each sample draws its standard deviation between 0 and this."""
+    weight_lift: float = 0.1
+    """Of the cycle's error in the separate ``generator`` stage: what D_s(E_s(G(pose))) makes of a noisy pose with
+    hidden depths, against the true pose."""
     reconstruction: str = "cross-entropy"
     """"si-log" (the paper's), "si", "mse" (Table 4's traditional), or "cross-entropy" for one-hot masks."""
 
@@ -124,11 +128,14 @@ class Config:
     """Whether coordinates that a label gives must agree with the cycle too."""
     cycle_share: float = 1.0
     """Share of each batch that goes round the cycle, which costs four times as much as the network itself."""
-    anchor: str = "frozen-2d"
-    """What holds the 2D of target images: "none" (the paper's), "frozen-2d": the network as the stage found it,
-    "ema-2d": the moving average of the student (mean teacher). For depth targets all three axes are held."""
+    anchor: str = "lifted-2d"
+    """What holds the pose of target images: "none" (the paper's), "frozen-2d": the network as the stage found it,
+    "ema-2d": the moving average of the student (mean teacher), "lifted-2d": the frozen network's 2D pose, with granted
+    labels in their places, cleaned and lifted by the pose prior. For depth targets, whose start sees all three axes,
+    they are held as they are and "lifted-2d" is "frozen-2d"."""
     anchor_with_labels: bool = False
-    """Whether unlabelled joints are held too where others have labels; if not, the anchor is for batches without."""
+    """Whether unlabelled joints are held too where others have labels; if not, the anchor is for batches without. The
+    lifted anchor of RGB targets, which sees the labels, always stays."""
     anchor_weight: float = 1.0
     anchor_decay: float = 0.99
     """Of the mean teacher, per step."""
@@ -137,8 +144,21 @@ class Config:
     voxels of a 64-bin volume. 0 = no mirrored look and weight 1."""
     view_strength: float = 0.0
     """The student sees the image mirrored, scaled and shifted by up to this share; 0 = as it is."""
-    mix_pretrain: float = 0.0
-    """Weight of the 2D loss on a batch of the pretrain role beside each target batch (RGB targets); 0 = none."""
+    mix_pretrain: float = 1.0
+    """Weight of the loss on a batch of the pretrain role beside each target batch (RGB targets): its 2D labels and,
+    where the anchor is "lifted-2d", the depths that the pose prior gives them. 0 = none."""
+    depth_at_test: str = "network"
+    """Depths of a prediction on RGB images: the "network"'s, or those that the pose "prior" gives its x and y."""
+
+    # The pose prior (anchor "lifted-2d" of RGB targets): learned from the synthetic poses alone.
+    prior_steps: int = 40000
+    """0 = ``epochs`` decide, as for the other stages."""
+    prior_batch_size: int = 64
+    prior_learning_rate: float = 1e-3
+    prior_width: int = 1024
+    """Units of its layers."""
+    prior_noise: float = 0.3
+    """Of its input, in units of the pose's own size: each sample draws its standard deviation between 0 and this."""
     depth_init: str = "depth-net"
     """Start of E_r, D_r for depth targets: E_d, D_d, or from "scratch"."""
 
@@ -158,13 +178,13 @@ class Config:
         if not 0 <= self.view_strength < 1:
             raise UsageError(f"view_strength is {self.view_strength}", mend="give a share from 0 to below 1")
         for name, value in vars(self).items():
-            if name.startswith(("weight_", "anchor_", "generator_noise", "mix_")) and value < 0:
+            if name.startswith(("weight_", "anchor_", "generator_noise", "mix_", "prior_")) and value < 0:
                 raise UsageError(f"{name} is {value}", mend="give 0 or more")
         if self.input_px < 32 or self.input_px % 8:
             raise UsageError(f"input_px is {self.input_px}", mend="give a multiple of 8, 32 or more")
-        if min(self.limb_shrink, self.generator_width, self.classifier_width) < 1:
+        if min(self.limb_shrink, self.generator_width, self.classifier_width, self.prior_width) < 1:
             raise UsageError("a size is too small", mend="limb_shrink and the widths are at least 1")
-        if min(self.batch_size, self.adapt_batch_size) < 2:
+        if min(self.batch_size, self.adapt_batch_size, self.prior_batch_size) < 2:
             raise UsageError("a batch is too small", mend="batch sizes are at least 2")
         if self.cycle_input == "anchor" and self.anchor == "none":
             raise UsageError("cycle_input 'anchor' needs an anchor", mend="set anchor=frozen-2d or anchor=ema-2d")
@@ -188,7 +208,8 @@ LETTER: Mapping[str, Any] = {
     "generator_schedule": "joint",
     "generator_input": "predicted",
     "generator_hide_depth": 0.0,
-    "generator_noise_vox": 0.0,
+    "generator_noise": 0.0,
+    "weight_lift": 0.0,
     "reconstruction": "si-log",
     "weight_cycle": 1.0,
     "weight_label": 1.0,
@@ -202,6 +223,7 @@ LETTER: Mapping[str, Any] = {
     "anchor_with_labels": False,
     "view_strength": 0.0,
     "mix_pretrain": 0.0,
+    "depth_at_test": "network",
 }
 """Settings under which the method does what the paper says, and nothing that it does not say."""
 
@@ -217,6 +239,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "generator_steps": 6000,
         "pretrain_steps": 8000,
         "adapt_steps": 6000,
+        "prior_steps": 20000,
         "adversarial_delay_steps": 0,
         "adversarial_delay": 0.2,
     },
@@ -229,6 +252,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "adapt_learning_rate": 2e-3,
         "epochs": 0.0,
         "synthetic_steps": 600,
+        "prior_steps": 1500,
+        "prior_width": 256,
         "generator_steps": 260,
         "pretrain_steps": 600,
         "adapt_steps": 260,

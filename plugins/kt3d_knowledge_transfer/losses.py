@@ -52,12 +52,13 @@ def foreground_right(generated: Tensor, truth: Tensor) -> float:
 
 
 def weighted_smooth_l1(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Smooth L1 (threshold 1) of (B, J, D) poses, mean over axes, then weighted mean over (B, J) ``weight`` >= 0.
+    """Smooth L1 (threshold 1) of (B, J, D) poses: the mean over coordinates, weighted by (B, J, D) ``weight`` >= 0.
 
-    0, with zero gradient, where all weights are 0.
+    0, with zero gradient, where all weights are 0; targets of weight 0 may be NaN.
     """
-    per_joint = functional.smooth_l1_loss(predicted, target, reduction="none").mean(-1)
-    return (per_joint * weight).sum() / weight.sum().clamp(min=1e-6)
+    target = torch.where(weight > 0, target, predicted.detach())
+    each = functional.smooth_l1_loss(predicted, target, reduction="none")
+    return (each * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def domain_loss(first: Tensor, second: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from kt3d_bench.methods import Estimate, Method, MethodContext, Progress, Stage,
 from kt3d_bench.nn.images import depth_input, rgb_input
 from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, smooth_l1, to_voxels
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
-from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
+from kt3d_bench.nn.pretrain2d import pretrain_2d_step
 from kt3d_knowledge_transfer.config import BUNDLES, PRESETS, Config
 from kt3d_knowledge_transfer.losses import (
     domain_loss,
@@ -40,7 +40,9 @@ from kt3d_knowledge_transfer.networks import (
     build_generator,
     mask_image,
 )
+from kt3d_knowledge_transfer.prior import PosePrior, depths_hidden, flattened, jittered
 from kt3d_knowledge_transfer.signs import collapse_signs, domain_signs, pose_error_mm, time_to_show
+from kt3d_knowledge_transfer.stages import PRIOR, stages
 from kt3d_knowledge_transfer.views import Anchor, Granted, View
 
 OFFSET_UNIT_MM = 50.0
@@ -75,6 +77,7 @@ class KnowledgeTransfer(Method):
         if self._rgb:
             with as_if_first():
                 self.rgb_net = IntegralNet(channels, **sizes)
+            self.prior = PosePrior(side=config.side, width=config.prior_width)
         else:
             self.adapted_net = IntegralNet(channels, **sizes)
         self.start_net = IntegralNet(channels, **sizes)
@@ -96,6 +99,11 @@ class KnowledgeTransfer(Method):
         return self.context.target_modality == "rgb"
 
     @property
+    def _lifts(self) -> bool:
+        """Whether the pose prior makes the anchor."""
+        return self._rgb and self.config.anchor == "lifted-2d"
+
+    @property
     def _target_net(self) -> IntegralNet:
         """E_r, D_r."""
         return self.rgb_net if self._rgb else self.adapted_net
@@ -103,94 +111,7 @@ class KnowledgeTransfer(Method):
     # ------------------------------------------------------------------ stages
 
     def stages(self) -> tuple[Stage, ...]:
-        stages = [self._synthetic()]
-        if self.context.transfers:
-            if self.config.generator_schedule == "separate":
-                stages.append(self._generator_alone())
-            if self._rgb:
-                stages.append(self._pretrain_2d())
-            stages.append(self._adapt(after=tuple(stage.name for stage in stages)))
-        return tuple(stages)
-
-    def _schedule(self, steps: int, learning_rate: float, batch_size: int) -> dict[str, Any]:
-        length = {"steps": steps} if steps else {"epochs": self.config.epochs}
-        return {**length, "batch_size": batch_size, "learning_rate": learning_rate}
-
-    def _recipe(self, *names: str) -> dict[str, Any]:
-        always = ("input_px", "backbone", "mask")
-        facts = {"num_parts": self.context.num_parts, "pose_loss": "smooth-l1, threshold a 64th of the volume"}
-        return facts | {name: getattr(self.config, name) for name in always + names}
-
-    _ADVERSARIAL = ("adversarial", "adversarial_delay", "adversarial_delay_steps", "classifier_width")
-    _GENERATOR = ("generator", "generator_width", "limb_shrink", "generator_input", "generator_hide_depth",
-                  "generator_noise_vox", "reconstruction")  # fmt: skip
-
-    def _synthetic(self) -> Stage:
-        """Section 3.1: both branches, C, and G where the schedule is joint, on synthetic depth images and masks."""
-        config: Config = self.config
-        joint = config.generator_schedule == "joint"
-        names = ("weight_depth", "weight_mask", "weight_adversarial", "weight_offset", *self._ADVERSARIAL)
-        return Stage(
-            "synthetic",
-            roles={"source": ("depth", "parts")},
-            trains=("depth_net", "mask_net", "source_statistics")
-            + (("classifier",) if config.adversarial else ())
-            + (("generator",) if joint else ()),
-            recipe=self._recipe(*names, *(("weight_reconstruction", *self._GENERATOR) if joint else ())),
-            budget_s=120.0,
-            **self._schedule(config.synthetic_steps, config.learning_rate, config.batch_size),
-        )
-
-    def _generator_alone(self) -> Stage:
-        """G on its own: inside the joint loss a weight of 0.15 starves it."""
-        config: Config = self.config
-        predicted = config.generator_input == "predicted"
-        with_depth = predicted or config.mask == "part-depth"
-        return Stage(
-            "generator",
-            roles={"source": ("depth", "parts") if with_depth else ("parts",)},
-            trains=("generator",),
-            recipe=self._recipe(*self._GENERATOR),
-            budget_s=60.0,
-            after=("synthetic",) if predicted else (),
-            **self._schedule(config.generator_steps, config.generator_learning_rate, config.batch_size),
-        )
-
-    def _pretrain_2d(self) -> Stage:
-        """Section 4.3: E_r, D_r on images with 2D joints only."""
-        config: Config = self.config
-        return pretrain_2d_stage(
-            backbone=config.backbone,
-            input_px=config.input_px,
-            side=config.side,
-            budget_s=60.0,
-            **self._schedule(config.pretrain_steps, config.pretrain_learning_rate, config.batch_size),
-        )
-
-    def _adapt(self, after: tuple[str, ...]) -> Stage:
-        """Section 3.2: E_r, D_r and C on target images; G, E_s and D_s stay as they are."""
-        config: Config = self.config
-        names = ("weight_pose", "weight_domain", "weight_cycle", "weight_label", "weight_cycle_label", "weight_offset",
-                 "cycle_gradient", "cycle_input", "cycle_depth", "cycle_where_labelled", "cycle_share", "anchor",
-                 "anchor_with_labels", "anchor_weight", "anchor_decay", "anchor_confidence_vox", "view_strength",
-                 "mix_pretrain", "depth_init", *self._ADVERSARIAL)  # fmt: skip
-        roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if self._rgb else ("depth",)}
-        if config.adversarial:
-            roles["source"] = ("depth", "parts") if config.mask == "part-depth" else ("parts",)
-        if config.mix_pretrain and self._rgb:
-            roles["pretrain"] = ("rgb",)
-        trains: tuple[str, ...] = ("rgb_net" if self._rgb else "adapted_net",)
-        trains += ("classifier",) if config.adversarial else ()
-        trains += ("teacher_net",) if config.anchor == "ema-2d" else ()
-        return Stage(
-            "adapt",
-            roles=roles,
-            trains=trains,
-            recipe=self._recipe(*names) | {"supervision": self.context.supervision},
-            budget_s=35.0,
-            after=after,
-            **self._schedule(config.adapt_steps, config.adapt_learning_rate, config.adapt_batch_size),
-        )
+        return stages(self.config, self.context)
 
     def start_stage(self, stage: Stage) -> None:
         self.shown = {}
@@ -210,6 +131,8 @@ class KnowledgeTransfer(Method):
             return self._synthetic_step(cast(LabelledBatch, batches["source"]), progress)
         if stage.name == "generator":
             return self._generator_step(cast(LabelledBatch, batches["source"]), progress)
+        if stage.name == PRIOR:
+            return self._prior_step(cast(LabelledBatch, batches["source"]))
         if stage.name == PRETRAIN:
             return pretrain_2d_step(self.rgb_net, cast(LabelledBatch, batches["pretrain"]))
         return self._adapt_step(batches, progress)
@@ -245,18 +168,28 @@ class KnowledgeTransfer(Method):
         return StepResult(losses, dict(self.shown))
 
     def _generator_step(self, source: LabelledBatch, progress: Progress) -> StepResult:
-        """L_recon alone (equations 6-8, or the reconstruction that the config names)."""
+        """L_recon (equations 6-8, or the reconstruction that the config names), and the cycle's own error: G must draw
+        masks in which the frozen D_s(E_s(.)) finds the pose again."""
         truth, masks = self._truth(source), self._mask_images(source)
         predicted = truth
         if self.config.generator_input == "predicted":
             with torch.no_grad():
                 predicted = self.depth_net(depth_input(source.images["depth"], source.surface_mm)).voxels
         drawn = self.generator(self._generator_pose(predicted, truth, source.mask_3d))
+        losses = {"reconstruction": reconstruction(self.config.reconstruction, drawn, masks)}
+        if self.config.weight_lift:
+            lifted = self.mask_net(drawn).voxels
+            losses["lift"] = self.config.weight_lift * self._pose_loss(lifted, truth, _each_axis(source.mask_3d, 3))
         if time_to_show(progress):
             self.shown["foreground_right"] = foreground_right(drawn.detach(), masks)
-        return StepResult(
-            {"reconstruction": reconstruction(self.config.reconstruction, drawn, masks)}, dict(self.shown)
-        )
+        return StepResult(losses, dict(self.shown))
+
+    def _prior_step(self, source: LabelledBatch) -> StepResult:
+        """Smooth L1 between true poses and what the prior makes of them with noise; unknown joints lie at the hip."""
+        truth, known = self._truth(source)[..., :3], source.mask_2d & source.mask_3d
+        given = torch.where(known[..., None], truth, truth[:, :1])
+        likely = self.prior(jittered(given, self.config.prior_noise))
+        return StepResult({"prior": self._pose_loss(likely, truth, _each_axis(known, 3))})
 
     def _adapt_step(self, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
         """Equation 10, L = l1 L_3D + l2 L_adversarial, with L_3D = sl1(P_3D, P_hat) + granted labels + anchor."""
@@ -269,24 +202,14 @@ class KnowledgeTransfer(Method):
         seen = [image if view is None else view.image(image)]
         output = self._target_net(torch.cat([*seen, rgb_input(mixed.images["rgb"])]) if mixed else seen[0])
         pose = output.voxels[:count]
-        held = self._anchor(image, view) if self._anchored(granted) else None
-        cycled = self._cycle(self._cycle_input(pose, held, granted))
-        whole = slice(0, len(cycled))
-        consistent = cycled if config.cycle_gradient else cycled.detach()
-        pose_losses = {
-            "cycle": config.weight_cycle
-            * self._pose_loss(pose[whole], consistent, torch.ones_like(cycled, dtype=torch.bool))
-        }
+        held = self._anchor(image, view, granted) if self._anchored(granted) else None
+        pose_losses = self._cycle_losses(pose, held, granted)
         if granted is not None:
-            if not config.cycle_where_labelled:
-                pose_losses["cycle"] = config.weight_cycle * self._pose_loss(
-                    pose[whole], consistent, ~granted.axes[whole]
-                )
             pose_losses |= self._label_losses("label", config.weight_label, pose, granted)
-            if config.cycle_input == "prediction":
-                pose_losses |= self._label_losses("cycle_label", config.weight_cycle_label, cycled, granted)
         if held is not None:
-            pose_losses["anchor"] = config.anchor_weight * self._anchor_loss(pose, held, granted)
+            pose_losses["anchor"] = config.anchor_weight * weighted_smooth_l1(
+                self._in_units(pose), self._in_units(held.voxels), held.weight
+            )
         losses = {name: config.weight_pose * loss for name, loss in pose_losses.items()}
         if not self._rgb:
             offset = self._target_offset_loss(output.surface_offset_mm[:count], target, image, held)
@@ -295,7 +218,7 @@ class KnowledgeTransfer(Method):
             losses["pretrain"] = config.mix_pretrain * self._mixed_loss(output.voxels[count:], mixed)
         if self._adversarial_now(progress):
             with torch.no_grad():
-                synthetic, _ = self.mask_net.look(self._mask_images(batches["source"], len(cycled)))
+                synthetic, _ = self.mask_net.look(self._mask_images(batches["source"], self._cycled(count)))
             first, second = self.classifier(output.features[:count]), self.classifier(synthetic)
             losses["adversarial"] = config.weight_domain * domain_loss(first, second)
             if time_to_show(progress):
@@ -351,14 +274,9 @@ class KnowledgeTransfer(Method):
         if config.generator_input == "truth":
             pose = torch.where(known[..., None], truth, predicted)
             pose = torch.where(pose.isfinite(), pose, torch.full_like(pose, self._hip_vox))
-        if config.generator_noise_vox:
-            pose = pose + config.vox(config.generator_noise_vox) * torch.randn(pose.shape).to(pose)
-        if config.generator_hide_depth:
-            draw = torch.rand(len(pose), 1).to(pose)
-            some = (torch.rand(pose.shape[:2]).to(pose) < 0.5) & (draw < config.generator_hide_depth)
-            hidden = some | (draw < config.generator_hide_depth / 2)
-            pose = torch.where(hidden[..., None], self._flattened(pose), pose)
-        return pose
+        if config.generator_noise:
+            pose = jittered(pose, config.generator_noise)
+        return depths_hidden(pose, config.generator_hide_depth, config.side) if config.generator_hide_depth else pose
 
     @property
     def _hip_vox(self) -> float:
@@ -367,8 +285,7 @@ class KnowledgeTransfer(Method):
         return (side - 1) / 2
 
     def _flattened(self, pose: Tensor) -> Tensor:
-        """The pose with every joint at the hip's depth."""
-        return torch.cat([pose[..., :2], torch.full_like(pose[..., 2:], self._hip_vox)], -1)
+        return flattened(pose, self.config.side)
 
     def _granted(self, target: UnlabelledBatch, view: View | None) -> Granted | None:
         """What may be known of a target batch, in the frame of the student's view; ``None`` = nothing."""
@@ -380,11 +297,32 @@ class KnowledgeTransfer(Method):
             seen_2d, seen_3d = view.exchange(seen_2d), view.exchange(seen_3d)
         return Granted(truth, seen_2d, seen_3d)
 
+    def _cycled(self, count: int) -> int:
+        """How many of so many samples go round the cycle."""
+        return max(1, round(float(self.config.cycle_share) * count))
+
+    def _cycle_losses(self, pose: Tensor, held: Anchor | None, granted: Granted | None) -> dict[str, Tensor]:
+        """Sections 3.2 and 4.5: the prediction against its own cycle, and the cycle's outcome against labels."""
+        config = self.config
+        labelled = config.weight_cycle_label if granted is not None and config.cycle_input == "prediction" else 0.0
+        if not config.weight_cycle and not labelled:
+            return {}
+        cycled = self._cycle(self._cycle_input(pose, held, granted))
+        whole = slice(0, len(cycled))
+        consistent = cycled if config.cycle_gradient else cycled.detach()
+        where = torch.ones_like(cycled, dtype=torch.bool)
+        if granted is not None and not config.cycle_where_labelled:
+            where = ~granted.axes[whole]
+        losses = {"cycle": config.weight_cycle * self._pose_loss(pose[whole], consistent, where)}
+        if granted is not None and labelled:
+            losses |= self._label_losses("cycle_label", labelled, cycled, granted)
+        return losses
+
     def _cycle_input(self, pose: Tensor, held: Anchor | None, granted: Granted | None) -> Tensor:
         """(B', J, 3) voxels that go round the cycle, B' being the config's share of the batch: the prediction as it
         is, or the anchor's 2D pose completed by what labels say. Depths that nothing says are the hip's."""
         config = self.config
-        count = max(1, round(config.cycle_share * len(pose)))
+        count = self._cycled(len(pose))
         if config.cycle_input == "prediction":
             return pose[:count] if config.cycle_depth == "predicted" else self._flattened(pose[:count])
         assert held is not None
@@ -410,14 +348,17 @@ class KnowledgeTransfer(Method):
         }
 
     def _anchored(self, granted: Granted | None) -> bool:
+        """The lifted anchor sees the labels that there are, so it stays beside them; the others know less than they."""
         config = self.config
-        wanted = granted is None or config.anchor_with_labels or config.cycle_input == "anchor"
+        wanted = granted is None or config.anchor_with_labels or config.cycle_input == "anchor" or self._lifts
         return bool(config.anchor != "none" and wanted)
 
-    def _anchor(self, image: Tensor, view: View | None) -> Anchor:
-        """What the teacher says of ``image``, in the frame of the student's view. It sees no label."""
+    def _anchor(self, image: Tensor, view: View | None, granted: Granted | None) -> Anchor:
+        """What the teacher says of ``image``, in the frame of the student's view. It sees no label; the pose prior sees
+        the x and y that are granted. Coordinates with a label need no anchor."""
+        config = self.config
         teacher = self.start_net if self.teacher_net is None else self.teacher_net
-        side, tolerance = self.config.side, self.config.vox(self.config.anchor_confidence_vox)
+        side, tolerance = config.side, config.vox(config.anchor_confidence_vox)
         with torch.no_grad():
             output = cast(IntegralOutput, teacher(image))
             voxels = output.voxels
@@ -427,22 +368,30 @@ class KnowledgeTransfer(Method):
                 mirrored = mirror.back(teacher(mirror.image(image)).voxels, side)
                 apart = (voxels - mirrored)[..., :2].norm(dim=-1)
                 voxels, weight = (voxels + mirrored) / 2, (-(apart / tolerance).square()).exp()
-        if view is not None:
-            voxels, weight = view.pose(voxels, side), view.exchange(weight)
-        return Anchor(voxels, weight, output.surface_offset_mm)
-
-    def _anchor_loss(self, pose: Tensor, held: Anchor, granted: Granted | None) -> Tensor:
-        """Confidence-weighted smooth L1 to the teacher: x and y for RGB targets, all axes for depth targets. Joints
-        with a label need no anchor."""
-        weight, axes = held.weight, 2 if self._rgb else 3
-        if granted is not None:
-            weight = weight * (~granted.axes[..., 0]).float()
-        return weighted_smooth_l1(self._in_units(pose[..., :axes]), self._in_units(held.voxels[..., :axes]), weight)
+            if view is not None:
+                voxels, weight = view.pose(voxels, side), view.exchange(weight)
+            axes = _each_axis(weight, 3).clone()
+            if self._lifts:
+                voxels = self.prior(voxels if granted is None else torch.where(granted.axes, granted.voxels, voxels))
+            elif self._rgb:
+                axes[..., 2] = 0
+            if granted is not None:
+                axes = torch.where(granted.axes, torch.zeros_like(axes), axes)
+        return Anchor(voxels, axes, output.surface_offset_mm)
 
     def _mixed_loss(self, voxels: Tensor, mixed: LabelledBatch) -> Tensor:
-        """2D labels of the pretrain role, seen by the same network in the same step."""
-        truth = to_voxels(mixed.joints_px, mixed.joints_px[..., 0], self.input_px, self.config.side)
-        return self._pose_loss(voxels[..., :2], truth[..., :2], _each_axis(mixed.mask_2d, 2))
+        """2D labels of the pretrain role, seen by the same network in the same step, and the depths that the pose prior
+        gives them: these come from labelled x and y, not from predicted ones."""
+        truth = to_voxels(mixed.joints_px, mixed.joints_px[..., 0], self.input_px, self.config.side)[..., :2]
+        known = mixed.mask_2d
+        loss = self._pose_loss(voxels[..., :2], truth, _each_axis(known, 2))
+        if not self._lifts:
+            return loss
+        with torch.no_grad():
+            lifted = self.prior(torch.where(known[..., None], truth, voxels[..., :2]))
+        return loss + self._pose_loss(
+            voxels[..., 2:], lifted[..., 2:], torch.ones_like(lifted[..., 2:], dtype=torch.bool)
+        )
 
     def _offset_loss(self, offset_mm: Tensor, batch: LabelledBatch) -> Tensor:
         """Smooth L1 of the hip's depth behind the surface reference, where both are known."""
@@ -494,6 +443,9 @@ class KnowledgeTransfer(Method):
         """E_r, D_r alone; without a transfer, the branch that the config names."""
         if self.context.transfers:
             output = self._target_net(self._target_image(batch))
+            if self._rgb and self.config.depth_at_test == "prior":
+                lifted = torch.cat([output.voxels[..., :2], self.prior(output.voxels)[..., 2:]], -1)
+                return self._estimate(lifted, output.surface_offset_mm, batch)
         elif self.config.branch == "mask":
             output = self.mask_net(self._mask_images(batch))
         else:

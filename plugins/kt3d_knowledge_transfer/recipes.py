@@ -198,31 +198,32 @@ def _variants(**named: Mapping[str, Any]) -> tuple[RecipeRow, ...]:
 
 ANCHORS = Recipe(
     "anchors",
-    "What may hold the 2D pose of unlabelled images: one change at a time from the default, a frozen copy of the start",
+    "What may hold the pose of unlabelled images: one change at a time from the default, a frozen 2D pose that a prior "
+    "of the synthetic poses cleans and lifts",
     (
         RecipeRow("source-only", target=RGB, label="source-only"),
+        RecipeRow("lift-mlp", target=RGB, label="lift-mlp"),
         *_variants(
-            frozen_2d={},
-            no_anchor={"anchor": "none"},
+            lifted_2d={},
+            no_anchor={"anchor": "none", "mix_pretrain": 0.0},
+            frozen_2d={"anchor": "frozen-2d"},
             mean_teacher={"anchor": "ema-2d"},
             mean_teacher_and_views={"anchor": "ema-2d", "view_strength": 0.2},
-            frozen_2d_and_views={"view_strength": 0.2},
-            frozen_2d_and_labelled_2d_data={"mix_pretrain": 0.5},
-            frozen_2d_unweighed={"anchor_confidence_vox": 0.0},
-            frozen_2d_lifted_anew={"cycle_input": "anchor", "cycle_depth": "zero"},
+            lifted_2d_and_views={"view_strength": 0.2},
+            lifted_2d_without_labelled_2d_data={"mix_pretrain": 0.0},
+            lifted_2d_unweighed={"anchor_confidence_vox": 0.0},
+            lifted_2d_without_the_cycle={"weight_cycle": 0.0},
+            lifted_2d_with_its_depths_at_test={"depth_at_test": "prior"},
             no_adversary={"adversarial": False},
             strong_adversary={"weight_domain": 0.5},
         ),
     ),
-    claims=tuple(
-        RecipeClaim(name, "source-only")
-        for name in (
-            "frozen 2d",
-            "no anchor",
-            "mean teacher",
-            "mean teacher and views",
-            "frozen 2d and labelled 2d data",
-        )
+    claims=(
+        *(RecipeClaim(name, "source-only") for name in ("lifted 2d", "no anchor", "frozen 2d", "mean teacher")),
+        *(
+            RecipeClaim("lifted 2d", name)
+            for name in ("lift-mlp", "frozen 2d", "lifted 2d without labelled 2d data", "lifted 2d without the cycle")
+        ),
     ),
 )
 _DCGAN = {"generator": "dcgan", "reconstruction": "si-log"}

@@ -18,7 +18,7 @@ class SourceOnly(KnowledgeTransfer):
     """
 
     def stages(self) -> tuple[Stage, ...]:
-        unused = ("adapt",) if self._rgb else ("adapt", "generator")
+        unused = ("adapt", "prior") if self._rgb else ("adapt", "prior", "generator")
         return tuple(stage for stage in super().stages() if stage.name not in unused)
 
     def predict(self, batch: UnlabelledBatch) -> Estimate:

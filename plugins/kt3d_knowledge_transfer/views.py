@@ -37,10 +37,12 @@ class Granted:
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
-    """A teacher's (B, J, 3) voxels and (B, J) weights 0..1."""
+    """What a teacher says of a batch."""
 
     voxels: Tensor
+    """(B, J, 3)"""
     weight: Tensor
+    """(B, J, 3) in 0..1; 0 where the teacher has nothing to say, or a label says it."""
     offset_mm: Tensor
     """(B,) what the teacher says of the hip's depth behind the surface."""
 

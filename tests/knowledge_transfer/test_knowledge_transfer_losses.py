@@ -73,10 +73,12 @@ def test_domain_loss_by_hand() -> None:
 def test_weighted_smooth_l1_by_hand_and_without_weight() -> None:
     predicted = torch.tensor([[[0.5, 0.5], [3.0, 3.0]]], requires_grad=True)
     target = torch.zeros(1, 2, 2)
-    assert weighted_smooth_l1(predicted, target, torch.tensor([[1.0, 3.0]])).item() == pytest.approx(
-        (0.125 + 3 * 2.5) / 4
-    )
-    nothing = weighted_smooth_l1(predicted, target, torch.zeros(1, 2))
+    weight = torch.tensor([[[1.0, 1.0], [3.0, 1.0]]])
+    assert weighted_smooth_l1(predicted, target, weight).item() == pytest.approx((2 * 0.125 + (3 + 1) * 2.5) / 6)
+    unknown = torch.tensor([[[0.0, 0.0], [0.0, float("nan")]]])
+    weight = torch.tensor([[[1.0, 1.0], [2.0, 0.0]]])
+    assert weighted_smooth_l1(predicted, unknown, weight).item() == pytest.approx((2 * 0.125 + 2 * 2.5) / 4)
+    nothing = weighted_smooth_l1(predicted, unknown, torch.zeros(1, 2, 2))
     nothing.backward()
     assert float(nothing.detach()) == 0
     assert predicted.grad is not None

@@ -26,7 +26,10 @@ def test_stages_follow_target_and_schedule(build: Make) -> None:
     def names(method: KnowledgeTransfer) -> list[str]:
         return [stage.name for stage in method.stages()]
 
-    assert names(build("rgb")) == ["synthetic", "generator", "pretrain-2d", "adapt"]
+    assert names(build("rgb")) == ["synthetic", "generator", "pretrain-2d", "prior", "adapt"]
+    assert names(build("rgb", anchor="frozen-2d")) == ["synthetic", "generator", "pretrain-2d", "adapt"]
+    assert "prior" in names(build("rgb", anchor="none", depth_at_test="prior"))
+    assert names(build("depth")) == ["synthetic", "generator", "adapt"]
     assert names(build("depth", generator_schedule="joint")) == ["synthetic", "adapt"]
     assert names(build("depth", transfers=False)) == ["synthetic"]
     assert names(build("rgb", kind=SourceOnly)) == ["synthetic", "generator", "pretrain-2d"]
@@ -153,7 +156,7 @@ def test_the_cycle_may_be_given_the_anchor_and_the_labels(build: Make, batch: Ma
     labels = method._granted(batch("rgb", mask_2d=granted, mask_3d=granted), None)
     pose, held = (
         (8 * torch.rand(4, 17, 3)).requires_grad_(),
-        Anchor(8 * torch.rand(4, 17, 3), torch.ones(4, 17), torch.zeros(4)),
+        Anchor(8 * torch.rand(4, 17, 3), torch.ones(4, 17, 3), torch.zeros(4)),
     )
     given = method._cycle_input(pose, held, labels)
     assert given.shape == (2, 17, 3)
@@ -210,16 +213,16 @@ def test_anchor_weights_fall_with_disagreement_about_the_mirror_image(build: Mak
     method = build("rgb", anchor="frozen-2d", anchor_confidence_vox=2.0)
     method.eval()
     image = torch.rand(3, 3, 32, 32)
-    anchor = method._anchor(image, None)
-    held, weight = anchor.voxels, anchor.weight
-    assert held.shape == (3, 17, 3)
-    assert weight.shape == (3, 17)
+    anchor = method._anchor(image, None, None)
+    held, weight = anchor.voxels, anchor.weight[..., :2]
+    assert held.shape == anchor.weight.shape == (3, 17, 3)
+    assert float(anchor.weight[..., 2].max()) == 0
     assert not held.requires_grad
     assert 0 <= float(weight.min()) < float(weight.max()) <= 1
     sure = build("rgb", anchor="frozen-2d", anchor_confidence_vox=0.0)
-    anchor = sure.eval()._anchor(image, None)
+    anchor = sure.eval()._anchor(image, None, None)
     assert torch.equal(anchor.voxels, sure.start_net(image).voxels)
-    assert bool((anchor.weight == 1).all())
+    assert bool((anchor.weight[..., :2] == 1).all())
 
 
 def test_the_mean_teacher_follows_and_the_frozen_anchor_stays(build: Make, train: Make) -> None:
@@ -274,6 +277,9 @@ def test_the_anchor_is_for_batches_without_labels_unless_asked(build: Make, trai
     assert "anchor" in train(build("rgb", anchor="frozen-2d"), "adapt", labelled=False).losses
     assert "anchor" not in train(build("rgb", anchor="frozen-2d"), "adapt", **grants).losses
     assert "anchor" in train(build("rgb", anchor="frozen-2d", anchor_with_labels=True), "adapt", **grants).losses
+    assert "anchor" in train(build("rgb", anchor="lifted-2d"), "adapt", **grants).losses
+    assert "anchor" in train(build("depth", anchor="lifted-2d"), "adapt", labelled=False).losses
+    assert "anchor" not in train(build("depth", anchor="lifted-2d"), "adapt", **grants).losses
 
 
 OPTIONS: list[dict[str, Any]] = [
@@ -282,11 +288,13 @@ OPTIONS: list[dict[str, Any]] = [
     {"mask": "part-depth", "reconstruction": "mse", "generator": "dcgan", "generator_schedule": "joint"},
     {"reconstruction": "si", "generator": "dcgan"},
     {"reconstruction": "cross-entropy", "generator": "limb-map", "generator_input": "predicted"},
-    {"generator_hide_depth": 1.0, "generator_noise_vox": 2.0, "generator_schedule": "joint"},
+    {"generator_hide_depth": 1.0, "generator_noise": 0.3, "generator_schedule": "joint"},
     {"adversarial": False},
     {"anchor": "frozen-2d", "view_strength": 0.2, "anchor_with_labels": True},
     {"anchor": "ema-2d", "view_strength": 0.2, "anchor_confidence_vox": 0.0},
     {"anchor": "none", "mix_pretrain": 0.5},
+    {"anchor_with_labels": True, "depth_at_test": "prior", "view_strength": 0.2},
+    {"weight_lift": 0.0, "mix_pretrain": 0.0, "weight_cycle": 0.0},
     {"cycle_gradient": False, "cycle_depth": "zero", "weight_cycle_label": 0.0},
     {"depth_init": "scratch", "limb_shrink": 1},
     {"anchor": "ema-2d", "cycle_input": "anchor", "cycle_share": 0.5, "cycle_where_labelled": False},
