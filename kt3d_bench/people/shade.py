@@ -174,12 +174,13 @@ def _add_noise(image: Image, rng: np.random.Generator, deviation: float) -> None
     """
     from kt3d_bench.people import shade_kernels
 
-    levels = np.rint(_quantiles() * deviation + rng.uniform(-0.5, 0.5, _NOISE_LEVELS)).astype(np.int16)
+    dither = rng.random(_NOISE_LEVELS)
     source = rng.bit_generator
     whole = isinstance(source, np.random.PCG64) and not source.state["has_uint32"]
     words = source.random_raw(image.size // 4) if whole else np.empty(0, np.uint64)
-    bits = rng.integers(0, 1 << 16, image.size - 4 * len(words), np.uint16)
-    shade_kernels.add_noise(image.reshape(-1), words, bits, levels)
+    rest = image.size - 4 * len(words)
+    bits = rng.integers(0, 1 << 16, rest, np.uint16) if rest else np.empty(0, np.uint16)
+    shade_kernels.add_noise(image.reshape(-1), words, bits, _quantiles(), deviation, dither)
 
 
 def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, background: Image,

@@ -88,13 +88,20 @@ def illuminate(
 ) -> None:  # fmt: skip
     """Writes colours 0..255 into ``window`` (H W, 3); ``towards_light`` (M,) cosines, not yet clipped."""
     zero, one, half, quarters = np.float32(0), np.float32(1), np.float32(0.5), np.float32(0.75)
-    for place in range(len(pixels)):
-        lambert = min(max(towards_light[place], zero), one)
-        sky = (half - half * normals[place, 1]) * half + quarters
-        pixel, row = pixels[place], rows[place]
-        for channel in range(3):
-            radiance = palette[row, channel] * (lambert * light[channel] + sky * ambient[channel])
-            window[pixel, channel] = 255 * min(max(radiance, 0.0), 1.0)
+    count = len(pixels)
+    lambert, sky, values = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
+    for i in range(count):
+        lambert[i] = min(max(towards_light[i], zero), one)
+        sky[i] = (half - half * normals[i, 1]) * half + quarters
+    for channel in range(3):
+        direct, diffuse = light[channel], ambient[channel]
+        for i in range(count):
+            values[i] = palette[rows[i], channel]
+        for i in range(count):
+            radiance = values[i] * (lambert[i] * direct + sky[i] * diffuse)
+            values[i] = 255 * min(max(radiance, 0.0), 1.0)
+        for i in range(count):
+            window[pixels[i], channel] = values[i]
 
 
 @compiled
@@ -112,10 +119,17 @@ def put(image: Bytes, x0: int, y0: int, window: Float32, near: Bytes) -> None:
 
 @compiled
 def add_noise(
-    image: Bytes, words: npt.NDArray[np.uint64], bits: npt.NDArray[np.uint16], levels: npt.NDArray[np.int16]
-) -> None:
-    """Adds to each of ``image``'s values (flat) the level that its 16 random bits look up in ``levels`` (4096,): four
-    values per word, lowest bits first, then one for each of ``bits``."""
+    image: Bytes, words: npt.NDArray[np.uint64], bits: npt.NDArray[np.uint16], quantiles: Array, deviation: float,
+    dither: Array,
+) -> None:  # fmt: skip
+    """Adds to each of ``image``'s values (flat) the whole grey level that its 16 random bits look up among 4096: four
+    values per word, lowest bits first, then one for each of ``bits``.
+
+    ``quantiles`` (4096,) of the normal distribution; ``dither`` (4096,) 0..1 decides which way each is rounded.
+    """
+    levels = np.empty(len(quantiles), np.int16)
+    for place in range(len(levels)):
+        levels[place] = np.int16(np.rint(quantiles[place] * deviation + (dither[place] - 0.5)))
     for block in range(len(words)):
         for place in range(4):
             index = (words[block] >> np.uint64(16 * place + 4)) & np.uint64(4095)

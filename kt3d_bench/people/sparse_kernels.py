@@ -61,8 +61,8 @@ def _box(
                 across, down = across * radial + p2 * r2, down * radial + p1 * r2
             column = across * matrix[0, 0] + down * matrix[0, 1] + matrix[0, 2]
             row = across * matrix[1, 0] + down * matrix[1, 1] + matrix[1, 2]
-            left, right = min(left, column), max(right, column)
-            top, bottom = min(top, row), max(bottom, row)
+            left, right = column if column < left else left, column if column > right else right
+            top, bottom = row if row < top else top, row if row > bottom else bottom
     x_margin, y_margin = _MARGIN_PX, _MARGIN_PX
     if distorted:
         x_margin, y_margin = _MARGIN_PX + 0.05 * (right - left), _MARGIN_PX + 0.05 * (bottom - top)
