@@ -26,6 +26,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "cycle_depth": ("predicted", "zero"),
     "depth_init": ("depth-net", "scratch"),
     "branch": ("depth", "mask"),
+    "lifted_pose": ("student", "teacher"),
     "depth_at_test": ("network", "prior"),
 }
 
@@ -142,11 +143,16 @@ class Config:
     anchor_confidence_vox: float = 2.0
     """A teacher that says something else of the mirrored image counts less: weight exp(-(difference / this)^2), in
     voxels of a 64-bin volume. 0 = no mirrored look and weight 1."""
+    lifted_pose: str = "student"
+    """Whose x and y the prior lifts for the anchor "lifted-2d": the "student"'s own, which become better than the
+    "teacher"'s while it learns. The x and y that hold it are the teacher's, cleaned, in both."""
     view_strength: float = 0.0
     """The student sees the image mirrored, scaled and shifted by up to this share; 0 = as it is."""
     mix_pretrain: float = 1.0
     """Weight of the loss on a batch of the pretrain role beside each target batch (RGB targets): its 2D labels and,
     where the anchor is "lifted-2d", the depths that the pose prior gives them. 0 = none."""
+    mix_share: float = 0.25
+    """Share of that batch that is used: each image costs as much as one of the target's."""
     depth_at_test: str = "network"
     """Depths of a prediction on RGB images: the "network"'s, or those that the pose "prior" gives its x and y."""
 
@@ -172,7 +178,7 @@ class Config:
                 raise UsageError(
                     f"{name} cannot be '{getattr(self, name)}'", mend=did_you_mean(str(getattr(self, name)), words)
                 )
-        for name in ("generator_hide_depth", "adversarial_delay", "anchor_decay", "cycle_share"):
+        for name in ("generator_hide_depth", "adversarial_delay", "anchor_decay", "cycle_share", "mix_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", mend="give a share between 0 and 1")
         if not 0 <= self.view_strength < 1:

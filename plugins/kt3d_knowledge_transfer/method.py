@@ -200,9 +200,12 @@ class KnowledgeTransfer(Method):
         mixed = cast("LabelledBatch | None", batches.get("pretrain"))
 
         seen = [image if view is None else view.image(image)]
-        output = self._target_net(torch.cat([*seen, rgb_input(mixed.images["rgb"])]) if mixed else seen[0])
+        if mixed:
+            shared = max(1, round(float(config.mix_share) * mixed.size))
+            seen.append(rgb_input(mixed.images["rgb"][:shared]))
+        output = self._target_net(torch.cat(seen))
         pose = output.voxels[:count]
-        held = self._anchor(image, view, granted) if self._anchored(granted) else None
+        held = self._anchor(image, view, pose, granted) if self._anchored(granted) else None
         pose_losses = self._cycle_losses(pose, held, granted)
         if granted is not None:
             pose_losses |= self._label_losses("label", config.weight_label, pose, granted)
@@ -329,7 +332,7 @@ class KnowledgeTransfer(Method):
         depths = pose.detach() if config.cycle_depth == "predicted" else self._flattened(pose)
         given = torch.cat([held.voxels[..., :2], depths[..., 2:]], -1).detach()
         if granted is not None:
-            given = torch.where(granted.axes, granted.voxels, given)
+            given = granted.over(given)
         return given[:count]
 
     def _cycle(self, pose: Tensor) -> Tensor:
@@ -353,9 +356,9 @@ class KnowledgeTransfer(Method):
         wanted = granted is None or config.anchor_with_labels or config.cycle_input == "anchor" or self._lifts
         return bool(config.anchor != "none" and wanted)
 
-    def _anchor(self, image: Tensor, view: View | None, granted: Granted | None) -> Anchor:
-        """What the teacher says of ``image``, in the frame of the student's view. It sees no label; the pose prior sees
-        the x and y that are granted. Coordinates with a label need no anchor."""
+    def _anchor(self, image: Tensor, view: View | None, pose: Tensor, granted: Granted | None) -> Anchor:
+        """What the teacher says of ``image``, in the frame of the student's view, in which the student said ``pose``.
+        It sees no label; the pose prior sees the x and y that are granted. Coordinates with a label need no anchor."""
         config = self.config
         teacher = self.start_net if self.teacher_net is None else self.teacher_net
         side, tolerance = config.side, config.vox(config.anchor_confidence_vox)
@@ -372,7 +375,10 @@ class KnowledgeTransfer(Method):
                 voxels, weight = view.pose(voxels, side), view.exchange(weight)
             axes = _each_axis(weight, 3).clone()
             if self._lifts:
-                voxels = self.prior(voxels if granted is None else torch.where(granted.axes, granted.voxels, voxels))
+                own = pose if config.lifted_pose == "student" else voxels
+                given = [voxels, own] if granted is None else [granted.over(voxels), granted.over(own)]
+                clean, lifted = self.prior(torch.cat(given)).chunk(2)
+                voxels = torch.cat([clean[..., :2], lifted[..., 2:]], -1)
             elif self._rgb:
                 axes[..., 2] = 0
             if granted is not None:
@@ -382,8 +388,9 @@ class KnowledgeTransfer(Method):
     def _mixed_loss(self, voxels: Tensor, mixed: LabelledBatch) -> Tensor:
         """2D labels of the pretrain role, seen by the same network in the same step, and the depths that the pose prior
         gives them: these come from labelled x and y, not from predicted ones."""
-        truth = to_voxels(mixed.joints_px, mixed.joints_px[..., 0], self.input_px, self.config.side)[..., :2]
-        known = mixed.mask_2d
+        first = slice(0, len(voxels))
+        joints_px, known = mixed.joints_px[first], mixed.mask_2d[first]
+        truth = to_voxels(joints_px, joints_px[..., 0], self.input_px, self.config.side)[..., :2]
         loss = self._pose_loss(voxels[..., :2], truth, _each_axis(known, 2))
         if not self._lifts:
             return loss

@@ -104,7 +104,7 @@ def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> St
     names = ("weight_pose", "weight_domain", "weight_cycle", "weight_label", "weight_cycle_label", "weight_offset",
              "cycle_gradient", "cycle_input", "cycle_depth", "cycle_where_labelled", "cycle_share", "anchor",
              "anchor_with_labels", "anchor_weight", "anchor_decay", "anchor_confidence_vox", "view_strength",
-             "mix_pretrain", "depth_init", *_ADVERSARIAL)  # fmt: skip
+             "mix_pretrain", "mix_share", "lifted_pose", "depth_init", *_ADVERSARIAL)  # fmt: skip
     roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if rgb else ("depth",)}
     if config.adversarial:
         roles["source"] = ("depth", "parts") if config.mask == "part-depth" else ("parts",)

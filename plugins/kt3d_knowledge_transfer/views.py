@@ -34,6 +34,10 @@ class Granted:
         planar = self.seen_2d | self.seen_3d
         return torch.stack([planar, planar, self.seen_3d], -1)
 
+    def over(self, voxels: Tensor) -> Tensor:
+        """(B, J, 3) ``voxels`` with what is known in place."""
+        return torch.where(self.axes, self.voxels, voxels)
+
 
 @dataclass(frozen=True, eq=False)
 class Anchor:

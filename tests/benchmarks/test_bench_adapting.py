@@ -16,7 +16,7 @@ from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBat
 from kt3d_bench.methods import Method, MethodContext, Progress, Stage
 from kt3d_bench.training.stages import freeze_all_but
 
-BATCH = 2
+BATCH = 4
 NUM_PARTS = 44
 
 

@@ -72,7 +72,7 @@ def test_the_domain_loss_is_off_for_the_first_5000_steps(build: Callable[..., An
     paper = chosen("paper", fidelity=fidelity)
     assert (paper.adversarial_delay_steps, paper.adversarial_delay) == (5000, 0.0)
     bundle = dict(BUNDLES["fidelity"][fidelity])
-    method = build("rgb", **bundle, adversarial_delay_steps=paper.adversarial_delay_steps)
+    method = build("rgb", **bundle, adversarial_delay_steps=paper.adversarial_delay_steps).eval()
     for stage in method.stages():
         if "adapt" not in stage.name and "synthetic" not in stage.name:
             continue

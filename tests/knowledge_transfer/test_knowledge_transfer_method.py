@@ -213,14 +213,14 @@ def test_anchor_weights_fall_with_disagreement_about_the_mirror_image(build: Mak
     method = build("rgb", anchor="frozen-2d", anchor_confidence_vox=2.0)
     method.eval()
     image = torch.rand(3, 3, 32, 32)
-    anchor = method._anchor(image, None, None)
+    anchor = method._anchor(image, None, torch.rand(len(image), 17, 3), None)
     held, weight = anchor.voxels, anchor.weight[..., :2]
     assert held.shape == anchor.weight.shape == (3, 17, 3)
     assert float(anchor.weight[..., 2].max()) == 0
     assert not held.requires_grad
     assert 0 <= float(weight.min()) < float(weight.max()) <= 1
     sure = build("rgb", anchor="frozen-2d", anchor_confidence_vox=0.0)
-    anchor = sure.eval()._anchor(image, None, None)
+    anchor = sure.eval()._anchor(image, None, torch.rand(len(image), 17, 3), None)
     assert torch.equal(anchor.voxels, sure.start_net(image).voxels)
     assert bool((anchor.weight[..., :2] == 1).all())
 

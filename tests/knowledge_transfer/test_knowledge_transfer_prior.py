@@ -95,15 +95,19 @@ def _shaken(method: Any) -> Any:
     return method.eval()
 
 
-def test_the_lifted_anchor_is_the_prior_of_the_starts_2d(build: Make) -> None:
-    method = _shaken(build("rgb", anchor="lifted-2d", anchor_confidence_vox=0.0))
-    image = torch.rand(3, 3, 32, 32)
-    held = method._anchor(image, None, None)
-    assert torch.equal(held.voxels, method.prior(method.start_net(image).voxels))
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+def test_the_lifted_anchor_cleans_the_starts_2d_and_lifts(build: Make, whose: str) -> None:
+    method = _shaken(build("rgb", anchor="lifted-2d", anchor_confidence_vox=0.0, lifted_pose=whose))
+    image, pose = torch.rand(3, 3, 32, 32), 8 * torch.rand(3, 17, 3)
+    start = method.start_net(image).voxels
+    held = method._anchor(image, None, pose, None)
+    assert torch.allclose(held.voxels[..., :2], method.prior(start)[..., :2])
+    lifted = {"student": pose, "teacher": start}[whose]
+    assert torch.allclose(held.voxels[..., 2], method.prior(lifted)[..., 2], atol=1e-5)
     assert bool((held.weight == 1).all())
     view = View.mirrored(3, image.device)
-    mirrored = method._anchor(image, view, None)
-    assert torch.allclose(mirrored.voxels, method.prior(view.pose(method.start_net(image).voxels, 8)), atol=1e-5)
+    mirrored = method._anchor(image, view, pose, None)
+    assert torch.allclose(mirrored.voxels[..., :2], method.prior(view.pose(start, 8))[..., :2], atol=1e-5)
 
 
 def test_granted_labels_take_their_place_in_the_lifted_anchor(build: Make, batch: Make) -> None:
@@ -111,10 +115,14 @@ def test_granted_labels_take_their_place_in_the_lifted_anchor(build: Make, batch
     granted, nothing = torch.zeros(17, dtype=torch.bool), torch.zeros(17, dtype=torch.bool)
     granted[[10, 13]] = True
     labels = method._granted(batch("rgb", mask_2d=granted, mask_3d=nothing), None)
-    image = torch.rand(4, 3, 32, 32)
-    held = method._anchor(image, None, labels)
-    given = torch.where(granted[:, None], labels.voxels[..., :2], method.start_net(image).voxels[..., :2])
-    assert torch.allclose(held.voxels, method.prior(given))
+    image, pose = torch.rand(4, 3, 32, 32), 8 * torch.rand(4, 17, 3)
+    held = method._anchor(image, None, pose, labels)
+    start, own = (
+        torch.where(granted[:, None], labels.voxels[..., :2], guess[..., :2])
+        for guess in (method.start_net(image).voxels, pose)
+    )
+    assert torch.allclose(held.voxels[..., :2], method.prior(start)[..., :2], atol=1e-5)
+    assert torch.allclose(held.voxels[..., 2], method.prior(own)[..., 2], atol=1e-5)
     assert not held.weight[:, granted, :2].any()
     assert bool((held.weight[:, granted, 2] == 1).all())
     assert bool((held.weight[:, ~granted] == 1).all())
@@ -126,7 +134,8 @@ def test_labelled_2d_images_learn_their_depths_from_the_prior(build: Make, batch
     truth = to_voxels(mixed.joints_px, mixed.joints_px[..., 0], 32, 8)[..., :2]
     right = method.prior(truth)
     perfect = torch.cat([truth, right[..., 2:]], -1)
-    assert float(method._mixed_loss(perfect, mixed)) == 0
+    assert float(method._mixed_loss(perfect, mixed)) == pytest.approx(0, abs=1e-6)
+    assert float(method._mixed_loss(perfect[:1], mixed)) == pytest.approx(0, abs=1e-6)
     assert float(method._mixed_loss(perfect + torch.tensor([0, 0, 0.5]), mixed)) > 0
     plain = build("rgb", anchor="frozen-2d")
     assert float(plain._mixed_loss(perfect + torch.tensor([0, 0, 0.5]), mixed)) == 0
@@ -158,3 +167,13 @@ def test_the_generator_learns_from_the_cycles_error(build: Make, batch: Make) ->
     stage = next(stage for stage in without.stages() if stage.name == "generator")
     assert stage.after == ()
     assert set(without.step(stage, {"source": source}, Progress(0, 0.0)).losses) == {"reconstruction"}
+
+
+def test_a_share_of_the_labelled_2d_images_is_seen(build: Make, batch: Make) -> None:
+    method = build("rgb", mix_share=0.5).eval()
+    stage = next(stage for stage in method.stages() if stage.name == "adapt")
+    seen = []
+    method.rgb_net.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
+    batches = {"target": batch("rgb", labelled=False), "source": batch("parts"), "pretrain": batch("rgb")}
+    method.step(stage, batches, Progress(0, 0.0))
+    assert seen == [4 + 2]
