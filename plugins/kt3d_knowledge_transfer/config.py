@@ -127,7 +127,10 @@ class Config:
     """Depths that enter the cycle: "predicted", or "zero": the cycle lifts the 2D pose alone."""
     cycle_where_labelled: bool = True
     """Whether coordinates that a label gives must agree with the cycle too."""
-    cycle_share: float = 1.0
+    cycle_beside_lift: float = 0.1
+    """Factor of both weights of the cycle where the lifted anchor of RGB targets holds the pose: what the mask network
+    gets wrong is then more than what the cycle tells."""
+    cycle_share: float = 0.5
     """Share of each batch that goes round the cycle, which costs four times as much as the network itself."""
     anchor: str = "lifted-2d"
     """What holds the pose of target images: "none" (the paper's), "frozen-2d": the network as the stage found it,
@@ -184,7 +187,10 @@ class Config:
         if not 0 <= self.view_strength < 1:
             raise UsageError(f"view_strength is {self.view_strength}", mend="give a share from 0 to below 1")
         for name, value in vars(self).items():
-            if name.startswith(("weight_", "anchor_", "generator_noise", "mix_", "prior_")) and value < 0:
+            if (
+                name.startswith(("weight_", "anchor_", "cycle_beside", "generator_noise", "mix_", "prior_"))
+                and value < 0
+            ):
                 raise UsageError(f"{name} is {value}", mend="give 0 or more")
         if self.input_px < 32 or self.input_px % 8:
             raise UsageError(f"input_px is {self.input_px}", mend="give a multiple of 8, 32 or more")

@@ -307,8 +307,11 @@ class KnowledgeTransfer(Method):
     def _cycle_losses(self, pose: Tensor, held: Anchor | None, granted: Granted | None) -> dict[str, Tensor]:
         """Sections 3.2 and 4.5: the prediction against its own cycle, and the cycle's outcome against labels."""
         config = self.config
-        labelled = config.weight_cycle_label if granted is not None and config.cycle_input == "prediction" else 0.0
-        if not config.weight_cycle and not labelled:
+        beside = float(config.cycle_beside_lift) if self._lifts else 1.0
+        weight = beside * config.weight_cycle
+        labelled = granted is not None and config.cycle_input == "prediction"
+        weight_label = beside * config.weight_cycle_label if labelled else 0.0
+        if not weight and not weight_label:
             return {}
         cycled = self._cycle(self._cycle_input(pose, held, granted))
         whole = slice(0, len(cycled))
@@ -316,9 +319,9 @@ class KnowledgeTransfer(Method):
         where = torch.ones_like(cycled, dtype=torch.bool)
         if granted is not None and not config.cycle_where_labelled:
             where = ~granted.axes[whole]
-        losses = {"cycle": config.weight_cycle * self._pose_loss(pose[whole], consistent, where)}
-        if granted is not None and labelled:
-            losses |= self._label_losses("cycle_label", labelled, cycled, granted)
+        losses = {"cycle": weight * self._pose_loss(pose[whole], consistent, where)}
+        if granted is not None:
+            losses |= self._label_losses("cycle_label", weight_label, cycled, granted)
         return losses
 
     def _cycle_input(self, pose: Tensor, held: Anchor | None, granted: Granted | None) -> Tensor:

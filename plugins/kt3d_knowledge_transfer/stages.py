@@ -102,8 +102,8 @@ def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> St
     """Section 3.2: E_r, D_r and C on target images; G, E_s and D_s stay as they are."""
     rgb = _rgb(context)
     names = ("weight_pose", "weight_domain", "weight_cycle", "weight_label", "weight_cycle_label", "weight_offset",
-             "cycle_gradient", "cycle_input", "cycle_depth", "cycle_where_labelled", "cycle_share", "anchor",
-             "anchor_with_labels", "anchor_weight", "anchor_decay", "anchor_confidence_vox", "view_strength",
+             "cycle_gradient", "cycle_input", "cycle_depth", "cycle_where_labelled", "cycle_beside_lift", "cycle_share",
+             "anchor", "anchor_with_labels", "anchor_weight", "anchor_decay", "anchor_confidence_vox", "view_strength",
              "mix_pretrain", "mix_share", "lifted_pose", "depth_init", *_ADVERSARIAL)  # fmt: skip
     roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if rgb else ("depth",)}
     if config.adversarial:

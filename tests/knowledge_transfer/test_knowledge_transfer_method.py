@@ -175,6 +175,23 @@ def test_labelled_coordinates_may_be_left_out_of_the_cycle(build: Make, train: M
     assert loud.losses["cycle"].item() > 0
 
 
+def test_the_cycle_counts_less_beside_the_lifted_anchor(build: Make, batch: Make) -> None:
+    images = {"target": batch("rgb"), "source": batch("parts"), "pretrain": batch("rgb")}
+    images["target"].mask_3d[:, 3:] = False
+
+    def losses(**settings: Any) -> Any:
+        torch.manual_seed(0)
+        method = build("rgb", supervision="partial", **settings).eval()
+        return method.step(_stage(method, "adapt"), images, Progress(0, 0.0)).losses
+
+    full, tenth, without = (losses(cycle_beside_lift=factor) for factor in (1.0, 0.1, 0.0))
+    for name in ("cycle", "cycle_label_2d", "cycle_label_3d"):
+        assert tenth[name].item() == pytest.approx(0.1 * full[name].item(), rel=1e-4)
+        assert name not in without
+    alone = losses(anchor="none", cycle_beside_lift=0.0)
+    assert alone["cycle"].item() > 0
+
+
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
 def test_the_adversary_waits_for_steps_and_fraction(build: Make, modality: str) -> None:
     method = build(modality, adversarial_delay_steps=100, adversarial_delay=0.25)
