@@ -270,6 +270,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "pretrain_steps": 600,
         "adapt_steps": 260,
         "cycle_share": 0.25,
+        "mix_share": 1.0,
         "adversarial_delay_steps": 0,
         "adversarial_delay": 0.2,
     },
