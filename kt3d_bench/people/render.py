@@ -195,6 +195,8 @@ def _without_nested_spheres(cones: Array, radii: Array) -> tuple[Array, Array]:
     """Where one sphere of a cone holds the other, both become the larger one: the same body."""
     length = np.linalg.norm(cones[..., 1, :] - cones[..., 0, :], axis=-1)
     nested = (length <= np.abs(radii[..., 1] - radii[..., 0]))[..., None]
+    if not nested.any():
+        return cones, radii
     larger = radii.argmax(axis=-1)[..., None]
     alone = np.take_along_axis(cones, larger[..., None], axis=-2)
     return (

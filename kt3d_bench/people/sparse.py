@@ -44,18 +44,21 @@ def draw(
     """The window that holds the person, and its maps: see ``people.render.RenderedFigure``."""
     from kt3d_bench.people import sparse_kernels as kernels
 
-    window, start, stop = spans_px(person.cones, person.radii, camera)
+    cones, radii, axes, front, left = (
+        np.ascontiguousarray(values) for values in (person.cones, person.radii, person.axes, person.front, person.left)
+    )
+    window, start, stop = spans_px(cones, radii, camera)
     width, height = window[2] - window[0], window[3] - window[1]
     maps = blank(width, height, normals)
     if not maps["part"].size:
         return window, maps
     xy = np.moveaxis(camera_rays(camera, window), -1, 0).astype(dtype, "C")
-    rays, table, squares = kernels.meet(person.cones, person.radii, xy, start, stop)
+    rays, table, squares = kernels.meet(cones, radii, xy, start, stop)
     depths, reaches, winners = kernels.nearest(rays, table, _roots(squares), start, stop)
-    pixels, found, squares = kernels.surface(xy, depths, reaches, winners, table, CONE_PART, person.axes)
+    pixels, found, squares = kernels.surface(xy, depths, reaches, winners, table, CONE_PART, axes)
     flat = {name: values.reshape(width * height, *values.shape[2:]) for name, values in maps.items()}
     kernels.paint(
-        pixels, found, _roots(squares), depths, winners, CONE_PART, person.front, person.left, flat["depth_mm"],
+        pixels, found, _roots(squares), depths, winners, CONE_PART, front, left, flat["depth_mm"],
         flat["part"], flat["along"], flat["front"], flat["left"], flat.get("normal_cam", np.empty((0, 3), np.float32)),
     )  # fmt: skip
     return window, maps
