@@ -352,7 +352,9 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
             batches = {
                 "target": UnlabelledBatch(images, labels["cameras"], labels["surface_mm"]),
                 "source": LabelledBatch(images={"parts": parts}, **labels),
+                "pretrain": LabelledBatch(images, **labels),
             }
+            assert set(batches) == set(stage.roles), stage.roles
 
         def step() -> None:
             optimiser.zero_grad(set_to_none=True)
