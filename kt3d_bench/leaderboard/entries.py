@@ -30,6 +30,7 @@ from pydantic import (
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_whole
 from kt3d_bench.geometry import alignment
+from kt3d_bench.leaderboard.portable import portable_command, portable_run
 from kt3d_bench.scoring import degenerate, metrics, score, uncertainty
 from kt3d_bench.scoring.benchmarks import Benchmark, protocol_digest
 from kt3d_bench.scoring.metrics import CURVE_MM, METRICS
@@ -243,10 +244,11 @@ def make_entry(
     generator_version: int | None = None,
     **provenance: Any,
 ) -> Entry:
-    """The entry of a scored run; ``provenance`` = further fields of ``Provenance``.
+    """The entry of a scored run; ``provenance`` = further fields of ``Provenance``, kept without absolute paths.
 
     Raises ``ArtefactError`` when a value cannot be stored, naming the field.
     """
+    run = _json(provenance.get("run", {}), "run")
     try:
         return Entry(
             **_measured(scores, benchmark),
@@ -261,7 +263,7 @@ def make_entry(
             seed=seed,
             provenance=Provenance(
                 **_measured_by(scores, benchmark),
-                **{"versions": package_versions(), **provenance, "run": _json(provenance.get("run", {}), "run")},
+                **{"versions": package_versions(), **provenance, **_portable(run, provenance.get("command", ""))},
             ),
             flags=Flags(
                 target_labels_seen=target_labels_seen,
@@ -277,9 +279,16 @@ def make_entry(
 
 
 def rescored(entry: Entry, scores: Scores, benchmark: Benchmark) -> Entry:
-    """The entry with everything measured anew, and all else as it was."""
-    provenance = entry.provenance.model_copy(update=_measured_by(scores, benchmark))
+    """The entry with everything measured anew, and all else as it was but for absolute paths."""
+    told = _portable(entry.provenance.run, entry.provenance.command)
+    provenance = entry.provenance.model_copy(update={**_measured_by(scores, benchmark), **told})
     return entry.model_copy(update={**_measured(scores, benchmark), "provenance": provenance})
+
+
+def _portable(run: dict[str, JsonValue], command: str) -> dict[str, Any]:
+    config = run.get("config")
+    root = config.get("data_root") if isinstance(config, dict) else None
+    return {"run": portable_run(run), "command": portable_command(command, root if isinstance(root, str) else None)}
 
 
 def _measured(scores: Scores, benchmark: Benchmark) -> dict[str, Any]:

@@ -68,6 +68,12 @@ def test_an_entry_says_what_it_is_of() -> None:
     assert (made.samples, made.unanswered, made.undefined) == (12, 0, {})
 
 
+def test_an_entry_does_not_tell_its_makers_folders() -> None:
+    made = entry(command="kt3d train --data /home/jane/data", run={"config": {"data_root": "/home/jane/data"}})
+    assert made.provenance.command == "kt3d train --data data"
+    assert made.provenance.run == {"config": {"data_root": "data"}}
+
+
 def test_the_test_datas_origin_decides_the_board() -> None:
     assert entry(origin="official").board == "toy-test"
     assert entry(origin="generated").board == "generated/toy-test"

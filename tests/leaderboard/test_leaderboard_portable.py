@@ -1,0 +1,42 @@
+"""Published entries say nothing of their maker's folders."""
+
+import pytest
+
+from kt3d_bench.leaderboard.portable import portable_command, portable_run
+
+RUN = {
+    "config": {
+        "data_root": "/home/jane/my data",
+        "shards": {"source": "/home/jane/my data/shards/ubc3v", "target": "/mnt/disk/h36m", "pretrain": "https://a/b/mpii"},
+        "name": None, "seed": 3, "files": ["/etc/x.yaml", "runs/here"],
+    },
+    "stages": [{"digest": "ab/cd", "seconds": 1.5}],
+}  # fmt: skip
+
+
+def test_paths_below_the_data_root_keep_their_place_in_it() -> None:
+    found = portable_run(RUN)
+    assert found["config"]["data_root"] == "my data"
+    assert found["config"]["shards"] == {
+        "source": "my data/shards/ubc3v", "target": "h36m", "pretrain": "https://a/b/mpii",
+    }  # fmt: skip
+    assert found["config"]["files"] == ["x.yaml", "runs/here"]
+    assert (found["config"]["seed"], found["config"]["name"]) == (3, None)
+    assert found["stages"] == RUN["stages"]
+    assert "jane" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("kt3d demo", "kt3d demo"),
+        ("kt3d reproduce table3 --data /tmp/a/data --out=/tmp/o", "kt3d reproduce table3 --data data --out=o"),
+        ("kt3d train --shards 'source=/home/jane/my data/shards/u'", "kt3d train --shards 'source=my data/shards/u'"),
+        ("kt3d train --shards target=https://host/x --set a=1", "kt3d train --shards target=https://host/x --set a=1"),
+        ("kt3d train 'open", "kt3d train 'open"),
+        ("kt3d score /", "kt3d score /"),
+        ("", ""),
+    ],
+)
+def test_commands_can_still_be_typed(command: str, expected: str) -> None:
+    assert portable_command(command, "/home/jane/my data") == expected
