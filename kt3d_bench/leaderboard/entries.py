@@ -30,7 +30,7 @@ from pydantic import (
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_whole
 from kt3d_bench.geometry import alignment
-from kt3d_bench.leaderboard.portable import portable_command, portable_run
+from kt3d_bench.leaderboard.portable import data_root, portable, portable_command
 from kt3d_bench.scoring import degenerate, metrics, score, uncertainty
 from kt3d_bench.scoring.benchmarks import Benchmark, protocol_digest
 from kt3d_bench.scoring.metrics import CURVE_MM, METRICS
@@ -259,7 +259,7 @@ def make_entry(
             title=title,
             supervision=supervision,
             joints=joints,
-            settings=_json(settings or {}, "settings"),
+            settings=portable(_json(settings or {}, "settings"), data_root(run)),
             seed=seed,
             provenance=Provenance(
                 **_measured_by(scores, benchmark),
@@ -286,9 +286,8 @@ def rescored(entry: Entry, scores: Scores, benchmark: Benchmark) -> Entry:
 
 
 def _portable(run: dict[str, JsonValue], command: str) -> dict[str, Any]:
-    config = run.get("config")
-    root = config.get("data_root") if isinstance(config, dict) else None
-    return {"run": portable_run(run), "command": portable_command(command, root if isinstance(root, str) else None)}
+    root = data_root(run)
+    return {"run": portable(run, root), "command": portable_command(command, root)}
 
 
 def _measured(scores: Scores, benchmark: Benchmark) -> dict[str, Any]:

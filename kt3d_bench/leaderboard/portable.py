@@ -6,43 +6,50 @@ import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote
+
+FILE_URL = "file://"
 
 
-def portable_run(run: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's configuration without absolute paths: what lies below its data root begins with that folder's name, any
-    other path is its last name. Relative paths, URLs and all else stay."""
-    root = (run.get("config") or {}).get("data_root")
-    return {name: _portable(value, root) for name, value in run.items()}
+def data_root(run: Mapping[str, Any]) -> str | None:
+    """The data root that a run's configuration names, if any."""
+    config = run.get("config")
+    root = config.get("data_root") if isinstance(config, Mapping) else None
+    return root if isinstance(root, str) else None
 
 
-def portable_command(command: str, data_root: str | None = None) -> str:
-    """A command line without absolute paths, also in ``name=/path``; one that cannot be split stays as it is."""
+def portable(value: Any, root: str | None = None) -> Any:
+    """Plain data without absolute paths and ``file://`` URLs: what lies below ``root`` begins with that folder's name,
+    any other path is its last name. Relative paths, other URLs and all else stay."""
+    if isinstance(value, str):
+        return _path(value, root)
+    if isinstance(value, Mapping):
+        return {name: portable(inner, root) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(inner, root) for inner in value]
+    return value
+
+
+def portable_command(command: str, root: str | None = None) -> str:
+    """A command line without absolute paths, also in ``name=/path``. One that names none, or cannot be split, stays
+    as it is to the letter."""
     try:
         words = shlex.split(command)
     except ValueError:
         return command
-    return shlex.join(_word(word, data_root) for word in words) if words else command
-
-
-def _portable(value: Any, root: str | None) -> Any:
-    if isinstance(value, str):
-        return _path(value, root)
-    if isinstance(value, Mapping):
-        return {name: _portable(inner, root) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_portable(inner, root) for inner in value]
-    return value
+    cut = [_word(word, root) for word in words]
+    return command if cut == words else shlex.join(cut)
 
 
 def _word(word: str, root: str | None) -> str:
     name, equals, path = word.partition("=")
-    return f"{name}={_path(path, root)}" if equals else _path(word, root)
+    return f"{name}={_word(path, root)}" if equals else _path(word, root)
 
 
 def _path(text: str, root: str | None) -> str:
-    path = PurePosixPath(text)
+    path = PurePosixPath(unquote(text.removeprefix(FILE_URL)) if text.startswith(FILE_URL) else text)
     if not path.is_absolute() or not path.name:
         return text
-    if root and path.is_relative_to(root) and PurePosixPath(root).name:
+    if root and PurePosixPath(root).name and path.is_relative_to(root):
         return str(PurePosixPath(PurePosixPath(root).name) / path.relative_to(root))
     return path.name

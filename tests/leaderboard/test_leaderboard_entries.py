@@ -69,9 +69,16 @@ def test_an_entry_says_what_it_is_of() -> None:
 
 
 def test_an_entry_does_not_tell_its_makers_folders() -> None:
-    made = entry(command="kt3d train --data /home/jane/data", run={"config": {"data_root": "/home/jane/data"}})
+    made = entry(
+        command="kt3d train --data /home/jane/data",
+        run={"config": {"data_root": "/home/jane/data"}},
+        settings={"weights": "/home/jane/r50.pth", "sizes": (1, 2)},
+    )
     assert made.provenance.command == "kt3d train --data data"
     assert made.provenance.run == {"config": {"data_root": "data"}}
+    assert made.settings == {"weights": "r50.pth", "sizes": [1, 2]}
+    assert made.identity == entry(settings={"weights": "/mnt/r50.pth", "sizes": (1, 2)}).identity
+    assert entry(run={"config": "odd"}).provenance.run == {"config": "odd"}
 
 
 def test_the_test_datas_origin_decides_the_board() -> None:
