@@ -131,7 +131,8 @@ class Config:
     """Factor of both weights of the cycle where the lifted anchor of RGB targets holds the pose: what the mask network
     gets wrong is then more than what the cycle tells."""
     cycle_share: float = 0.5
-    """Share of each batch that goes round the cycle, which costs four times as much as the network itself."""
+    """Share of each batch that goes round the cycle, which costs four times as much as the network itself; C sees as
+    many synthetic masks."""
     anchor: str = "lifted-2d"
     """What holds the pose of target images: "none" (the paper's), "frozen-2d": the network as the stage found it,
     "ema-2d": the moving average of the student (mean teacher), "lifted-2d": the frozen network's 2D pose, with granted
@@ -199,7 +200,7 @@ class Config:
         if min(self.batch_size, self.adapt_batch_size, self.prior_batch_size) < 2:
             raise UsageError("a batch is too small", mend="batch sizes are at least 2")
         if self.cycle_input == "anchor" and self.anchor == "none":
-            raise UsageError("cycle_input 'anchor' needs an anchor", mend="set anchor=frozen-2d or anchor=ema-2d")
+            raise UsageError("cycle_input 'anchor' needs an anchor", mend="set anchor=lifted-2d")
         if self.mask == "part-depth" and self.reconstruction == "cross-entropy":
             raise UsageError(
                 "reconstruction 'cross-entropy' is for one-hot masks", mend="set reconstruction=si-log or mask=one-hot"

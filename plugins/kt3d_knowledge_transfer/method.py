@@ -1,11 +1,11 @@
 """Unsupervised knowledge transfer from synthetic depth images to real RGB or depth images, through part masks.
 
-Section and equation numbers are those of the paper that README.md describes. Read from top to bottom: networks, stages,
-what one step of each stage minimises, prediction. Poses are in voxels (``kt3d_bench.nn.integral``), z relative to the
-hip everywhere.
+Section and equation numbers are those of the paper that README.md describes. Read from top to bottom: networks, what
+one step of each stage (``stages.py``) minimises, prediction. Poses are in voxels (``kt3d_bench.nn.integral``), z
+relative to the hip everywhere.
 
     E_d, D_d = depth_net      E_s, D_s = mask_net      G = generator      C = classifier
-    E_r, D_r = rgb_net (RGB targets) or adapted_net (depth targets)
+    E_r, D_r = rgb_net (RGB targets) or adapted_net (depth targets)      prior: ours, see prior.py
 """
 
 from __future__ import annotations
@@ -185,9 +185,11 @@ class KnowledgeTransfer(Method):
         return StepResult(losses, dict(self.shown))
 
     def _prior_step(self, source: LabelledBatch) -> StepResult:
-        """Smooth L1 between true poses and what the prior makes of them with noise; unknown joints lie at the hip."""
-        truth, known = self._truth(source)[..., :3], source.mask_2d & source.mask_3d
-        given = torch.where(known[..., None], truth, truth[:, :1])
+        """Smooth L1 between true poses and what the prior makes of them with noise; unknown joints lie at the hip, and
+        an unknown hip in the middle."""
+        truth, known = self._truth(source), source.mask_2d & source.mask_3d
+        hip = torch.where(known[:, :1, None], truth[:, :1], torch.full_like(truth[:, :1], self._hip_vox))
+        given = torch.where(known[..., None], truth, hip)
         likely = self.prior(jittered(given, self.config.prior_noise))
         return StepResult({"prior": self._pose_loss(likely, truth, _each_axis(known, 3))})
 

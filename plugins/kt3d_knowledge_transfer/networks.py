@@ -1,4 +1,4 @@
-"""Networks that only this method uses: two mask generators, the domain classifier, and the source's pose statistics.
+"""Networks that only this method uses: two mask generators, the domain classifier, a mean teacher; source statistics.
 
 Poses are in voxel units of a cube of ``side`` bins; masks are (B, Q, P, P) with P = ``input_px``.
 """

@@ -1,7 +1,7 @@
 """What the synthetic poses alone teach: a network that cleans and lifts 2D poses, and the noise that it learns from.
 
-Poses are in voxels of a cube of ``side`` bins (``kt3d_bench.nn.integral``); random numbers come from torch's CPU
-generator, so that they do not depend on the device.
+Poses are in voxels of a cube of ``side`` bins (``kt3d_bench.nn.integral``); the noise is drawn by torch's CPU
+generator, so that it does not depend on the device.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class PosePrior(nn.Module):
         x = self.first(((place - place.mean(1, keepdim=True)) / size).flatten(1))
         for block in self.blocks:
             x = x + block(x)
-        change = self.last(x).unflatten(1, (-1, 3))
+        change = self.last(x).float().unflatten(1, (-1, 3))
         depth = (self.side - 1) / 2 + change[..., 2:] * (self.side / 8)
         return torch.cat([place + change[..., :2] * size, depth], -1)
 

@@ -40,6 +40,23 @@ def test_the_prior_follows_place_and_scale_and_does_not_see_depth() -> None:
     assert float((out[..., :2] - pose[..., :2]).abs().max()) > 0.1
 
 
+def test_mixed_precision_does_not_round_depths() -> None:
+    prior, pose = _stirred(), SIDE * torch.rand(8, 17, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        depth = prior(pose)[..., 2]
+    assert depth.dtype == torch.float32
+    assert not torch.equal(depth, depth.to(torch.bfloat16).float())
+
+
+def test_samples_without_a_hip_do_not_poison_the_prior(build: Make, batch: Make) -> None:
+    method, source = build("rgb"), batch()
+    source.joints_px[0, 0], source.joints_root_mm[0] = float("nan"), float("nan")
+    source.mask_2d[0, 0], source.mask_3d[0] = False, False
+    method._prior_step(source).losses["prior"].backward()
+    assert all(bool(weight.grad.isfinite().all()) for weight in method.prior.parameters())
+    assert all(bool(value.isfinite().all()) for value in method.prior.state_dict().values())
+
+
 def test_the_size_of_a_pose_by_hand() -> None:
     pose = torch.tensor([[[1.0, 1.0, 9.0], [7.0, 9.0, 0.0]], [[2.0, 2.0, 0.0], [2.0, 2.0, 5.0]]])
     assert pose_size(pose).flatten().tolist() == pytest.approx([5.0, 1e-3])
