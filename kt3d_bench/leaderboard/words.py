@@ -63,7 +63,7 @@ def method_name(row: Row) -> str:
 
 def supervision_name(entry: Entry) -> str:
     partial = entry.supervision.startswith("partial") and entry.joints is not None
-    return f"{entry.supervision}, {entry.joints} joints" if partial else entry.supervision
+    return f"{entry.supervision}, {entry.joints} joint{'s' * (entry.joints != 1)}" if partial else entry.supervision
 
 
 def training_data_text(entry: Entry) -> str:

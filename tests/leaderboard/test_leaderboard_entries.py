@@ -24,6 +24,7 @@ from kt3d_bench.leaderboard.entries import (
     read_entry,
     write_entry,
 )
+from kt3d_bench.leaderboard.words import supervision_name
 from kt3d_bench.scoring.benchmarks import Benchmark, protocol_digest
 from kt3d_bench.scoring.predictions import Predictions
 from kt3d_bench.scoring.score import Truth, score
@@ -60,6 +61,8 @@ def test_an_entry_says_what_it_is_of() -> None:
     )  # fmt: skip
     assert set(made.scores) == {"mpjpe_mm", "pa_mpjpe_mm", "pck_100", "action_mean_mpjpe_mm"}
     assert made.intervals.keys() == {"mpjpe_mm", "pa_mpjpe_mm", "pck_100"}
+    assert supervision_name(made) == "partial, 6 joints"
+    assert supervision_name(entry(joints=1, supervision="partial")) == "partial, 1 joint"
     assert made.provenance.sample_list_digest == "a" * 64
     assert made.provenance.checkpoint_sha256 == "f" * 64
     assert made.provenance.versions["numpy"] == np.__version__

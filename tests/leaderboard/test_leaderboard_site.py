@@ -199,7 +199,7 @@ def test_undefined_and_unanswered_rows_are_shown_and_not_ranked(tmp_path: Path) 
     words = board(tmp_path, hurt, nothing, entry("fine", 5.0)).words
     assert "4 samples unanswered: not ranked · 2 degenerate poses" in words
     assert "4 undefined" in words
-    assert "Best measured fine" in words
+    assert "Best measured fine none: 105.3 mm, 95 % interval 100.3" in words
 
 
 def test_boards_of_stand_ins_say_so_and_reported_rows_stand_apart(tmp_path: Path) -> None:

@@ -166,7 +166,10 @@ def board_page(
         protocol=_protocol(benchmark),
         columns=metric_columns(benchmark),
         tables=tables,
-        best=tuple((row_id(row), row_name(row), interval_text(row, ranked_by.name)) for row in _first(groups)),
+        best=tuple(
+            (row_id(row), row_name(row), f"{supervision_name(row.entry)}: {interval_text(row, ranked_by.name)}")
+            for row in _first(groups)
+        ),
         levels=_levels(tables, reported),
         curves=curves,
         curves_missing=curves_missing,
