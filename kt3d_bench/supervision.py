@@ -13,6 +13,13 @@ from kt3d_bench.skeletons import LABEL_SUBSETS, NUM_JOINTS
 LEVELS = ("none", "partial-2d", "partial-3d", "partial", "full-2d", "full-3d", "full")
 
 
+def level_name(level: str, joints: int | None) -> str:
+    """A supervision level for a reader: with its number of joints where that matters and is known."""
+    if not level.startswith("partial") or joints is None:
+        return level
+    return f"{level}, {joints} joint{'s' * (joints != 1)}"
+
+
 @dataclass(frozen=True, eq=False)
 class Grant:
     """Which joints of the target a run may see: (17,) bool masks for the 2D and the 3D labels."""

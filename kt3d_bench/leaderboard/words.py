@@ -9,6 +9,7 @@ from kt3d_bench.leaderboard.ranking import RankedGroup, Row, may_be_tested
 from kt3d_bench.scoring.benchmarks import Benchmark
 from kt3d_bench.scoring.degenerate import FEW_JOINTS
 from kt3d_bench.scoring.metrics import METRICS
+from kt3d_bench.supervision import level_name
 
 NONE = "–"
 REPORTED_TITLE = "As reported by the paper, not measured here"
@@ -62,8 +63,7 @@ def method_name(row: Row) -> str:
 
 
 def supervision_name(entry: Entry) -> str:
-    partial = entry.supervision.startswith("partial") and entry.joints is not None
-    return f"{entry.supervision}, {entry.joints} joint{'s' * (entry.joints != 1)}" if partial else entry.supervision
+    return level_name(entry.supervision, entry.joints)
 
 
 def training_data_text(entry: Entry) -> str:

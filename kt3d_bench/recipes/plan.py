@@ -13,6 +13,7 @@ from kt3d_bench.cards import read_card
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError, did_you_mean
 from kt3d_bench.hookspecs import Recipe, RecipeRow
 from kt3d_bench.places import default_data_root
+from kt3d_bench.supervision import level_name
 from kt3d_bench.training.report import Reporter
 from kt3d_bench.training.run import Resolved, RunConfig, resolve
 from kt3d_bench.training.sources import Domain, benchmarks_of, has_shards, shards_folder, stand_in
@@ -67,9 +68,8 @@ def label(row: RecipeRow) -> str:
     """What a row is called."""
     if row.label:
         return row.label
-    partial = f", {row.joints} joints" if row.supervision.startswith("partial") else ""
     settings = "".join(f", {name}={value}" for name, value in row.settings.items())
-    return f"{row.method} {row.supervision}{partial}{settings}"
+    return f"{row.method} {level_name(row.supervision, row.joints)}{settings}"
 
 
 def jobs(recipe: Recipe, options: Options) -> list[Job]:

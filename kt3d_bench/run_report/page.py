@@ -18,6 +18,7 @@ from kt3d_bench.run_report.samples import GROUPS, SampleView, sample_views
 from kt3d_bench.scoring.benchmarks import Benchmark
 from kt3d_bench.scoring.metrics import CURVE_MM, METRICS, Metric
 from kt3d_bench.skeletons import H36M17
+from kt3d_bench.supervision import level_name
 
 NONE = "–"
 
@@ -190,8 +191,7 @@ def duration(seconds: float) -> str:
 
 
 def _supervision(config: Mapping[str, Any]) -> str:
-    level = str(config["supervision"])
-    return f"{level}, {config['joints']} joints" if level.startswith("partial") else level
+    return level_name(str(config["supervision"]), config["joints"])
 
 
 def _facts(document: Mapping[str, Any], stages: Sequence[StageBlock]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
@@ -21,6 +21,7 @@ from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
+from kt3d_bench.nn.residual import ResidualMlp
 from kt3d_bench.skeletons import NUM_JOINTS
 
 DEPTH_UNIT_MM = 100.0
@@ -58,27 +59,14 @@ class Config:
         return self.input_px // 4
 
 
-class Lifter(nn.Module):
+class Lifter(ResidualMlp):
     """(B, J, 2) normalised 2D joints -> (B, J) depth relative to the hip, in units of 100 mm."""
 
     def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.first = nn.Sequential(*_layer(2 * NUM_JOINTS, width, dropout))
-        self.blocks = nn.ModuleList(
-            nn.Sequential(*_layer(width, width, dropout), *_layer(width, width, dropout)) for _ in range(2)
-        )
-        self.last = nn.Linear(width, NUM_JOINTS)
+        super().__init__(2 * NUM_JOINTS, NUM_JOINTS, width=width, dropout=dropout)
 
     def forward(self, joints: Tensor) -> Tensor:
-        x = self.first(joints.flatten(1))
-        for block in self.blocks:
-            x = x + block(x)
-        result: Tensor = self.last(x)
-        return result
-
-
-def _layer(inputs: int, width: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+        return super().forward(joints.flatten(1))
 
 
 def normalised(joints_px: Tensor) -> Tensor:

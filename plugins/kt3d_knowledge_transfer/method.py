@@ -40,7 +40,7 @@ from kt3d_knowledge_transfer.networks import (
     build_generator,
     mask_image,
 )
-from kt3d_knowledge_transfer.prior import PosePrior, depths_hidden, flattened, jittered
+from kt3d_knowledge_transfer.prior import PosePrior, depths_hidden, flattened, hip_vox, jittered
 from kt3d_knowledge_transfer.signs import collapse_signs, domain_signs, pose_error_mm, time_to_show
 from kt3d_knowledge_transfer.stages import PRIOR, stages
 from kt3d_knowledge_transfer.views import Anchor, Granted, View
@@ -285,9 +285,7 @@ class KnowledgeTransfer(Method):
 
     @property
     def _hip_vox(self) -> float:
-        """z of the hip, which is also the centre of the volume, in voxels."""
-        side: int = self.config.side
-        return (side - 1) / 2
+        return hip_vox(self.config.side)
 
     def _flattened(self, pose: Tensor) -> Tensor:
         return flattened(pose, self.config.side)

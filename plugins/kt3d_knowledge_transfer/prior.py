@@ -9,38 +9,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kt3d_bench.nn.residual import ResidualMlp
+from kt3d_bench.skeletons import NUM_JOINTS
 
-class PosePrior(nn.Module):
+
+class PosePrior(ResidualMlp):
     """(B, J, 2 or 3) voxels -> (B, J, 3) voxels: the pose that the synthetic data make of noisy x and y.
 
-    It denoises and lifts at once. Residual blocks of two linear layers with batch norm, ReLU and dropout (Martinez et
-    al., ICCV 2017). It sees the pose relative to the mean of its joints, which is less noisy than any one of them, and
-    divided by its own size, so that neither place nor scale in the crop matter; it answers with changes of x and y and
-    with depths relative to the hip's.
+    It denoises and lifts at once. It sees the pose relative to the mean of its joints, which is less noisy than any one
+    of them, and divided by its own size, so that neither place nor scale in the crop matter; it answers with changes of
+    x and y and with depths relative to the hip's.
     """
 
-    def __init__(self, *, side: int, width: int, dropout: float = 0.1, joints: int = 17) -> None:
-        super().__init__()
+    def __init__(self, *, side: int, width: int, dropout: float = 0.1) -> None:
+        super().__init__(2 * NUM_JOINTS, 3 * NUM_JOINTS, width=width, dropout=dropout)
         self.side = side
-
-        def layer(inputs: int) -> list[nn.Module]:
-            return [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-
-        self.first = nn.Sequential(*layer(2 * joints))
-        self.blocks = nn.ModuleList(nn.Sequential(*layer(width), *layer(width)) for _ in range(2))
-        self.last = nn.Linear(width, 3 * joints)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, voxels: Tensor) -> Tensor:
         place = voxels[..., :2]
         size = pose_size(place)
-        x = self.first(((place - place.mean(1, keepdim=True)) / size).flatten(1))
-        for block in self.blocks:
-            x = x + block(x)
-        change = self.last(x).float().unflatten(1, (-1, 3))
-        depth = (self.side - 1) / 2 + change[..., 2:] * (self.side / 8)
+        answer: Tensor = super().forward(((place - place.mean(1, keepdim=True)) / size).flatten(1))
+        change = answer.float().view(len(place), NUM_JOINTS, 3)
+        depth = hip_vox(self.side) + change[..., 2:] * (self.side / 8)
         return torch.cat([place + change[..., :2] * size, depth], -1)
+
+
+def hip_vox(side: int) -> float:
+    """z of the hip, which is also the centre of the cube, in voxels."""
+    return (side - 1) / 2
 
 
 def pose_size(voxels: Tensor) -> Tensor:
@@ -58,7 +56,7 @@ def jittered(voxels: Tensor, noise: float) -> Tensor:
 
 def flattened(voxels: Tensor, side: int) -> Tensor:
     """(B, J, 3) with every joint at the hip's depth, which is the centre of the cube."""
-    return torch.cat([voxels[..., :2], torch.full_like(voxels[..., 2:], (side - 1) / 2)], -1)
+    return torch.cat([voxels[..., :2], torch.full_like(voxels[..., 2:], hip_vox(side))], -1)
 
 
 def depths_hidden(voxels: Tensor, share: float, side: int) -> Tensor:
