@@ -3,7 +3,7 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
-    from kt3d_bench.hookspecs import (
+    from kt3d_bench.plugins.hookspecs import (
         DatasetPlugin,
         MethodPlugin,
         Option,
@@ -39,7 +39,7 @@ __all__ = [
     "hookimpl",
 ]
 
-_HOMES = ("errors", "hookspecs", "records")
+_HOMES = ("errors", "plugins.hookspecs", "records")
 
 
 def __getattr__(name: str) -> object:

@@ -14,29 +14,29 @@ from os import PathLike
 class Kt3dError(Exception):
     """Base of every expected error.
 
-    ``what`` says what was expected and what was found, ``where`` names the file, folder or argument, and ``mend``
+    ``what`` says what was expected and what was found, ``where`` names the file, folder or argument, and ``hint``
     says what to do next. All three are printed.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str | PathLike[str] | None = None, mend: str | None = None) -> None:
+    def __init__(self, what: str, *, where: str | PathLike[str] | None = None, hint: str | None = None) -> None:
         self.what = what
         self.where = None if where is None else str(where)
-        self.mend = mend
+        self.hint = hint
         super().__init__(self.message)
 
     @property
     def message(self) -> str:
         text = self.what if self.where is None else f"{self.where}: {self.what}"
-        return text if self.mend is None else f"{text}; {self.mend}"
+        return text if self.hint is None else f"{text}; {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.what, self.where, self.mend))
+        return (_rebuild, (type(self), self.what, self.where, self.hint))
 
 
-def _rebuild(kind: type[Kt3dError], what: str, where: str | None, mend: str | None) -> Kt3dError:
-    return kind(what, where=where, mend=mend)
+def _rebuild(kind: type[Kt3dError], what: str, where: str | None, hint: str | None) -> Kt3dError:
+    return kind(what, where=where, hint=hint)
 
 
 class UsageError(Kt3dError):

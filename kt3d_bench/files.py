@@ -24,7 +24,7 @@ def write_whole(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
-        raise ArtefactError(f"cannot be written ({error})", where=path, mend="free space or choose a folder") from error
+        raise ArtefactError(f"cannot be written ({error})", where=path, hint="free space or choose a folder") from error
 
 
 def write_atomically(path: Path, content: bytes, *, temporary: Path | None = None) -> None:
@@ -63,3 +63,13 @@ def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
             with archive.open(zipfile.ZipInfo(f"{name}.npy", _EPOCH), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
     return buffer.getvalue()
+
+
+def default_data_root() -> Path:
+    """Return ``$KT3D_DATA``, else ``kt3d-data`` in the working directory."""
+    return Path(os.environ.get("KT3D_DATA") or "kt3d-data")
+
+
+def cache_root() -> Path:
+    """Return where downloads are kept: ``$KT3D_CACHE``, else ``cache`` in the data root."""
+    return Path(os.environ.get("KT3D_CACHE") or default_data_root() / "cache")

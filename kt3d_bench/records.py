@@ -152,7 +152,7 @@ class Skipped:
     @classmethod
     def damaged(cls, name: str, error: Kt3dError) -> Skipped:
         """What an error about a raw file says, as the reason to skip the sample or work item ``name``."""
-        reason = error.what if error.mend is None else f"{error.what}; {error.mend}"
+        reason = error.what if error.hint is None else f"{error.what}; {error.hint}"
         return cls(name, reason, error.where or "")
 
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kt3d_bench import results
+from kt3d_bench.data.manifest import read_manifest
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import Kt3dError
 from kt3d_bench.leaderboard.cards import card_path, write_card
 from kt3d_bench.leaderboard.entries import Entry, read_boards, rescored, write_entry
-from kt3d_bench.scoring.benchmarks import Benchmark
-from kt3d_bench.scoring.predictions import read_predictions
-from kt3d_bench.scoring.score import score, truth_from_shards
-from kt3d_bench.shards.manifest import read_manifest
-from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.metrics.benchmarks import Benchmark
+from kt3d_bench.metrics.evaluate import score, truth_from_shards
+from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.training.run import read_run
 from kt3d_bench.training.sources import installed_benchmarks
 

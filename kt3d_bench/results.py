@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench import plugins
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import Entry, TrainingData, is_name, make_entry, read_entries, write_entry
 from kt3d_bench.leaderboard.render import render_boards
-from kt3d_bench.scoring.benchmarks import Benchmark, Published, benchmark_named, read_published
-from kt3d_bench.scoring.conventions import CONVENTIONS, as_printed
-from kt3d_bench.scoring.predictions import Predictions, join, read_predictions
-from kt3d_bench.scoring.score import Scores, score, truth_from_shards, write_scores
-from kt3d_bench.scoring.suspicions import suspicions_of
-from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.metrics.benchmarks import Benchmark, Published, benchmark_named, read_published
+from kt3d_bench.metrics.conventions import CONVENTIONS, as_printed
+from kt3d_bench.metrics.evaluate import Scores, score, truth_from_shards, write_scores
+from kt3d_bench.metrics.plausibility import suspicions_of
+from kt3d_bench.metrics.predictions import Predictions, join, read_predictions
 from kt3d_bench.training.run import newest_run, read_run
 from kt3d_bench.training.sources import installed_benchmarks, shards_folder, with_target_found
 
@@ -123,7 +123,7 @@ def score_file(
         raise UsageError(
             f"'{method}' is no name for a method",
             where=path,
-            mend="give one of at most 100 letters, digits, '-', '_' and '.' with --name",
+            hint="give one of at most 100 letters, digits, '-', '_' and '.' with --name",
         )
     chosen = _benchmark_of(path, predictions, benchmark)
     opened = open_test(chosen, shards or shards_folder(data_root, chosen.dataset))
@@ -161,7 +161,7 @@ def printed_as(
         folder = run or newest_run(data_root)
         found = [one for one in sorted((folder / "predictions").glob("*.npz")) if benchmark in (None, one.stem)]
         if not found:
-            raise UsageError("the run has no such predictions yet", where=folder, mend="make them: kt3d predict")
+            raise UsageError("the run has no such predictions yet", where=folder, hint="make them: kt3d predict")
         path, benchmark = found[0], found[0].stem
         document = with_target_found(read_run(folder), folder.absolute().parents[1], data_root)
         target = document["shards"]["target"]
@@ -198,7 +198,7 @@ def open_test(benchmark: Benchmark, folder: Path) -> ShardSet:
         raise ArtefactError(
             f"there are no shards of '{benchmark.dataset}' to score against",
             where=folder,
-            mend=f"make them: kt3d prepare {benchmark.dataset}",
+            hint=f"make them: kt3d prepare {benchmark.dataset}",
         )
     return ShardSet.open(folder, benchmark.split)
 
@@ -209,7 +209,7 @@ def _benchmark_of(path: Path, predictions: Predictions, benchmark: str | None) -
         raise UsageError(
             "the file does not say which benchmark it answers",
             where=path,
-            mend=f"name one: --benchmark ID ({', '.join(installed_benchmarks())})",
+            hint=f"name one: --benchmark ID ({', '.join(installed_benchmarks())})",
         )
     return benchmark_named(named, installed_benchmarks())
 

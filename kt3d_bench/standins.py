@@ -44,7 +44,7 @@ def growing(out: Path, names: Collection[str]) -> Iterator[Path]:
 
 def _refuse_foreign(out: Path, names: Collection[str]) -> None:
     if out.exists() and not out.is_dir():
-        raise UsageError("is a file, not a folder", where=out, mend="choose another --out")
+        raise UsageError("is a file, not a folder", where=out, hint="choose another --out")
     known = {*names, MARKER} if (out / MARKER).is_file() else set()
     foreign = sorted(path.name for path in out.iterdir() if path.name not in known) if out.exists() else []
     if foreign:
@@ -52,7 +52,7 @@ def _refuse_foreign(out: Path, names: Collection[str]) -> None:
         raise UsageError(
             f"already holds {', '.join(foreign[:4])}{more}, which was not generated",
             where=out,
-            mend="choose another --out; nothing was changed",
+            hint="choose another --out; nothing was changed",
         )
 
 
@@ -62,7 +62,7 @@ def _clear_leftover(part: Path) -> None:
         return
     if part.is_symlink() or not part.is_dir() or (any(part.iterdir()) and not (part / _UNFINISHED).is_file()):
         raise UsageError(
-            "is in the way, and no unfinished stand-in", where=part, mend="move it, or choose another --out"
+            "is in the way, and no unfinished stand-in", where=part, hint="move it, or choose another --out"
         )
     for path in part.iterdir():
         if path.name != _UNFINISHED:

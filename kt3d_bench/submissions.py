@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kt3d_bench import plugins, results
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.leaderboard.cards import write_card
 from kt3d_bench.leaderboard.entries import Entry, Submission, is_name, make_entry, write_entry
-from kt3d_bench.scoring.benchmarks import Benchmark, benchmark_named
-from kt3d_bench.scoring.foreign import Cameras, Handed, placed, read_foreign
-from kt3d_bench.scoring.predictions import write_predictions
-from kt3d_bench.scoring.score import Scores, score, truth_from_shards
-from kt3d_bench.scoring.suspicions import Suspicion, half_precision, suspicions_of
-from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.metrics.benchmarks import Benchmark, benchmark_named
+from kt3d_bench.metrics.evaluate import Scores, score, truth_from_shards
+from kt3d_bench.metrics.foreign import Cameras, Handed, placed, read_foreign
+from kt3d_bench.metrics.plausibility import Suspicion, half_precision, suspicions_of
+from kt3d_bench.metrics.predictions import write_predictions
 from kt3d_bench.training.sources import installed_benchmarks, shards_folder
 
 FOLDER = "submissions"
@@ -71,7 +71,7 @@ def submit(
     if not is_name(statement.name):
         raise UsageError(
             f"'{statement.name}' is no name for a method",
-            mend="give one of at most 100 letters, digits, '-', '_' and '.' with --name",
+            hint="give one of at most 100 letters, digits, '-', '_' and '.' with --name",
         )
     handed = read_foreign(path)
     opened = results.open_test(chosen, shards or shards_folder(data_root, chosen.dataset))
@@ -117,14 +117,14 @@ def _coarse(handed: Handed) -> tuple[Suspicion, ...]:
 def _refuse(found: Sequence[Suspicion], accept: Sequence[str], path: Path) -> None:
     unknown = sorted(set(accept) - {one.name for one in found})
     if unknown:
-        raise UsageError(f"nothing is suspected of '{unknown[0]}'", where=path, mend="leave that --accept out")
+        raise UsageError(f"nothing is suspected of '{unknown[0]}'", where=path, hint="leave that --accept out")
     severe = [one for one in found if one.severe and one.name not in accept]
     if severe:
         accepted = " ".join(f"--accept '{one.name}'" for one in severe)
         raise ArtefactError(
             "; ".join(f"{one.name}: {one.sentence}" for one in severe),
             where=path,
-            mend=f"correct the file, or, if it is as it should be, add {accepted}",
+            hint=f"correct the file, or, if it is as it should be, add {accepted}",
         )
 
 

@@ -39,9 +39,9 @@ def grant(level: str, joints: int = 6) -> Grant:
     Raises ``UsageError`` for an unknown level or number of joints.
     """
     if level not in LEVELS:
-        raise UsageError(f"unknown supervision level '{level}'", mend=did_you_mean(level, LEVELS))
+        raise UsageError(f"unknown supervision level '{level}'", hint=did_you_mean(level, LEVELS))
     if joints not in LABEL_SUBSETS:
-        raise UsageError(f"no label subset of {joints} joints", mend=f"choose one of {sorted(LABEL_SUBSETS)}")
+        raise UsageError(f"no label subset of {joints} joints", hint=f"choose one of {sorted(LABEL_SUBSETS)}")
     extent, _, dims = level.partition("-")
     seen = np.zeros(NUM_JOINTS, bool)
     if extent != "none":

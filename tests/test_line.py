@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 
 from kt3d_bench import plugins
 from kt3d_bench.cli import main
+from kt3d_bench.data.prepare import prepare
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.geometry.cameras import project_arrays
 from kt3d_bench.leaderboard.entries import read_entries
-from kt3d_bench.scoring.predictions import read_predictions, write_predictions
-from kt3d_bench.shards.prepare import prepare
-from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.metrics.predictions import read_predictions, write_predictions
 
 SIZES: dict[str, dict[str, Any]] = {
     "h36m": {"people": 3, "frames": 1, "frame_px": 200, "actions": 6, "takes": 1, "long_clip": False},

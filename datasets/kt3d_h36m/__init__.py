@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from kt3d_bench.hookspecs import DatasetPlugin, Option, hookimpl
+from kt3d_bench import DatasetPlugin, Option, hookimpl
 
 
 @hookimpl

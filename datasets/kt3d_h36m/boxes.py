@@ -27,19 +27,19 @@ def read_boxes(path: Path, frames: Sequence[int], *, where: str) -> npt.NDArray[
     try:
         with h5py.File(path, "r") as file:
             if not isinstance(file.get("Masks", getlink=True), h5py.HardLink):
-                raise RawDataError("holds no Masks of its own", where=where, mend=_MEND)
+                raise RawDataError("holds no Masks of its own", where=where, hint=_MEND)
             references = _own(file["Masks"], where)
             if references.dtype != h5py.ref_dtype or references.size <= max(frames, default=0):
                 raise RawDataError(
                     f"Masks is {references.dtype} {references.shape}, expected references to at least "
                     f"{max(frames, default=0) + 1} masks",
                     where=where,
-                    mend=_MEND,
+                    hint=_MEND,
                 )
             masks = references[()].ravel()
             return np.array([_box(_own(file[masks[frame]], where), frame, where) for frame in frames]).reshape(-1, 4)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise RawDataError(f"cannot be read ({type(error).__name__}: {error})", where=where, mend=_MEND) from error
+        raise RawDataError(f"cannot be read ({type(error).__name__}: {error})", where=where, hint=_MEND) from error
 
 
 def _own(dataset: Any, where: str) -> Any:
@@ -47,7 +47,7 @@ def _own(dataset: Any, where: str) -> Any:
     import h5py
 
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise RawDataError("Masks does not hold data of its own", where=where, mend=_MEND)
+        raise RawDataError("Masks does not hold data of its own", where=where, hint=_MEND)
     return dataset
 
 
@@ -56,7 +56,7 @@ def _box(mask: Any, frame: int, where: str) -> npt.NDArray[np.float64]:
         raise RawDataError(
             f"the mask of frame {frame} is {mask.dtype} {mask.shape}, expected one value per pixel",
             where=where,
-            mend=_MEND,
+            hint=_MEND,
         )
     inside = np.asarray(mask[()]).T > 0
     return box_from_mask(inside) if inside.any() else np.full(4, np.nan)

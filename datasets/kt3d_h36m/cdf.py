@@ -72,14 +72,14 @@ class PoseReader:
         except TimeoutError:
             self.close()
             raise RawDataError(
-                f"could not be read within {self._timeout_s:g} s: the file is damaged", where=where, mend=_MEND
+                f"could not be read within {self._timeout_s:g} s: the file is damaged", where=where, hint=_MEND
             ) from None
         except (EOFError, OSError, ValueError) as error:
             self.close()
             raise RawDataError(f"ended the process that read it: the file is damaged ({error})", where=where,
-                               mend=_MEND) from error  # fmt: skip
+                               hint=_MEND) from error  # fmt: skip
         if "error" in answer:
-            raise RawDataError(f"is not a pose CDF: {answer['error']}", where=where, mend=_MEND)
+            raise RawDataError(f"is not a pose CDF: {answer['error']}", where=where, hint=_MEND)
         return np.frombuffer(payload, np.float64).reshape(-1, JOINTS, dimensions)
 
     def _running(self) -> subprocess.Popen[bytes]:

@@ -31,14 +31,14 @@ def check_complete(
         raise MissingDataError(
             f"holds no Human3.6M for S{', S'.join(map(str, subjects))} (found: {inside})",
             where=root,
-            mend=f"it takes Videos_S1.tgz, Poses_D3_Positions_S1.tgz, ... and code-v1.2.zip from {SITE}, or a "
+            hint=f"it takes Videos_S1.tgz, Poses_D3_Positions_S1.tgz, ... and code-v1.2.zip from {SITE}, or a "
             "stand-in by `kt3d generate h36m`",
         )
     if found.metadata is None:
         raise RawDataError(
             "metadata.xml with the cameras is missing",
             where=root,
-            mend=CODE_MEND,
+            hint=CODE_MEND,
         )
     poses_from = max(("D3_Positions", "D3_Positions_mono"), key=lambda feature: len(set(features[feature])))
     partial = partial or (root / MARKER).is_file()
@@ -50,19 +50,19 @@ def check_complete(
                 f"the poses of S{subject} are missing"
                 + (" (D3_Positions_mono_universal does not fit the images)" if universal else ""),
                 where=root,
-                mend=f"put Poses_{poses_from}_S{subject}.tgz there, from {SITE}",
+                hint=f"put Poses_{poses_from}_S{subject}.tgz there, from {SITE}",
             )
         if subject not in features["Videos"]:
             raise RawDataError(
                 f"the videos of S{subject} are missing",
                 where=root,
-                mend=f"put Videos_S{subject}.tgz there, from {SITE}",
+                hint=f"put Videos_S{subject}.tgz there, from {SITE}",
             )
     if boxes and (lacking := [s for s in subjects if s in features["Videos"] and s not in features["ground_truth_bb"]]):
         raise RawDataError(
             f"the official boxes of S{lacking[0]} are missing",
             where=root,
-            mend=f"put Segments_mat_gt_bb_S{lacking[0]}.tgz there, from {SITE}, or leave --boxes at joints",
+            hint=f"put Segments_mat_gt_bb_S{lacking[0]}.tgz there, from {SITE}, or leave --boxes at joints",
         )
     missing = [*missing_files(found, poses_from, subjects, selection, partial, boxes)]
     if missing:
@@ -70,7 +70,7 @@ def check_complete(
         raise RawDataError(
             f"{len(missing)} files are missing: {'; '.join(missing[:3])}{more}",
             where=root,
-            mend="unpack the archives again, leave recordings out with --drop, or accept a part of the dataset with "
+            hint="unpack the archives again, leave recordings out with --drop, or accept a part of the dataset with "
             "--partial yes",
         )
     return poses_from

@@ -49,10 +49,10 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     recording in ``drop`` or ``keep``.
     """
     if split not in SPLITS:
-        raise UsageError(f"Human3.6M has no split '{split}'", mend=f"use one of {', '.join(SPLITS)}")
+        raise UsageError(f"Human3.6M has no split '{split}'", hint=f"use one of {', '.join(SPLITS)}")
     every = TEST_EVERY if split == "test" else int(options.get("train_every", 5))
     if every < 1:
-        raise UsageError(f"--train-every is {every}, expected 1 or more", mend="use 5 for every fifth frame")
+        raise UsageError(f"--train-every is {every}, expected 1 or more", hint="use 5 for every fifth frame")
     subjects = chosen_subjects(split, str(options.get("subjects", "")))
     selection = dropped(str(options.get("drop", "")), str(options.get("keep", "")))
     official_boxes = options.get("boxes", "joints") == "official"
@@ -178,5 +178,5 @@ def _check_d2(camera: Camera, joints_cam_mm: npt.NDArray[np.float64], d2: Source
             f"is {worst:.1f} px away from the projection of the 3D joints in frame 0 (at most {LARGEST_D2_ERROR_PX} "
             "px expected), so cameras, poses and this file do not belong together",
             where=str(d2),
-            mend="unpack the three archives of this subject again and use the official metadata.xml",
+            hint="unpack the three archives of this subject again and use the official metadata.xml",
         )

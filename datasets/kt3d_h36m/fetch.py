@@ -133,10 +133,10 @@ def plan(
         raise RawDataError(
             f"{len(missing)} recordings are missing, the first is {missing[0].relative_to(found.root)}",
             where=found.root,
-            mend=f"{_MEND}, or accept a part of the dataset with --partial yes",
+            hint=f"{_MEND}, or accept a part of the dataset with --partial yes",
         )
     if not items:
-        raise RawDataError(f"holds no recording of S{', S'.join(map(str, subjects))}", where=found.root, mend=_MEND)
+        raise RawDataError(f"holds no recording of S{', S'.join(map(str, subjects))}", where=found.root, hint=_MEND)
     return items
 
 
@@ -170,7 +170,7 @@ def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
             f"pose/2d is {worst:.1f} px away from the projection of pose/3d (at most {LARGEST_D2_ERROR_PX} px "
             "expected), so metadata.xml and this file do not belong together",
             where=path,
-            mend="use the official metadata.xml",
+            hint="use the official metadata.xml",
         )
     row_of = {int(annotation.frame[row]): row for row in rows}
     joints = {
@@ -202,19 +202,19 @@ def read_annotation(path: Path, take: tuple[int, int, int]) -> Annotation:
             columns = {name: _values(file, name, path, ()) for name in _COLUMNS}
             poses = {name: _values(file, name, path, (32, d)) for name, d in (("pose/3d", 3), ("pose/2d", 2))}
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise RawDataError(f"cannot be read ({type(error).__name__}: {error})", where=path, mend=_MEND) from error
+        raise RawDataError(f"cannot be read ({type(error).__name__}: {error})", where=path, hint=_MEND) from error
     rows = len(columns["frame"])
     if not rows or any(len(values) != rows for values in (*columns.values(), *poses.values())):
-        raise RawDataError("has columns of different lengths, or none", where=path, mend=_MEND)
+        raise RawDataError("has columns of different lengths, or none", where=path, hint=_MEND)
     for name, number in zip(("subject", "action", "subaction"), take, strict=True):
         if (columns[name] != number).any():
             raise RawDataError(
                 f"is of {name} {int(columns[name][columns[name] != number][0])}, expected {number} in this folder",
                 where=path,
-                mend=_MEND,
+                hint=_MEND,
             )
     if columns["frame"].min() < 1:
-        raise RawDataError("has a frame below 1, and frames are counted from 1", where=path, mend=_MEND)
+        raise RawDataError("has a frame below 1, and frames are counted from 1", where=path, hint=_MEND)
     return Annotation(
         columns["frame"].astype(np.int64) - 1, columns["camera"].astype(np.int64), poses["pose/3d"], poses["pose/2d"]
     )
@@ -228,7 +228,7 @@ def _values(file: Any, name: str, path: Path, shape: tuple[int, ...]) -> npt.NDA
         raise RawDataError(
             f"holds no {name}" + (" (the universal skeleton does not fit the images)" if old else ""),
             where=path,
-            mend="process it again with the present version of h36m-fetch",
+            hint="process it again with the present version of h36m-fetch",
         )
     dataset = file[name]
     if (
@@ -242,5 +242,5 @@ def _values(file: Any, name: str, path: Path, shape: tuple[int, ...]) -> npt.NDA
         or dataset.dtype.kind not in ("f" if shape else "iu")
     ):
         raise RawDataError(f"{name} is not (n{''.join(f', {n}' for n in shape)}) numbers of its own", where=path,
-                           mend=_MEND)  # fmt: skip
+                           hint=_MEND)  # fmt: skip
     return np.asarray(dataset[()], np.float64) if shape else np.asarray(dataset[()])

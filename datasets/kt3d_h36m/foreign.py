@@ -21,22 +21,22 @@ def refusals(root: Path) -> Iterator[RawDataError]:
         yield RawDataError(
             "holds image points of VideoPose3D, which follow from poses and cameras and are not read",
             where=path,
-            mend="use its data_3d_h36m.npz",
+            hint="use its data_3d_h36m.npz",
         )
     for path in _first(root, "human36m-multiview-labels*.npy"):
         yield RawDataError(
-            _PICKLED, where=path, mend="use the annot.h5 files that h36m-fetch writes beside the same images"
+            _PICKLED, where=path, hint="use the annot.h5 files that h36m-fetch writes beside the same images"
         )
     for path in _first(root, "cameras.pkl"):
-        yield RawDataError(_PICKLED, where=path, mend=_INSTEAD)
+        yield RawDataError(_PICKLED, where=path, hint=_INSTEAD)
     for path in _first(root, "h36m_t*.npz", "fps*/h36m_t*.npz", "*/fps*/h36m_t*.npz"):
-        yield RawDataError("holds annotations of MMPose's layout, which is not read", where=path, mend=_INSTEAD)
+        yield RawDataError("holds annotations of MMPose's layout, which is not read", where=path, hint=_INSTEAD)
     for path in _first(root, "annot/s_*/matlab_meta.txt", "*/annot/s_*/matlab_meta.txt"):
         yield RawDataError(
-            "belongs to the annotations of Integral Human Pose, which are not read", where=path, mend=_INSTEAD
+            "belongs to the annotations of Integral Human Pose, which are not read", where=path, hint=_INSTEAD
         )
     for path in _first(root, "images.tar.gza?"):
-        yield RawDataError("is one of several parts of packed images", where=path, mend=moon.UNPACK_IMAGES)
+        yield RawDataError("is one of several parts of packed images", where=path, hint=moon.UNPACK_IMAGES)
 
 
 def _first(root: Path, *patterns: str) -> list[Path]:

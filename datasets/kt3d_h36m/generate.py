@@ -24,7 +24,7 @@ from kt3d_h36m.standin_room import Room
 from kt3d_h36m.standin_skeleton import JOINT_NAMES, joints_32
 
 if TYPE_CHECKING:
-    from kt3d_bench.people import Figures, Motions
+    from kt3d_bench.synth import Figures, Motions
 
 VERSION = 1
 """Bumped with every change of what is generated."""
@@ -89,7 +89,7 @@ def generate(
     _check(frames=(frames, 1, 10_000), actions=(actions, 1, len(ACTIVITIES)), takes=(takes, 1, 2),
            frame_px=(frame_px, *_WIDTH_PX), workers=(workers, 1, 1024), seed=(seed, 0, 2**63))  # fmt: skip
     if frame_px % 2:
-        raise UsageError(f"frame_px is {frame_px}, but video frames have even sizes", mend=f"use {frame_px + 1}")
+        raise UsageError(f"frame_px is {frame_px}, but video frames have even sizes", hint=f"use {frame_px + 1}")
     chosen = PEOPLE[: min(max(people, 2), len(PEOPLE))]
     facts = {
         "dataset": "h36m", "version": VERSION, "seed": seed, "people": len(chosen), "frames": frames,
@@ -99,7 +99,7 @@ def generate(
     recorded = _takes(seed, [subject for subject, _ in chosen], actions, takes, frames, long_clip)
     motions = None
     if motion is not None:
-        from kt3d_bench.people import read_motions
+        from kt3d_bench.synth import read_motions
 
         motions = read_motions(motion)
         motions.require(max(take.frames for take in recorded), _RATE_HZ)
@@ -182,7 +182,7 @@ def _record_group(whole: _Set, group: Sequence[Take]) -> list[tuple[Take, list[i
 
 def _record(whole: _Set, take: Take) -> list[int]:
     """Write one recording: a world CDF, and per camera a camera CDF, an image CDF and a video."""
-    from kt3d_bench.people import render, sample_style, shade
+    from kt3d_bench.synth import render, sample_style, shade
 
     who = int(take.subject[1:])
     figures, height_mm = _people(whole, take, who)
@@ -220,7 +220,7 @@ def _record(whole: _Set, take: Take) -> list[int]:
 
 def _people(whole: _Set, take: Take, who: int) -> tuple[Figures, float]:
     """The take's posed person, somewhere near the middle of the room, facing anywhere; and the person's height."""
-    from kt3d_bench.people import pose, sample_bodies, sample_clip
+    from kt3d_bench.synth import pose, sample_bodies, sample_clip
 
     rng = whole.rng(_CLIP, who, take.action_number, take.number)
     body = sample_bodies(whole.rng(_PERSON, who, 0), 1, height_mm=(1560, 1890))

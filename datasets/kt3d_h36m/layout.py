@@ -94,7 +94,7 @@ def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable
     Raises ``RawDataError`` when ``root`` is not a folder or an archive is damaged.
     """
     if not root.is_dir():
-        raise RawDataError("is not a folder", where=root, mend=f"put the official download there, from {SITE}")
+        raise RawDataError("is not a folder", where=root, hint=f"put the official download there, from {SITE}")
     wanted, unused = None if subjects is None else set(subjects), set(without)
     files: dict[str, dict[tuple[Recording, str], Source]] = {feature: {} for feature in FEATURES}
     metadata: list[Source] = []
@@ -230,7 +230,7 @@ def _damaged(archive: Path | str, error: Exception) -> RawDataError:
     return RawDataError(
         f"is damaged or cut short ({type(error).__name__}: {error})",
         where=archive,
-        mend="download the archive again and compare its MD5 with the official one",
+        hint="download the archive again and compare its MD5 with the official one",
     )
 
 
@@ -320,7 +320,7 @@ def _each(sources: Sequence[Source], folder: Path) -> Iterator[tuple[Source, Pat
             yield wanted.pop(member), path
             path.unlink(missing_ok=True)
         if wanted:
-            raise RawDataError(f"no longer holds {min(wanted)}", where=archive, mend="leave raw data alone meanwhile")
+            raise RawDataError(f"no longer holds {min(wanted)}", where=archive, hint="leave raw data alone meanwhile")
 
 
 def _tar_copies(archive: str, wanted: dict[str, Source], folder: Path) -> Iterator[tuple[str, Path]]:

@@ -37,7 +37,7 @@ def plan_derived(
     """The work items of a derived layout. Raises ``RawDataError`` naming what is missing, ``UsageError`` for official
     boxes, which go with the official videos."""
     if official_boxes:
-        raise UsageError("the official boxes go with the official videos", where=raw, mend="leave --boxes at joints")
+        raise UsageError("the official boxes go with the official videos", where=raw, hint="leave --boxes at joints")
     cameras = _calibrated(raw)
     if isinstance(found, moon.MoonFolder):
         return moon.plan(found, subjects, every, selection, partial=partial, calibrated=cameras)
@@ -45,7 +45,7 @@ def plan_derived(
         raise RawDataError(
             "metadata.xml with the cameras is missing",
             where=raw,
-            mend=f"{CODE_MEND} (h36m-fetch keeps it beside its folder processed: point --raw one folder up)",
+            hint=f"{CODE_MEND} (h36m-fetch keeps it beside its folder processed: point --raw one folder up)",
         )
     if isinstance(found, fetch.FetchTree):
         return fetch.plan(found, subjects, every, selection, partial=partial, calibrated=cameras)

@@ -33,9 +33,9 @@ def _root(path: Path) -> ElementTree.Element:
     try:
         return ElementTree.parse(path).getroot()
     except OSError as error:
-        raise RawDataError(f"cannot be read ({error.strerror})", where=path, mend=_MEND) from error
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path, hint=_MEND) from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise RawDataError(f"is not well-formed XML ({error})", where=path, mend=_MEND) from error
+        raise RawDataError(f"is not well-formed XML ({error})", where=path, hint=_MEND) from error
 
 
 def _numbers(text: str | None) -> list[float]:
@@ -64,11 +64,11 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
     try:
         w0 = np.array(_numbers(root.findtext(".//w0")), np.float64)
     except ValueError as error:
-        raise RawDataError(f"w0 holds something that is not a number ({error})", where=path, mend=_MEND) from error
+        raise RawDataError(f"w0 holds something that is not a number ({error})", where=path, hint=_MEND) from error
     extrinsic, intrinsic = 4 * _SUBJECTS * 6, 4 * 9
     if w0.size != extrinsic + intrinsic:
         found = "is missing" if not w0.size else f"holds {w0.size} numbers"
-        raise RawDataError(f"w0 {found}, expected the cameras' {extrinsic + intrinsic}", where=path, mend=_MEND)
+        raise RawDataError(f"w0 {found}, expected the cameras' {extrinsic + intrinsic}", where=path, hint=_MEND)
     poses = w0[:extrinsic].reshape(4, _SUBJECTS, 6)
     lenses = w0[extrinsic:].reshape(4, 9)
     _check_known(poses, lenses, path)
@@ -77,7 +77,7 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
     for index, camera_id in enumerate(CAMERAS):
         fx, fy, cx, cy, k1, k2, k3, p1, p2 = lenses[index]
         if fx <= 0 or fy <= 0:
-            raise RawDataError(f"the focal length of camera {camera_id} is not positive", where=path, mend=_MEND)
+            raise RawDataError(f"the focal length of camera {camera_id} is not positive", where=path, hint=_MEND)
         for subject in range(1, _SUBJECTS + 1):
             pose = poses[index, subject - 1]
             cameras[subject, camera_id] = Camera.pinhole(
@@ -100,7 +100,7 @@ def _check_known(poses: npt.NDArray[np.float64], lenses: npt.NDArray[np.float64]
         ]
         if unknown or not np.isfinite(lenses[index]).all():
             whose = f" of S{unknown[0]}" if unknown else ""
-            raise RawDataError(f"w0 holds no parameters for camera {camera_id}{whose}", where=path, mend=_MEND)
+            raise RawDataError(f"w0 holds no parameters for camera {camera_id}{whose}", where=path, hint=_MEND)
 
 
 def _image_sizes(root: ElementTree.Element) -> dict[tuple[int, int], tuple[int, int]]:
@@ -145,12 +145,12 @@ def read_frame_counts(path: Path) -> dict[tuple[int, int, int], FrameCount]:
             try:
                 numbers = [int(number) for number in _numbers(cell.text)]
             except (ValueError, OverflowError) as error:
-                raise RawDataError(f"frames of S{subject} are not numbers ({error})", where=path, mend=_MEND) from error
+                raise RawDataError(f"frames of S{subject} are not numbers ({error})", where=path, hint=_MEND) from error
             if not numbers:
                 continue
             if len(numbers) != 5:
                 raise RawDataError(
-                    f"frames of S{subject} hold a cell of {len(numbers)} numbers, expected 5", where=path, mend=_MEND
+                    f"frames of S{subject} hold a cell of {len(numbers)} numbers, expected 5", where=path, hint=_MEND
                 )
             *videos, mocap = numbers
             action, subaction = divmod(column, 2)

@@ -138,11 +138,11 @@ def plan(
         raise RawDataError(
             f"{len(missing)} image folders are missing, the first is {missing[0].name}",
             where=found.images,
-            mend=f"{UNPACK_IMAGES}, or accept a part of the dataset with --partial yes",
+            hint=f"{UNPACK_IMAGES}, or accept a part of the dataset with --partial yes",
         )
     if not items:
         raise RawDataError(f"holds no annotations of S{', S'.join(map(str, subjects))}", where=found.annotations,
-                           mend=_MEND)  # fmt: skip
+                           hint=_MEND)  # fmt: skip
     return items
 
 
@@ -164,9 +164,9 @@ def _read_json(path: Path) -> Any:
             raise ValueError("larger than 1 GiB")
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise RawDataError("is missing", where=path, mend=_MEND) from error
+        raise RawDataError("is missing", where=path, hint=_MEND) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise RawDataError(f"is not readable JSON ({error})", where=path, mend=_MEND) from error
+        raise RawDataError(f"is not readable JSON ({error})", where=path, hint=_MEND) from error
 
 
 def read_joints(path: Path) -> Joints:
@@ -175,7 +175,7 @@ def read_joints(path: Path) -> Joints:
     try:
         status = path.stat()
     except OSError as error:
-        raise RawDataError("is missing", where=path, mend=_MEND) from error
+        raise RawDataError("is missing", where=path, hint=_MEND) from error
     return _read_joints(path, status.st_mtime_ns, status.st_size)
 
 
@@ -193,7 +193,7 @@ def _read_joints(path: Path, mtime_ns: int, size: int) -> Joints:
                 joints[int(action), int(take)] = (np.array([int(number) for number in numbers], np.int64), values)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise RawDataError(
-            f"is not action -> subaction -> frame -> {NUM_JOINTS} x 3 ({error})", where=path, mend=_MEND
+            f"is not action -> subaction -> frame -> {NUM_JOINTS} x 3 ({error})", where=path, hint=_MEND
         ) from error
     return joints
 
@@ -212,6 +212,6 @@ def read_moon_cameras(path: Path) -> dict[str, Camera]:
             )
     except (KeyError, TypeError, ValueError) as error:
         raise RawDataError(
-            f"is not four cameras of R, t, f and c ({type(error).__name__}: {error})", where=path, mend=_MEND
+            f"is not four cameras of R, t, f and c ({type(error).__name__}: {error})", where=path, hint=_MEND
         ) from error
     return cameras

@@ -63,7 +63,7 @@ def fit_size(camera: Camera, size_px: tuple[int, int], where: str) -> Camera:
             f"is {size_px[0]} x {size_px[1]} px, but calibrated are {camera.size_px[0]} x {camera.size_px[1]} px: "
             "it was rescaled",
             where=where,
-            mend="use the file of the official archive",
+            hint="use the file of the official archive",
         )
     return replace(camera, size_px=size_px)
 

@@ -54,7 +54,7 @@ def _videos(name: str, option: str) -> list[tuple[Recording, str]]:
         known += [f"{title} {camera_id}" for title in known for camera_id in CAMERAS] if match and match[3] else []
         raise UsageError(
             f"--{option} names '{name}', which is no recording",
-            mend=f"{did_you_mean(name, known)} (form: S9 Greeting, or S11 Directions 54138969 for one camera)"
+            hint=f"{did_you_mean(name, known)} (form: S9 Greeting, or S11 Directions 54138969 for one camera)"
             if match
             else "write it like S9 Greeting, or S11 Directions 54138969 for one camera",
         )
@@ -69,12 +69,12 @@ def chosen_subjects(split: str, chosen: str) -> tuple[int, ...]:
     known = {str(subject) for subjects in SPLITS.values() for subject in subjects}
     if unknown := [name for name in names if name not in known]:
         raise UsageError(
-            f"--subjects names S{unknown[0]}, which has no labels", mend="labelled are S1,S5,S6,S7,S8,S9,S11"
+            f"--subjects names S{unknown[0]}, which has no labels", hint="labelled are S1,S5,S6,S7,S8,S9,S11"
         )
     subjects = tuple(subject for subject in SPLITS[split] if str(subject) in names)
     if not subjects:
         raise UsageError(
             f"--subjects is '{chosen}', and none of them is in the split '{split}'",
-            mend=f"choose from S{', S'.join(map(str, SPLITS[split]))}",
+            hint=f"choose from S{', S'.join(map(str, SPLITS[split]))}",
         )
     return subjects

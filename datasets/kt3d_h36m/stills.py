@@ -32,7 +32,7 @@ def still_samples(
     if paths and not any(path.is_file() for path in paths.values()):
         first = next(iter(paths.values()))
         raise RawDataError(
-            f"holds none of the {len(paths)} images wanted, such as {first.name}", where=folder, mend=_MEND
+            f"holds none of the {len(paths)} images wanted, such as {first.name}", where=folder, hint=_MEND
         )
     for frame, path in paths.items():
         if not path.is_file():
@@ -52,16 +52,16 @@ def read_jpeg(path: Path) -> npt.NDArray[np.uint8]:
     import simplejpeg
 
     if path.stat().st_size > _LARGEST_BYTES:
-        raise RawDataError("is larger than 64 MiB, no frame of this dataset is", where=path, mend=_MEND)
+        raise RawDataError("is larger than 64 MiB, no frame of this dataset is", where=path, hint=_MEND)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise RawDataError(f"cannot be read ({error.strerror})", where=path, mend=_MEND) from error
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path, hint=_MEND) from error
     try:
         height, width = simplejpeg.decode_jpeg_header(content)[:2]
         if max(height, width) > _LARGEST_SIDE_PX:
             raise ValueError(f"{width} x {height} px")
         image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "RGB")
     except ValueError as error:
-        raise RawDataError(f"cannot be decoded ({error})", where=path, mend=_MEND) from error
+        raise RawDataError(f"cannot be decoded ({error})", where=path, hint=_MEND) from error
     return image

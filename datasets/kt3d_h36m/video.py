@@ -28,10 +28,10 @@ def frames_rgb(
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise RawDataError("holds no video", where=where, mend=_DAMAGED)
+                raise RawDataError("holds no video", where=where, hint=_DAMAGED)
             stream = container.streams.video[0]
             if stream.codec_context is None:
-                raise RawDataError("is coded in a way that cannot be decoded here", where=where, mend=_DAMAGED)
+                raise RawDataError("is coded in a way that cannot be decoded here", where=where, hint=_DAMAGED)
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             if 0 < stream.frames < poses:
@@ -44,7 +44,7 @@ def frames_rgb(
                     return
     except (av.FFmpegError, ValueError) as error:
         raise RawDataError(
-            f"cannot be decoded after frame {count} of {poses} ({error})", where=where, mend=_DAMAGED
+            f"cannot be decoded after frame {count} of {poses} ({error})", where=where, hint=_DAMAGED
         ) from error
     raise _too_short(where, count, poses, name)
 
@@ -64,7 +64,7 @@ def _check_whole(path: Path, where: str) -> None:
             length = int.from_bytes(head[8:16]) if length == 1 else length or size - at
             if length < 8 or len(head) < 8 or at + length > size:
                 raise RawDataError(f"cannot be decoded: it ends at byte {size}, inside a box", where=where,
-                                   mend=_DAMAGED)  # fmt: skip
+                                   hint=_DAMAGED)  # fmt: skip
             at += length
 
 
@@ -72,5 +72,5 @@ def _too_short(where: str, frames: int, poses: int, name: str) -> RawDataError:
     return RawDataError(
         f"has {frames} frames for {poses} poses, so frames and poses cannot be matched",
         where=where,
-        mend=f'unpack or download the video again, or leave it out with --drop "{name}"',
+        hint=f'unpack or download the video again, or leave it out with --drop "{name}"',
     )

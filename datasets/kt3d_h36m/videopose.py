@@ -87,7 +87,7 @@ def refuse_pickled(path: Path) -> RawDataError:
     return RawDataError(
         "holds pickled Python objects, which can run any code when they are read, so it is not opened",
         where=path,
-        mend=f"beside it, where you run VideoPose3D, convert it once: {CONVERSION}",
+        hint=f"beside it, where you run VideoPose3D, convert it once: {CONVERSION}",
     )
 
 
@@ -146,10 +146,10 @@ def plan(
         raise RawDataError(
             f"{len(missing)} arrays are missing, the first is '{missing[0]}'",
             where=found.path,
-            mend=f"{_MEND}, or accept a part of the dataset with --partial yes",
+            hint=f"{_MEND}, or accept a part of the dataset with --partial yes",
         )
     if not any(item.expected_samples for item in items):
-        raise RawDataError(f"holds no poses of S{', S'.join(map(str, subjects))}", where=found.path, mend=_MEND)
+        raise RawDataError(f"holds no poses of S{', S'.join(map(str, subjects))}", where=found.path, hint=_MEND)
     return items
 
 
@@ -175,7 +175,7 @@ def read_poses_mm(path: Path, member: str) -> npt.NDArray[np.float64]:
         raise RawDataError(
             f"{member} holds a coordinate of {np.nanmax(np.abs(metres)):.0f}, expected metres",
             where=path,
-            mend="divide millimetres by 1000, as VideoPose3D does",
+            hint="divide millimetres by 1000, as VideoPose3D does",
         )
     return np.asarray(metres, np.float64) * 1000.0
 
@@ -199,7 +199,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except _DAMAGE as error:
-        raise RawDataError(f"is damaged ({type(error).__name__}: {error})", where=path, mend=_MEND) from error
+        raise RawDataError(f"is damaged ({type(error).__name__}: {error})", where=path, hint=_MEND) from error
 
 
 def _header(file: IO[bytes]) -> _Header:
@@ -219,6 +219,6 @@ def _checked(header: _Header, entry: zipfile.ZipInfo, path: Path) -> _Header:
         raise RawDataError(
             f"{entry.filename} is {header.dtype} {shape}, expected float (n, 32, 3) in metres",
             where=path,
-            mend=_MEND,
+            hint=_MEND,
         )
     return header

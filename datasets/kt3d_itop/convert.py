@@ -64,7 +64,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     """
     boxes = options.get("boxes", "joints")
     if boxes not in BOX_RULES:
-        raise UsageError(f"ITOP has no box rule '{boxes}'", where="--boxes", mend=did_you_mean(boxes, BOX_RULES))
+        raise UsageError(f"ITOP has no box rule '{boxes}'", where="--boxes", hint=did_you_mean(boxes, BOX_RULES))
     depth_path, labels_path = require(raw, split)
     with opened(labels_path, "labels") as labels, opened(depth_path, "depth_map") as depth:
         ids = read_ids(labels)
@@ -72,7 +72,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         valid = np.flatnonzero(labels.read("is_valid", 0, labels.frames) == 1)
         block = _rows_per_item(max(labels.chunk_rows, depth.chunk_rows))
     if not ids:
-        raise RawDataError("holds no frames", where=labels_path, mend="download the file again")
+        raise RawDataError("holds no frames", where=labels_path, hint="download the file again")
     view, part = SPLITS[split]
     prefix = f"{view}_{part}"
     clips = _clips([ids[row] for row in valid])

@@ -19,7 +19,7 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.standins import MARKER, growing
 
 if TYPE_CHECKING:
-    from kt3d_bench.people import Motions
+    from kt3d_bench.synth import Motions
     from kt3d_itop.standin_recording import Block
 
 VERSION = 1
@@ -78,7 +78,7 @@ def generate(
     """
     if options:
         raise UsageError(f"ITOP's generator has no option '{sorted(options)[0]}'",
-                         mend="known: point_cloud, workers")  # fmt: skip
+                         hint="known: point_cloud, workers")  # fmt: skip
     if not (1 <= people <= _MOST_PEOPLE and frames >= 1 and seed >= 0):
         raise UsageError(
             f"people must be 1 to {_MOST_PEOPLE}, frames at least 1 and the seed 0 or more, found {people}, {frames} "
@@ -88,12 +88,12 @@ def generate(
     if people * frames > _MOST_FRAMES:
         raise UsageError(
             f"{people} people x {frames} frames are {people * frames}, and at most {_MOST_FRAMES} can be generated",
-            mend="ask for fewer",
+            hint="ask for fewer",
         )
     marker = {"dataset": "itop", "version": VERSION, "seed": seed, "people": people, "frames": frames}
     motions = None
     if motion is not None:
-        from kt3d_bench.people import read_motions
+        from kt3d_bench.synth import read_motions
         from kt3d_itop.standin_people import RATE_HZ
 
         motions = read_motions(motion)

@@ -84,7 +84,7 @@ def _check(file: Any, source: Path, kind: str) -> int:
     lengths = {name: one.shape[0] for name, one in datasets.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise RawDataError(f"its datasets hold different numbers of frames: {listed}", where=source, mend=_AGAIN)
+        raise RawDataError(f"its datasets hold different numbers of frames: {listed}", where=source, hint=_AGAIN)
     images = [one for one in datasets.values() if one.chunks and one.ndim == 3]
     layers = [one.chunks[0] * HEIGHT_PX * WIDTH_PX * one.dtype.itemsize * 5 // 4 for one in images]
     return int(min(max([1 << 20, *layers]), 256 << 20))
@@ -95,27 +95,27 @@ def _dataset(file: Any, source: Path, name: str, kind: str, frame_shape: tuple[i
 
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         found = ", ".join(sorted(file)[:8]) or "nothing"
-        raise RawDataError(f"holds no dataset '{name}' of its own, found {found}", where=source, mend=_AGAIN)
+        raise RawDataError(f"holds no dataset '{name}' of its own, found {found}", where=source, hint=_AGAIN)
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise RawDataError(f"'{name}' does not hold data of its own", where=source, mend=_AGAIN)
+        raise RawDataError(f"'{name}' does not hold data of its own", where=source, hint=_AGAIN)
     shape_fits = dataset.ndim >= 1 and (frame_shape is None or dataset.shape[1:] == frame_shape)
     if not shape_fits or not _type_fits(dataset, kind):
         expected = "byte strings (n,)" if kind == "id" else f"{kind} {('n', *(frame_shape or ()))}".replace("'", "")
         raise RawDataError(
             f"'{name}' is {dataset.dtype} {dataset.shape}, expected {expected}",
             where=source,
-            mend="use the official file; other exports of the dataset are not read",
+            hint="use the official file; other exports of the dataset are not read",
         )
     if dataset.shape[0] > _MOST_FRAMES:
         raise RawDataError(
             f"'{name}' declares {dataset.shape[0]} frames, more than the {_MOST_FRAMES} that are believed",
             where=source,
-            mend=_AGAIN,
+            hint=_AGAIN,
         )
     chunk = int(np.prod(dataset.chunks or (0,), dtype=np.int64)) * dataset.dtype.itemsize
     if chunk > _LARGEST_CHUNK_BYTES:
-        raise RawDataError(f"'{name}' is stored in pieces of {chunk} bytes", where=source, mend=_AGAIN)
+        raise RawDataError(f"'{name}' is stored in pieces of {chunk} bytes", where=source, hint=_AGAIN)
     return dataset
 
 
@@ -141,7 +141,7 @@ def _reading(source: Path) -> Iterator[None]:
         raise RawDataError(
             f"is damaged or cut short, it cannot be read ({type(error).__name__}: {error})",
             where=source,
-            mend=_AGAIN,
+            hint=_AGAIN,
         ) from error
 
 
@@ -158,9 +158,9 @@ def read_ids(file: Opened) -> list[str]:
             row = len(found)
             if not _ID.fullmatch(text):
                 raise RawDataError(f"id {row} is {text[:40]!r}, expected PP_FFFFF like '00_00053'", where=file.source,
-                                   mend=_AGAIN)  # fmt: skip
+                                   hint=_AGAIN)  # fmt: skip
             if text in seen:
-                raise RawDataError(f"ids {seen[text]} and {row} are both '{text}'", where=file.source, mend=_AGAIN)
+                raise RawDataError(f"ids {seen[text]} and {row} are both '{text}'", where=file.source, hint=_AGAIN)
             seen[text] = row
             found.append(text)
     return found
@@ -183,15 +183,15 @@ def split_id(text: str) -> tuple[str, int]:
 
 def check_same_ids(depth: Opened, labels: Opened, depth_ids: Sequence[str], label_ids: Sequence[str]) -> None:
     """Raises ``RawDataError`` with the first place where the ids of the two files differ."""
-    mend = "both files must be of one view and one split: download them again"
+    hint = "both files must be of one view and one split: download them again"
     for row, (one, other) in enumerate(zip(depth_ids, label_ids, strict=False)):
         if one != other:
             raise RawDataError(
                 f"the ids differ from those of {labels.source.name}: number {row} is {one} here and {other} there",
                 where=depth.source,
-                mend=mend,
+                hint=hint,
             )
     if len(depth_ids) != len(label_ids):
         raise RawDataError(
-            f"holds {len(depth_ids)} frames, but {labels.source.name} {len(label_ids)}", where=depth.source, mend=mend
+            f"holds {len(depth_ids)} frames, but {labels.source.name} {len(label_ids)}", where=depth.source, hint=hint
         )

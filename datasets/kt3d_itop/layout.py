@@ -52,25 +52,25 @@ def require(raw: Path, split: str) -> tuple[Path, Path]:
     one is missing or ``raw`` is no folder.
     """
     if split not in SPLITS:
-        raise UsageError(f"ITOP has no split '{split}'", mend=did_you_mean(split, SPLITS))
+        raise UsageError(f"ITOP has no split '{split}'", hint=did_you_mean(split, SPLITS))
     if not raw.is_dir():
         raise RawDataError(
             "is not a folder, expected one with the ITOP_*.h5 or ITOP_*.h5.gz files",
             where=raw,
-            mend="point --raw at the downloaded files, or make a stand-in with `kt3d generate itop`",
+            hint="point --raw at the downloaded files, or make a stand-in with `kt3d generate itop`",
         )
     found = find(raw, split)
     if found.depth_map is not None and found.labels is not None:
         return found.depth_map, found.labels
     missing = [stem(split, kind) for kind in KINDS if getattr(found, kind) is None]
     if len(missing) == 1:
-        raise RawDataError(f"{_named(missing)} is missing, its partner is there", where=raw, mend=_OBTAIN)
+        raise RawDataError(f"{_named(missing)} is missing, its partner is there", where=raw, hint=_OBTAIN)
     present = sorted(path.name for path in raw.iterdir() if path.name.startswith("ITOP_"))
     present = present or sorted(path.name for path in raw.iterdir())[:8]
     raise MissingDataError(
         f"{_named(missing)} are missing, found {', '.join(present) if present else 'nothing'}",
         where=raw,
-        mend=f"{_OBTAIN.replace('it', 'them', 1)}, or make a stand-in with `kt3d generate itop`",
+        hint=f"{_OBTAIN.replace('it', 'them', 1)}, or make a stand-in with `kt3d generate itop`",
     )
 
 

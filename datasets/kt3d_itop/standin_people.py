@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.people import Bodies, Figures, Motions, pose, sample_bodies, sample_clip
+from kt3d_bench.synth import Bodies, Figures, Motions, pose, sample_bodies, sample_clip
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.people import PARTS, Figures, RenderedFigure, render
+from kt3d_bench.synth import PARTS, Figures, RenderedFigure, render
 from kt3d_itop import standin_people as people
 from kt3d_itop.standin_people import Doing, figures_of, labelled, true_joints
 from kt3d_itop.standin_room import Box, chair, in_front, sample_room

@@ -104,7 +104,7 @@ def _folder_with_room(source: Path, need: int) -> Path:
     raise RawDataError(
         f"needs {need / 1e9:.1f} GB to be unpacked, but {' and '.join(free) or 'no folder can be written'}",
         where=source,
-        mend=f"free some space, set TMPDIR to a roomier place, or unpack it elsewhere (gunzip {source.name}) and point "
+        hint=f"free some space, set TMPDIR to a roomier place, or unpack it elsewhere (gunzip {source.name}) and point "
         "--raw there",
     )
 
@@ -134,7 +134,7 @@ def declared_bytes(source: Path) -> int:
     with _reading(source), gzip.open(source) as packed:
         head = packed.read(_HEAD)
     if not head.startswith(_SIGNATURE) or len(head) < _HEAD:
-        raise RawDataError("holds no HDF5 file", where=source, mend=_DAMAGED)
+        raise RawDataError("holds no HDF5 file", where=source, hint=_DAMAGED)
     version = head[8]
     start = {0: 40, 1: 44}.get(version, 28)
     size = int.from_bytes(head[start : start + 8], "little")
@@ -142,7 +142,7 @@ def declared_bytes(source: Path) -> int:
         raise RawDataError(
             f"declares to unpack to {size} bytes, no official file has more than {LARGEST_BYTES}",
             where=source,
-            mend=_DAMAGED,
+            hint=_DAMAGED,
         )
     return size
 
@@ -158,13 +158,13 @@ def _unpack(source: Path, copy: Path, declared: int) -> None:
                     raise RawDataError(
                         f"unpacks to more than the {declared} bytes that its HDF5 header declares",
                         where=source,
-                        mend=_DAMAGED,
+                        hint=_DAMAGED,
                     )
                 _write(file.fileno(), block)
             os.fsync(file.fileno())
         if written < declared:
             raise RawDataError(
-                f"unpacks to {written} bytes, its HDF5 header declares {declared}", where=source, mend=_DAMAGED
+                f"unpacks to {written} bytes, its HDF5 header declares {declared}", where=source, hint=_DAMAGED
             )
         part.replace(copy)
     except OSError as error:
@@ -172,7 +172,7 @@ def _unpack(source: Path, copy: Path, declared: int) -> None:
         raise RawDataError(
             f"cannot be unpacked to {copy.parent}: {'the disk is full' if full else error}",
             where=source,
-            mend="free some space, or set TMPDIR to a roomier place",
+            hint="free some space, or set TMPDIR to a roomier place",
         ) from error
     finally:
         part.unlink(missing_ok=True)
@@ -195,6 +195,6 @@ def _reading(source: Path) -> Iterator[None]:
     try:
         yield
     except EOFError as error:
-        raise RawDataError("is cut short: it ends in the middle of its data", where=source, mend=_DAMAGED) from error
+        raise RawDataError("is cut short: it ends in the middle of its data", where=source, hint=_DAMAGED) from error
     except (OSError, zlib.error) as error:
-        raise RawDataError(f"is damaged, it cannot be unpacked ({error})", where=source, mend=_DAMAGED) from error
+        raise RawDataError(f"is damaged, it cannot be unpacked ({error})", where=source, hint=_DAMAGED) from error

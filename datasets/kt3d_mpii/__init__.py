@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kt3d_bench.hookspecs import DatasetPlugin, hookimpl
+from kt3d_bench import DatasetPlugin, hookimpl
 
 
 @hookimpl

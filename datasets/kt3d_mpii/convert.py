@@ -37,17 +37,17 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     annotation file is damaged, ``UsageError`` for an unknown split.
     """
     if split != "train":
-        raise UsageError(f"MPII has no split '{split}'", mend="choose 'train': the test joints are withheld")
+        raise UsageError(f"MPII has no split '{split}'", hint="choose 'train': the test joints are withheld")
     images = find_images(raw)
     annotations, found = annotated(raw)
     shown = [image for image in found if image.persons]
     if not shown:
-        raise RawDataError("annotates no training images", where=annotations, mend="unpack the annotations again")
+        raise RawDataError("annotates no training images", where=annotations, hint="unpack the annotations again")
     stems = Counter(Path(image.name).stem for image in shown)
     repeated = [stem for stem, count in stems.items() if count > 1]
     if repeated:
         raise RawDataError(f"annotates the image {repeated[0]} more than once", where=annotations,
-                           mend="unpack the annotations again")  # fmt: skip
+                           hint="unpack the annotations again")  # fmt: skip
     items = []
     for start in range(0, len(shown), IMAGES_PER_ITEM):
         block = shown[start : start + IMAGES_PER_ITEM]

@@ -36,7 +36,7 @@ def annotated(raw: Path) -> tuple[Path, Sequence[AnnotatedImage]]:
             raise RawDataError(
                 "has COCO's structure (Moon et al.), which is not read",
                 where=coco,
-                mend=f"put {ARCHIVES['annotations']} beside the images, from {SITE}",
+                hint=f"put {ARCHIVES['annotations']} beside the images, from {SITE}",
             ) from None
         raise
     return official, read_annotations(official)
@@ -70,22 +70,22 @@ def read_json(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
                 raise RawDataError(
                     f"entry {number} is not an image with 16 joints ({type(error).__name__}: {error})",
                     where=path,
-                    mend="download the annotations again, or use the official .mat file",
+                    hint="download the annotations again, or use the official .mat file",
                 ) from error
             persons.setdefault(name, []).append(person)
     return [AnnotatedImage(name, "", None, 0, tuple(found)) for name, found in sorted(persons.items())]
 
 
 def _entries(path: Path) -> list[Any]:
-    mend = "download the annotations again, or use the official .mat file"
+    hint = "download the annotations again, or use the official .mat file"
     try:
         if path.stat().st_size > _FILE_LIMIT:
-            raise RawDataError("is larger than 256 MiB, no such file is", where=path, mend=mend)
+            raise RawDataError("is larger than 256 MiB, no such file is", where=path, hint=hint)
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise RawDataError(f"cannot be read ({error})", where=path, mend=mend) from error
+        raise RawDataError(f"cannot be read ({error})", where=path, hint=hint) from error
     if not isinstance(content, list):
-        raise RawDataError(f"holds a {type(content).__name__}, expected a list", where=path, mend=mend)
+        raise RawDataError(f"holds a {type(content).__name__}, expected a list", where=path, hint=hint)
     return content
 
 

@@ -12,7 +12,7 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.standins import MARKER, growing
 
 if TYPE_CHECKING:
-    from kt3d_bench.people import Motions
+    from kt3d_bench.synth import Motions
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 1200, "frames": 1}
@@ -55,7 +55,7 @@ def generate(
     generated, ``RawDataError`` when no motion can be used.
     """
     if options:
-        raise UsageError(f"MPII's generator has no option '{sorted(options)[0]}'", mend="known: workers")
+        raise UsageError(f"MPII's generator has no option '{sorted(options)[0]}'", hint="known: workers")
     if min(people, frames) < 1 or seed < 0:
         raise UsageError(
             f"people and frames must be at least 1 and the seed 0 or more, found {people}, {frames}, {seed}"
@@ -64,12 +64,12 @@ def generate(
     if total > _MOST_IMAGES:
         raise UsageError(
             f"{people} people x {frames} frames are {total} images, and at most {_MOST_IMAGES} can be generated",
-            mend="ask for fewer",
+            hint="ask for fewer",
         )
     marker = {"dataset": "mpii", "version": VERSION, "seed": seed, "people": people, "frames": frames}
     motions = None
     if motion is not None:
-        from kt3d_bench.people import read_motions
+        from kt3d_bench.synth import read_motions
 
         motions = read_motions(motion)
         marker |= {"motion": motion.name, "motion_digest": motions.digest}

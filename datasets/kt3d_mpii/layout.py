@@ -81,7 +81,7 @@ def find_images(raw: Path) -> Path:
         if folder.is_dir():
             if not any(_IMAGE.fullmatch(path.name) for path in folder.iterdir()):
                 kind = RawDataError if _traces(raw) else MissingDataError
-                raise kind("holds no .jpg images", where=folder, mend=f"unpack {ARCHIVES['images']} again")
+                raise kind("holds no .jpg images", where=folder, hint=f"unpack {ARCHIVES['images']} again")
             return folder
     for packed in (path for name in _PACKED_IMAGES for path in (raw / name, *sorted(raw.glob(f"*/{name}")))):
         if packed.is_file():
@@ -89,7 +89,7 @@ def find_images(raw: Path) -> Path:
             raise RawDataError(
                 "is still packed, expected the folder images",
                 where=packed,
-                mend=f"unpack it there, as images are read in another order: cd {packed.parent} && {command}",
+                hint=f"unpack it there, as images are read in another order: cd {packed.parent} && {command}",
             )
     raise _absent(raw, "images", "images")
 
@@ -105,7 +105,7 @@ def _absent(raw: Path, wanted: str, archive: str) -> RawDataError:
         return RawDataError(
             f"is not a folder, expected one that holds {wanted}",
             where=raw,
-            mend="point --raw at the MPII download, or make a stand-in with `kt3d generate mpii`",
+            hint="point --raw at the MPII download, or make a stand-in with `kt3d generate mpii`",
         )
     present = sorted(path.name for path in raw.iterdir())[:8]
     how = "unpack" if archive == "images" else "put"
@@ -113,7 +113,7 @@ def _absent(raw: Path, wanted: str, archive: str) -> RawDataError:
     return kind(
         f"holds no {wanted}, found {', '.join(present) if present else 'nothing'}",
         where=raw,
-        mend=f"{how} {ARCHIVES[archive]} here, from {SITE}",
+        hint=f"{how} {ARCHIVES[archive]} here, from {SITE}",
     )
 
 
@@ -127,7 +127,7 @@ def read_annotations(path: Path) -> Sequence[AnnotatedImage]:
         path.open("rb").close()
     except OSError as error:
         raise RawDataError(f"cannot be read ({error.strerror})", where=path,
-                           mend=f"unpack {ARCHIVES['annotations']} again") from error  # fmt: skip
+                           hint=f"unpack {ARCHIVES['annotations']} again") from error  # fmt: skip
     status = path.stat()
     return _read_annotations(path, status.st_mtime_ns, status.st_size)
 
@@ -162,44 +162,44 @@ def _unpacked(path: Path) -> Iterator[Path]:
     if path.suffix != ".zip":
         yield path
         return
-    mend = f"download {ARCHIVES['annotations']} again, from {SITE}"
+    hint = f"download {ARCHIVES['annotations']} again, from {SITE}"
     with tempfile.TemporaryDirectory(prefix="kt3d-mpii-") as scratch:
         copy = Path(scratch) / MAT_FILE
         try:
             if path.stat().st_size > _ZIP_BYTES:
-                raise RawDataError("is larger than 256 MiB, the annotations are not", where=path, mend=mend)
+                raise RawDataError("is larger than 256 MiB, the annotations are not", where=path, hint=hint)
             with zipfile.ZipFile(path) as archive:
                 members = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).name == MAT_FILE]
                 if not members:
-                    raise RawDataError(f"holds no {MAT_FILE}", where=path, mend=mend)
+                    raise RawDataError(f"holds no {MAT_FILE}", where=path, hint=hint)
                 if members[0].file_size > _MAT_BYTES:
                     raise RawDataError(
                         f"{MAT_FILE} in it claims {members[0].file_size} bytes, more than the {_MAT_BYTES} it may have",
                         where=path,
-                        mend=mend,
+                        hint=hint,
                     )
                 with archive.open(members[0]) as packed, copy.open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
         except _ZIP_DAMAGE as error:
-            raise RawDataError(f"is damaged ({type(error).__name__}: {error})", where=path, mend=mend) from error
+            raise RawDataError(f"is damaged ({type(error).__name__}: {error})", where=path, hint=hint) from error
         yield copy
 
 
 def _read_in_child(path: Path, timeout_s: float = _TIMEOUT_S, where: Path | None = None) -> dict[str, npt.NDArray[Any]]:
     where = where or path
-    mend = f"unpack {ARCHIVES['annotations']} again" if where == path else "download it again"
+    hint = f"unpack {ARCHIVES['annotations']} again" if where == path else "download it again"
     with tempfile.TemporaryDirectory(prefix="kt3d-mpii-") as scratch:
         target = Path(scratch) / "annotations.npz"
         command = [sys.executable, "-m", "kt3d_mpii.matchild", str(path), str(target), str(_MEMORY_BYTES)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired as error:
-            raise RawDataError(f"could not be read within {timeout_s:.0f} s", where=where, mend=mend) from error
+            raise RawDataError(f"could not be read within {timeout_s:.0f} s", where=where, hint=hint) from error
         if done.returncode == NOT_MPII:
-            raise RawDataError(f"is not MPII's annotation file: {done.stdout.strip()}", where=where, mend=mend)
+            raise RawDataError(f"is not MPII's annotation file: {done.stdout.strip()}", where=where, hint=hint)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or [f"its reader ended with status {done.returncode}"])[-1]
-            raise RawDataError(f"is damaged ({last})", where=where, mend=mend)
+            raise RawDataError(f"is damaged ({last})", where=where, hint=hint)
         with np.load(target, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
@@ -211,24 +211,24 @@ def read_image(folder: Path, name: str) -> npt.NDArray[np.uint8]:
     """
     import simplejpeg
 
-    mend = f"unpack {ARCHIVES['images']} again"
+    hint = f"unpack {ARCHIVES['images']} again"
     if not _IMAGE.fullmatch(name):
         raise RawDataError(f"the annotation names the image {name!r}, expected a .jpg file name", where=folder,
-                           mend=f"unpack {ARCHIVES['annotations']} again")  # fmt: skip
+                           hint=f"unpack {ARCHIVES['annotations']} again")  # fmt: skip
     path = folder / name
     if not path.is_file():
-        raise RawDataError("is missing", where=path, mend=mend)
+        raise RawDataError("is missing", where=path, hint=hint)
     if path.stat().st_size > _JPEG_BYTES:
-        raise RawDataError("is larger than 64 MiB, no image of this dataset is", where=path, mend=mend)
+        raise RawDataError("is larger than 64 MiB, no image of this dataset is", where=path, hint=hint)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RawDataError(f"cannot be read ({error.strerror})", where=path, mend=mend) from error
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path, hint=hint) from error
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         if height * width > _JPEG_PIXELS:
-            raise RawDataError(f"claims {width} x {height} pixels", where=path, mend=mend)
+            raise RawDataError(f"claims {width} x {height} pixels", where=path, hint=hint)
         image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB")
     except ValueError as error:
-        raise RawDataError(f"cannot be decoded ({error})", where=path, mend=mend) from error
+        raise RawDataError(f"cannot be decoded ({error})", where=path, hint=hint) from error
     return image

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.geometry.cameras import project, world_to_cam
-from kt3d_bench.people import (
+from kt3d_bench.records import Camera
+from kt3d_bench.synth import (
     ACTIVITIES,
     Figures,
     pose,
@@ -20,7 +21,6 @@ from kt3d_bench.people import (
     sample_style,
     shade,
 )
-from kt3d_bench.records import Camera
 from kt3d_mpii.release import DrawnImage, DrawnPerson
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     Raises ``RawDataError`` when the folder is not UBC3V, ``UsageError`` for an unknown split or option value.
     """
     if split not in PROTOCOL:
-        raise UsageError(f"UBC3V has no split '{split}'", mend=did_you_mean(split, PROTOCOL))
+        raise UsageError(f"UBC3V has no split '{split}'", hint=did_you_mean(split, PROTOCOL))
     intrinsics, depth_factor = _checked_options(options)
     items = []
     sections = find_sections(raw, *PROTOCOL[split])
@@ -78,7 +78,7 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
         loaded = _load(section, work["intrinsics"], work["depth_factor"])
         if work["parts"] and not loaded.has_parts:
             raise RawDataError("holds no class images, while other sections do", where=section.images("groundtruth"),
-                               mend="unpack the archive again")  # fmt: skip
+                               hint="unpack the archive again")  # fmt: skip
     except RawDataError as error:
         yield Skipped.damaged(item.name, error)
         return
@@ -118,10 +118,10 @@ class _Loaded:
 def _checked_options(options: Mapping[str, Any]) -> tuple[str, float]:
     intrinsics, depth_factor = options.get("intrinsics", "maya"), options.get("depth_factor", 1.0)
     if intrinsics not in cameras.INTRINSICS:
-        mend = did_you_mean(str(intrinsics), cameras.INTRINSICS)
-        raise UsageError(f"UBC3V has no intrinsics '{intrinsics}'", where="--intrinsics", mend=mend)
+        hint = did_you_mean(str(intrinsics), cameras.INTRINSICS)
+        raise UsageError(f"UBC3V has no intrinsics '{intrinsics}'", where="--intrinsics", hint=hint)
     if float(depth_factor) not in (1.0, 1.03):
-        raise UsageError(f"no depth factor {depth_factor}", where="--depth-factor", mend="choose 1.0 or 1.03")
+        raise UsageError(f"no depth factor {depth_factor}", where="--depth-factor", hint="choose 1.0 or 1.03")
     return intrinsics, float(depth_factor)
 
 
@@ -132,7 +132,7 @@ def _sequence(section: Section) -> str:
 def _load(section: Section, intrinsics: str, depth_factor: float) -> _Loaded:
     """Ground truth of one section, checked against its first images. Raises ``RawDataError`` when they disagree."""
     if not section.ground_truth.is_file():
-        raise RawDataError("is missing", where=section.ground_truth, mend="unpack the archive again")
+        raise RawDataError("is missing", where=section.ground_truth, hint="unpack the archive again")
     status = section.ground_truth.stat()
     return _load_once(section, intrinsics, depth_factor, (status.st_mtime_ns, status.st_size))
 
@@ -144,7 +144,7 @@ def _load_once(section: Section, intrinsics: str, depth_factor: float, version: 
     images = section.frames("depthRender")
     if not images:
         raise RawDataError("holds no depth images", where=section.images("depthRender"),
-                           mend="unpack the archive again")  # fmt: skip
+                           hint="unpack the archive again")  # fmt: skip
     poses = max(len(truth.joints_world_cm), *(len(path.translate_cm) for path in truth.cameras.values()))
     loaded = _Loaded(
         section, truth, images, bool(section.frames("groundtruth")), max(poses, max(images)), intrinsics, depth_factor
@@ -169,7 +169,7 @@ def _check(loaded: _Loaded, frames: Sequence[int]) -> None:
                 raise RawDataError(
                     f"frame {frame}, {camera_id}: the two rules for the camera's rotation disagree",
                     where=loaded.section.ground_truth,
-                    mend="its cameras are not roll-free or do not look down at the origin; the section cannot be used",
+                    hint="its cameras are not roll-free or do not look down at the origin; the section cannot be used",
                 )
             try:
                 depth_mm = depth_of(read_rgba(path), loaded.depth_factor)
@@ -187,7 +187,7 @@ def _check(loaded: _Loaded, frames: Sequence[int]) -> None:
             f"joints and images disagree: {share:.0%} of the first frames' joints fall on the person, "
             f"at a median of {median_mm:.0f} mm behind the surface",
             where=loaded.section.ground_truth,
-            mend="images and groundtruth.mat are not of one section, or of another camera: unpack the archive again",
+            hint="images and groundtruth.mat are not of one section, or of another camera: unpack the archive again",
         )
 
 
@@ -241,7 +241,7 @@ def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
             found = regions.read_regions(part_rgba)
             if found.problem is not None:
                 raise RawDataError(f"is no class image: {found.problem}", where=part_image,
-                                   mend="unpack the archive again")  # fmt: skip
+                                   hint="unpack the archive again")  # fmt: skip
             part_ids, mask = found.ids, part_rgba[..., 3] == 255
     except RawDataError as error:
         return Skipped.damaged(key, error)

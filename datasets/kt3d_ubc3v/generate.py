@@ -21,7 +21,7 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.standins import MARKER, growing
 
 if TYPE_CHECKING:
-    from kt3d_bench.people import Bodies, Clip, Figures, Motions
+    from kt3d_bench.synth import Bodies, Clip, Figures, Motions
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
@@ -81,7 +81,7 @@ def generate(
     """
     if options:
         raise UsageError(f"UBC3V's generator has no option '{sorted(options)[0]}'",
-                         mend="known: test_postures, workers")  # fmt: skip
+                         hint="known: test_postures, workers")  # fmt: skip
     train = people * frames
     test = max(1, round(train / 7)) if test_postures is None else test_postures
     if min(people, frames, test) < 1 or seed < 0:
@@ -93,12 +93,12 @@ def generate(
         raise UsageError(
             f"{people} people x {frames} frames are {train} postures to train on and {test} to test on, and at most "
             f"{_MOST_POSTURES} of each can be generated",
-            mend="ask for fewer",
+            hint="ask for fewer",
         )
     marker = {"dataset": "ubc3v", "version": VERSION, "seed": seed, "people": people, "frames": frames}
     motions = None
     if motion is not None:
-        from kt3d_bench.people import read_motions
+        from kt3d_bench.synth import read_motions
 
         motions = read_motions(motion)
         marker |= {"motion": motion.name, "motion_digest": motions.digest}
@@ -168,7 +168,7 @@ def _paint_block(block: _Block) -> tuple[str, npt.NDArray[np.float64], dict[str,
     """Write the images of one block; return its section's folder, its joint matrices and camera poses."""
     import cv2
 
-    from kt3d_bench.people import render
+    from kt3d_bench.synth import render
     from kt3d_ubc3v.painting import paint
     from kt3d_ubc3v.recording import SIZE_PX, joint_matrices, sample_camera
 
@@ -194,7 +194,7 @@ def _paint_block(block: _Block) -> tuple[str, npt.NDArray[np.float64], dict[str,
 
 def _figures(block: _Block, rng: np.random.Generator) -> Figures:
     """One figure per posture, turned at random, hips near the origin."""
-    from kt3d_bench.people import Figures, sample_bodies
+    from kt3d_bench.synth import Figures, sample_bodies
 
     characters = sample_bodies(np.random.default_rng(block.character_stream), block.characters)
     postures = []
@@ -209,7 +209,7 @@ def _figures(block: _Block, rng: np.random.Generator) -> Figures:
 
 def posture(body: Bodies, rng: np.random.Generator, *, hard: bool = False, clip: Clip | None = None) -> Figures:
     """One body in one posture, turned at random, hips near the origin; ``hard`` poses go beyond the activities."""
-    from kt3d_bench.people import ACTIVITIES, pose, sample_clip
+    from kt3d_bench.synth import ACTIVITIES, pose, sample_clip
 
     if clip is None:
         activities = sorted(set(ACTIVITIES) - {"random"})

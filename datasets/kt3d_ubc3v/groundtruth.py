@@ -48,14 +48,14 @@ def read_ground_truth(path: Path) -> GroundTruth:
         raise RawDataError(
             f"expected the variables 'joints' and 'cameras' (a struct), found {found}",
             where=path,
-            mend="this is not a section's ground truth; unpack the archive again",
+            hint="this is not a section's ground truth; unpack the archive again",
         )
     missing = [name for name in CAMERAS if _only(cameras.get(name)) is None]
     if missing:
         raise RawDataError(
             f"'cameras' lacks {', '.join(missing)}, found {', '.join(sorted(cameras))}",
             where=path,
-            mend="unpack the archive again",
+            hint="unpack the archive again",
         )
     poses = [_joints(entry) for entry in _entries(joints)]
     return GroundTruth(

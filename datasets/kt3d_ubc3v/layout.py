@@ -88,7 +88,7 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
         raise RawDataError(
             f"is not a folder, expected one that holds {wanted}",
             where=raw,
-            mend="point --raw at the unpacked UBC3V archives, or make a stand-in with `kt3d generate ubc3v`",
+            hint="point --raw at the unpacked UBC3V archives, or make a stand-in with `kt3d generate ubc3v`",
         )
     folder = subset_folder(raw, subset)
     if folder is None:
@@ -97,7 +97,7 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
             raise RawDataError(
                 f"is still packed, expected the folder {subset}",
                 where=packed,
-                mend=f"unpack it, as images are read in another order: tar -xf {packed} -C {packed.parent}",
+                hint=f"unpack it, as images are read in another order: tar -xf {packed} -C {packed.parent}",
             )
         present = sorted(path.name for path in raw.iterdir())[:8]
         ready = [name for name, (other, part) in PROTOCOL.items() if _holds(subset_folder(raw, other), part)]
@@ -105,7 +105,7 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
         raise MissingDataError(
             f"holds no folder {subset}, found {', '.join(present) if present else 'nothing'}",
             where=raw,
-            mend=f"unpack {subset}.tar.gz (from {SITE}) here, or point --raw at the folder that holds {subset}"
+            hint=f"unpack {subset}.tar.gz (from {SITE}) here, or point --raw at the folder that holds {subset}"
             f"{otherwise}",
         )
     parent = folder / split
@@ -120,7 +120,7 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
         raise RawDataError(
             f"holds no section with a groundtruth.mat, {found}",
             where=parent,
-            mend=f"unpack {subset}.tar.gz again; sections are folders named 1, 2, 3, ...",
+            hint=f"unpack {subset}.tar.gz again; sections are folders named 1, 2, 3, ...",
         )
     return sections
 
@@ -136,27 +136,27 @@ def read_rgba(path: Path) -> npt.NDArray[np.uint8]:
     """
     import cv2
 
-    mend = "unpack the archive again"
+    hint = "unpack the archive again"
     if not path.is_file():
-        raise RawDataError("is missing", where=path, mend=mend)
+        raise RawDataError("is missing", where=path, hint=hint)
     if path.stat().st_size > _FILE_LIMIT:
-        raise RawDataError("is larger than 16 MiB, no image of this dataset is", where=path, mend=mend)
+        raise RawDataError("is larger than 16 MiB, no image of this dataset is", where=path, hint=hint)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RawDataError(f"cannot be read ({error.strerror})", where=path, mend=mend) from error
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path, hint=hint) from error
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
-        raise RawDataError("is not a PNG image", where=path, mend=mend)
+        raise RawDataError("is not a PNG image", where=path, hint=hint)
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if (width, height) != _SIZE_PX or data[24:26] != b"\x08\x06":
         raise RawDataError(
             f"is {width} x {height} with {data[24]} bits and colour type {data[25]}, expected 512 x 424 RGBA of 8 bits",
             where=path,
-            mend="use the images as published; resized copies lose the camera",
+            hint="use the images as published; resized copies lose the camera",
         )
     decoded: npt.NDArray[Any] | None = None
     with suppress(cv2.error):
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.shape != (height, width, 4) or decoded.dtype != np.uint8:
-        raise RawDataError("cannot be decoded", where=path, mend=mend)
+        raise RawDataError("cannot be decoded", where=path, hint=hint)
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGBA), np.uint8)

@@ -55,21 +55,21 @@ def read_mat(path: Path) -> dict[str, Any]:
 
     Raises ``RawDataError`` when the file is absent, too large, not v5, damaged or cut short.
     """
-    mend = "download or unpack this file again"
+    hint = "download or unpack this file again"
     try:
         if path.stat().st_size > _FILE_LIMIT:
-            raise RawDataError("is larger than 1 GiB, no file of this dataset is", where=path, mend=mend)
+            raise RawDataError("is larger than 1 GiB, no file of this dataset is", where=path, hint=hint)
         data = path.read_bytes()
     except OSError as error:
-        raise RawDataError(f"cannot be read ({error.strerror})", where=path, mend=mend) from error
+        raise RawDataError(f"cannot be read ({error.strerror})", where=path, hint=hint) from error
     if data[:10] == b"MATLAB 7.3":
-        raise RawDataError("is a MATLAB v7.3 file, expected v5", where=path, mend="use the file as downloaded")
+        raise RawDataError("is a MATLAB v7.3 file, expected v5", where=path, hint="use the file as downloaded")
     if len(data) < 128 or data[126:128] not in (b"IM", b"MI") or not data.startswith(b"MATLAB 5.0"):
-        raise RawDataError("is not a MATLAB v5 file", where=path, mend=mend)
+        raise RawDataError("is not a MATLAB v5 file", where=path, hint=hint)
     try:
         return _Reader(data, "<" if data[126:128] == b"IM" else ">").variables()
     except _DamagedError as error:
-        raise RawDataError(f"is damaged ({error})", where=path, mend=mend) from error
+        raise RawDataError(f"is damaged ({error})", where=path, hint=hint) from error
 
 
 class _Reader:

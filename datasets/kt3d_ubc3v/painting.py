@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.people import PARTS
+from kt3d_bench.synth import PARTS
 
 Image = npt.NDArray[np.uint8]
 

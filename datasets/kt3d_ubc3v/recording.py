@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.people import Figures
 from kt3d_bench.records import Camera
+from kt3d_bench.synth import Figures
 
 FloatArray = npt.NDArray[np.float64]
 

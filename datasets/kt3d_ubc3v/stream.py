@@ -19,7 +19,7 @@ from kt3d_ubc3v.joints import FIELDS
 from kt3d_ubc3v.recording import BONES
 
 if TYPE_CHECKING:
-    from kt3d_bench.people import Bodies
+    from kt3d_bench.synth import Bodies
 
 VERSION = 1
 """Bumped with every change of what is drawn."""
@@ -34,7 +34,7 @@ _SITES = [BONES.index(field.removesuffix("PGX")) for _, field in FIELDS]
 
 def samples(seed: int, index: int, count: int, device: str) -> Iterator[Sample]:
     """Samples ``index`` up to ``index + count``; drawn with NumPy, rendered on ``device``."""
-    from kt3d_bench.people import sample_bodies
+    from kt3d_bench.synth import sample_bodies
 
     body = sample_bodies(np.random.default_rng((seed, _CHARACTER)), 1)[0]
     for number in range(index, index + count):
@@ -52,7 +52,7 @@ def _sample(seed: int, number: int, body: Bodies, device: str) -> Sample:
 
 
 def _drawn(key: str, rng: np.random.Generator, body: Bodies, device: str) -> Sample | Skipped:
-    from kt3d_bench.people import render
+    from kt3d_bench.synth import render
     from kt3d_ubc3v.painting import paint
     from kt3d_ubc3v.recording import SIZE_PX, joint_matrices, sample_camera
 

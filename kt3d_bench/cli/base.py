@@ -11,7 +11,7 @@ import click
 
 from kt3d_bench import __version__
 from kt3d_bench.errors import Kt3dError, UsageError, did_you_mean
-from kt3d_bench.places import default_data_root
+from kt3d_bench.files import default_data_root
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -28,7 +28,7 @@ class ShardsPlace(click.ParamType[Path]):
         self._path = path
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        from kt3d_bench.shards.remote import is_url, local_folder
+        from kt3d_bench.data.remote import is_url, local_folder
 
         if is_url(value):
             return local_folder(value)
@@ -86,7 +86,7 @@ def run_folder(run: str | None) -> Path | None:
         return folder
     if (runs / run).is_dir():
         return runs / run
-    raise UsageError(f"there is no run '{run}'", where=runs, mend=did_you_mean(run, _names_in(runs)))
+    raise UsageError(f"there is no run '{run}'", where=runs, hint=did_you_mean(run, _names_in(runs)))
 
 
 def _names_in(folder: Path) -> list[str]:

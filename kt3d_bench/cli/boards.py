@@ -10,7 +10,7 @@ import click
 
 from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, main, run_folder
 from kt3d_bench.errors import ArtefactError, UsageError
-from kt3d_bench.places import default_data_root
+from kt3d_bench.files import default_data_root
 
 
 @main.command()
@@ -47,7 +47,7 @@ def score(
 ) -> None:
     """Score the newest run, or anybody's predictions FILE.npz: write the entry, render the boards, print the table."""
     from kt3d_bench import results
-    from kt3d_bench.console import TrainReport
+    from kt3d_bench.cli.console import TrainReport
 
     if file is not None and run is not None:
         raise UsageError("give a FILE or --run, not both")
@@ -68,7 +68,7 @@ def score(
         return
     if file is None and (name is not None or shards is not None):
         raise UsageError(
-            "--name and --shards go with a FILE of predictions", mend="leave them out to score a run of yours"
+            "--name and --shards go with a FILE of predictions", hint="leave them out to score a run of yours"
         )
     if file is not None:
         result = results.score_file(
@@ -102,7 +102,7 @@ def score(
 
 def _print_board(result: Any) -> None:
     from kt3d_bench import results
-    from kt3d_bench.console import console
+    from kt3d_bench.cli.console import console
     from kt3d_bench.leaderboard.tables import terminal_table
 
     official = result.entry.origin == "official"
@@ -195,7 +195,7 @@ def leaderboard_build(leaderboards: Path | None) -> None:
     from kt3d_bench import results
 
     if leaderboards is not None and not leaderboards.is_dir():
-        raise UsageError("there is no such folder", where=leaderboards, mend="name one that holds boards")
+        raise UsageError("there is no such folder", where=leaderboards, hint="name one that holds boards")
     for path in results.render(leaderboards or results.default_leaderboards(default_data_root())):
         click.echo(str(path))
 
@@ -208,7 +208,7 @@ def leaderboard_check(leaderboards: Path | None) -> None:
 
     folder = leaderboards or results.default_leaderboards(default_data_root())
     if not folder.is_dir():
-        raise UsageError("there is no such folder", where=folder, mend="name one that holds boards")
+        raise UsageError("there is no such folder", where=folder, hint="name one that holds boards")
     found = results.board_problems(folder)
     for problem in found:
         click.echo(problem)

@@ -14,7 +14,7 @@ import click
 from kt3d_bench import plugins
 from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, main
 from kt3d_bench.errors import UsageError, did_you_mean
-from kt3d_bench.places import default_data_root
+from kt3d_bench.files import default_data_root
 
 
 def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, Any]:
@@ -28,11 +28,11 @@ def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, Any]:
         if not flag.startswith("--") or option not in known:
             raise UsageError(
                 f"'{flag}' is no option of prepare {name}",
-                mend=did_you_mean(flag, [f"--{n.replace('_', '-')}" for n in known]),
+                hint=did_you_mean(flag, [f"--{n.replace('_', '-')}" for n in known]),
             )
         if not equals:
             if not words:
-                raise UsageError(f"{flag} needs a value", mend=known[option].help)
+                raise UsageError(f"{flag} needs a value", hint=known[option].help)
             value = words.pop(0)
         given[option] = _typed(flag, value, known[option].default)
     return given
@@ -78,8 +78,8 @@ def prepare(
 
     Options of the dataset itself are given the same way, for example --train-every 5; kt3d list DATASET shows them.
     """
-    from kt3d_bench.console import PrepareReport
-    from kt3d_bench.shards import prepare as shards
+    from kt3d_bench.cli.console import PrepareReport
+    from kt3d_bench.data import prepare as shards
 
     plugin = plugins.dataset(dataset)
     options = _dataset_options(dataset, ctx.args)
@@ -149,7 +149,7 @@ def generate(
     workers: int,
 ) -> None:
     """Write a licence-free stand-in of generated people, in the dataset's own official layout."""
-    from kt3d_bench.console import ProgressReport
+    from kt3d_bench.cli.console import ProgressReport
     from kt3d_bench.training.run import device_kind
 
     plugin = plugins.dataset(dataset)
@@ -160,7 +160,7 @@ def generate(
     small = dict(plugins.load(f"{plugin.generate}:DEMO"))
     sizes = {"people": people or small.pop("people"), "frames": frames or small.pop("frames")}
     if motion is not None:
-        from kt3d_bench.people import read_motions
+        from kt3d_bench.synth import read_motions
 
         for line in read_motions(motion).lines():
             click.echo(line)
@@ -181,7 +181,7 @@ def generate(
 
 def _refuse_occupied(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
-        raise UsageError("is not empty", where=out, mend="choose another --out, or remove what is there")
+        raise UsageError("is not empty", where=out, hint="choose another --out, or remove what is there")
 
 
 @main.command()
@@ -206,20 +206,20 @@ def inspect(
     split: str | None,
 ) -> None:
     """Say what is at PATH: shards, a run, predictions, or a raw dataset and what it lacks."""
-    from kt3d_bench.inspection import describe, shards_folders
+    from kt3d_bench.cli.inspection import describe, shards_folders
 
     folders = shards_folders(path)
     if picture is not None and not folders:
         raise UsageError(
-            "only shards have pictures", where=path, mend="leave out --picture, or name a folder of shards"
+            "only shards have pictures", where=path, hint="leave out --picture, or name a folder of shards"
         )
     if picture is not None and picture.suffix.lower() != ".png":
-        raise UsageError("pictures are .png files", where=picture, mend=f"--picture {shlex.quote(f'{picture}.png')}")
+        raise UsageError("pictures are .png files", where=picture, hint=f"--picture {shlex.quote(f'{picture}.png')}")
     for line in describe(path, dataset):
         click.echo(line)
     if picture is not None:
-        from kt3d_bench.shards.remote import complete
-        from kt3d_bench.sheets import sheet
+        from kt3d_bench.cli.sheets import sheet
+        from kt3d_bench.data.remote import complete
 
         for folder in folders:
             complete(folder, [split] if split else None)
@@ -241,11 +241,11 @@ def validate(
 
     Says what is wrong in which sample and which prepare mends it. Exits with 1 when something is wrong.
     """
-    from kt3d_bench import validation
-    from kt3d_bench.console import ProgressReport, console
-    from kt3d_bench.shards.remote import complete
-    from kt3d_bench.shards.validate import IMAGES
-    from kt3d_bench.shards.validate import validate as check
+    from kt3d_bench.cli import validation
+    from kt3d_bench.cli.console import ProgressReport, console
+    from kt3d_bench.data.remote import complete
+    from kt3d_bench.data.validate import IMAGES
+    from kt3d_bench.data.validate import validate as check
 
     complete(shards, splits or None)
     with ProgressReport() as report:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print names and facts as JSON, for scripts.")
 def list_(name: str | None, as_json: bool) -> None:
     """What the installed plugins offer: datasets, methods, benchmarks and recipes; or everything about NAME."""
-    from kt3d_bench import catalogue
+    from kt3d_bench.cli import catalogue
 
     if name is not None:
         for line in catalogue.describe(name):
@@ -29,7 +29,7 @@ def list_(name: str | None, as_json: bool) -> None:
     elif as_json:
         click.echo(json.dumps(catalogue.as_json(), indent=1, sort_keys=True))
     else:
-        from kt3d_bench.console import console
+        from kt3d_bench.cli.console import console
 
         console().print(catalogue.tables())
 
@@ -89,7 +89,7 @@ def tell(finding: Finding, with_traceback: bool) -> None:
     """One line for what holds; what happened and what to change below it for what does not."""
     tick, cross = ("\u2713", "\u2717") if "utf" in (sys.stdout.encoding or "").lower() else ("ok", "NO")
     click.echo(f"{tick if finding.holds else cross} {finding.subject}: {finding.rule}")
-    for text in (finding.what, finding.mend):
+    for text in (finding.what, finding.hint):
         if text:
             click.echo(f"    {text}")
     if with_traceback and finding.traceback:

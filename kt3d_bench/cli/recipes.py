@@ -10,7 +10,7 @@ import click
 
 from kt3d_bench.cli.base import FOLDER, main
 from kt3d_bench.errors import Kt3dError
-from kt3d_bench.places import default_data_root
+from kt3d_bench.files import default_data_root
 
 
 @main.command()
@@ -40,7 +40,7 @@ def reproduce(name: str, data: Path | None, out: Path | None, leaderboards: Path
     What rows share is trained once. Interrupt it and give the same command again: finished rows stay, the others go on.
     """
     from kt3d_bench import results
-    from kt3d_bench.console import TrainReport, console
+    from kt3d_bench.cli.console import TrainReport, console
     from kt3d_bench.files import write_whole
     from kt3d_bench.recipes import pictures, plan, tables
     from kt3d_bench.recipes.reproduce import reproduce as run_all
@@ -63,7 +63,7 @@ def reproduce(name: str, data: Path | None, out: Path | None, leaderboards: Path
         ):
             say.print(f"{title}: {path}", markup=False)
     if done.interrupted:
-        raise Kt3dError("stopped; nothing is lost", mend="give the same command again: finished rows stay")
+        raise Kt3dError("stopped; nothing is lost", hint="give the same command again: finished rows stay")
     if done.failures:
         rows = "; ".join(f"{one.job.label}, seed {one.job.config.seed}: {one.error.message}" for one in done.failures)
         raise Kt3dError(f"{len(done.failures)} of the runs failed: {rows}")
@@ -76,6 +76,6 @@ def reproduce(name: str, data: Path | None, out: Path | None, leaderboards: Path
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
 def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> None:
     """The whole line on generated stand-ins, with no download: generate, prepare, train, score, boards, a picture."""
-    from kt3d_bench.recipes.demo import run_demo
+    from kt3d_bench.cli.demo import run_demo
 
     run_demo(out or default_data_root() / "demo", recipe=recipe, budget_minutes=budget_minutes, workers=workers)

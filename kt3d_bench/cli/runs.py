@@ -13,7 +13,7 @@ import click
 from kt3d_bench import plugins
 from kt3d_bench.cli.base import FILE, SHARDS, main, run_folder
 from kt3d_bench.errors import UsageError
-from kt3d_bench.places import default_data_root
+from kt3d_bench.files import default_data_root
 from kt3d_bench.supervision import LEVELS
 
 DEVICES = "1, or what torchrun or srun started"
@@ -57,7 +57,7 @@ def train(
     **options: Any,
 ) -> None:
     """Train a method, and predict the benchmark of its target."""
-    from kt3d_bench.console import TrainReport
+    from kt3d_bench.cli.console import TrainReport
     from kt3d_bench.training.predict import predict as predict_run
     from kt3d_bench.training.run import RunConfig, is_main_process
     from kt3d_bench.training.sources import benchmarks_of, domain
@@ -143,7 +143,7 @@ def _counts(pairs: Iterable[str]) -> dict[str, int]:
         role, equals, number = pair.partition("=")
         digits = number.replace(",", "").replace("_", "")
         if not equals or not role or not digits.isdecimal() or not int(digits):
-            raise UsageError(f"--samples wants ROLE=N, found '{pair}'", mend="for example: --samples target=300000")
+            raise UsageError(f"--samples wants ROLE=N, found '{pair}'", hint="for example: --samples target=300000")
         counts[role.strip()] = int(digits)
     return counts
 
@@ -159,13 +159,13 @@ def _settings(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def _folders(pairs: Iterable[str]) -> dict[str, Path | str]:
-    from kt3d_bench.shards.remote import is_url
+    from kt3d_bench.data.remote import is_url
 
     folders: dict[str, Path | str] = {}
     for pair in pairs:
         role, equals, folder = pair.partition("=")
         if not equals or not role or not folder:
-            raise UsageError(f"--shards wants ROLE=FOLDER, found '{pair}'", mend="for example: --shards source=FOLDER")
+            raise UsageError(f"--shards wants ROLE=FOLDER, found '{pair}'", hint="for example: --shards source=FOLDER")
         folders[role.strip()] = folder if is_url(folder) else Path(folder).expanduser()
     return folders
 
@@ -179,7 +179,7 @@ def _folders(pairs: Iterable[str]) -> dict[str, Path | str]:
 @click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines.")
 def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str, devices: int, nodes: int) -> None:
     """Predict a benchmark with a finished RUN, by default the newest."""
-    from kt3d_bench.console import TrainReport
+    from kt3d_bench.cli.console import TrainReport
     from kt3d_bench.training.predict import predict as predict_run
     from kt3d_bench.training.run import is_main_process, newest_run
 
@@ -202,7 +202,7 @@ def predict(run: str | None, benchmark: str | None, shards: Path | None, device:
 @click.option("--out", type=FILE, help="[default: report.html in the run's folder]")
 def report(run: str | None, no_images: bool, samples: int, shards: Path | None, out: Path | None) -> None:
     """Write a RUN, by default the newest, as one HTML file: curves, scores, and samples that can be turned in 3D."""
-    from kt3d_bench.run_report.build import run_to_report, write_report
+    from kt3d_bench.report.build import run_to_report, write_report
     from kt3d_bench.training.run import finished
 
     folder = run_folder(run) or run_to_report(default_data_root())

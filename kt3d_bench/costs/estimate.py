@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kt3d_bench.cards import read_card
 from kt3d_bench.costs.rates import Hardware, Table, measured, read_table
 from kt3d_bench.errors import UsageError
+from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.run import Resolved, RunConfig
 
@@ -90,7 +90,7 @@ def estimate(
     if sum((hardware is not None, images_per_second is not None, measure)) != 1:
         raise UsageError(
             "the hours need one thing to rest on",
-            mend="give --hardware NAME, --images-per-second N or --measure, and only one of them",
+            hint="give --hardware NAME, --images-per-second N or --measure, and only one of them",
         )
     table = table or read_table()
     row = measured(hardware, table) if hardware is not None else None
@@ -132,7 +132,7 @@ def _method(resolved: Resolved) -> Method:
 
 
 def _sizes(resolved: Resolved, method: Method, samples: Mapping[str, int]) -> dict[str, int]:
-    from kt3d_bench.shards.manifest import read_manifest
+    from kt3d_bench.data.manifest import read_manifest
     from kt3d_bench.training.sources import has_shards, training_split
 
     sizes: dict[str, int] = {}
@@ -146,13 +146,13 @@ def _sizes(resolved: Resolved, method: Method, samples: Mapping[str, int]) -> di
             raise UsageError(
                 f"how many training samples the {role} has is not known: its shards are not here",
                 where=folder,
-                mend=f"prepare them, or give --samples {role}=N (the dataset's README says how many there are)",
+                hint=f"prepare them, or give --samples {role}=N (the dataset's README says how many there are)",
             )
     return sizes
 
 
 def _folder(resolved: Resolved, role: str) -> Path:
-    from kt3d_bench.shards.remote import local_folder
+    from kt3d_bench.data.remote import local_folder
     from kt3d_bench.training.sources import shards_folder
 
     if role in resolved.config.shards:
@@ -214,7 +214,7 @@ def _hours(
 
 
 def _disk(resolved: Resolved, method: Method, role: str, count: int, table: Table) -> tuple[int, float, bool]:
-    from kt3d_bench.shards.manifest import read_manifest
+    from kt3d_bench.data.manifest import read_manifest
     from kt3d_bench.training.sources import has_shards, training_split
 
     folder = _folder(resolved, role)

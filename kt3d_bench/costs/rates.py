@@ -51,13 +51,13 @@ def read_table(path: Path = TABLE) -> Table:
 def measured(name: str, table: Table) -> Hardware:
     """A row that holds a rate. Raises ``UsageError`` for an unknown name and for one that was never measured."""
     if name not in table.hardware:
-        raise UsageError(f"there is no hardware '{name}'", where="--hardware", mend=did_you_mean(name, table.hardware))
+        raise UsageError(f"there is no hardware '{name}'", where="--hardware", hint=did_you_mean(name, table.hardware))
     row = table.hardware[name]
     if row.gflop_per_s is None:
         known = ", ".join(other.name for other in table.hardware.values() if other.gflop_per_s is not None)
         raise UsageError(
             f"the rate of '{name}' is not measured yet, and is not invented here",
             where="--hardware",
-            mend=f"give --images-per-second N, or run kt3d estimate --measure on such a machine (measured: {known})",
+            hint=f"give --images-per-second N, or run kt3d estimate --measure on such a machine (measured: {known})",
         )
     return row

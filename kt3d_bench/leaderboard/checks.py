@@ -12,9 +12,9 @@ from kt3d_bench.errors import ArtefactError
 from kt3d_bench.leaderboard.cards import CARDS, card_markdown
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, encode_entry, read_entries
 from kt3d_bench.leaderboard.render import rendered_files
-from kt3d_bench.scoring.benchmarks import Benchmark, Published, protocol_digest
-from kt3d_bench.scoring.metrics import CURVE_MM, METRIC_VERSION
-from kt3d_bench.scoring.uncertainty import clip_interval
+from kt3d_bench.metrics.benchmarks import Benchmark, Published, protocol_digest
+from kt3d_bench.metrics.functional import CURVE_MM, METRIC_VERSION
+from kt3d_bench.metrics.uncertainty import clip_interval
 
 _CLOSE = 2e-3
 """mm or %: what rounding per-clip means can leave between numbers that say the same."""

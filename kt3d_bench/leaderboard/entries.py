@@ -31,10 +31,10 @@ from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_whole
 from kt3d_bench.geometry import alignment
 from kt3d_bench.leaderboard.portable import data_root, portable, portable_command
-from kt3d_bench.scoring import degenerate, metrics, score, uncertainty
-from kt3d_bench.scoring.benchmarks import Benchmark, protocol_digest
-from kt3d_bench.scoring.metrics import CURVE_MM, METRICS
-from kt3d_bench.scoring.score import Scores
+from kt3d_bench.metrics import degenerate, evaluate, functional, uncertainty
+from kt3d_bench.metrics.benchmarks import Benchmark, protocol_digest
+from kt3d_bench.metrics.evaluate import Scores
+from kt3d_bench.metrics.functional import CURVE_MM, METRICS
 
 FORMAT_VERSION: Literal[1] = 1
 ENTRIES = "entries"
@@ -55,7 +55,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Origin = Literal["official", "generated"]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-_METRIC_CODE = (alignment, degenerate, metrics, score, uncertainty)
+_METRIC_CODE = (alignment, degenerate, functional, evaluate, uncertainty)
 _DECIMALS = 4
 """Of per-clip means and breakdowns, in mm or %: far below what they are sure of."""
 
@@ -275,7 +275,7 @@ def make_entry(
             ),
         )
     except ValidationError as error:
-        raise ArtefactError(_problems(error), where=f"entry of '{method}'", mend="correct these fields") from error
+        raise ArtefactError(_problems(error), where=f"entry of '{method}'", hint="correct these fields") from error
 
 
 def rescored(entry: Entry, scores: Scores, benchmark: Benchmark) -> Entry:
@@ -351,14 +351,14 @@ def read_entry(path: Path) -> Entry:
     path = Path(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise ArtefactError(f"is larger than {_MAX_BYTES >> 20} MiB", where=path, mend=_MEND)
+            raise ArtefactError(f"is larger than {_MAX_BYTES >> 20} MiB", where=path, hint=_MEND)
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
-        raise ArtefactError(f"is not readable JSON ({error})", where=path, mend=_MEND) from error
+        raise ArtefactError(f"is not readable JSON ({error})", where=path, hint=_MEND) from error
     try:
         return Entry.model_validate(document)
     except ValidationError as error:
-        raise ArtefactError(_problems(error), where=path, mend=_MEND) from error
+        raise ArtefactError(_problems(error), where=path, hint=_MEND) from error
 
 
 def read_entries(board_folder: Path) -> tuple[Entry, ...]:
@@ -371,11 +371,11 @@ def read_entries(board_folder: Path) -> tuple[Entry, ...]:
     for path in sorted((Path(board_folder) / ENTRIES).glob("*.json")):
         entry = read_entry(path)
         if path.name != entry.file_name:
-            raise ArtefactError(f"holds the entry {entry.file_name}", where=path, mend="give the file that name")
+            raise ArtefactError(f"holds the entry {entry.file_name}", where=path, hint="give the file that name")
         place = Path(board_folder).resolve()
         found = f"{GENERATED}/{place.name}" if place.parent.name == GENERATED else place.name
         if found != entry.board:
-            raise ArtefactError(f"belongs on the board '{entry.board}'", where=path, mend="move it there")
+            raise ArtefactError(f"belongs on the board '{entry.board}'", where=path, hint="move it there")
         entries.append(entry)
     return tuple(entries)
 
@@ -450,7 +450,7 @@ def _json(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ArtefactError(f"{name} cannot be stored as JSON ({error})", mend="use plain, finite values") from error
+        raise ArtefactError(f"{name} cannot be stored as JSON ({error})", hint="use plain, finite values") from error
     return plain
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
-from kt3d_bench.scoring.benchmarks import ORACLE, Benchmark
-from kt3d_bench.scoring.metrics import METRICS
-from kt3d_bench.scoring.uncertainty import MIN_PAIRED_CLIPS, clip_interval, paired_interval
+from kt3d_bench.metrics.benchmarks import ORACLE, Benchmark
+from kt3d_bench.metrics.functional import METRICS
+from kt3d_bench.metrics.uncertainty import MIN_PAIRED_CLIPS, clip_interval, paired_interval
 
 
 @dataclass(frozen=True)

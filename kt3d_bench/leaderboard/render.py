@@ -9,7 +9,7 @@ from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import known_boards
 from kt3d_bench.leaderboard.site.build import rendered_site
 from kt3d_bench.leaderboard.tables import rendered_boards
-from kt3d_bench.scoring.benchmarks import Benchmark, Published
+from kt3d_bench.metrics.benchmarks import Benchmark, Published
 
 
 def rendered_files(

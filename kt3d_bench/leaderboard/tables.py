@@ -33,8 +33,8 @@ from kt3d_bench.leaderboard.words import (
     training_data_text,
     value_text,
 )
-from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
-from kt3d_bench.scoring.metrics import METRICS
+from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
+from kt3d_bench.metrics.functional import METRICS
 
 _TEXT_COLUMNS = ("Method", "Supervision", "Target labels seen", "Training data")
 FULL_WIDTH = 140

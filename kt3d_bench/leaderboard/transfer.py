@@ -18,8 +18,8 @@ from typing import Literal
 
 from kt3d_bench.leaderboard.entries import Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row, difference
-from kt3d_bench.scoring.benchmarks import Benchmark
-from kt3d_bench.scoring.metrics import METRICS
+from kt3d_bench.metrics.benchmarks import Benchmark
+from kt3d_bench.metrics.functional import METRICS
 
 Kind = Literal["unadapted", "adapted", "oracle", "in-domain", "target-only", "not stated"]
 SOURCE, TARGET = "source", "target"

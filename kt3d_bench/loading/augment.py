@@ -56,7 +56,7 @@ class Augmentation:
         for name, limit in (("scale", 1), ("rotation_rad", math.inf), ("shift", 1), ("colour", 1), ("body_scale", 1)):
             value = getattr(self, name)
             if not 0 <= value < limit:
-                raise UsageError(f"augmentation {name} is {value}", mend=f"choose from 0 up to, not including, {limit}")
+                raise UsageError(f"augmentation {name} is {value}", hint=f"choose from 0 up to, not including, {limit}")
 
     def draw(self, seed: int, epochs: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]) -> Draws:
         """Draws for samples ``indices`` (N,) in their ``epochs`` (N,): a function of (seed, epoch, index) alone, so

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.data.format import FIELD_OF_MODALITY
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.geometry.foreground import person_depth
 from kt3d_bench.geometry.reference import surface_reference_mm
 from kt3d_bench.loading.augment import BOX_MARGIN
-from kt3d_bench.shards.format import FIELD_OF_MODALITY
-from kt3d_bench.shards.reader import ShardSet
 
 HEADROOM = 1.5
 """Shrunk images keep this many times the resolution of the network's input, for augmentation that enlarges."""

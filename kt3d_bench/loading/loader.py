@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.loading.assembly import Assembly, assembly
 from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
 from kt3d_bench.loading.images import ImageStore, crop_boxes
-from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.supervision import Grant
 
 IntArray = npt.NDArray[np.int64]
@@ -141,7 +141,7 @@ class Loader:
                 raise ArtefactError(
                     f"the saved order of samples has {name} {state.get(name)!r}, this run has {value!r}",
                     where="loader state",
-                    mend="resume with the same shards and settings, or start a new run",
+                    hint="resume with the same shards and settings, or start a new run",
                 )
         self._delivered = int(state["delivered"])
 
@@ -165,7 +165,7 @@ class Loader:
             raise UsageError(
                 "the manifest does not say which parts are left and right, so part images cannot be mirrored",
                 where=f"shards of {self._shards.manifest.dataset}",
-                mend="add part_mirror to the dataset's card and prepare again, or augment without flip",
+                hint="add part_mirror to the dataset's card and prepare again, or augment without flip",
             )
         return np.asarray(table, np.int64)
 

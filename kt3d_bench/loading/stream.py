@@ -20,19 +20,19 @@ import numpy.typing as npt
 import torch
 
 from kt3d_bench import plugins
-from kt3d_bench.cards import read_card
+from kt3d_bench.data.format import FIELD_OF_MODALITY
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.geometry.crops import MARGIN
 from kt3d_bench.geometry.foreground import person_depth
 from kt3d_bench.geometry.reference import surface_reference_mm
-from kt3d_bench.hookspecs import DatasetPlugin
 from kt3d_bench.loading.assembly import assembly
 from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
 from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, resized, shrunk_sizes
+from kt3d_bench.plugins.cards import read_card
+from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.records import Sample
-from kt3d_bench.shards.format import FIELD_OF_MODALITY
 
 _AHEAD = 3
 """Batches that are being drawn while one is used."""
@@ -54,7 +54,7 @@ class Stream:
             raise UsageError(
                 f"dataset '{self.plugin.name}' cannot be generated on the fly",
                 where="--source",
-                mend=f"these can: {', '.join(offered) or 'none'}; or prepare shards of it: kt3d prepare",
+                hint=f"these can: {', '.join(offered) or 'none'}; or prepare shards of it: kt3d prepare",
             )
 
     @property
@@ -97,7 +97,7 @@ class Stream:
                 raise UsageError(
                     f"a stream of '{self.plugin.name}' holds {', '.join(self.plugin.modalities)}, not {name}",
                     where="--source",
-                    mend="choose another source",
+                    hint="choose another source",
                 )
 
 
@@ -173,7 +173,7 @@ class StreamLoader:
                 raise UsageError(
                     "the card does not say which parts are left and right, so part images cannot be mirrored",
                     where=f"stream of {stream.plugin.name}",
-                    mend="add part_mirror to the dataset's card, or augment without flip",
+                    hint="add part_mirror to the dataset's card, or augment without flip",
                 )
         self._device = torch.device(device)
         self._rank, self._world = rank, world
@@ -206,7 +206,7 @@ class StreamLoader:
                 raise ArtefactError(
                     f"the saved stream has {name} {state.get(name)!r}, this run has {value!r}",
                     where="loader state",
-                    mend="resume with the same settings and versions, or start a new run",
+                    hint="resume with the same settings and versions, or start a new run",
                 )
         self._delivered = int(state["delivered"])
 

@@ -74,7 +74,7 @@ class IntegralNet(nn.Module):
     def __init__(self, in_channels: int, *, backbone: str = "resnet50", side: int = 64, joints: int = NUM_JOINTS):
         super().__init__()
         if backbone not in BACKBONES:
-            raise UsageError(f"unknown backbone '{backbone}'", mend=did_you_mean(backbone, BACKBONES))
+            raise UsageError(f"unknown backbone '{backbone}'", hint=did_you_mean(backbone, BACKBONES))
         self.side = side
         self.joints = joints
         self.encoder: ResNet50 | TinyEncoder

@@ -93,7 +93,7 @@ def load_torchvision_weights(net: ResNet50, path: str | PathLike[str]) -> None:
             if name.endswith("num_batches_tracked"):
                 wanted[name] = tensor
                 continue
-            raise ArtefactError(f"tensor '{name}' is missing", where=path, mend="give a torchvision ResNet-50 file")
+            raise ArtefactError(f"tensor '{name}' is missing", where=path, hint="give a torchvision ResNet-50 file")
         found = given[name]
         if name == "conv1.weight" and found.ndim == 4 and found.shape[1] != tensor.shape[1]:
             channels = tensor.shape[1]
@@ -102,13 +102,13 @@ def load_torchvision_weights(net: ResNet50, path: str | PathLike[str]) -> None:
             raise ArtefactError(
                 f"tensor '{name}' has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}",
                 where=path,
-                mend="give a torchvision ResNet-50 file",
+                hint="give a torchvision ResNet-50 file",
             )
         wanted[name] = found
     extra = sorted(name for name in given if name not in own and not name.startswith("fc."))
     if extra:
         raise ArtefactError(
-            f"tensor '{extra[0]}' has no place in a ResNet-50", where=path, mend="give a torchvision ResNet-50 file"
+            f"tensor '{extra[0]}' has no place in a ResNet-50", where=path, hint="give a torchvision ResNet-50 file"
         )
     net.load_state_dict(wanted)
 
@@ -124,12 +124,12 @@ def _read_state(path: str | PathLike[str]) -> Mapping[str, Tensor]:
         raise ArtefactError(
             f"is not a weight file that can be read safely ({reason})",
             where=path,
-            mend="save a plain dict of tensors with torch.save(net.state_dict(), path)",
+            hint="save a plain dict of tensors with torch.save(net.state_dict(), path)",
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ArtefactError(
-            f"holds a {type(content).__name__}, expected a dict of tensors", where=path, mend="save net.state_dict()"
+            f"holds a {type(content).__name__}, expected a dict of tensors", where=path, hint="save net.state_dict()"
         )
     return content

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kt3d_bench import plugins
-from kt3d_bench.cards import read_card
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError, did_you_mean
-from kt3d_bench.hookspecs import Recipe, RecipeRow
-from kt3d_bench.places import default_data_root
+from kt3d_bench.files import default_data_root
+from kt3d_bench.plugins.cards import read_card
+from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.supervision import level_name
 from kt3d_bench.training.report import Reporter
 from kt3d_bench.training.run import Resolved, RunConfig, resolve
@@ -20,7 +20,7 @@ from kt3d_bench.training.sources import Domain, benchmarks_of, has_shards, shard
 
 if TYPE_CHECKING:
     from kt3d_bench.methods import Stage
-    from kt3d_bench.scoring.benchmarks import Benchmark
+    from kt3d_bench.metrics.benchmarks import Benchmark
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.seeds is not None and self.seeds < 1:
-            raise UsageError(f"{self.seeds} seeds", mend="ask for at least 1")
+            raise UsageError(f"{self.seeds} seeds", hint="ask for at least 1")
         if self.budget_minutes is not None and not self.budget_minutes > 0:
-            raise UsageError(f"a budget of {self.budget_minutes} minutes", mend="ask for more than 0")
+            raise UsageError(f"a budget of {self.budget_minutes} minutes", hint="ask for more than 0")
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _refuse_missing(targets: Sequence[str], data_root: Path) -> None:
         raise ArtefactError(
             f"there are no shards of {', '.join(missing)}",
             where=data_root / "shards",
-            mend=f"make them ({'; '.join(f'kt3d prepare {name}' for name in missing)}), or add --generated to use "
+            hint=f"make them ({'; '.join(f'kt3d prepare {name}' for name in missing)}), or add --generated to use "
             "generated stand-ins, whose rows go to boards of their own",
         )
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kt3d_bench import results
+from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import Kt3dError, UsageError
-from kt3d_bench.hookspecs import Recipe
+from kt3d_bench.plugins.hookspecs import Recipe
 from kt3d_bench.recipes.plan import Job, Options, jobs, with_data
 from kt3d_bench.results import Result
-from kt3d_bench.shards.manifest import read_manifest
 from kt3d_bench.training.report import Reporter
 from kt3d_bench.training.run import RUN_FILE, finished, resolve
 

@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from kt3d_bench.errors import PluginError
-from kt3d_bench.hookspecs import Recipe, RecipeRow
 from kt3d_bench.leaderboard.ranking import Row, difference
 from kt3d_bench.leaderboard.words import NONE, column, reported_value, value_text
+from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
+from kt3d_bench.metrics.functional import METRICS
+from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.recipes.plan import label
 from kt3d_bench.recipes.reproduce import Outcome
-from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
-from kt3d_bench.scoring.metrics import METRICS
 
 STAND_IN_NOTE = "Measured on generated stand-ins, which the paper's numbers do not speak of: no difference is formed."
 
@@ -38,7 +38,7 @@ def reported_row(row: RecipeRow, published: Published | None) -> PublishedRow | 
         raise PluginError(
             f"{dict(row.reported)} fits {len(found)} published rows of '{published.benchmark}', expected 1",
             where=f"recipe row '{label(row)}'",
-            mend="name method, category, supervision or details of one of them",
+            hint="name method, category, supervision or details of one of them",
         )
     return found[0]
 

@@ -11,15 +11,15 @@ from typing import Any
 import yaml
 
 from kt3d_bench import plugins
-from kt3d_bench.cards import Card, read_card
+from kt3d_bench.data.manifest import Manifest
+from kt3d_bench.data.plan import MARKER, checked_options
+from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import Kt3dError, MissingDataError, RawDataError
-from kt3d_bench.hookspecs import DatasetPlugin
+from kt3d_bench.plugins.cards import Card, read_card
+from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.records import WorkItem
 from kt3d_bench.rehearsal.log import BrokenError, Log
 from kt3d_bench.rehearsal.trees import require_same, tree
-from kt3d_bench.shards.manifest import Manifest
-from kt3d_bench.shards.plan import MARKER, checked_options
-from kt3d_bench.shards.prepare import prepare
 
 SEED = 3
 _SMALLEST = {"people": 2, "frames": 2}
@@ -100,7 +100,7 @@ def _card(plugin: DatasetPlugin) -> Card:
 
 
 def _benchmarks(plugin: DatasetPlugin, card: Card | None) -> None:
-    from kt3d_bench.scoring.benchmarks import PUBLISHED_FILE, read_benchmarks, read_published
+    from kt3d_bench.metrics.benchmarks import PUBLISHED_FILE, read_benchmarks, read_published
     from kt3d_bench.training.sources import installed_benchmarks
 
     own = read_benchmarks(plugin.folder)
@@ -169,29 +169,29 @@ def _generate(stage: _Stage, out: Path, arguments: Mapping[str, Any], workers: i
 
 def _generates(stage: _Stage, arguments: Mapping[str, Any]) -> Mapping[str, int]:
     promised = _generate(stage, stage.raw, arguments, 1)
-    mend = f"change {stage.place('generate', 'generate')}"
+    hint = f"change {stage.place('generate', 'generate')}"
     if not isinstance(promised, Mapping) or not all(type(count) is int for count in promised.values()):
-        raise BrokenError(f"it returned {promised!r}, expected {{split: number of samples}}", mend)
+        raise BrokenError(f"it returned {promised!r}, expected {{split: number of samples}}", hint)
     unknown = sorted(promised.keys() ^ set(stage.plugin.splits))
     if unknown:
         raise BrokenError(
             f"it counts the splits {', '.join(sorted(promised))}, the record names {', '.join(stage.plugin.splits)}",
-            mend,
+            hint,
         )
     return promised
 
 
 def _leaves(stage: _Stage) -> None:
-    mend = f"change {stage.place('generate', 'generate')}"
+    hint = f"change {stage.place('generate', 'generate')}"
     marker = stage.raw / MARKER
     if not marker.is_file():
-        raise BrokenError(f"it left no {MARKER}, so the stand-in would be taken for the real data", mend)
+        raise BrokenError(f"it left no {MARKER}, so the stand-in would be taken for the real data", hint)
     content = json.loads(marker.read_bytes())
     if not isinstance(content, dict) or content.get("dataset") != stage.plugin.name:
-        raise BrokenError(f"{MARKER} says {content!r}, expected the dataset {stage.plugin.name}", mend)
+        raise BrokenError(f"{MARKER} says {content!r}, expected the dataset {stage.plugin.name}", hint)
     beside = sorted(path.name for path in stage.folder.iterdir() if path.name.startswith("raw") and path != stage.raw)
     if beside:
-        raise BrokenError(f"it left {', '.join(beside)} beside the stand-in", f"{mend}; kt3d_bench.standins helps")
+        raise BrokenError(f"it left {', '.join(beside)} beside the stand-in", f"{hint}; kt3d_bench.standins helps")
 
 
 def _generates_again(stage: _Stage, arguments: Mapping[str, Any]) -> None:
@@ -217,14 +217,14 @@ def _keeps_files(stage: _Stage, arguments: Mapping[str, Any]) -> None:
     occupied = stage.folder / "occupied"
     occupied.mkdir(parents=True)
     (occupied / "letter.txt").write_text("mine")
-    mend = f"raise UsageError in {stage.place('generate', 'generate')}; kt3d_bench.standins.growing does"
+    hint = f"raise UsageError in {stage.place('generate', 'generate')}; kt3d_bench.standins.growing does"
     try:
         _generate(stage, occupied, arguments, 1)
     except Kt3dError:
         if [path.name for path in occupied.iterdir()] == ["letter.txt"]:
             return
-        raise BrokenError("it refused, but changed the folder all the same", mend) from None
-    raise BrokenError("it wrote into it", mend)
+        raise BrokenError("it refused, but changed the folder all the same", hint) from None
+    raise BrokenError("it wrote into it", hint)
 
 
 def _plan(stage: _Stage, raw: Path, split: str) -> list[WorkItem]:
@@ -248,49 +248,49 @@ def _foreign(folder: Path) -> Path:
 
 
 def _refuses(stage: _Stage, raw: Path) -> None:
-    mend = f"raise MissingDataError with the file that was expected: {stage.place('convert', 'plan')}"
+    hint = f"raise MissingDataError with the file that was expected: {stage.place('convert', 'plan')}"
     for split in stage.plugin.splits:
         try:
             items = _plan(stage, raw, split)
         except RawDataError as error:
-            if error.mend is None:
+            if error.hint is None:
                 raise BrokenError(
-                    f"'{error.message}' does not say what to do next", f"give it a mend: {mend}"
+                    f"'{error.message}' does not say what to do next", f"give it a hint: {hint}"
                 ) from None
             if not isinstance(error, MissingDataError):
                 raise BrokenError(
-                    f"it raised RawDataError ('{error.what}'), as if something of split '{split}' were there", mend
+                    f"it raised RawDataError ('{error.what}'), as if something of split '{split}' were there", hint
                 ) from None
             continue
-        raise BrokenError(f"for split '{split}' it listed {len(items)} items", mend)
+        raise BrokenError(f"for split '{split}' it listed {len(items)} items", hint)
 
 
 def _plans(stage: _Stage) -> None:
-    mend = f"change {stage.place('convert', 'plan')}"
+    hint = f"change {stage.place('convert', 'plan')}"
     for split in stage.plugin.splits:
         items = _plan(stage, stage.raw, split)
         wrong = next((item for item in items if not isinstance(item, WorkItem)), None)
         if wrong is not None:
-            raise BrokenError(f"split '{split}' holds a {type(wrong).__name__}, expected WorkItem records", mend)
+            raise BrokenError(f"split '{split}' holds a {type(wrong).__name__}, expected WorkItem records", hint)
         if not items:
-            raise BrokenError(f"split '{split}' of its own stand-in is empty", mend)
+            raise BrokenError(f"split '{split}' of its own stand-in is empty", hint)
         for item in items:
-            _require_plain(item.payload, f"item {item.name} of split '{split}'", mend)
+            _require_plain(item.payload, f"item {item.name} of split '{split}'", hint)
         if _plan(stage, stage.raw, split) != items:
-            raise BrokenError(f"split '{split}' was listed differently the second time", f"sort what you find: {mend}")
+            raise BrokenError(f"split '{split}' was listed differently the second time", f"sort what you find: {hint}")
 
 
-def _require_plain(value: Any, where: str, mend: str) -> None:
+def _require_plain(value: Any, where: str, hint: str) -> None:
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
         for entry in value.values():
-            _require_plain(entry, where, mend)
+            _require_plain(entry, where, hint)
     elif isinstance(value, tuple | list):
         for entry in value:
-            _require_plain(entry, where, mend)
+            _require_plain(entry, where, hint)
     elif value is not None and type(value) not in (str, int, float, bool):
         raise BrokenError(
             f"the payload of {where} holds a {type(value).__name__}, which is no plain data",
-            f"use str, int, float, bool, None, tuples and dicts: {mend}",
+            f"use str, int, float, bool, None, tuples and dicts: {hint}",
         )
 
 
@@ -339,7 +339,7 @@ def _prepares_again(stage: _Stage) -> None:
 
 
 def _sound(stage: _Stage) -> None:
-    from kt3d_bench.shards.validate import validate
+    from kt3d_bench.data.validate import validate
 
     failed = validate(stage.folder / "shards").failed("error")
     if failed:

@@ -24,21 +24,21 @@ class Finding:
     holds: bool
     what: str = ""
     """What happened instead."""
-    mend: str = ""
+    hint: str = ""
     traceback: str = ""
 
     @property
     def sentence(self) -> str:
-        happened = "; ".join(text for text in (self.what, self.mend) if text)
+        happened = "; ".join(text for text in (self.what, self.hint) if text)
         return f"{self.subject}: {self.rule}" + (f": {happened}" if happened else "")
 
 
 class BrokenError(Exception):
     """A part of the contract does not hold: what happened, and what to change."""
 
-    def __init__(self, what: str, mend: str = "") -> None:
+    def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
-        self.what, self.mend = what, mend
+        self.what, self.hint = what, hint
 
 
 class Log:
@@ -69,7 +69,7 @@ class Log:
         text = "".join(traceback.format_exception(error))
         own = self._own_line(error)
         if isinstance(error, BrokenError):
-            return Finding(self.subject, rule, False, error.what, error.mend, text)
+            return Finding(self.subject, rule, False, error.what, error.hint, text)
         if isinstance(error, Kt3dError):
             cause = f", in {own}" if own and error.__cause__ is not None else ""
             return Finding(self.subject, rule, False, error.message + cause, "", text)

@@ -14,7 +14,7 @@ import numpy as np
 
 from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError, did_you_mean
-from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin, hookimpl
+from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, hookimpl
 from kt3d_bench.rehearsal import props
 from kt3d_bench.rehearsal.log import BrokenError, Log
 from kt3d_bench.rehearsal.props import Prop
@@ -152,7 +152,7 @@ def _presets(plugin: MethodPlugin, kind: type[Method]) -> Mapping[str, Mapping[s
 
 def _context(plugin: MethodPlugin, wanted: tuple[Prop, ...]) -> MethodContext:
     from kt3d_bench.methods import MethodContext
-    from kt3d_bench.people import PARTS
+    from kt3d_bench.synth import PARTS
 
     roles = {prop.role: prop for prop in wanted}
     parts = "source" in roles and "parts" in roles["source"].modalities
@@ -279,7 +279,7 @@ def _runs(plugin: MethodPlugin, wanted: tuple[Prop, ...], log: Log, folder: Path
 
 def _prepared(wanted: tuple[Prop, ...], folder: Path, *, corrupt: bool = False) -> dict[str, Path]:
     """Role -> shards of its rehearsal data."""
-    from kt3d_bench.shards.prepare import prepare
+    from kt3d_bench.data.prepare import prepare
 
     found = {}
     for prop in wanted:
@@ -355,7 +355,7 @@ def _expecting(kind: type[Exception]) -> Iterator[None]:
     raise BrokenError("the run could not be interrupted", "take at least two steps in a stage")
 
 
-def _same_weights(one: Path, other: Path, what: str, mend: str) -> None:
+def _same_weights(one: Path, other: Path, what: str, hint: str) -> None:
     import torch
 
     first, second = _weights(one), _weights(other)
@@ -364,7 +364,7 @@ def _same_weights(one: Path, other: Path, what: str, mend: str) -> None:
         if name not in first or name not in second or not torch.equal(first[name], second[name])
     )  # fmt: skip
     if different:
-        raise BrokenError(f"{what}, in {', '.join(different[:3])}", mend)
+        raise BrokenError(f"{what}, in {', '.join(different[:3])}", hint)
 
 
 def _weights(run: Path) -> dict[str, Any]:
@@ -393,7 +393,7 @@ def _predicted(run: Path) -> Any:
 
 
 def _finite(path: Path) -> Any:
-    from kt3d_bench.scoring.predictions import read_predictions
+    from kt3d_bench.metrics.predictions import read_predictions
 
     found = read_predictions(path)
     broken = np.asarray(~np.isfinite(found.joints_cam_mm).all(axis=(1, 2)))

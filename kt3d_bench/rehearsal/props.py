@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from kt3d_bench.errors import MissingDataError
-from kt3d_bench.hookspecs import DatasetPlugin
+from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
 
@@ -47,7 +47,7 @@ class Prop:
 
 def plugin(prop: Prop, folder: Path) -> DatasetPlugin:
     """The dataset of a role; its card and its benchmark are written into ``folder``."""
-    from kt3d_bench.people import PARTS
+    from kt3d_bench.synth import PARTS
 
     folder.mkdir(parents=True)
     mirrored = [name[:-1] + {"l": "r", "r": "l"}[name[-1]] if name[-2:] in ("_l", "_r") else name for name in PARTS]
@@ -110,7 +110,7 @@ def write_raw(raw: Path, prop: Prop, *, corrupt: bool = False) -> Path:
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
     if not (raw / _FILE).is_file():
-        raise MissingDataError("holds no rehearsal data", where=raw, mend="kt3d check writes it by itself")
+        raise MissingDataError("holds no rehearsal data", where=raw, hint="kt3d check writes it by itself")
     facts = json.loads((raw / _FILE).read_text())
     return [WorkItem(split, facts[split], {**facts, "split": split, "modalities": tuple(facts["modalities"])})]
 
@@ -127,7 +127,7 @@ def describe(raw: Path) -> Sequence[str]:
 def _sample(facts: Mapping[str, Any], number: int) -> Sample:
     from kt3d_bench.geometry.cameras import project, world_to_cam
     from kt3d_bench.geometry.crops import box_from_points, crop_person
-    from kt3d_bench.people import pose, render, sample_background, sample_bodies, sample_clip, shade
+    from kt3d_bench.synth import pose, render, sample_background, sample_bodies, sample_clip, shade
 
     test = facts["split"] == "test"
     rng = np.random.default_rng((facts["seed"], test, number))

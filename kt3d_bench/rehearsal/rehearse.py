@@ -14,7 +14,7 @@ from typing import Any
 
 from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError, did_you_mean
-from kt3d_bench.hookspecs import DatasetPlugin, MethodPlugin
+from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin
 from kt3d_bench.rehearsal.datasets import check_dataset
 from kt3d_bench.rehearsal.log import BrokenError, Finding, Log
 
@@ -68,7 +68,7 @@ def _subjects(name: str) -> tuple[str, list[DatasetPlugin | MethodPlugin]]:
     if name not in modules:
         raise UsageError(
             f"no plugin, method or dataset is called '{name}'",
-            mend=f"{did_you_mean(name, [*modules, *methods, *datasets])} Is it installed: pip install -e FOLDER?",
+            hint=f"{did_you_mean(name, [*modules, *methods, *datasets])} Is it installed: pip install -e FOLDER?",
         )
     offered: list[DatasetPlugin | MethodPlugin] = [
         *(record for record in datasets.values() if plugins.owner_of("dataset", record.name) == name),
@@ -84,7 +84,7 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
             yield Path(folder)
         return
     if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        raise UsageError("is not an empty folder", where=keep, mend="choose another --keep, or empty it")
+        raise UsageError("is not an empty folder", where=keep, hint="choose another --keep, or empty it")
     keep.mkdir(parents=True, exist_ok=True)
     yield keep.absolute()
 

@@ -17,9 +17,9 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
-def require_same(first: dict[str, str], second: dict[str, str], what: str, mend: str) -> None:
+def require_same(first: dict[str, str], second: dict[str, str], what: str, hint: str) -> None:
     """Raises ``BrokenError`` naming the files that two trees do not share."""
     different = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
     if different:
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-        raise BrokenError(f"{what}: {', '.join(different[:3])}{more}", mend)
+        raise BrokenError(f"{what}: {', '.join(different[:3])}{more}", hint)

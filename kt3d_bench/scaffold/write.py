@@ -47,18 +47,18 @@ class Names:
 def named(name: str) -> Names:
     """All forms of ``name``.
 
-    Raises ``UsageError`` with a mend for a name that cannot become a package or that something installed has.
+    Raises ``UsageError`` with a hint for a name that cannot become a package or that something installed has.
     """
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         near = re.sub(r"-+", "-", re.sub(r"[^a-z0-9]+", "-", name.lower())).lstrip("-0123456789")[:_LONGEST].strip("-")
         raise UsageError(
             f"'{name}' is no name for a plugin: it takes lower-case letters, digits and single '-', a letter first, "
             f"at most {_LONGEST}",
-            mend=f"try '{near}'" if near else "choose another name",
+            hint=f"try '{near}'" if near else "choose another name",
         )
     stem = name.replace("-", "_")
     if keyword.iskeyword(stem):
-        raise UsageError(f"'{name}' is a word of the Python language", mend=f"choose another, such as 'my-{name}'")
+        raise UsageError(f"'{name}' is a word of the Python language", hint=f"choose another, such as 'my-{name}'")
     words = name.split("-")
     made = Names(
         name=name,
@@ -81,13 +81,13 @@ def _refuse_taken(names: Names) -> None:
     }
     for kind, known in taken.items():
         if names.name in known:
-            raise UsageError(f"a {kind} '{names.name}' is installed already", mend="choose another name")
+            raise UsageError(f"a {kind} '{names.name}' is installed already", hint="choose another name")
     try:
         distribution(names.distribution)
     except PackageNotFoundError:
         if find_spec(names.package) is None:
             return
-    raise UsageError(f"a package {names.package} is installed already", mend="choose another name, or uninstall it")
+    raise UsageError(f"a package {names.package} is installed already", hint="choose another name, or uninstall it")
 
 
 def write_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None = None) -> Path:
@@ -98,14 +98,14 @@ def write_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None
     a name that cannot be used, and a folder that exists.
     """
     if kind not in KINDS:
-        raise UsageError(f"there is no kind of plugin '{kind}'", mend=did_you_mean(kind, KINDS))
+        raise UsageError(f"there is no kind of plugin '{kind}'", hint=did_you_mean(kind, KINDS))
     names = named(name)
     values = {**asdict(names), "version": __version__}
     if kind == "method":
         values["target"] = plugins.dataset(target).name if target else _usual_target()
     folder = out / names.distribution
     if folder.exists() or folder.is_symlink():
-        raise UsageError("exists already", where=folder, mend="choose another name or another --out, or remove it")
+        raise UsageError("exists already", where=folder, hint="choose another name or another --out, or remove it")
     out.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{names.distribution}-", dir=out))
     try:
@@ -140,5 +140,5 @@ def _usual_target() -> str:
     counts = Counter(method.defaults["target"] for method in plugins.methods().values() if "target" in method.defaults)
     known = [name for name in sorted(counts) if name in plugins.datasets()] or list(plugins.datasets())
     if not known:
-        raise UsageError("no dataset is installed that a method could be trained for", mend="install one first")
+        raise UsageError("no dataset is installed that a method could be trained for", hint="install one first")
     return max(known, key=lambda name: counts[name])

@@ -55,7 +55,7 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
         raise ArtefactError(
             f"the checkpoint cannot be written ({failed.strerror or failed})",
             where=path,
-            mend="free space or permissions there, then go on with --resume; earlier checkpoints are kept",
+            hint="free space or permissions there, then go on with --resume; earlier checkpoints are kept",
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -75,22 +75,22 @@ def load(path: Path) -> dict[str, Any]:
     """
     again = "train again, or copy the file and its .sha256 anew from where they came"
     if not path.is_file():
-        raise ArtefactError("there is no checkpoint", where=path, mend="finish the run: kt3d train ... --resume")
+        raise ArtefactError("there is no checkpoint", where=path, hint="finish the run: kt3d train ... --resume")
     try:
         expected = sidecar(path).read_text().split()[0]
     except (OSError, IndexError, UnicodeDecodeError) as error:
         raise ArtefactError("the file with the checkpoint's digest is missing or empty", where=sidecar(path),
-                            mend=again) from error  # fmt: skip
+                            hint=again) from error  # fmt: skip
     if file_digest(path) != expected:
-        raise ArtefactError("the checkpoint is damaged: its SHA-256 is not the recorded one", where=path, mend=again)
+        raise ArtefactError("the checkpoint is damaged: its SHA-256 is not the recorded one", where=path, hint=again)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
-        raise ArtefactError(f"this is no checkpoint ({type(error).__name__})", where=path, mend=again) from error
+        raise ArtefactError(f"this is no checkpoint ({type(error).__name__})", where=path, hint=again) from error
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
         found = content.get("format_version") if isinstance(content, dict) else type(content).__name__
         raise ArtefactError(f"checkpoint format {found!r}, expected {FORMAT_VERSION}", where=path,
-                            mend="use the release that wrote it, or train again")  # fmt: skip
+                            hint="use the release that wrote it, or train again")  # fmt: skip
     return content
 
 

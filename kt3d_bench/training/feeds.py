@@ -12,7 +12,7 @@ from kt3d_bench.methods import Stage
 from kt3d_bench.training.sources import split_digest
 
 if TYPE_CHECKING:
-    from kt3d_bench.shards.reader import ShardSet
+    from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.supervision import Grant
 
 

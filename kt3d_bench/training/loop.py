@@ -143,7 +143,7 @@ def _stage(
             raise ArtefactError(
                 f"the run was interrupted in stage '{stage.name}' with other data, settings or versions",
                 where=context.folder,
-                mend="resume with the options it was started with, or train under a new --name",
+                hint="resume with the options it was started with, or train under a new --name",
             )
         method.load_state_dict(inside["model"])
     before_worlds = worlds if inside else ()

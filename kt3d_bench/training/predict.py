@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench import plugins
+from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
+from kt3d_bench.files import default_data_root
 from kt3d_bench.geometry.cameras import unproject_arrays
-from kt3d_bench.places import default_data_root
-from kt3d_bench.shards.remote import local_folder
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
@@ -36,10 +36,10 @@ from kt3d_bench.training.sources import (
 )
 
 if TYPE_CHECKING:
+    from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.loading.batches import UnlabelledBatch
     from kt3d_bench.methods import Estimate, Method
-    from kt3d_bench.scoring.benchmarks import Benchmark
-    from kt3d_bench.shards.reader import ShardSet
+    from kt3d_bench.metrics.benchmarks import Benchmark
 
 FloatArray = npt.NDArray[np.float64]
 BATCH_SIZE = 64
@@ -66,9 +66,9 @@ def predict(
     unknown benchmark or one of another modality, ``ArtefactError`` for missing shards and missing or damaged
     checkpoints.
     """
+    from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.loading.loader import Loader
-    from kt3d_bench.scoring.predictions import write_predictions
-    from kt3d_bench.shards.reader import ShardSet
+    from kt3d_bench.metrics.predictions import write_predictions
 
     report = report or Silent()
     document = with_target_found(runs.read_run(folder), *_data_roots(folder))
@@ -78,7 +78,7 @@ def predict(
         raise UsageError(
             f"benchmark '{chosen.id}' gives {chosen.modality} images, the run reads {method.context.target_modality}",
             where=folder,
-            mend="predict a benchmark of its own modality",
+            hint="predict a benchmark of its own modality",
         )
     test = ShardSet.open(_test_shards(document, chosen, shards, folder), chosen.split)
     kind = runs.device_kind(device)
@@ -146,15 +146,15 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
         raise ArtefactError(
             f"does not fit the installed method ({reason})",
             where=path,
-            mend="install the versions it names, or train again",
+            hint="install the versions it names, or train again",
         ) from error
     return method, {name: value for name, value in content.items() if name != "model"}
 
 
 def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
     """The named benchmark of any dataset, or the only one of the run's target that its shards can serve."""
-    from kt3d_bench.scoring.benchmarks import benchmark_named
-    from kt3d_bench.shards.manifest import read_manifest
+    from kt3d_bench.data.manifest import read_manifest
+    from kt3d_bench.metrics.benchmarks import benchmark_named
 
     if name is not None:
         return benchmark_named(name, installed_benchmarks())
@@ -170,7 +170,7 @@ def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
         raise UsageError(
             f"dataset '{target['dataset']}' has {len(offered)} benchmarks that fit its shards",
             where=target["folder"],
-            mend=f"name one: --benchmark ID ({names})" if names else "name one: --benchmark ID",
+            hint=f"name one: --benchmark ID ({names})" if names else "name one: --benchmark ID",
         )
     return offered[0]
 
@@ -194,7 +194,7 @@ def _test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | s
         raise ArtefactError(
             f"there are no shards of '{benchmark.dataset}'",
             where=folder,
-            mend=f"make them: kt3d prepare {benchmark.dataset}",
+            hint=f"make them: kt3d prepare {benchmark.dataset}",
         )
     return folder
 
@@ -236,7 +236,7 @@ def camera_positions(
         raise PluginError(
             "this benchmark's reference is from-depth, and the method estimates no depth of the hip (root_z_mm)",
             where="Estimate",
-            mend="predict a benchmark whose reference is root-given",
+            hint="predict a benchmark whose reference is root-given",
         )
     depth = np.asarray(own if root_z_mm is None else root_z_mm, np.float64)
     points, offsets, relative = (

@@ -73,7 +73,7 @@ def processes(devices: int, nodes: int, environment: Mapping[str, str] = os.envi
         raise UsageError(
             f"{found.launcher} has started {found.devices} processes on each of {found.nodes} machines, and --devices "
             f"{devices} --nodes {nodes} asks for others",
-            mend="leave out --devices and --nodes: the launcher decides",
+            hint="leave out --devices and --nodes: the launcher decides",
         )
     return found
 
@@ -108,7 +108,7 @@ def start(count: Processes, accelerator: str, device: str, precision: str) -> Fa
     if fabric.world_size != count.world:
         raise UsageError(
             f"{fabric.world_size} processes found one another, not {count.world}",
-            mend="start all of them with one torchrun or srun",
+            hint="start all of them with one torchrun or srun",
         )
     return fabric
 

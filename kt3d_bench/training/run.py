@@ -20,9 +20,8 @@ import yaml
 
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
-from kt3d_bench.files import write_whole
-from kt3d_bench.hookspecs import MethodPlugin
-from kt3d_bench.places import default_data_root
+from kt3d_bench.files import default_data_root, write_whole
+from kt3d_bench.plugins.hookspecs import MethodPlugin
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.settings import build_config
 from kt3d_bench.training.sources import Domain, domain, is_stream, stream_name
@@ -116,23 +115,23 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
     if config.supervision not in plugin.supervision:
         raise UsageError(
             f"method '{plugin.name}' does not accept supervision '{config.supervision}'",
-            mend=f"it accepts: {', '.join(plugin.supervision)}",
+            hint=f"it accepts: {', '.join(plugin.supervision)}",
         )
     if config.preset not in plugin.presets:
-        raise UsageError(f"there is no preset '{config.preset}'", mend=did_you_mean(config.preset, plugin.presets))
+        raise UsageError(f"there is no preset '{config.preset}'", hint=did_you_mean(config.preset, plugin.presets))
     accelerator = device_kind(config.device)
     if config.preset == "paper" and accelerator == "cpu" and not planning:
         raise UsageError(
             "the preset 'paper' needs a GPU: 140 epochs of ResNet-50 take weeks on a CPU",
-            mend="choose --preset tiny, which takes minutes",
+            hint="choose --preset tiny, which takes minutes",
         )
     if config.precision not in _PRECISIONS:
-        raise UsageError(f"unknown precision '{config.precision}'", mend=did_you_mean(config.precision, _PRECISIONS))
+        raise UsageError(f"unknown precision '{config.precision}'", hint=did_you_mean(config.precision, _PRECISIONS))
     for name in ("devices", "num_nodes"):
         if getattr(config, name) < 1:
             raise UsageError(f"{name} is {getattr(config, name)}, expected at least 1")
     if not 0 <= config.seed <= MAX_SEED:
-        raise UsageError(f"the seed is {config.seed}", mend=f"choose one from 0 to {MAX_SEED}")
+        raise UsageError(f"the seed is {config.seed}", hint=f"choose one from 0 to {MAX_SEED}")
     if not config.steps_scale > 0 or (config.time_scale is not None and config.time_scale < 0):
         raise UsageError("steps_scale must be positive and time_scale must not be negative")
     kind = plugins.load(plugin.load)
@@ -153,7 +152,7 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
     chosen: dict[str, Domain] = {}
     for role, name in asked.items():
         if name is not None and role != "target" and role not in plugin.defaults:
-            raise UsageError(f"method '{plugin.name}' uses no {role} data", mend=f"leave out --{role}")
+            raise UsageError(f"method '{plugin.name}' uses no {role} data", hint=f"leave out --{role}")
         default = plugin.defaults.get(role)
         if role == "source" and name is not None and is_stream(name):
             name = stream_name(name)
@@ -161,17 +160,17 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
         if name is not None:
             chosen[role] = domain(name)
     if "target" not in chosen:
-        raise UsageError(f"method '{plugin.name}' names no default target", mend="name one: --target DATASET")
+        raise UsageError(f"method '{plugin.name}' names no default target", hint="name one: --target DATASET")
     if "source" in chosen and chosen["source"].plugin.labels == "2d":
         raise UsageError(
             f"dataset '{chosen['source'].dataset}' has 2D labels only, and a source must have 3D ones",
-            mend="choose another --source",
+            hint="choose another --source",
         )
     if is_stream(config.source) and "source" in config.shards:
-        raise UsageError("shards are given for 'source', which is to be generated", mend="leave out one of them")
+        raise UsageError("shards are given for 'source', which is to be generated", hint="leave out one of them")
     for role in config.shards:
         if role not in chosen:
-            raise UsageError(f"shards are given for '{role}', which is not used", mend=did_you_mean(role, chosen))
+            raise UsageError(f"shards are given for '{role}', which is not used", hint=did_you_mean(role, chosen))
     return chosen
 
 
@@ -186,9 +185,9 @@ def device_kind(device: str) -> str:
     if device == "auto":
         return "cuda" if available else "cpu"
     if kind != "cuda" or (index and not index.isdigit()):
-        raise UsageError(f"unknown device '{device}'", mend="choose auto, cpu, cuda or cuda:<index>")
+        raise UsageError(f"unknown device '{device}'", hint="choose auto, cpu, cuda or cuda:<index>")
     if not available or (index and int(index) >= torch.cuda.device_count()):
-        raise UsageError(f"there is no device '{device}' here", mend="choose --device auto or cpu")
+        raise UsageError(f"there is no device '{device}' here", hint="choose --device auto or cpu")
     return "cuda"
 
 
@@ -210,7 +209,7 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
     runs = config.data_root / "runs"
     name = config.name or resolved.base_name
     if not _NAME.fullmatch(name):
-        raise UsageError(f"'{name}' is no name for a run", mend="use at most 100 letters, digits, '-', '_' and '.'")
+        raise UsageError(f"'{name}' is no name for a run", hint="use at most 100 letters, digits, '-', '_' and '.'")
     if resume:
         taken = sorted(
             (path for path in runs.glob(f"{name}*") if (path / RUN_FILE).exists() and not finished(path)),
@@ -218,11 +217,11 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
         )
         taken = [path for path in taken if path.name == name or (config.name is None and _numbered(path.name, name))]
         if not taken:
-            raise UsageError(f"no unfinished run '{name}'", where=runs, mend="leave out --resume to start one")
+            raise UsageError(f"no unfinished run '{name}'", where=runs, hint="leave out --resume to start one")
         return taken[-1]
     folder = runs / name
     if config.name is not None and (folder / RUN_FILE).exists():
-        raise UsageError(f"the run '{name}' exists", where=folder, mend="choose another --name, or --resume")
+        raise UsageError(f"the run '{name}' exists", where=folder, hint="choose another --name, or --resume")
     number = 2
     while (folder / RUN_FILE).exists():
         folder = runs / f"{name}-{number}"
@@ -249,7 +248,7 @@ def newest_run(data_root: Path | None = None) -> Path:
     runs = (data_root or default_data_root()) / "runs"
     found = [path.parent for path in runs.glob(f"*/{RUN_FILE}") if finished(path.parent)]
     if not found:
-        raise ArtefactError("there is no finished run", where=runs, mend="train one: kt3d train --method METHOD")
+        raise ArtefactError("there is no finished run", where=runs, hint="train one: kt3d train --method METHOD")
     return max(found, key=lambda folder: (final_checkpoint(folder).stat().st_mtime_ns, folder.name))
 
 
@@ -293,13 +292,13 @@ def read_run(folder: Path) -> dict[str, Any]:
     """The document of a run's ``run.yaml``. Raises ``ArtefactError`` when it is missing or damaged."""
     path = folder / RUN_FILE
     if not path.is_file():
-        raise ArtefactError("there is no run here", where=path, mend="name a folder below runs/, or train one")
+        raise ArtefactError("there is no run here", where=path, hint="name a folder below runs/, or train one")
     try:
         document = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArtefactError("is no readable YAML", where=path, mend="remove its folder, or train again") from error
+        raise ArtefactError("is no readable YAML", where=path, hint="remove its folder, or train again") from error
     if not isinstance(document, dict) or not _whole(document):
-        raise ArtefactError("lacks the run's config or shards", where=path, mend="remove its folder, or train again")
+        raise ArtefactError("lacks the run's config or shards", where=path, hint="remove its folder, or train again")
     return document
 
 

@@ -30,7 +30,7 @@ def build_config(
     every unknown name (with the nearest known one), every value of the wrong type, and what ``kind`` itself refuses.
     """
     if preset not in presets:
-        raise UsageError(f"the method has no preset '{preset}'", mend=did_you_mean(preset, presets))
+        raise UsageError(f"the method has no preset '{preset}'", hint=did_you_mean(preset, presets))
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     problems: list[str] = []
@@ -51,11 +51,11 @@ def build_config(
         chosen |= words.get(word, {}) if word is not None else {}
     chosen |= given
     if problems:
-        raise UsageError("; ".join(problems), where="--set", mend="the method's README lists its settings")
+        raise UsageError("; ".join(problems), where="--set", hint="the method's README lists its settings")
     try:
         return kind(**chosen)
     except ValueError as error:
-        raise UsageError(str(error), where="--set", mend="choose values that fit together") from error
+        raise UsageError(str(error), where="--set", hint="choose values that fit together") from error
 
 
 def convert(value: Any, hint: Any) -> Any:

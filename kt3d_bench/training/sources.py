@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench import plugins
+from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
-from kt3d_bench.hookspecs import DatasetPlugin
-from kt3d_bench.shards.remote import local_folder
+from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.standins import MARKER
 from kt3d_bench.training.report import Reporter
 
 if TYPE_CHECKING:
-    from kt3d_bench.scoring.benchmarks import Benchmark
-    from kt3d_bench.shards.manifest import Manifest
-    from kt3d_bench.shards.reader import ShardSet
+    from kt3d_bench.data.manifest import Manifest
+    from kt3d_bench.data.reader import ShardSet
+    from kt3d_bench.metrics.benchmarks import Benchmark
     from kt3d_bench.training.run import RunConfig
 
 STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"small": (400, 25), "paper": (2000, 40)}
@@ -83,14 +83,14 @@ def domain(name: str) -> Domain:
         return Domain(name, plugins.dataset(known[name].dataset), known[name])
     if name not in plugins.datasets():
         raise UsageError(
-            f"there is no dataset or benchmark '{name}'", mend=did_you_mean(name, [*plugins.datasets(), *known])
+            f"there is no dataset or benchmark '{name}'", hint=did_you_mean(name, [*plugins.datasets(), *known])
         )
     plugin = plugins.dataset(name)
     offered = benchmarks_of(plugin)
     if len({benchmark.train for benchmark in offered}) > 1:
         raise UsageError(
             f"'{name}' has several benchmarks that train on different splits",
-            mend=f"name one of them instead: {' or '.join(benchmark.id for benchmark in offered)}",
+            hint=f"name one of them instead: {' or '.join(benchmark.id for benchmark in offered)}",
         )
     return Domain(name, plugin, offered[0] if len(offered) == 1 else None)
 
@@ -156,7 +156,7 @@ def with_target_found(document: Mapping[str, Any], *roots: Path) -> dict[str, An
 
 
 def _check_same(recorded: Mapping[str, Any], folder: Path) -> None:
-    from kt3d_bench.shards.manifest import read_manifest
+    from kt3d_bench.data.manifest import read_manifest
 
     manifest = read_manifest(folder)
     same = manifest.digest == recorded["manifest_digest"] or (
@@ -167,7 +167,7 @@ def _check_same(recorded: Mapping[str, Any], folder: Path) -> None:
         raise ArtefactError(
             f"these are other shards than those of the run, which lay in {recorded['folder']}",
             where=folder,
-            mend="put those back, or prepare them again from the same data with the same options",
+            hint="put those back, or prepare them again from the same data with the same options",
         )
 
 
@@ -185,7 +185,7 @@ def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, devic
     Missing source and pre-training shards are replaced by generated ones, which is said. Raises ``ArtefactError``
     naming the ``kt3d prepare`` to run when a target's are missing, and for shards that are damaged.
     """
-    from kt3d_bench.shards.reader import ShardSet
+    from kt3d_bench.data.reader import ShardSet
 
     dataset = domain.dataset
     given = config.shards.get(role)
@@ -195,7 +195,7 @@ def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, devic
             raise ArtefactError(
                 f"there are no shards of '{dataset}', the {role}",
                 where=folder,
-                mend=f"make them: kt3d prepare {dataset}",
+                hint=f"make them: kt3d prepare {dataset}",
             )
         folder = stand_in(config, domain, report, device)
     split = training_split(domain, folder)
@@ -226,7 +226,7 @@ def fetch(shards: ShardSet, report: Reporter) -> None:
 
 def training_split(domain: Domain, folder: Path) -> str:
     """The split of these shards to train on. Raises ``ArtefactError`` when they hold none."""
-    from kt3d_bench.shards.manifest import read_manifest
+    from kt3d_bench.data.manifest import read_manifest
 
     present = read_manifest(folder).splits
     for split in domain.training_splits:
@@ -235,20 +235,20 @@ def training_split(domain: Domain, folder: Path) -> str:
     raise ArtefactError(
         f"the shards hold {', '.join(sorted(present)) or 'nothing'}, and no split to train on",
         where=folder,
-        mend=f"prepare all splits: kt3d prepare {domain.dataset}",
+        hint=f"prepare all splits: kt3d prepare {domain.dataset}",
     )
 
 
 def benchmarks_of(plugin: DatasetPlugin) -> tuple[Benchmark, ...]:
     """The benchmarks that test on a dataset."""
-    from kt3d_bench.scoring.benchmarks import read_benchmarks
+    from kt3d_bench.metrics.benchmarks import read_benchmarks
 
     return tuple(benchmark for benchmark in read_benchmarks(plugin.folder) if benchmark.dataset == plugin.name)
 
 
 def installed_benchmarks() -> dict[str, Benchmark]:
     """Every benchmark that the installed datasets define, by id."""
-    from kt3d_bench.scoring.benchmarks import all_benchmarks
+    from kt3d_bench.metrics.benchmarks import all_benchmarks
 
     return all_benchmarks([plugin.folder for plugin in plugins.datasets().values()])
 
@@ -266,7 +266,7 @@ def stand_in(
 
     ``splits``: by default the one to train on.
     """
-    from kt3d_bench.shards.manifest import read_manifest
+    from kt3d_bench.data.manifest import read_manifest
 
     plugin, wanted = domain.plugin, list(splits or domain.training_splits[:1])
     arguments = stand_in_arguments(config, plugin)
@@ -301,7 +301,7 @@ def make_stand_in(
 
     Raises ``UsageError`` when ``raw`` holds something that was not generated.
     """
-    from kt3d_bench.shards.prepare import prepare
+    from kt3d_bench.data.prepare import prepare
 
     workers = workers or os.cpu_count() or 1
     if not is_stand_in(raw, plugin, arguments):

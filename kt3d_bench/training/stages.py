@@ -143,7 +143,7 @@ def check_frozen(method: Method, stage: Stage, before: Mapping[str, str]) -> Non
             raise PluginError(
                 f"changed the frozen submodule '{name}'",
                 where=f"stage '{stage.name}' of {type(method).__name__}",
-                mend="name it in the stage's trains, or leave its weights and batch-norm statistics alone",
+                hint="name it in the stage's trains, or leave its weights and batch-norm statistics alone",
             )
 
 
@@ -191,7 +191,7 @@ class StageStore:
             or {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in expected.items()}
         ):
             raise ArtefactError(
-                f"does not hold what stage '{stage.name}' trains", where=path, mend="delete it; it is trained again"
+                f"does not hold what stage '{stage.name}' trains", where=path, hint="delete it; it is trained again"
             )
         method.load_state_dict({**method.state_dict(), **state})
         return about

@@ -298,7 +298,7 @@ class StageRun:
                     raise Kt3dError(
                         f"the loss '{name}' of stage '{self.stage.name}' is {value} at step {step}",
                         where=self.folder,
-                        mend="lower the learning rate or clip the gradients; earlier stages are kept",
+                        hint="lower the learning rate or clip the gradients; earlier stages are kept",
                     )
         if not self.pending or not self.fabric.is_global_zero:
             self.pending.clear()
@@ -328,7 +328,7 @@ class StageRun:
             raise ArtefactError(
                 f"the log cannot be written ({error.strerror})",
                 where=log,
-                mend="free space or permissions there, then go on with --resume; earlier checkpoints are kept",
+                hint="free space or permissions there, then go on with --resume; earlier checkpoints are kept",
             ) from error
 
     def _cut_log(self) -> None:
@@ -381,7 +381,7 @@ class StageRun:
         raise InterruptedRunError(
             f"stopped in stage '{self.stage.name}' after {self.step} of {self.steps} steps; nothing is lost",
             where=self.folder,
-            mend="go on with the same command and --resume",
+            hint="go on with the same command and --resume",
         )
 
 

@@ -105,7 +105,7 @@ def _build(
         if role not in domains:
             raise UsageError(
                 f"method '{resolved.plugin.name}' reads {role} data here, and no dataset is named for it",
-                mend=f"name one: --{role} DATASET",
+                hint=f"name one: --{role} DATASET",
             )
         if role not in located:
             located[role] = opened(role)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kt3d_bench.hookspecs import MethodPlugin, hookimpl
+from kt3d_bench import MethodPlugin, hookimpl
 
 
 @hookimpl
@@ -27,7 +27,7 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
         MethodPlugin(
             name="lift-mlp",
             summary="A 2D network, lifted by a residual MLP that learned from source poses alone",
-            load="kt3d_floor.lift_mlp:LiftMlp",
+            load="kt3d_floor.martinez:LiftMlp",
             supervision=("none",),
             defaults={"target": "h36m", "source": "ubc3v", "pretrain": "mpii"},
         ),

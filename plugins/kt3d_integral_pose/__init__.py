@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kt3d_bench.hookspecs import MethodPlugin, hookimpl
+from kt3d_bench import MethodPlugin, hookimpl
 from kt3d_bench.supervision import LEVELS
 
 

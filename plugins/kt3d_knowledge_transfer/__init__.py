@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kt3d_bench.hookspecs import MethodPlugin, Recipe, hookimpl
+from kt3d_bench import MethodPlugin, Recipe, hookimpl
 
 _DEFAULTS = {"target": "h36m", "source": "ubc3v", "pretrain": "mpii"}
 

@@ -180,30 +180,30 @@ class Config:
         for name, words in CHOICES.items():
             if getattr(self, name) not in words:
                 raise UsageError(
-                    f"{name} cannot be '{getattr(self, name)}'", mend=did_you_mean(str(getattr(self, name)), words)
+                    f"{name} cannot be '{getattr(self, name)}'", hint=did_you_mean(str(getattr(self, name)), words)
                 )
         for name in ("generator_hide_depth", "adversarial_delay", "anchor_decay", "cycle_share", "mix_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is {getattr(self, name)}", mend="give a share between 0 and 1")
+                raise UsageError(f"{name} is {getattr(self, name)}", hint="give a share between 0 and 1")
         if not 0 <= self.view_strength < 1:
-            raise UsageError(f"view_strength is {self.view_strength}", mend="give a share from 0 to below 1")
+            raise UsageError(f"view_strength is {self.view_strength}", hint="give a share from 0 to below 1")
         for name, value in vars(self).items():
             if (
                 name.startswith(("weight_", "anchor_", "cycle_beside", "generator_noise", "mix_", "prior_"))
                 and value < 0
             ):
-                raise UsageError(f"{name} is {value}", mend="give 0 or more")
+                raise UsageError(f"{name} is {value}", hint="give 0 or more")
         if self.input_px < 32 or self.input_px % 8:
-            raise UsageError(f"input_px is {self.input_px}", mend="give a multiple of 8, 32 or more")
+            raise UsageError(f"input_px is {self.input_px}", hint="give a multiple of 8, 32 or more")
         if min(self.limb_shrink, self.generator_width, self.classifier_width, self.prior_width) < 1:
-            raise UsageError("a size is too small", mend="limb_shrink and the widths are at least 1")
+            raise UsageError("a size is too small", hint="limb_shrink and the widths are at least 1")
         if min(self.batch_size, self.adapt_batch_size, self.prior_batch_size) < 2:
-            raise UsageError("a batch is too small", mend="batch sizes are at least 2")
+            raise UsageError("a batch is too small", hint="batch sizes are at least 2")
         if self.cycle_input == "anchor" and self.anchor == "none":
-            raise UsageError("cycle_input 'anchor' needs an anchor", mend="set anchor=lifted-2d")
+            raise UsageError("cycle_input 'anchor' needs an anchor", hint="set anchor=lifted-2d")
         if self.mask == "part-depth" and self.reconstruction == "cross-entropy":
             raise UsageError(
-                "reconstruction 'cross-entropy' is for one-hot masks", mend="set reconstruction=si-log or mask=one-hot"
+                "reconstruction 'cross-entropy' is for one-hot masks", hint="set reconstruction=si-log or mask=one-hot"
             )
 
     @property

@@ -25,6 +25,7 @@ from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, smo
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_step
 from kt3d_knowledge_transfer.config import BUNDLES, PRESETS, Config
+from kt3d_knowledge_transfer.diagnostics import collapse_signs, domain_signs, pose_error_mm, time_to_show
 from kt3d_knowledge_transfer.losses import (
     domain_loss,
     foreground_right,
@@ -41,7 +42,6 @@ from kt3d_knowledge_transfer.networks import (
     mask_image,
 )
 from kt3d_knowledge_transfer.prior import PosePrior, depths_hidden, flattened, hip_vox, jittered
-from kt3d_knowledge_transfer.signs import collapse_signs, domain_signs, pose_error_mm, time_to_show
 from kt3d_knowledge_transfer.stages import PRIOR, stages
 from kt3d_knowledge_transfer.views import Anchor, Granted, View
 
@@ -62,7 +62,7 @@ class KnowledgeTransfer(Method):
             raise UsageError(
                 "the source's shards hold no part masks, which this method learns from",
                 where="--source",
-                mend="choose a source dataset with part masks",
+                hint="choose a source dataset with part masks",
             )
         sizes: dict[str, Any] = {"backbone": config.backbone, "side": config.side}
         self.depth_net = IntegralNet(1, **sizes)

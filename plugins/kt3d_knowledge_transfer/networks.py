@@ -46,7 +46,7 @@ class DcganGenerator(nn.Module):
             raise UsageError(
                 f"the DCGAN generator cannot make images of {input_px} px",
                 where="input_px",
-                mend="choose 4, 5, 6 or 7 times a power of two, such as 48, 64, 128 or 256",
+                hint="choose 4, 5, 6 or 7 times a power of two, such as 48, 64, 128 or 256",
             )
         widths = [min(1024, width * 2 ** (doublings - 1 - level)) for level in range(doublings)]
         self.side, self.base, self.mask = side, base, mask

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kt3d_bench.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
+from kt3d_bench import Recipe, RecipeClaim, RecipePicture, RecipeRow
 
 TRANSFER, SYNTHETIC, RGB = "knowledge-transfer", "ubc3v", "h36m"
 PAPER = "knowledge transfer"

@@ -66,7 +66,7 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {"h36m": _h36m, "itop": _itop, "m
 
 def clean_shards(dataset: str, raw: Path, out: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kt3d_bench.shards.plan._FEWEST_PER_SHARD", SMALLEST_SHARD)
+        patch.setattr("kt3d_bench.data.plan._FEWEST_PER_SHARD", SMALLEST_SHARD)
         done = kt3d("prepare", dataset, "--raw", raw, "--out", out, "--workers", "1", *OPTIONS.get(dataset, ()))
     assert done.exit_code == 0, done.output
     return out

@@ -17,7 +17,7 @@ from badinput_bench import SMALLEST_SHARD, Bench, clean_shards, copy_tree, make_
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tiny sets make several shards too; nothing of the user's own is touched."""
-    monkeypatch.setattr("kt3d_bench.shards.plan._FEWEST_PER_SHARD", SMALLEST_SHARD)
+    monkeypatch.setattr("kt3d_bench.data.plan._FEWEST_PER_SHARD", SMALLEST_SHARD)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KT3D_DATA", str(tmp_path / "data"))
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from badinput_bench import Bench, contents, copy_tree, kt3d, refused
 
-from kt3d_bench.scoring.predictions import write_predictions
-from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.metrics.predictions import write_predictions
 
 Made = Callable[[str], Bench]
 

@@ -23,7 +23,7 @@ def annotations(bench: Bench) -> Path:
 
 def people(bench: Bench) -> dict[str, int]:
     """Image -> people whose samples the undamaged set gives."""
-    from kt3d_bench.shards.reader import ShardSet
+    from kt3d_bench.data.reader import ShardSet
 
     names = [key.rpartition("_p")[0] for key in ShardSet.open(bench.clean, "train").keys]
     return {f"{name}.jpg": names.count(name) for name in names}

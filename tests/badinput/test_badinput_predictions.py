@@ -16,7 +16,7 @@ import pytest
 from badinput_bench import CUTS, READS_EVERYTHING, Damage, copy_tree, kt3d, refused, replace, ways
 from click.testing import Result
 
-from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.data.reader import ShardSet
 
 Arrays = dict[str, Any]
 BOARD = "h36m-s9s11-64"

@@ -263,8 +263,8 @@ def training(room: Room) -> None:
 
 def _people(count: int, side_px: int, seed: int) -> tuple[Any, list[Any], list[Any]]:
     """Figures, cameras that look at them from everywhere, styles."""
-    from kt3d_bench.people import ACTIVITIES, Figures, pose, sample_bodies, sample_clip, sample_style
     from kt3d_bench.records import Camera
+    from kt3d_bench.synth import ACTIVITIES, Figures, pose, sample_bodies, sample_clip, sample_style
 
     rng = np.random.default_rng(seed)
     clips = max(1, count // 64)
@@ -283,8 +283,8 @@ def _people(count: int, side_px: int, seed: int) -> tuple[Any, list[Any], list[A
 
 def rendering(room: Room) -> None:
     """Issue row: >= 20,000 images/s at 256 px, depth + parts + RGB."""
-    from kt3d_bench.people import render, sample_background, shade
-    from kt3d_bench.people.batch import render_people
+    from kt3d_bench.synth import render, sample_background, shade
+    from kt3d_bench.synth.batch import render_people
 
     side, count = room.input_px, room.size(512, 4)
     figures, cameras, styles = _people(count, side, 0)
@@ -438,7 +438,7 @@ class _ToyTask(nn.Module):
     def __init__(self, room: Room) -> None:
         super().__init__()
         from kt3d_bench.geometry.cameras import project, world_to_cam
-        from kt3d_bench.people.render import render_dense
+        from kt3d_bench.synth.render import render_dense
 
         self.side = 64
         count = room.size(1024, 24)

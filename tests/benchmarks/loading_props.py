@@ -13,9 +13,7 @@ import simplejpeg
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kt3d_bench.loading.augment import Augmentation, place
-from kt3d_bench.records import Camera, Sample
-from kt3d_bench.shards.manifest import (
+from kt3d_bench.data.manifest import (
     Counts,
     CropRule,
     Manifest,
@@ -25,8 +23,10 @@ from kt3d_bench.shards.manifest import (
     sample_list_digest,
     write_manifest,
 )
-from kt3d_bench.shards.reader import ShardSet
-from kt3d_bench.shards.writer import ShardWriter
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.data.writer import ShardWriter
+from kt3d_bench.loading.augment import Augmentation, place
+from kt3d_bench.records import Camera, Sample
 
 CROP_PX = 320
 FRAME_PX = 1000

@@ -19,11 +19,11 @@ from kt3d_h36m.samples import make_sample
 from kt3d_h36m.video import frames_rgb
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from kt3d_bench.data.format import encode_rgb
+from kt3d_bench.data.writer import ShardWriter
 from kt3d_bench.geometry.cameras import project
 from kt3d_bench.geometry.crops import box_from_points
 from kt3d_bench.records import Camera
-from kt3d_bench.shards.format import encode_rgb
-from kt3d_bench.shards.writer import ShardWriter
 
 SIDE, FRAMES, EVERY = 1000, 150, 5
 LOAD: Mapping[str, Any] = {

@@ -22,8 +22,8 @@ import numpy.typing as npt
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from kt3d_bench.shards.prepare import prepare
-from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.data.prepare import prepare
+from kt3d_bench.data.reader import ShardSet
 
 FRAMES = int(os.environ.get("KT3D_BENCH_ITOP_FRAMES", "1500"))
 VALID_SHARE = 0.45
@@ -144,7 +144,7 @@ def test_prepare_against_the_bare_work(raw: Path, tmp_path: Path, benchmark: Ben
 MEASURE = """
 import resource, sys, kt3d_itop
 from pathlib import Path
-from kt3d_bench.shards.prepare import prepare
+from kt3d_bench.data.prepare import prepare
 if __name__ == "__main__":
     (plugin,) = kt3d_itop.kt3d_datasets()
     prepare(plugin, raw=Path(sys.argv[1]), out=Path(sys.argv[2]), splits=["front-train"], workers=2)

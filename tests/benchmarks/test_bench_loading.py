@@ -16,12 +16,12 @@ import torch
 from loading_props import INPUT_PX, PerFile, bare_decode, hold, make_frames, make_shards
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from kt3d_bench.data.format import FIELD_OF_MODALITY
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.loading.assembly import WarpedThere
 from kt3d_bench.loading.augment import Augmentation
 from kt3d_bench.loading.images import ImageStore
 from kt3d_bench.loading.loader import Loader
-from kt3d_bench.shards.format import FIELD_OF_MODALITY
-from kt3d_bench.shards.reader import ShardSet
 
 COUNT = 384
 BATCH = 32

@@ -18,8 +18,8 @@ from kt3d_bench.leaderboard.entries import (
     write_entry,
 )
 from kt3d_bench.leaderboard.render import render_boards
-from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
-from kt3d_bench.scoring.metrics import CURVE_MM
+from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
+from kt3d_bench.metrics.functional import CURVE_MM
 from kt3d_bench.skeletons import H36M17
 
 HOSTILE = (

@@ -15,9 +15,9 @@ from browser_chromium import PALE, Browser, Page
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "run_report"))
 
-from run_report_fake import benchmarks, document, log_lines, whole_run, write_document
+from report_fake import benchmarks, document, log_lines, whole_run, write_document
 
-from kt3d_bench.run_report import build
+from kt3d_bench.report import build
 
 STAGE = ".sample:not([hidden]) .stage3d"
 KNOWN = "willReadFrequently"

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kt3d_bench.cli import main
-from kt3d_bench.scoring.predictions import write_predictions
+from kt3d_bench.metrics.predictions import write_predictions
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_errors_of_the_system_that_no_user_can_mend_stay_bugs(kt3d: Any, monkeyp
     def broken(name: str) -> None:
         raise FileNotFoundError(2, "No such file or directory", "lost.py")
 
-    monkeypatch.setattr("kt3d_bench.catalogue.describe", broken)
+    monkeypatch.setattr("kt3d_bench.cli.catalogue.describe", broken)
     with pytest.raises(FileNotFoundError):
         main(["list", "h36m"], standalone_mode=False)
 
@@ -185,7 +185,7 @@ def test_a_full_disk_that_names_no_file_is_a_sentence(kt3d: Any, monkeypatch: py
     def full(name: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kt3d_bench.catalogue.describe", full)
+    monkeypatch.setattr("kt3d_bench.cli.catalogue.describe", full)
     said(kt3d("list", "h36m"), 1, "Error: No space left on device; free space")
 
 

@@ -16,14 +16,14 @@ from click.testing import CliRunner, Result
 
 from kt3d_bench import plugins
 from kt3d_bench.cli import main
-from kt3d_bench.inspection import in_bytes, in_time
-from kt3d_bench.pictures import Section, Tile, coloured_depth, contact_sheet, part_palette
+from kt3d_bench.cli.inspection import in_bytes, in_time
+from kt3d_bench.cli.sheets import sheet
+from kt3d_bench.data.estimate import Probe, probe
+from kt3d_bench.data.manifest import read_manifest
+from kt3d_bench.data.prepare import prepare
+from kt3d_bench.metrics.predictions import write_predictions
+from kt3d_bench.plot import Section, Tile, coloured_depth, contact_sheet, part_palette
 from kt3d_bench.records import WorkItem
-from kt3d_bench.scoring.predictions import write_predictions
-from kt3d_bench.shards.estimate import Probe, probe
-from kt3d_bench.shards.manifest import read_manifest
-from kt3d_bench.shards.prepare import prepare
-from kt3d_bench.sheets import sheet
 from kt3d_bench.skeletons import H36M17
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -273,7 +273,7 @@ def test_a_contact_sheet(root: Path, tmp_path: Path, name: str, by: str) -> None
 def test_no_sample_is_shown_twice(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: Any) -> None:
     drawn: list[str] = []
     monkeypatch.setattr(
-        "kt3d_bench.sheets.contact_sheet",
+        "kt3d_bench.cli.sheets.contact_sheet",
         lambda path, sections: drawn.extend(tile.title for section in sections for tile in section.tiles),
     )
     sheet([root / "shards" / "ubc3v"], tmp_path / "s.png", by=by, count=12)

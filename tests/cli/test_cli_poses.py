@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kt3d_bench.cli import main
-from kt3d_bench.scoring.predictions import read_predictions
+from kt3d_bench.metrics.predictions import read_predictions
 
 W0 = [*[1.5707963, 0.0, 0.0, 0.0, -5000.0, 1500.0] * 44, *[1145.0, 1144.0, 512.0, 515.0, -0.2, 0.24, 0.0, 0.0, 0.0] * 4]
 """All cameras stand 5 m behind the origin (world Z up) and look along world Y."""

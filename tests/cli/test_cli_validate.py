@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from kt3d_bench import plugins
 from kt3d_bench.cli import main
-from kt3d_bench.shards.prepare import prepare
+from kt3d_bench.data.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kt3d_bench.scoring.benchmarks import Benchmark
-from kt3d_bench.scoring.metrics import METRIC_VERSION, METRICS, JointInput, mean_over_joints
-from kt3d_bench.scoring.predictions import Predictions
-from kt3d_bench.scoring.score import Truth, score
+from kt3d_bench.metrics.benchmarks import Benchmark
+from kt3d_bench.metrics.evaluate import Truth, score
+from kt3d_bench.metrics.functional import METRIC_VERSION, METRICS, JointInput, mean_over_joints
+from kt3d_bench.metrics.predictions import Predictions
 
 HERE = Path(__file__).parent
 POSES = json.loads((HERE / "poses.json").read_text())

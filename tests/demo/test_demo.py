@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from kt3d_bench import plugins
+from kt3d_bench.cli import demo
 from kt3d_bench.errors import UsageError
-from kt3d_bench.hookspecs import Recipe, RecipeRow
-from kt3d_bench.pictures import Panel, comparison
-from kt3d_bench.recipes import demo
+from kt3d_bench.plot import Panel, comparison
+from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.skeletons import H36M17
 
 SMALL = {"people": 1, "frames": 4, "test_postures": 2}

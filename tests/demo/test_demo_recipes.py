@@ -15,13 +15,13 @@ from kt3d_knowledge_transfer.recipes import ALL, JOINTS, LEVELS
 
 from kt3d_bench import plugins, results
 from kt3d_bench.cli import main
+from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, UsageError
-from kt3d_bench.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
 from kt3d_bench.leaderboard.entries import Clips
+from kt3d_bench.metrics.benchmarks import Published, PublishedRow
+from kt3d_bench.plugins.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
 from kt3d_bench.recipes import pictures, plan, tables
 from kt3d_bench.recipes.reproduce import Outcome, Reproduction, reproduce, run_name
-from kt3d_bench.scoring.benchmarks import Published, PublishedRow
-from kt3d_bench.shards.prepare import prepare
 from kt3d_bench.training.run import finished, read_run
 from kt3d_bench.training.sources import domain
 

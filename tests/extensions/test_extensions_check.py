@@ -207,7 +207,7 @@ def test_labels_that_are_read_behind_the_harness_are_found(offer: Offer) -> None
     )
     (finding,) = broken("mutant-peeper").values()
     assert finding.rule == "without supervision, labels of the target change nothing"
-    assert "read the target through the batches that step() is given" in finding.mend
+    assert "read the target through the batches that step() is given" in finding.hint
 
 
 def test_randomness_of_its_own_is_found(offer: Offer) -> None:
@@ -312,7 +312,7 @@ def test_wrong_geometry_quality_and_published_numbers_are_found(offer: Offer) ->
         "the samples are sound (kt3d validate)",
         "the samples' joints are what the card says of them",
     }
-    assert "change convert() in kt3d_mutant_bent.convert" in found["the samples are sound (kt3d validate)"].mend
+    assert "change convert() in kt3d_mutant_bent.convert" in found["the samples are sound (kt3d validate)"].hint
     assert "quality of nose" in found["the samples' joints are what the card says of them"].what
     assert "published.yaml speaks of 'elsewhere', which benchmarks.yaml does not define" in "".join(
         finding.what for finding in found.values()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from floor_batches import batch, people, unlabelled
-from kt3d_floor.lift_mlp import DEPTH_UNIT_MM, LiftMlp, normalised
+from kt3d_floor.martinez import DEPTH_UNIT_MM, LiftMlp, normalised
 from kt3d_floor.mean_pose import MeanPose, MeanPoseOracle
 
 from kt3d_bench import plugins

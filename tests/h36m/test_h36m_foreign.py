@@ -22,11 +22,11 @@ OFFICIAL = "use the official download, or images and JSON of Moon et al., beside
         ("h36m/images.tar.gzaa", "one of several parts of packed images", r"cat images\.tar\.gz\* \| tar -xz"),
     ],
 )
-def test_they_are_named_with_what_to_do(tmp_path, name, words, mend):
+def test_they_are_named_with_what_to_do(tmp_path, name, words, hint):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"never opened")
-    with pytest.raises(RawDataError, match=f"{words}.*{mend}") as caught:
+    with pytest.raises(RawDataError, match=f"{words}.*{hint}") as caught:
         plan(tmp_path, "test", {})
     assert str(path) in caught.value.message
     lines = describe(tmp_path)

@@ -90,7 +90,7 @@ def test_did_you_mean_lists_names_when_none_is_near() -> None:
 
 
 def test_errors_carry_their_parts_across_processes() -> None:
-    error = pickle.loads(pickle.dumps(RawDataError("is cut", where="x.tar", mend="download it again")))
+    error = pickle.loads(pickle.dumps(RawDataError("is cut", where="x.tar", hint="download it again")))
     assert type(error) is RawDataError
     assert error.message == "x.tar: is cut; download it again"
     assert (error.exit_code, UsageError("x").exit_code) == (1, 2)

@@ -15,14 +15,14 @@ from itop_handmade import SIDE_JOINTS_M, frames, top_joints_m, write
 from kt3d_itop import convert
 from kt3d_itop.joints import MAPPING
 
-from kt3d_bench.cards import read_card
+from kt3d_bench.data.prepare import prepare
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import MissingDataError, RawDataError, UsageError
 from kt3d_bench.geometry.cameras import cam_to_world, project
 from kt3d_bench.geometry.foreground import person_depth
 from kt3d_bench.geometry.reference import surface_reference_mm
+from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.records import Sample, Skipped
-from kt3d_bench.shards.prepare import prepare
-from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.skeletons import H36M17, Quality
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "samples" / "raw" / "itop"

@@ -21,9 +21,9 @@ from itop_handmade import frames, write
 from kt3d_itop import convert, unpack
 
 from kt3d_bench.cli import main
+from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import MissingDataError, RawDataError
 from kt3d_bench.records import Sample
-from kt3d_bench.shards.prepare import prepare
 
 (PLUGIN,) = kt3d_itop.kt3d_datasets()
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from kt3d_knowledge_transfer.config import BUNDLES, LETTER, PRESETS, Config
+from kt3d_knowledge_transfer.diagnostics import pose_error_mm
 from kt3d_knowledge_transfer.method import KnowledgeTransfer
-from kt3d_knowledge_transfer.signs import pose_error_mm
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.methods import Progress

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from kt3d_bench import plugins
-from kt3d_bench.scoring.predictions import write_predictions
-from kt3d_bench.shards.prepare import prepare
-from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.data.prepare import prepare
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.metrics.predictions import write_predictions
 
 BENCHMARK = "h36m-s9s11-64"
 

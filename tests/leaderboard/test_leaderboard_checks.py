@@ -14,10 +14,10 @@ from kt3d_bench.leaderboard.cards import card_path, write_card
 from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import Entry, Submission, encode_entry, make_entry, write_entry
 from kt3d_bench.leaderboard.render import render_boards
+from kt3d_bench.metrics.benchmarks import Benchmark
+from kt3d_bench.metrics.evaluate import Truth, score
+from kt3d_bench.metrics.predictions import Predictions
 from kt3d_bench.results import board_problems
-from kt3d_bench.scoring.benchmarks import Benchmark
-from kt3d_bench.scoring.predictions import Predictions
-from kt3d_bench.scoring.score import Truth, score
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = Benchmark(

@@ -25,9 +25,9 @@ from kt3d_bench.leaderboard.entries import (
     write_entry,
 )
 from kt3d_bench.leaderboard.words import supervision_name
-from kt3d_bench.scoring.benchmarks import Benchmark, protocol_digest
-from kt3d_bench.scoring.predictions import Predictions
-from kt3d_bench.scoring.score import Truth, score
+from kt3d_bench.metrics.benchmarks import Benchmark, protocol_digest
+from kt3d_bench.metrics.evaluate import Truth, score
+from kt3d_bench.metrics.predictions import Predictions
 
 BENCHMARK = Benchmark(
     id="toy-test", version=2, title="Toy", dataset="toy", split="test", modality="rgb",
@@ -235,7 +235,7 @@ def test_broken_entries_are_refused_with_file_and_field(tmp_path: Path, change: 
     with pytest.raises(ArtefactError, match=message) as caught:
         read_entry(path)
     assert caught.value.where == str(path)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000])

@@ -10,7 +10,7 @@ import pytest
 from kt3d_bench.leaderboard.entries import Clips, Entry, Flags, Provenance
 from kt3d_bench.leaderboard.ranking import Row, difference, ranked_groups
 from kt3d_bench.leaderboard.tables import board_markdown, index_markdown
-from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.metrics.benchmarks import Benchmark
 
 BENCHMARK = Benchmark(
     id="toy-test", version=2, title="Toy set", dataset="toy", split="test", modality="rgb", headline=("mpjpe_mm",),

@@ -30,8 +30,8 @@ from kt3d_bench.leaderboard.render import render_boards
 from kt3d_bench.leaderboard.site import charts
 from kt3d_bench.leaderboard.site.build import rendered_site, web_address
 from kt3d_bench.leaderboard.site.pages import board_page, index_page
-from kt3d_bench.scoring.benchmarks import Benchmark, Published, PublishedRow
-from kt3d_bench.scoring.metrics import CURVE_MM
+from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
+from kt3d_bench.metrics.functional import CURVE_MM
 from kt3d_bench.skeletons import H36M17
 
 ROOT = Path(__file__).parents[2]

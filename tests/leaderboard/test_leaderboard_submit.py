@@ -17,13 +17,13 @@ from click.testing import CliRunner, Result
 from kt3d_h36m.sequences import recordings
 
 from kt3d_bench.cli import main
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.leaderboard.cards import NOTES
 from kt3d_bench.leaderboard.entries import read_entries, read_entry
+from kt3d_bench.metrics.foreign import FORMS
+from kt3d_bench.metrics.functional import mpjpe, pa_mpjpe
+from kt3d_bench.metrics.predictions import read_predictions, write_predictions
 from kt3d_bench.results import board_problems
-from kt3d_bench.scoring.foreign import FORMS
-from kt3d_bench.scoring.metrics import mpjpe, pa_mpjpe
-from kt3d_bench.scoring.predictions import read_predictions, write_predictions
-from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.skeletons import H36M17
 
 ROOT = Path(__file__).parents[2]

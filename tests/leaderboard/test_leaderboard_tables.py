@@ -20,7 +20,7 @@ from kt3d_bench.leaderboard.tables import (
     index_markdown,
     terminal_table,
 )
-from kt3d_bench.scoring.benchmarks import (
+from kt3d_bench.metrics.benchmarks import (
     Benchmark,
     Published,
     PublishedRow,

@@ -10,7 +10,7 @@ import pytest
 from kt3d_bench.leaderboard.entries import Clips, Entry, Flags, Provenance, TrainingData
 from kt3d_bench.leaderboard.ranking import ranked_groups
 from kt3d_bench.leaderboard.transfer import Transfer, transfers
-from kt3d_bench.scoring.benchmarks import Benchmark
+from kt3d_bench.metrics.benchmarks import Benchmark
 
 BENCHMARK = Benchmark(
     id="toy-test", version=1, title="Toy", dataset="toy", split="test", modality="rgb", headline=("mpjpe_mm",),

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kt3d_bench.geometry.cameras import project
-from kt3d_bench.records import Camera, Sample
-from kt3d_bench.shards.manifest import (
+from kt3d_bench.data.manifest import (
     Counts,
     CropRule,
     Manifest,
@@ -21,8 +19,10 @@ from kt3d_bench.shards.manifest import (
     sample_list_digest,
     write_manifest,
 )
-from kt3d_bench.shards.reader import ShardSet
-from kt3d_bench.shards.writer import ShardWriter
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.data.writer import ShardWriter
+from kt3d_bench.geometry.cameras import project
+from kt3d_bench.records import Camera, Sample
 
 LEFT_WRIST = 13
 PARTS = (0, 2, 1, 3)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.geometry.cameras import project_arrays
 from kt3d_bench.geometry.crops import MARGIN, crop_person
@@ -21,7 +22,6 @@ from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.loading.images import crop_boxes
 from kt3d_bench.loading.loader import Loader
 from kt3d_bench.records import Camera
-from kt3d_bench.shards.reader import ShardSet
 from kt3d_bench.skeletons import LABEL_SUBSETS
 from kt3d_bench.supervision import LEVELS, Grant, grant
 

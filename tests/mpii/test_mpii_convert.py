@@ -9,9 +9,9 @@ import pytest
 from kt3d_mpii import convert
 from kt3d_mpii.joints import MAPPING
 
-from kt3d_bench.cards import read_card
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.crops import transform_points
+from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.records import Sample, Skipped
 from kt3d_bench.skeletons import H36M17, Quality
 

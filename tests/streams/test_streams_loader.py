@@ -15,12 +15,12 @@ import yaml
 from kt3d_ubc3v import convert, generate, stream
 
 from kt3d_bench import plugins, results
+from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.geometry.cameras import project
 from kt3d_bench.loading.augment import Augmentation
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.loading.stream import Stream, StreamLoader
-from kt3d_bench.shards.prepare import prepare
 from kt3d_bench.training.run import RunConfig, read_run
 from kt3d_bench.training.train import train
 

@@ -12,9 +12,9 @@ from training_toys import Notes
 from training_workplace import Workplace
 
 from kt3d_bench import plugins
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
-from kt3d_bench.scoring.predictions import read_predictions
-from kt3d_bench.shards.reader import ShardSet
+from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.predict import choose_benchmark, load_method, predict
 from kt3d_bench.training.run import final_checkpoint, newest_run, read_run, resolve

@@ -10,7 +10,7 @@ from typing import Any
 import training_dataset as dots
 
 from kt3d_bench import MethodPlugin, plugins
-from kt3d_bench.shards.prepare import prepare
+from kt3d_bench.data.prepare import prepare
 from kt3d_bench.training.run import RunConfig
 
 

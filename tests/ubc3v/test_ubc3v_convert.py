@@ -28,9 +28,9 @@ from ubc3v_sections import (
     write_section,
 )
 
-from kt3d_bench.cards import read_card
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import cam_to_world, project
+from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.records import Sample, Skipped
 from kt3d_bench.skeletons import H36M17
 

@@ -9,7 +9,7 @@ import pytest
 from kt3d_ubc3v import regions
 from kt3d_ubc3v.regions import NUM_PARTS, REGION_NAMES, SURVIVING_LABELS, TOOLKIT_COLOURS, read_regions
 
-from kt3d_bench.cards import read_card
+from kt3d_bench.plugins.cards import read_card
 
 
 def image(*pixels: tuple[int, int, int, int]) -> np.ndarray:

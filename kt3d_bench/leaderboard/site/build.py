@@ -19,8 +19,8 @@ from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry
 from kt3d_bench.leaderboard.site import charts
 from kt3d_bench.leaderboard.site.html import SITE, asset, source_hash, spoken, templates
 from kt3d_bench.leaderboard.site.pages import board_page, index_page, sources_text
-from kt3d_bench.scoring.benchmarks import Benchmark, Published
-from kt3d_bench.scoring.metrics import CURVE_MM
+from kt3d_bench.metrics.benchmarks import Benchmark, Published
+from kt3d_bench.metrics.functional import CURVE_MM
 
 PAGE = "index.html"
 

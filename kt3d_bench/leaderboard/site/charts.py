@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kt3d_bench.leaderboard.ranking import Row
-from kt3d_bench.scoring.metrics import CURVE_MM, METRICS
+from kt3d_bench.metrics.functional import CURVE_MM, METRICS
 from kt3d_bench.skeletons import H36M17
 
 LEVELS = 10

@@ -23,8 +23,8 @@ from kt3d_bench.leaderboard.site.rows import (
 )
 from kt3d_bench.leaderboard.transfer import Transfer, transfers
 from kt3d_bench.leaderboard.words import REFERENCES, capital, notes_on, reported_value, supervision_name
-from kt3d_bench.scoring.benchmarks import Benchmark, Published
-from kt3d_bench.scoring.metrics import METRICS, Metric
+from kt3d_bench.metrics.benchmarks import Benchmark, Published
+from kt3d_bench.metrics.functional import METRICS, Metric
 from kt3d_bench.skeletons import H36M17
 
 FOLDS = (("by_action", "action"), ("by_subject", "subject"), ("by_camera", "camera"))

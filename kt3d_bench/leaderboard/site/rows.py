@@ -18,8 +18,8 @@ from kt3d_bench.leaderboard.words import (
     supervision_name,
     training_data_text,
 )
-from kt3d_bench.scoring.benchmarks import Benchmark, PublishedRow
-from kt3d_bench.scoring.metrics import METRICS
+from kt3d_bench.metrics.benchmarks import Benchmark, PublishedRow
+from kt3d_bench.metrics.functional import METRICS
 
 LONGEST_NAME = 90
 

@@ -1,0 +1,266 @@
+"""``kt3d inspect``: what lies at a path, in words, and what to type next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kt3d_bench import plugins
+from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
+from kt3d_bench.plugins.cards import read_card
+from kt3d_bench.plugins.hookspecs import DatasetPlugin
+from kt3d_bench.records import WorkItem
+
+_MANIFEST, _RUN, _MARKER = "manifest.json", "run.yaml", "kt3d-generated.json"
+
+
+@dataclass(frozen=True)
+class _Deferred:
+    """A split whose work items only ``prepare`` finds out, at a cost that looking is not worth."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A split that cannot be prepared, and why."""
+
+    sentence: str
+    absent: bool
+    """Nothing of it is there: no sign that the folder is meant to be this dataset."""
+
+
+_Plans = Mapping[str, "list[WorkItem] | _Deferred | _Refused"]
+"""Split -> its work items, or what must be done first, or why there are none."""
+
+
+def describe(path: Path, dataset: str | None = None) -> list[str]:
+    """Sentences on shards, a run, predictions or a raw dataset at ``path``, the last of them on what to do next.
+
+    Raises ``UsageError`` when there is nothing, ``RawDataError`` when no dataset recognises it, and whatever reading
+    the artefact raises.
+    """
+    if not path.exists():
+        raise UsageError("there is nothing here", where=path)
+    if path.is_file() and path.suffix == ".npz" and _holds_predictions(path):
+        return _predictions(path)
+    if (path / _MANIFEST).is_file():
+        return _shards(path)
+    if (path / _RUN).is_file():
+        return _run(path)
+    if path.is_dir() and dataset is None and (several := shards_folders(path)):
+        return _folder_of_shards(path, several)
+    for folder in path.absolute().parents[:2]:
+        if (folder / _MANIFEST).is_file() or (folder / _RUN).is_file():
+            kind = "shards" if (folder / _MANIFEST).is_file() else "a run"
+            raise UsageError(f"this is a part of {kind}", where=path, hint=f"inspect the whole: kt3d inspect {folder}")
+    if path.is_file() and path.suffix == ".npz":
+        raise ArtefactError(
+            "this .npz holds no predictions", where=path, hint="those have arrays 'keys' and 'joints_cam_mm'"
+        )
+    return _raw(path, dataset)
+
+
+def shards_folders(path: Path) -> list[Path]:
+    """The folder itself where it holds shards, else those directly in it that do."""
+    if (path / _MANIFEST).is_file():
+        return [path]
+    return sorted(folder.parent for folder in path.glob(f"*/{_MANIFEST}")) if path.is_dir() else []
+
+
+def _holds_predictions(path: Path) -> bool:
+    """Whether any array is one of a prediction file's; neither a shard's index nor a run's scores is one. A file that
+    cannot be opened is left to its reader to name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            others = path.name.endswith(".index.npz") or "counted.npy" in names
+            return bool({"keys.npy", "joints_cam_mm.npy"} & names) and not others
+    except (OSError, zipfile.BadZipFile):
+        return True
+
+
+def _predictions(path: Path) -> list[str]:
+    from kt3d_bench.metrics.predictions import read_predictions
+
+    predictions = read_predictions(path)
+    said = [f"{name}: {value}" for name, value in sorted(predictions.meta.items())]
+    benchmark = "" if predictions.meta.get("benchmark") else " --benchmark ID"
+    return [
+        f"{len(predictions.keys)} predictions of {predictions.joints_cam_mm.shape[1]} joints",
+        *said,
+        f"Next: kt3d score {shlex.quote(str(path))}{benchmark}",
+    ]
+
+
+def _shards(path: Path) -> list[str]:
+    from kt3d_bench.data.manifest import describe_manifest, read_manifest
+
+    return [*describe_manifest(read_manifest(path)), f"Next: kt3d validate {shlex.quote(str(path))}"]
+
+
+def _folder_of_shards(path: Path, folders: Sequence[Path]) -> list[str]:
+    """One line per prepared dataset."""
+    from kt3d_bench.data.manifest import read_manifest
+
+    lines = [f"{len(folders)} prepared datasets:"]
+    for folder in folders:
+        try:
+            manifest = read_manifest(folder)
+        except ArtefactError as error:
+            lines.append(f"  {error.message}")
+            continue
+        splits = ", ".join(f"{name} {split.samples} samples" for name, split in sorted(manifest.splits.items()))
+        lines.append(f"  {folder}: {manifest.dataset} ({manifest.origin}), {splits}")
+    return [*lines, f"Next: kt3d inspect {shlex.quote(str(folders[0]))}"]
+
+
+def _run(path: Path) -> list[str]:
+    from kt3d_bench.training.run import read_run
+
+    document = read_run(path)
+    config = document["config"]
+    data = [
+        f"{role}: {shards['dataset']} ({shards['origin']}), {shards['samples']} samples in {shards['folder']}"
+        for role, shards in document["shards"].items()
+    ]
+    return [
+        f"a run of {config['method']}, supervision {config['supervision']}, preset {config['preset']}: "
+        f"{document.get('state', 'state not known')}",
+        *data,
+        f"started by: {document.get('command', 'not recorded')}",
+        f"Next: kt3d score --run {shlex.quote(str(path))}",
+    ]
+
+
+def _raw(path: Path, dataset: str | None) -> list[str]:
+    """A raw folder: what the named dataset says of it, or those datasets of which something is there."""
+    if dataset:
+        return _as_dataset(plugins.dataset(dataset), path)
+    lines: list[str] = []
+    for plugin in plugins.datasets().values():
+        plans = _plans(plugin, path)
+        if not all(isinstance(found, _Refused) and found.absent for found in plans.values()):
+            lines += _as_dataset(plugin, path, plans)
+    if lines:
+        return lines
+    meant = [name for name in plugins.datasets() if name in path.absolute().parts[-2:]]
+    if path.is_dir() and len(meant) == 1:
+        return _as_dataset(plugins.dataset(meant[0]), path)
+    raise RawDataError(
+        "nothing of any dataset is here",
+        where=path,
+        hint="kt3d inspect PATH --dataset NAME says what that one misses here",
+    )
+
+
+def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) -> list[str]:
+    """What a dataset's own reader says of a folder, what each split would give and cost, and how to get the rest."""
+    if not path.is_dir():
+        raise RawDataError(
+            "raw data is a folder",
+            where=path,
+            hint=f"kt3d inspect {shlex.quote(str(path.parent))} --dataset {plugin.name}",
+        )
+    generated = " (generated stand-in)" if (path / _MARKER).is_file() else ""
+    lines = [f"{plugin.title}{generated}"]
+    try:
+        lines += plugins.load_function(plugin.convert, "describe")(path)
+    except RawDataError as error:
+        lines.append(error.message)
+    plans = _plans(plugin, path) if plans is None else plans
+    lines += [line for line in _splits(plugin, plans, path) if line not in lines]
+    whole = [split for split, found in plans.items() if not isinstance(found, _Refused)]
+    if len(whole) < len(plans):
+        lines.append("How to obtain what is missing:")
+        lines += [f"  {number}. {step}" for number, step in enumerate(read_card(plugin.folder).how_to_obtain, 1)]
+    lines = [f"{plugin.name}: {line}" for line in lines]
+    quoted = shlex.quote(str(path))
+    if not whole:
+        return [*lines, f"Next: when it is there: kt3d inspect {quoted} --dataset {plugin.name}"]
+    only = "" if len(whole) == len(plans) else "".join(f" --split {split}" for split in whole)
+    return [*lines, f"Next: kt3d prepare {plugin.name} --raw {quoted}{only}"]
+
+
+def _plans(plugin: DatasetPlugin, path: Path) -> _Plans:
+    plan = plugins.load_function(plugin.convert, "plan")
+    options = {name: option.default for name, option in plugin.options.items()}
+    found: dict[str, list[WorkItem] | _Deferred | _Refused] = {}
+    for split in plugin.splits:
+        try:
+            first = _deferred(plugin, path, split)
+            found[split] = first or list(plan(path, split, options)) or _Refused("nothing of it is here", absent=True)
+        except PluginError:
+            raise
+        except Kt3dError as error:
+            absent = isinstance(error, MissingDataError) or not path.is_dir()
+            found[split] = _Refused(error.message, absent)
+    return found
+
+
+def _deferred(plugin: DatasetPlugin, path: Path, split: str) -> _Deferred | None:
+    function = getattr(plugins.load(plugin.convert), "deferred", None)
+    said = function(path, split) if callable(function) else None
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise PluginError(
+            f"deferred() returned {said!r}, expected a sentence or None", where=f"module {plugin.convert}"
+        )
+    return _Deferred(said)
+
+
+def _splits(plugin: DatasetPlugin, plans: _Plans, path: Path) -> Iterator[str]:
+    """Samples, disk and time of every split, estimated from a few samples of one of them."""
+    from kt3d_bench.data.estimate import probe
+
+    known = [items for items in plans.values() if isinstance(items, list)]
+    measured = probe(plugin.convert, known[0]) if known else ""
+    cores = os.cpu_count() or 1
+    total = 0.0
+    for split, items in plans.items():
+        view = next((f"view {view}, " for view in plugin.views if split.startswith(f"{view}-")), "")
+        if isinstance(items, _Refused):
+            yield f"{view}split '{split}' cannot be prepared: {items.sentence}"
+            continue
+        if isinstance(items, _Deferred):
+            yield f"{view}split '{split}': {items.sentence}"
+            continue
+        samples = sum(item.expected_samples for item in items)
+        cost = ""
+        if not isinstance(measured, str):
+            size, seconds = measured.disk_bytes(samples), measured.seconds(len(items), samples, cores)
+            total += size
+            cost = f", about {in_bytes(size)} of shards and {in_time(seconds)} on {cores} cores"
+        yield f"{view}split '{split}' gives about {samples} samples{cost}"
+    if isinstance(measured, str):
+        if measured:
+            yield f"Disk and time are not known: {measured}"
+        return
+    yield (
+        f"These are estimates: {measured.samples} samples of {measured.items} work items, converted just now, took "
+        f"{1000 * measured.seconds_per_sample:.0f} ms and {in_bytes(measured.bytes_per_sample)} each"
+    )
+    free = shutil.disk_usage(path).free
+    if total > free:
+        yield f"That is more than is free on the disk of {path}: {in_bytes(free)}"
+
+
+def in_bytes(size: float) -> str:
+    """12.3 GB, with a unit that suits."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"
+
+
+def in_time(seconds: float) -> str:
+    """Seconds up to two minutes, minutes up to two hours, then hours."""
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

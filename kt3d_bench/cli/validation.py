@@ -1,0 +1,134 @@
+"""What ``kt3d validate`` says: a table of checks, what is wrong, what is odd, and what to type next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from kt3d_bench.data.checks.findings import Finding, Outcome
+from kt3d_bench.data.validate import Validation, mends
+
+_WIDE = 160
+"""Characters of a terminal on which no row of the whole table is folded."""
+_SHOWN = {"error": 5, "note": 2}
+"""Findings printed of one check and split; the table counts all."""
+
+
+def table(validation: Validation, width: int) -> Table:
+    """One row per check over all splits: how many passed, and the worst value with where it was measured. Where the
+    terminal's ``width`` allows, what must hold as well."""
+    wide = width >= _WIDE
+    drawn = Table(title=f"Checks of {validation.manifest.dataset} in {validation.folder}", title_justify="left")
+    columns = {"check": "left", "what must hold": "left", "passed": "right", "worst": "right", "in": "left",
+               "limit": "left", "": "left"}  # fmt: skip
+    for name, justify in columns.items():
+        if wide or name != "what must hold":
+            drawn.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for outcomes in _by_check(validation.outcomes):
+        worst = max(outcomes, key=lambda outcome: outcome.excess)
+        tested, failed = sum(outcome.tested for outcome in outcomes), sum(outcome.failed for outcome in outcomes)
+        drawn.add_row(
+            worst.check.name,
+            *([worst.check.what] if wide else []),
+            f"{tested - failed} of {tested}",
+            _value(worst),
+            worst.split if worst.excess > 0 else "",
+            worst.check.limit,
+            {"error": "[red]WRONG[/]", "note": "[yellow]odd[/]"}[worst.check.level] if failed else "",
+        )
+    return drawn
+
+
+def _by_check(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.tested:
+            groups.setdefault(outcome.check.name, []).append(outcome)
+    return list(groups.values())
+
+
+def _value(outcome: Outcome) -> str:
+    measured = outcome.check.unit and not math.isnan(outcome.worst)
+    if not measured and not (outcome.check.limit and outcome.worst > 0):
+        return ""
+    return "0" if not outcome.worst else f"{outcome.worst:.3g} {outcome.check.unit}".strip()
+
+
+def lines(validation: Validation, *, raw: Path | None = None) -> list[str]:
+    """What was looked at, what is wrong and what is odd by shard and sample, and how to mend it."""
+    said = [_looked_at(validation)]
+    for level, heading in (("error", "What is wrong:"), ("note", "What is odd, not wrong:")):
+        failed = validation.failed(level)
+        if failed:
+            said += [heading, *(line for outcome in failed for line in _outcome_lines(outcome))]
+    if not validation.sound:
+        said += ["To mend it:", *(f"  {line}" for line in mends(validation, raw=raw))]
+    return said
+
+
+def _looked_at(validation: Validation) -> str:
+    manifest = validation.manifest
+    origin = "generated stand-in data" if manifest.origin == "generated" else "official data"
+    images = validation.images_read
+    if images == validation.samples:
+        looked = "the images of all of them"
+    else:
+        looked = f"the images of {images} of them, spread evenly (--all reads every one)"
+    if not images:
+        looked = "no images"
+    return (
+        f"{validation.samples} samples of {manifest.dataset} ({origin}; {', '.join(validation.splits)}): all files and "
+        f"labels, {looked}."
+    )
+
+
+def _outcome_lines(outcome: Outcome) -> list[str]:
+    first = outcome.findings[: _SHOWN[outcome.check.level]]
+    shown = [f"  {_place(finding)}: {finding.sentence} [{finding.check}]" for finding in first]
+    more = outcome.failed - len(shown)
+    return [*shown, f"  ... and {more} more [{outcome.check.name}]"] if more > 0 else shown
+
+
+def _place(finding: Finding) -> str:
+    parts = [part for part in (finding.split, finding.shard, finding.sample) if part]
+    return " ".join(dict.fromkeys(parts)) or "the folder"
+
+
+def as_json(validation: Validation, *, raw: Path | None = None) -> dict[str, Any]:
+    """Everything, for scripts; values that were not measured are null."""
+
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "folder": str(validation.folder),
+        "dataset": validation.manifest.dataset,
+        "splits": validation.splits,
+        "samples": validation.samples,
+        "images_read": validation.images_read,
+        "sound": validation.sound,
+        "checks": [
+            {
+                "check": outcome.check.name,
+                "what": outcome.check.what,
+                "level": outcome.check.level,
+                "limit": outcome.check.limit,
+                "unit": outcome.check.unit,
+                "split": outcome.split,
+                "tested": outcome.tested,
+                "failed": outcome.failed,
+                "worst": number(outcome.worst),
+                "findings": [_finding_json(finding, number(finding.value)) for finding in outcome.findings],
+            }
+            for outcome in validation.outcomes
+        ],
+        "mends": list(mends(validation, raw=raw)),
+    }
+
+
+def _finding_json(finding: Finding, value: float | None) -> dict[str, Any]:
+    return {"shard": finding.shard, "sample": finding.sample, "value": value, "sentence": finding.sentence}

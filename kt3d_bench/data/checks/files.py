@@ -1,0 +1,150 @@
+"""Checks of files: tars against the manifest and their indexes, and the manifest's claims against what is there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kt3d_bench.data.checks.findings import Check, Finding
+from kt3d_bench.data.format import FIELDS
+from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
+from kt3d_bench.data.manifest import Manifest, Shard, Split, counts, labels_digest, sample_list_digest
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.geometry.foreground import RULES
+
+FILES = Check("files", "every shard of the manifest is there, whole, with its index", "")
+DIGEST = Check("digest", "the SHA-256 of every tar is the manifest's", "")
+MEMBERS = Check("members", "the index points at the members it names", "none")
+COUNTS = Check("counts", "the manifest counts what the shards hold", "none")
+DIGESTS = Check("sample list", "sample list and labels have the manifest's digests", "")
+LEFTOVERS = Check("leftovers", "no shard beside the manifest's, and nothing unfinished", "none", "", "note")
+
+_TAR_BLOCK = 512
+
+
+def shard_file(folder: Path, shard: Shard, split: str) -> tuple[ShardIndex | None, Finding | None]:
+    """The index of one shard, or what is wrong with its files. Reads sizes and the index, never the tar."""
+    path = folder / shard.name
+    index_file = index_path(path)
+
+    def wrong(sentence: str, *remove: str) -> tuple[None, Finding]:
+        return None, _finding(FILES, split, sentence, shard=shard.name, remove=remove)
+
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return wrong("the tar is missing")
+    if size != shard.size:
+        return wrong(f"the tar is {'cut' if size < shard.size else 'too long'}: {size} bytes, not {shard.size}")
+    try:
+        index = read_index(index_file)
+    except ArtefactError as error:
+        return wrong(f"{index_file.name}: {error.what}")
+    if (index.tar_sha256, index.tar_size, len(index)) != (shard.sha256, shard.size, shard.samples):
+        return wrong("the index does not belong to this tar, or the manifest to neither", index_file.name)
+    return index, None
+
+
+def digest(folder: Path, shard: Shard, split: str) -> Finding | None:
+    """Whether the tar's SHA-256 is the manifest's; reads it whole."""
+    try:
+        with (folder / shard.name).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return _finding(DIGEST, split, f"the tar cannot be read ({error})", shard=shard.name)
+    if found == shard.sha256:
+        return None
+    sentence = f"the tar was changed: its SHA-256 is {found[:12]}..., not {shard.sha256[:12]}..."
+    return _finding(DIGEST, split, sentence, shard=shard.name, remove=(shard.name,))
+
+
+def members(path: Path, shards: ShardSet, number: int) -> Finding | None:
+    """Whether each member that the index of tar ``path``, the ``number``-th of a split, names has its own tar header
+    just before it; the first that has not."""
+    wrong: list[str] = []
+    samples = np.flatnonzero(shards.shard_of == number)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        for column, name in enumerate(shards.fields):
+            extension = FIELDS[name].extension
+            places = (table[samples, column].tolist() for table in (shards.offsets, shards.sizes))
+            for key, offset, size in zip(shards.keys[samples].tolist(), *places, strict=True):
+                header = os.pread(descriptor, _TAR_BLOCK, offset - _TAR_BLOCK) if offset >= _TAR_BLOCK else b""
+                if not _is_header_of(header, f"{key}.{extension}", size):
+                    wrong.append(f"{key}.{extension}")
+    finally:
+        os.close(descriptor)
+    if not wrong:
+        return None
+    sentence = f"the index points beside {len(wrong)} members of the tar, the first {wrong[0]}"
+    removed = (index_path(path).name,)
+    return _finding(MEMBERS, shards.split, sentence, shard=path.name, value=len(wrong), remove=removed)
+
+
+def _is_header_of(header: bytes, name: str, size: int) -> bool:
+    """Whether a tar header names this member; long names are stored cut, after a block of their own."""
+    stored = header[:100].rstrip(b"\0")
+    try:
+        return stored == name.encode()[:100] and int(header[124:135].rstrip(b" \0") or b"0", 8) == size
+    except ValueError:
+        return False
+
+
+def claims(split: Split, keys: Any, labels: Labels, per_shard: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """(claim, what is wrong with it or "") for every number of a split's manifest that its shards decide."""
+    held = len(keys)
+    yield "samples", "" if held == split.samples else f"{split.samples} samples are claimed, {held} are there"
+    off = [f"{shard.name} {shard.samples}, not {per_shard[shard.name]}" for shard in split.shards
+           if per_shard.get(shard.name, shard.samples) != shard.samples]  # fmt: skip
+    yield "samples per shard", "" if not off else f"samples are claimed that are not there: {', '.join(off[:3])}"
+    found = counts(labels)
+    for what in ("subject", "action", "camera"):
+        claimed, real = getattr(split.counts, what), getattr(found, what)
+        names = [name for name in sorted({*claimed, *real}) if claimed.get(name, 0) != real.get(name, 0)]
+        shown = ", ".join(f"'{name}' {claimed.get(name, 0)}, not {real.get(name, 0)}" for name in names[:3])
+        yield f"per {what}", "" if not names else f"samples per {what} are wrong: {shown}"
+
+
+def digests(split: Split, keys: Any, labels: Labels) -> Iterator[tuple[str, str]]:
+    """(digest, what is wrong with it or "")."""
+    listed = sample_list_digest(keys) == split.sample_list_digest
+    yield "sample list", "" if listed else "the keys in the indexes are not those of the manifest's sample list"
+    same = labels_digest(keys, labels) == split.labels_digest
+    yield "labels", "" if same else "the labels in the indexes are not those of the manifest's labels digest"
+
+
+def quality_claim(manifest: Manifest, splits: Sequence[Labels]) -> str:
+    """What is wrong with the manifest's joint qualities, given the labels of all of its splits; "" when nothing is."""
+    found = np.min([labels.quality.min(axis=0) for labels in splits], axis=0)
+    return "" if found.tolist() == list(manifest.quality) else "the joint qualities are not the worst of its samples"
+
+
+def foreground_claim(manifest: Manifest) -> str:
+    """What is wrong with the manifest's foreground rule; "" when nothing is."""
+    known = manifest.foreground in RULES
+    return "" if known else f"the foreground rule '{manifest.foreground}' is not known to this version"
+
+
+def leftovers(folder: Path, manifest: Manifest) -> list[Finding]:
+    """Shards that no split of the manifest lists, and files that were begun and never finished."""
+    listed = {shard.name for split in manifest.splits.values() for shard in split.shards}
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(".tmp"):
+            found.append(_finding(LEFTOVERS, "", f"{path.name} was begun and never finished", shard=path.name))
+        elif re.fullmatch(r".+-\d{6}\.tar", path.name) and path.name not in listed:
+            found.append(_finding(LEFTOVERS, "", f"{path.name} is not in the manifest", shard=path.name))
+    return found
+
+
+def _finding(
+    check: Check, split: str, sentence: str, *, shard: str = "", value: float = 1.0, remove: Sequence[str] = ()
+) -> Finding:
+    return Finding(check.name, check.level, split, shard, "", value, check.limit, sentence, tuple(remove), remade=True)

@@ -1,0 +1,231 @@
+"""Checks of one sample's images against its labels: do they decode, and do they show the person whom the labels mean?
+
+Depth and parts show where the person is (depth by the manifest's foreground rule); each joint is looked up in them.
+Shapes: H and W image rows and columns, J joints (17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.data.checks.findings import Check, Measured, ranged
+from kt3d_bench.data.format import FIELDS, IMAGES, decode
+from kt3d_bench.data.index import LABEL_ARRAYS, Labels
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.geometry.foreground import RULES, person_depth
+from kt3d_bench.skeletons import H36M17
+
+Image = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.float64]
+
+DECODE = Check("images", "every image decodes and has the crop's size", "none", "damaged images")
+INDEX = Check("index", "the index holds the labels that lie in the tar", "none", "differing labels")
+CONTENT = Check("content", "RGB and depth images show something", "none", "empty images")
+NO_PARTS = Check("content of parts", "part masks show somebody", "none", "empty masks", "note")
+PART_IDS = Check("part ids", "part ids are below the manifest's num_parts", "none", "ids too large")
+SILHOUETTE = Check("silhouette", "joints lie on the person", "a third of the joints beside it", "%")
+SURFACE = Check("surface", "joints lie just behind the measured surface", "-75 to 300 mm, in the lower quartile", "mm")
+STRAY = Check("stray joints", "every joint lies on the person", "5 % of the crop's side", "%", "note")
+BURIED = Check("floating joints", "no joint lies before the measured surface", "150 mm", "mm", "note")
+IMAGE_CHECKS: Mapping[str, Check] = {
+    check.name: check for check in (DECODE, INDEX, CONTENT, NO_PARTS, PART_IDS, SILHOUETTE, SURFACE, STRAY, BURIED)
+}
+
+BESIDE = 0.05
+"""A joint further than this share of the crop's side from the person's pixels lies beside the person. A hand or foot
+that the mask lost to noise is about that long."""
+MOST_BESIDE = 1 / 3
+"""Real recordings have limbs labelled wrongly, or lost from the mask: one or two of four. More, and image and labels do
+not belong together."""
+SURFACE_MM = (-75.0, 300.0)
+"""The joints nearest to the surface are within half a trunk of it, in whatever posture; others hide behind limbs."""
+FLOATING_MM = 150.0
+EMPTY_STEP = 2.0
+"""Standard deviation (grey levels) below which an RGB image is blank."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One check on one sample."""
+
+    check: str
+    value: float
+    excess: float
+    sentence: str
+
+
+def readings(shards: ShardSet, i: int) -> list[Reading]:
+    """Everything that the images of sample ``i`` say. Damaged images are a reading, never an exception."""
+    images: dict[str, Image] = {}
+    damaged: list[str] = []
+    for name in IMAGES:
+        if name in shards.fields:
+            try:
+                images[name] = shards.image(i, name)
+            except ArtefactError as error:
+                damaged.append(error.what.partition(": ")[2] or error.what)
+    labels = shards.labels.take([i])
+    found = [_index(shards, i, labels)]
+    if images or damaged:
+        found.append(Reading(DECODE.name, len(damaged), _count(len(damaged)), "; ".join(damaged)))
+    if {"rgb", "depth_mm"} & set(images):
+        found.append(_content(images))
+    if "parts" in images:
+        empty = int(not images["parts"].any())
+        found.append(Reading(NO_PARTS.name, empty, _count(empty), "the part mask shows nobody"))
+        found.append(_part_ids(images["parts"], shards.num_parts))
+    return found + positions(images, labels, shards.manifest.foreground)
+
+
+def _count(number: int) -> float:
+    return 1.0 + number if number else 0.0
+
+
+def _index(shards: ShardSet, i: int, indexed: Labels) -> Reading:
+    key = str(shards.keys[i])
+    try:
+        stored = Labels.of([decode(key, {FIELDS["labels"].extension: shards.read(i, "labels")})])
+    except (ArtefactError, ValueError) as error:
+        return Reading(INDEX.name, 1, _count(1), f"the labels in the tar cannot be read ({error})")
+    differing = [name for name in LABEL_ARRAYS if not _equal(getattr(stored, name), getattr(indexed, name))]
+    text = f"the index has other {', '.join(differing)} than the tar"
+    return Reading(INDEX.name, len(differing), _count(len(differing)), text)
+
+
+def _equal(first: Image, second: Image) -> bool:
+    return np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
+
+
+def _content(images: Mapping[str, Image]) -> Reading:
+    empty = [name for name in ("rgb",) if name in images and images[name].std() < EMPTY_STEP]
+    empty += [name for name in ("depth_mm",) if name in images and not images[name].any()]
+    return Reading(CONTENT.name, len(empty), _count(len(empty)), f"{', '.join(empty)} shows nothing")
+
+
+def _part_ids(parts: Image, num_parts: int) -> Reading:
+    largest = int(parts.max())
+    too_large = len(np.unique(parts[parts >= num_parts])) if num_parts < 256 else 0
+    return Reading(
+        PART_IDS.name,
+        too_large,
+        _count(too_large),
+        f"part id {largest}, but the manifest counts {num_parts} classes with the background",
+    )
+
+
+def positions(images: Mapping[str, Image], labels: Labels, foreground: str) -> list[Reading]:
+    """Joints of one sample (``labels`` of length 1) against its depth and parts; empty without either, or without any
+    pixel of the person."""
+    known = "depth_mm" in images and foreground in RULES
+    depth = person_depth(images["depth_mm"], foreground) if known else None
+    mask = (images["parts"] > 0) if "parts" in images and images["parts"].any() else None
+    if mask is None and depth is not None and depth.any():
+        mask = depth > 0
+    if mask is None:
+        return []
+    points = labels.joints_px[0].astype(np.float64)
+    inside = _inside(points, mask.shape)
+    if not inside.any():
+        return []
+    found = _beside(points, inside, mask)
+    if depth is not None:
+        found += _behind(points, inside & (labels.visible[0] != 0), labels.joints_cam_mm[0, :, 2], depth)
+    return found
+
+
+def _inside(points: FloatArray, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    height, width = shape[:2]
+    with np.errstate(invalid="ignore"):
+        found: npt.NDArray[np.bool_] = (
+            (points >= -0.5).all(axis=1) & (points[:, 0] < width - 0.5) & (points[:, 1] < height - 0.5)
+        )
+    return found
+
+
+def _beside(points: FloatArray, inside: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> list[Reading]:
+    import cv2
+
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    x, y = np.rint(points[inside]).astype(int).T
+    off = distance[y, x] / max(mask.shape)
+    joints = np.flatnonzero(inside)
+    share = float((off > BESIDE).mean())
+    worst = int(off.argmax())
+    name = H36M17.joints[joints[worst]]
+    return [
+        Reading(
+            SILHOUETTE.name,
+            100 * share,
+            share / MOST_BESIDE,
+            f"{int((off > BESIDE).sum())} of {len(off)} joints lie beside the person: image and labels do not belong "
+            "together",
+        ),
+        Reading(
+            STRAY.name,
+            100 * float(off[worst]),
+            float(off[worst]) / BESIDE,
+            f"{name} lies {off[worst] * max(mask.shape):.0f} px beside the person",
+        ),
+    ]
+
+
+def _behind(
+    points: FloatArray, candidates: npt.NDArray[np.bool_], joint_depth_mm: Image, depth_mm: Image
+) -> list[Reading]:
+    """Joint depth minus the surface at its pixel, where both are known."""
+    joints = np.flatnonzero(candidates & ~np.isnan(joint_depth_mm))
+    if not len(joints):
+        return []
+    x, y = np.rint(points[joints]).astype(int).T
+    surface = depth_mm[y, x].astype(np.float64)
+    measured = surface > 0
+    if measured.sum() < 3:
+        return []
+    joints, behind = joints[measured], (joint_depth_mm[joints] - surface)[measured]
+    near = float(np.quantile(behind, 0.25))
+    first = int(behind.argmin())
+    return [
+        Reading(
+            SURFACE.name,
+            near,
+            _outside(near, *SURFACE_MM),
+            f"the joints nearest to the measured surface lie {abs(near):.0f} mm {'before' if near < 0 else 'behind'} "
+            "it: depth image and labels do not fit",
+        ),
+        Reading(
+            BURIED.name,
+            max(-float(behind[first]), 0.0),
+            max(-float(behind[first]), 0.0) / FLOATING_MM,
+            f"{H36M17.joints[joints[first]]} lies {-behind[first]:.0f} mm before the measured surface",
+        ),
+    ]
+
+
+def _outside(value: float, low: float, high: float) -> float:
+    """How many times ``value`` is as far from 0 as the limit on its side."""
+    return value / high if value >= 0 else value / low
+
+
+def gather(numbers: Sequence[int], found: Sequence[Sequence[Reading]]) -> list[Measured]:
+    """Readings of samples ``numbers``, by check."""
+    by_check: dict[str, list[tuple[int, Reading]]] = {}
+    for number, several in zip(numbers, found, strict=True):
+        for reading in several:
+            by_check.setdefault(reading.check, []).append((number, reading))
+    return [_column(check, by_check[name]) for name, check in IMAGE_CHECKS.items() if name in by_check]
+
+
+def _column(check: Check, rows: Sequence[tuple[int, Reading]]) -> Measured:
+    return ranged(
+        check,
+        [reading.value for _, reading in rows],
+        [reading.excess for _, reading in rows],
+        lambda i: rows[i][1].sentence,
+        indices=[number for number, _ in rows],
+    )

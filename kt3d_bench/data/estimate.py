@@ -1,0 +1,143 @@
+"""What preparing will cost: a few samples of some work items converted on the spot, never into a file.
+
+Reading someone's raw data may crash or never end, so it happens in a process of its own that is killed after a while.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from concurrent.futures import TimeoutError as TooLongError
+from dataclasses import dataclass, fields
+from typing import Any
+
+from kt3d_bench.data.format import encode
+from kt3d_bench.data.index import Labels
+from kt3d_bench.errors import Kt3dError
+from kt3d_bench.plugins import load_function
+from kt3d_bench.records import Sample, WorkItem
+
+SAMPLES = 8
+"""Converted for an estimate at most."""
+LIMIT_S = 20.0
+"""The process is killed after this long."""
+STARTING_S = 2.0
+"""What worker processes need before they convert anything."""
+_STOP_S = 6.0
+"""No further sample is begun after this long."""
+_BLOCK = 512
+"""Of a tar: every member has a header of one block and is filled up to whole ones."""
+
+
+ITEMS = 4
+"""Work items they are taken from, spread over the split."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a few samples of some work items cost."""
+
+    samples: int
+    items: int
+    bytes_per_sample: float
+    """On disk: members of the tar and their share of the index."""
+    seconds_per_sample: float
+    opening_s: float
+    """Before an item's first sample."""
+
+    def disk_bytes(self, samples: int) -> float:
+        """Of the shards of so many samples."""
+        return samples * self.bytes_per_sample
+
+    def seconds(self, items: int, samples: int, workers: int) -> float:
+        """To convert so many samples out of so many work items, worker processes started first."""
+        return STARTING_S + (items * self.opening_s + samples * self.seconds_per_sample) / max(1, min(workers, items))
+
+
+def probe(convert: str, items: Sequence[WorkItem], *, limit_s: float = LIMIT_S) -> Probe | str:
+    """Convert a few samples of some of the work items with the dataset's module ``convert``.
+
+    Returns what they cost, or a sentence on why that is not known: damage, a crash or a hang is no reason to fail.
+    """
+    filled = [item for item in items if item.expected_samples > 0]
+    if not filled:
+        return "no work item has samples"
+    chosen = [filled[len(filled) * (2 * number + 1) // (2 * ITEMS)] for number in range(ITEMS)]
+    chosen = [item for number, item in enumerate(chosen) if item not in chosen[:number]]
+    names = ", ".join(item.name for item in chosen)
+    from joblib.externals.loky import get_reusable_executor
+
+    pool = get_reusable_executor(max_workers=1)
+    try:
+        result: Probe | str = pool.submit(_measured, convert, chosen).result(timeout=limit_s)
+    except TooLongError:
+        result = f"{names} took longer than {limit_s:g} s to begin"
+    except BrokenExecutor:
+        result = f"the process that read {names} died"
+    finally:
+        pool.shutdown(kill_workers=True)
+    return result
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The first samples of one item: when each was there (s), and what it takes on disk (bytes)."""
+
+    times_s: tuple[float, ...]
+    sizes: tuple[int, ...]
+
+
+def _measured(convert: str, items: Sequence[WorkItem]) -> Probe | str:
+    each = -(-SAMPLES // len(items))
+    problems: list[str] = []
+    runs: list[_Run] = []
+    stop = time.perf_counter() + _STOP_S
+    function = load_function(convert, "convert")
+    for item in items:
+        if time.perf_counter() > stop and runs:
+            break
+        try:
+            if not runs:
+                _some(function, item, 1, stop)
+            runs.append(_some(function, item, each, stop))
+        except (Kt3dError, OSError, ValueError) as error:
+            problems.append(f"{item.name}: {error}")
+    runs = [run for run in runs if run.sizes]
+    if runs:
+        return _costs(runs)
+    return problems[0] if problems else f"{items[0].name} gives no sample at its beginning"
+
+
+def _some(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem, count: int, stop: float) -> _Run:
+    """The first ``count`` samples of an item. The very first run of all also pays for imports, and is not counted."""
+    started = time.perf_counter()
+    times: list[float] = []
+    sizes: list[int] = []
+    results = convert(item)
+    for result in results:
+        if isinstance(result, Sample):
+            sizes.append(_disk_bytes(result))
+            times.append(time.perf_counter() - started)
+        if len(sizes) == count or time.perf_counter() > stop:
+            break
+    close = getattr(results, "close", None)
+    if close is not None:
+        close()
+    return _Run(tuple(times), tuple(sizes))
+
+
+def _disk_bytes(sample: Sample) -> int:
+    members = encode(sample).values()
+    labels = Labels.of([sample])
+    index = sum(int(getattr(labels, field.name).nbytes) for field in fields(labels)) + 4 * len(sample.key) + 8
+    return sum(_BLOCK + -(-len(data) // _BLOCK) * _BLOCK + 16 for data in members) + index
+
+
+def _costs(runs: Sequence[_Run]) -> Probe:
+    sizes = [size for run in runs for size in run.sizes]
+    further = [(run.times_s[-1] - run.times_s[0], len(run.times_s) - 1) for run in runs if len(run.times_s) > 1]
+    first = sum(run.times_s[0] for run in runs) / len(runs)
+    count = sum(number for _, number in further)
+    each = sum(spent for spent, _ in further) / count if count else first
+    return Probe(len(sizes), len(runs), sum(sizes) / len(sizes), each, max(first - each, 0.0))

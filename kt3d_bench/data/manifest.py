@@ -1,0 +1,292 @@
+"""The manifest of a shards folder: what is in it, from where, on which terms, with which digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kt3d_bench.data.format import FORMAT_VERSION
+from kt3d_bench.data.index import LABEL_ARRAYS, Labels
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.files import write_atomically
+from kt3d_bench.plugins.cards import problem_text
+from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
+
+MANIFEST = "manifest.json"
+Sha256 = str
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shard(_Strict):
+    """One tar."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_\-]+-\d{6}\.tar$")
+    sha256: Sha256
+    size: int = Field(ge=1)
+    """Bytes of the tar."""
+    samples: int = Field(ge=1)
+
+
+class SkippedSample(_Strict):
+    """A sample or a work item that could not be used."""
+
+    name: str
+    reason: str
+    where: str = ""
+    """The raw file that is damaged or missing, relative to the raw folder, where that is the reason."""
+
+
+class Counts(_Strict):
+    """Samples per subject, action and camera."""
+
+    subject: dict[str, int]
+    action: dict[str, int]
+    camera: dict[str, int]
+
+
+class Split(_Strict):
+    """One split: its shards in order, and digests of what they hold."""
+
+    samples: int
+    shards: tuple[Shard, ...]
+    counts: Counts
+    modalities: tuple[str, ...]
+    sample_list_digest: Sha256
+    """Of the keys, in whatever order."""
+    labels_digest: Sha256
+    """Of keys, labels and cameras, in whatever order and grouping; see ``labels_digest``."""
+    skipped: tuple[SkippedSample, ...]
+
+
+class CropRule(_Strict):
+    """How crops were cut; see ``geometry.crops``."""
+
+    margin: float
+    longest_px: int
+
+
+class Manifest(_Strict):
+    """``manifest.json``: written last, so that a folder with a manifest is complete for the splits it names."""
+
+    format_version: int
+    dataset: str
+    origin: Literal["official", "generated"]
+    """"generated" when the raw data was written by ``kt3d generate``."""
+    generator_version: int | None
+    splits: dict[str, Split]
+    num_parts: int
+    """Part classes of the masks, background included; 0 without masks."""
+    part_mirror: tuple[int, ...] | None = None
+    """(num_parts,) part id -> id of its left-right partner; ``None`` where the card does not say."""
+    quality: tuple[int, ...] = Field(min_length=NUM_JOINTS, max_length=NUM_JOINTS)
+    """``skeletons.Quality`` code of each joint: the worst that any sample has."""
+    box_rule: str
+    foreground: str = "given"
+    """Rule of ``geometry.foreground`` by which the person is found in stored depth images."""
+    crop: CropRule
+    source_digests: dict[str, Sha256]
+    """Split -> digest of the work plan and of the raw files it names (name, size and first 64 KiB of each)."""
+    options: dict[str, Any]
+    licence: str
+    redistribution: str
+    citation: str
+    tool_version: str
+
+    @property
+    def digest(self) -> Sha256:
+        """SHA-256 of the file this manifest is stored as."""
+        return hashlib.sha256(encode_manifest(self)).hexdigest()
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Sorted, indented JSON: equal manifests give equal bytes."""
+    return (json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Path:
+    """Write ``manifest.json`` into a shards folder in one step: readers see the old one or the new one."""
+    path = folder / MANIFEST
+    write_atomically(path, encode_manifest(manifest))
+    return path
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a shards folder. Raises ``ArtefactError`` when the folder or its manifest is missing (naming the
+    command that makes it), damaged, or of another format version."""
+    path = folder / MANIFEST
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _missing(folder) from error
+    except OSError as error:
+        raise ArtefactError(f"the manifest cannot be read ({error})", where=path, hint=_AGAIN) from error
+    return decode_manifest(data, where=path)
+
+
+_AGAIN = "run the same kt3d prepare command again"
+
+
+def decode_manifest(data: bytes, *, where: Path | str, hint: str = _AGAIN) -> Manifest:
+    """The manifest that a file's bytes are. Raises ``ArtefactError`` as ``read_manifest``."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"the manifest cannot be read ({error})", where=where, hint=hint) from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise ArtefactError(
+            f"the shards have format version {version}, this kt3d reads {FORMAT_VERSION}",
+            where=where,
+            hint="prepare them again with this version (kt3d prepare NAME --overwrite)",
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(problem_text(one) for one in error.errors()[:5])
+        raise ArtefactError(f"the manifest is damaged: {problems}", where=where, hint=hint) from error
+
+
+def _missing(folder: Path) -> ArtefactError:
+    """What to say of a folder without a manifest: only one that ``prepare`` would fill is worth a ``prepare``."""
+    if folder.is_dir() and any(folder.iterdir()):
+        unfinished = any(folder.glob("*-??????.tar"))
+        hint = _AGAIN if unfinished else f"see what it is instead: kt3d inspect {shlex.quote(str(folder))}"
+        return ArtefactError("missing shards: the folder holds no manifest", where=folder, hint=hint)
+    what = "missing shards: the folder is empty" if folder.is_dir() else "the shards are missing"
+    usual = folder.parent.name == "shards"
+    command = f"kt3d prepare {folder.name}" if usual else f"kt3d prepare DATASET --out {shlex.quote(str(folder))}"
+    return ArtefactError(what, where=folder, hint=f"run: {command}")
+
+
+def sample_list_digest(keys: Sequence[str] | np.ndarray[Any, Any]) -> Sha256:
+    """SHA-256 over the sorted keys, one per line: says *which* samples, in whatever order or grouping."""
+    return hashlib.sha256("\n".join(sorted(str(key) for key in keys)).encode()).hexdigest()
+
+
+_DECIMALS: Mapping[str, int] = {
+    "joints_px": 2, "joints_cam_mm": 2, "box_px": 2, "position_world_mm": 2,
+    "intrinsics_px": 3, "distortion": 6, "rotation": 6,
+}  # fmt: skip
+
+
+def labels_digest(keys: np.ndarray[Any, Any], labels: Labels) -> Sha256:
+    """SHA-256 over keys, labels and cameras, sorted by key: two preparations that agree on it score alike.
+
+    Numbers are rounded first (0.01 mm and px; 0.001 px for intrinsics; 1e-6 for rotation and distortion), so that the
+    last bit of another CPU's arithmetic is most unlikely to make another label set.
+    """
+    order = np.argsort(keys, kind="stable")
+    digest = hashlib.sha256("\n".join(str(key) for key in keys[order]).encode())
+    for name, (dtype, _) in LABEL_ARRAYS.items():
+        values = getattr(labels, name)[order]
+        digest.update(f"\n{name}\n".encode())
+        if dtype is np.str_:
+            digest.update("\n".join(str(value) for value in values).encode())
+        elif name in _DECIMALS:
+            digest.update(_rounded(values, _DECIMALS[name]).tobytes())
+        else:
+            digest.update(values.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _rounded(values: np.ndarray[Any, Any], decimals: int) -> np.ndarray[Any, Any]:
+    whole = np.rint(values.astype(np.float64) * 10**decimals)
+    return np.where(np.isnan(whole), np.iinfo(np.int64).min, np.nan_to_num(whole)).astype("<i8")
+
+
+def counts(labels: Labels) -> Counts:
+    """Samples per subject, action and camera, sorted by name."""
+
+    def tally(names: np.ndarray[Any, Any]) -> dict[str, int]:
+        values, numbers = np.unique(names, return_counts=True)
+        return {str(value): int(number) for value, number in zip(values, numbers, strict=True)}
+
+    return Counts(subject=tally(labels.subject), action=tally(labels.action), camera=tally(labels.camera_id))
+
+
+def describe_manifest(manifest: Manifest) -> list[str]:
+    """The manifest in words, one sentence or list per line."""
+    lines = [
+        f"Shards of {manifest.dataset}, format version {manifest.format_version}, made by kt3d {manifest.tool_version}."
+    ]
+    if manifest.origin == "generated":
+        lines.append(
+            f"They hold GENERATED stand-in data (generator version {manifest.generator_version}), not the real dataset."
+        )
+    else:
+        lines.append("They were made from the official data.")
+    for name, split in sorted(manifest.splits.items()):
+        megabytes = sum(shard.size for shard in split.shards) / 1e6
+        lines.append(
+            f"Split {name}: {split.samples} samples with {', '.join(split.modalities) or 'poses but no images'}, "
+            f"in {len(split.shards)} shards, {megabytes:.1f} MB."
+        )
+        for what, tally in (
+            ("subjects", split.counts.subject),
+            ("actions", split.counts.action),
+            ("cameras", split.counts.camera),
+        ):
+            if set(tally) != {""}:
+                lines.append(f"  {what}: {_shown(tally)}")
+        lines += skipped_lines(split)
+        lines.append(f"  sample list {split.sample_list_digest[:12]}, labels {split.labels_digest[:12]}")
+    by_quality: dict[str, list[str]] = {}
+    for joint, code in zip(H36M17.joints, manifest.quality, strict=True):
+        by_quality.setdefault(Quality(code).name.lower(), []).append(joint)
+    lines += [f"Joints {quality}: {', '.join(joints)}." for quality, joints in sorted(by_quality.items())]
+    if manifest.num_parts:
+        lines.append(f"Part masks have {manifest.num_parts} classes, background included.")
+    lines.append(
+        f"Crops: box from {manifest.box_rule}, margin {manifest.crop.margin:g}, longest side "
+        f"{manifest.crop.longest_px} px."
+    )
+    if manifest.foreground != "given":
+        lines.append(f"Depth images hold more than the person, who is found by the rule '{manifest.foreground}'.")
+    if manifest.options:
+        lines.append(
+            "Options: " + ", ".join(f"{name} = {value}" for name, value in sorted(manifest.options.items())) + "."
+        )
+    lines.append(f"Licence: {manifest.licence}")
+    lines.append(f"Passing on: {manifest.redistribution}")
+    lines.append(f"Cite: {manifest.citation}")
+    return lines
+
+
+def skipped_lines(split: Split) -> list[str]:
+    """How many samples or work items a split skipped, by reason, the commonest first; empty when none.
+
+    Reasons that differ in numbers only count as one, and rare ones are summed up: the lines stay few.
+    """
+    reasons: dict[str, list[SkippedSample]] = {}
+    for one in split.skipped:
+        reasons.setdefault(_NUMBER.sub("#", one.reason), []).append(one)
+    ranked = sorted(reasons.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    lines = [
+        f"  skipped {len(alike)}: {alike[0].reason} (first: {alike[0].where or alike[0].name})"
+        for _, alike in ranked[:_REASONS_SHOWN]
+    ]
+    if rest := ranked[_REASONS_SHOWN:]:
+        lines.append(f"  skipped {sum(len(alike) for _, alike in rest)} for {len(rest)} other reasons: see {MANIFEST}")
+    if any(one.where for one in split.skipped):
+        lines.append("  once these files are mended, the same prepare command takes them in and keeps the other shards")
+    return lines
+
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_REASONS_SHOWN = 8
+
+
+def _shown(tally: Mapping[str, int], most: int = 12) -> str:
+    named = [f"{name or '(none)'} {number}" for name, number in tally.items()]
+    return ", ".join(named[:most]) + (f" and {len(named) - most} more" if len(named) > most else "")

@@ -1,0 +1,258 @@
+"""What a preparation will do, before it does anything: options, origin, shards, and digests that tell them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kt3d_bench.data.format import FORMAT_VERSION
+from kt3d_bench.errors import PluginError, RawDataError, UsageError, did_you_mean
+from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
+from kt3d_bench.plugins import load_function
+from kt3d_bench.plugins.hookspecs import DatasetPlugin, Option
+from kt3d_bench.records import WorkItem
+
+SAMPLES_PER_SHARD = 1024
+"""Expected samples of a shard; small datasets get smaller shards, so that several workers have something to do."""
+_FEWEST_PER_SHARD = 64
+_SHARDS_WANTED = 16
+MARKER = "kt3d-generated.json"
+"""What ``kt3d generate`` leaves in the raw folder."""
+_HEAD_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whether the raw data is the official one, or which generator wrote it."""
+
+    generated: bool = False
+    version: int | None = None
+    marker: str = ""
+    """Canonical content of the marker."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShardTask:
+    """One shard to write, complete in itself: a worker process needs nothing else."""
+
+    convert: str
+    """Module reference of the dataset's ``convert``."""
+    path: Path
+    configuration: str
+    items: tuple[WorkItem, ...]
+    modalities: tuple[str, ...]
+    num_parts: int
+
+
+@dataclass(frozen=True, eq=False)
+class SplitPlan:
+    """The work of one split."""
+
+    split: str
+    items: tuple[WorkItem, ...]
+    source_digest: str
+    """Of the plan and of the raw files that it names."""
+    configuration: str
+    """Of everything the split's shards depend on but the content of raw files, on which each shard depends alone."""
+    tasks: tuple[ShardTask, ...]
+
+
+def checked_options(plugin: DatasetPlugin, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of the dataset with its value: given or default, converted from text where needed.
+
+    Raises ``UsageError`` for an unknown name, a value of the wrong type, or one that is not among the choices.
+    """
+    for name in given:
+        if name not in plugin.options:
+            raise UsageError(f"{plugin.name} has no option '{name}'", hint=did_you_mean(name, plugin.options))
+    return {
+        name: _option_value(plugin.name, name, option, given[name]) if name in given else option.default
+        for name, option in sorted(plugin.options.items())
+    }
+
+
+def _option_value(dataset: str, name: str, option: Option, value: Any) -> Any:
+    kind = type(option.default)
+    where = f"--{name.replace('_', '-')} of {dataset}"
+    if isinstance(value, str) and kind is bool:
+        if value.lower() not in ("true", "false", "yes", "no", "1", "0"):
+            raise UsageError(f"expected yes or no, found '{value}'", where=where)
+        value = value.lower() in ("true", "yes", "1")
+    elif isinstance(value, str) and kind in (int, float):
+        try:
+            value = kind(value)
+        except ValueError as error:
+            raise UsageError(f"expected a number, found '{value}'", where=where) from error
+    elif kind is float and type(value) is int:
+        value = float(value)
+    if option.default is not None and type(value) is not kind:
+        raise UsageError(f"expected {kind.__name__}, found {type(value).__name__} {value!r}", where=where)
+    if option.choices and value not in option.choices:
+        known = [str(choice) for choice in option.choices]
+        raise UsageError(f"there is no choice '{value}'", where=where, hint=did_you_mean(str(value), known))
+    return value
+
+
+def read_origin(plugin: DatasetPlugin, raw: Path) -> Origin:
+    """The generator's marker in ``raw``, one of its parents or a folder directly inside it, else the official origin.
+
+    Raises ``RawDataError`` for a marker that is damaged or of another dataset.
+    """
+    absolute = raw.absolute()
+    places = [absolute / MARKER, *(parent / MARKER for parent in absolute.parents), *sorted(raw.glob(f"*/{MARKER}"))]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        return Origin()
+    hint = f"generate the stand-in again (kt3d generate {plugin.name}), or delete the folder it marks"
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise RawDataError(f"the marker of generated data is damaged ({error})", where=path, hint=hint) from error
+    expected = {"dataset": str, "version": int, "seed": int, "people": int, "frames": int}
+    if not isinstance(content, dict) or any(type(content.get(name)) is not kind for name, kind in expected.items()):
+        raise RawDataError(
+            f"the marker of generated data must hold {', '.join(expected)}, found {content!r}", where=path, hint=hint
+        )
+    if content["dataset"] != plugin.name:
+        raise RawDataError(
+            f"this is generated data of {content['dataset']}, not of {plugin.name}",
+            where=path,
+            hint=f"run: kt3d prepare {content['dataset']} --raw {path.parent}",
+        )
+    return Origin(True, content["version"], _canonical(content))
+
+
+def plan_split(
+    plugin: DatasetPlugin,
+    split: str,
+    *,
+    raw: Path,
+    out: Path,
+    options: Mapping[str, Any],
+    origin: Origin,
+    num_parts: int,
+    samples_per_shard: int | None,
+) -> SplitPlan:
+    """Ask the dataset for its work items and group them into shards, by the plan alone."""
+    planned = load_function(plugin.convert, "plan")(raw, split, options)
+    items = tuple(planned)
+    where = f"{plugin.convert}.plan"
+    if not all(isinstance(item, WorkItem) for item in items):
+        raise PluginError("expected WorkItem records only", where=where)
+    names = [item.name for item in items]
+    doubled = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if doubled is not None:
+        raise PluginError(f"split {split} lists the work item {doubled} twice", where=where)
+    if not items:
+        raise RawDataError(f"the raw data holds nothing for split {split}", where=raw, hint=_see_inspect(raw))
+    groups = group(items, samples_per_shard)
+    configuration = _digest(
+        {
+            "format_version": FORMAT_VERSION,
+            "dataset": plugin.name,
+            "split": split,
+            "options": dict(options),
+            "origin": origin.marker,
+            "plan": _plan_without_place(raw, items)[0],
+            "groups": [len(members) for members in groups],
+            "crop": [MARGIN, LONGEST_PX],
+        }
+    )
+    sources = [_source_digest(raw, members) for members in groups]
+    tasks = tuple(
+        ShardTask(
+            plugin.convert,
+            out / f"{split}-{number:06d}.tar",
+            _digest([configuration, source]),
+            members,
+            plugin.modalities,
+            num_parts,
+        )
+        for number, (members, source) in enumerate(zip(groups, sources, strict=True))
+    )
+    return SplitPlan(split, items, _digest(sources), configuration, tasks)
+
+
+def _see_inspect(raw: Path) -> str:
+    return f"see what is there with: kt3d inspect {raw}"
+
+
+def group(items: Sequence[WorkItem], samples_per_shard: int | None = None) -> list[tuple[WorkItem, ...]]:
+    """Work items in order, cut into shards of about ``samples_per_shard`` expected samples (an item is never cut).
+
+    By default 1024, or fewer for small datasets so that there are up to 16 shards of at least 64 samples. The number
+    of workers plays no part, so it cannot change a byte.
+    """
+    total = sum(max(item.expected_samples, 1) for item in items)
+    target = samples_per_shard or min(SAMPLES_PER_SHARD, max(_FEWEST_PER_SHARD, -(-total // _SHARDS_WANTED)))
+    groups: list[list[WorkItem]] = []
+    filled = 0
+    for item in items:
+        size = max(item.expected_samples, 1)
+        if not groups or filled + size > target:
+            groups.append([])
+            filled = 0
+        groups[-1].append(item)
+        filled += size
+    return [tuple(members) for members in groups]
+
+
+def _source_digest(raw: Path, items: Sequence[WorkItem]) -> str:
+    """Of the plan, and of name, size and first 64 KiB of each file that it names: what one shard is made from."""
+    plan, named = _plan_without_place(raw, items)
+    files = sorted((text.replace(str(raw), "."), raw / text) for text in named if _is_file(raw / text))
+    return _digest({"plan": plan, "files": [[name, path.stat().st_size, _head(path)] for name, path in files]})
+
+
+def _plan_without_place(raw: Path, items: Sequence[WorkItem]) -> tuple[list[Any], set[str]]:
+    """The plan as plain data with ``raw`` cut off its paths, and every text in it."""
+    root = str(raw)
+    named: set[str] = set()
+
+    def relative(value: Any) -> Any:
+        if isinstance(value, str):
+            named.add(value)
+            return value.replace(root, ".")
+        if isinstance(value, Path):
+            return relative(str(value))
+        if isinstance(value, Mapping):
+            return {str(name): relative(entry) for name, entry in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [relative(entry) for entry in value]
+        return value
+
+    return [[item.name, item.expected_samples, relative(item.payload)] for item in items], named
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _head(path: Path) -> str:
+    """Digest of a file's first bytes; "" where it cannot be read, which ``convert`` will say of the right item."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+    except OSError:
+        return ""
+
+
+def _canonical(content: Any) -> str:
+    try:
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+    except TypeError as error:
+        raise PluginError(
+            f"payloads and options must be plain data ({error})",
+            hint="use str, int, float, bool, None, tuples and dicts",
+        ) from error
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()

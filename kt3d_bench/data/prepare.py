@@ -1,0 +1,405 @@
+"""Raw data to shards: plan, convert in worker processes, write the manifest last.
+
+One task is one shard, so bytes do not depend on the number of workers, and whatever is finished stays: after an error,
+a full disk, a killed worker or Ctrl-C the same command continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import kt3d_bench
+from kt3d_bench.data.dispatch import Crew, Processes, Report, Silent, convert_shards, remove_temporaries
+from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
+from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
+from kt3d_bench.data.manifest import (
+    MANIFEST,
+    CropRule,
+    Manifest,
+    Shard,
+    SkippedSample,
+    Split,
+    counts,
+    labels_digest,
+    read_manifest,
+    sample_list_digest,
+    skipped_lines,
+    write_manifest,
+)
+from kt3d_bench.data.plan import Origin, SplitPlan, checked_options, plan_split, read_origin
+from kt3d_bench.data.work import CONTINUE, cannot_write
+from kt3d_bench.data.writer import doubled_key
+from kt3d_bench.errors import (
+    ArtefactError,
+    Kt3dError,
+    MissingDataError,
+    PluginError,
+    RawDataError,
+    UsageError,
+    did_you_mean,
+)
+from kt3d_bench.files import write_atomically
+from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
+from kt3d_bench.plugins.cards import Card, read_card
+from kt3d_bench.plugins.hookspecs import DatasetPlugin
+from kt3d_bench.records import Skipped
+
+STATE = "prepare.json"
+"""What the shards of a folder are made from; written first, compared on every later run."""
+
+
+class PrepareInterruptedError(Kt3dError):
+    """Ctrl-C: finished shards are kept."""
+
+
+def prepare(
+    plugin: DatasetPlugin,
+    *,
+    raw: Path,
+    out: Path,
+    splits: Sequence[str] | None = None,
+    views: Sequence[str] | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    report: Report | None = None,
+    overwrite: bool = False,
+    samples_per_shard: int | None = None,
+) -> Manifest:
+    """Convert ``raw`` into shards under ``out`` and return their manifest.
+
+    ``splits``, ``views``: default all of the dataset's, see ``chosen_splits``; splits prepared earlier with the same
+    configuration stay in the manifest. Where they narrow the work to several splits, those of which nothing is there
+    are left out, which is reported; without them everything must be there.
+    ``workers``: processes, default one per core; 1 converts in this process. ``cluster``: the address of a Dask
+    scheduler, whose workers convert instead; they must see ``raw`` and ``out`` under the same paths.
+    ``options``: the dataset's own. ``overwrite``: replace shards of another configuration instead of refusing. Where
+    the recordings are the same and only a file was replaced, such as a damaged one, the shards made from it are made
+    again and the others kept.
+
+    Raises ``UsageError`` for unknown splits and options; ``RawDataError`` when ``raw`` is missing, is not the
+    dataset's layout, is damaged, or yields no sample; ``ArtefactError`` when ``out`` holds shards of another
+    configuration or cannot be written; ``PluginError`` when the converter breaks its contract;
+    ``PrepareInterruptedError`` on Ctrl-C; what ``cluster.cluster_crew`` raises. Finished shards survive all of these.
+    """
+    raw, out, report = Path(raw).absolute(), Path(out), report or Silent()
+    if cluster is not None:
+        out = out.absolute()
+    card = read_card(plugin.folder)
+    wanted = chosen_splits(plugin, splits, views)
+    chosen = checked_options(plugin, options or {})
+    if not raw.exists():
+        raise RawDataError(
+            f"there is no raw data of {plugin.name}",
+            where=raw,
+            hint=f"obtain it (kt3d list {plugin.name} says how), or make a stand-in: kt3d generate {plugin.name} "
+            f"--out {raw}",
+        )
+    origin = read_origin(plugin, raw)
+    plans, absent = _plans(plugin, wanted, raw, out, chosen, origin, card.num_parts, samples_per_shard)
+    if absent and (not plans or (splits is None and views is None)):
+        raise absent[0]
+    for missing in absent:
+        report.note(f"Left out: {missing.message}")
+    tasks = [task for plan in plans for task in plan.tasks]
+    with _writing(out), _locked(out), _crew(workers, cluster, raw, out, report) as crew:
+        kept = _claim(plugin, out, plans, chosen, origin, overwrite)
+        try:
+            convert_shards(tasks, crew, report)
+        except KeyboardInterrupt as error:
+            raise PrepareInterruptedError("interrupted", where=out, hint=CONTINUE) from error
+        finally:
+            remove_temporaries(tasks)
+        described = {plan: _describe_split(plan, raw) for plan in plans}
+        manifest = _manifest(plugin, card, chosen, origin, described, kept)
+        write_manifest(out, manifest)
+    return manifest
+
+
+def _plans(
+    plugin: DatasetPlugin,
+    splits: Sequence[str],
+    raw: Path,
+    out: Path,
+    options: Mapping[str, Any],
+    origin: Origin,
+    num_parts: int,
+    samples_per_shard: int | None,
+) -> tuple[list[SplitPlan], list[MissingDataError]]:
+    """The work of each split, and what the dataset says of those of which nothing is there."""
+    plans: list[SplitPlan] = []
+    absent: list[MissingDataError] = []
+    for split in splits:
+        try:
+            plans.append(
+                plan_split(
+                    plugin,
+                    split,
+                    raw=raw,
+                    out=out,
+                    options=options,
+                    origin=origin,
+                    num_parts=num_parts,
+                    samples_per_shard=samples_per_shard,
+                )
+            )
+        except MissingDataError as error:
+            absent.append(error)
+    return plans, absent
+
+
+def summary(manifest: Manifest) -> list[str]:
+    """What was prepared, in a few lines; ``manifest.describe_manifest`` says everything."""
+    lines = []
+    for name, split in sorted(manifest.splits.items()):
+        stand_in = " of generated stand-in data" if manifest.origin == "generated" else ""
+        lines.append(f"{manifest.dataset} {name}: {split.samples} samples{stand_in} in {len(split.shards)} shards")
+        lines += skipped_lines(split)
+    return lines
+
+
+def chosen_splits(
+    plugin: DatasetPlugin, splits: Sequence[str] | None = None, views: Sequence[str] | None = None
+) -> list[str]:
+    """The dataset's splits that are meant, in its order.
+
+    ``views`` (or "all") limits them to some views; ``splits`` may name a split in full ("front-test") or for every view
+    ("test"). Raises ``UsageError`` for an unknown name, and when the two together leave nothing.
+    """
+    if views and not plugin.views:
+        raise UsageError(f"{plugin.name} has one view only", hint="leave out --view")
+    for view in views or ():
+        if view not in (*plugin.views, "all"):
+            raise UsageError(f"{plugin.name} has no view '{view}'", hint=did_you_mean(view, (*plugin.views, "all")))
+    seen = plugin.views if not views or "all" in views else [view for view in plugin.views if view in views]
+    of_views = [split for split in plugin.splits if not plugin.views or split.partition("-")[0] in seen]
+    if splits is None:
+        return of_views
+    short = {split: split.partition("-")[2] for split in plugin.splits} if plugin.views else {}
+    known = list(dict.fromkeys((*plugin.splits, *short.values())))
+    for split in splits:
+        if split not in known:
+            raise UsageError(f"{plugin.name} has no split '{split}'", hint=did_you_mean(split, known))
+    found = [split for split in of_views if split in splits or short.get(split) in splits]
+    if not found:
+        raise UsageError(f"no split of {plugin.name} is both {', '.join(splits)} and seen from {', '.join(seen)}")
+    return found
+
+
+@contextmanager
+def _crew(workers: int | None, cluster: str | None, raw: Path, out: Path, report: Report) -> Iterator[Crew]:
+    if cluster is None:
+        yield Processes(workers or os.cpu_count() or 1)
+        return
+    from kt3d_bench.data.cluster import cluster_crew
+
+    with cluster_crew(cluster, raw, out, report) as crew:
+        yield crew
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise cannot_write(out, error) from error
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep a second ``prepare`` out of the folder, on file systems that have locks."""
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        if not _lock(descriptor):
+            raise ArtefactError(
+                "another kt3d prepare is writing here", where=out, hint="wait for it, or choose another --out"
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _claim(
+    plugin: DatasetPlugin,
+    out: Path,
+    plans: Sequence[SplitPlan],
+    options: Mapping[str, Any],
+    origin: Origin,
+    overwrite: bool,
+) -> Manifest | None:
+    """Make ``out`` the folder of this configuration; return the manifest of the splits in it that stay as they are."""
+    common = {
+        "format_version": FORMAT_VERSION,
+        "dataset": plugin.name,
+        "options": dict(options),
+        "generated": origin.marker or None,
+    }
+    state = _read_state(out)
+    names = {*plugin.splits, *(state["splits"] if state else ())}
+    other = any(_shard_files(out, names)) if state is None else state["common"] != json.loads(json.dumps(common))
+    recorded: dict[str, str] = {} if state is None or other else state["splits"]
+    changed = {plan.split for plan in plans if recorded.get(plan.split, plan.configuration) != plan.configuration}
+    if (other or changed) and not overwrite:
+        what = "shards of another configuration" if other else f"{min(changed)} shards of other recordings"
+        raise ArtefactError(
+            f"the folder holds {what}", where=out, hint="choose another --out, or replace them with --overwrite"
+        )
+    kept = None if other else _without(out, {plan.split for plan in plans})
+    if other or changed:
+        if kept is None:
+            (out / MANIFEST).unlink(missing_ok=True)
+        else:
+            write_manifest(out, kept)
+        for path in _shard_files(out, names if other else changed):
+            path.unlink()
+    configurations = {**recorded, **{plan.split: plan.configuration for plan in plans}}
+    content = {"common": common, "splits": configurations}
+    write_atomically(out / STATE, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    return kept
+
+
+def _read_state(out: Path) -> dict[str, Any] | None:
+    try:
+        state = json.loads((out / STATE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = isinstance(state, dict) and isinstance(state.get("common"), dict) and isinstance(state.get("splits"), dict)
+    return state if whole else None
+
+
+def _without(out: Path, splits: set[str]) -> Manifest | None:
+    """The manifest without ``splits``; ``None`` when nothing is left, or when it is damaged and must be made again."""
+    try:
+        manifest = read_manifest(out)
+    except ArtefactError:
+        return None
+    left = {name: split for name, split in manifest.splits.items() if name not in splits}
+    sources = {name: digest for name, digest in manifest.source_digests.items() if name in left}
+    return manifest.model_copy(update={"splits": left, "source_digests": sources}) if left else None
+
+
+def _shard_files(out: Path, splits: set[str]) -> list[Path]:
+    pattern = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(splits)))})-\d{{6}}\.(?:tar|index\.npz)(?:\..*tmp)?")
+    return sorted(path for path in out.iterdir() if pattern.fullmatch(path.name))
+
+
+def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.uint8]]:
+    """The manifest's entry of a finished split, and the worst quality of each joint."""
+    shards = [(task, read_index(index_path(task.path))) for task in plan.tasks]
+    skipped = tuple(_skipped(one, raw) for _, index in shards for one in index.skipped)
+    filled = [(task, index) for task, index in shards if len(index)]
+    if not filled:
+        raise _nothing_usable(plan.split, skipped, raw)
+    _check_unity(plan, [index for _, index in filled])
+    keys = np.concatenate([index.keys for _, index in filled])
+    labels = Labels.concatenate([index.labels for _, index in filled])
+    split = Split(
+        samples=len(keys),
+        shards=tuple(
+            Shard(name=task.path.name, sha256=index.tar_sha256, size=index.tar_size, samples=len(index))
+            for task, index in filled
+        ),
+        counts=counts(labels),
+        modalities=tuple(FIELDS[name].modality for name in filled[0][1].fields if FIELDS[name].modality),
+        sample_list_digest=sample_list_digest(keys),
+        labels_digest=labels_digest(keys, labels),
+        skipped=skipped,
+    )
+    return split, labels.quality.min(axis=0)
+
+
+def _skipped(one: Skipped, raw: Path) -> SkippedSample:
+    return SkippedSample(name=one.name, reason=one.reason, where=one.where.removeprefix(f"{raw}{os.sep}"))
+
+
+def _nothing_usable(split: str, skipped: Sequence[SkippedSample], raw: Path) -> RawDataError:
+    damaged = next((one for one in skipped if one.where), None)
+    if damaged is not None:
+        others = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+        return RawDataError(
+            f"{damaged.reason} (split {split} has no usable sample: {damaged.name}{others} skipped)",
+            where=raw / damaged.where,
+        )
+    reasons = Counter(one.reason for one in skipped).most_common(5)
+    why = "; ".join(f"{number} skipped: {reason}" for reason, number in reasons) or "the converter yielded none"
+    return RawDataError(
+        f"split {split} has no usable sample ({why})",
+        where=raw,
+        hint=f"compare the folder with the official download: kt3d inspect {shlex.quote(str(raw))}",
+    )
+
+
+def _check_unity(plan: SplitPlan, indexes: Sequence[ShardIndex]) -> None:
+    """Raise ``PluginError`` when a key appears in two shards, or shards hold different fields."""
+    first = indexes[0]
+    item_of: dict[str, str] = {}
+    for index in indexes:
+        if (index.fields, index.tangential_factor) != (first.fields, first.tangential_factor):
+            raise PluginError(
+                f"items {first.items[0]} and {index.items[0]} hold different images or distortion formulas",
+                where=f"split {plan.split}",
+                hint="every sample of a split must hold the same",
+            )
+        for key, number in zip(index.keys.tolist(), index.item_of.tolist(), strict=True):
+            if key in item_of:
+                raise doubled_key(key, item_of[key], index.items[number])
+            item_of[key] = index.items[number]
+
+
+def _manifest(
+    plugin: DatasetPlugin,
+    card: Card,
+    options: Mapping[str, Any],
+    origin: Origin,
+    described: Mapping[SplitPlan, tuple[Split, npt.NDArray[np.uint8]]],
+    kept: Manifest | None,
+) -> Manifest:
+    qualities = [quality for _, quality in described.values()]
+    if kept is not None:
+        qualities.append(np.array(kept.quality, np.uint8))
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        dataset=plugin.name,
+        origin="generated" if origin.generated else "official",
+        generator_version=origin.version,
+        splits={**(kept.splits if kept else {}), **{plan.split: split for plan, (split, _) in described.items()}},
+        num_parts=card.num_parts,
+        part_mirror=card.part_mirror,
+        quality=tuple(int(code) for code in np.min(qualities, axis=0)),
+        box_rule=str(options.get("boxes", card.box_rule)),
+        foreground=card.foreground,
+        crop=CropRule(margin=MARGIN, longest_px=LONGEST_PX),
+        source_digests={
+            **(kept.source_digests if kept else {}),
+            **{plan.split: plan.source_digest for plan in described},
+        },
+        options=dict(options),
+        licence=card.licence,
+        redistribution=card.redistribution,
+        citation=card.citation,
+        tool_version=kt3d_bench.__version__,
+    )

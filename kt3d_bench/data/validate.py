@@ -1,0 +1,317 @@
+"""``kt3d validate``: every check of ``shards.checks`` on a folder of shards, and the command that mends what is wrong.
+
+Nothing stops at the first fault: a shard that cannot be read is named, and the others are looked at all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench import plugins
+from kt3d_bench.data.checks import bodies, files, images, labels
+from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, judge, tally
+from kt3d_bench.data.index import index_path
+from kt3d_bench.data.manifest import Manifest, read_manifest
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.errors import UsageError, did_you_mean
+
+IMAGES = 512
+"""Samples per split whose images are read by default, spread evenly: a fault of a converter shows in all of a kind."""
+_CHUNK = 64
+
+KEYS = Check("keys", "every key is used once and holds letters, digits, '_' and '-'", "none")
+ACROSS = Check("keys across splits", "no key is in two splits", "none")
+SUBJECTS = Check("subjects across splits", "no subject is in two splits", "none", "", "note")
+
+Progress = Callable[[str, int, int], None]
+"""(what is being done, done, total)."""
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was checked in a folder of shards, and what came of it."""
+
+    folder: Path
+    manifest: Manifest
+    splits: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    """By split ("" for the folder as a whole), in the order of checking."""
+    images_read: int
+    samples: int
+    """Of the splits that were checked, as far as their shards can be read."""
+
+    def failed(self, level: str) -> list[Outcome]:
+        """Checks of that level ("error" or "note") that found something."""
+        return [outcome for outcome in self.outcomes if outcome.failed and outcome.check.level == level]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong; notes do not count."""
+        return not self.failed("error")
+
+
+def validate(
+    folder: Path,
+    *,
+    splits: Sequence[str] | None = None,
+    sampled: int | None = IMAGES,
+    progress: Progress = _silent,
+) -> Validation:
+    """Check shards: files, counts and labels of all samples, images of ``sampled`` per split (``None`` = of all).
+
+    Raises ``ArtefactError`` when there is no manifest that can be read, ``UsageError`` for an unknown split.
+    """
+    manifest = read_manifest(folder)
+    for name in splits or ():
+        if name not in manifest.splits:
+            raise UsageError(f"there is no split '{name}'", where=folder, hint=did_you_mean(name, manifest.splits))
+    chosen = [name for name in sorted(manifest.splits) if splits is None or name in splits]
+    outcomes: list[Outcome] = []
+    opened: dict[str, ShardSet] = {}
+    read = 0
+    for name in chosen:
+        shards, found = _files(folder, manifest, name, progress)
+        outcomes += found
+        if shards is not None:
+            opened[name] = shards
+            more, looked = _samples(shards, sampled, progress)
+            outcomes += more
+            read += looked
+    outcomes += _folder(folder, manifest, opened)
+    return Validation(folder, manifest, tuple(chosen), tuple(outcomes), read, sum(map(len, opened.values())))
+
+
+def open_whole(folder: Path, manifest: Manifest, split: str) -> tuple[ShardSet | None, list[Finding]]:
+    """A split as far as its shards are there with sizes and indexes that fit (``None`` where none is), and what is
+    wrong with the others. Tars are not read."""
+    there = [(shard, *files.shard_file(folder, shard, split)) for shard in manifest.splits[split].shards]
+    usable = [(shard, index) for shard, index, _ in there if index is not None]
+    broken = [wrong for _, _, wrong in there if wrong is not None]
+    if not usable:
+        return None, broken
+    first = usable[0][1]
+    alike = []
+    for shard, index in usable:
+        if (index.fields, index.tangential_factor) == (first.fields, first.tangential_factor):
+            alike.append((shard, index))
+        else:
+            broken.append(
+                Finding(files.FILES.name, "error", split, shard.name, "", 1.0, "", _OTHER, (shard.name,), True)
+            )
+    return ShardSet.of(folder, split, manifest, alike), broken
+
+
+_OTHER = "the shard holds other images than the first"
+
+
+def _files(folder: Path, manifest: Manifest, split: str, progress: Progress) -> tuple[ShardSet | None, list[Outcome]]:
+    """The shards of a split that can be read, and what is wrong with the others."""
+    shards, broken = open_whole(folder, manifest, split)
+    listed = manifest.splits[split].shards
+    missing = {finding.shard for finding in broken}
+    usable = [shard for shard in listed if shard.name not in missing]
+    digests: list[Finding | None] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, found in enumerate(pool.map(lambda shard: files.digest(folder, shard, split), usable), 1):
+            digests.append(found)
+            progress(f"{split}: reading shards", done, len(usable))
+    pointing = (
+        [] if shards is None else [files.members(path, shards, number) for number, path in enumerate(shards.paths)]
+    )
+    return shards, [
+        tally(files.FILES, split, len(listed), broken),
+        tally(files.DIGEST, split, len(usable), [found for found in digests if found]),
+        tally(files.MEMBERS, split, len(pointing), [found for found in pointing if found]),
+    ]
+
+
+def _samples(shards: ShardSet, sampled: int | None, progress: Progress) -> tuple[list[Outcome], int]:
+    """The checks on what a split's shards hold, and how many samples' images were read for them."""
+    split, entry = shards.split, shards.manifest.splits[shards.split]
+    names = np.array([shard.name for shard in entry.shards])
+    complete = len(shards) == sum(shard.samples for shard in entry.shards)
+    shard_names = np.array([path.name for path in shards.paths])[shards.shard_of]
+    per_shard = {str(name): int((shard_names == name).sum()) for name in names} if complete else {}
+    outcomes: list[Outcome] = []
+    altered = False
+    if complete:
+        for check, claims in (
+            (files.COUNTS, list(files.claims(entry, shards.keys, shards.labels, per_shard))),
+            (files.DIGESTS, list(files.digests(entry, shards.keys, shards.labels))),
+        ):
+            wrong = [_of_split(check, split, sentence) for _, sentence in claims if sentence]
+            altered |= check is files.DIGESTS and bool(wrong)
+            outcomes.append(tally(check, split, len(claims), wrong))
+    doubled = [
+        _of_split(KEYS, split, sentence, sample=str(shards.keys[i]), shard=str(shard_names[i]), remade=False)
+        for i, sentence in labels.bad_keys(shards.keys)
+    ]
+    outcomes.append(tally(KEYS, split, len(shards), doubled))
+    numbers = spread(len(shards), None if altered else sampled)
+    for column in measure(shards, numbers, progress):
+        outcome = judge(column, split, shards.keys, shard_names)
+        outcomes.append(_index_removed(outcome) if column.check is images.INDEX else outcome)
+    for check, value, sentence in bodies.split_facts(shards.labels):
+        found = [_of_split(check, split, sentence, value=value, remade=False)] if sentence else []
+        outcomes.append(Outcome(check, split, 1, len(found), value, 2.0 * bool(found), tuple(found)))
+    return outcomes, len(numbers) if shards.modalities else 0
+
+
+def spread(total: int, count: int | None) -> npt.NDArray[np.int64]:
+    """``count`` of ``total`` numbers, evenly spread with both ends; all of them for ``None``."""
+    if count is None or count >= total:
+        return np.arange(total)
+    return np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
+
+
+def measure(
+    shards: ShardSet,
+    numbers: Sequence[int] | npt.NDArray[np.int64],
+    progress: Progress = _silent,
+) -> list[Measured]:
+    """Every check per sample: of labels on all samples, of images on the samples ``numbers``."""
+    columns = [*labels.label_checks(shards.labels, shards.tangential_factor), *bodies.body_checks(shards.labels)]
+    chosen = [int(number) for number in numbers]
+    found: list[list[images.Reading]] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(chosen), _CHUNK):
+            part = chosen[start : start + _CHUNK]
+            found += pool.map(lambda i: images.readings(shards, i), part)
+            progress(f"{shards.split}: looking at images", len(found), len(chosen))
+    return [column for column in (*columns, *images.gather(chosen, found)) if len(column.excess)]
+
+
+def _index_removed(outcome: Outcome) -> Outcome:
+    """An index that differs from its tar is taken for whole by ``prepare``: it must go first."""
+    mended = tuple(
+        replace(finding, remove=(index_path(Path(finding.shard)).name,), remade=True) for finding in outcome.findings
+    )
+    return replace(outcome, findings=mended)
+
+
+def _of_split(
+    check: Check,
+    split: str,
+    sentence: str,
+    *,
+    sample: str = "",
+    shard: str = "",
+    value: float = 1.0,
+    remade: bool = True,
+) -> Finding:
+    return Finding(check.name, check.level, split, shard, sample, value, check.limit, sentence, remade=remade)
+
+
+def _folder(folder: Path, manifest: Manifest, opened: dict[str, ShardSet]) -> list[Outcome]:
+    """What concerns several splits, or the folder."""
+    outcomes: list[Outcome] = []
+    if len(opened) > 1:
+        pairs = list(combinations(opened.values(), 2))
+        across = [found for first, second in pairs if (found := _common_keys(first, second))]
+        outcomes.append(tally(ACROSS, "", len(pairs), across))
+        different = [pair for pair in pairs if _protocol_name(pair[0].split) != _protocol_name(pair[1].split)]
+        people = [found for first, second in different if (found := _common_subjects(first, second))]
+        outcomes.append(tally(SUBJECTS, "", len(different), people))
+    claims = [files.foreground_claim(manifest)]
+    if set(opened) == set(manifest.splits) and all(
+        len(shards) == manifest.splits[name].samples for name, shards in opened.items()
+    ):
+        claims.append(files.quality_claim(manifest, [shards.labels for shards in opened.values()]))
+    wrong = [_of_split(files.COUNTS, "", sentence) for sentence in claims if sentence]
+    outcomes.append(tally(files.COUNTS, "", len(claims), wrong))
+    outcomes.append(tally(files.LEFTOVERS, "", 1, files.leftovers(folder, manifest)))
+    return outcomes
+
+
+def _protocol_name(split: str) -> str:
+    """``front-train`` and ``top-train`` are the same people seen twice."""
+    return split.rpartition("-")[2]
+
+
+def _common_keys(first: ShardSet, second: ShardSet) -> Finding | None:
+    both = labels.shared(first.keys.tolist(), second.keys.tolist())
+    if not both:
+        return None
+    sentence = f"{len(both)} keys are in {first.split} and in {second.split}, the first {both[0]}"
+    return _of_split(ACROSS, "", sentence, value=len(both), remade=False)
+
+
+def _common_subjects(first: ShardSet, second: ShardSet) -> Finding | None:
+    both = labels.shared(first.labels.subject.tolist(), second.labels.subject.tolist())
+    if not both:
+        return None
+    sentence = f"{len(both)} subjects are in {first.split} and in {second.split}: {', '.join(both[:5])}"
+    return _of_split(SUBJECTS, "", sentence, value=len(both), remade=False)
+
+
+def mends(validation: Validation, *, raw: Path | None = None) -> Iterator[str]:
+    """What to do about what is wrong, one sentence or command each.
+
+    Where ``prepare`` makes the shards again, the command as it is to be typed, after the removal of files that it would
+    take for whole. Where digests are as they were written, it would write the same again, and that is said instead.
+    """
+    wrong = [finding for outcome in validation.failed("error") for finding in outcome.findings]
+    broken = {finding.shard for finding in wrong if finding.remade and finding.shard}
+    again = [finding for finding in wrong if finding.remade]
+    if again:
+        removed = sorted({name for finding in again for name in finding.remove})
+        splits = sorted({finding.split for finding in again if finding.split})
+        command = prepare_command(validation, splits, raw=raw)
+        if removed:
+            paths = " ".join(shlex.quote(str(validation.folder / name)) for name in removed)
+            command = f"rm {paths} && {command}"
+        yield command
+    deeper = [finding for finding in wrong if not finding.remade and finding.shard not in broken]
+    if deeper:
+        checks = ", ".join(sorted({finding.check for finding in deeper}))
+        command = prepare_command(validation, sorted({finding.split for finding in deeper if finding.split}), raw=raw)
+        yield (
+            f"{checks}: the shards are as prepare wrote them, so it would write the same again; look at the raw data "
+            f"of these samples or at the converter, then: {command} --overwrite"
+        )
+
+
+def prepare_command(validation: Validation, splits: Sequence[str], *, raw: Path | None = None) -> str:
+    """The ``kt3d prepare`` that made these shards: raw folder and options as they were; ``splits`` where not all."""
+    manifest = validation.manifest
+    words = ["kt3d", "prepare", manifest.dataset]
+    words += ["--raw", str(raw or _likely_raw(validation))]
+    words += ["--out", str(validation.folder)]
+    if set(splits) != set(manifest.splits):
+        for split in splits:
+            words += ["--split", split]
+    for name, value in sorted(manifest.options.items()):
+        if value != _default(manifest.dataset, name, value):
+            shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            words += [f"--{name.replace('_', '-')}", shown]
+    return shlex.join(words)
+
+
+def _likely_raw(validation: Validation) -> Path:
+    """The raw folder in the same data root, or a word for it where it is elsewhere."""
+    name, root = validation.manifest.dataset, validation.folder.parent.parent
+    usual = [root / "raw" / name, root / "generated" / name / "raw"]
+    return next((folder for folder in usual if folder.is_dir()), Path("RAW"))
+
+
+def _default(dataset: str, option: str, otherwise: Any) -> Any:
+    """The default of a dataset's option, as JSON keeps it; ``otherwise`` when the dataset is not installed."""
+    known = plugins.datasets().get(dataset)
+    if known is None or option not in known.options:
+        return otherwise
+    default = known.options[option].default
+    return list(default) if isinstance(default, tuple) else default

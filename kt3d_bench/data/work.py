@@ -1,0 +1,163 @@
+"""Converting one shard, in whatever process: nothing half-written stays, and no stale worker publishes anything."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kt3d_bench.data.format import FIELDS, IMAGES
+from kt3d_bench.data.index import ShardIndex, index_path, read_index
+from kt3d_bench.data.plan import ShardTask
+from kt3d_bench.data.writer import ShardWriter
+from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError
+from kt3d_bench.plugins import load_function
+from kt3d_bench.records import Sample, Skipped, WorkItem
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CANNOT_GROW = (*_FULL, errno.EFBIG)
+CONTINUE = "finished shards are kept: run the same command again to continue"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a worker reports of one shard."""
+
+    path: Path
+    samples: int
+    skipped: int
+
+
+def finished(task: ShardTask) -> Done | None:
+    """The shard as it lies in the folder, if it is whole and made from the same things.
+
+    Not if it lacks something for a damaged raw file: that file may have been mended, even without a change that its
+    size and first bytes would show.
+    """
+    try:
+        index = read_index(index_path(task.path))
+        whole = not len(index) or task.path.stat().st_size == index.tar_size
+    except (ArtefactError, FileNotFoundError):
+        return None
+    complete = whole and not any(skipped.where for skipped in index.skipped)
+    return _done(task, index) if complete and index.configuration == task.configuration else None
+
+
+def _done(task: ShardTask, index: ShardIndex) -> Done:
+    return Done(task.path, len(index), len(index.skipped))
+
+
+def in_worker(task: ShardTask, lease: Path | None = None) -> Done | Kt3dError:
+    """``write_shard`` in a worker process: an expected error is returned, as not every pool carries it home intact."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    try:
+        return write_shard(task, lease)
+    except Kt3dError as error:
+        return error
+
+
+class _BegunError(Exception):
+    """A work item failed after some of its samples were written."""
+
+    def __init__(self, skipped: Skipped) -> None:
+        self.skipped = skipped
+        super().__init__(skipped.name)
+
+
+def write_shard(task: ShardTask, lease: Path | None = None) -> Done:
+    """Write one shard. A work item whose raw file turns out to be damaged is left out whole and listed as skipped: what
+    was written of it before is worth nothing, and the shard is begun again without it.
+
+    ``lease``: a file that whoever wants the shard keeps; once it is gone, the shard is given up (``ArtefactError``), so
+    that a worker nobody waits for any longer cannot put an old shard among new ones.
+    """
+    convert: Callable[[WorkItem], Iterator[Any]] = load_function(task.convert, "convert")
+    damaged: dict[str, Skipped] = {}
+    while True:
+        try:
+            with ShardWriter(task.path, configuration=task.configuration) as writer:
+                for item in task.items:
+                    _check_lease(lease)
+                    writer.start_item(item.name)
+                    if item.name in damaged:
+                        writer.skip(damaged[item.name])
+                    else:
+                        _write_item(writer, convert, item, task)
+                _check_lease(lease)
+        except _BegunError as error:
+            damaged[error.skipped.name] = error.skipped
+            continue
+        except OSError as error:
+            raise cannot_write(task.path, error) from error
+        assert writer.index is not None
+        return _done(task, writer.index)
+
+
+def _check_lease(lease: Path | None) -> None:
+    if lease is not None and not lease.exists():
+        raise ArtefactError("the preparation that wanted this shard has ended", where=lease)
+
+
+def _write_item(
+    writer: ShardWriter, convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem, task: ShardTask
+) -> None:
+    begun = False
+    try:
+        for result in _converted(convert, item):
+            begun = True
+            if isinstance(result, Skipped):
+                writer.skip(result)
+            else:
+                _check(result, item, task)
+                writer.write(result)
+    except RawDataError as error:
+        skipped = Skipped.damaged(item.name, error)
+        if begun:
+            raise _BegunError(skipped) from error
+        writer.skip(skipped)
+
+
+def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem) -> Iterator[Any]:
+    """What the converter yields; its reading errors become ``RawDataError``, lest they look like writing errors."""
+    try:
+        yield from convert(item)
+    except OSError as error:
+        if error.errno in _CANNOT_GROW:
+            raise
+        where = error.filename or f"item {item.name}"
+        raise RawDataError(f"cannot be read ({error.strerror or error})", where=where, hint="repair it") from error
+
+
+def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:
+    where = f"{task.convert}.convert, item {item.name}"
+    if not isinstance(sample, Sample):
+        raise PluginError(f"expected Sample or Skipped records, found {type(sample).__name__}", where=where)
+    if not item.poses_only and all(getattr(sample, name) is None for name in IMAGES):
+        raise PluginError(
+            f"sample {sample.key} has no image",
+            where=where,
+            hint="yield Skipped for it, or say poses_only in the work item",
+        )
+    for name in IMAGES:
+        modality = FIELDS[name].modality
+        if getattr(sample, name) is not None and modality not in task.modalities:
+            raise PluginError(f"sample {sample.key} holds {modality}, which the dataset does not declare", where=where)
+    if sample.parts is not None and int(sample.parts.max()) >= task.num_parts:
+        raise PluginError(
+            f"sample {sample.key} has part {int(sample.parts.max())}, but the card counts {task.num_parts} classes",
+            where=where,
+        )
+
+
+def cannot_write(where: Path, error: OSError) -> ArtefactError:
+    if error.errno in _FULL:
+        if error.filename == tempfile.gettempdir():
+            return ArtefactError("the disk of temporary files is full", where=error.filename,
+                                 hint=f"free some space, or name another folder by TMPDIR; {CONTINUE}")  # fmt: skip
+        return ArtefactError("the disk is full", where=where, hint=f"free some space; {CONTINUE}")
+    return ArtefactError(f"cannot be written ({error})", where=where, hint=f"choose another --out; {CONTINUE}")

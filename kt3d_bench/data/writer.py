@@ -1,0 +1,167 @@
+"""Writing one shard: a WebDataset tar and its side index, with bytes that depend on the samples alone.
+
+WebDataset's ``TarWriter`` would stamp the clock and open paths through a shell; here it gets an open file and fixed
+times. Both files are written under a temporary name in the same folder, flushed to disk and renamed, the index last:
+where an index lies, the shard is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+from uuid import uuid4
+
+import numpy as np
+
+from kt3d_bench.data.format import FIELDS, IMAGES, encode
+from kt3d_bench.data.index import Labels, ShardIndex, encode_index, index_path
+from kt3d_bench.errors import PluginError
+from kt3d_bench.files import write_atomically
+from kt3d_bench.records import Sample, Skipped
+
+_FIELD_OF_EXTENSION = {field.extension: name for name, field in FIELDS.items()}
+
+
+def _temporary_of(path: Path, mark: str) -> Path:
+    """Where a shard's file is written before it is whole: found by its ending when its worker was killed, and of this
+    attempt alone, as a worker taken for dead may still be writing."""
+    return path.with_name(f"{path.name}.{mark}.tmp")
+
+
+class ShardWriter:
+    """Context manager that writes ``path`` (``<split>-%06d.tar``) and its index.
+
+    Leaving it normally publishes both files and sets ``index``; leaving it by an exception removes what was begun. A
+    shard without a single sample publishes an index only, which keeps its skipped samples and says it is done.
+    """
+
+    def __init__(self, path: Path, *, configuration: str = "") -> None:
+        self.path = path
+        self.configuration = configuration
+        self.index: ShardIndex | None = None
+        self._mark = uuid4().hex[:12]
+        self._images: tuple[str, ...] = ()
+        self._tangential_factor = 2.0
+        self._members: list[tuple[str, int]] = []
+        self._labels: list[Labels] = []
+        self._items: list[str] = []
+        self._item_of: list[int] = []
+        self._keys: dict[str, str] = {}
+        self._skipped: list[Skipped] = []
+        self._file: IO[bytes]
+        self._tar: Any
+
+    @property
+    def _temporary(self) -> Path:
+        return _temporary_of(self.path, self._mark)
+
+    def __enter__(self) -> ShardWriter:
+        from webdataset.writer import TarWriter
+
+        self._file = self._temporary.open("wb")
+        self._tar = TarWriter(
+            self._file, encoder=False, compress=False, mtime=0, user="kt3d", group="kt3d", format=tarfile.USTAR_FORMAT
+        )
+        return self
+
+    def start_item(self, name: str) -> None:
+        """Samples written from now on belong to this work item; messages and the index name it."""
+        self._items.append(name)
+
+    def write(self, sample: Sample) -> None:
+        """Append a sample. Raises ``PluginError`` for a key that is already there, for other images than the samples
+        before it have, and for values that cannot be stored."""
+        if not self._items:
+            self.start_item(self.path.stem)
+        item = self._items[-1]
+        if sample.key in self._keys:
+            raise doubled_key(sample.key, self._keys[sample.key], item)
+        images = tuple(name for name in IMAGES if getattr(sample, name) is not None)
+        if not self._keys:
+            self._images, self._tangential_factor = images, sample.camera.tangential_factor
+        if images != self._images:
+            raise PluginError(
+                f"sample {sample.key} holds {', '.join(images)} but those before it hold {', '.join(self._images)}",
+                where=f"item {item}",
+                hint="every sample of a split must hold the same images",
+            )
+        if sample.camera.tangential_factor != self._tangential_factor:
+            raise PluginError(
+                f"sample {sample.key} has tangential factor {sample.camera.tangential_factor}, those before it "
+                f"{self._tangential_factor}",
+                where=f"item {item}",
+                hint="every camera of a split must use the same distortion formula",
+            )
+        try:
+            members = encode(sample)
+        except ValueError as error:
+            raise PluginError(f"a sample cannot be stored ({error})", where=f"item {item}") from error
+        self._tar.write({"__key__": sample.key, **members})
+        self._members += [(extension, len(data)) for extension, data in sorted(members.items())]
+        self._keys[sample.key] = item
+        self._item_of.append(len(self._items) - 1)
+        self._labels.append(Labels.of([sample]))
+
+    def skip(self, skipped: Skipped) -> None:
+        """Record a sample that could not be used."""
+        self._skipped.append(skipped)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._publish()
+        finally:
+            for begun in (self._tar, self._file):
+                with suppress(OSError):
+                    begun.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.index = self._describe()
+        if self._keys:
+            self._temporary.replace(self.path)
+        path = index_path(self.path)
+        write_atomically(path, encode_index(self.index), temporary=_temporary_of(path, self._mark))
+
+    def _describe(self) -> ShardIndex:
+        places: dict[str, list[tuple[int, int]]] = {name: [] for name in (*self._images, "labels")}
+        end = 0
+        for extension, length in self._members:
+            places[_FIELD_OF_EXTENSION[extension]].append((end + tarfile.BLOCKSIZE, length))
+            end += tarfile.BLOCKSIZE * (1 + -(-length // tarfile.BLOCKSIZE))
+        with self._temporary.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+        if size != -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE:
+            raise PluginError(f"a key is too long for a plain tar header ({max(self._keys, key=len)})")
+        table = {name: np.array(rows, np.int64).reshape(-1, 2) for name, rows in places.items()}
+        return ShardIndex(
+            configuration=self.configuration,
+            tar_sha256=digest if self._keys else "",
+            tar_size=size if self._keys else 0,
+            keys=np.array(list(self._keys), np.str_),
+            offsets={name: np.ascontiguousarray(rows[:, 0]) for name, rows in table.items()},
+            sizes={name: np.ascontiguousarray(rows[:, 1]) for name, rows in table.items()},
+            tangential_factor=self._tangential_factor,
+            labels=Labels.concatenate(self._labels) if self._labels else Labels.of([]),
+            items=tuple(self._items),
+            item_of=np.array(self._item_of, np.int64),
+            skipped=tuple(self._skipped),
+        )
+
+
+def doubled_key(key: str, first: str, second: str) -> PluginError:
+    """The error for a key that two work items (or one item twice) produced."""
+    items = f"item {first}, twice" if first == second else f"items {first} and {second}"
+    return PluginError(f"the sample key {key} is produced by {items}", hint="keys must be unique within a split")

@@ -1,0 +1,175 @@
+"""Every hook, and the light records that plugins hand over. This file is the extension guide.
+
+A plugin is a package registered under the entry-point group ``kt3d_bench``. Its top module defines functions marked
+``@hookimpl`` whose names are the hooks below. Registering is cheap: records hold names and ``"module:object"``
+strings, and nothing heavy (torch, scipy, cv2, h5py) is imported until it is used. Results of all plugins are collected
+and sorted by name; installation order never matters, and a name registered twice stops the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+PROJECT = "kt3d_bench"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One dataset-specific option of ``prepare``: its default decides its type; ``choices`` limits it."""
+
+    default: Any
+    help: str
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetPlugin:
+    """One dataset: what it offers, and where its code lies.
+
+    ``folder`` holds ``card.yaml`` and may hold ``benchmarks.yaml`` and ``published.yaml``.
+
+    ``convert`` names a module with
+        ``plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]`` - finds the official layout
+        under ``raw``, refuses what is not it (``RawDataError`` with file and hint; ``MissingDataError`` when nothing of
+        this split is there), and lists the work in a fixed order that depends on the raw data alone;
+        ``convert(item: WorkItem) -> Iterator[Sample | Skipped]`` - runs in a worker process, in a fixed order.
+        ``describe(raw: Path) -> Sequence[str]`` - sentences on what is here and what is missing, for ``inspect``.
+        ``deferred(raw: Path, split: str) -> str | None`` - may be left out: a sentence on what ``plan`` would have to
+        do first, such as unpacking gigabytes, which ``inspect`` then says instead of planning.
+
+    ``generate`` names a module with
+        ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str, workers: int,
+        progress: Callable[[int, int], None], **options) -> Mapping[str, int]`` - writes a licence-free stand-in in the
+        official layout, the same for any number of worker processes, and returns the number of samples per split that
+        ``prepare`` must find there. It grows beside ``out`` and leaves ``kt3d-generated.json`` in it
+        (``standins.growing``): half a stand-in must never be taken for the dataset. ``motion`` is a BVH or AMC file or
+        a folder of them, for ``people.read_motions``.
+        ``VERSION: int`` - bumped with every change of what is generated.
+        ``DEMO: Mapping[str, Any]`` - ``people``, ``frames`` and other options of a stand-in that a laptop makes and
+        trains on in minutes; ``kt3d demo`` uses it.
+        ``SIZES: Mapping[str, Mapping[str, Any]]`` - may be left out: preset -> arguments of a stand-in for training of
+        that size, where people x frames alone do not tell it.
+        ``CHECK: Mapping[str, Any]`` - may be left out: what ``kt3d check`` changes in ``DEMO`` for the smallest
+        stand-in that has every split; two people and two frames by default.
+
+    ``stream`` may name a module that draws training samples on the fly, for ``kt3d train --source generated``:
+        ``samples(seed: int, index: int, count: int, device: str) -> Iterator[Sample]`` - samples ``index`` up to
+        ``index + count`` of an endless list that depends on ``seed`` alone, whatever ``device`` renders them; each is
+        what ``convert`` would yield of a training sample.
+        ``VERSION: int`` - bumped with every change of what is drawn. ``EPOCH: int`` - samples that count as one epoch.
+
+    ``names`` may name a module with
+        ``sample_key(name: str) -> str | None`` - the sample that an image name of other programs means, so that
+        ``kt3d submit`` reads their predictions; ``None`` for a name that means nothing.
+    """
+
+    name: str
+    title: str
+    modalities: tuple[str, ...]
+    """Of "rgb", "depth", "parts"."""
+    splits: tuple[str, ...]
+    folder: Path
+    convert: str
+    generate: str
+    names: str | None = None
+    stream: str | None = None
+    labels: str = "3d"
+    """"3d" or "2d"."""
+    options: Mapping[str, Option] = field(default_factory=dict)
+    views: tuple[str, ...] = ()
+    """Where the same scenes were recorded from, for datasets with one split per view: ``splits`` are then called
+    ``<view>-<name>``, and ``prepare --view`` and ``--split`` choose among them."""
+
+
+@dataclass(frozen=True)
+class MethodPlugin:
+    """One method: its class (a ``methods.Method``) and the datasets it uses when the user names none."""
+
+    name: str
+    summary: str
+    load: str
+    """``"module:Class"``."""
+    presets: tuple[str, ...] = ("paper", "small", "tiny")
+    supervision: tuple[str, ...] = ("none", "partial-2d", "partial-3d", "partial", "full-2d", "full-3d", "full")
+    """Levels the method accepts."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Role ("target", "source", "pretrain") -> dataset name."""
+
+
+@dataclass(frozen=True)
+class RecipeRow:
+    """One run of a recipe: what ``kt3d train`` would be given."""
+
+    method: str
+    supervision: str = "none"
+    joints: int = 6
+    target: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    """What the row is called in tables and pictures; derived where empty."""
+    reported: Mapping[str, str] = field(default_factory=dict)
+    """What tells the row of a paper that this one stands beside, among those published for its benchmark: words that
+    its ``method``, ``category``, ``supervision`` or one of its ``details`` must equal. Empty = none."""
+    seeds: int = 1
+    """Runs, with seeds 0, 1, ..., where the user asks for no number."""
+
+
+@dataclass(frozen=True)
+class RecipePicture:
+    """A picture that a recipe ends with, one file per benchmark."""
+
+    kind: str
+    """"poses": test images with the true skeleton and those of the rows. "joints": the headline error of the rows over
+    the number of joints that had labels, with intervals."""
+    rows: tuple[str, ...] = ()
+    """Labels of the rows that are shown; () = all."""
+    reference: tuple[str, ...] = ()
+    """"joints": labels of rows drawn as level lines, whatever their number of joints."""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class RecipeClaim:
+    """A comparison that the recipe is about, by labels of its rows: it is tested, paired over the test set's clips."""
+
+    row: str
+    than: str
+    """What ``row`` should be better than."""
+    goal: str = ""
+    """Where given, also how much of the way from ``than`` to this row has been gone."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named list of runs that belong together on the boards: what ``kt3d reproduce NAME`` runs, and ``kt3d demo``."""
+
+    name: str
+    summary: str
+    rows: tuple[RecipeRow, ...]
+    pictures: tuple[RecipePicture, ...] = ()
+    claims: tuple[RecipeClaim, ...] = ()
+
+
+@hookspec
+def kt3d_datasets() -> Sequence[DatasetPlugin]:
+    """Return the datasets this plugin offers. Called once per process, whenever names are needed."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def kt3d_methods() -> Sequence[MethodPlugin]:
+    """Return the methods this plugin offers. Called once per process, whenever names are needed."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def kt3d_recipes() -> Sequence[Recipe]:
+    """Return the recipes this plugin offers. ``kt3d reproduce`` runs any, ``kt3d demo`` the one called ``demo``."""
+    raise AssertionError("a specification is never called")

@@ -1,0 +1,25 @@
+"""Generated people: bodies of round cones, poses within joint limits, exact depth, parts and shaded images.
+
+rng = numpy.random.default_rng(7)
+clip = sample_clip(rng, "walk", frames=50, rate_hz=25)
+figures = pose(sample_bodies(rng, 1), clip).moved(yaw_rad=1.0, offset_mm=(500, 0, 0))
+images = render(figures, [camera] * len(figures))
+rgb = shade(images[0], rng, sample_background(rng, camera.size_px, "room"))
+"""
+
+from kt3d_bench.synth.backgrounds import sample_background
+from kt3d_bench.synth.body import LANDMARKS, PARTS, Bodies, Figures, pose, sample_bodies
+from kt3d_bench.synth.motion.acclaim import read_amc
+from kt3d_bench.synth.motion.bvh import read_bvh
+from kt3d_bench.synth.motion.folder import Motions, read_motion, read_motions
+from kt3d_bench.synth.motion.recorded import Motion
+from kt3d_bench.synth.motion.retarget import clip_from_motion
+from kt3d_bench.synth.poses import ACTIVITIES, Clip, sample_clip
+from kt3d_bench.synth.render import Render, RenderedFigure, render, render_crops
+from kt3d_bench.synth.shade import Style, sample_style, shade
+
+__all__ = [
+    "ACTIVITIES", "LANDMARKS", "PARTS", "Bodies", "Clip", "Figures", "Motion", "Motions", "Render", "RenderedFigure",
+    "Style", "clip_from_motion", "pose", "read_amc", "read_bvh", "read_motion", "read_motions", "render",
+    "render_crops", "sample_background", "sample_bodies", "sample_clip", "sample_style", "shade",
+]  # fmt: skip

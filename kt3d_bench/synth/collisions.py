@@ -1,0 +1,81 @@
+"""Cheap checks of a pose on a body of mean proportions: limbs that run through the body, and balance."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.synth.body import Bodies, sample_bodies
+from kt3d_bench.synth.rig import RIG_INDEX, FloatArray, forward_kinematics
+
+
+@functools.cache
+def mean_body() -> Bodies:
+    """One body of mean proportions."""
+    many = sample_bodies(np.random.default_rng(0), 64)
+    return Bodies(**{field.name: getattr(many, field.name).mean(axis=0, keepdims=True) for field in fields(Bodies)})
+
+
+def _mean_offsets_mm() -> FloatArray:
+    return mean_body().offsets_mm[0]  # type: ignore[no-any-return]
+
+
+def _segment_distance(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatArray:
+    along = b - a
+    share = np.clip(((point - a) * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-9), 0, 1)
+    distance: FloatArray = np.linalg.norm(point - a - share[..., None] * along, axis=-1)
+    return distance
+
+
+def entangled_frames(rotations: FloatArray) -> npt.NDArray[np.bool_]:
+    """(F, R, 3, 3) -> (F,) bool: a wrist, hand or elbow in the trunk, head or a thigh, hands or knees in each other."""
+    count = len(rotations)
+    offsets = np.broadcast_to(_mean_offsets_mm(), (count, *_mean_offsets_mm().shape))
+    points, frames = forward_kinematics(offsets, rotations, np.zeros((count, 3)))
+
+    def at(name: str) -> FloatArray:
+        return points[:, RIG_INDEX[name]]
+
+    pelvis, chest, neck, head = at("pelvis"), at("spine_high"), at("neck"), at("head")
+    crown = head + 110 * frames[:, RIG_INDEX["head"], :, 2]
+    found = np.zeros(count, bool)
+    hands = {}
+    for side in "lr":
+        wrist = at(f"wrist_{side}")
+        hand = hands[side] = wrist - 95 * frames[:, RIG_INDEX[f"wrist_{side}"], :, 2]
+        middle = (wrist + at(f"elbow_{side}")) / 2
+        for point, slack in ((wrist, 1.0), (hand, 0.9), (middle, 1.0), (at(f"elbow_{side}"), 0.8)):
+            found |= _segment_distance(pelvis, chest, point) < 125 * slack
+            found |= _segment_distance(chest, neck, point) < 105 * slack
+            found |= _segment_distance(head, crown, point) < 85 * slack
+        for other in "lr":
+            for point in (wrist, hand, middle):
+                found |= _segment_distance(at(f"hip_{other}"), at(f"knee_{other}"), point) < 65
+                found |= _segment_distance(at(f"knee_{other}"), at(f"ankle_{other}"), point) < 50
+    found |= np.linalg.norm(hands["l"] - hands["r"], axis=-1) < 35
+    found |= np.linalg.norm(at("wrist_l") - at("wrist_r"), axis=-1) < 50
+    found |= np.linalg.norm(at("knee_l") - at("knee_r"), axis=-1) < 80
+    found |= _segment_distance(at("knee_l"), at("ankle_l"), at("ankle_r")) < 75
+    found |= _segment_distance(at("knee_r"), at("ankle_r"), at("ankle_l")) < 75
+    return found
+
+
+_WEIGHTS = {"spine_high": 0.30, "spine_low": 0.22, "head": 0.08, "knee_l": 0.13, "knee_r": 0.13, "elbow_l": 0.07,
+            "elbow_r": 0.07}  # fmt: skip
+
+
+def forward_lean_rad(rotations: FloatArray) -> FloatArray:
+    """(F, R, 3, 3) -> (F,) angle about the ankles by which the centre of mass lies ahead of the middle of the feet."""
+    count = len(rotations)
+    offsets = np.broadcast_to(_mean_offsets_mm(), (count, *_mean_offsets_mm().shape))
+    points, frames = forward_kinematics(offsets, rotations, np.zeros((count, 3)))
+    forward = frames[:, 0, :, 0] * [1, 1, 0]
+    forward /= np.maximum(np.linalg.norm(forward, axis=-1, keepdims=True), 1e-9)
+    mass = np.tensordot(list(_WEIGHTS.values()), points[:, [RIG_INDEX[name] for name in _WEIGHTS]], (0, 1))
+    feet = points[:, [RIG_INDEX[f"{joint}_{side}"] for joint in ("ankle", "ball") for side in "lr"]].mean(axis=1)
+    arm = mass - feet
+    lean: FloatArray = np.arctan2((arm * forward).sum(-1), np.maximum(arm[:, 2], 200.0))
+    return lean

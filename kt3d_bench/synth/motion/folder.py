@@ -1,0 +1,164 @@
+"""Recorded motions from a file or from all files below a folder, and clips drawn evenly from them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.synth.motion.acclaim import read_amc
+from kt3d_bench.synth.motion.bvh import read_bvh
+from kt3d_bench.synth.motion.recorded import Motion
+from kt3d_bench.synth.motion.retarget import clip_from_motion
+from kt3d_bench.synth.poses import Clip
+
+SUFFIXES = (".bvh", ".amc")
+_SAID = 10
+_Stamp = tuple[Path, int, int]
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One usable motion file."""
+
+    path: Path
+    frames: int
+    rate_hz: float
+
+    def starts(self, frames: int, rate_hz: float) -> int:
+        """From how many of its frames a clip of ``frames`` at ``rate_hz`` can begin."""
+        return self.frames - int(np.ceil((frames - 1) * self.rate_hz / rate_hz - 1e-9))
+
+
+@dataclass(frozen=True)
+class Motions:
+    """Usable recordings, in the order of their paths. Small: what they hold is read when a clip is drawn."""
+
+    source: Path
+    recordings: tuple[Recording, ...]
+    skipped: tuple[tuple[Path, str], ...]
+    """Files below a folder that could not be used, each with its reason."""
+    digest: str
+    """SHA-256 of the usable files and of all .asf: names below ``source``, sizes and bytes."""
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def lines(self) -> list[str]:
+        """For people: how much there is, and what was skipped why."""
+        seconds = sum(recording.frames / recording.rate_hz for recording in self.recordings)
+        lines = [f"{len(self)} {'motion' if len(self) == 1 else 'motions'}, {seconds:.1f} s, from {self.source}"]
+        lines += [f"skipped {path.relative_to(self.source)}: {reason}" for path, reason in self.skipped[:_SAID]]
+        if len(self.skipped) > _SAID:
+            lines.append(f"skipped {len(self.skipped) - _SAID} more")
+        return lines
+
+    def clip(self, number: int, frames: int, rate_hz: float, *, seed: int | Sequence[int] = 0) -> Clip:
+        """The ``number``-th clip of ``frames`` frames resampled to ``rate_hz``; depends on its arguments alone.
+
+        Consecutive numbers go through all recordings that are long enough, in an order drawn from ``seed``, and each
+        time a recording's turn comes, its clip begins elsewhere: the starts (a golden-ratio sequence) cover it evenly.
+        Raises ``RawDataError`` where no recording is long enough.
+        """
+        long_enough = self._long_enough(frames, rate_hz)
+        rng = np.random.default_rng(seed)
+        order, offsets = rng.permutation(len(long_enough)), rng.random(len(long_enough))
+        turn, place = divmod(number, len(long_enough))
+        recording = long_enough[int(order[place])]
+        where = (offsets[place] + turn * _GOLDEN) % 1.0
+        start = int(where * recording.starts(frames, rate_hz))
+        return clip_from_motion(_load(recording.path, self.digest), rate_hz, start, frames)
+
+    def require(self, frames: int, rate_hz: float) -> None:
+        """Raises ``RawDataError`` unless a recording is long enough for a clip of ``frames`` at ``rate_hz``."""
+        self._long_enough(frames, rate_hz)
+
+    def _long_enough(self, frames: int, rate_hz: float) -> list[Recording]:
+        found = [recording for recording in self.recordings if recording.starts(frames, rate_hz) > 0]
+        if not found:
+            longest = max(recording.frames / recording.rate_hz for recording in self.recordings)
+            raise RawDataError(
+                f"{frames} frames at {rate_hz:g} Hz are {frames / rate_hz:.2f} s, and the longest motion lasts "
+                f"{longest:.2f} s: they do not fit",
+                where=self.source,
+                hint="ask for fewer frames, or add longer motions",
+            )
+        return found
+
+
+def read_motion(path: Path) -> Motion:
+    """A .bvh, or an .amc with its .asf beside it. Raises ``UsageError`` for another kind of file, ``RawDataError`` for
+    a damaged one."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"a motion is a .bvh or .amc file, found '{path.name}'", where=path)
+    return read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, digest: str) -> Motion:
+    """``digest`` tells files of one name apart that changed in between."""
+    return read_motion(path)
+
+
+def read_motions(path: Path) -> Motions:
+    """The motion file ``path``, or every .bvh and .amc below the folder ``path`` (links to folders are not followed).
+
+    Below a folder, files that cannot be used are skipped and kept in ``Motions.skipped`` with the reason; a single
+    file that cannot be used is an error. Raises ``UsageError`` for a path that is not there or no motion,
+    ``RawDataError`` where nothing can be used.
+    """
+    if not path.exists():
+        raise UsageError("there is no such file or folder", where=path, hint="--motion takes a .bvh or .amc, or a "
+                         "folder of them")  # fmt: skip
+    files = _below(path) if path.is_dir() else [path]
+    if not files:
+        raise RawDataError("no .bvh or .amc file lies in or below this folder", where=path, hint="check the path")
+    skeletons = sorted({file for folder in {file.parent for file in files} for file in folder.glob("*")
+                        if file.suffix.lower() == ".asf" and file.is_file()})  # fmt: skip
+    return _read(path, tuple(map(_stamp, files)), tuple(map(_stamp, skeletons)))
+
+
+def _below(folder: Path) -> list[Path]:
+    found = [Path(root) / name for root, _, names in os.walk(folder) for name in names]
+    return sorted(file for file in found if file.suffix.lower() in SUFFIXES and file.is_file())
+
+
+def _stamp(path: Path) -> _Stamp:
+    return path, path.stat().st_size, path.stat().st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _read(source: Path, files: tuple[_Stamp, ...], skeletons: tuple[_Stamp, ...]) -> Motions:
+    recordings, skipped = [], []
+    digest = hashlib.sha256()
+
+    def count_in(path: Path, size: int) -> None:
+        name = path.name if source in (path, path.parent) else os.path.relpath(path, source)
+        digest.update(f"{Path(name).as_posix()}\n{size}\n".encode() + path.read_bytes())
+
+    for path, size, _ in files:
+        try:
+            motion = read_motion(path)
+            clip_from_motion(motion, motion.rate_hz, 0, 1)
+        except (RawDataError, UsageError) as error:
+            if path == source:
+                raise
+            skipped.append((path, error.what))
+            continue
+        recordings.append(Recording(path, len(motion), motion.rate_hz))
+        count_in(path, size)
+    if not recordings:
+        path, reason = skipped[0]
+        others = f" ({len(skipped) - 1} more are no better)" if len(skipped) > 1 else ""
+        raise RawDataError(f"none of the motions can be used: {path.name}: {reason}{others}", where=source)
+    if any(recording.path.suffix.lower() == ".amc" for recording in recordings):
+        for path, size, _ in skeletons:
+            count_in(path, size)
+    return Motions(source, tuple(recordings), tuple(skipped), digest.hexdigest())

@@ -1,0 +1,149 @@
+"""A 2D network and a lifter that never met: 2D joints from RGB, depth from a residual MLP trained on source poses.
+
+The lifter follows Martinez, Hossain, Romero, Little: A simple yet effective baseline for 3d human pose estimation, ICCV
+2017: two residual blocks of two linear layers with batch norm, ReLU and dropout. It learns from labels of the source
+alone, projected by the source's cameras; at test time it is fed the 2D joints of the shared ``pretrain-2d`` network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor
+
+from kt3d_bench.errors import UsageError
+from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
+from kt3d_bench.methods import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.nn.images import rgb_input
+from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1
+from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
+from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
+from kt3d_bench.nn.residual import ResidualMlp
+from kt3d_bench.skeletons import NUM_JOINTS
+
+DEPTH_UNIT_MM = 100.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``lift-mlp``; ``--set name=value`` changes one."""
+
+    input_px: int = 256
+    backbone: Literal["resnet50", "tiny"] = "resnet50"
+    epochs: float = 140.0
+    """Of the 2D stage."""
+    pretrain_steps: int = 0
+    """Steps of the 2D stage; 0 = ``epochs`` decide."""
+    lift_steps: int = 40000
+    batch_size: int = 32
+    """Of the 2D stage."""
+    lift_batch_size: int = 64
+    learning_rate: float = 1e-3
+    width: int = 1024
+    dropout: float = 0.5
+    noise: float = 0.3
+    """Of the lifter's 2D input, in units of the pose's own size: each sample draws its standard deviation between 0 and
+    this, as the lifter cannot know how good the 2D network is on images it never saw."""
+
+    def __post_init__(self) -> None:
+        if self.input_px < 32 or self.input_px % 8:
+            raise ValueError(f"input_px is {self.input_px}, expected a multiple of 8 from 32 on")
+        if not 0 <= self.dropout < 1 or self.noise < 0 or self.width < 1 or self.lift_steps < 1:
+            raise ValueError("dropout lies in 0..1, noise is not negative, width and lift_steps are at least 1")
+
+    @property
+    def side(self) -> int:
+        return self.input_px // 4
+
+
+class Lifter(ResidualMlp):
+    """(B, J, 2) normalised 2D joints -> (B, J) depth relative to the hip, in units of 100 mm."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__(2 * NUM_JOINTS, NUM_JOINTS, width=width, dropout=dropout)
+
+    def forward(self, joints: Tensor) -> Tensor:
+        return super().forward(joints.flatten(1))
+
+
+def normalised(joints_px: Tensor) -> Tensor:
+    """(B, J, 2) px -> the same relative to the hip, divided by the root mean square distance from it.
+
+    Neither the crop's position nor its scale remains, so training poses and predicted ones agree.
+    """
+    relative = joints_px - joints_px[:, :1]
+    size = relative.square().sum(-1).mean(-1).sqrt().clamp(min=1e-3)
+    return relative / size[:, None, None]
+
+
+class LiftMlp(Method):
+    """Stages ``pretrain-2d`` (shared with other methods) and ``lift``."""
+
+    Config: ClassVar[type[Any]] = Config
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "small": {"input_px": 128, "epochs": 0.0, "pretrain_steps": 8000, "lift_steps": 20000},
+        "tiny": {
+            "input_px": 64, "backbone": "tiny", "epochs": 0.0, "pretrain_steps": 600, "lift_steps": 1500, "width": 256,
+            "dropout": 0.1,
+        },
+    }  # fmt: skip
+
+    def __init__(self, config: Any, context: MethodContext) -> None:
+        super().__init__(config, context)
+        if context.target_modality != "rgb":
+            raise UsageError("lift-mlp needs RGB targets", where="--target", hint="choose a target with RGB images")
+        self.rgb_net = IntegralNet(3, backbone=config.backbone, side=config.side)
+        self.lifter = Lifter(config.width, config.dropout)
+
+    @property
+    def input_px(self) -> int:
+        return cast(int, self.config.input_px)
+
+    def stages(self) -> tuple[Stage, ...]:
+        config: Config = self.config
+        length: dict[str, Any] = (
+            {"steps": config.pretrain_steps} if config.pretrain_steps else {"epochs": config.epochs}
+        )
+        return (
+            pretrain_2d_stage(
+                backbone=config.backbone,
+                input_px=config.input_px,
+                side=config.side,
+                batch_size=config.batch_size,
+                learning_rate=config.learning_rate,
+                budget_s=60.0,
+                **length,
+            ),
+            Stage(
+                "lift",
+                roles={"source": ()},
+                trains=("lifter",),
+                recipe={"width": config.width, "dropout": config.dropout, "noise": config.noise},
+                steps=config.lift_steps,
+                batch_size=config.lift_batch_size,
+                learning_rate=config.learning_rate,
+                budget_s=10.0,
+            ),
+        )
+
+    def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
+        if stage.name == PRETRAIN:
+            return pretrain_2d_step(self.rgb_net, cast(LabelledBatch, batches["pretrain"]))
+        batch = cast(LabelledBatch, batches["source"])
+        known = batch.mask_2d & batch.mask_3d
+        joints_px = batch.joints_px.where(known[..., None], batch.joints_px[:, :1])
+        joints = normalised(joints_px)
+        deviation = self.config.noise * torch.rand(batch.size, 1, 1).to(joints)
+        depth = self.lifter(normalised(joints + deviation * torch.randn(joints.shape).to(joints)))
+        truth = batch.joints_root_mm[..., 2] / DEPTH_UNIT_MM
+        return StepResult({"depth": smooth_l1(depth[..., None], truth[..., None], known)})
+
+    def predict(self, batch: UnlabelledBatch) -> Estimate:
+        voxels = self.rgb_net(rgb_input(batch.images["rgb"])).voxels
+        joints_px, _ = from_voxels(voxels, self.input_px, self.config.side)
+        depth_mm = self.lifter(normalised(joints_px)) * DEPTH_UNIT_MM
+        return Estimate(joints_px=joints_px, z_root_mm=depth_mm - depth_mm[:, :1])

@@ -1,0 +1,354 @@
+"""Shards behind a URL, from a loopback server that drops, truncates, delays, lies and forgets what ranges are."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from data_fake_dataset import plugin
+
+from kt3d_bench.data import remote
+from kt3d_bench.data.prepare import prepare
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.errors import ArtefactError, UsageError
+
+TINY = 6
+"""Samples per shard: each training file becomes a shard of its own."""
+PIECE = 6000
+"""Bytes asked for at a time: a tar is fetched in several pieces."""
+
+
+class Host(ThreadingHTTPServer):
+    """Serves a folder under /data/set, and misbehaves as ``trouble`` says: word -> how many times more."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder = folder
+        self.trouble = Counter[str]()
+        self.asked: list[tuple[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/data/set"
+
+    def served(self, suffix: str) -> list[str]:
+        """The ranges asked for of files of that ending."""
+        return [span for name, span in self.asked if name.endswith(suffix)]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Dropped connections are meant."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        host: Host = self.server  # type: ignore[assignment]
+        name = self.path.rpartition("/")[2]
+        span = self.headers.get("Range", "")
+        if body:
+            host.asked.append((name, span))
+        path = host.folder / name
+        if self.path != f"/data/set/{name}" or not path.is_file():
+            return self.plain(404, b"nothing here" if body else b"")
+        data = path.read_bytes()
+        if not name.endswith(".tar") or not body:
+            return self.send(data, span, body)
+        if self.had("refuse"):
+            return self.plain(503, b"busy")
+        if self.had("deny"):
+            return self.plain(403, b"no")
+        if self.had("lie"):
+            data = bytes([data[0] ^ 1]) + data[1:]
+        if self.had("forget ranges"):
+            span = ""
+        if self.had("stall"):
+            time.sleep(1.5)
+        return self.send(data, span, body, drop=self.had("drop"), shorten=self.had("shorten"))
+
+    def had(self, word: str) -> bool:
+        trouble = self.server.trouble  # type: ignore[attr-defined]
+        trouble[word] -= 1
+        return bool(trouble[word] >= 0)
+
+    def send(self, data: bytes, span: str, body: bool, *, drop: bool = False, shorten: bool = False) -> None:
+        total, start = len(data), 0
+        if span:
+            first, _, last = span.removeprefix("bytes=").partition("-")
+            start = int(first)
+            data = data[start : int(last) + 1 if last else total]
+        announced = len(data)
+        if shorten:
+            data = data[: len(data) // 2]
+            announced = len(data)
+        self.send_response(206 if span else 200)
+        self.send_header("Content-Length", str(announced))
+        self.send_header("ETag", '"x"')
+        if span:
+            self.send_header("Content-Range", f"bytes {start}-{start + len(data) - 1}/{total}")
+        self.end_headers()
+        if body:
+            self.wfile.write(data[: len(data) // 2] if drop else data)
+        if drop:
+            self.close_connection = True
+            self.connection.close()
+
+    def plain(self, status: int, text: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+
+@pytest.fixture
+def shards(card_folder: Path, raw: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "shards"
+    prepare(plugin(card_folder), raw=raw, out=out, workers=1, samples_per_shard=TINY)
+    return out
+
+
+@pytest.fixture
+def host(shards: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Host]:
+    monkeypatch.setenv("KT3D_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "PIECE_BYTES", PIECE)
+    monkeypatch.setattr(remote, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(remote, "STALL_S", 1.0)
+    host = Host(shards)
+    thread = threading.Thread(target=host.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield host
+    host.shutdown()
+    thread.join()
+    host.server_close()
+
+
+def content(folder: Path, pattern: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob(pattern))}
+
+
+def test_a_url_opens_like_a_folder_and_brings_only_what_is_read(host: Host, shards: Path) -> None:
+    here, there = ShardSet.open(shards, "train"), ShardSet.open(host.url, "train")
+    assert there.keys.tolist() == here.keys.tolist()
+    assert (there.digest, there.labels_digest, there.url) == (here.digest, here.labels_digest, host.url)
+    assert not list(there.folder.glob("*.tar")), "labels alone need no tar"
+    last = len(there) - 1
+    assert there.read(last, "rgb") == here.read(last, "rgb")
+    assert [path.name for path in there.folder.glob("*.tar")] == ["train-000002.tar"]
+    copied = pickle.loads(pickle.dumps(there))
+    assert (copied.image(0, "depth_mm") == here.image(0, "depth_mm")).all()
+    steps: list[tuple[int, int]] = []
+    there.fetch(lambda done, total: steps.append((done, total)))
+    size = (shards / "train-000001.tar").stat().st_size
+    assert steps == [(size, size)], "only what was missing is fetched"
+    assert content(there.folder, "train-*") == content(shards, "train-*")
+    asked = len(host.asked)
+    again = ShardSet.open(host.url, "train", verify=True)
+    assert [again.read(i, "rgb") for i in range(len(again))] == [here.read(i, "rgb") for i in range(len(here))]
+    assert [name for name, _ in host.asked[asked:]] == ["manifest.json"], "the rest is in the cache"
+    mirror = ShardSet.open(again.folder, "train")
+    assert mirror.url == host.url
+    assert mirror.take([1, 2]).url == host.url
+
+
+@pytest.mark.parametrize("word", ["drop", "shorten", "stall", "refuse", "forget ranges"])
+def test_what_connections_do_is_overcome(host: Host, shards: Path, word: str) -> None:
+    host.trouble[word] = 1 if word == "stall" else 3
+    there = ShardSet.open(host.url, "train")
+    there.fetch()
+    assert content(there.folder, "train-*.tar") == content(shards, "train-*.tar")
+    assert not list(there.folder.glob("*.part"))
+    assert host.trouble[word] <= 0, "the trouble never came"
+
+
+def test_a_download_goes_on_where_it_stopped(host: Host, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = ShardSet.open(host.url, "test")
+    monkeypatch.setattr(remote, "TRIES", 2)
+    real, calls = remote._read, Counter[str]()
+
+    def failing(url: str, start: int | None, end: int | None) -> tuple[bytes, str | None]:
+        calls["all"] += 1
+        return real(url, start, end) if calls["all"] <= 2 else (b"", "the network is down")
+
+    monkeypatch.setattr(remote, "_read", failing)
+    with pytest.raises(ArtefactError, match=r"test-000000.tar: cannot be fetched \(the network is down; tried 2 times"):
+        there.fetch()
+    assert (there.folder / "test-000000.tar.part").stat().st_size == 2 * PIECE
+    assert not (there.folder / "test-000000.tar").exists()
+    monkeypatch.setattr(remote, "_read", real)
+    host.asked.clear()
+    there.fetch()
+    assert host.served(".tar")[0] == f"bytes={2 * PIECE}-{3 * PIECE - 1}"
+    assert content(there.folder, "test-*.tar") == content(shards, "test-*.tar")
+
+
+def test_other_bytes_than_the_manifest_promises_never_arrive(host: Host) -> None:
+    there = ShardSet.open(host.url, "test")
+    host.trouble["lie"] = 1
+    there.fetch()
+    (there.folder / "test-000000.tar").unlink()
+    host.trouble["lie"] = 1000
+    with pytest.raises(ArtefactError, match=r"test-000000.tar does not fit the manifest \(its SHA-256"):
+        there.fetch()
+    assert not list(there.folder.glob("*.tar*"))
+
+
+def test_a_foreign_index_is_refused(host: Host, shards: Path) -> None:
+    (shards / "test-000000.index.npz").write_bytes((shards / "train-000000.index.npz").read_bytes())
+    with pytest.raises(ArtefactError, match=r"test-000000.index.npz does not fit the manifest"):
+        ShardSet.open(host.url, "test")
+    (shards / "test-000000.index.npz").write_bytes(b"cut")
+    with pytest.raises(ArtefactError, match=r"test-000000.index.npz does not fit the manifest"):
+        ShardSet.open(host.url, "test")
+
+
+def test_what_is_not_there_or_not_for_us_is_said_at_once(host: Host, shards: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"/data/set/nothing/manifest.json: there is no such file; check the URL"):
+        ShardSet.open(f"{host.url}/nothing", "train")
+    there = ShardSet.open(host.url, "test")
+    host.trouble["deny"] = 1
+    host.asked.clear()
+    with pytest.raises(ArtefactError, match="the server answers 403"):
+        there.fetch()
+    assert len(host.asked) == 1
+    (shards / "manifest.json").write_text("{")
+    with pytest.raises(ArtefactError, match=r"the manifest cannot be read .*check the URL, which must name a folder"):
+        ShardSet.open(host.url, "train")
+
+
+def test_an_unreachable_host_is_a_sentence(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "TRIES", 2)
+    with pytest.raises(ArtefactError, match=r"manifest.json: cannot be fetched \(.*; tried 2 times\); check"):
+        ShardSet.open("http://127.0.0.1:1/data", "train")
+
+
+def test_no_room_is_said_before_anything_is_fetched(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = ShardSet.open(host.url, "train")
+    usage = type("Usage", (), {"free": 5})
+    monkeypatch.setattr(remote.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(ArtefactError, match=r"GB are to be fetched and 0.0 GB are free; free some space, or name"):
+        there.fetch()
+    assert host.served(".tar") == []
+
+
+def test_processes_share_a_cache(host: Host, shards: Path, tmp_path: Path) -> None:
+    """Three at once: each byte of each tar is asked for once, and all read the same."""
+    script = f"""
+        import hashlib, sys
+        from kt3d_bench.data import remote
+        from kt3d_bench.data.reader import ShardSet
+        remote.PIECE_BYTES = {PIECE}
+        shards = ShardSet.open({host.url!r}, "train")
+        shards.fetch()
+        print(hashlib.sha256(b"".join(shards.read(i, "rgb") for i in range(len(shards)))).hexdigest())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) for _ in range(3)]
+    said = {child.communicate(timeout=60)[0] for child in children}
+    assert [child.returncode for child in children] == [0, 0, 0]
+    assert len(said) == 1
+    spans = Counter((name, span) for name, span in host.asked if name.endswith(".tar"))
+    assert set(spans.values()) == {1}
+    (mirror,) = (tmp_path / "cache" / "shards").iterdir()
+    assert content(mirror, "train-*.tar") == content(shards, "train-*.tar")
+    assert not list(mirror.glob("*.part")) + list(mirror.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("pipe:cat /etc/passwd", "shards are not read through 'pipe:'; give a folder, or a URL that begins with"),
+        ("ftp://host/shards", "shards are not read through 'ftp:'"),
+        ("filecache::http://host/shards", "shards are not read through 'filecache:'"),
+        ("http://host/a::b", "this is no URL of a folder"),
+        ("https://host/shards?key=1", "this is no URL of a folder"),
+        ("s3:///shards", "this is no URL of a folder"),
+        ("https://me:secret@host/shards", "^https://host/shards: the URL holds a password"),
+        ("file://elsewhere/shards", "a file URL names a folder of this machine"),
+    ],
+)
+def test_what_no_url_of_shards_is(url: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_read", None)
+    with pytest.raises(UsageError, match=message):
+        ShardSet.open(url, "train")
+
+
+def test_a_file_url_is_a_folder(shards: Path) -> None:
+    assert ShardSet.open(shards.as_uri(), "train").folder == shards
+    assert remote.local_folder("folder/with:colon") == Path("folder/with:colon")
+
+
+def test_a_mirror_that_does_not_know_its_source_is_refused(host: Host) -> None:
+    folder = ShardSet.open(host.url, "train").folder
+    for text in ("{", "{}", '{"url": "pipe:cat x"}'):
+        (folder / "remote.json").write_text(text)
+        with pytest.raises(ArtefactError, match="does not say where shards come from; delete its folder"):
+            ShardSet.open(folder, "train")
+
+
+def test_s3_is_read_by_its_own_protocol(host: Host, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket called data on our own server, as S3 with path-style addresses."""
+    pytest.importorskip("s3fs")
+    for name, value in {
+        "AWS_ENDPOINT_URL": host.url.removesuffix("/data/set"), "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "x", "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    host.trouble["drop"] = 1
+    there = ShardSet.open("s3://data/set", "train")
+    there.fetch()
+    assert content(there.folder, "train-*.tar") == content(shards, "train-*.tar")
+    assert there.url == "s3://data/set"
+    with pytest.raises(ArtefactError, match=r"s3://data/nothing/manifest.json: there is no such file"):
+        ShardSet.open("s3://data/nothing", "train")
+    host.trouble["deny"] = 1
+    with pytest.raises(ArtefactError, match=r"test-000000.tar: access is denied"):
+        ShardSet.open("s3://data/set", "test").fetch()
+
+
+def test_s3_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(scheme: str, **options: Any) -> Any:
+        raise ImportError(scheme)
+
+    monkeypatch.setattr(fsspec, "filesystem", missing)
+    with pytest.raises(UsageError, match=r'install it: pip install "kt3d-bench\[remote\]"'):
+        ShardSet.open("s3://data/set", "train")
+
+
+def test_s3_without_credentials_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    exceptions = pytest.importorskip("botocore.exceptions")
+    monkeypatch.setattr(remote, "_PAUSE_S", 0.0)
+    raised: list[Exception] = [exceptions.NoCredentialsError(), exceptions.ConnectionClosedError(endpoint_url="there")]
+
+    class Bucket:
+        def cat_file(self, url: str, **more: Any) -> bytes:
+            raise raised[0]
+
+    monkeypatch.setattr(remote, "_file_system", lambda scheme: Bucket())
+    with pytest.raises(ArtefactError, match="S3 asks for credentials; set AWS_PROFILE"):
+        ShardSet.open("s3://data/set", "train")
+    raised.pop(0)
+    with pytest.raises(ArtefactError, match=r"cannot be fetched .*tried 6 times"):
+        ShardSet.open("s3://data/set", "train")

@@ -1,0 +1,217 @@
+"""Benchmark and published files: what is read, what is refused, and the ones this repository defines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kt3d_bench.errors import PluginError, UsageError
+from kt3d_bench.metrics.benchmarks import (
+    all_benchmarks,
+    benchmark_named,
+    protocol_digest,
+    read_benchmarks,
+    read_published,
+)
+
+DATASETS = Path(__file__).parents[2] / "datasets"
+GOOD = {
+    "id": "toy-test",
+    "version": 2,
+    "title": "Toy",
+    "dataset": "toy",
+    "split": "test",
+    "modality": "depth",
+    "headline": ["mpjpe_mm"],
+    "root": None,
+    "reference": "from-depth",
+    "box_rule": "mask",
+    "sees": "the crop",
+}
+
+
+def folder(tmp_path: Path, *entries: object, name: str = "a") -> Path:
+    place = tmp_path / name
+    place.mkdir()
+    (place / "benchmarks.yaml").write_text(yaml.safe_dump({"benchmarks": list(entries)}))
+    return place
+
+
+def test_defaults_and_lists(tmp_path: Path) -> None:
+    [toy] = read_benchmarks(folder(tmp_path, GOOD | {"beside": ["pck_100"], "joints": [0, 3, 6]}))
+    assert toy.joints == (0, 3, 6)
+    assert toy.metrics == ("mpjpe_mm", "pck_100")
+    assert (toy.root, toy.selection_rule, toy.action_mean, toy.footnotes) == (None, "last", False, ())
+    assert (toy.train, toy.foreground, toy.original_joints) == (None, "given", ())
+    [everything] = read_benchmarks(folder(tmp_path, GOOD | {"joints": "all"}, name="b"))
+    assert everything.joints == tuple(range(17))
+
+
+def test_the_protocol_digest_changes_with_the_meaning_alone(tmp_path: Path) -> None:
+    [toy] = read_benchmarks(folder(tmp_path, GOOD))
+    for same in ({"title": "Better"}, {"footnotes": ("Said.",)}, {"beside": ("pck_100",)}, {"train": "train"}):
+        assert protocol_digest(replace(toy, **same)) == protocol_digest(toy)
+    for other in ({"version": 3}, {"root": 0}, {"joints": (1, 2)}, {"box_rule": "joints"}, {"sees": "all"},
+                  {"min_quality": "exact"}, {"reference": "root-given"}, {"sample_list_digest": "a" * 64}):  # fmt: skip
+        assert protocol_digest(replace(toy, **other)) != protocol_digest(toy)
+
+
+def test_a_folder_without_the_file_has_none(tmp_path: Path) -> None:
+    assert read_benchmarks(tmp_path) == ()
+    assert read_published(tmp_path, "toy-test") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heading": ["mpjpe_mm"]}, r"toy-test: unknown field 'heading', did you mean 'headline'\?"),
+        ({"id": "Toy Test"}, "'id' may hold"),
+        ({"id": "../x"}, "'id' may hold"),
+        ({"version": 0}, "'version' must be"),
+        ({"version": True}, "'version' must be"),
+        ({"root": 17}, "'root' must be null or a joint index"),
+        ({"title": 3}, "'title' must be text"),
+        ({"modality": "ir"}, "'modality' is 'ir', expected one of rgb, depth"),
+        ({"reference": "given"}, "'reference' is 'given'"),
+        ({"box_rule": "guess"}, "'box_rule' is 'guess'"),
+        ({"selection_rule": "best"}, "'selection_rule' is 'best'"),
+        ({"min_quality": "absent"}, "'min_quality' is 'absent'"),
+        ({"headline": "mpjpe_mm"}, "'headline' must be a list"),
+        ({"headline": []}, "'headline' names no metric"),
+        ({"headline": ["mpjpe"]}, r"unknown metric 'mpjpe', did you mean 'mpjpe_mm'\?"),
+        ({"beside": ["mpjpe_mm"]}, "a metric is named twice"),
+        ({"joints": []}, "'joints' must be"),
+        ({"joints": [0, 0]}, "'joints' must be"),
+        ({"joints": [17]}, "'joints' must be"),
+        ({"original_joints": [17]}, "'original_joints' must be different joint indices"),
+        ({"original_joints": [1, 1]}, "'original_joints' must be different joint indices"),
+        ({"original_joints": 3}, "'original_joints' must be a list"),
+        ({"beside": ["map_100"]}, "the metric 'map_100' needs 'original_joints'"),
+        ({"train": 3}, "'train' must be null or the name of another split"),
+        ({"train": "test"}, "'train' must be null or the name of another split"),
+        ({"sample_list_digest": "abc"}, "'sample_list_digest' must be null or 64 hexadecimal digits"),
+        ({"foreground": None}, "'foreground' must be text"),
+        ({"foreground": ""}, "'foreground' must be 'given' or the name of a rule"),
+    ],
+)
+def test_wrong_fields_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    place = folder(tmp_path, GOOD | changes)
+    with pytest.raises(PluginError, match=message) as caught:
+        read_benchmarks(place)
+    assert caught.value.where == str(place / "benchmarks.yaml")
+
+
+def test_all_problems_of_all_benchmarks_are_said_at_once(tmp_path: Path) -> None:
+    short = {name: value for name, value in GOOD.items() if name != "sees"}
+    place = folder(tmp_path, short, GOOD | {"id": "other", "version": -1, "root": "hip"}, 7)
+    with pytest.raises(PluginError) as caught:
+        read_benchmarks(place)
+    for part in (
+        "toy-test: the field 'sees' is missing",
+        "other: 'version'",
+        "other: 'root'",
+        "number 3: is not a map",
+    ):
+        assert part in caught.value.message
+
+
+def test_one_id_twice(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="the id 'toy-test' is used twice"):
+        read_benchmarks(folder(tmp_path, GOOD, GOOD))
+    with pytest.raises(PluginError, match=r"which .* defines too"):
+        all_benchmarks([folder(tmp_path, GOOD, name="b"), folder(tmp_path, GOOD, name="c")])
+
+
+@pytest.mark.parametrize(
+    "text", ["benchmarks: [", "- 1", "benchmarks: 3", "benchmarks: []\nmore: 1", "!!python/name:os.x"]
+)
+def test_a_file_that_is_not_the_format(tmp_path: Path, text: str) -> None:
+    (tmp_path / "benchmarks.yaml").write_text(text)
+    with pytest.raises(PluginError, match=r"benchmarks\.yaml"):
+        read_benchmarks(tmp_path)
+
+
+def test_names_are_looked_up_with_a_suggestion(tmp_path: Path) -> None:
+    known = all_benchmarks([folder(tmp_path, GOOD | {"id": "zebra"}, GOOD)])
+    assert list(known) == ["toy-test", "zebra"]
+    assert benchmark_named("zebra", known).id == "zebra"
+    with pytest.raises(UsageError, match=r"there is no benchmark 'toytest'; did you mean 'toy-test'\?"):
+        benchmark_named("toytest", known)
+
+
+PUBLISHED = {
+    "sources": {"x2020": "X, a paper, 2020"},
+    "published": {
+        "toy-test": {"source": "x2020", "rows": [{"method": "M", "scores": {"mpjpe_mm": 3, "pck_100": None}}]}
+    },
+}
+
+
+def test_published_rows(tmp_path: Path) -> None:
+    (tmp_path / "published.yaml").write_text(yaml.safe_dump(PUBLISHED))
+    found = read_published(tmp_path, "toy-test")
+    assert found is not None
+    assert found.source == "X, a paper, 2020"
+    assert found.rows[0].scores == {"mpjpe_mm": 3.0, "pck_100": None}
+    assert read_published(tmp_path, "another") is None
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"source": "y", "rows": []}, "KeyError: 'y'"),
+        ({"source": "x2020"}, "KeyError: 'rows'"),
+        ({"source": "x2020", "rows": [], "row": 1}, r"unknown field 'row' in the block, did you mean 'rows'\?"),
+        ({"source": "x2020", "rows": [{"method": "M", "scores": {"mpjpe": 1}}]}, "unknown metric 'mpjpe'"),
+        ({"source": "x2020", "rows": [{"method": "M", "scores": {"mpjpe_mm": "low"}}]}, "could not convert"),
+        (
+            {"source": "x2020", "rows": [{"method": "M", "scores": {}, "mpjpe_mm": 1}]},
+            "unknown field 'mpjpe_mm' in a row",
+        ),
+        ({"source": "x2020", "rows": [3]}, "TypeError"),
+    ],
+)
+def test_wrong_published_blocks_are_refused(tmp_path: Path, block: dict[str, object], message: str) -> None:
+    (tmp_path / "published.yaml").write_text(yaml.safe_dump(PUBLISHED | {"published": {"toy-test": block}}))
+    with pytest.raises(PluginError, match=message) as caught:
+        read_published(tmp_path, "toy-test")
+    assert caught.value.where == str(tmp_path / "published.yaml")
+
+
+def folders() -> list[Path]:
+    return sorted(path.parent for path in DATASETS.glob("*/benchmarks.yaml"))
+
+
+def test_this_repositorys_benchmarks() -> None:
+    known = all_benchmarks(folders())
+    assert {"h36m-s9s11-64", "ubc3v-hard"} <= set(known)
+    studio = known["h36m-s9s11-64"]
+    assert (studio.root, studio.reference, studio.box_rule, studio.action_mean) == (0, "root-given", "joints", True)
+    assert studio.headline == ("mpjpe_mm", "pa_mpjpe_mm")
+    synthetic = known["ubc3v-hard"]
+    assert (synthetic.root, synthetic.reference) == (None, "from-depth")
+    assert synthetic.headline == ("mpjpe_mm", "pck_100")
+    for benchmark in known.values():
+        assert benchmark.joints == tuple(range(17))
+
+
+def test_reported_rows_as_the_paper_prints_them() -> None:
+    tables = {
+        name: read_published(place, name) for place in folders() for name in (b.id for b in read_benchmarks(place))
+    }
+    studio, synthetic = tables["h36m-s9s11-64"], tables["ubc3v-hard"]
+    assert studio is not None
+    assert synthetic is not None
+    assert (len(studio.rows), len(synthetic.rows), len(synthetic.ablation)) == (27, 4, 4)
+    levels = {row.supervision: row.scores for row in studio.rows if row.method == "knowledge transfer"}
+    assert levels["none"] == {"mpjpe_mm": 78.5, "pa_mpjpe_mm": 68.9}
+    assert levels["partial"] == {"mpjpe_mm": 55.2, "pa_mpjpe_mm": 45.2}
+    assert levels["full"] == {"mpjpe_mm": 46.3, "pa_mpjpe_mm": 36.1}
+    assert len(levels) == 7
+    assert sum(row.scores["mpjpe_mm"] for row in studio.rows if row.cite) == pytest.approx(1626.3)
+    assert any("72.5" in note for note in studio.notes)
+    assert [row.scores["mpjpe_mm"] for row in synthetic.rows] == [56.4, 23.6, 17.3, 19.0]
+    assert [row.scores["mpjpe_mm"] for row in synthetic.ablation] == [19.06, 21.34, 27.11, 30.48]

@@ -1,0 +1,368 @@
+"""Metrics against hand-computed cases, plain loops, SciPy, and what must leave them unchanged."""
+
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.linalg import orthogonal_procrustes
+from scipy.spatial.transform import Rotation
+
+from kt3d_bench.geometry.alignment import align_similarity
+from kt3d_bench.metrics import functional as metrics
+from kt3d_bench.metrics.functional import (
+    CURVE_MM,
+    METRICS,
+    JointInput,
+    auc,
+    joint_errors,
+    mean_over_joints,
+    mpjpe,
+    n_mpjpe,
+    pa_mpjpe,
+    pck,
+    pck_curve,
+)
+
+COORDINATES = st.floats(-3000, 3000, allow_nan=False, width=32)
+POSES = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(3, 8), st.just(3)), elements=COORDINATES)
+
+
+def poses(count: int = 50, seed: int = 0, noise_mm: float = 60.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    true = rng.normal(size=(count, 17, 3)) * 400 + np.array([0, 0, 4000])
+    return true + rng.normal(size=true.shape) * noise_mm, true
+
+
+def loop_mpjpe(pred: np.ndarray, true: np.ndarray, root: int | None, mask: np.ndarray | None) -> list[float]:
+    values = []
+    for n in range(len(pred)):
+        total, count = 0.0, 0
+        for j in range(pred.shape[1]):
+            if mask is not None and not mask[n, j]:
+                continue
+            square = 0.0
+            for axis in range(3):
+                p, t = pred[n, j, axis], true[n, j, axis]
+                if root is not None:
+                    p, t = p - pred[n, root, axis], t - true[n, root, axis]
+                square += (p - t) ** 2
+            total, count = total + square**0.5, count + 1
+        values.append(total / count if count else float("nan"))
+    return values
+
+
+def loop_pa(pred: np.ndarray, true: np.ndarray, scale: bool, reflection: bool) -> list[float]:
+    values = []
+    for p, t in zip(pred, true, strict=True):
+        p, t = p - p.mean(axis=0), t - t.mean(axis=0)
+        turn = orthogonal_procrustes(p, t)[0] if reflection else Rotation.align_vectors(t, p)[0].as_matrix().T
+        turned = p @ turn
+        factor = (turned * t).sum() / (p * p).sum() if scale else 1.0
+        values.append(np.mean([np.linalg.norm(row) for row in factor * turned - t]))
+    return values
+
+
+def test_the_docstrings_examples_run() -> None:
+    result = doctest.testmod(metrics)
+    assert result.attempted >= 11
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("root", [None, 0, 8])
+def test_mpjpe_and_pck_equal_plain_loops(root: int | None) -> None:
+    pred, true = poses()
+    mask = np.random.default_rng(1).random((50, 17)) < 0.7
+    for counted in (None, mask):
+        expected = loop_mpjpe(pred, true, root, counted)
+        np.testing.assert_allclose(mpjpe(pred, true, root=root, mask=counted), expected, rtol=0, atol=1e-9)
+        errors = joint_errors(pred, true, root=root)
+        shares = [
+            100.0 * np.mean([e <= 90.0 for j, e in enumerate(row) if counted is None or counted[n, j]])
+            for n, row in enumerate(errors)
+        ]
+        np.testing.assert_allclose(pck(pred, true, threshold_mm=90.0, root=root, mask=counted), shares, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("reflection", [False, True])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_pa_equals_a_scipy_loop(scale: bool, reflection: bool, mirrored: bool) -> None:
+    pred, true = poses(30, 2)
+    if mirrored:
+        pred[:, :, 0] *= -1
+    found = pa_mpjpe(pred, true, scale=scale, reflection=reflection)
+    np.testing.assert_allclose(found, loop_pa(pred, true, scale, reflection), rtol=0, atol=1e-9)
+
+
+def test_the_variants_of_pa_differ_as_they_should() -> None:
+    pred, true = poses(200, 3)
+    pred = pred * 1.2
+    pred[::2, :, 0] *= -1
+    mirror, scaled, rigid = (
+        pa_mpjpe(pred, true, reflection=True).mean(),
+        pa_mpjpe(pred, true).mean(),
+        pa_mpjpe(pred, true, scale=False).mean(),
+    )
+    assert mirror < scaled < rigid
+
+
+@settings(max_examples=60, deadline=None)
+@given(POSES, st.floats(-5000, 5000), st.integers(0, 2))
+def test_a_common_shift_and_a_common_order_change_nothing(true: np.ndarray, shift: float, root: int) -> None:
+    pred = true[:, ::-1] * 0.5 + 10
+    order = np.random.default_rng(0).permutation(true.shape[1])
+    plain = mpjpe(pred, true)
+    np.testing.assert_allclose(mpjpe(pred + shift, true + shift), plain, atol=1e-6)
+    np.testing.assert_allclose(mpjpe(pred[:, order], true[:, order]), plain, atol=1e-9)
+    np.testing.assert_allclose(mpjpe(pred + shift, true, root=root), mpjpe(pred, true, root=root), atol=1e-6)
+    np.testing.assert_allclose(mpjpe(true, pred), plain, atol=1e-9)
+    np.testing.assert_array_equal(mpjpe(true, true), np.zeros(len(true)))
+    np.testing.assert_array_equal(pck(true, true), np.full(len(true), 100.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.1, 10.0), st.booleans())
+def test_pa_ignores_any_similarity_of_the_prediction(seed: int, scale: float, mirror: bool) -> None:
+    pred, true = poses(4, seed)
+    rng = np.random.default_rng(seed)
+    turn = Rotation.from_rotvec(rng.normal(size=3)).as_matrix() * (-1.0 if mirror else 1.0)
+    moved = pred @ turn * scale + rng.normal(size=3) * 1000
+    np.testing.assert_allclose(
+        pa_mpjpe(moved, true, reflection=True), pa_mpjpe(pred, true, reflection=True), rtol=0, atol=1e-8
+    )
+    if not mirror:
+        np.testing.assert_allclose(pa_mpjpe(moved, true), pa_mpjpe(pred, true), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(pa_mpjpe(true @ turn * scale, true, reflection=True), 0, atol=1e-9)
+
+
+RIGID = ("pa_mpjpe_rigid_mm", "pa_mpjpe_rerooted_mm")
+SIMILAR = (*RIGID, "pa_mpjpe_mm", "pa_mpjpe_mirror_mm")
+ROOTED = ("mpjpe_root_mm", "n_mpjpe_mm", "pck_root_100", "pck_root_150", "auc_root_150")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.1, 10.0))
+def test_what_each_variant_must_not_notice(seed: int, scale: float) -> None:
+    """Rigid motion for every PA, translation for everything root-aligned, a common motion for everything; and lengths
+    in another unit are lengths."""
+    pred, true = poses(5, seed)
+    rng = np.random.default_rng(seed)
+    mask = rng.random((5, 17)) < 0.7
+    mask[:, [0, 5, 9, 12]] = True
+    turn, shift = Rotation.from_rotvec(rng.normal(size=3)).as_matrix(), rng.normal(size=3) * 500
+
+    def value(name: str, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return mean_over_joints(METRICS[name].joint_values(JointInput(one, other, mask, None)), mask)
+
+    for name in SIMILAR:
+        np.testing.assert_allclose(value(name, pred @ turn + shift, true), value(name, pred, true), rtol=0, atol=1e-8)
+    for name in ROOTED:
+        np.testing.assert_allclose(value(name, pred + shift, true), value(name, pred, true), rtol=0, atol=1e-8)
+    for name in set(METRICS) - {"map_100"}:
+        both = value(name, pred @ turn + shift, true @ turn + shift)
+        np.testing.assert_allclose(both, value(name, pred, true), rtol=0, atol=1e-8)
+        if METRICS[name].unit == "mm":
+            np.testing.assert_allclose(
+                value(name, pred * scale, true * scale), scale * value(name, pred, true), rtol=1e-9
+            )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.05, 20.0), st.integers(0, 16))
+def test_n_mpjpe_ignores_the_predictions_scale_and_place(seed: int, scale: float, root: int) -> None:
+    pred, true = poses(4, seed)
+    plain = n_mpjpe(pred, true, root=root)
+    moved = pred * scale + np.random.default_rng(seed).normal(size=3) * 1000
+    np.testing.assert_allclose(n_mpjpe(moved, true, root=root), plain, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(n_mpjpe(true * scale, true, root=root), 0, atol=1e-9)
+    for p, t, value in zip(pred - pred[:, root : root + 1], true - true[:, root : root + 1], plain, strict=True):
+        best = np.linalg.lstsq(p.reshape(-1, 1), t.ravel(), rcond=None)[0][0]
+        assert value == pytest.approx(np.mean([np.linalg.norm(row) for row in best * p - t]), abs=1e-9)
+
+
+def test_n_mpjpe_of_a_pose_in_one_point_is_undefined() -> None:
+    pred, true = poses(3, 1)
+    pred[1] = 12.5
+    assert np.isnan(n_mpjpe(pred, true, root=0)).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("root", [None, 0])
+def test_the_curve_and_its_area_equal_plain_loops(root: int | None) -> None:
+    pred, true = poses(40, 3, noise_mm=50.0)
+    pred[0, 3] = np.nan
+    mask = np.random.default_rng(1).random((40, 17)) < 0.7
+    mask[7] = False
+    errors = joint_errors(pred, true, root=root)
+    curve = []
+    for step in range(31):
+        shares = [
+            100.0 * np.mean([errors[n, j] <= 5 * step for j in range(17) if mask[n, j]]) for n in range(40) if n != 7
+        ]
+        curve.append(np.mean(shares))
+    np.testing.assert_allclose(pck_curve(pred, true, root=root, mask=mask), curve, atol=1e-9)
+    areas = auc(pred, true, root=root, mask=mask)
+    assert np.isnan(areas[7])
+    assert np.nanmean(areas) == pytest.approx(np.mean(curve), abs=1e-9)
+    np.testing.assert_allclose(curve[20], np.nanmean(pck(pred, true, root=root, mask=mask)), atol=1e-9)
+    assert CURVE_MM[20] == 100.0
+
+
+def test_the_area_of_the_perfect_and_of_no_answer() -> None:
+    _, true = poses(2, 4)
+    np.testing.assert_array_equal(auc(true, true), [100.0, 100.0])
+    np.testing.assert_array_equal(auc(np.full_like(true, np.nan), true), [0.0, 0.0])
+    np.testing.assert_allclose(pck_curve(true, true), np.full(31, 100.0))
+    assert np.isnan(pck_curve(true, true, mask=np.zeros((2, 17), bool))).all()
+    spoiled = true.copy()
+    spoiled[1, 4] = np.nan
+    assert np.isnan(auc(true, spoiled)).tolist() == [False, True]
+    np.testing.assert_allclose(pck_curve(true, spoiled), np.full(31, 100.0))
+
+
+def test_pa_of_one_bad_joint_may_exceed_mpjpe() -> None:
+    """Least squares spreads one large error over all joints: PA-MPJPE <= MPJPE is no theorem."""
+    _, true = poses(1, 4)
+    pred = true.copy()
+    pred[0, 16] += 2000.0
+    assert pa_mpjpe(pred, true)[0] > mpjpe(pred, true)[0]
+
+
+def test_masked_joints_are_as_if_they_were_not_there() -> None:
+    pred, true = poses(20, 5)
+    kept = np.array([0, 1, 4, 7, 9, 10, 13])
+    mask = np.zeros((20, 17), bool)
+    mask[:, kept] = True
+    spoiled_pred, spoiled_true = pred.copy(), true.copy()
+    spoiled_pred[~mask] = np.nan
+    spoiled_true[~mask] = np.inf
+    few = pred[:, kept], true[:, kept]
+    np.testing.assert_allclose(mpjpe(spoiled_pred, spoiled_true, mask=mask), mpjpe(*few), atol=1e-9)
+    np.testing.assert_allclose(pck(spoiled_pred, spoiled_true, mask=mask), pck(*few), atol=1e-9)
+    np.testing.assert_allclose(mpjpe(spoiled_pred, spoiled_true, root=0, mask=mask), mpjpe(*few, root=0), atol=1e-9)
+    for scale in (False, True):
+        np.testing.assert_allclose(
+            pa_mpjpe(spoiled_pred, spoiled_true, scale=scale, mask=mask), pa_mpjpe(*few, scale=scale), atol=1e-9
+        )
+
+
+def test_a_sample_without_counted_joints_is_undefined() -> None:
+    pred, true = poses(3, 6)
+    mask = np.ones((3, 17), bool)
+    mask[1] = False
+    for metric in (mpjpe, pa_mpjpe, pck):
+        assert np.isnan(metric(pred, true, mask=mask)).tolist() == [False, True, False]
+
+
+def test_pa_needs_three_joints_and_mpjpe_one() -> None:
+    pred, true = poses(2, 7)
+    mask = np.zeros((2, 17), bool)
+    mask[:, 3:5] = True
+    assert np.isnan(pa_mpjpe(pred, true, mask=mask)).all()
+    assert np.isfinite(mpjpe(pred, true, mask=mask)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_answer_is_never_a_good_answer(value: float) -> None:
+    _, true = poses(2, 8)
+    pred = true.copy()
+    pred[0, 5, 1] = value
+    assert np.isnan(mpjpe(pred, true)).tolist() == [True, False]
+    assert np.isnan(pa_mpjpe(pred, true)).tolist() == [True, False]
+    np.testing.assert_allclose(pck(pred, true), [100 * 16 / 17, 100])
+    pred[0, 0] = value
+    np.testing.assert_allclose(pck(pred, true, root=0), [0, 100])
+
+
+def test_an_unknown_truth_makes_a_counted_joint_undefined() -> None:
+    pred, true = poses(2, 9)
+    true[1, 3] = np.nan
+    for metric in (mpjpe, pa_mpjpe, pck):
+        assert np.isnan(metric(pred, true)).tolist() == [False, True]
+    true[1, 3], true[1, 0] = 0.0, np.nan
+    mask = np.ones((2, 17), bool)
+    mask[1, 0] = False
+    assert np.isnan(pck(pred, true, root=0, mask=mask)).tolist() == [False, True]
+    assert np.isfinite(pck(pred, true, mask=mask)).all()
+
+
+def test_the_threshold_itself_is_correct_and_the_root_counts() -> None:
+    true = np.zeros((1, 4, 3))
+    pred = true.copy()
+    pred[0, :, 2] = [100.0, np.nextafter(100.0, 101.0), 200.0, 0.0]
+    np.testing.assert_array_equal(pck(pred, true), [50.0])
+    np.testing.assert_array_equal(pck(pred, true, root=0), [100.0])
+    np.testing.assert_array_equal(pck(pred, true, threshold_mm=200.0), [100.0])
+
+
+def test_float32_input_is_measured_in_float64() -> None:
+    pred, true = (half.astype(np.float32) for half in poses(50, 10))
+    for metric in (mpjpe, pa_mpjpe, pck):
+        found = metric(pred, true)
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, metric(pred.astype(float), true.astype(float)))
+
+
+def test_a_collapsed_prediction_is_bad_for_mpjpe_and_undefined_for_pa() -> None:
+    _, true = poses(3, 11)
+    pred = np.repeat(true.mean(axis=1, keepdims=True), 17, axis=1)
+    assert (mpjpe(pred, true) > 300).all()
+    assert np.isnan(pa_mpjpe(pred, true)).all()
+
+
+def test_no_samples_give_no_values() -> None:
+    empty = np.empty((0, 17, 3))
+    for metric in (mpjpe, pa_mpjpe, pck):
+        assert metric(empty, empty).shape == (0,)
+
+
+@pytest.mark.parametrize("metric", [mpjpe, pa_mpjpe, pck])
+def test_shapes_that_do_not_fit_are_refused(metric: object) -> None:
+    with pytest.raises(ValueError, match="the same shape"):
+        metric(np.zeros((2, 17, 3)), np.zeros((2, 16, 3)))
+    with pytest.raises(ValueError, match="bool mask"):
+        metric(np.zeros((2, 17, 3)), np.zeros((2, 17, 3)), mask=np.ones(17, bool))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metrics_record_agrees_with_the_public_functions(name: str) -> None:
+    metric = METRICS[name]
+    pred, true = poses(20, 12)
+    pred[4, 2] = np.nan
+    mask = np.random.default_rng(0).random((20, 17)) < 0.8
+    mask[5] = False
+    answers = {
+        "mpjpe_mm": lambda: mpjpe(pred, true, root=7, mask=mask),
+        "mpjpe_root_mm": lambda: mpjpe(pred, true, root=0, mask=mask),
+        "pa_mpjpe_mm": lambda: pa_mpjpe(pred, true, mask=mask),
+        "pa_mpjpe_rigid_mm": lambda: pa_mpjpe(pred, true, scale=False, mask=mask),
+        "pa_mpjpe_mirror_mm": lambda: pa_mpjpe(pred, true, reflection=True, mask=mask),
+        "pa_mpjpe_rerooted_mm": lambda: mpjpe(
+            align_similarity(pred, true, scale=False, mask=mask), true, root=0, mask=mask
+        ),
+        "pck_100": lambda: pck(pred, true, root=7, mask=mask),
+        "pck_root_100": lambda: pck(pred, true, root=0, mask=mask),
+        "n_mpjpe_mm": lambda: n_mpjpe(pred, true, root=0, mask=mask),
+        "pck_150": lambda: pck(pred, true, threshold_mm=150.0, root=7, mask=mask),
+        "pck_root_150": lambda: pck(pred, true, threshold_mm=150.0, root=0, mask=mask),
+        "auc_150": lambda: auc(pred, true, root=7, mask=mask),
+        "auc_root_150": lambda: auc(pred, true, root=0, mask=mask),
+        "map_100": lambda: pck(pred, true, mask=mask),
+    }
+    values = metric.joint_values(JointInput(pred, true, mask, 7))
+    assert np.isnan(values[~mask]).all()
+    np.testing.assert_allclose(mean_over_joints(values, mask), answers[name](), rtol=0, atol=1e-12)
+    few = np.zeros((20, 17), bool)
+    few[:, : metric.min_joints] = True
+    pred[4, 2] = 0.0
+    assert np.isfinite(mean_over_joints(metric.joint_values(JointInput(pred, true, few, 0)), few)).all()
+    few[:, metric.min_joints - 1] = False
+    assert np.isnan(mean_over_joints(metric.joint_values(JointInput(pred, true, few, 0)), few)).all()
+    assert metric.name == name
+    assert (metric.unit == "%") == (metric.better == "higher")
+    assert metric.paper
+    assert metric.about
