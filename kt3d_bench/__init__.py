@@ -1,55 +1,67 @@
-"""Datasets, methods and one harness for 3D human pose estimation across domains: what a plugin author imports."""
+"""kt3d_bench: datasets, methods and one benchmark harness for 3D human pose estimation across domains.
+
+Everything the command line does is a function here. Names are imported when they are first used, so that
+``import kt3d_bench`` is fast and loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
-    from kt3d_bench.plugins.hookspecs import (
-        DatasetPlugin,
-        MethodPlugin,
-        Option,
-        Recipe,
-        RecipeClaim,
-        RecipePicture,
-        RecipeRow,
-        hookimpl,
-    )
-    from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+    from kt3d_bench.errors import ArtefactError as ArtefactError
+    from kt3d_bench.errors import Kt3dError as Kt3dError
+    from kt3d_bench.errors import MissingDataError as MissingDataError
+    from kt3d_bench.errors import PluginError as PluginError
+    from kt3d_bench.errors import RawDataError as RawDataError
+    from kt3d_bench.errors import UsageError as UsageError
+    from kt3d_bench.plugins.hookspecs import DatasetPlugin as DatasetPlugin
+    from kt3d_bench.plugins.hookspecs import MethodPlugin as MethodPlugin
+    from kt3d_bench.plugins.hookspecs import Option as Option
+    from kt3d_bench.plugins.hookspecs import Recipe as Recipe
+    from kt3d_bench.plugins.hookspecs import RecipeClaim as RecipeClaim
+    from kt3d_bench.plugins.hookspecs import RecipePicture as RecipePicture
+    from kt3d_bench.plugins.hookspecs import RecipeRow as RecipeRow
+    from kt3d_bench.plugins.hookspecs import hookimpl as hookimpl
+    from kt3d_bench.records import Camera as Camera
+    from kt3d_bench.records import Sample as Sample
+    from kt3d_bench.records import Skipped as Skipped
+    from kt3d_bench.records import WorkItem as WorkItem
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ArtefactError",
-    "Camera",
-    "DatasetPlugin",
-    "Kt3dError",
-    "MethodPlugin",
-    "MissingDataError",
-    "Option",
-    "PluginError",
-    "RawDataError",
-    "Recipe",
-    "RecipeClaim",
-    "RecipePicture",
-    "RecipeRow",
-    "Sample",
-    "Skipped",
-    "UsageError",
-    "WorkItem",
-    "__version__",
-    "hookimpl",
-]
+_HOMES = {
+    "errors": ("ArtefactError", "Kt3dError", "MissingDataError", "PluginError", "RawDataError", "UsageError"),
+    "plugins.hookspecs": (
+        "DatasetPlugin",
+        "MethodPlugin",
+        "Option",
+        "Recipe",
+        "RecipeClaim",
+        "RecipePicture",
+        "RecipeRow",
+        "hookimpl",
+    ),
+    "records": ("Camera", "Sample", "Skipped", "WorkItem"),
+}
+"""Module below ``kt3d_bench`` -> the public names it defines."""
 
-_HOMES = ("errors", "plugins.hookspecs", "records")
+__all__ = [
+    "__version__",
+    *(name for names in _HOMES.values() for name in names),
+]
 
 
 def __getattr__(name: str) -> object:
-    """The names above, imported when first asked for: the command line starts before NumPy does."""
-    if name in __all__:
-        from importlib import import_module
-
-        for home in _HOMES:
-            module = import_module(f"{__name__}.{home}")
-            if name in vars(module):
-                found: object = getattr(module, name)
-                return found
+    """Import a public name when it is first used."""
+    for home, names in _HOMES.items():
+        if name in names:
+            found: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+            globals()[name] = found
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,9 +15,9 @@ from kt3d_bench.data.format import FIELDS
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.validate import IMAGES, measure, open_whole, spread
+from kt3d_bench.drawing import Section, Tile, contact_sheet
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.geometry.foreground import RULES, person_depth
-from kt3d_bench.plot import Section, Tile, contact_sheet
 
 By = Literal["dataset", "action", "worst"]
 COUNT = 24

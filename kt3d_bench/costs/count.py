@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
-from kt3d_bench.methods import Method, Progress, Stage
+from kt3d_bench.method import Method, Progress, Stage
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.supervision import Grant
 from kt3d_bench.training.stages import freeze_all_but

@@ -15,7 +15,7 @@ from kt3d_bench.training.run import Resolved, RunConfig
 
 if TYPE_CHECKING:
     from kt3d_bench.costs.count import StepCount
-    from kt3d_bench.methods import Method
+    from kt3d_bench.method import Method
 
 COUNTED_IMAGES = 2
 """Of a counted step: batch norm needs two."""
@@ -117,7 +117,7 @@ def estimate(
 
 
 def _method(resolved: Resolved) -> Method:
-    from kt3d_bench.methods import MethodContext
+    from kt3d_bench.method import MethodContext
     from kt3d_bench.training.train import build_method
 
     domains = resolved.domains

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kt3d_bench.loading.batches import LabelledBatch
-from kt3d_bench.methods import Stage, StepResult
+from kt3d_bench.method import Stage, StepResult
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralNet, smooth_l1, to_voxels
 from kt3d_bench.skeletons import H36M17

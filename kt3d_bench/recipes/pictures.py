@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.drawing import Panel, comparison
 from kt3d_bench.geometry.cameras import project_arrays
 from kt3d_bench.leaderboard.ranking import Row
 from kt3d_bench.leaderboard.words import column
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.predictions import join, read_predictions
-from kt3d_bench.plot import Panel, comparison
 from kt3d_bench.plugins.hookspecs import Recipe, RecipePicture
 from kt3d_bench.recipes.reproduce import Outcome
 from kt3d_bench.recipes.tables import benchmarks, measured

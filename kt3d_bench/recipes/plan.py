@@ -19,7 +19,7 @@ from kt3d_bench.training.run import Resolved, RunConfig, resolve
 from kt3d_bench.training.sources import Domain, benchmarks_of, has_shards, shards_folder, stand_in
 
 if TYPE_CHECKING:
-    from kt3d_bench.methods import Stage
+    from kt3d_bench.method import Stage
     from kt3d_bench.metrics.benchmarks import Benchmark
 
 
@@ -119,7 +119,7 @@ def stages_of(resolved: Resolved) -> tuple[Stage, ...]:
     """The stages that a run will have, found without its data and without memory for its weights."""
     import torch
 
-    from kt3d_bench.methods import MethodContext
+    from kt3d_bench.method import MethodContext
 
     target, source = resolved.domains["target"], resolved.domains.get("source")
     context = MethodContext(

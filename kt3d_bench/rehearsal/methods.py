@@ -21,7 +21,7 @@ from kt3d_bench.rehearsal.props import Prop
 from kt3d_bench.training.report import Silent
 
 if TYPE_CHECKING:
-    from kt3d_bench.methods import Method, MethodContext
+    from kt3d_bench.method import Method, MethodContext
     from kt3d_bench.rehearsal.watched import Seen
     from kt3d_bench.training.run import RunConfig
 
@@ -59,11 +59,11 @@ def check_method(plugin: MethodPlugin, log: Log, folder: Path) -> None:
 
 
 def _kind(plugin: MethodPlugin) -> type[Method]:
-    from kt3d_bench.methods import Method
+    from kt3d_bench.method import Method
 
     kind = plugins.load(plugin.load)
     if not isinstance(kind, type) or not issubclass(kind, Method):
-        raise BrokenError(f"{plugin.load} is {kind!r}", "let it be a subclass of kt3d_bench.methods.Method")
+        raise BrokenError(f"{plugin.load} is {kind!r}", "let it be a subclass of kt3d_bench.method.Method")
     left = sorted(getattr(kind, "__abstractmethods__", ()))
     if left:
         raise BrokenError(f"{kind.__name__} lacks {', '.join(left)}", f"define {left[0]} in {plugin.load}")
@@ -151,7 +151,7 @@ def _presets(plugin: MethodPlugin, kind: type[Method]) -> Mapping[str, Mapping[s
 
 
 def _context(plugin: MethodPlugin, wanted: tuple[Prop, ...]) -> MethodContext:
-    from kt3d_bench.methods import MethodContext
+    from kt3d_bench.method import MethodContext
     from kt3d_bench.synth import PARTS
 
     roles = {prop.role: prop for prop in wanted}

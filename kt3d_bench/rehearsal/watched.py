@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kt3d_bench.errors import did_you_mean
 from kt3d_bench.loading.batches import UnlabelledBatch
-from kt3d_bench.methods import Estimate, Method, Progress, Stage, StepResult
+from kt3d_bench.method import Estimate, Method, Progress, Stage, StepResult
 from kt3d_bench.rehearsal.log import BrokenError
 
 STEPS = 3

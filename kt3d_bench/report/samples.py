@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.drawing import part_palette
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.geometry.alignment import align_similarity
 from kt3d_bench.geometry.cameras import project_arrays
 from kt3d_bench.geometry.foreground import RULES, person_depth
 from kt3d_bench.leaderboard.site.html import spoken
 from kt3d_bench.metrics.functional import METRICS, joint_errors
-from kt3d_bench.plot import part_palette
 from kt3d_bench.report.measured import Measured
 from kt3d_bench.skeletons import H36M17
 

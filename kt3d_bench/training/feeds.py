@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kt3d_bench.errors import PluginError
 from kt3d_bench.loading.batches import UnlabelledBatch
-from kt3d_bench.methods import Stage
+from kt3d_bench.method import Stage
 from kt3d_bench.training.sources import split_digest
 
 if TYPE_CHECKING:

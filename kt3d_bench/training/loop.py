@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_whole
-from kt3d_bench.methods import Method, Stage
+from kt3d_bench.method import Method, Stage
 from kt3d_bench.training import acceleration, checkpoint
 from kt3d_bench.training.feeds import Feed
 from kt3d_bench.training.report import Reporter

@@ -38,7 +38,7 @@ from kt3d_bench.training.sources import (
 if TYPE_CHECKING:
     from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.loading.batches import UnlabelledBatch
-    from kt3d_bench.methods import Estimate, Method
+    from kt3d_bench.method import Estimate, Method
     from kt3d_bench.metrics.benchmarks import Benchmark
 
 FloatArray = npt.NDArray[np.float64]
@@ -133,7 +133,7 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
 
     Raises ``ArtefactError`` for a damaged checkpoint and for one whose method has changed its config or networks.
     """
-    from kt3d_bench.methods import MethodContext
+    from kt3d_bench.method import MethodContext
     from kt3d_bench.training import checkpoint
 
     content = checkpoint.load(path)

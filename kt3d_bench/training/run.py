@@ -27,7 +27,7 @@ from kt3d_bench.training.settings import build_config
 from kt3d_bench.training.sources import Domain, domain, is_stream, stream_name
 
 if TYPE_CHECKING:
-    from kt3d_bench.methods import Method
+    from kt3d_bench.method import Method
 
 RUN_FILE = "run.yaml"
 FINAL = "final.pt"

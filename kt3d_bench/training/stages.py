@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from kt3d_bench.errors import ArtefactError, PluginError, did_you_mean
-from kt3d_bench.methods import Method, Stage
+from kt3d_bench.method import Method, Stage
 from kt3d_bench.training import checkpoint
 
 STORE_VERSION = 1

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError
 from kt3d_bench.files import write_whole
 from kt3d_bench.loading.batches import UnlabelledBatch
-from kt3d_bench.methods import Method, Progress, Stage
+from kt3d_bench.method import Method, Progress, Stage
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.acceleration import Acceleration, adam
 from kt3d_bench.training.feeds import BatchSource, Feed, Place

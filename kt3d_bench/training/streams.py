@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kt3d_bench.loading.stream import Stream, StreamLoader
-from kt3d_bench.methods import Stage
+from kt3d_bench.method import Stage
 from kt3d_bench.training.feeds import BatchSource, Place
 from kt3d_bench.training.sources import GENERATED, Domain
 

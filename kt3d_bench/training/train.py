@@ -18,7 +18,7 @@ from kt3d_bench.training.sources import Located, is_stream, locate
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from kt3d_bench.methods import Method, MethodContext, Stage
+    from kt3d_bench.method import Method, MethodContext, Stage
     from kt3d_bench.training.loop import StageOutcome
     from kt3d_bench.training.streams import Streamed
 
@@ -75,7 +75,7 @@ def _build(
     resolved: Resolved, fabric: Fabric, report: Reporter
 ) -> tuple[dict[str, Located | Streamed], Method, MethodContext]:
     """Open the source (whose manifest the context needs), build the method, open what its stages read."""
-    from kt3d_bench.methods import MethodContext
+    from kt3d_bench.method import MethodContext
 
     domains, config = resolved.domains, resolved.config
 

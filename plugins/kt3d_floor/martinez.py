@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
-from kt3d_bench.methods import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
-from kt3d_bench.methods import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.nn.images import depth_input, rgb_input
 from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1, to_voxels
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN

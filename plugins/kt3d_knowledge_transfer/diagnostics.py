@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kt3d_bench.loading.batches import LabelledBatch
-from kt3d_bench.methods import Progress
+from kt3d_bench.method import Progress
 from kt3d_bench.nn.integral import from_voxels
 from kt3d_knowledge_transfer.losses import domain_accuracy, spread_vox
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
-from kt3d_bench.methods import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.nn.images import depth_input, rgb_input
 from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, smooth_l1, to_voxels
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN

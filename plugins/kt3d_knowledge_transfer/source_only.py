@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from kt3d_bench.loading.batches import UnlabelledBatch
-from kt3d_bench.methods import Estimate, Stage
+from kt3d_bench.method import Estimate, Stage
 from kt3d_bench.nn.images import depth_input
 from kt3d_knowledge_transfer.method import KnowledgeTransfer
 

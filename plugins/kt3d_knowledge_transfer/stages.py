@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kt3d_bench.methods import MethodContext, Stage
+from kt3d_bench.method import MethodContext, Stage
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage
 from kt3d_knowledge_transfer.config import Config
 

@@ -167,7 +167,7 @@ class _Supervised:
         from kt3d_bench.loading.assembly import WarpedThere
         from kt3d_bench.loading.augment import Augmentation, place
         from kt3d_bench.loading.images import Decoded
-        from kt3d_bench.methods import MethodContext
+        from kt3d_bench.method import MethodContext
         from kt3d_bench.training.acceleration import Acceleration, adam, prepare
         from kt3d_bench.training.report import Silent
 
@@ -200,7 +200,7 @@ class _Supervised:
 
     def step(self) -> None:
         from kt3d_bench.loading.batches import LabelledBatch
-        from kt3d_bench.methods import Progress
+        from kt3d_bench.method import Progress
 
         images = {"rgb": (self.assembly.images()["rgb"] / 255).clamp_(0, 1)}
         batch = LabelledBatch(images=images, **self.labels)
@@ -322,7 +322,7 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
     (compiling both ways would take longer than all the rest)."""
     from kt3d_bench import plugins
     from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
-    from kt3d_bench.methods import MethodContext, Progress
+    from kt3d_bench.method import MethodContext, Progress
     from kt3d_bench.training.acceleration import Acceleration, adam, prepare
     from kt3d_bench.training.report import Silent
     from kt3d_bench.training.stages import freeze_all_but

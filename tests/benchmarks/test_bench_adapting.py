@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kt3d_bench import plugins
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
-from kt3d_bench.methods import Method, MethodContext, Progress, Stage
+from kt3d_bench.method import Method, MethodContext, Progress, Stage
 from kt3d_bench.training.stages import freeze_all_but
 
 BATCH = 4

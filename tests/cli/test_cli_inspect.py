@@ -21,8 +21,8 @@ from kt3d_bench.cli.sheets import sheet
 from kt3d_bench.data.estimate import Probe, probe
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.prepare import prepare
+from kt3d_bench.drawing import Section, Tile, coloured_depth, contact_sheet, part_palette
 from kt3d_bench.metrics.predictions import write_predictions
-from kt3d_bench.plot import Section, Tile, coloured_depth, contact_sheet, part_palette
 from kt3d_bench.records import WorkItem
 from kt3d_bench.skeletons import H36M17
 

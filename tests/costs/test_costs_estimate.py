@@ -18,7 +18,7 @@ from kt3d_bench.costs.estimate import Estimate, estimate, lines
 from kt3d_bench.costs.rates import measured, read_table
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
-from kt3d_bench.methods import Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.method import Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.supervision import grant
 from kt3d_bench.training.run import RunConfig
 from kt3d_bench.training.stages import freeze_all_but

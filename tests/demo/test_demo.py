@@ -10,8 +10,8 @@ import pytest
 
 from kt3d_bench import plugins
 from kt3d_bench.cli import demo
+from kt3d_bench.drawing import Panel, comparison
 from kt3d_bench.errors import UsageError
-from kt3d_bench.plot import Panel, comparison
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.skeletons import H36M17
 

@@ -11,7 +11,7 @@ from kt3d_floor.mean_pose import MeanPose, MeanPoseOracle
 
 from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError
-from kt3d_bench.methods import Method, MethodContext, Progress
+from kt3d_bench.method import Method, MethodContext, Progress
 
 
 def context(modality: str = "rgb") -> MethodContext:

@@ -21,7 +21,7 @@ def python_blocks(document: str) -> list[str]:
 def test_the_guides_method_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
-    from kt3d_bench.methods import MethodContext, Progress
+    from kt3d_bench.method import MethodContext, Progress
 
     (source,) = [block for block in python_blocks("CONTRIBUTING.md") if "class OneNet" in block]
     guide = ModuleType("guide")

@@ -18,18 +18,18 @@ LAYER = {
     "files": 1, "geometry": 1,
     "plugins": 2, "standins": 2,
     "data": 3, "synth": 3, "metrics": 3,
-    "leaderboard": 4, "loading": 4, "methods": 4, "nn": 4,
-    "training": 5, "costs": 6, "plot": 6, "results": 6,
+    "leaderboard": 4, "loading": 4, "method": 4, "nn": 4,
+    "training": 5, "costs": 6, "drawing": 6, "results": 6,
     "report": 7, "submissions": 7, "rescoring": 7,
     "recipes": 8, "scaffold": 8, "rehearsal": 8, "cli": 9, "__main__": 10, "__init__": 11,
 }  # fmt: skip
 MAY_MEET = (
     {"errors", "records", "skeletons", "supervision"},
-    {"loading", "methods", "nn"},
+    {"loading", "method", "nn"},
 )
 """Rooms of one layer that may import each other."""
 DATASETS_MAY = {"", "errors", "records", "skeletons", "geometry", "synth", "standins"}
-METHODS_MAY = {"", "errors", "skeletons", "supervision", "loading", "methods", "nn"}
+METHODS_MAY = {"", "errors", "skeletons", "supervision", "loading", "method", "nn"}
 
 
 def imports(path: Path) -> list[tuple[int, str]]:

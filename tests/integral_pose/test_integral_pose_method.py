@@ -10,7 +10,7 @@ from kt3d_integral_pose.method import IntegralPose
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
-from kt3d_bench.methods import MethodContext, Progress
+from kt3d_bench.method import MethodContext, Progress
 from kt3d_bench.nn.resnet import ResNet50
 
 INPUT_PX = 32

@@ -11,7 +11,7 @@ from kt3d_knowledge_transfer.config import PRESETS, Config
 from kt3d_knowledge_transfer.method import KnowledgeTransfer
 
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
-from kt3d_bench.methods import MethodContext, Progress, Stage
+from kt3d_bench.method import MethodContext, Progress, Stage
 
 PX = 32
 PARTS = 6

@@ -11,7 +11,7 @@ from kt3d_knowledge_transfer.source_only import SourceOnly
 from kt3d_knowledge_transfer.views import Anchor, View
 
 from kt3d_bench.errors import UsageError
-from kt3d_bench.methods import MethodContext, Progress
+from kt3d_bench.method import MethodContext, Progress
 from kt3d_bench.nn.integral import to_voxels
 from kt3d_bench.skeletons import LABEL_SUBSETS
 

@@ -9,7 +9,7 @@ from kt3d_knowledge_transfer.prior import PosePrior, depths_hidden, flattened, j
 from kt3d_knowledge_transfer.views import View
 from torch.nn import functional
 
-from kt3d_bench.methods import Progress
+from kt3d_bench.method import Progress
 from kt3d_bench.nn.integral import to_voxels
 
 Make = Callable[..., Any]

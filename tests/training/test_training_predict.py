@@ -11,7 +11,7 @@ import torch
 from kt3d_bench.errors import PluginError
 from kt3d_bench.geometry.cameras import project_arrays
 from kt3d_bench.loading.batches import CameraBatch, UnlabelledBatch
-from kt3d_bench.methods import Estimate
+from kt3d_bench.method import Estimate
 from kt3d_bench.training.predict import camera_positions
 
 RNG = np.random.default_rng(5)

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from training_toys import CONTEXT, FakeFeed, Notes, ToyConfig, ToyMethod
 
 from kt3d_bench.loading.batches import UnlabelledBatch
-from kt3d_bench.methods import Progress, Stage, StepResult
+from kt3d_bench.method import Progress, Stage, StepResult
 from kt3d_bench.training.loop import run_stages
 from kt3d_bench.training.stages import StageStore
 from kt3d_bench.training.steps import LoopOptions

@@ -18,7 +18,7 @@ from training_toys import PlainMethod
 from training_workplace import Workplace, offer
 
 from kt3d_bench import plugins
-from kt3d_bench.methods import Progress, Stage
+from kt3d_bench.method import Progress, Stage
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.predict import predict
 from kt3d_bench.training.run import is_main_process

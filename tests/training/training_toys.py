@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
-from kt3d_bench.methods import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.training.feeds import BatchSource, Place
 
 SIDE = 8
