@@ -1,12 +1,14 @@
-"""The metrics: plain functions over (N, J, 3) poses in mm, per joint first, folded afterwards; and a record of each.
+"""The metrics: public functions over poses of any leading shape, and the per-joint arithmetic that boards use too.
 
-Averaging order everywhere: over the counted joints of a sample, then over samples. Undefined is NaN, never 0: a
-counted joint whose prediction is not finite makes its sample's error NaN (and is wrong for PCK), and so does a counted
-joint whose truth is not finite. Shapes: N samples, J joints; masks (N, J), true = counted; arithmetic in float64.
+``mpjpe``, ``pa_mpjpe``, ``n_mpjpe``, ``pck`` and ``auc`` take (..., J, 3) in mm and return one number per pose, in
+float64. Everything else works on N poses of J joints, with masks (N, J), true = counted. The order of averaging is
+always: over the counted joints of a pose, then over poses. Undefined is NaN, never 0: a counted joint whose prediction
+is not finite makes the error of its pose NaN (and is wrong for PCK), and so does a counted joint whose truth is not.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -103,103 +105,122 @@ def mean_over_joints(values: FloatArray, mask: npt.NDArray[Any] | None = None) -
 
 
 def mpjpe(
-    pred_mm: npt.NDArray[Any],
-    true_mm: npt.NDArray[Any],
-    *,
-    root: int | None = None,
-    mask: npt.NDArray[Any] | None = None,
+    pred_mm: npt.ArrayLike, true_mm: npt.ArrayLike, root: int | None = 0, *, mask: npt.ArrayLike | None = None
 ) -> FloatArray:
-    """Mean per joint position error: (N, J, 3) mm twice -> (N,) mm.
+    """Return the mean per joint position error in mm: (..., J, 3) mm twice -> (...).
 
-    Mean Euclidean distance over the counted joints, after moving joint ``root`` of both poses to the origin, or in
-    place for ``root=None``. The root itself stays in the mean (with distance 0). Ionescu et al., PAMI 2014.
+    The mean Euclidean distance over the counted joints, after moving joint ``root`` of both poses to the origin;
+    ``root=None`` compares the poses where they are. The root itself stays in the mean, with distance 0. A pose with a
+    counted joint that is not finite is NaN. Ionescu et al., PAMI 2014.
 
     >>> true = np.zeros((1, 2, 3))
     >>> mpjpe(true + [[[0.0, 0.0, 0.0], [3.0, 4.0, 0.0]]], true)
     array([2.5])
     """
-    return mean_over_joints(joint_errors(pred_mm, true_mm, root=root, mask=mask), mask)
+    return _per_pose(pred_mm, true_mm, root, mask, lambda p, t, m: joint_errors(p, t, root=root, mask=m))
 
 
 def pa_mpjpe(
-    pred_mm: npt.NDArray[Any],
-    true_mm: npt.NDArray[Any],
+    pred_mm: npt.ArrayLike,
+    true_mm: npt.ArrayLike,
     *,
     scale: bool = True,
     reflection: bool = False,
-    mask: npt.NDArray[Any] | None = None,
+    mask: npt.ArrayLike | None = None,
 ) -> FloatArray:
-    """MPJPE after Procrustes alignment of the prediction to the truth: (N, J, 3) mm twice -> (N,) mm.
+    """Return MPJPE in mm after Procrustes alignment of the prediction to the truth: (..., J, 3) mm twice -> (...).
 
-    The alignment minimises the *squared* distances over the counted joints; what is reported is the mean distance.
-    NaN where the alignment is undefined (``alignment.align_similarity``), such as for fewer than three counted joints.
-    Protocol #2 of Martinez et al., ICCV 2017, for the default ``scale=True, reflection=False``.
+    The alignment (rotation, translation, with ``scale`` one factor, with ``reflection`` mirroring allowed) minimises
+    the *squared* distances over the counted joints; the result is the mean distance. NaN where the alignment is
+    undefined (``alignment.align_similarity``), such as for fewer than three counted joints. The default is Protocol #2
+    of Martinez et al., ICCV 2017.
 
     >>> true = np.eye(3)[None] * 100
     >>> bool(pa_mpjpe(7 - 2 * true[:, :, [1, 2, 0]], true, reflection=True) < 1e-9)
     True
     """
-    return mean_over_joints(pa_joint_errors(pred_mm, true_mm, scale=scale, reflection=reflection, mask=mask), mask)
+    return _per_pose(
+        pred_mm, true_mm, None, mask, lambda p, t, m: pa_joint_errors(p, t, scale=scale, reflection=reflection, mask=m)
+    )
 
 
 def n_mpjpe(
-    pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any], *, root: int, mask: npt.NDArray[Any] | None = None
+    pred_mm: npt.ArrayLike, true_mm: npt.ArrayLike, root: int = 0, *, mask: npt.ArrayLike | None = None
 ) -> FloatArray:
-    """Normalised MPJPE: root-aligned, then scaled by each pose's own best factor: (N, J, 3) mm twice -> (N,) mm.
+    """Return the normalised MPJPE in mm: (..., J, 3) mm twice -> (...).
 
-    A negative factor is allowed, as in the public code. NaN where all counted joints are predicted at the root.
-    Rhodin et al., CVPR 2018.
+    Both poses are moved to their joint ``root``; each prediction is then scaled by its own best factor, which may be
+    negative, as in the public code. NaN where all counted joints are predicted at the root. Rhodin et al., CVPR 2018.
 
     >>> true = np.array([[[0.0, 0.0, 0.0], [0.0, 300.0, 0.0]]])
-    >>> n_mpjpe(true / 2 + 7, true, root=0)
+    >>> n_mpjpe(true / 2 + 7, true)
     array([0.])
     """
-    return mean_over_joints(scaled_joint_errors(pred_mm, true_mm, root=root, mask=mask), mask)
+    return _per_pose(pred_mm, true_mm, root, mask, lambda p, t, m: scaled_joint_errors(p, t, root=root, mask=m))
 
 
 def pck(
-    pred_mm: npt.NDArray[Any],
-    true_mm: npt.NDArray[Any],
+    pred_mm: npt.ArrayLike,
+    true_mm: npt.ArrayLike,
+    root: int | None = 0,
     *,
     threshold_mm: float = PCK_THRESHOLD_MM,
-    root: int | None = None,
-    mask: npt.NDArray[Any] | None = None,
+    mask: npt.ArrayLike | None = None,
 ) -> FloatArray:
-    """Percentage (0..100) of counted joints at most ``threshold_mm`` from the truth: (N, J, 3) mm twice -> (N,).
+    """Return the percentage, 0..100, of counted joints at most ``threshold_mm`` off: (..., J, 3) mm twice -> (...).
 
-    ``root`` as in ``mpjpe``; with it, the root counts as right by definition. A predicted joint that is not finite is
-    wrong. The 3D PCK of Mehta et al., 3DV 2017, at a threshold of the caller's.
+    ``root`` as in ``mpjpe``; with it, the root is always correct. A predicted joint that is not finite is wrong, a true
+    one makes its pose NaN. The 3D PCK of Mehta et al., 3DV 2017, who use 150 mm.
 
     >>> true = np.zeros((1, 2, 3))
-    >>> pck(true + [[[0.0, 0.0, 100.0], [0.0, 0.0, 100.1]]], true)
+    >>> pck(true + [[[0.0, 0.0, 100.0], [0.0, 0.0, 100.1]]], true, root=None)
     array([50.])
     """
-    pred, true, counted = check_pair(pred_mm, true_mm, mask)
-    percent = np.empty(len(pred))
-    for part in _chunks(len(pred)):
-        correct = _correct(_distances(pred[part], true[part], root), true[part], root, threshold_mm)
-        percent[part] = mean_over_joints(correct, None if counted is None else counted[part])
-    return percent
+    return _per_pose(
+        pred_mm, true_mm, root, mask, lambda p, t, m: _correct(joint_errors(p, t, root=root), t, root, threshold_mm)
+    )
 
 
 def auc(
-    pred_mm: npt.NDArray[Any],
-    true_mm: npt.NDArray[Any],
-    *,
-    root: int | None = None,
-    mask: npt.NDArray[Any] | None = None,
+    pred_mm: npt.ArrayLike, true_mm: npt.ArrayLike, root: int | None = 0, *, mask: npt.ArrayLike | None = None
 ) -> FloatArray:
-    """Area under the PCK curve, 0..100: the mean PCK at ``CURVE_MM``: (N, J, 3) mm twice -> (N,).
+    """Return the area under the PCK curve, 0..100: the mean PCK at ``CURVE_MM``: (..., J, 3) mm twice -> (...).
 
-    With distances <= threshold, and the threshold 0 among the 31, a perfect pose has 100. Mehta et al., 3DV 2017.
+    ``root`` and what is not finite as in ``pck``. Distances <= threshold count and 0 mm is one of the 31 thresholds, so
+    a perfect pose has 100. Mehta et al., 3DV 2017.
 
     >>> true = np.zeros((1, 1, 3))
-    >>> round(float(auc(true + [0.0, 0.0, 75.0], true)[0]), 3)  # right at 75, 80, ..., 150: 16 of 31
+    >>> round(float(auc(true + [0.0, 0.0, 75.0], true, root=None)[0]), 3)  # correct at 75, 80, ..., 150: 16 of 31
     51.613
     """
-    pred, true, counted = check_pair(pred_mm, true_mm, mask)
-    shares = _auc_shares(joint_errors(pred, true, root=root), true, root)
-    return mean_over_joints(shares, counted)
+    return _per_pose(pred_mm, true_mm, root, mask, lambda p, t, m: _auc_shares(joint_errors(p, t, root=root), t, root))
+
+
+def _per_pose(
+    pred_mm: npt.ArrayLike,
+    true_mm: npt.ArrayLike,
+    root: int | None,
+    mask: npt.ArrayLike | None,
+    joint_values: Callable[[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None], FloatArray],
+) -> FloatArray:
+    """Return ``joint_values`` of (N, J, 3) poses and their (N, J) mask, averaged over joints, in the poses' own shape.
+
+    Raises ``ValueError`` for poses and masks whose shapes do not fit, and for a ``root`` that is not a joint.
+    """
+    pred, true = np.asarray(pred_mm), np.asarray(true_mm)
+    if pred.ndim < 2 or pred.shape[-1] != 3 or pred.shape != true.shape:
+        raise ValueError(f"expected two arrays of the same shape (..., J, 3), found {pred.shape} and {true.shape}")
+    *leading, joints, _ = pred.shape
+    if root is not None and not 0 <= root < joints:
+        raise ValueError(f"root is {root}, expected a joint from 0 to {joints - 1}, or None")
+    counted = None if mask is None else np.asarray(mask)
+    if counted is not None and (counted.dtype != np.bool_ or counted.shape != pred.shape[:-1]):
+        raise ValueError(f"expected a bool mask of shape {pred.shape[:-1]}, found {counted.dtype} {counted.shape}")
+    count = math.prod(leading)
+    counted = None if counted is None else counted.reshape(count, joints)
+    pred, true = pred.reshape(count, joints, 3), true.reshape(count, joints, 3)
+    values: FloatArray = mean_over_joints(joint_values(pred, true, counted), counted).reshape(leading)[()]
+    return values
 
 
 def pck_curve(

@@ -225,8 +225,8 @@ def _axes(given: Evidence) -> Suspicion | None:
     """One exchange of axes or signs, the same for all samples, explains the poses: root-aligned MPJPE falls."""
     true = align_root(given.true_mm, _HIP)
     pred = align_root(given.pred_mm, _HIP)
-    asis = mpjpe(pred, true, mask=given.mask)
-    ratios = {name: _ratio(mpjpe(pred @ turn, true, mask=given.mask), asis) for name, turn in _quarter_turns()}
+    asis = mpjpe(pred, true, root=None, mask=given.mask)
+    ratios = {name: _ratio(mpjpe(pred @ turn, true, None, mask=given.mask), asis) for name, turn in _quarter_turns()}
     name = min(ratios, key=lambda one: ratios[one])
     if ratios[name] >= UNDONE:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -99,6 +100,57 @@ def test_pa_equals_a_scipy_loop(scale: bool, reflection: bool, mirrored: bool) -
     np.testing.assert_allclose(found, loop_pa(pred, true, scale, reflection), rtol=0, atol=1e-9)
 
 
+PUBLIC = (mpjpe, pa_mpjpe, n_mpjpe, pck, auc)
+
+
+@pytest.mark.parametrize("metric", PUBLIC)
+def test_any_leading_shape_gives_one_number_per_pose(metric: Callable[..., np.ndarray]) -> None:
+    pred, true = poses(12, 13)
+    mask = np.random.default_rng(2).random((12, 17)) < 0.8
+    alone = [float(metric(pred[n], true[n], mask=mask[n])) for n in range(12)]
+    flat = metric(pred, true, mask=mask)
+    np.testing.assert_allclose(flat, alone, rtol=0, atol=1e-9)
+    cube = metric(pred.reshape(2, 3, 2, 17, 3), true.reshape(2, 3, 2, 17, 3), mask=mask.reshape(2, 3, 2, 17))
+    np.testing.assert_array_equal(cube, flat.reshape(2, 3, 2))
+    assert metric(pred[0], true[0]).shape == ()
+    assert metric(pred[:0, None], true[:0, None]).shape == (0, 1)
+    assert metric(pred[0].tolist(), true[0].tolist()) == metric(pred[:1], true[:1])[0]
+
+
+def test_hand_values_of_the_public_functions() -> None:
+    """A right angle of 300 mm and 400 mm; the prediction is twice as large, shifted by (10, 20, 30) mm."""
+    true = np.array([[0.0, 0.0, 0.0], [300.0, 0.0, 0.0], [0.0, 400.0, 0.0]])
+    pred = true * 2 + [10.0, 20.0, 30.0]
+    assert mpjpe(pred, true) == pytest.approx((0 + 300 + 400) / 3)
+    assert mpjpe(pred, true, 1) == pytest.approx((300 + 0 + 500) / 3)
+    offsets = [np.sqrt(10**2 + 20**2 + 30**2), np.sqrt(310**2 + 20**2 + 30**2), np.sqrt(10**2 + 420**2 + 30**2)]
+    assert mpjpe(pred, true, root=None) == pytest.approx(np.mean(offsets))
+    assert n_mpjpe(pred, true) == pytest.approx(0, abs=1e-9)
+    assert pa_mpjpe(pred, true) == pytest.approx(0, abs=1e-9)
+    # rigid alignment keeps the centroid: each joint stays off by its own distance from it, (100, 133.3, 0)
+    distances = [np.hypot(100, 400 / 3), np.hypot(200, 400 / 3), np.hypot(100, 800 / 3)]
+    assert pa_mpjpe(pred, true, scale=False) == pytest.approx(np.mean(distances))
+    assert pck(pred, true) == pytest.approx(100 / 3)
+    assert pck(pred, true, threshold_mm=300.0) == pytest.approx(200 / 3)
+    assert auc(pred, true) == pytest.approx(100 / 3)
+    assert auc(true + np.diag([0.0, 75.0, 151.0]), true) == pytest.approx(100 * (31 + 16 + 0) / 93)
+
+
+@pytest.mark.parametrize("metric", PUBLIC)
+def test_wrong_arguments_of_the_public_functions(metric: Callable[..., np.ndarray]) -> None:
+    pose = np.zeros((4, 17, 3))
+    with pytest.raises(ValueError, match=r"\(\.\.\., J, 3\), found \(3,\) and \(3,\)"):
+        metric(pose[0, 0], pose[0, 0])
+    with pytest.raises(ValueError, match="the same shape"):
+        metric(pose, pose[:1])
+    with pytest.raises(ValueError, match="found int64"):
+        metric(pose, pose, mask=np.ones((4, 17), np.int64))
+    if metric is not pa_mpjpe:
+        for root in (-1, 17):
+            with pytest.raises(ValueError, match=f"root is {root}, expected a joint from 0 to 16"):
+                metric(pose, pose, root=root)
+
+
 def test_the_variants_of_pa_differ_as_they_should() -> None:
     pred, true = poses(200, 3)
     pred = pred * 1.2
@@ -116,11 +168,11 @@ def test_the_variants_of_pa_differ_as_they_should() -> None:
 def test_a_common_shift_and_a_common_order_change_nothing(true: np.ndarray, shift: float, root: int) -> None:
     pred = true[:, ::-1] * 0.5 + 10
     order = np.random.default_rng(0).permutation(true.shape[1])
-    plain = mpjpe(pred, true)
-    np.testing.assert_allclose(mpjpe(pred + shift, true + shift), plain, atol=1e-6)
-    np.testing.assert_allclose(mpjpe(pred[:, order], true[:, order]), plain, atol=1e-9)
+    plain = mpjpe(pred, true, root=None)
+    np.testing.assert_allclose(mpjpe(pred + shift, true + shift, root=None), plain, atol=1e-6)
+    np.testing.assert_allclose(mpjpe(pred[:, order], true[:, order], root=None), plain, atol=1e-9)
     np.testing.assert_allclose(mpjpe(pred + shift, true, root=root), mpjpe(pred, true, root=root), atol=1e-6)
-    np.testing.assert_allclose(mpjpe(true, pred), plain, atol=1e-9)
+    np.testing.assert_allclose(mpjpe(true, pred, root=None), plain, atol=1e-9)
     np.testing.assert_array_equal(mpjpe(true, true), np.zeros(len(true)))
     np.testing.assert_array_equal(pck(true, true), np.full(len(true), 100.0))
 
@@ -220,7 +272,7 @@ def test_the_area_of_the_perfect_and_of_no_answer() -> None:
     assert np.isnan(pck_curve(true, true, mask=np.zeros((2, 17), bool))).all()
     spoiled = true.copy()
     spoiled[1, 4] = np.nan
-    assert np.isnan(auc(true, spoiled)).tolist() == [False, True]
+    assert np.isnan(auc(true, spoiled, root=None)).tolist() == [False, True]
     np.testing.assert_allclose(pck_curve(true, spoiled), np.full(31, 100.0))
 
 
@@ -229,7 +281,7 @@ def test_pa_of_one_bad_joint_may_exceed_mpjpe() -> None:
     _, true = poses(1, 4)
     pred = true.copy()
     pred[0, 16] += 2000.0
-    assert pa_mpjpe(pred, true)[0] > mpjpe(pred, true)[0]
+    assert pa_mpjpe(pred, true)[0] > mpjpe(pred, true, root=None)[0]
 
 
 def test_masked_joints_are_as_if_they_were_not_there() -> None:
@@ -241,8 +293,8 @@ def test_masked_joints_are_as_if_they_were_not_there() -> None:
     spoiled_pred[~mask] = np.nan
     spoiled_true[~mask] = np.inf
     few = pred[:, kept], true[:, kept]
-    np.testing.assert_allclose(mpjpe(spoiled_pred, spoiled_true, mask=mask), mpjpe(*few), atol=1e-9)
-    np.testing.assert_allclose(pck(spoiled_pred, spoiled_true, mask=mask), pck(*few), atol=1e-9)
+    np.testing.assert_allclose(mpjpe(spoiled_pred, spoiled_true, None, mask=mask), mpjpe(*few, None), atol=1e-9)
+    np.testing.assert_allclose(pck(spoiled_pred, spoiled_true, None, mask=mask), pck(*few, None), atol=1e-9)
     np.testing.assert_allclose(mpjpe(spoiled_pred, spoiled_true, root=0, mask=mask), mpjpe(*few, root=0), atol=1e-9)
     for scale in (False, True):
         np.testing.assert_allclose(
@@ -263,7 +315,7 @@ def test_pa_needs_three_joints_and_mpjpe_one() -> None:
     mask = np.zeros((2, 17), bool)
     mask[:, 3:5] = True
     assert np.isnan(pa_mpjpe(pred, true, mask=mask)).all()
-    assert np.isfinite(mpjpe(pred, true, mask=mask)).all()
+    assert np.isfinite(mpjpe(pred, true, root=None, mask=mask)).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -273,7 +325,7 @@ def test_no_answer_is_never_a_good_answer(value: float) -> None:
     pred[0, 5, 1] = value
     assert np.isnan(mpjpe(pred, true)).tolist() == [True, False]
     assert np.isnan(pa_mpjpe(pred, true)).tolist() == [True, False]
-    np.testing.assert_allclose(pck(pred, true), [100 * 16 / 17, 100])
+    np.testing.assert_allclose(pck(pred, true, root=None), [100 * 16 / 17, 100])
     pred[0, 0] = value
     np.testing.assert_allclose(pck(pred, true, root=0), [0, 100])
 
@@ -287,16 +339,16 @@ def test_an_unknown_truth_makes_a_counted_joint_undefined() -> None:
     mask = np.ones((2, 17), bool)
     mask[1, 0] = False
     assert np.isnan(pck(pred, true, root=0, mask=mask)).tolist() == [False, True]
-    assert np.isfinite(pck(pred, true, mask=mask)).all()
+    assert np.isfinite(pck(pred, true, root=None, mask=mask)).all()
 
 
 def test_the_threshold_itself_is_correct_and_the_root_counts() -> None:
     true = np.zeros((1, 4, 3))
     pred = true.copy()
     pred[0, :, 2] = [100.0, np.nextafter(100.0, 101.0), 200.0, 0.0]
-    np.testing.assert_array_equal(pck(pred, true), [50.0])
+    np.testing.assert_array_equal(pck(pred, true, root=None), [50.0])
     np.testing.assert_array_equal(pck(pred, true, root=0), [100.0])
-    np.testing.assert_array_equal(pck(pred, true, threshold_mm=200.0), [100.0])
+    np.testing.assert_array_equal(pck(pred, true, root=None, threshold_mm=200.0), [100.0])
 
 
 def test_float32_input_is_measured_in_float64() -> None:
@@ -310,7 +362,7 @@ def test_float32_input_is_measured_in_float64() -> None:
 def test_a_collapsed_prediction_is_bad_for_mpjpe_and_undefined_for_pa() -> None:
     _, true = poses(3, 11)
     pred = np.repeat(true.mean(axis=1, keepdims=True), 17, axis=1)
-    assert (mpjpe(pred, true) > 300).all()
+    assert (mpjpe(pred, true, root=None) > 300).all()
     assert np.isnan(pa_mpjpe(pred, true)).all()
 
 
@@ -351,7 +403,7 @@ def test_every_metrics_record_agrees_with_the_public_functions(name: str) -> Non
         "pck_root_150": lambda: pck(pred, true, threshold_mm=150.0, root=0, mask=mask),
         "auc_150": lambda: auc(pred, true, root=7, mask=mask),
         "auc_root_150": lambda: auc(pred, true, root=0, mask=mask),
-        "map_100": lambda: pck(pred, true, mask=mask),
+        "map_100": lambda: pck(pred, true, root=None, mask=mask),
     }
     values = metric.joint_values(JointInput(pred, true, mask, 7))
     assert np.isnan(values[~mask]).all()
