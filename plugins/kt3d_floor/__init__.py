@@ -1,4 +1,4 @@
-"""What any method must beat: ``mean-pose``, ``mean-pose-oracle`` and ``lift-mlp``."""
+"""What any method must beat: ``mean-pose``, ``mean-pose-oracle`` and ``martinez``."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
             defaults={"target": "h36m"},
         ),
         MethodPlugin(
-            name="lift-mlp",
+            name="martinez",
             summary="A 2D network, lifted by a residual MLP that learned from source poses alone",
-            load="kt3d_floor.martinez:LiftMlp",
+            load="kt3d_floor.martinez:Martinez",
             supervision=("none",),
             defaults={"target": "h36m", "source": "ubc3v", "pretrain": "mpii"},
         ),

@@ -29,7 +29,7 @@ DEPTH_UNIT_MM = 100.0
 
 @dataclass(frozen=True)
 class Config:
-    """Options of ``lift-mlp``; ``--set name=value`` changes one."""
+    """Options of ``martinez``; ``--set name=value`` changes one."""
 
     input_px: int = 256
     backbone: Literal["resnet50", "tiny"] = "resnet50"
@@ -79,7 +79,7 @@ def normalised(joints_px: Tensor) -> Tensor:
     return relative / size[:, None, None]
 
 
-class LiftMlp(Method):
+class Martinez(Method):
     """Stages ``pretrain-2d`` (shared with other methods) and ``lift``."""
 
     Config: ClassVar[type[Any]] = Config
@@ -95,7 +95,7 @@ class LiftMlp(Method):
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
         if context.target_modality != "rgb":
-            raise UsageError("lift-mlp needs RGB targets", where="--target", hint="choose a target with RGB images")
+            raise UsageError("martinez needs RGB targets", where="--target", hint="choose a target with RGB images")
         self.rgb_net = IntegralNet(3, backbone=config.backbone, side=config.side)
         self.lifter = Lifter(config.width, config.dropout)
 

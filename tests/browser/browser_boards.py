@@ -128,7 +128,7 @@ def crowd() -> tuple[Entry, ...]:
         entry("integral", 49.6, number=14, supervision="full",
               training=(TrainingData(role="target", dataset="street", origin="official", labels="full"),)),
         entry("near-integral", 49.7, number=15, supervision="full", external=("ImageNet weights",)),
-        entry("lift-mlp", 101, number=16, adapts=False, breakdown=None),
+        entry("martinez", 101, number=16, adapts=False, breakdown=None),
         entry("mean-pose", 190, number=17, adapts=False),
         entry("peeking", 44, number=18, selection="oracle", supervision="full-2d"),
         entry("half-done", 50, number=19, unanswered=120, undefined={"mpjpe_mm": 120},

@@ -459,7 +459,7 @@ def test_scores_are_a_part_of_a_run(tmp_path: Path) -> None:
 
 def test_options_of_a_method_are_listed_with_defaults_presets_and_what_they_mean() -> None:
     pytest.importorskip("torch")
-    text = kt3d("list", "lift-mlp").output
+    text = kt3d("list", "martinez").output
     assert "  lift_batch_size = 64\n" in text
     assert "  width = 1024 (tiny 256)\n" in text
     assert "  backbone = resnet50 (tiny tiny): one of resnet50, tiny.\n" in text

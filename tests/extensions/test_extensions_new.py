@@ -42,7 +42,7 @@ def test_all_forms_of_a_name() -> None:
         ("x" * 31, f"at most 30; try '{'x' * 30}'"),
         ("lambda", "a word of the Python language; choose another, such as 'my-lambda'"),
         ("h36m", "a dataset 'h36m' is installed already; choose another name"),
-        ("lift-mlp", "a method 'lift-mlp' is installed already"),
+        ("martinez", "a method 'martinez' is installed already"),
         ("floor", "a plugin 'floor' is installed already"),
         ("demo", "a recipe 'demo' is installed already"),
         ("bench", "a package kt3d_bench is installed already"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from floor_batches import batch, people, unlabelled
-from kt3d_floor.martinez import DEPTH_UNIT_MM, LiftMlp, normalised
+from kt3d_floor.martinez import DEPTH_UNIT_MM, Martinez, normalised
 from kt3d_floor.mean_pose import MeanPose, MeanPoseOracle
 
 from kt3d_bench import plugins
@@ -58,7 +58,7 @@ def test_the_oracle_says_what_it_is() -> None:
     (stage,) = build(MeanPoseOracle).stages()
     assert set(stage.roles) == {"target"}
     assert plugins.method("mean-pose-oracle").supervision == ("full",)
-    for name in ("mean-pose", "lift-mlp"):
+    for name in ("mean-pose", "martinez"):
         assert plugins.method(name).supervision == ("none",)
         assert "target" not in {role for s in plugin_stages(name) for role in s.roles}
 
@@ -76,8 +76,8 @@ def test_normalised_poses_forget_place_and_scale() -> None:
 
 
 def test_the_lifter_learns_a_depth_that_the_image_tells() -> None:
-    method = build(LiftMlp, width=64, dropout=0.0, noise=0.0)
-    assert isinstance(method, LiftMlp)
+    method = build(Martinez, width=64, dropout=0.0, noise=0.0)
+    assert isinstance(method, Martinez)
     _, stage = method.stages()
     assert stage.roles == {"source": ()}
     method.train()
@@ -99,21 +99,21 @@ def test_the_lifter_learns_a_depth_that_the_image_tells() -> None:
 
 
 def test_hidden_joints_do_not_teach_the_lifter() -> None:
-    method = build(LiftMlp, width=16, dropout=0.0, noise=0.0)
+    method = build(Martinez, width=16, dropout=0.0, noise=0.0)
     joints = people(8)
     joints[:, 4] = float("nan")
     loss = method.step(method.stages()[1], {"source": batch(joints)}, Progress(0, 0.0)).losses["depth"]
     loss.backward()
     assert torch.isfinite(loss)
-    assert isinstance(method, LiftMlp)
+    assert isinstance(method, Martinez)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.lifter.parameters())
     assert method.lifter.last.weight.grad is not None
     assert method.lifter.last.weight.grad[4].abs().max() == 0
     assert method.lifter.last.weight.grad[5].abs().max() > 0
 
 
-def test_lift_mlp_predicts_and_shares_the_2d_stage() -> None:
-    method = build(LiftMlp, width=16).eval()
+def test_martinez_predicts_and_shares_the_2d_stage() -> None:
+    method = build(Martinez, width=16).eval()
     with torch.no_grad():
         estimate = method.predict(unlabelled(batch(people(3))))
     assert estimate.joints_px is not None
@@ -127,12 +127,12 @@ def test_lift_mlp_predicts_and_shares_the_2d_stage() -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith("rgb_net."))
 
 
-def test_lift_mlp_needs_rgb() -> None:
+def test_martinez_needs_rgb() -> None:
     with pytest.raises(UsageError, match="needs RGB targets"):
-        build(LiftMlp, "depth")
+        build(Martinez, "depth")
 
 
 @pytest.mark.parametrize("settings", [{"input_px": 50}, {"dropout": 1.0}, {"noise": -1.0}])
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected a multiple|dropout lies"):
-        LiftMlp.Config(**settings)
+        Martinez.Config(**settings)

@@ -82,10 +82,14 @@ def test_plugins_import_only_what_the_contract_offers(folder: str, allowed: set[
     assert not wrong, "\n".join(wrong)
 
 
+CITED = "Martinez et al."
+"""The paper that a metric follows shares its name with a method."""
+
+
 def test_core_names_no_dataset_and_no_method() -> None:
     packages = [path.name for folder in ("datasets", "plugins") for path in (ROOT / folder).iterdir()]
     names = {name.removeprefix("kt3d_") for name in packages}
-    names |= {name.replace("_", "-") for name in names} | {"itop", "mean-pose", "lift-mlp", "source-only"}
+    names |= {name.replace("_", "-") for name in names} | {"itop", "mean-pose", "martinez", "source-only"}
     names -= {"floor", "__pycache__"}
     assert {"h36m", "mpii", "ubc3v", "knowledge-transfer", "integral-pose"} <= names
     naming = re.compile(rf"(?<![a-z])({'|'.join(sorted(names))})(?![a-z0-9])")
@@ -102,7 +106,7 @@ def test_core_names_no_dataset_and_no_method() -> None:
         for node in ast.walk(tree):
             if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in documentation:
                 continue
-            if naming.search(node.value.lower()):
+            if naming.search(node.value.replace(CITED, "").lower()):
                 wrong.append(f"{path}:{node.lineno}: {node.value!r}")
     assert not wrong, "\n".join(wrong)
 

@@ -26,7 +26,7 @@ def a_method(name: str) -> MethodPlugin:
 def test_everything_installed_is_found_sorted_and_loads() -> None:
     assert list(plugins.datasets()) == sorted(plugins.datasets())
     assert {"h36m", "mpii", "ubc3v"} <= set(plugins.datasets())
-    assert {"integral-pose", "knowledge-transfer", "lift-mlp", "mean-pose", "source-only"} <= set(plugins.methods())
+    assert {"integral-pose", "knowledge-transfer", "martinez", "mean-pose", "source-only"} <= set(plugins.methods())
     for dataset in plugins.datasets().values():
         for function in ("plan", "convert", "describe"):
             plugins.load_function(dataset.convert, function)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from kt3d_knowledge_transfer.config import BUNDLES, LETTER, PRESETS, Config
+from kt3d_knowledge_transfer.config import AS_PUBLISHED, BUNDLES, PRESETS, Config
 from kt3d_knowledge_transfer.diagnostics import pose_error_mm
 from kt3d_knowledge_transfer.method import KnowledgeTransfer
 
@@ -25,13 +25,13 @@ def chosen(preset: str = "tiny", **settings: Any) -> Config:
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_the_letter_overrules_every_preset_and_nothing_else(preset: str) -> None:
-    ours, letter = dataclasses.asdict(chosen(preset)), dataclasses.asdict(chosen(preset, fidelity="letter"))
-    changed = {name for name in ours if ours[name] != letter[name]}
-    assert {name: letter[name] for name in LETTER} == dict(LETTER)
-    assert changed <= {*LETTER, "fidelity"}
+def test_as_published_overrules_every_preset_and_nothing_else(preset: str) -> None:
+    ours, published = dataclasses.asdict(chosen(preset)), dataclasses.asdict(chosen(preset, fidelity="as-published"))
+    changed = {name for name in ours if ours[name] != published[name]}
+    assert {name: published[name] for name in AS_PUBLISHED} == dict(AS_PUBLISHED)
+    assert changed <= {*AS_PUBLISHED, "fidelity"}
     assert {"generator", "generator_schedule", "reconstruction", "anchor", "fidelity"} <= changed
-    assert (letter["generator"], letter["reconstruction"], letter["anchor"]) == ("dcgan", "si-log", "none")
+    assert (published["generator"], published["reconstruction"], published["anchor"]) == ("dcgan", "si-log", "none")
 
 
 def test_ours_is_the_default_and_changes_nothing() -> None:
@@ -39,23 +39,23 @@ def test_ours_is_the_default_and_changes_nothing() -> None:
     assert dict(BUNDLES["fidelity"]["ours"]) == {}
 
 
-@pytest.mark.parametrize("name", sorted(LETTER))
+@pytest.mark.parametrize("name", sorted(AS_PUBLISHED))
 def test_each_departure_can_be_taken_alone_whatever_the_order(name: str) -> None:
     kept = getattr(chosen(), name)
-    first, second = chosen(fidelity="letter", **{name: kept}), chosen(**{name: kept}, fidelity="letter")
+    first, second = chosen(fidelity="as-published", **{name: kept}), chosen(**{name: kept}, fidelity="as-published")
     assert first == second
     assert getattr(first, name) == kept
-    assert all(getattr(first, other) == value for other, value in LETTER.items() if other != name)
+    assert all(getattr(first, other) == value for other, value in AS_PUBLISHED.items() if other != name)
 
 
 def test_text_from_the_command_line_does_the_same() -> None:
-    assert chosen(fidelity="letter", generator_hide_depth="0.25").generator_hide_depth == 0.25
-    assert chosen(fidelity="letter").generator_hide_depth == 0.0
+    assert chosen(fidelity="as-published", generator_hide_depth="0.25").generator_hide_depth == 0.25
+    assert chosen(fidelity="as-published").generator_hide_depth == 0.0
 
 
 def test_another_word_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'fidelity' is 'leter': did you mean 'letter'"):
-        chosen(fidelity="leter")
+    with pytest.raises(UsageError, match=r"'fidelity' is 'as-publishd': did you mean 'as-published'"):
+        chosen(fidelity="as-publishd")
 
 
 def test_the_reversal_is_the_identity_forward_and_minus_one_backward() -> None:
@@ -67,7 +67,7 @@ def test_the_reversal_is_the_identity_forward_and_minus_one_backward() -> None:
     assert torch.equal(features.grad, -weight)
 
 
-@pytest.mark.parametrize("fidelity", ["ours", "letter"])
+@pytest.mark.parametrize("fidelity", ["ours", "as-published"])
 def test_the_domain_loss_is_off_for_the_first_5000_steps(build: Callable[..., Any], batch: Any, fidelity: str) -> None:
     paper = chosen("paper", fidelity=fidelity)
     assert (paper.adversarial_delay_steps, paper.adversarial_delay) == (5000, 0.0)

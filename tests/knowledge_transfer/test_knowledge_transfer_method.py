@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from kt3d_knowledge_transfer.config import LETTER, PRESETS, Config
+from kt3d_knowledge_transfer.config import AS_PUBLISHED, PRESETS, Config
 from kt3d_knowledge_transfer.method import KnowledgeTransfer
 from kt3d_knowledge_transfer.source_only import SourceOnly
 from kt3d_knowledge_transfer.views import Anchor, View
@@ -52,8 +52,8 @@ def test_stages_before_adapt_do_not_depend_on_how_adapt_is_done(build: Make) -> 
             assert all(torch.equal(state[name], other[name]) for other in others), name
 
 
-def test_the_letter_of_the_paper_can_be_reached(build: Make, train: Make) -> None:
-    method = build("rgb", **LETTER)
+def test_the_published_method_can_be_reached(build: Make, train: Make) -> None:
+    method = build("rgb", **AS_PUBLISHED)
     assert type(method.generator).__name__ == "DcganGenerator"
     assert [stage.name for stage in method.stages()] == ["synthetic", "pretrain-2d", "adapt"]
     result = train(method, "synthetic")
