@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kt3d_bench.metrics.functional import n_mpjpe as n_mpjpe
     from kt3d_bench.metrics.functional import pa_mpjpe as pa_mpjpe
     from kt3d_bench.metrics.functional import pck as pck
+    from kt3d_bench.loading.dataset import Dataset as Dataset
+    from kt3d_bench.loading.dataset import load as load
+    from kt3d_bench.loading.dataset import webdataset as webdataset
     from kt3d_bench.plugins.hookspecs import DatasetPlugin as DatasetPlugin
     from kt3d_bench.plugins.hookspecs import MethodPlugin as MethodPlugin
     from kt3d_bench.plugins.hookspecs import Option as Option
@@ -39,6 +42,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "errors": ("ArtefactError", "Kt3dError", "MissingDataError", "PluginError", "RawDataError", "UsageError"),
     "metrics.functional": ("auc", "mpjpe", "n_mpjpe", "pa_mpjpe", "pck"),
+    "loading.dataset": ("Dataset", "load", "webdataset"),
     "plugins.hookspecs": (
         "DatasetPlugin",
         "MethodPlugin",

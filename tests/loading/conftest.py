@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kt3d_bench.data.index import Labels
 from kt3d_bench.data.manifest import (
     Counts,
     CropRule,
@@ -59,8 +60,8 @@ def make_sample(index: int, rng: np.random.Generator, modalities: Sequence[str],
         visible=np.ones(17),
         quality=np.full(17, 3),
         box_px=[*px.min(0), *px.max(0)],
-        subject="S1",
-        action="walk",
+        subject=f"S{1 + index % 3}",
+        action="sit" if index % 2 else "walk",
         camera_id="c",
         sequence=f"q{index // 4}",
         frame=index,
@@ -81,23 +82,28 @@ def make_shards(tmp_path: Path) -> MakeShards:
         longest: int = 96,
         flat: bool = False,
         part_mirror: tuple[int, ...] | None = PARTS,
+        tars: int = 1,
     ) -> ShardSet:
         rng = np.random.default_rng(5)
         folder = tmp_path / f"shards{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
-        path = folder / "train-000000.tar"
-        with ShardWriter(path) as writer:
-            for index in range(count):
-                writer.write(make_sample(index, rng, modalities, longest=longest, flat=flat))
-        index = writer.index
-        assert index is not None
+        samples = [make_sample(index, rng, modalities, longest=longest, flat=flat) for index in range(count)]
+        shards: list[Shard] = []
+        for number in range(tars):
+            path = folder / f"train-{number:06d}.tar"
+            with ShardWriter(path) as writer:
+                for sample in samples[number * count // tars : (number + 1) * count // tars]:
+                    writer.write(sample)
+            index = writer.index
+            assert index is not None
+            shards.append(Shard(name=path.name, sha256=index.tar_sha256, size=index.tar_size, samples=len(index)))
         split = Split(
             samples=count,
-            shards=(Shard(name=path.name, sha256=index.tar_sha256, size=index.tar_size, samples=count),),
+            shards=tuple(shards),
             counts=Counts(subject={}, action={}, camera={}),
             modalities=tuple(modalities),
-            sample_list_digest=sample_list_digest(index.keys),
-            labels_digest=labels_digest(index.keys, index.labels),
+            sample_list_digest=sample_list_digest([sample.key for sample in samples]),
+            labels_digest=labels_digest(np.array([sample.key for sample in samples]), Labels.of(samples)),
             skipped=(),
         )
         manifest = Manifest(
@@ -122,6 +128,13 @@ def make_shards(tmp_path: Path) -> MakeShards:
         return ShardSet.open(folder, "train")
 
     return make
+
+
+@pytest.fixture
+def written() -> list[Sample]:
+    """The samples that ``make_shards()`` writes, before they are stored."""
+    rng = np.random.default_rng(5)
+    return [make_sample(index, rng, ("rgb", "depth", "parts"), longest=96, flat=False) for index in range(12)]
 
 
 @pytest.fixture

@@ -1,0 +1,82 @@
+"""Samples as tensors, one at a time and not augmented: the values that ``loading.loader`` gives in batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from kt3d_bench.data.format import FIELD_OF_MODALITY
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.geometry.foreground import person_depth
+from kt3d_bench.geometry.reference import surface_reference_mm
+from kt3d_bench.loading.assembly import WarpedHere
+from kt3d_bench.loading.augment import Draws, place
+from kt3d_bench.loading.batches import LabelledBatch
+from kt3d_bench.loading.finish import Crops, finish, from_shrunk
+from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, resized, shrunk_sizes
+
+
+class TensorView(torch.utils.data.Dataset[dict[str, Any]]):
+    """What ``Dataset.torch`` returns; its docstring says what a sample's dict holds."""
+
+    def __init__(
+        self, shards: ShardSet, places: npt.NDArray[np.int64], input_px: int, modalities: tuple[str, ...]
+    ) -> None:
+        self._shards, self._places = shards, places
+        self._input_px, self._modalities = input_px, modalities
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"sample {i} of {len(self)}")
+        if get_worker_info() is not None:
+            one_thread_each()
+        at = int(self._places[i])
+        batch = self._batch(at)
+        tensors: dict[str, Tensor] = {
+            **batch.images,
+            "joints_px": batch.joints_px,
+            "joints_cam_mm": batch.joints_cam_mm,
+            "joints_root_mm": batch.joints_root_mm,
+            "mask_2d": batch.mask_2d,
+            "mask_3d": batch.mask_3d,
+            "intrinsics_px": batch.cameras.intrinsics_px,
+            "distortion": batch.cameras.distortion,
+            **({"surface_mm": batch.surface_mm} if "depth" in self._modalities else {}),
+        }
+        return {"key": str(self._shards.keys[at]), **{name: tensor[0] for name, tensor in tensors.items()}}
+
+    def _batch(self, at: int) -> LabelledBatch:
+        """The sample as a batch of one."""
+        labels, manifest = self._shards.labels, self._shards.manifest
+        one = slice(at, at + 1)
+        stored = labels.size_px[one]
+        size = shrunk_sizes(stored, manifest.crop.margin, self._input_px)
+        draws = Draws.none(1)
+        placement = place(draws, crop_boxes(stored, manifest.crop.margin), self._input_px)
+        warped = WarpedHere(self._modalities, from_shrunk(placement.affine_px, size / stored), self._input_px)
+        images = {name: self._shards.image(at, FIELD_OF_MODALITY[name]) for name in self._modalities}
+        surface_mm = float("nan")
+        if "depth" in images:
+            images["depth"] = person_depth(images["depth"], manifest.foreground)
+            surface_mm = surface_reference_mm(images["depth"])
+        width, height = size[0].tolist()
+        small = {name: resized(name, image, (width, height)) for name, image in images.items()}
+        warped.take(0, Decoded(small, surface_mm))
+        crops = Crops(
+            labels.intrinsics_px[one],
+            labels.distortion[one],
+            self._shards.tangential_factor,
+            labels.joints_px[one],
+            labels.joints_cam_mm[one],
+        )
+        batch = finish(warped, crops, draws, placement, grant=None, part_mirror=None, device=torch.device("cpu"))
+        assert isinstance(batch, LabelledBatch)
+        return batch
