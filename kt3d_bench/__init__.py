@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from kt3d_bench.errors import PluginError as PluginError
     from kt3d_bench.errors import RawDataError as RawDataError
     from kt3d_bench.errors import UsageError as UsageError
+    from kt3d_bench.loading.dataset import Dataset as Dataset
+    from kt3d_bench.loading.dataset import load as load
+    from kt3d_bench.loading.dataset import webdataset as webdataset
     from kt3d_bench.metrics.functional import auc as auc
     from kt3d_bench.metrics.functional import mpjpe as mpjpe
     from kt3d_bench.metrics.functional import n_mpjpe as n_mpjpe
     from kt3d_bench.metrics.functional import pa_mpjpe as pa_mpjpe
     from kt3d_bench.metrics.functional import pck as pck
-    from kt3d_bench.loading.dataset import Dataset as Dataset
-    from kt3d_bench.loading.dataset import load as load
-    from kt3d_bench.loading.dataset import webdataset as webdataset
     from kt3d_bench.plugins.hookspecs import DatasetPlugin as DatasetPlugin
     from kt3d_bench.plugins.hookspecs import MethodPlugin as MethodPlugin
     from kt3d_bench.plugins.hookspecs import Option as Option
@@ -41,8 +41,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": ("ArtefactError", "Kt3dError", "MissingDataError", "PluginError", "RawDataError", "UsageError"),
-    "metrics.functional": ("auc", "mpjpe", "n_mpjpe", "pa_mpjpe", "pck"),
     "loading.dataset": ("Dataset", "load", "webdataset"),
+    "metrics.functional": ("auc", "mpjpe", "n_mpjpe", "pa_mpjpe", "pck"),
     "plugins.hookspecs": (
         "DatasetPlugin",
         "MethodPlugin",
