@@ -1,12 +1,13 @@
-"""Files written whole or not at all, with bytes that depend on their content alone."""
+"""Files written whole or not at all, with bytes that depend on their content alone; where data lies."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import platform
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
             with archive.open(zipfile.ZipInfo(f"{name}.npy", _EPOCH), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
     return buffer.getvalue()
+
+
+def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Return the versions of Python and of those ``distributions`` that are installed, read without importing them."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in distributions:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def default_data_root() -> Path:

@@ -26,7 +26,7 @@ from kt3d_bench.training.run import newest_run, read_run
 from kt3d_bench.training.sources import installed_benchmarks, shards_folder, with_target_found
 
 if TYPE_CHECKING:
-    from kt3d_bench.training.report import Reporter
+    from kt3d_bench.progress import Reporter
 
 
 @dataclass(frozen=True)

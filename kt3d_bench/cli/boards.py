@@ -47,7 +47,7 @@ def score(
 ) -> None:
     """Score the newest run, or anybody's predictions FILE.npz: write the entry, render the boards, print the table."""
     from kt3d_bench import results
-    from kt3d_bench.cli.console import TrainReport
+    from kt3d_bench.cli.console import Terminal
 
     if file is not None and run is not None:
         raise UsageError("give a FILE or --run, not both")
@@ -81,7 +81,7 @@ def score(
             incomplete=incomplete,
         )
     else:
-        with TrainReport() as report:
+        with Terminal() as report:
             result = results.score_run(
                 run_folder(run),
                 benchmark,

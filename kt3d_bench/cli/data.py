@@ -78,13 +78,13 @@ def prepare(
 
     Options of the dataset itself are given the same way, for example --train-every 5; kt3d list DATASET shows them.
     """
-    from kt3d_bench.cli.console import PrepareReport
+    from kt3d_bench.cli.console import Terminal
     from kt3d_bench.data import prepare as shards
 
     plugin = plugins.dataset(dataset)
     options = _dataset_options(dataset, ctx.args)
     raw, out = raw or default_data_root() / "raw" / dataset, out or default_data_root() / "shards" / dataset
-    with PrepareReport() as report:
+    with Terminal() as report:
         manifest = shards.prepare(
             plugin,
             raw=raw,
@@ -149,7 +149,7 @@ def generate(
     workers: int,
 ) -> None:
     """Write a licence-free stand-in of generated people, in the dataset's own official layout."""
-    from kt3d_bench.cli.console import ProgressReport
+    from kt3d_bench.cli.console import Terminal
     from kt3d_bench.training.run import device_kind
 
     plugin = plugins.dataset(dataset)
@@ -164,8 +164,8 @@ def generate(
 
         for line in read_motions(motion).lines():
             click.echo(line)
-    with ProgressReport() as report:
-        report.task(f"generating {dataset}", 1)
+    with Terminal() as report:
+        report.start(f"generate {dataset}", 1)
         counts = make(
             out,
             **sizes,
@@ -173,7 +173,7 @@ def generate(
             motion=motion,
             device=kind if device == "auto" else device,
             workers=workers,
-            progress=lambda done, total: report.update(done, total=total),
+            progress=lambda done, total: report.advance(done, total=total),
         )
         report.finish(", ".join(f"{split} {count} samples" for split, count in counts.items()))
     click.echo(f"Next: kt3d prepare {dataset} --raw {shlex.quote(str(out))}")
@@ -242,18 +242,18 @@ def validate(
     Says what is wrong in which sample and which prepare mends it. Exits with 1 when something is wrong.
     """
     from kt3d_bench.cli import validation
-    from kt3d_bench.cli.console import ProgressReport, console
+    from kt3d_bench.cli.console import Terminal, console
     from kt3d_bench.data.remote import complete
     from kt3d_bench.data.validate import IMAGES
     from kt3d_bench.data.validate import validate as check
 
     complete(shards, splits or None)
-    with ProgressReport() as report:
+    with Terminal() as report:
         found = check(
             shards,
             splits=splits or None,
             sampled=None if every else IMAGES,
-            progress=_following(report.task, report.update),
+            progress=_following(report.start, report.advance),
         )
     if as_json:
         click.echo(json.dumps(validation.as_json(found, raw=raw), indent=1))

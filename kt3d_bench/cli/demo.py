@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from kt3d_bench import plugins
-from kt3d_bench.cli.console import TrainReport, console
+from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.errors import UsageError
 from kt3d_bench.leaderboard.tables import terminal_table
 from kt3d_bench.recipes import pictures
@@ -40,7 +40,7 @@ def run_demo(
     options = Options(out, PRESET, seeds=1, budget_minutes=budget_minutes, device="cpu", workers=workers)
     planned = jobs(found, options)
     _make_room(out)
-    with TrainReport() as report:
+    with Terminal() as report:
         for domain in domains_read(planned):
             plugin = domain.plugin
             arguments = plugins.load(f"{plugin.generate}:DEMO")

@@ -40,7 +40,7 @@ def reproduce(name: str, data: Path | None, out: Path | None, leaderboards: Path
     What rows share is trained once. Interrupt it and give the same command again: finished rows stay, the others go on.
     """
     from kt3d_bench import results
-    from kt3d_bench.cli.console import TrainReport, console
+    from kt3d_bench.cli.console import Terminal, console
     from kt3d_bench.files import write_whole
     from kt3d_bench.recipes import pictures, plan, tables
     from kt3d_bench.recipes.reproduce import reproduce as run_all
@@ -48,7 +48,7 @@ def reproduce(name: str, data: Path | None, out: Path | None, leaderboards: Path
     recipe = plan.named(name)
     chosen = plan.Options(data_root=data or default_data_root(), **options)
     boards = leaderboards or results.default_leaderboards(chosen.data_root)
-    with TrainReport() as report:
+    with Terminal() as report:
         done = run_all(recipe, chosen, report, leaderboards=boards)
     if done.outcomes:
         say, published = console(), results.published()

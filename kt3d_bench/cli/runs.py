@@ -57,7 +57,7 @@ def train(
     **options: Any,
 ) -> None:
     """Train a method, and predict the benchmark of its target."""
-    from kt3d_bench.cli.console import TrainReport
+    from kt3d_bench.cli.console import Terminal
     from kt3d_bench.training.predict import predict as predict_run
     from kt3d_bench.training.run import RunConfig, is_main_process
     from kt3d_bench.training.sources import benchmarks_of, domain
@@ -71,7 +71,7 @@ def train(
         data_root=default_data_root(),
         **options,
     )
-    with TrainReport() as report:
+    with Terminal() as report:
         folder = train_run(config, report, resume=resume)
         target = config.target or plugins.method(method).defaults.get("target", "")
         tested = bool(benchmarks_of(domain(target).plugin))
@@ -179,12 +179,12 @@ def _folders(pairs: Iterable[str]) -> dict[str, Path | str]:
 @click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines.")
 def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str, devices: int, nodes: int) -> None:
     """Predict a benchmark with a finished RUN, by default the newest."""
-    from kt3d_bench.cli.console import TrainReport
+    from kt3d_bench.cli.console import Terminal
     from kt3d_bench.training.predict import predict as predict_run
     from kt3d_bench.training.run import is_main_process, newest_run
 
     folder = run_folder(run) or newest_run(default_data_root())
-    with TrainReport() as report:
+    with Terminal() as report:
         path = predict_run(folder, benchmark, shards=shards, device=device, devices=devices, nodes=nodes, report=report)
     if not is_main_process():
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kt3d_bench.costs.rates import Hardware, Table, measured, read_table
 from kt3d_bench.errors import UsageError
 from kt3d_bench.plugins.cards import read_card
+from kt3d_bench.progress import duration
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.run import Resolved, RunConfig
 
@@ -234,10 +235,10 @@ def lines(found: Estimate) -> list[str]:
         each = cost.step.flop / cost.step.images / 1e9
         said.append(
             f"Stage {cost.name}: {cost.steps:,} steps of {cost.batch_size} images ({cost.samples:,} samples an epoch), "
-            f"{each:,.2f} GFLOP an image: {_duration(hours)}."
+            f"{each:,.2f} GFLOP an image: {duration(hours * HOUR_S)}."
         )
     share = "" if found.devices == 1 else f" on {found.devices} devices that share the work evenly, at the least"
-    said.append(f"Together {_duration(found.total_hours)}{share}. Rests on {found.basis}.")
+    said.append(f"Together {duration(found.total_hours * HOUR_S)}{share}. Rests on {found.basis}.")
     if found.devices > 1:
         most = max(cost.step.gradient_bytes for cost in found.stages)
         said.append(f"At every step each device sends and receives about {2 * most / 1e6:,.0f} MB of gradients.")
@@ -251,12 +252,6 @@ def lines(found: Estimate) -> list[str]:
         how = "as the shards here" if counted else "from the sizes of stand-in crops"
         said.append(f"Disk for the {role}'s training shards: {size / 1e9:.1f} GB ({count:,} samples, {how}).")
     return said
-
-
-def _duration(hours: float) -> str:
-    if hours >= 48:
-        return f"{hours / 24:,.1f} days"
-    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
 def document(found: Estimate) -> dict[str, Any]:

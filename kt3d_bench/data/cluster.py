@@ -14,15 +14,16 @@ import queue
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from kt3d_bench.data.dispatch import Died, Report
+from kt3d_bench.data.dispatch import Died
 from kt3d_bench.data.plan import ShardTask
 from kt3d_bench.data.work import CONTINUE, Done, in_worker
 from kt3d_bench.errors import ArtefactError, Kt3dError, UsageError
+from kt3d_bench.files import installed_versions
+from kt3d_bench.progress import Reporter
 
 CONNECT_S = 5.0
 WORKERS_S = 20.0
@@ -34,7 +35,7 @@ _DECIDE_BYTES = ("kt3d-bench", "numpy", "opencv-python-headless", "simplejpeg", 
 
 
 @contextmanager
-def cluster_crew(address: str, raw: Path, out: Path, report: Report) -> Iterator[ClusterCrew]:
+def cluster_crew(address: str, raw: Path, out: Path, report: Reporter) -> Iterator[ClusterCrew]:
     """The workers of the scheduler at ``address``, which all must see ``raw`` and ``out`` and have our versions.
 
     Raises ``UsageError`` when distributed is not installed, the address is none, or the workers do not fit, and
@@ -114,11 +115,7 @@ def facts(raw: Path, lease: Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of what decides the bytes of shards, and of what carries work to a worker."""
-    found = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for library in _DECIDE_BYTES:
-        with suppress(PackageNotFoundError):
-            found[library] = version(library)
-    return found
+    return {**installed_versions(_DECIDE_BYTES), "python": ".".join(platform.python_version_tuple()[:2])}
 
 
 def _check_workers(client: Any, address: str, raw: Path, lease: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,35 +15,7 @@ from typing import Protocol
 from kt3d_bench.data.plan import ShardTask
 from kt3d_bench.data.work import CONTINUE, Done, finished, in_worker, write_shard
 from kt3d_bench.errors import Kt3dError, RawDataError
-
-
-class Report(Protocol):
-    """Where progress goes."""
-
-    def start(self, total_items: int) -> None:
-        """Called once, with the number of work items of all splits."""
-        ...
-
-    def advance(self, done: int, samples: int, skipped: int) -> None:
-        """Called after each shard with totals so far: work items done, samples written, samples skipped."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something that the user should know, such as a split that is not there."""
-        ...
-
-
-class Silent:
-    """Reports nothing."""
-
-    def start(self, total_items: int) -> None:
-        return
-
-    def advance(self, done: int, samples: int, skipped: int) -> None:
-        return
-
-    def note(self, text: str) -> None:
-        return
+from kt3d_bench.progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -108,16 +80,21 @@ class Processes:
             get_reusable_executor(max_workers=workers).shutdown(kill_workers=True)
 
 
-def convert_shards(tasks: Sequence[ShardTask], crew: Crew, report: Report) -> None:
+def convert_shards(title: str, tasks: Sequence[ShardTask], crew: Crew, report: Reporter) -> None:
     """Write every shard that is not there yet.
 
     A shard whose worker dies is tried again alone, as often as the crew's ``tries``; the others are finished first.
     """
-    report.start(sum(len(task.items) for task in tasks))
-    progress = _Progress(report)
+    report.start(title, sum(len(task.items) for task in tasks))
+    totals = Counter[str]()
+
+    def add(task: ShardTask, done: Done) -> None:
+        totals.update(items=len(task.items), samples=done.samples, skipped=done.skipped)
+        report.advance(totals["items"], samples=totals["samples"], values={"skipped": totals["skipped"]})
+
     deaths = Counter[Path]()
     pending = list(tasks)
-    while pending := _unfinished(pending, progress):
+    while pending := _unfinished(pending, add):
         hopeful = [task for task in pending if deaths[task.path] < crew.tries]
         if not hopeful:
             raise _worker_died(pending, crew)
@@ -129,7 +106,8 @@ def convert_shards(tasks: Sequence[ShardTask], crew: Crew, report: Report) -> No
                 else:
                     task = next(task for task in batch if task.path == result.path)
                     pending.remove(task)
-                    progress.add(task, result)
+                    add(task, result)
+    report.finish()
 
 
 def _blamed(tasks: Iterable[ShardTask], pending: Sequence[ShardTask]) -> list[ShardTask]:
@@ -160,26 +138,14 @@ def _temporaries(tasks: Sequence[ShardTask]) -> dict[Path, list[Path]]:
     return found
 
 
-class _Progress:
-    """Totals over shards, passed on to a report."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._totals = Counter[str]()
-
-    def add(self, task: ShardTask, done: Done) -> None:
-        self._totals.update(items=len(task.items), samples=done.samples, skipped=done.skipped)
-        self._report.advance(self._totals["items"], self._totals["samples"], self._totals["skipped"])
-
-
-def _unfinished(tasks: Sequence[ShardTask], progress: _Progress) -> list[ShardTask]:
+def _unfinished(tasks: Sequence[ShardTask], add: Callable[[ShardTask, Done], None]) -> list[ShardTask]:
     left = []
     for task in tasks:
         done = finished(task)
         if done is None:
             left.append(task)
         else:
-            progress.add(task, done)
+            add(task, done)
     return left
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 import kt3d_bench
-from kt3d_bench.data.dispatch import Crew, Processes, Report, Silent, convert_shards, remove_temporaries
+from kt3d_bench.data.dispatch import Crew, Processes, convert_shards, remove_temporaries
 from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
 from kt3d_bench.data.manifest import (
@@ -53,6 +53,7 @@ from kt3d_bench.files import write_atomically
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
 from kt3d_bench.plugins.cards import Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
+from kt3d_bench.progress import Reporter
 from kt3d_bench.records import Skipped
 
 STATE = "prepare.json"
@@ -73,7 +74,7 @@ def prepare(
     workers: int | None = None,
     cluster: str | None = None,
     options: Mapping[str, Any] | None = None,
-    report: Report | None = None,
+    report: Reporter | None = None,
     overwrite: bool = False,
     samples_per_shard: int | None = None,
 ) -> Manifest:
@@ -93,7 +94,7 @@ def prepare(
     configuration or cannot be written; ``PluginError`` when the converter breaks its contract;
     ``PrepareInterruptedError`` on Ctrl-C; what ``cluster.cluster_crew`` raises. Finished shards survive all of these.
     """
-    raw, out, report = Path(raw).absolute(), Path(out), report or Silent()
+    raw, out, report = Path(raw).absolute(), Path(out), report or Reporter()
     if cluster is not None:
         out = out.absolute()
     card = read_card(plugin.folder)
@@ -116,7 +117,7 @@ def prepare(
     with _writing(out), _locked(out), _crew(workers, cluster, raw, out, report) as crew:
         kept = _claim(plugin, out, plans, chosen, origin, overwrite)
         try:
-            convert_shards(tasks, crew, report)
+            convert_shards(f"prepare {plugin.name}", tasks, crew, report)
         except KeyboardInterrupt as error:
             raise PrepareInterruptedError("interrupted", where=out, hint=CONTINUE) from error
         finally:
@@ -198,7 +199,7 @@ def chosen_splits(
 
 
 @contextmanager
-def _crew(workers: int | None, cluster: str | None, raw: Path, out: Path, report: Report) -> Iterator[Crew]:
+def _crew(workers: int | None, cluster: str | None, raw: Path, out: Path, report: Reporter) -> Iterator[Crew]:
     if cluster is None:
         yield Processes(workers or os.cpu_count() or 1)
         return

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import re
 from collections.abc import Collection, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -28,7 +26,7 @@ from pydantic import (
 )
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import write_whole
+from kt3d_bench.files import installed_versions, write_whole
 from kt3d_bench.geometry import alignment
 from kt3d_bench.leaderboard.portable import data_root, portable, portable_command
 from kt3d_bench.metrics import degenerate, evaluate, functional, uncertainty
@@ -263,7 +261,11 @@ def make_entry(
             seed=seed,
             provenance=Provenance(
                 **_measured_by(scores, benchmark),
-                **{"versions": package_versions(), **provenance, **_portable(run, provenance.get("command", ""))},
+                **{
+                    "versions": installed_versions(_PACKAGES),
+                    **provenance,
+                    **_portable(run, provenance.get("command", "")),
+                },
             ),
             flags=Flags(
                 target_labels_seen=target_labels_seen,
@@ -409,17 +411,6 @@ def metric_code_sha256() -> str:
     for module in _METRIC_CODE:
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of what decides numbers, read from installed metadata without importing anything."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _clips(scores: Scores) -> Clips | None:

@@ -13,8 +13,8 @@ from kt3d_bench.errors import ArtefactError, PluginError, UsageError, did_you_me
 from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
+from kt3d_bench.progress import Reporter
 from kt3d_bench.supervision import level_name
-from kt3d_bench.training.report import Reporter
 from kt3d_bench.training.run import Resolved, RunConfig, resolve
 from kt3d_bench.training.sources import Domain, benchmarks_of, has_shards, shards_folder, stand_in
 

@@ -16,9 +16,9 @@ from kt3d_bench import results
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import Kt3dError, UsageError
 from kt3d_bench.plugins.hookspecs import Recipe
+from kt3d_bench.progress import Reporter
 from kt3d_bench.recipes.plan import Job, Options, jobs, with_data
 from kt3d_bench.results import Result
-from kt3d_bench.training.report import Reporter
 from kt3d_bench.training.run import RUN_FILE, finished, resolve
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, hookimpl
+from kt3d_bench.progress import Reporter
 from kt3d_bench.rehearsal import props
 from kt3d_bench.rehearsal.log import BrokenError, Log
 from kt3d_bench.rehearsal.props import Prop
-from kt3d_bench.training.report import Silent
 
 if TYPE_CHECKING:
     from kt3d_bench.method import Method, MethodContext
@@ -332,17 +332,17 @@ class _StoppedError(Exception):
     """Stands for a process that is gone."""
 
 
-class _Stopper(Silent):
+class _Stopper(Reporter):
     """Stops the run in the second step of a stage."""
 
     def __init__(self, stage: str) -> None:
         self._wanted, self._stage = stage, ""
 
-    def stage_started(self, stage: str, total: int) -> None:
-        self._stage = stage
+    def start(self, task: str, total: int, *, done: int = 0) -> None:
+        self._stage = task.removeprefix("stage ")
 
-    def step(self, step: int, losses: Mapping[str, float], rate: float, eta_s: float) -> None:
-        if (self._stage, step) == (self._wanted, 2):
+    def advance(self, done: int, **_: Any) -> None:
+        if (self._stage, done) == (self._wanted, 2):
             raise _StoppedError
 
 

@@ -22,8 +22,9 @@ from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.site import charts
 from kt3d_bench.leaderboard.site.html import SITE, asset, source_hash, spoken, templates
+from kt3d_bench.progress import duration
 from kt3d_bench.report import curves
-from kt3d_bench.report.page import ReportPage, duration, report_page
+from kt3d_bench.report.page import ReportPage, report_page
 from kt3d_bench.training.run import RUN_FILE, newest_run, read_run
 from kt3d_bench.training.sources import installed_benchmarks
 

@@ -13,6 +13,7 @@ import numpy as np
 from kt3d_bench.leaderboard.site.charts import LEVELS, MAX_GROUPS, Scale, curve
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.functional import CURVE_MM, METRICS, Metric
+from kt3d_bench.progress import duration
 from kt3d_bench.report.curves import Histogram, Overview, Panel, histogram, overview, panel
 from kt3d_bench.report.log import LOG, Series, StageLog, flag_sentences, read_log, trained_elsewhere
 from kt3d_bench.report.measured import FOLDS, Measured, Missing, measure
@@ -182,12 +183,6 @@ def report_page(
         overview=overview(drawn),
         parts=parts,
     )
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _supervision(config: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 from kt3d_bench.nn.integral import IntegralNet
 
 if TYPE_CHECKING:
-    from kt3d_bench.training.report import Reporter
+    from kt3d_bench.progress import Reporter
 
 _SPECIALISATIONS = 64
 """Networks, modes and batch sizes that one piece of code may be compiled for."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_whole
 from kt3d_bench.method import Method, Stage
+from kt3d_bench.progress import Reporter
 from kt3d_bench.training import acceleration, checkpoint
 from kt3d_bench.training.feeds import Feed
-from kt3d_bench.training.report import Reporter
 from kt3d_bench.training.stages import (
     StageStore,
     check_frozen,
@@ -160,7 +160,7 @@ def _stage(
         for path in checkpoints(context.folder):
             path.unlink()
             checkpoint.sidecar(path).unlink(missing_ok=True)
-        context.report.stage_finished(stage.name)
+        context.report.finish()
     fabric.barrier()
     return StageOutcome(stage.name, tuple(stage.roles), digest, done, seconds, False, worlds)
 

@@ -10,7 +10,6 @@ depth of joint 0) or the method's own (``from-depth``: ``root_z_mm``; no label i
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,10 @@ from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.files import default_data_root
 from kt3d_bench.geometry.cameras import unproject_arrays
+from kt3d_bench.progress import Reporter
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
-from kt3d_bench.training.report import Reporter, Silent
 from kt3d_bench.training.sources import (
     benchmarks_of,
     fetch,
@@ -70,7 +69,7 @@ def predict(
     from kt3d_bench.loading.loader import Loader
     from kt3d_bench.metrics.predictions import write_predictions
 
-    report = report or Silent()
+    report = report or Reporter()
     document = with_target_found(runs.read_run(folder), *_data_roots(folder))
     method, about = load_method(runs.final_checkpoint(folder))
     chosen = choose_benchmark(document, benchmark)
@@ -86,7 +85,7 @@ def predict(
     fabric = ranks.start(count, kind, device, "32-true") if count.world > 1 else None
     place = str(fabric.device) if fabric is not None else device if ":" in device else kind
     rank = fabric.global_rank if fabric is not None else 0
-    report = report if rank == 0 else Silent()
+    report = report if rank == 0 else Reporter()
     fetch(test, report)
     method.to(place).eval()
     loader = Loader(
@@ -206,10 +205,10 @@ def _pass(
     import torch
 
     total = loader.batches_per_epoch
-    report.stage_started(f"predict {benchmark.id}", total)
+    report.start(f"predict {benchmark.id}", total)
     indices = [np.zeros(0, np.int64)]
     joints = [np.zeros((0, NUM_JOINTS, 3), np.float32)]
-    started, done = time.monotonic(), 0
+    done = 0
     with torch.no_grad():
         for number, (rows, batch) in enumerate(loader.ordered(), 1):
             given = test.labels.joints_cam_mm[rows, 0, 2] if benchmark.reference == "root-given" else None
@@ -217,9 +216,8 @@ def _pass(
             indices.append(rows)
             joints.append(positions.astype(np.float32))
             done += len(rows)
-            per_s = done / max(time.monotonic() - started, 1e-9)
-            report.step(number, {}, per_s, (total - number) * (done / number) / per_s)
-    report.stage_finished(f"predict {benchmark.id}")
+            report.advance(number, samples=done)
+    report.finish()
     return np.concatenate(indices), np.concatenate(joints)
 
 

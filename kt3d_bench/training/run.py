@@ -6,13 +6,11 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ import yaml
 
 from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
-from kt3d_bench.files import default_data_root, write_whole
+from kt3d_bench.files import default_data_root, installed_versions, write_whole
 from kt3d_bench.plugins.hookspecs import MethodPlugin
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.settings import build_config
@@ -260,13 +258,7 @@ def is_main_process() -> bool:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide numbers."""
-    found = {"python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(_LIBRARIES)
 
 
 def config_document(config: RunConfig) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from kt3d_bench import plugins
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
+from kt3d_bench.progress import Reporter
 from kt3d_bench.standins import MARKER
-from kt3d_bench.training.report import Reporter
 
 if TYPE_CHECKING:
     from kt3d_bench.data.manifest import Manifest
@@ -205,23 +204,10 @@ def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, devic
 
 
 def fetch(shards: ShardSet, report: Reporter) -> None:
-    """Have every tar of shards behind a URL here, with progress in MB; nothing to do for those of a folder."""
-    name, began, started = f"fetch {shards.manifest.dataset} {shards.split}", time.monotonic(), False
-
-    def progress(done: int, total: int) -> None:
-        nonlocal started
-        if not started:
-            report.stage_started(name, total >> 20)
-            started = True
-        spent_s = max(time.monotonic() - began, 1e-9)
-        rate = len(shards) * done / max(total, 1) / spent_s
-        report.step(done >> 20, {}, rate, (total - done) * spent_s / max(done, 1))
-        if done == total:
-            report.stage_finished(name)
-
+    """Download every tar of shards that lie behind a URL, with progress in MB. Shards in a folder need nothing."""
     if shards.url is not None:
         report.note(f"shards of '{shards.manifest.dataset}' from {shards.url} are kept in {shards.folder}")
-        shards.fetch(progress)
+        shards.fetch(report.following(f"fetch {shards.manifest.dataset} {shards.split} (MB)", unit=1 << 20))
 
 
 def training_split(domain: Domain, folder: Path) -> str:
@@ -308,11 +294,10 @@ def make_stand_in(
         if (raw / MARKER).is_file():
             shutil.rmtree(raw)
         generate = plugins.load_function(plugin.generate, "generate")
-        told = _Generated(report, f"generate {plugin.name}")
-        generate(raw, seed=STAND_IN_SEED, motion=None, device=device, workers=workers, progress=told, **arguments)
+        progress = report.following(f"generate {plugin.name}")
+        generate(raw, seed=STAND_IN_SEED, motion=None, device=device, workers=workers, progress=progress, **arguments)
         (raw / _MADE).write_text(_described(plugin, arguments))
-    told_too = _Prepared(report, f"prepare {plugin.name}")
-    prepare(plugin, raw=raw, out=out, splits=splits, workers=workers, report=told_too)
+    prepare(plugin, raw=raw, out=out, splits=splits, workers=workers, report=report)
 
 
 def is_stand_in(raw: Path, plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> bool:
@@ -336,43 +321,3 @@ def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, An
         arguments |= plugins.load(f"{plugin.generate}:DEMO")
     given = {"people": config.stand_in_people, "frames": config.stand_in_frames}
     return arguments | {name: value for name, value in given.items() if value is not None}
-
-
-class _Generated:
-    """``progress(done, total)`` of a generator as steps of a reporter."""
-
-    def __init__(self, report: Reporter, name: str) -> None:
-        self.report, self.name, self.began = report, name, 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        if not self.began:
-            self.began = time.monotonic()
-            self.report.stage_started(self.name, total)
-        self.report.step(done, {}, *_rate(self.began, done, done, total))
-        if done >= total:
-            self.report.stage_finished(self.name)
-
-
-class _Prepared:
-    """The report of ``prepare`` as steps of a reporter."""
-
-    def __init__(self, report: Reporter, name: str) -> None:
-        self.report, self.name, self.total, self.began = report, name, 0, 0.0
-
-    def start(self, total_items: int) -> None:
-        self.total, self.began = total_items, time.monotonic()
-        self.report.stage_started(self.name, total_items)
-
-    def advance(self, done: int, samples: int, skipped: int) -> None:
-        self.report.step(done, {}, *_rate(self.began, done, samples, self.total))
-        if done >= self.total:
-            self.report.stage_finished(self.name)
-
-    def note(self, text: str) -> None:
-        self.report.note(text)
-
-
-def _rate(began: float, done: int, samples: int, total: int) -> tuple[float, float]:
-    """Samples per second so far, and the seconds that remain."""
-    spent_s = max(time.monotonic() - began, 1e-9)
-    return samples / spent_s, (total - done) * spent_s / max(done, 1)

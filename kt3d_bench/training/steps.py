@@ -22,10 +22,10 @@ from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError
 from kt3d_bench.files import write_whole
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Method, Progress, Stage
+from kt3d_bench.progress import Reporter
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.acceleration import Acceleration, adam
 from kt3d_bench.training.feeds import BatchSource, Feed, Place
-from kt3d_bench.training.report import Reporter
 from kt3d_bench.training.stages import learning_rate
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class StageRun:
         every = max(1, self.steps // LOG_LINES)
         if self.fabric.is_global_zero:
             self._cut_log()
-            self.report.stage_started(self.stage.name, self.steps)
+            self.report.start(f"stage {self.stage.name}", self.steps, done=self.first_step)
         while True:
             progress, stop = self._where()
             if progress.fraction >= 1.0:
@@ -306,11 +306,9 @@ class StageRun:
         self.pending.clear()
         elapsed_s = self._elapsed_s()
         per_s = (self.step - self.first_step) / max(elapsed_s - self.elapsed_before_s, 1e-9)
-        eta_s = (self.steps - self.step) / per_s
-        if self.limit_s is not None:
-            eta_s = min(eta_s, max(0.0, self.limit_s - elapsed_s))
         samples_per_s = per_s * self.stage.batch_size
-        self.report.step(self.step, newest, samples_per_s, eta_s)
+        samples = (self.step - self.first_step) * self.stage.batch_size
+        self.report.advance(self.step, samples=samples, values=newest)
         if write:
             logs = {name: float(value) for name, value in self.stage_module.logs.items()}
             line = {"stage": self.stage.name, "step": self.step, "losses": newest, "logs": logs, "lr": rate}

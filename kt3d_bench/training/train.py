@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import UsageError
+from kt3d_bench.progress import Reporter
 from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
-from kt3d_bench.training.report import Reporter, Silent
 from kt3d_bench.training.run import Resolved, RunConfig
 from kt3d_bench.training.sources import Located, is_stream, locate
 
@@ -35,7 +35,7 @@ def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = F
 
     resolved = runs.resolve(config)
     fabric = start_fabric(resolved)
-    report = report if report is not None and fabric.is_global_zero else Silent()
+    report = report if report is not None and fabric.is_global_zero else Reporter()
     located, method, context = _build(resolved, fabric, report)
     folder = _folder(resolved, fabric, resume)
     document = {**_document(resolved, context, located), "processes": fabric.world_size}
@@ -85,7 +85,7 @@ def _build(
         if fabric.is_global_zero:
             locate(config, role, domains[role], report, resolved.accelerator)
         fabric.barrier()
-        return locate(config, role, domains[role], Silent())
+        return locate(config, role, domains[role], Reporter())
 
     located = {role: opened(role) for role in ("target", "source") if role in domains}
     source = located.get("source")

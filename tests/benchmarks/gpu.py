@@ -168,8 +168,8 @@ class _Supervised:
         from kt3d_bench.loading.augment import Augmentation, place
         from kt3d_bench.loading.images import Decoded
         from kt3d_bench.method import MethodContext
+        from kt3d_bench.progress import Reporter
         from kt3d_bench.training.acceleration import Acceleration, adam, prepare
-        from kt3d_bench.training.report import Silent
 
         torch.manual_seed(0)
         tiny: dict[str, Any] = {"input_px": 64, "backbone": "tiny"} if room.rehearse else {}
@@ -179,7 +179,7 @@ class _Supervised:
         self.stage = self.method.stages()[-1]
         gpu = room.device.type == "cuda"
         speed = Acceleration(channels_last=True, compiled=gpu, fused=gpu) if fast else Acceleration()
-        prepare(self.method, speed, room.device, Silent())
+        prepare(self.method, speed, room.device, Reporter())
         self.optimiser = adam(self.method, 1e-3, speed)
         self.precision = torch.bfloat16 if fast else None
         rng = np.random.default_rng(0)
@@ -323,8 +323,8 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
     from kt3d_bench import plugins
     from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
     from kt3d_bench.method import MethodContext, Progress
+    from kt3d_bench.progress import Reporter
     from kt3d_bench.training.acceleration import Acceleration, adam, prepare
-    from kt3d_bench.training.report import Silent
     from kt3d_bench.training.stages import freeze_all_but
 
     gpu = room.device.type == "cuda"
@@ -340,7 +340,7 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
         stage = next(stage for stage in method.stages() if stage.name == stage_name)
         method.start_stage(stage)
         freeze_all_but(method, stage)
-        prepare(method, speed, room.device, Silent())
+        prepare(method, speed, room.device, Reporter())
         optimiser = adam(method, 1e-4, speed)
         size, side = room.batch, method.input_px
         labels = _labels(size, side, room.device)

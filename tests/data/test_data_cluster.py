@@ -19,6 +19,7 @@ from kt3d_bench.data.manifest import Manifest
 from kt3d_bench.data.prepare import PrepareInterruptedError, prepare
 from kt3d_bench.errors import ArtefactError, RawDataError, UsageError
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
+from kt3d_bench.progress import Reporter
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -56,15 +57,15 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "shards" / "fake"
 
 
-class Notes:
+class Notes(Reporter):
     def __init__(self) -> None:
         self.total, self.calls, self.notes = 0, list[tuple[int, int, int]](), list[str]()
 
-    def start(self, total_items: int) -> None:
-        self.total = total_items
+    def start(self, task: str, total: int, *, done: int = 0) -> None:
+        self.total = total
 
-    def advance(self, done: int, samples: int, skipped: int) -> None:
-        self.calls.append((done, samples, skipped))
+    def advance(self, done: int, **counts: Any) -> None:
+        self.calls.append((done, counts["samples"], counts["values"]["skipped"]))
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -128,7 +129,7 @@ def test_ctrl_c_cancels_what_waits_and_leaves_the_cluster_to_its_owner(
     add(raw, "a", f"wait {tmp_path / 'go'}", "1")
 
     class Impatient(Notes):
-        def advance(self, done: int, samples: int, skipped: int) -> None:
+        def advance(self, done: int, **counts: Any) -> None:
             if done == 3:
                 raise KeyboardInterrupt
 
@@ -211,7 +212,7 @@ def test_a_scheduler_that_goes_away_ends_the_wait(fake: DatasetPlugin, raw: Path
     )  # fmt: skip
 
     class Closing(Notes):
-        def start(self, total_items: int) -> None:
+        def start(self, task: str, total: int, *, done: int = 0) -> None:
             threading.Timer(0.5, alone.sync, [alone.scheduler.close]).start()
 
     with pytest.raises(ArtefactError, match="the connection to the cluster was lost; finished shards are kept"):

@@ -29,21 +29,22 @@ from kt3d_bench.data.prepare import PrepareInterruptedError, prepare, summary
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, PluginError, RawDataError, UsageError
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, Option
+from kt3d_bench.progress import Reporter
 from kt3d_bench.records import WorkItem
 
 TINY = 6
 """Samples per shard: each training file becomes a shard of its own."""
 
 
-class Recorder:
+class Recorder(Reporter):
     def __init__(self) -> None:
         self.total, self.calls, self.notes = 0, list[tuple[int, int, int]](), list[str]()
 
-    def start(self, total_items: int) -> None:
-        self.total = total_items
+    def start(self, task: str, total: int, *, done: int = 0) -> None:
+        self.total = total
 
-    def advance(self, done: int, samples: int, skipped: int) -> None:
-        self.calls.append((done, samples, skipped))
+    def advance(self, done: int, **counts: Any) -> None:
+        self.calls.append((done, counts["samples"], counts["values"]["skipped"]))
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -10,8 +10,8 @@ import data_fake_dataset as fake_dataset
 import pytest
 
 from kt3d_bench import DatasetPlugin, MissingDataError, UsageError, WorkItem
-from kt3d_bench.data.dispatch import Silent
 from kt3d_bench.data.prepare import chosen_splits, prepare
+from kt3d_bench.progress import Reporter
 
 SPLITS = ("front-train", "front-test", "top-train", "top-test")
 
@@ -25,7 +25,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
 convert = fake_dataset.convert
 
 
-class Notes(Silent):
+class Notes(Reporter):
     def __init__(self) -> None:
         self.notes: list[str] = []
 

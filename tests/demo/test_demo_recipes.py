@@ -20,6 +20,7 @@ from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, UsageError
 from kt3d_bench.leaderboard.entries import Clips
 from kt3d_bench.metrics.benchmarks import Published, PublishedRow
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
+from kt3d_bench.progress import Reporter
 from kt3d_bench.recipes import pictures, plan, tables
 from kt3d_bench.recipes.reproduce import Outcome, Reproduction, reproduce, run_name
 from kt3d_bench.training.run import finished, read_run
@@ -40,21 +41,15 @@ ROWS = (
 RECIPE = Recipe("small", "A small one", ROWS, (RecipePicture("poses", rows=("mask branch", "depth branch")),))
 
 
-class Said:
+class Said(Reporter):
     """A reporter that remembers its notes and the stages that started."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.started: list[str] = []
 
-    def stage_started(self, stage: str, total: int) -> None:
-        self.started.append(stage)
-
-    def step(self, step: int, losses: Any, rate: float, eta_s: float) -> None:
-        return
-
-    def stage_finished(self, stage: str) -> None:
-        return
+    def start(self, task: str, total: int, *, done: int = 0) -> None:
+        self.started.append(task.removeprefix("stage "))
 
     def note(self, text: str) -> None:
         self.notes.append(text)

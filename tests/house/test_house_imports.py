@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "kt3d_bench"
 
 LAYER = {
-    "errors": 0, "records": 0, "skeletons": 0, "supervision": 0,
+    "errors": 0, "progress": 0, "records": 0, "skeletons": 0, "supervision": 0,
     "files": 1, "geometry": 1,
     "plugins": 2, "standins": 2,
     "data": 3, "synth": 3, "metrics": 3,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.progress import Reporter
 from kt3d_bench.training.feeds import BatchSource, Place
 
 SIDE = 8
@@ -168,7 +169,7 @@ class FakeFeed:
         return FakeSource(seed, stage.batch_size, self.labelled, place)
 
 
-class Notes:
+class Notes(Reporter):
     """A reporter that remembers."""
 
     def __init__(self, stop_at: int | None = None, stop_stage: str = "") -> None:
@@ -177,19 +178,16 @@ class Notes:
         self.stage = ""
         self.stop_at, self.stop_stage = stop_at, stop_stage
 
-    def stage_started(self, stage: str, total: int) -> None:
-        self.stage = stage
+    def start(self, task: str, total: int, *, done: int = 0) -> None:
+        self.stage = task.removeprefix("stage ")
 
-    def step(self, step: int, losses: Mapping[str, float], rate: float, eta_s: float) -> None:
-        self.steps.append((self.stage, step))
-        if self.stop_at == step and self.stop_stage == self.stage:
+    def advance(self, done: int, **_: Any) -> None:
+        self.steps.append((self.stage, done))
+        if self.stop_at == done and self.stop_stage == self.stage:
             import os
             import signal
 
             os.kill(os.getpid(), signal.SIGINT)
-
-    def stage_finished(self, stage: str) -> None:
-        return
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -21,6 +21,7 @@ from kt3d_bench.leaderboard.site.html import SITE, asset, source_hash, spoken, t
 from kt3d_bench.leaderboard.site.pages import board_page, index_page, sources_text
 from kt3d_bench.metrics.benchmarks import Benchmark, Published
 from kt3d_bench.metrics.functional import CURVE_MM
+from kt3d_bench.progress import duration
 
 PAGE = "index.html"
 
@@ -70,11 +71,5 @@ def _environment() -> Environment:
         entries_folder=ENTRIES,
         sources_text=sources_text,
     )
-    environment.filters.update(web_address=web_address, joint_name=spoken, duration=_duration)
+    environment.filters.update(web_address=web_address, joint_name=spoken, duration=duration)
     return environment
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
