@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.standins import MARKER, growing
 
 if TYPE_CHECKING:
-    from kt3d_bench.synth import Motions
+    from kt3d_mpii.scenes import Block
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 1200, "frames": 1}
@@ -22,18 +21,6 @@ _BLOCK = 10
 """Images drawn from one random stream: fixed, so that results do not depend on the number of workers."""
 _MOST_IMAGES = 250_000
 """Ten times the official set; the annotations of all images go into one file, and stay in memory until then."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A few consecutive images."""
-
-    folder: str
-    first: int
-    count: int
-    seed: int
-    motions: Motions | None
-    device: str
 
 
 def generate(
@@ -73,6 +60,8 @@ def generate(
 
         motions = read_motions(motion)
         marker |= {"motion": motion.name, "motion_digest": motions.digest}
+    from kt3d_mpii.scenes import Block
+
     with growing(out, (_IMAGES, _ANNOTATIONS)) as folder:
         (folder / _IMAGES).mkdir()
         plan = (

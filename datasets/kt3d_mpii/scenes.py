@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from kt3d_bench.records import Camera
 from kt3d_bench.synth import (
     ACTIVITIES,
     Figures,
+    Motions,
     pose,
     render,
     sample_background,
@@ -22,9 +24,6 @@ from kt3d_bench.synth import (
     shade,
 )
 from kt3d_mpii.release import DrawnImage, DrawnPerson
-
-if TYPE_CHECKING:
-    from kt3d_mpii.generate import Block
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -51,6 +50,18 @@ _CATEGORIES = {
     "walk": "walking", "run": "running", "dance": "dancing", "kick": "sports", "jump": "sports", "sit": "inactivity",
     "sit-floor": "inactivity", "lie": "inactivity", "stand": "inactivity", "wait": "inactivity",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """A few consecutive images."""
+
+    folder: str
+    first: int
+    count: int
+    seed: int
+    motions: Motions | None
+    device: str
 
 
 def draw_block(block: Block) -> list[DrawnImage]:

@@ -9,12 +9,13 @@ rgb = shade(images[0], rng, sample_background(rng, camera.size_px, "room"))
 
 from kt3d_bench.synth.backgrounds import sample_background
 from kt3d_bench.synth.body import LANDMARKS, PARTS, Bodies, Figures, pose, sample_bodies
+from kt3d_bench.synth.clip import Clip
 from kt3d_bench.synth.motion.acclaim import read_amc
 from kt3d_bench.synth.motion.bvh import read_bvh
 from kt3d_bench.synth.motion.folder import Motions, read_motion, read_motions
 from kt3d_bench.synth.motion.recorded import Motion
 from kt3d_bench.synth.motion.retarget import clip_from_motion
-from kt3d_bench.synth.poses import ACTIVITIES, Clip, sample_clip
+from kt3d_bench.synth.poses import ACTIVITIES, sample_clip
 from kt3d_bench.synth.render import Render, RenderedFigure, render, render_crops
 from kt3d_bench.synth.shade import Style, sample_style, shade
 

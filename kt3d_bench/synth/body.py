@@ -7,17 +7,16 @@ Shapes: N figures, R rig joints, L landmarks, C cones, P parts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.synth.clip import Clip
 from kt3d_bench.synth.rig import PARENTS, RIG, RIG_INDEX, FloatArray, forward_kinematics
-
-if TYPE_CHECKING:
-    from kt3d_bench.synth.poses import Clip
 
 Point = tuple[float, float, float]
 
@@ -175,6 +174,12 @@ class Bodies:
     def __getitem__(self, index: int) -> Bodies:
         return self.take([range(len(self))[index]])
 
+    def joints(self, rotations: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Pose a single body with its pelvis at the origin: (F, R, 3, 3) parent-relative rotations -> world (F, R, 3)
+        mm and orientations (F, R, 3, 3)."""
+        offsets = np.broadcast_to(self.offsets_mm[0], (len(rotations), *self.offsets_mm.shape[1:]))
+        return forward_kinematics(offsets, rotations, np.zeros((len(rotations), 3)))
+
     @property
     def leg_mm(self) -> FloatArray:
         """(N,) hip to ankle, straight."""
@@ -247,6 +252,13 @@ def sample_bodies(
                 cones[:, index, end, 1] *= thick
             radii[:, index, end] = radius * unit * (thick if stem != "foot" else scales["foot"])
     return Bodies(heights, offsets_mm * unit[:, None, None], landmarks, cones, radii, axes)
+
+
+@functools.cache
+def mean_body() -> Bodies:
+    """Return one body of mean proportions."""
+    many = sample_bodies(np.random.default_rng(0), 64)
+    return Bodies(**{field.name: getattr(many, field.name).mean(axis=0, keepdims=True) for field in fields(Bodies)})
 
 
 def _stem(part: str) -> str:

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import fields
-
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.synth.body import Bodies, sample_bodies
-from kt3d_bench.synth.rig import RIG_INDEX, FloatArray, forward_kinematics
-
-
-@functools.cache
-def mean_body() -> Bodies:
-    """One body of mean proportions."""
-    many = sample_bodies(np.random.default_rng(0), 64)
-    return Bodies(**{field.name: getattr(many, field.name).mean(axis=0, keepdims=True) for field in fields(Bodies)})
-
-
-def _mean_offsets_mm() -> FloatArray:
-    return mean_body().offsets_mm[0]  # type: ignore[no-any-return]
+from kt3d_bench.synth.body import mean_body
+from kt3d_bench.synth.rig import RIG_INDEX, FloatArray
 
 
 def _segment_distance(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatArray:
@@ -32,16 +18,14 @@ def _segment_distance(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatA
 
 def entangled_frames(rotations: FloatArray) -> npt.NDArray[np.bool_]:
     """(F, R, 3, 3) -> (F,) bool: a wrist, hand or elbow in the trunk, head or a thigh, hands or knees in each other."""
-    count = len(rotations)
-    offsets = np.broadcast_to(_mean_offsets_mm(), (count, *_mean_offsets_mm().shape))
-    points, frames = forward_kinematics(offsets, rotations, np.zeros((count, 3)))
+    points, frames = mean_body().joints(rotations)
 
     def at(name: str) -> FloatArray:
         return points[:, RIG_INDEX[name]]
 
     pelvis, chest, neck, head = at("pelvis"), at("spine_high"), at("neck"), at("head")
     crown = head + 110 * frames[:, RIG_INDEX["head"], :, 2]
-    found = np.zeros(count, bool)
+    found = np.zeros(len(rotations), bool)
     hands = {}
     for side in "lr":
         wrist = at(f"wrist_{side}")
@@ -69,9 +53,7 @@ _WEIGHTS = {"spine_high": 0.30, "spine_low": 0.22, "head": 0.08, "knee_l": 0.13,
 
 def forward_lean_rad(rotations: FloatArray) -> FloatArray:
     """(F, R, 3, 3) -> (F,) angle about the ankles by which the centre of mass lies ahead of the middle of the feet."""
-    count = len(rotations)
-    offsets = np.broadcast_to(_mean_offsets_mm(), (count, *_mean_offsets_mm().shape))
-    points, frames = forward_kinematics(offsets, rotations, np.zeros((count, 3)))
+    points, frames = mean_body().joints(rotations)
     forward = frames[:, 0, :, 0] * [1, 1, 0]
     forward /= np.maximum(np.linalg.norm(forward, axis=-1, keepdims=True), 1e-9)
     mass = np.tensordot(list(_WEIGHTS.values()), points[:, [RIG_INDEX[name] for name in _WEIGHTS]], (0, 1))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kt3d_bench.synth.collisions import mean_body
-from kt3d_bench.synth.rig import RIG_INDEX, FloatArray, forward_kinematics
+from kt3d_bench.synth.body import mean_body
+from kt3d_bench.synth.rig import RIG_INDEX, FloatArray
 
 _SOLES = (("ankle", (-44.0, 0.0, -72.0)), ("ball", (0.0, 0.0, -25.0)), ("ball", (60.0, 0.0, -20.0)))
 
@@ -43,8 +43,7 @@ def gait_of(rotations: FloatArray, *, period_s: float, speed: float | None = Non
     carried forward evenly; ``None``: a gait whose standing foot decides."""
     count = len(rotations)
     body = mean_body()
-    offsets = np.broadcast_to(body.offsets_mm[0], (count, *body.offsets_mm.shape[1:]))
-    points, frames = forward_kinematics(offsets, rotations, np.zeros((count, 3)))
+    points, frames = body.joints(rotations)
     leg = float(body.leg_mm[0])
     lowest, ahead = [], []
     for side in "lr":

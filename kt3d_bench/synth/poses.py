@@ -6,12 +6,13 @@ correlated between left and right), and adds slow smooth sway. Shapes: F frames,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.synth.activities import TABLE, Activity
+from kt3d_bench.synth.clip import Clip
 from kt3d_bench.synth.collisions import entangled_frames, forward_lean_rad
 from kt3d_bench.synth.gait import gait_of
 from kt3d_bench.synth.rig import ANGLE_INDEX, ANGLES, LIMITS_DEG, FloatArray, clamp_angles, rotations_from_angles
@@ -20,25 +21,6 @@ ACTIVITIES: tuple[str, ...] = (*TABLE, "random")
 _ATTEMPTS = 12
 _RANDOM_KEY_S = 1.2
 _GAIT_SAMPLES = 96
-
-
-@dataclass(frozen=True, eq=False)
-class Clip:
-    """A motion without a body: rotations, and a path in leg lengths so that it fits every body."""
-
-    rotations: FloatArray
-    """(F, R, 3, 3) parent-relative; the root's is its world orientation."""
-    travel: FloatArray
-    """(F, 2) root x, y in leg lengths."""
-    lift: FloatArray
-    """(F,) height of the lowest point above the floor, leg lengths."""
-    rate_hz: float
-    activity: str = ""
-    angles_deg: FloatArray | None = field(default=None, repr=False)
-    """(F, D) the named angles, where the clip was made from them."""
-
-    def __len__(self) -> int:
-        return len(self.rotations)
 
 
 _MIRROR = np.array(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kt3d_bench.errors import RawDataError
+from kt3d_bench.synth.clip import Clip
 from kt3d_bench.synth.motion.recorded import Motion, resampled, rest_frame
-from kt3d_bench.synth.poses import Clip
 from kt3d_bench.synth.rig import PARENTS, RIG, RIG_INDEX, FloatArray
 
 _FLOOR_SLACK_MM = 50.0
