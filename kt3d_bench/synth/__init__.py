@@ -16,11 +16,11 @@ from kt3d_bench.synth.motion.folder import Motions, read_motion, read_motions
 from kt3d_bench.synth.motion.recorded import Motion
 from kt3d_bench.synth.motion.retarget import clip_from_motion
 from kt3d_bench.synth.poses import ACTIVITIES, sample_clip
-from kt3d_bench.synth.render import Render, RenderedFigure, render, render_crops
+from kt3d_bench.synth.render import RenderedFigure, render
 from kt3d_bench.synth.shade import Style, sample_style, shade
 
 __all__ = [
-    "ACTIVITIES", "LANDMARKS", "PARTS", "Bodies", "Clip", "Figures", "Motion", "Motions", "Render", "RenderedFigure",
-    "Style", "clip_from_motion", "pose", "read_amc", "read_bvh", "read_motion", "read_motions", "render",
-    "render_crops", "sample_background", "sample_bodies", "sample_clip", "sample_style", "shade",
+    "ACTIVITIES", "LANDMARKS", "PARTS", "Bodies", "Clip", "Figures", "Motion", "Motions", "RenderedFigure", "Style",
+    "clip_from_motion", "pose", "read_amc", "read_bvh", "read_motion", "read_motions", "render",
+    "sample_background", "sample_bodies", "sample_clip", "sample_style", "shade",
 ]  # fmt: skip

@@ -127,7 +127,7 @@ def _palette(style: Style) -> npt.NDArray[np.float32]:
 def _drawn(maps: dict[str, npt.NDArray[Any]], style: Style, window: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """(H, W, 3) 0..255: the person over ``window``. Sines, angles and dot products are NumPy's: their last bit is its
     own."""
-    from kt3d_bench.synth import shade_kernels as kernels
+    import kt3d_bench.synth.shade_kernels as kernels
 
     pixels, rows, (along, front, left), normals = kernels.dress(
         maps["part"], maps["along"], maps["front"], maps["left"], maps["normal_cam"], _kinds(), style.sleeve,
@@ -152,7 +152,7 @@ _NOISE_LEVELS = 4096
 @functools.cache
 def _kinds() -> npt.NDArray[np.uint8]:
     """Part id -> what it is, as ``shade_kernels`` names it."""
-    from kt3d_bench.synth import shade_kernels as kernels
+    import kt3d_bench.synth.shade_kernels as kernels
 
     of = {"chest": kernels.ALWAYS_SHIRT, "abdomen": kernels.ALWAYS_SHIRT, "shoulder": kernels.ALWAYS_SHIRT,
           "pelvis": kernels.ALWAYS_TROUSERS, "upper_arm": kernels.UPPER_ARM, "forearm": kernels.FOREARM,
@@ -172,7 +172,7 @@ def _add_noise(image: Image, rng: np.random.Generator, deviation: float) -> None
     The bits are those of ``rng.integers(0, 1 << 16, image.size, np.uint16)``; of NumPy's default generator, when it has
     no half word left, they are taken in whole words, which is twice as fast.
     """
-    from kt3d_bench.synth import shade_kernels
+    from kt3d_bench.synth.shade_kernels import add_noise
 
     dither = rng.random(_NOISE_LEVELS)
     source = rng.bit_generator
@@ -180,7 +180,7 @@ def _add_noise(image: Image, rng: np.random.Generator, deviation: float) -> None
     words = source.random_raw(image.size // 4) if whole else np.empty(0, np.uint64)
     rest = image.size - 4 * len(words)
     bits = rng.integers(0, 1 << 16, rest, np.uint16) if rest else np.empty(0, np.uint16)
-    shade_kernels.add_noise(image.reshape(-1), words, bits, _quantiles(), deviation, dither)
+    add_noise(image.reshape(-1), words, bits, _quantiles(), deviation, dither)
 
 
 def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, background: Image,
@@ -200,14 +200,14 @@ def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, bac
     image = background.copy()
     x0, y0, x1, y1 = render.window_px
     if x1 > x0:
-        from kt3d_bench.synth import shade_kernels
+        from kt3d_bench.synth.shade_kernels import put
 
         near = np.ascontiguousarray(render.maps["part"])
         window = _drawn(render.maps, style, image[y0:y1, x0:x1])
         if style.blur_px > 0.25:
             window = np.asarray(cv2.GaussianBlur(window, (0, 0), style.blur_px), np.float32)
             near = np.asarray(cv2.dilate(near, np.ones((3, 3), np.uint8)), np.uint8)
-        shade_kernels.put(image, x0, y0, window, near)
+        put(image, x0, y0, window, near)
     if rng is not None and style.noise > 0:
         _add_noise(image, rng, style.noise)
     return image

@@ -1,4 +1,4 @@
-"""The loops of ``people.shade``, compiled.
+"""The loops of ``shade``, compiled.
 
 Shapes: H and W rows and columns of the window that holds the person, M pixels that show the person (row by row).
 """

@@ -4,7 +4,6 @@ array by array, as stand-ins were first drawn. Their bytes are frozen, so agreem
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Sequence
 from unittest import mock
 
@@ -15,10 +14,9 @@ import torch
 
 from kt3d_bench.geometry.cameras import distort
 from kt3d_bench.records import Camera
-from kt3d_bench.synth import Figures, RenderedFigure, Style
-from kt3d_bench.synth.rays import Window
-from kt3d_bench.synth.render import _in_cameras, _render_one
+from kt3d_bench.synth import Figures, RenderedFigure, Style, render_torch
 from kt3d_bench.synth.shade import _NOISE_LEVELS, _STEMS, Garment, Image, _quantiles, sample_style
+from kt3d_bench.synth.view import Window, people_in_cameras
 
 Array = npt.NDArray[np.float64]
 _MARGIN_PX = 1.0
@@ -29,11 +27,11 @@ def render(
     figures: Figures, cameras: Sequence[Camera], *, normals: bool = True, dtype: torch.dtype = torch.float32
 ) -> list[RenderedFigure]:
     """``kt3d_bench.synth.render``, pair by pair of a pixel and a cone in torch."""
-    posed = _in_cameras(figures, cameras)
-    with mock.patch.object(sys.modules[_render_one.__module__], "spans_px", spans_px):
+    cpu = torch.device("cpu")
+    with mock.patch.object(render_torch, "spans_px", spans_px):
         return [
-            _render_one(posed, index, camera, torch.device("cpu"), normals, dtype)
-            for index, camera in enumerate(cameras)
+            RenderedFigure(camera.size_px, *render_torch.draw(person, camera, cpu, normals=normals, dtype=dtype))
+            for person, camera in zip(people_in_cameras(figures, cameras), cameras, strict=True)
         ]
 
 

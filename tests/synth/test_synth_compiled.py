@@ -25,9 +25,8 @@ from kt3d_bench.synth import (
     shade,
 )
 from kt3d_bench.synth.compiled import compiled
-from kt3d_bench.synth.rays import spans_px
-from kt3d_bench.synth.render import _in_cameras
 from kt3d_bench.synth.shade import PATTERNS, Style
+from kt3d_bench.synth.view import people_in_cameras, spans_px
 
 LENSES = (np.zeros(5), np.array([-0.2, 0.24, -0.002, -0.001, -0.002]), np.array([0.1, -0.05, 0.003, 0.002, 0.01]))
 
@@ -80,9 +79,9 @@ def test_spans_are_those_of_numpy() -> None:
         figures, camera = someone(rng, "random"), somewhere(rng, 1000)
         if number % 10 == 0:
             figures = figures.moved(0.0, camera.position_world_mm * 2)
-        posed = _in_cameras(figures, [camera])
-        window, *bounds = spans_px(posed.cones[0], posed.radii[0], camera)
-        expected, *own = reference.spans_px(posed.cones[0], posed.radii[0], camera)
+        person = people_in_cameras(figures, [camera])[0]
+        window, *bounds = spans_px(person.cones, person.radii, camera)
+        expected, *own = reference.spans_px(person.cones, person.radii, camera)
         assert window == expected
         assert all(np.array_equal(one, other) for one, other in zip(bounds, own, strict=True))
         empty += window == (0, 0, 0, 0)

@@ -9,9 +9,10 @@ import torch
 
 from kt3d_bench.geometry.cameras import project, unproject, world_to_cam
 from kt3d_bench.records import Camera
-from kt3d_bench.synth import LANDMARKS, PARTS, Figures, pose, render, render_crops, sample_bodies, sample_clip
+from kt3d_bench.synth import LANDMARKS, PARTS, Figures, pose, render, sample_bodies, sample_clip
 from kt3d_bench.synth.body import CONE_PART
-from kt3d_bench.synth.render import render_dense
+from kt3d_bench.synth.render_torch import MISSED_MM, intersect
+from kt3d_bench.synth.view import camera_rays, people_in_cameras
 
 Array = npt.NDArray[np.float64]
 LENS = (-0.2, 0.24, -0.002, -0.001, -0.002)
@@ -78,7 +79,7 @@ def test_normals_are_unit_face_the_camera_and_point_up_the_distance_field() -> N
     image = render(figures, [camera])[0]
     v, u = (index[::11] for index in np.nonzero(image.depth_mm))
     points = unproject(camera, np.stack([u, v], axis=-1), image.depth_mm[v, u])
-    normal = image.normal_cam[v, u].astype(float)
+    normal = image.full("normal_cam")[v, u].astype(float)
     assert np.allclose(np.linalg.norm(normal, axis=-1), 1, atol=1e-5)
     assert ((normal * points).sum(-1) < 1e-3).all()
     cones = world_to_cam(camera, figures.cones_world_mm[0])
@@ -90,26 +91,35 @@ def test_normals_are_unit_face_the_camera_and_point_up_the_distance_field() -> N
     assert np.allclose(step[own, np.arange(len(own))], 1.0, atol=0.02)
 
 
+def every_pixel_and_cone(figure: Figures, camera: Camera) -> tuple[Array, Array]:
+    """(H, W) depth in mm and part + 1 of one figure, 0 = nothing there: every pixel is tried against every cone."""
+    person = people_in_cameras(figure, [camera])[0]
+    x, y = torch.from_numpy(camera_rays(camera).copy()).unbind(-1)
+    nearest, part = torch.full(x.shape, MISSED_MM), torch.zeros(x.shape, dtype=torch.uint8)
+    for cone, ends in enumerate(np.concatenate([person.cones.reshape(-1, 6), person.radii], axis=1)):
+        ax, ay, az, bx, by, bz, radius_a, radius_b = torch.from_numpy(ends).float()
+        depth, _ = intersect(x, y, (ax, ay, az), (bx, by, bz), radius_a, radius_b)
+        part[depth < nearest] = int(CONE_PART[cone]) + 1
+        nearest = torch.minimum(nearest, depth)
+    return torch.where(part > 0, nearest, 0.0).numpy(), part.numpy()
+
+
 @pytest.mark.parametrize("lens", [None, LENS])
-def test_sparse_and_dense_paths_agree_exactly(lens) -> None:
+def test_no_pixel_is_left_out(lens) -> None:
     figures = Figures.concatenate([someone(3), someone(4, "sit"), someone(5, "walk")])
     cameras = [seen(figures[i], 260, (128, 144), lens) for i in range(3)]
-    sparse = render(figures, cameras)
-    dense = render_dense(figures, cameras)
-    crops = render_crops(figures, cameras, (128, 144))
-    for name, stack in dense.items():
-        for index in range(3):
-            assert np.array_equal(getattr(sparse[index], name), stack[index].numpy()), name
-        assert torch.equal(stack, crops[name])
-    assert np.array_equal(sparse.depth_mm[1], sparse[1].depth_mm)
+    for index, image in enumerate(render(figures, cameras)):
+        depth, part = every_pixel_and_cone(figures[index], cameras[index])
+        assert np.array_equal(image.depth_mm, depth)
+        assert np.array_equal(image.part, part)
 
 
 def test_close_cameras_clip_nothing_at_the_image_border() -> None:
     figures = someone(6, "stand")
     camera = camera_at((700, 0, 1500), np.array([0, 0, 1300.0]), 300, (160, 160))
-    sparse, dense = render(figures, [camera])[0], render_dense(figures, [camera])
-    assert np.array_equal(sparse.depth_mm, dense["depth_mm"][0].numpy())
-    assert (sparse.part > 0).mean() > 0.3
+    image = render(figures, [camera])[0]
+    assert np.array_equal(image.depth_mm, every_pixel_and_cone(figures, camera)[0])
+    assert (image.part > 0).mean() > 0.3
 
 
 def test_float32_equals_float64_to_a_hundredth_of_a_millimetre() -> None:
@@ -182,9 +192,9 @@ def test_the_mirrored_figure_renders_the_mirrored_image_with_sides_exchanged() -
     assert np.abs(one.depth_mm[:, ::-1] - two.depth_mm).max() < 0.05
     ids = np.array([0, *(index + 1 for index in swapped)])
     assert (ids[one.part[:, ::-1]] != two.part).sum() <= 3
-    assert np.allclose(one.left[:, ::-1], -two.left, atol=2e-2)
-    assert np.allclose(one.front[:, ::-1], two.front, atol=2e-2)
-    assert np.allclose(one.along[:, ::-1], two.along, atol=1e-2)
+    assert np.allclose(one.full("left")[:, ::-1], -two.full("left"), atol=2e-2)
+    assert np.allclose(one.full("front")[:, ::-1], two.full("front"), atol=2e-2)
+    assert np.allclose(one.full("along")[:, ::-1], two.full("along"), atol=1e-2)
 
 
 def test_front_and_left_are_the_persons_own() -> None:
@@ -193,15 +203,15 @@ def test_front_and_left_are_the_persons_own() -> None:
     camera = camera_at((4000, 0, 1200), np.array([0, 0, 1000.0]), 700, (300, 500))
     image = render(figures, [camera])[0]
     chest = image.part == PARTS.index("chest") + 1
-    assert image.front[chest].mean() > 0.5
+    assert image.full("front")[chest].mean() > 0.5
     columns = np.nonzero(chest)[1]
-    assert np.corrcoef(columns, image.left[chest])[0, 1] > 0.8
+    assert np.corrcoef(columns, image.full("left")[chest])[0, 1] > 0.8
     arm = np.nonzero(image.part == PARTS.index("upper_arm_l") + 1)[1]
     assert arm.mean() > columns.mean()
     shank = image.part == PARTS.index("shank_l") + 1
-    assert np.corrcoef(np.nonzero(shank)[0], image.along[shank])[0, 1] > 0.9
+    assert np.corrcoef(np.nonzero(shank)[0], image.full("along")[shank])[0, 1] > 0.9
     back = render(figures.moved(np.pi), [camera])[0]
-    assert back.front[back.part == PARTS.index("chest") + 1].mean() < -0.5
+    assert back.full("front")[back.part == PARTS.index("chest") + 1].mean() < -0.5
 
 
 def test_nobody_in_view_is_an_empty_image() -> None:
@@ -210,7 +220,7 @@ def test_nobody_in_view_is_an_empty_image() -> None:
     image = render(figures, [camera])[0]
     assert image.depth_mm.shape == (80, 60)
     assert not image.part.any()
-    assert not image.normal_cam.any()
+    assert not image.full("normal_cam").any()
 
 
 def test_a_cone_with_one_sphere_inside_the_other_is_the_larger_sphere() -> None:
@@ -231,5 +241,3 @@ def test_one_camera_per_figure() -> None:
     figures = Figures.concatenate([someone(1), someone(2)])
     with pytest.raises(ValueError, match="2 figures and 1 cameras"):
         render(figures, [seen(figures)])
-    with pytest.raises(ValueError, match="size"):
-        render_crops(figures, [seen(figures)] * 2, (10, 10))

@@ -1,4 +1,4 @@
-"""The loops of ``people.sparse`` and ``people.rays``, compiled. Numbers have the type of the rays unless said.
+"""The loops of ``render`` and ``view``, compiled. Numbers have the type of the rays unless said.
 
 Shapes: C cones, P parts, H and W rows and columns of the window, K pairs of a pixel and a cone that may cover it (cone
 by cone, row by row), M pixels that show the person (row by row).
@@ -75,7 +75,7 @@ def spans(
     cones: Array, radii: Array, matrix: Array, lens: Array, tangential: float, steps: Array, shares: Array,
     width: int, height: int,
 ) -> tuple[Spans, Spans, Spans]:  # fmt: skip
-    """``people.rays.spans_px``: (4,) window, and (C, H) first and past-last columns. float64.
+    """``view.spans_px``: (4,) window, and (C, H) first and past-last columns. float64.
 
     ``steps``: where a sphere's bounds are projected, 0..1; more than two = through the lens. ``shares``: where along
     a cone its spheres are, 0..1.
@@ -143,7 +143,7 @@ def _before_roots(
     rx: float, ry: float, rz: float, ax: float, ay: float, az: float, bx: float, by: float, bz: float,
     mx: float, my: float, mz: float, m0: float, d2: float, tip: float, square_a: float, square_b: float, two: float,
 ) -> tuple[float, float, float, float, float, float, float, float, float, float]:  # fmt: skip
-    """``people.render.intersect`` up to its square roots: what they are of (side, cap a, cap b), and what comes after
+    """``render_torch.intersect`` up to its square roots: what they are of (side, cap a, cap b), and what comes after
     needs."""
     start = mx * rx + my * ry + mz * rz
     ox, oy, oz = rx * start - ax, ry * start - ay, rz * start - az
@@ -164,7 +164,7 @@ def _before_roots(
 def meet(cones: Array, radii: Array, xy: Array, start: Spans, stop: Spans) -> tuple[Array, Array, Array]:
     """Unit rays (3, H, W) of ``xy`` (2, H, W); cones as a table (C, 14): a, b - a, middle, then as ``_before_roots``
     names them; and (3, K) what the square roots are of, 1 where it is not positive: the square root that
-    ``people.sparse`` takes is forty times slower at zero."""
+    ``render`` takes is forty times slower at zero."""
     height, width = xy.shape[1:]
     one, zero, two = xy.dtype.type(1), xy.dtype.type(0), xy.dtype.type(2)
     half = one / two
@@ -313,7 +313,7 @@ def paint(
     front_axes: Array, left_axes: Array, depth: Array, part: npt.NDArray[np.uint8], along: Array, front: Array,
     left: Array, normal: Array,
 ) -> None:  # fmt: skip
-    """Writes the maps of ``people.render.RenderedFigure``, (H W,) and (H W, 3) or empty for none, at ``pixels``."""
+    """Writes the maps of ``render.RenderedFigure``, (H W,) and (H W, 3) or empty for none, at ``pixels``."""
     one, least = found.dtype.type(1), found.dtype.type(1e-9)
     sides = np.empty((len(front_axes), 6), found.dtype)
     for index in range(len(front_axes)):
