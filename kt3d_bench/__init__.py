@@ -10,6 +10,7 @@ import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from kt3d_bench.drawing import plot as plot
     from kt3d_bench.errors import ArtefactError as ArtefactError
     from kt3d_bench.errors import Kt3dError as Kt3dError
     from kt3d_bench.errors import MissingDataError as MissingDataError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "drawing": ("plot",),
     "errors": ("ArtefactError", "Kt3dError", "MissingDataError", "PluginError", "RawDataError", "UsageError"),
     "loading.dataset": ("Dataset", "load", "webdataset"),
     "metrics.functional": ("auc", "mpjpe", "n_mpjpe", "pa_mpjpe", "pck"),

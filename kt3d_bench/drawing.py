@@ -1,91 +1,176 @@
-"""Pictures: true and predicted skeletons over their images, and contact sheets of samples."""
+"""Draw images and skeletons with matplotlib: on the caller's axes, or into PNG files of our own.
+
+matplotlib's backend is never changed: files are written without pyplot.
+"""
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.errors import UsageError
+from kt3d_bench.geometry.cameras import project
+from kt3d_bench.records import Sample
 from kt3d_bench.skeletons import H36M17
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 LEFT, RIGHT, MIDDLE = "#1f77b4", "#d62728", "#444444"
+TRUE = (LEFT, RIGHT, MIDDLE)
+PREDICTED = ("#17becf", "#ff7f0e", "#999999")
+"""Colours of left, right and middle limbs."""
 _LEFT = {left for _, left in H36M17.mirror_pairs}
 _RIGHT = {right for right, _ in H36M17.mirror_pairs}
+_INK, _PAPER, _EMPTY = "#222222", 255, 238
+_NO_READING = (24, 24, 32)
 
 
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """One image with a skeleton over it, and the same skeleton from the side."""
+def plot(sample: Sample, joints_cam_mm: npt.ArrayLike | None = None, ax: Axes | None = None) -> Axes:
+    """Draw a sample and, where given, a prediction for it.
 
-    title: str
-    image: npt.NDArray[Any]
-    """(H, W, 3) uint8, or (H, W) depth mm."""
-    joints_px: npt.NDArray[Any]
-    """(17, 2) px of ``image``; NaN = not drawn."""
-    joints_root_mm: npt.NDArray[Any] | None = None
-    """(17, 3) relative to the hip, camera axes; drawn seen from the person's side when given."""
+    On 2D axes: the RGB image, else the depth image, with the true skeleton over it (solid; left limbs blue, right limbs
+    red) and the projection of ``joints_cam_mm`` (dashed; left cyan, right orange). On 3D axes: both skeletons in the
+    camera's frame, in mm, seen from the camera. Joints that are NaN are not drawn.
 
-
-def comparison(path: Path, rows: Sequence[Sequence[Panel]]) -> Path:
-    """Write a PNG with one row of panels per sample; above each image its skeleton, below it the side view.
-
-    The side view looks along the camera's x axis: depth to the right, up to the top, so that what the image cannot show
-    is seen. Left limbs are blue, right limbs red.
+    ``joints_cam_mm`` is (17, 3), mm, camera frame: one pose of a prediction. Without ``ax``, pyplot makes a figure: 2D
+    where the sample has an image, else 3D. Returns the axes; ``ax.legend()`` names the two skeletons. Raises
+    ``UsageError`` for a pose of another shape.
     """
-    import matplotlib as mpl
+    predicted = None if joints_cam_mm is None else np.asarray(joints_cam_mm, np.float64)
+    if predicted is not None and predicted.shape != (len(H36M17), 3):
+        raise UsageError(
+            f"joints_cam_mm has the shape {predicted.shape}, expected (17, 3)",
+            hint="pass one pose, such as predictions[0]",
+        )
+    image = sample.rgb if sample.rgb is not None else sample.depth_mm
+    if ax is None:
+        from matplotlib import pyplot
 
-    mpl.use("Agg")
-    from matplotlib import pyplot
+        ax = pyplot.figure().add_subplot(projection=None if image is not None else "3d")
+    flat = ax.name != "3d"
+    if flat:
+        _image(ax, image, sample.camera.size_px)
+    elif not ax.has_data():
+        _look_from_camera(ax)
+    if flat:
+        skeleton(ax, sample.joints_px, label="true")
+    elif sample.joints_cam_mm is not None:
+        skeleton(ax, sample.joints_cam_mm, label="true")
+    if predicted is not None:
+        joints = project(sample.camera, predicted) if flat else predicted
+        skeleton(ax, joints, colours=PREDICTED, linestyle="--", label="predicted")
+    if not flat:
+        ax.set_aspect("equal")
+    return ax
 
-    columns = max(len(row) for row in rows)
-    figure, grid = pyplot.subplots(
-        2 * len(rows),
-        columns,
-        figsize=(1.9 * columns, 4.1 * len(rows)),
-        squeeze=False,
-        height_ratios=[3, 2] * len(rows),
-    )
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for number, row in enumerate(rows):
-        for column, panel in enumerate(row):
-            top, side = grid[2 * number, column], grid[2 * number + 1, column]
-            image = np.asarray(panel.image)
-            if image.ndim == 2:
-                shown = np.ma.masked_equal(image, 0)
-                top.imshow(shown, cmap="viridis")
-            else:
-                top.imshow(image)
-            _draw(top, np.asarray(panel.joints_px))
-            top.set_xlim(0, image.shape[1] - 1)
-            top.set_ylim(image.shape[0] - 1, 0)
-            if number == 0:
-                top.set_title(panel.title, fontsize=7, wrap=True)
-            if panel.joints_root_mm is not None:
-                joints = np.asarray(panel.joints_root_mm)
-                _draw(side, np.stack([joints[:, 2], -joints[:, 1]], axis=-1))
-                side.set_xlim(-1000, 1000)
-                side.set_ylim(-1100, 900)
-                side.set_aspect("equal")
-                side.axvline(0, color="0.9", linewidth=0.5, zorder=0)
-    figure.tight_layout(pad=0.4)
+
+def skeleton(
+    axes: Axes,
+    joints: npt.NDArray[Any],
+    *,
+    colours: tuple[str, str, str] = TRUE,
+    occluded: npt.NDArray[np.bool_] | None = None,
+    label: str | None = None,
+    **style: Any,
+) -> None:
+    """Draw the bones and joints of a pose, (17, 2) on 2D axes or (17, 3) on 3D ones.
+
+    Joints that are NaN are bridged: each known joint is linked to its next known ancestor. ``occluded`` joints are
+    hollow; ``style`` goes to all lines and markers.
+    """
+    from matplotlib.patheffects import withStroke
+
+    joints = np.asarray(joints, np.float64)
+    known = np.isfinite(joints).all(axis=-1)
+    gap = np.full((1, joints.shape[-1]), np.nan)
+    bones: dict[str, list[npt.NDArray[Any]]] = {}
+    for joint in np.flatnonzero(known).tolist():
+        ancestor = H36M17.parents[joint]
+        while ancestor >= 0 and not known[ancestor]:
+            ancestor = H36M17.parents[ancestor]
+        if ancestor >= 0:
+            colour = colours[0 if joint in _LEFT else 1 if joint in _RIGHT else 2]
+            bones.setdefault(colour, []).extend((joints[[joint, ancestor]], gap))
+    halo = [withStroke(linewidth=2.8, foreground="#ffffffc0")]
+    more = {"linewidth": 1.5, "solid_capstyle": "round", "dash_capstyle": "round", **style}
+    for colour, ends in bones.items():
+        axes.plot(*np.concatenate(ends).T, color=colour, label=label, path_effects=halo, **more)
+        label = None
+    hollow = np.zeros(len(known), bool) if occluded is None else occluded
+    dots = {**style, "linestyle": "none", "marker": "o", "markersize": 2.4, "markeredgewidth": 0.6}
+    for chosen, face in ((known & ~hollow, "white"), (known & hollow, "none")):
+        axes.plot(*joints[chosen].T, markeredgecolor=_INK, markerfacecolor=face, zorder=3, **dots)
+
+
+def _image(axes: Axes, image: npt.NDArray[Any] | None, size_px: tuple[int, int]) -> None:
+    """Show (H, W, 3) RGB or (H, W) depth in mm, near yellow and far violet; ``None`` = only the frame of the image."""
+    if image is None:
+        axes.set_aspect("equal")
+    elif image.ndim == 2:
+        read = image[image > 0]
+        near, far = np.percentile(read, (2, 98)) if len(read) else (0.0, 1.0)
+        axes.imshow(np.ma.masked_equal(image, 0), cmap="viridis_r", vmin=near, vmax=far)
+    else:
+        axes.imshow(image)
+    axes.set_xlim(-0.5, size_px[0] - 0.5)
+    axes.set_ylim(size_px[1] - 0.5, -0.5)
+
+
+def _look_from_camera(axes: Any) -> None:
+    """Turn 3D axes so that the camera's x points right and its y down, from a little above and aside."""
+    axes.view_init(elev=-15, azim=-160, roll=180, vertical_axis="y")
+    axes.set(xlabel="x, right (mm)", ylabel="y, down (mm)", zlabel="z, away (mm)")
+    axes.locator_params(nbins=5)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of that size in inches, of which pyplot knows nothing."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
+
+
+def save(figure: Figure, path: Path, *, dpi: int) -> Path:
+    """Write a PNG and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    figure.savefig(path, dpi=dpi)
     return path
 
 
-def _draw(axes: Any, joints: npt.NDArray[Any]) -> None:
-    for child, parent in H36M17.bones:
-        points = joints[[child, parent]]
-        if np.isfinite(points).all():
-            colour = LEFT if child in _LEFT else RIGHT if child in _RIGHT else MIDDLE
-            axes.plot(points[:, 0], points[:, 1], color=colour, linewidth=1.6, solid_capstyle="round")
-    axes.scatter(joints[:, 0], joints[:, 1], s=3, color="white", edgecolors="black", linewidths=0.3, zorder=3)
+def comparison(path: Path, samples: Sequence[Sample], columns: Sequence[tuple[str, npt.NDArray[Any] | None]]) -> Path:
+    """Write a PNG with one row per sample and one column per set of poses; returns ``path``.
+
+    A column is a title and (len(samples), 17, 3) joints, mm, camera frame; ``None`` = the image alone. Each pose is
+    drawn over the image and, below it, from the side: depth to the right, up to the top, relative to the hip. So what
+    the image cannot show is seen. Left limbs are blue, right limbs red.
+    """
+    figure = new_figure(1.9 * len(columns), 4.1 * len(samples))
+    grid = figure.subplots(2 * len(samples), len(columns), squeeze=False, height_ratios=[3, 2] * len(samples))
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, sample in enumerate(samples):
+        for column, (title, poses) in enumerate(columns):
+            top, side = grid[2 * row, column], grid[2 * row + 1, column]
+            _image(top, sample.rgb if sample.rgb is not None else sample.depth_mm, sample.camera.size_px)
+            if row == 0:
+                top.set_title(title, fontsize=7, wrap=True)
+            if poses is not None:
+                joints = np.asarray(poses[row], np.float64)
+                skeleton(top, project(sample.camera, joints))
+                relative = joints - joints[H36M17.root]
+                side.axvline(0, color="0.9", linewidth=0.5, zorder=0)
+                skeleton(side, np.stack([relative[:, 2], -relative[:, 1]], axis=-1))
+                side.set(xlim=(-1000, 1000), ylim=(-1100, 900), aspect="equal")
+    figure.tight_layout(pad=0.4)
+    return save(figure, path, dpi=110)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +193,9 @@ class Tile:
     person: npt.NDArray[np.bool_] | None = None
     """(H, W) where the depth image shows the person; the rest of it is drawn grey."""
     alarming: bool = False
-    """Whether the caption says that something is wrong."""
+    """Whether the caption reports an error."""
     problems: tuple[str, ...] = ()
+    """Images that cannot be read, one sentence each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,48 +210,45 @@ PANEL_PX, GAP_PX, CAPTION_PX, HEADING_PX, LEGEND_PX, MARGIN_PX = 240, 6, 44, 40,
 SHEET_PX = 2016
 """Width that a sheet's rows fill: seven panels, or four pairs."""
 _LEGEND_WIDTH_PX = 1230
-_INK, _PAPER, _EMPTY = "#222222", 255, 238
-_NO_READING = (24, 24, 32)
 
 
 def contact_sheet(path: Path, sections: Sequence[Section]) -> Path:
     """Write a PNG of all tiles: each image of a sample in a panel of its own, the projected skeleton over it.
 
-    Depth is coloured near (yellow) to far (violet) on the person, grey off the person, all but black without reading;
-    parts have one colour each. Left limbs are blue, right limbs red, occluded joints hollow.
+    Depth is coloured near (yellow) to far (violet) on the person, grey off the person, black without a reading; parts
+    have one colour each. Left limbs are blue, right limbs red, occluded joints hollow.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    placed, height = _placed(sections)
-    widest = max((left + len(panels) * (PANEL_PX + GAP_PX) for left, _, _, panels in placed), default=0)
-    canvas = np.full((height, max(widest, _LEGEND_WIDTH_PX) + MARGIN_PX, 3), _PAPER, np.uint8)
-    for left, top, _, panels in placed:
-        for number, panel in enumerate(panels):
-            x = left + number * (PANEL_PX + GAP_PX)
-            canvas[top : top + PANEL_PX, x : x + PANEL_PX] = _fitted(panel)
-    figure = pyplot.figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100), dpi=100)
+    placed: list[tuple[int, int, Tile, list[npt.NDArray[np.uint8]]]] = []
+    headings: list[tuple[int, str]] = []
+    top, right = LEGEND_PX, _LEGEND_WIDTH_PX
+    for section in sections:
+        panels = [_panels(tile) for tile in section.tiles]
+        width = max(map(len, panels), default=1) * (PANEL_PX + GAP_PX) + 2 * GAP_PX
+        columns = max(1, (SHEET_PX + 2 * GAP_PX) // width)
+        headings.append((top + HEADING_PX - 14, section.heading))
+        top += HEADING_PX
+        for number, (tile, images) in enumerate(zip(section.tiles, panels, strict=True)):
+            row, column = divmod(number, columns)
+            left = MARGIN_PX + column * width
+            placed.append((left, top + row * (PANEL_PX + CAPTION_PX), tile, images))
+            right = max(right, left + len(images) * (PANEL_PX + GAP_PX))
+        top += -(-len(panels) // columns) * (PANEL_PX + CAPTION_PX)
+    width, height = right + MARGIN_PX, top + MARGIN_PX
+    figure = new_figure(width / 100, height / 100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.imshow(canvas, interpolation="nearest")
-    for left, top, tile, panels in placed:
-        joints = _panel_joints(tile)
-        for number in range(len(panels)):
-            _overlay(axes, joints, tile.visible, left + number * (PANEL_PX + GAP_PX), top)
-        width = len(panels) * (PANEL_PX + GAP_PX)
-        _write(axes, left, top + PANEL_PX + 14, _shortened(tile.title, width / 7), 9.5, _INK, weight="bold")
+    for left, top, tile, images in placed:
+        for number, image in enumerate(images):
+            _panel(axes, image, tile, left + number * (PANEL_PX + GAP_PX), top)
+        room = len(images) * (PANEL_PX + GAP_PX)
+        _write(axes, left, top + PANEL_PX + 14, _shortened(tile.title, room / 7), 9.5, _INK, weight="bold")
         colour = RIGHT if tile.alarming else "#555555"
-        _write(axes, left, top + PANEL_PX + 29, _shortened(tile.caption, width / 6.2), 9, colour)
-    _headings(axes, sections)
+        _write(axes, left, top + PANEL_PX + 29, _shortened(tile.caption, room / 6.2), 9, colour)
+    for top, heading in headings:
+        _write(axes, MARGIN_PX, top, heading, 13, _INK, weight="bold")
     _legend(axes, {name for section in sections for tile in section.tiles for name in tile.images})
-    axes.set_xlim(-0.5, canvas.shape[1] - 0.5)
-    axes.set_ylim(canvas.shape[0] - 0.5, -0.5)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
-    return path
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), aspect="auto")
+    return save(figure, path, dpi=100)
 
 
 def _panels(tile: Tile) -> list[npt.NDArray[np.uint8]]:
@@ -181,65 +264,17 @@ def _panels(tile: Tile) -> list[npt.NDArray[np.uint8]]:
     return panels or [np.full((tile.size_px[1], tile.size_px[0], 3), _EMPTY, np.uint8)]
 
 
-def _rows(section: Section) -> tuple[int, int]:
-    """Tiles in a row of a section, and the width of one."""
-    most = max((len(_panels(tile)) for tile in section.tiles), default=1)
-    width = most * (PANEL_PX + GAP_PX) + 2 * GAP_PX
-    return max(1, (SHEET_PX + 2 * GAP_PX) // width), width
+def _panel(axes: Axes, image: npt.NDArray[np.uint8], tile: Tile, left: int, top: int) -> None:
+    """One image, enlarged or reduced to fill a panel, and the skeleton, cut at the panel's borders."""
+    from matplotlib.patches import Rectangle
 
-
-def _placed(sections: Sequence[Section]) -> tuple[list[tuple[int, int, Tile, list[npt.NDArray[np.uint8]]]], int]:
-    """(left, top, tile, panels) of every tile, and the height of the sheet."""
-    placed = []
-    top = LEGEND_PX
-    for section in sections:
-        top += HEADING_PX
-        columns, width = _rows(section)
-        for number, tile in enumerate(section.tiles):
-            row, column = divmod(number, columns)
-            place = MARGIN_PX + column * width, top + row * (PANEL_PX + CAPTION_PX)
-            placed.append((*place, tile, _panels(tile)))
-        top += -(-len(section.tiles) // columns) * (PANEL_PX + CAPTION_PX)
-    return placed, top + MARGIN_PX
-
-
-def _headings(axes: Any, sections: Sequence[Section]) -> None:
-    top = LEGEND_PX
-    for section in sections:
-        _write(axes, MARGIN_PX, top + HEADING_PX - 14, section.heading, 13, _INK, weight="bold")
-        columns, _ = _rows(section)
-        top += HEADING_PX + -(-len(section.tiles) // columns) * (PANEL_PX + CAPTION_PX)
-
-
-def _legend(axes: Any, modalities: set[str]) -> None:
-    x: float = MARGIN_PX
-    for colour, name in ((LEFT, "left"), (RIGHT, "right"), (MIDDLE, "middle")):
-        axes.plot([x, x + 26], [24, 24], color=colour, linewidth=3, solid_capstyle="round")
-        _write(axes, x + 34, 28, name, 9.5, _INK)
-        x += 56 + 8 * len(name)
-    axes.scatter([x + 6], [24], s=16, facecolors="none", edgecolors=_INK, linewidths=1)
-    _write(axes, x + 18, 28, "occluded joint", 9.5, _INK)
-    x += 150
-    if "depth" in modalities:
-        ramp = np.linspace(1, 0, 90)[None].repeat(12, axis=0)
-        axes.imshow(_viridis(ramp), extent=(x, x + 90, 30, 18), interpolation="nearest", zorder=2)
-        _write(axes, x + 98, 28, "person near to far; grey: background; black: no reading", 9.5, _INK)
-        x += 480
-    if "parts" in modalities:
-        _write(axes, x, 28, "parts: one colour each", 9.5, _INK)
-
-
-def _fitted(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) -> (PANEL_PX, PANEL_PX, 3), its longer side filling the panel, the rest empty."""
-    from PIL import Image
-
+    frame = Rectangle((left - 0.5, top - 0.5), PANEL_PX, PANEL_PX, facecolor=(_EMPTY / 255,) * 3, zorder=0)
+    axes.add_patch(frame)
     scale = PANEL_PX / max(image.shape[:2])
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
-    small = np.asarray(Image.fromarray(image).resize(size, how))
-    panel = np.full((PANEL_PX, PANEL_PX, 3), _EMPTY, np.uint8)
-    panel[: size[1], : size[0]] = small
-    return panel
+    end = left - 0.5 + scale * image.shape[1], top - 0.5 + scale * image.shape[0]
+    axes.imshow(image, extent=(left - 0.5, end[0], end[1], top - 0.5), zorder=1)
+    joints = _panel_joints(tile) + np.array([left, top])
+    skeleton(axes, joints, occluded=np.asarray(tile.visible) == 0, clip_path=frame)
 
 
 def _panel_joints(tile: Tile) -> npt.NDArray[np.float64]:
@@ -254,43 +289,26 @@ def _panel_joints(tile: Tile) -> npt.NDArray[np.float64]:
     return np.asarray((front - (low + high) / 2) * (0.8 * PANEL_PX / max((high - low).max(), 1.0)) + PANEL_PX / 2)
 
 
-def _overlay(axes: Any, joints: npt.NDArray[np.float64], visible: npt.NDArray[Any], left: int, top: int) -> None:
-    """The skeleton of one panel, cut at its borders: white below, so that it shows on any image."""
-    from matplotlib.collections import LineCollection
-    from matplotlib.patches import Rectangle
-
-    frame = Rectangle((left - 0.5, top - 0.5), PANEL_PX, PANEL_PX, transform=axes.transData)
-    points = joints + np.array([left, top])
-    known = np.isfinite(points).all(axis=1)
-    bones = _links(known)
-    lines = [points[[child, parent]] for child, parent in bones]
-    colours = [_side_colour(child) for child, _ in bones]
-    for width, colour in ((2.6, ["#ffffffc0"] * len(lines)), (1.4, colours)):
-        axes.add_collection(LineCollection(lines, colors=colour, linewidths=width, capstyle="round", clip_path=frame))
-    seen = known & (np.asarray(visible) != 0)
-    for chosen, face in ((seen, "white"), (known & ~seen, "none")):
-        dots = axes.scatter(*points[chosen].T, s=6, facecolors=face, edgecolors=_INK, linewidths=0.6, zorder=3)
-        dots.set_clip_path(frame)
-
-
-def _links(known: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """(joint, ancestor) pairs to draw: of every known joint the next ancestor that is known."""
-    links = []
-    for joint in np.flatnonzero(known).tolist():
-        ancestor = H36M17.parents[joint]
-        while ancestor >= 0 and not known[ancestor]:
-            ancestor = H36M17.parents[ancestor]
-        if ancestor >= 0:
-            links.append((joint, ancestor))
-    return links
+def _legend(axes: Axes, modalities: set[str]) -> None:
+    x: float = MARGIN_PX
+    for colour, name in zip(TRUE, ("left", "right", "middle"), strict=True):
+        axes.plot([x, x + 26], [24, 24], color=colour, linewidth=3, solid_capstyle="round")
+        _write(axes, x + 34, 28, name, 9.5, _INK)
+        x += 56 + 8 * len(name)
+    axes.plot(x + 6, 24, marker="o", markersize=4, markerfacecolor="none", markeredgecolor=_INK)
+    _write(axes, x + 18, 28, "occluded joint", 9.5, _INK)
+    x += 150
+    if "depth" in modalities:
+        ramp = _viridis(np.linspace(1, 0, 90)[None].repeat(12, axis=0))
+        axes.imshow(ramp, extent=(x, x + 90, 30, 18), interpolation="nearest", zorder=2)
+        _write(axes, x + 98, 28, "person near to far; grey: background; black: no reading", 9.5, _INK)
+        x += 480
+    if "parts" in modalities:
+        _write(axes, x, 28, "parts: one colour each", 9.5, _INK)
 
 
-def _side_colour(joint: int) -> str:
-    return LEFT if joint in _LEFT else RIGHT if joint in _RIGHT else MIDDLE
-
-
-def _write(axes: Any, x: float, y: float, text: str, size: float, colour: str, weight: str = "normal") -> None:
-    axes.text(x, y, text, fontsize=size * 0.72 * 1.25, color=colour, weight=weight, parse_math=False)
+def _write(axes: Axes, x: float, y: float, text: str, size: float, colour: str, weight: str = "normal") -> None:
+    axes.text(x, y, text, fontsize=0.9 * size, color=colour, weight=weight, parse_math=False)
 
 
 def _shortened(text: str, most: float) -> str:
@@ -302,15 +320,20 @@ def _shortened(text: str, most: float) -> str:
 
 
 def coloured_depth(depth_mm: npt.NDArray[Any], person: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """(H, W) mm -> (H, W, 3): the person near (yellow) to far (violet), other readings grey, none all but black."""
-    depth = np.asarray(depth_mm, np.float64)
-    picture = np.empty((*depth.shape, 3), np.uint8)
+    """(H, W) mm -> (H, W, 3): the person near (yellow) to far (violet), other readings grey, no reading black."""
+    picture = np.empty((*depth_mm.shape, 3), np.uint8)
     picture[:] = _NO_READING
-    for mask, paint in ((depth > 0, _greys), (person & (depth > 0), _viridis)):
-        if mask.any():
-            low, high = np.percentile(depth[mask], (2, 98))
-            picture[mask] = paint(np.clip((high - depth[mask]) / max(high - low, 1.0), 0, 1))
+    for mask, paint in ((depth_mm > 0, _greys), (person & (depth_mm > 0), _viridis)):
+        picture[mask] = paint(nearness(depth_mm[mask]))
     return picture
+
+
+def nearness(depth_mm: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """(K,) readings in mm -> (K,) 0 = far, 1 = near; a fiftieth at either end shares the end's value."""
+    if not len(depth_mm):
+        return np.zeros(0)
+    near, far = np.percentile(depth_mm, (2, 98))
+    return np.asarray(np.clip((far - depth_mm.astype(np.float64)) / max(far - near, 1.0), 0, 1))
 
 
 def _viridis(share: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
@@ -326,8 +349,6 @@ def _greys(share: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
 
 def part_palette(number: int) -> npt.NDArray[np.uint8]:
     """(number, 3) colours of part ids: light grey for the background, then hues a golden angle apart in three tones."""
-    import colorsys
-
     colours = [(_EMPTY / 255,) * 3]
     for part in range(1, number):
         tone = ((0.75, 0.9), (0.55, 0.75), (0.9, 0.6))[part % 3]

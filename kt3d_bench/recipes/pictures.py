@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from kt3d_bench.data.reader import ShardSet
-from kt3d_bench.drawing import Panel, comparison
-from kt3d_bench.geometry.cameras import project_arrays
+from kt3d_bench.drawing import comparison, new_figure, save
 from kt3d_bench.leaderboard.ranking import Row
 from kt3d_bench.leaderboard.words import column
 from kt3d_bench.metrics.benchmarks import Benchmark
@@ -43,37 +42,16 @@ def draw(recipe: Recipe, outcomes: Sequence[Outcome], folder: Path) -> list[Path
 
 
 def poses(path: Path, outcomes: Sequence[Outcome]) -> Path:
-    """Test images, spread evenly over the test set, with the true skeleton and that of each row's first seed."""
+    """Draw test images, spread evenly over the test set, with the true pose and that of each row's first seed."""
     first = {one.label: one for one in reversed(outcomes)}
     chosen = [first[name] for name in dict.fromkeys(one.label for one in outcomes)]
-    benchmark = chosen[0].result.benchmark
-    shards = ShardSet.open(chosen[0].job.config.shards["target"], benchmark.split)
+    shards = ShardSet.open(chosen[0].job.config.shards["target"], chosen[0].result.benchmark.split)
     shown = np.linspace(0, len(shards) - 1, SAMPLES_SHOWN).astype(int)
-    field = "rgb" if "rgb" in shards.modalities else "depth_mm"
-    images = [shards.image(int(index), field) for index in shown]
-    nothing = np.full((len(shown), 17, 3), np.nan)
-    listed = [("image", nothing), ("truth", shards.labels.joints_cam_mm[shown])]
+    columns = [("image", None), ("truth", shards.labels.joints_cam_mm[shown])]
     for outcome in chosen:
         predicted, _, _ = join(read_predictions(outcome.result.predictions), shards.keys)
-        listed.append((_title(outcome), predicted[shown]))
-    labels = shards.labels
-    pixels = [
-        project_arrays(labels.intrinsics_px[shown], labels.distortion[shown], shards.tangential_factor, joints)
-        for _, joints in listed
-    ]
-    rows = [
-        [
-            Panel(
-                title,
-                images[sample],
-                pixels[number][sample],
-                None if joints is nothing else joints[sample] - joints[sample, :1],
-            )
-            for number, (title, joints) in enumerate(listed)
-        ]
-        for sample in range(len(shown))
-    ]
-    return comparison(path, rows)
+        columns.append((_title(outcome), predicted[shown]))
+    return comparison(path, [shards.sample(int(index)) for index in shown], columns)
 
 
 def _title(outcome: Outcome) -> str:
@@ -86,11 +64,6 @@ def _title(outcome: Outcome) -> str:
 def joints(path: Path, picture: RecipePicture, outcomes: Sequence[Outcome], benchmark: Benchmark) -> Path | None:
     """Headline error over the number of joints with labels, one curve per kind of label, with 95 % intervals over
     clips; reference rows as level lines. ``None`` without a row to draw."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
     metric = benchmark.headline[0]
     rows = measured(outcomes, benchmark.id)
     curves: dict[str, list[tuple[int, Row]]] = {}
@@ -100,7 +73,8 @@ def joints(path: Path, picture: RecipePicture, outcomes: Sequence[Outcome], benc
         curves.setdefault(_CURVES.get(row.supervision, row.supervision), []).append((row.joints, found))
     if not curves:
         return None
-    figure, axes = pyplot.subplots(figsize=(5.6, 3.8))
+    figure = new_figure(5.6, 3.8)
+    axes = figure.subplots()
     for number, (title, points) in enumerate(curves.items()):
         counts, values, around = _series(sorted(points, key=lambda point: point[0]), metric)
         aside = [count + 0.14 * (number - (len(curves) - 1) / 2) for count in counts]
@@ -125,10 +99,7 @@ def joints(path: Path, picture: RecipePicture, outcomes: Sequence[Outcome], benc
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
-    pyplot.close(figure)
-    return path
+    return save(figure, path, dpi=160)
 
 
 def _series(points: Sequence[tuple[int, Row]], metric: str) -> tuple[list[int], list[float], list[list[float]]]:

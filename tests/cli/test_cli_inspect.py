@@ -360,8 +360,8 @@ def test_sides_have_colours_and_places(tmp_path: Path) -> None:
     path = contact_sheet(tmp_path / "s.png", [Section("heading", [tile()])])
     blue, red = columns(path, LEFT_RGB), columns(path, RIGHT_RGB)
     assert min(len(blue), len(red)) > 50
-    assert np.median(blue[blue > 170]) == pytest.approx(184, abs=3)
-    assert np.median(red[red < 100]) == pytest.approx(88, abs=3)
+    assert blue.max() == pytest.approx(184, abs=3)
+    assert red.min() == pytest.approx(88, abs=3)
     assert red.max() < blue.max()
 
 
@@ -371,8 +371,8 @@ def test_every_image_has_a_panel_with_the_skeleton(tmp_path: Path) -> None:
     images = {"depth": depth, "parts": (depth > 0).astype(np.uint8)}
     path = contact_sheet(tmp_path / "s.png", [Section("heading", [tile(images=images, num_parts=2)])])
     red = columns(path, RIGHT_RGB)
-    assert np.median(red[red < 100]) == pytest.approx(88, abs=3)
-    assert np.median(red[(red > 300) & (red < 350)]) == pytest.approx(88 + 246, abs=3)
+    assert red.min() == pytest.approx(88, abs=3)
+    assert red[red > 262].min() == pytest.approx(88 + 246, abs=3)
 
 
 def test_a_pose_alone_is_drawn_from_its_pixels_or_from_the_front(tmp_path: Path) -> None:

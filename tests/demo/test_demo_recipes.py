@@ -272,8 +272,8 @@ def test_pictures_show_the_rows_in_the_order_they_are_named(
 ) -> None:
     titles: list[str] = []
 
-    def remember(path: Path, rows: Any) -> Path:
-        titles.extend(panel.title.split("\n")[0] for panel in rows[0])
+    def remember(path: Path, samples: Any, columns: Any) -> Path:
+        titles.extend(title.split("\n")[0] for title, _ in columns)
         return path
 
     found, _, _ = done
