@@ -21,8 +21,8 @@ from kt3d_bench.leaderboard.entries import Entry, read_boards, rescored, write_e
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.evaluate import score, truth_from_shards
 from kt3d_bench.metrics.predictions import read_predictions
-from kt3d_bench.training.run import read_run
-from kt3d_bench.training.sources import installed_benchmarks
+from kt3d_bench.plugins import registry
+from kt3d_bench.run_folder import read_run
 
 _PREDICTIONS = ("runs/*/predictions/*.npz", "submissions/*.npz")
 _SHARDS = ("shards/*/manifest.json", "generated/*/*/shards/manifest.json")
@@ -46,7 +46,7 @@ def rescore(leaderboards: Path, *, data_root: Path) -> list[Outcome]:
     """
     files = {_digest(path): path for pattern in _PREDICTIONS for path in sorted(data_root.glob(pattern))}
     shards = dict(_manifests(data_root))
-    known = installed_benchmarks()
+    known = registry.benchmarks()
     outcomes = [
         _outcome(entry, known.get(entry.benchmark), files, shards, leaderboards)
         for entries in read_boards(leaderboards).values()

@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kt3d_bench import plugins
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import Entry, TrainingData, is_name, make_entry, read_entries, write_entry
 from kt3d_bench.leaderboard.render import render_boards
-from kt3d_bench.metrics.benchmarks import Benchmark, Published, benchmark_named, read_published
+from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.conventions import CONVENTIONS, as_printed
 from kt3d_bench.metrics.evaluate import Scores, score, truth_from_shards, write_scores
 from kt3d_bench.metrics.plausibility import suspicions_of
 from kt3d_bench.metrics.predictions import Predictions, join, read_predictions
-from kt3d_bench.training.run import newest_run, read_run
-from kt3d_bench.training.sources import installed_benchmarks, shards_folder, with_target_found
+from kt3d_bench.plugins import registry
+from kt3d_bench.run_folder import newest_run, read_run
+from kt3d_bench.training.sources import shards_folder, with_target_found
 
 if TYPE_CHECKING:
     from kt3d_bench.progress import Reporter
@@ -48,18 +48,6 @@ class Result:
         return read_entries(self.board_folder)
 
 
-def published() -> dict[str, Published]:
-    """What papers report, by benchmark id."""
-    found: dict[str, Published] = {}
-    names = list(installed_benchmarks())
-    for plugin in plugins.datasets().values():
-        for name in names:
-            block = read_published(plugin.folder, name)
-            if block is not None:
-                found[name] = block
-    return found
-
-
 def default_leaderboards(data_root: Path) -> Path:
     """``./leaderboards`` where there is one, else the data root's."""
     here = Path("leaderboards")
@@ -68,12 +56,12 @@ def default_leaderboards(data_root: Path) -> Path:
 
 def board_problems(leaderboards: Path) -> list[str]:
     """What a pull request with these boards would be refused for, one sentence each."""
-    return problems(leaderboards, installed_benchmarks(), published())
+    return problems(leaderboards, registry.benchmarks(), registry.published())
 
 
 def render(leaderboards: Path) -> list[Path]:
     """Write every board and the index from their entries; returns the files."""
-    return render_boards(leaderboards, installed_benchmarks(), published())
+    return render_boards(leaderboards, registry.benchmarks(), registry.published())
 
 
 def score_run(
@@ -92,7 +80,7 @@ def score_run(
     folder = folder or newest_run(data_root)
     document = with_target_found(read_run(folder), folder.absolute().parents[1], data_root)
     path = _predictions_of(folder, benchmark, document, report)
-    chosen = benchmark_named(path.stem, installed_benchmarks())
+    chosen = registry.benchmark(path.stem)
     target = document["shards"]["target"]
     own = Path(target["folder"]) if target["dataset"] == chosen.dataset else shards_folder(data_root, chosen.dataset)
     shards = open_test(chosen, own)
@@ -182,7 +170,7 @@ def printed_as(
 
 def _predictions_of(folder: Path, benchmark: str | None, document: Mapping[str, Any], report: Reporter | None) -> Path:
     """The run's predictions of its final checkpoint, made now where they are missing or of an older checkpoint."""
-    wanted = benchmark_named(benchmark, installed_benchmarks()).id if benchmark else None
+    wanted = registry.benchmark(benchmark).id if benchmark else None
     for path in sorted((folder / "predictions").glob("*.npz")):
         fresh = read_predictions(path).meta.get("checkpoint_sha256") == document.get("checkpoint_sha256")
         if fresh and path.stem == (wanted or path.stem):
@@ -209,9 +197,9 @@ def _benchmark_of(path: Path, predictions: Predictions, benchmark: str | None) -
         raise UsageError(
             "the file does not say which benchmark it answers",
             where=path,
-            hint=f"name one: --benchmark ID ({', '.join(installed_benchmarks())})",
+            hint=f"name one: --benchmark ID ({', '.join(registry.benchmarks())})",
         )
-    return benchmark_named(named, installed_benchmarks())
+    return registry.benchmark(named)
 
 
 def facts_of_files(path: Path, shards: ShardSet) -> dict[str, Any]:

@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kt3d_bench import plugins, results
+from kt3d_bench import results
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.leaderboard.cards import write_card
 from kt3d_bench.leaderboard.entries import Entry, Submission, is_name, make_entry, write_entry
-from kt3d_bench.metrics.benchmarks import Benchmark, benchmark_named
+from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.evaluate import Scores, score, truth_from_shards
 from kt3d_bench.metrics.foreign import Cameras, Handed, placed, read_foreign
 from kt3d_bench.metrics.plausibility import Suspicion, half_precision, suspicions_of
 from kt3d_bench.metrics.predictions import write_predictions
-from kt3d_bench.training.sources import installed_benchmarks, shards_folder
+from kt3d_bench.plugins import registry
+from kt3d_bench.training.sources import shards_folder
 
 FOLDER = "submissions"
 
@@ -67,7 +68,7 @@ def submit(
     suspicion, which the entry then records; ``UsageError`` for an unknown benchmark, a name that is none, and an
     ``accept`` of something that is not suspected. Nothing is written then.
     """
-    chosen = benchmark_named(benchmark, installed_benchmarks())
+    chosen = registry.benchmark(benchmark)
     if not is_name(statement.name):
         raise UsageError(
             f"'{statement.name}' is no name for a method",
@@ -134,5 +135,5 @@ def _cameras(shards: ShardSet) -> Cameras:
 
 
 def _key_of(benchmark: Benchmark) -> Callable[[str], str | None]:
-    names = plugins.dataset(benchmark.dataset).names
-    return (lambda name: None) if names is None else plugins.load_function(names, "sample_key")
+    names = registry.dataset(benchmark.dataset).names
+    return (lambda name: None) if names is None else registry.load_function(names, "sample_key")

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from kt3d_bench import plugins
 from kt3d_bench.cli import main
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.geometry.cameras import project_arrays
 from kt3d_bench.leaderboard.entries import read_entries
 from kt3d_bench.metrics.predictions import read_predictions, write_predictions
+from kt3d_bench.plugins import registry
 
 SIZES: dict[str, dict[str, Any]] = {
     "h36m": {"people": 3, "frames": 1, "frame_px": 200, "actions": 6, "takes": 1, "long_clip": False},
@@ -56,8 +56,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with stand-ins of every dataset, generated and prepared."""
     home = tmp_path_factory.mktemp("home")
     for name, sizes in SIZES.items():
-        plugin = plugins.dataset(name)
-        counts = plugins.load_function(plugin.generate, "generate")(
+        plugin = registry.dataset(name)
+        counts = registry.load_function(plugin.generate, "generate")(
             home / "kt3d-data" / "raw" / name,
             seed=1,
             motion=None,
@@ -80,7 +80,7 @@ def scored(home: Path) -> Path:
 
 
 def splits() -> list[tuple[str, str]]:
-    return [(plugin.name, split) for plugin in plugins.datasets().values() for split in plugin.splits]
+    return [(plugin.name, split) for plugin in registry.datasets().values() for split in plugin.splits]
 
 
 @pytest.mark.parametrize(("name", "split"), splits())
@@ -127,7 +127,7 @@ def test_shards_are_the_same_bytes_again_and_with_two_workers(home: Path, tmp_pa
     assert any(path.endswith(".tar") for path in first)
     for workers in (1, 2):
         out = tmp_path / str(workers)
-        prepare(plugins.dataset(name), raw=home / "kt3d-data" / "raw" / name, out=out, workers=workers)
+        prepare(registry.dataset(name), raw=home / "kt3d-data" / "raw" / name, out=out, workers=workers)
         assert content(out) == first
 
 

@@ -11,6 +11,7 @@ import click
 from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, main, run_folder
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import default_data_root
+from kt3d_bench.plugins import registry
 
 
 @main.command()
@@ -101,7 +102,6 @@ def score(
 
 
 def _print_board(result: Any) -> None:
-    from kt3d_bench import results
     from kt3d_bench.cli.console import console
     from kt3d_bench.leaderboard.tables import terminal_table
 
@@ -111,7 +111,7 @@ def _print_board(result: Any) -> None:
         terminal_table(
             result.benchmark,
             result.board_entries(),
-            published=results.published().get(result.benchmark.id) if official else None,
+            published=registry.published().get(result.benchmark.id) if official else None,
             highlight=result.entry.file_name,
             width=out.width,
         )

@@ -8,14 +8,13 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from kt3d_bench import plugins
 from kt3d_bench.cli.options import option_lines
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.metrics.benchmarks import Benchmark, protocol_digest
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, Recipe
 from kt3d_bench.skeletons import H36M17
-from kt3d_bench.training.sources import installed_benchmarks
 
 
 def tables() -> Group:
@@ -26,23 +25,23 @@ def tables() -> Group:
             ("name", "what", "modalities", "splits", "redistribution"),
             [
                 (p.name, p.title, ", ".join(p.modalities), ", ".join(p.splits), read_card(p.folder).redistribution)
-                for p in plugins.datasets().values()
+                for p in registry.datasets().values()
             ],
         ),
         _table(
             "Methods",
             ("name", "what", "presets", "supervision"),
-            [(m.name, m.summary, ", ".join(m.presets), ", ".join(m.supervision)) for m in plugins.methods().values()],
+            [(m.name, m.summary, ", ".join(m.presets), ", ".join(m.supervision)) for m in registry.methods().values()],
         ),
         _table(
             "Benchmarks",
             ("id", "what", "headline", "reference depth", "box"),
             [
                 (f"{b.id} v{b.version}", b.title, ", ".join(b.headline), b.reference, b.box_rule)
-                for b in installed_benchmarks().values()
+                for b in registry.benchmarks().values()
             ],
         ),
-        _table("Recipes", ("name", "what"), [(r.name, r.summary) for r in plugins.recipes().values()]),
+        _table("Recipes", ("name", "what"), [(r.name, r.summary) for r in registry.recipes().values()]),
     )
 
 
@@ -60,11 +59,11 @@ def as_json() -> dict[str, Any]:
     return {
         "datasets": {
             p.name: {"title": p.title, "modalities": p.modalities, "splits": p.splits}
-            for p in plugins.datasets().values()
+            for p in registry.datasets().values()
         },
         "methods": {
             m.name: {"summary": m.summary, "presets": m.presets, "supervision": m.supervision, "defaults": m.defaults}
-            for m in plugins.methods().values()
+            for m in registry.methods().values()
         },
         "benchmarks": {
             b.id: {
@@ -75,24 +74,24 @@ def as_json() -> dict[str, Any]:
                 "foreground": b.foreground,
                 "headline": b.headline,
             }
-            for b in installed_benchmarks().values()
+            for b in registry.benchmarks().values()
         },
-        "recipes": {r.name: r.summary for r in plugins.recipes().values()},
+        "recipes": {r.name: r.summary for r in registry.recipes().values()},
     }
 
 
 def describe(name: str) -> list[str]:
     """Everything about one name of whatever kind. Raises ``UsageError`` with a suggestion for another name."""
-    benchmarks = installed_benchmarks()
-    if name in plugins.datasets():
-        return _dataset_lines(plugins.dataset(name))
-    if name in plugins.methods():
-        return _method_lines(plugins.method(name))
+    benchmarks = registry.benchmarks()
+    if name in registry.datasets():
+        return _dataset_lines(registry.dataset(name))
+    if name in registry.methods():
+        return _method_lines(registry.method(name))
     if name in benchmarks:
         return _benchmark_lines(benchmarks[name])
-    if name in plugins.recipes():
-        return _recipe_lines(plugins.recipe(name))
-    known = [*plugins.datasets(), *plugins.methods(), *benchmarks, *plugins.recipes()]
+    if name in registry.recipes():
+        return _recipe_lines(registry.recipe(name))
+    known = [*registry.datasets(), *registry.methods(), *benchmarks, *registry.recipes()]
     raise UsageError(f"nothing is called '{name}'", hint=did_you_mean(name, known))
 
 

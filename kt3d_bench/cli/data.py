@@ -11,15 +11,15 @@ from typing import Any, Literal
 
 import click
 
-from kt3d_bench import plugins
 from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, main
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
+from kt3d_bench.plugins import registry
 
 
 def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, Any]:
     """``--train-every 5 --drop x`` -> {"train_every": 5, "drop": "x"}, typed by the dataset's own options."""
-    known = plugins.dataset(name).options
+    known = registry.dataset(name).options
     given: dict[str, Any] = {}
     words = list(extra)
     while words:
@@ -81,7 +81,7 @@ def prepare(
     from kt3d_bench.cli.console import Terminal
     from kt3d_bench.data import prepare as shards
 
-    plugin = plugins.dataset(dataset)
+    plugin = registry.dataset(dataset)
     options = _dataset_options(dataset, ctx.args)
     raw, out = raw or default_data_root() / "raw" / dataset, out or default_data_root() / "shards" / dataset
     with Terminal() as report:
@@ -105,10 +105,9 @@ def prepare(
 
 def _next_step(dataset: str, shards: Path) -> str:
     """The command that goes on from a dataset's shards; ``kt3d train`` finds only those at the usual place."""
-    from kt3d_bench.training.sources import benchmarks_of
 
-    tested = benchmarks_of(plugins.dataset(dataset))
-    methods = list(plugins.methods().values())
+    tested = registry.benchmarks_of(dataset)
+    methods = list(registry.methods().values())
     if not tested or not methods or shards.absolute() != (default_data_root() / "shards" / dataset).absolute():
         return f"kt3d inspect {shlex.quote(str(shards))}"
     users = [method for method in methods if method.defaults.get("target") == dataset]
@@ -152,12 +151,12 @@ def generate(
     from kt3d_bench.cli.console import Terminal
     from kt3d_bench.training.run import device_kind
 
-    plugin = plugins.dataset(dataset)
+    plugin = registry.dataset(dataset)
     kind = device_kind(device)
     out = out or default_data_root() / "generated" / dataset / "raw"
     _refuse_occupied(out)
-    make = plugins.load_function(plugin.generate, "generate")
-    small = dict(plugins.load(f"{plugin.generate}:DEMO"))
+    make = registry.load_function(plugin.generate, "generate")
+    small = dict(registry.load(f"{plugin.generate}:DEMO"))
     sizes = {"people": people or small.pop("people"), "frames": frames or small.pop("frames")}
     if motion is not None:
         from kt3d_bench.synth import read_motions

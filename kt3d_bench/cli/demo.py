@@ -10,10 +10,10 @@ import shutil
 import time
 from pathlib import Path
 
-from kt3d_bench import plugins
 from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.errors import UsageError
 from kt3d_bench.leaderboard.tables import terminal_table
+from kt3d_bench.plugins import registry
 from kt3d_bench.recipes import pictures
 from kt3d_bench.recipes.plan import Options, domains_read, jobs, named
 from kt3d_bench.recipes.reproduce import Outcome, Reproduction, reproduce
@@ -43,7 +43,7 @@ def run_demo(
     with Terminal() as report:
         for domain in domains_read(planned):
             plugin = domain.plugin
-            arguments = plugins.load(f"{plugin.generate}:DEMO")
+            arguments = registry.load(f"{plugin.generate}:DEMO")
             raw, shards = out / "raw" / plugin.name, shards_folder(out, plugin.name)
             make_stand_in(plugin, arguments, raw, shards, report, workers=workers)
         ready = time.monotonic()

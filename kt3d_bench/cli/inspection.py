@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.records import WorkItem
@@ -121,7 +121,7 @@ def _folder_of_shards(path: Path, folders: Sequence[Path]) -> list[str]:
 
 
 def _run(path: Path) -> list[str]:
-    from kt3d_bench.training.run import read_run
+    from kt3d_bench.run_folder import read_run
 
     document = read_run(path)
     config = document["config"]
@@ -141,17 +141,17 @@ def _run(path: Path) -> list[str]:
 def _raw(path: Path, dataset: str | None) -> list[str]:
     """A raw folder: what the named dataset says of it, or those datasets of which something is there."""
     if dataset:
-        return _as_dataset(plugins.dataset(dataset), path)
+        return _as_dataset(registry.dataset(dataset), path)
     lines: list[str] = []
-    for plugin in plugins.datasets().values():
+    for plugin in registry.datasets().values():
         plans = _plans(plugin, path)
         if not all(isinstance(found, _Refused) and found.absent for found in plans.values()):
             lines += _as_dataset(plugin, path, plans)
     if lines:
         return lines
-    meant = [name for name in plugins.datasets() if name in path.absolute().parts[-2:]]
+    meant = [name for name in registry.datasets() if name in path.absolute().parts[-2:]]
     if path.is_dir() and len(meant) == 1:
-        return _as_dataset(plugins.dataset(meant[0]), path)
+        return _as_dataset(registry.dataset(meant[0]), path)
     raise RawDataError(
         "nothing of any dataset is here",
         where=path,
@@ -170,7 +170,7 @@ def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) 
     generated = " (generated stand-in)" if (path / _MARKER).is_file() else ""
     lines = [f"{plugin.title}{generated}"]
     try:
-        lines += plugins.load_function(plugin.convert, "describe")(path)
+        lines += registry.load_function(plugin.convert, "describe")(path)
     except RawDataError as error:
         lines.append(error.message)
     plans = _plans(plugin, path) if plans is None else plans
@@ -188,7 +188,7 @@ def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) 
 
 
 def _plans(plugin: DatasetPlugin, path: Path) -> _Plans:
-    plan = plugins.load_function(plugin.convert, "plan")
+    plan = registry.load_function(plugin.convert, "plan")
     options = {name: option.default for name, option in plugin.options.items()}
     found: dict[str, list[WorkItem] | _Deferred | _Refused] = {}
     for split in plugin.splits:
@@ -204,7 +204,7 @@ def _plans(plugin: DatasetPlugin, path: Path) -> _Plans:
 
 
 def _deferred(plugin: DatasetPlugin, path: Path, split: str) -> _Deferred | None:
-    function = getattr(plugins.load(plugin.convert), "deferred", None)
+    function = getattr(registry.load(plugin.convert), "deferred", None)
     said = function(path, split) if callable(function) else None
     if said is None:
         return None

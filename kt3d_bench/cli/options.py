@@ -11,14 +11,14 @@ from dataclasses import fields
 from itertools import pairwise
 from typing import Any, Literal
 
-from kt3d_bench import plugins
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MethodPlugin
 
 
 def option_lines(method: MethodPlugin) -> list[str]:
     """One line per option that ``kt3d train --set`` takes. Imports the method, and torch with it; raises
     ``PluginError`` when that fails."""
-    loaded = plugins.load(method.load)
+    loaded = registry.load(method.load)
     config, presets = loaded.Config, loaded.PRESETS
     defaults = config()
     documentation = field_documentation(config)

@@ -11,6 +11,7 @@ import click
 from kt3d_bench.cli.base import FOLDER, main
 from kt3d_bench.errors import Kt3dError
 from kt3d_bench.files import default_data_root
+from kt3d_bench.plugins import registry
 
 
 @main.command()
@@ -51,7 +52,7 @@ def reproduce(name: str, data: Path | None, out: Path | None, leaderboards: Path
     with Terminal() as report:
         done = run_all(recipe, chosen, report, leaderboards=boards)
     if done.outcomes:
-        say, published = console(), results.published()
+        say, published = console(), registry.published()
         say.print(tables.terminal(recipe, done.outcomes, published))
         folder = out or chosen.data_root / "reproductions" / f"{name}-{chosen.preset}"
         summary = folder / f"{name}.md"

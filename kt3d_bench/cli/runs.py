@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from kt3d_bench import plugins
 from kt3d_bench.cli.base import FILE, SHARDS, main, run_folder
 from kt3d_bench.errors import UsageError
 from kt3d_bench.files import default_data_root
+from kt3d_bench.plugins import registry
 from kt3d_bench.supervision import LEVELS
 
 DEVICES = "1, or what torchrun or srun started"
@@ -58,9 +58,10 @@ def train(
 ) -> None:
     """Train a method, and predict the benchmark of its target."""
     from kt3d_bench.cli.console import Terminal
+    from kt3d_bench.training.config import RunConfig
     from kt3d_bench.training.predict import predict as predict_run
-    from kt3d_bench.training.run import RunConfig, is_main_process
-    from kt3d_bench.training.sources import benchmarks_of, domain
+    from kt3d_bench.training.run import is_main_process
+    from kt3d_bench.training.sources import domain
     from kt3d_bench.training.train import train as train_run
 
     config = RunConfig(
@@ -73,8 +74,8 @@ def train(
     )
     with Terminal() as report:
         folder = train_run(config, report, resume=resume)
-        target = config.target or plugins.method(method).defaults.get("target", "")
-        tested = bool(benchmarks_of(domain(target).plugin))
+        target = config.target or registry.method(method).defaults.get("target", "")
+        tested = bool(registry.benchmarks_of(domain(target).dataset))
         if then_predict and tested:
             predict_run(folder, device=config.device, devices=config.devices, nodes=nodes, report=report)
     if not is_main_process():
@@ -121,7 +122,7 @@ def estimate(
 ) -> None:
     """What a training run will cost: hours, memory of a GPU, disk. Nothing is trained, and no rate is invented."""
     from kt3d_bench.costs import estimate as costs
-    from kt3d_bench.training.run import RunConfig
+    from kt3d_bench.training.config import RunConfig
 
     config = RunConfig(
         settings=_settings(settings), shards=_folders(shards), num_nodes=nodes, data_root=default_data_root(), **options
@@ -180,8 +181,9 @@ def _folders(pairs: Iterable[str]) -> dict[str, Path | str]:
 def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str, devices: int, nodes: int) -> None:
     """Predict a benchmark with a finished RUN, by default the newest."""
     from kt3d_bench.cli.console import Terminal
+    from kt3d_bench.run_folder import newest_run
     from kt3d_bench.training.predict import predict as predict_run
-    from kt3d_bench.training.run import is_main_process, newest_run
+    from kt3d_bench.training.run import is_main_process
 
     folder = run_folder(run) or newest_run(default_data_root())
     with Terminal() as report:
@@ -203,7 +205,7 @@ def predict(run: str | None, benchmark: str | None, shards: Path | None, device:
 def report(run: str | None, no_images: bool, samples: int, shards: Path | None, out: Path | None) -> None:
     """Write a RUN, by default the newest, as one HTML file: curves, scores, and samples that can be turned in 3D."""
     from kt3d_bench.report.build import run_to_report, write_report
-    from kt3d_bench.training.run import finished
+    from kt3d_bench.run_folder import finished
 
     folder = run_folder(run) or run_to_report(default_data_root())
     path = write_report(folder, images=not no_images, samples=samples, shards=shards, out=out)

@@ -12,7 +12,8 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.progress import duration
 from kt3d_bench.training import run as runs
-from kt3d_bench.training.run import Resolved, RunConfig
+from kt3d_bench.training.config import RunConfig
+from kt3d_bench.training.run import Resolved
 
 if TYPE_CHECKING:
     from kt3d_bench.costs.count import StepCount

@@ -15,7 +15,7 @@ from typing import Any
 from kt3d_bench.data.format import encode
 from kt3d_bench.data.index import Labels
 from kt3d_bench.errors import Kt3dError
-from kt3d_bench.plugins import load_function
+from kt3d_bench.plugins.registry import load_function
 from kt3d_bench.records import Sample, WorkItem
 
 SAMPLES = 8

@@ -12,8 +12,8 @@ from typing import Any
 from kt3d_bench.data.format import FORMAT_VERSION
 from kt3d_bench.errors import PluginError, RawDataError, UsageError, did_you_mean
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
-from kt3d_bench.plugins import load_function
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, Option
+from kt3d_bench.plugins.registry import load_function
 from kt3d_bench.records import WorkItem
 
 SAMPLES_PER_SHARD = 1024

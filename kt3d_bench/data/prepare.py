@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import kt3d_bench
+from kt3d_bench import __version__
 from kt3d_bench.data.dispatch import Crew, Processes, convert_shards, remove_temporaries
 from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
@@ -402,5 +402,5 @@ def _manifest(
         licence=card.licence,
         redistribution=card.redistribution,
         citation=card.citation,
-        tool_version=kt3d_bench.__version__,
+        tool_version=__version__,
     )

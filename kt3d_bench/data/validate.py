@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench import plugins
 from kt3d_bench.data.checks import bodies, files, images, labels
 from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, judge, tally
 from kt3d_bench.data.index import index_path
 from kt3d_bench.data.manifest import Manifest, read_manifest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.plugins import registry
 
 IMAGES = 512
 """Samples per split whose images are read by default, spread evenly: a fault of a converter shows in all of a kind."""
@@ -310,7 +310,7 @@ def _likely_raw(validation: Validation) -> Path:
 
 def _default(dataset: str, option: str, otherwise: Any) -> Any:
     """The default of a dataset's option, as JSON keeps it; ``otherwise`` when the dataset is not installed."""
-    known = plugins.datasets().get(dataset)
+    known = registry.datasets().get(dataset)
     if known is None or option not in known.options:
         return otherwise
     default = known.options[option].default

@@ -14,7 +14,7 @@ from kt3d_bench.data.index import ShardIndex, index_path, read_index
 from kt3d_bench.data.plan import ShardTask
 from kt3d_bench.data.writer import ShardWriter
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError
-from kt3d_bench.plugins import load_function
+from kt3d_bench.plugins.registry import load_function
 from kt3d_bench.records import Sample, Skipped, WorkItem
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

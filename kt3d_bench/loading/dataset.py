@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench import plugins
+from kt3d_bench.plugins import registry
 from kt3d_bench.data.format import decode
 from kt3d_bench.data.index import Labels
 from kt3d_bench.data.manifest import MANIFEST
@@ -46,7 +46,7 @@ def load(name: str, split: str, *, data: Path | str | None = None, shards: Path 
         raise UsageError("both data and shards were given", hint="give the data root or the shards, not both")
     folder = Path(data or default_data_root()) / "shards" / name if shards is None else local_folder(shards)
     if not (folder / MANIFEST).is_file():
-        plugins.dataset(name)
+        registry.dataset(name)
     opened = ShardSet.open(folder, split)
     if opened.manifest.dataset != name:
         raise UsageError(f"these are shards of {opened.manifest.dataset}, not of {name}", where=folder)

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kt3d_bench import plugins
 from kt3d_bench.data.format import FIELD_OF_MODALITY
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.geometry.crops import MARGIN
@@ -30,6 +29,7 @@ from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
 from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, resized, shrunk_sizes
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.records import Sample
@@ -50,7 +50,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         if self.plugin.stream is None:
-            offered = [name for name, plugin in plugins.datasets().items() if plugin.stream is not None]
+            offered = [name for name, plugin in registry.datasets().items() if plugin.stream is not None]
             raise UsageError(
                 f"dataset '{self.plugin.name}' cannot be generated on the fly",
                 where="--source",
@@ -64,12 +64,12 @@ class Stream:
 
     @property
     def version(self) -> int:
-        return int(plugins.load(f"{self.module}:VERSION"))
+        return int(registry.load(f"{self.module}:VERSION"))
 
     @property
     def epoch(self) -> int:
         """Samples that count as one epoch."""
-        return int(plugins.load(f"{self.module}:EPOCH"))
+        return int(registry.load(f"{self.module}:EPOCH"))
 
     @property
     def num_parts(self) -> int:
@@ -286,7 +286,7 @@ def _alone() -> None:
 
 
 def _draw(task: _Task) -> list[_Drawn]:
-    samples = plugins.load_function(task.module, "samples")
+    samples = registry.load_function(task.module, "samples")
     found = list(samples(task.seed, task.index, task.count, task.device))
     if len(found) != task.count or not all(isinstance(sample, Sample) for sample in found):
         raise PluginError(f"yields {len(found)} samples where {task.count} are wanted", where=f"{task.module}.samples")

@@ -130,7 +130,10 @@ def read_benchmarks(folder: Path) -> tuple[Benchmark, ...]:
 
 
 def all_benchmarks(folders: Iterable[Path]) -> dict[str, Benchmark]:
-    """The benchmarks of several dataset folders by id, sorted. Raises ``PluginError`` for an id that two define."""
+    """The benchmarks of several dataset folders by id, in the files' order.
+
+    Raises ``PluginError`` for an id that two of them define.
+    """
     found: dict[str, tuple[Benchmark, Path]] = {}
     for folder in folders:
         for benchmark in read_benchmarks(folder):
@@ -141,7 +144,7 @@ def all_benchmarks(folders: Iterable[Path]) -> dict[str, Benchmark]:
                     hint="rename one of them",
                 )
             found[benchmark.id] = benchmark, Path(folder)
-    return {name: benchmark for name, (benchmark, _) in sorted(found.items())}
+    return {name: benchmark for name, (benchmark, _) in found.items()}
 
 
 def benchmark_named(name: str, known: Mapping[str, Benchmark]) -> Benchmark:

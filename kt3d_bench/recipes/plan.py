@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.progress import Reporter
 from kt3d_bench.supervision import level_name
-from kt3d_bench.training.run import Resolved, RunConfig, resolve
-from kt3d_bench.training.sources import Domain, benchmarks_of, has_shards, shards_folder, stand_in
+from kt3d_bench.training.config import RunConfig
+from kt3d_bench.training.run import Resolved, resolve
+from kt3d_bench.training.sources import Domain, has_shards, shards_folder, stand_in
 
 if TYPE_CHECKING:
     from kt3d_bench.method import Stage
@@ -180,7 +181,7 @@ def _roles(config: RunConfig) -> Mapping[str, Domain]:
 
 
 def _tests(domain: Domain) -> Sequence[Benchmark]:
-    return (domain.benchmark,) if domain.benchmark is not None else benchmarks_of(domain.plugin)
+    return (domain.benchmark,) if domain.benchmark is not None else registry.benchmarks_of(domain.dataset)
 
 
 def _refuse_missing(targets: Sequence[str], data_root: Path) -> None:
@@ -197,7 +198,7 @@ def _refuse_missing(targets: Sequence[str], data_root: Path) -> None:
 def named(recipe: str) -> Recipe:
     """An installed recipe. Raises ``UsageError`` with the nearest name when there is none, and ``PluginError`` when one
     of its pictures or claims names a row that it has not."""
-    found = plugins.recipe(recipe)
+    found = registry.recipe(recipe)
     known = [label(row) for row in found.rows]
     drawn = [name for picture in found.pictures for name in (*picture.rows, *picture.reference)]
     compared = [name for claim in found.claims for name in (claim.row, claim.than, claim.goal) if name]

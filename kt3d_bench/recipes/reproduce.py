@@ -19,7 +19,8 @@ from kt3d_bench.plugins.hookspecs import Recipe
 from kt3d_bench.progress import Reporter
 from kt3d_bench.recipes.plan import Job, Options, jobs, with_data
 from kt3d_bench.results import Result
-from kt3d_bench.training.run import RUN_FILE, finished, resolve
+from kt3d_bench.run_folder import RUN_FILE, finished
+from kt3d_bench.training.run import resolve
 
 
 @dataclass(frozen=True)

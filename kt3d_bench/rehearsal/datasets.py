@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from kt3d_bench import plugins
 from kt3d_bench.data.manifest import Manifest
 from kt3d_bench.data.plan import MARKER, checked_options
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import Kt3dError, MissingDataError, RawDataError
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.records import WorkItem
@@ -40,7 +40,7 @@ class _Stage:
         return self.folder / "raw"
 
     def function(self, module: str, name: str) -> Callable[..., Any]:
-        return plugins.load_function(getattr(self.plugin, module), name)
+        return registry.load_function(getattr(self.plugin, module), name)
 
     def place(self, module: str, name: str) -> str:
         """Where the author has to look: ``plan() in kt3d_x.convert``."""
@@ -101,10 +101,9 @@ def _card(plugin: DatasetPlugin) -> Card:
 
 def _benchmarks(plugin: DatasetPlugin, card: Card | None) -> None:
     from kt3d_bench.metrics.benchmarks import PUBLISHED_FILE, read_benchmarks, read_published
-    from kt3d_bench.training.sources import installed_benchmarks
 
     own = read_benchmarks(plugin.folder)
-    installed_benchmarks()
+    registry.benchmarks()
     problems = []
     for benchmark in own:
         read_published(plugin.folder, benchmark.id)
@@ -140,7 +139,7 @@ def _functions(stage: _Stage) -> None:
 def _arguments(stage: _Stage) -> dict[str, Any]:
     """Arguments of the smallest stand-in: the module's ``CHECK``, else its ``DEMO`` with two people and frames."""
     stage.function("generate", "generate")
-    module = plugins.load(stage.plugin.generate)
+    module = registry.load(stage.plugin.generate)
     version, demo = getattr(module, "VERSION", None), getattr(module, "DEMO", None)
     if type(version) is not int:
         raise BrokenError(f"VERSION is {version!r}, expected a whole number", f"set it in {stage.plugin.generate}")
@@ -300,7 +299,7 @@ def _describes(stage: _Stage) -> None:
         raise BrokenError(
             f"it returned {said!r}, expected a list of sentences", f"change {stage.place('convert', 'describe')}"
         )
-    deferred = getattr(plugins.load(stage.plugin.convert), "deferred", None)
+    deferred = getattr(registry.load(stage.plugin.convert), "deferred", None)
     for split in stage.plugin.splits:
         first = deferred(stage.raw, split) if callable(deferred) else None
         if not isinstance(first, str | None):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
-from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, hookimpl
 from kt3d_bench.progress import Reporter
 from kt3d_bench.rehearsal import props
@@ -23,7 +23,7 @@ from kt3d_bench.rehearsal.props import Prop
 if TYPE_CHECKING:
     from kt3d_bench.method import Method, MethodContext
     from kt3d_bench.rehearsal.watched import Seen
-    from kt3d_bench.training.run import RunConfig
+    from kt3d_bench.training.config import RunConfig
 
 METHOD = "rehearsed"
 PRESET = "tiny"
@@ -52,7 +52,7 @@ def check_method(plugin: MethodPlugin, log: Log, folder: Path) -> None:
     seen, reference = watched.watch(kind)
     offered = _offered(plugin, wanted, folder / "datasets", reference)
     try:
-        with plugins.lent("kt3d-rehearsal", offered):
+        with registry.lent({"kt3d-rehearsal": offered}):
             _runs(plugin, wanted, log, folder, seen)
     finally:
         watched.forget()
@@ -61,7 +61,7 @@ def check_method(plugin: MethodPlugin, log: Log, folder: Path) -> None:
 def _kind(plugin: MethodPlugin) -> type[Method]:
     from kt3d_bench.method import Method
 
-    kind = plugins.load(plugin.load)
+    kind = registry.load(plugin.load)
     if not isinstance(kind, type) or not issubclass(kind, Method):
         raise BrokenError(f"{plugin.load} is {kind!r}", "let it be a subclass of kt3d_bench.method.Method")
     left = sorted(getattr(kind, "__abstractmethods__", ()))
@@ -285,7 +285,7 @@ def _prepared(wanted: tuple[Prop, ...], folder: Path, *, corrupt: bool = False) 
     for prop in wanted:
         raw = props.write_raw(folder / "raw" / prop.role, prop, corrupt=corrupt)
         found[prop.role] = folder / "shards" / prop.name
-        prepare(plugins.dataset(prop.name), raw=raw, out=found[prop.role], workers=1)
+        prepare(registry.dataset(prop.name), raw=raw, out=found[prop.role], workers=1)
     return found
 
 
@@ -306,7 +306,7 @@ def _levels(plugin: MethodPlugin) -> list[str]:
 
 
 def _config_of(level: str, shards: Mapping[str, Path], root: Path) -> RunConfig:
-    from kt3d_bench.training.run import RunConfig
+    from kt3d_bench.training.config import RunConfig
 
     return RunConfig(
         method=METHOD, supervision=level, preset=PRESET, device="cpu", data_root=root, shards=shards, name="run"
@@ -370,8 +370,8 @@ def _same_weights(one: Path, other: Path, what: str, hint: str) -> None:
 def _weights(run: Path) -> dict[str, Any]:
     import torch
 
+    from kt3d_bench.run_folder import final_checkpoint
     from kt3d_bench.training import checkpoint
-    from kt3d_bench.training.run import final_checkpoint
 
     model: dict[str, torch.Tensor] = checkpoint.load(final_checkpoint(run))["model"]
     return {name: tensor.nan_to_num(0.0) if tensor.is_floating_point() else tensor for name, tensor in model.items()}

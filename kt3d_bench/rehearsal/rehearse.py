@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin
 from kt3d_bench.rehearsal.datasets import check_dataset
 from kt3d_bench.rehearsal.log import BrokenError, Finding, Log
@@ -32,7 +32,7 @@ def rehearse(
     that holds something, and ``PluginError`` when the installed plugins cannot even be registered.
     """
     plugin, subjects = _subjects(name)
-    module = plugins.registered()[plugin]
+    module = registry.registered()[plugin]
     file = Path(module.__file__ or ".")
     package = file.parent if hasattr(module, "__path__") else file
     found: list[Finding] = []
@@ -59,10 +59,10 @@ def rehearse(
 
 def _subjects(name: str) -> tuple[str, list[DatasetPlugin | MethodPlugin]]:
     """The plugin that a name stands for, and what of it is to be checked."""
-    datasets, methods, modules = plugins.datasets(), plugins.methods(), plugins.registered()
+    datasets, methods, modules = registry.datasets(), registry.methods(), registry.registered()
     for kind, known in (("method", methods), ("dataset", datasets)):
         if name in known and name not in modules:
-            owner = plugins.owner_of(kind, name)
+            owner = registry.owner_of(kind, name)
             assert owner is not None
             return owner, [known[name]]
     if name not in modules:
@@ -71,8 +71,8 @@ def _subjects(name: str) -> tuple[str, list[DatasetPlugin | MethodPlugin]]:
             hint=f"{did_you_mean(name, [*modules, *methods, *datasets])} Is it installed: pip install -e FOLDER?",
         )
     offered: list[DatasetPlugin | MethodPlugin] = [
-        *(record for record in datasets.values() if plugins.owner_of("dataset", record.name) == name),
-        *(record for record in methods.values() if plugins.owner_of("method", record.name) == name),
+        *(record for record in datasets.values() if registry.owner_of("dataset", record.name) == name),
+        *(record for record in methods.values() if registry.owner_of("method", record.name) == name),
     ]
     return name, offered
 

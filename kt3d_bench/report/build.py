@@ -22,11 +22,11 @@ from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.site import charts
 from kt3d_bench.leaderboard.site.html import SITE, asset, source_hash, spoken, templates
+from kt3d_bench.plugins import registry
 from kt3d_bench.progress import duration
 from kt3d_bench.report import curves
 from kt3d_bench.report.page import ReportPage, report_page
-from kt3d_bench.training.run import RUN_FILE, newest_run, read_run
-from kt3d_bench.training.sources import installed_benchmarks
+from kt3d_bench.run_folder import RUN_FILE, newest_run, read_run
 
 REPORT = "report.html"
 SAMPLES, MAX_SAMPLES = 3, 8
@@ -45,7 +45,7 @@ def write_report(
     if not 1 <= samples <= MAX_SAMPLES:
         raise UsageError(f"{samples} samples of each kind were asked for", hint=f"choose 1 to {MAX_SAMPLES}")
     document = read_run(folder)
-    page = report_page(folder, document, installed_benchmarks(), shards=shards, samples=samples, images=images)
+    page = report_page(folder, document, registry.benchmarks(), shards=shards, samples=samples, images=images)
     path = out or folder / REPORT
     write_whole(path, render(page).encode())
     return path

@@ -17,8 +17,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from kt3d_bench import __version__, plugins
+from kt3d_bench import __version__
 from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.plugins import registry
 
 KINDS = ("dataset", "method")
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -74,10 +75,10 @@ def named(name: str) -> Names:
 
 def _refuse_taken(names: Names) -> None:
     taken: dict[str, Mapping[str, Any]] = {
-        "dataset": plugins.datasets(),
-        "method": plugins.methods(),
-        "recipe": plugins.recipes(),
-        "plugin": plugins.registered(),
+        "dataset": registry.datasets(),
+        "method": registry.methods(),
+        "recipe": registry.recipes(),
+        "plugin": registry.registered(),
     }
     for kind, known in taken.items():
         if names.name in known:
@@ -102,7 +103,7 @@ def write_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None
     names = named(name)
     values = {**asdict(names), "version": __version__}
     if kind == "method":
-        values["target"] = plugins.dataset(target).name if target else _usual_target()
+        values["target"] = registry.dataset(target).name if target else _usual_target()
     folder = out / names.distribution
     if folder.exists() or folder.is_symlink():
         raise UsageError("exists already", where=folder, hint="choose another name or another --out, or remove it")
@@ -137,8 +138,8 @@ def _templates(kind: str) -> Iterator[tuple[str, Traversable]]:
 
 def _usual_target() -> str:
     """The dataset that most installed methods are trained for; the first in the alphabet among equals."""
-    counts = Counter(method.defaults["target"] for method in plugins.methods().values() if "target" in method.defaults)
-    known = [name for name in sorted(counts) if name in plugins.datasets()] or list(plugins.datasets())
+    counts = Counter(method.defaults["target"] for method in registry.methods().values() if "target" in method.defaults)
+    known = [name for name in sorted(counts) if name in registry.datasets()] or list(registry.datasets())
     if not known:
         raise UsageError("no dataset is installed that a method could be trained for", hint="install one first")
     return max(known, key=lambda name: counts[name])

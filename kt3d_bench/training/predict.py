@@ -16,20 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench import plugins
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.files import default_data_root
 from kt3d_bench.geometry.cameras import unproject_arrays
+from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
+from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.sources import (
-    benchmarks_of,
     fetch,
     has_shards,
-    installed_benchmarks,
     shards_folder,
     with_target_found,
 )
@@ -70,8 +69,8 @@ def predict(
     from kt3d_bench.metrics.predictions import write_predictions
 
     report = report or Reporter()
-    document = with_target_found(runs.read_run(folder), *_data_roots(folder))
-    method, about = load_method(runs.final_checkpoint(folder))
+    document = with_target_found(read_run(folder), *_data_roots(folder))
+    method, about = load_method(final_checkpoint(folder))
     chosen = choose_benchmark(document, benchmark)
     if method.context.target_modality != chosen.modality:
         raise UsageError(
@@ -137,7 +136,7 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
 
     content = checkpoint.load(path)
     try:
-        kind = plugins.load(plugins.method(content["method"]).load)
+        kind = registry.load(registry.method(content["method"]).load)
         method: Method = kind(kind.Config(**content["config"]), MethodContext(**content["context"]))
         method.load_state_dict(content["model"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -153,14 +152,13 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
 def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
     """The named benchmark of any dataset, or the only one of the run's target that its shards can serve."""
     from kt3d_bench.data.manifest import read_manifest
-    from kt3d_bench.metrics.benchmarks import benchmark_named
 
     if name is not None:
-        return benchmark_named(name, installed_benchmarks())
+        return registry.benchmark(name)
     target = document["shards"]["target"]
     if target.get("benchmark"):
-        return benchmark_named(target["benchmark"], installed_benchmarks())
-    offered = benchmarks_of(plugins.dataset(target["dataset"]))
+        return registry.benchmark(target["benchmark"])
+    offered = registry.benchmarks_of(target["dataset"])
     if len(offered) > 1:
         present = read_manifest(Path(target["folder"])).splits
         offered = tuple(benchmark for benchmark in offered if benchmark.split in present)

@@ -1,8 +1,4 @@
-"""A run: what the user asked for, what became of it, and the folder that holds both.
-
-``<data root>/runs/<name>/`` holds ``run.yaml`` (everything resolved), ``checkpoints/``, ``log.jsonl``,
-``predictions/``.
-"""
+"""Look up and check what a run is asked for, and claim its folder."""
 
 from __future__ import annotations
 
@@ -10,73 +6,27 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from kt3d_bench import plugins
-from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
-from kt3d_bench.files import default_data_root, installed_versions, write_whole
+from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.files import installed_versions
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MethodPlugin
+from kt3d_bench.run_folder import RUN_FILE, finished
 from kt3d_bench.supervision import Grant, grant
+from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.settings import build_config
 from kt3d_bench.training.sources import Domain, domain, is_stream, stream_name
 
 if TYPE_CHECKING:
     from kt3d_bench.method import Method
 
-RUN_FILE = "run.yaml"
-FINAL = "final.pt"
 MAX_SEED = 2**32 - 1
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 _LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What ``kt3d train`` is asked for. ``None`` for a dataset = the method's default."""
-
-    method: str
-    supervision: str = "none"
-    joints: int = 6
-    """How many joints "partial" supervision gives."""
-    target: str | None = None
-    """A dataset, or a benchmark where a dataset has several; the same below."""
-    source: str | None = None
-    """``generated``: drawn on the fly as the method's default source is, ``generated:NAME``: as another dataset."""
-    pretrain: str | None = None
-    preset: str = "paper"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """``--set``: fields of the method's config."""
-    seed: int = 0
-    device: str = "auto"
-    """"auto", "cpu", "cuda" or "cuda:<index>"."""
-    precision: str = "auto"
-    """"auto" = bf16-mixed on a GPU that has it, else 32-true."""
-    channels_last: bool | None = None
-    """Memory layout of the networks; ``None`` = on a GPU."""
-    compiled: bool | None = None
-    """Networks go through ``torch.compile``; ``None`` = on a GPU, but for the preset ``tiny``."""
-    data_root: Path = field(default_factory=default_data_root)
-    name: str | None = None
-    """Folder below ``runs``; derived when ``None``."""
-    shards: Mapping[str, Path | str] = field(default_factory=dict)
-    """Role -> folder or URL with shards, where they do not lie below the data root."""
-    devices: int = 1
-    num_nodes: int = 1
-    threads: int | None = None
-    steps_scale: float = 1.0
-    time_scale: float | None = None
-    """``None``: exactly the steps; a number scales the stages' time budgets, which then end them."""
-    clip_norm: float | None = None
-    checkpoint_steps: int | None = None
-    checkpoint_s: float = 300.0
-    stand_in_people: int | None = None
-    """Size of stand-ins made on the spot; ``None`` = by preset."""
-    stand_in_frames: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +58,7 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
     Raises ``UsageError`` for unknown names (with a suggestion), settings of the wrong type, a supervision level the
     method does not accept, an impossible device, and the preset ``paper`` without a GPU.
     """
-    plugin = plugins.method(config.method)
+    plugin = registry.method(config.method)
     granted = grant(config.supervision, config.joints)
     if config.supervision not in plugin.supervision:
         raise UsageError(
@@ -132,7 +82,7 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
         raise UsageError(f"the seed is {config.seed}", hint=f"choose one from 0 to {MAX_SEED}")
     if not config.steps_scale > 0 or (config.time_scale is not None and config.time_scale < 0):
         raise UsageError("steps_scale must be positive and time_scale must not be negative")
-    kind = plugins.load(plugin.load)
+    kind = registry.load(plugin.load)
     return Resolved(
         config,
         plugin,
@@ -232,24 +182,6 @@ def _numbered(name: str, base: str) -> bool:
     return name.startswith(f"{base}-") and name[len(base) + 1 :].isdigit()
 
 
-def final_checkpoint(folder: Path) -> Path:
-    """The checkpoint from which a finished run predicts."""
-    return folder / "checkpoints" / FINAL
-
-
-def finished(folder: Path) -> bool:
-    return final_checkpoint(folder).exists()
-
-
-def newest_run(data_root: Path | None = None) -> Path:
-    """The folder of the run that finished last. Raises ``ArtefactError`` when there is none."""
-    runs = (data_root or default_data_root()) / "runs"
-    found = [path.parent for path in runs.glob(f"*/{RUN_FILE}") if finished(path.parent)]
-    if not found:
-        raise ArtefactError("there is no finished run", where=runs, hint="train one: kt3d train --method METHOD")
-    return max(found, key=lambda folder: (final_checkpoint(folder).stat().st_mtime_ns, folder.name))
-
-
 def is_main_process() -> bool:
     """Whether this is the process that speaks and writes, of however many ``train`` started."""
     known = sys.modules.get("lightning_fabric.utilities.rank_zero")
@@ -259,57 +191,6 @@ def is_main_process() -> bool:
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide numbers."""
     return installed_versions(_LIBRARIES)
-
-
-def config_document(config: RunConfig) -> dict[str, Any]:
-    """The config as plain data, paths as text."""
-    return {name: _plain(value) for name, value in asdict(config).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def write_run(folder: Path, document: Mapping[str, Any]) -> None:
-    """Write ``run.yaml``, whole or not at all. Raises ``ArtefactError`` when it cannot be written."""
-    text = yaml.safe_dump(_plain(document), sort_keys=False, allow_unicode=True, width=100)
-    write_whole(folder / RUN_FILE, text.encode())
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """The document of a run's ``run.yaml``. Raises ``ArtefactError`` when it is missing or damaged."""
-    path = folder / RUN_FILE
-    if not path.is_file():
-        raise ArtefactError("there is no run here", where=path, hint="name a folder below runs/, or train one")
-    try:
-        document = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArtefactError("is no readable YAML", where=path, hint="remove its folder, or train again") from error
-    if not isinstance(document, dict) or not _whole(document):
-        raise ArtefactError("lacks the run's config or shards", where=path, hint="remove its folder, or train again")
-    return document
-
-
-def _whole(document: Mapping[str, Any]) -> bool:
-    """Whether the parts that predicting, scoring and inspecting rely on are there."""
-    config, shards, digest = (document.get(name) for name in ("config", "shards", "checkpoint_sha256"))
-    return (
-        (digest is None or re.fullmatch("[0-9a-f]{64}", str(digest)) is not None)
-        and isinstance(config, dict)
-        and {"method", "supervision", "joints", "preset", "settings", "seed"} <= config.keys()
-        and isinstance(config["settings"], dict)
-        and isinstance(document.get("method_config"), dict)
-        and isinstance(shards, dict)
-        and "target" in shards
-        and all(
-            isinstance(found, dict) and {"dataset", "folder", "samples", "origin", "manifest_digest"} <= found.keys()
-            for found in shards.values()
-        )
-    )
 
 
 def command_line() -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kt3d_bench import plugins
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
 from kt3d_bench.standins import MARKER
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kt3d_bench.data.manifest import Manifest
     from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.metrics.benchmarks import Benchmark
-    from kt3d_bench.training.run import RunConfig
+    from kt3d_bench.training.config import RunConfig
 
 STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"small": (400, 25), "paper": (2000, 40)}
 """Preset -> people and frames of a stand-in that is made on the spot."""
@@ -50,14 +50,14 @@ class Domain:
         """Splits to train on, the preferred one first: the benchmark's, else those that no benchmark tests on."""
         if self.benchmark is not None and self.benchmark.train is not None:
             return [self.benchmark.train]
-        tested = {benchmark.split for benchmark in benchmarks_of(self.plugin)}
+        tested = {benchmark.split for benchmark in registry.benchmarks_of(self.dataset)}
         free = [split for split in self.plugin.splits if split not in tested]
         return sorted(free, key=lambda split: split != "train")
 
     @property
     def modality(self) -> str:
         """What a method is given of this domain as a target: its benchmarks' modality, else RGB before depth."""
-        for benchmark in (self.benchmark,) if self.benchmark else benchmarks_of(self.plugin):
+        for benchmark in (self.benchmark,) if self.benchmark else registry.benchmarks_of(self.dataset):
             return benchmark.modality
         return "rgb" if "rgb" in self.plugin.modalities else "depth"
 
@@ -77,15 +77,15 @@ def domain(name: str) -> Domain:
 
     Raises ``UsageError`` for a name that is neither, and for a dataset whose benchmarks train on different splits.
     """
-    known = installed_benchmarks()
-    if name in known and name not in plugins.datasets():
-        return Domain(name, plugins.dataset(known[name].dataset), known[name])
-    if name not in plugins.datasets():
+    known = registry.benchmarks()
+    if name in known and name not in registry.datasets():
+        return Domain(name, registry.dataset(known[name].dataset), known[name])
+    if name not in registry.datasets():
         raise UsageError(
-            f"there is no dataset or benchmark '{name}'", hint=did_you_mean(name, [*plugins.datasets(), *known])
+            f"there is no dataset or benchmark '{name}'", hint=did_you_mean(name, [*registry.datasets(), *known])
         )
-    plugin = plugins.dataset(name)
-    offered = benchmarks_of(plugin)
+    plugin = registry.dataset(name)
+    offered = registry.benchmarks_of(plugin.name)
     if len({benchmark.train for benchmark in offered}) > 1:
         raise UsageError(
             f"'{name}' has several benchmarks that train on different splits",
@@ -225,20 +225,6 @@ def training_split(domain: Domain, folder: Path) -> str:
     )
 
 
-def benchmarks_of(plugin: DatasetPlugin) -> tuple[Benchmark, ...]:
-    """The benchmarks that test on a dataset."""
-    from kt3d_bench.metrics.benchmarks import read_benchmarks
-
-    return tuple(benchmark for benchmark in read_benchmarks(plugin.folder) if benchmark.dataset == plugin.name)
-
-
-def installed_benchmarks() -> dict[str, Benchmark]:
-    """Every benchmark that the installed datasets define, by id."""
-    from kt3d_bench.metrics.benchmarks import all_benchmarks
-
-    return all_benchmarks([plugin.folder for plugin in plugins.datasets().values()])
-
-
 def stand_in(
     config: RunConfig,
     domain: Domain,
@@ -293,7 +279,7 @@ def make_stand_in(
     if not is_stand_in(raw, plugin, arguments):
         if (raw / MARKER).is_file():
             shutil.rmtree(raw)
-        generate = plugins.load_function(plugin.generate, "generate")
+        generate = registry.load_function(plugin.generate, "generate")
         progress = report.following(f"generate {plugin.name}")
         generate(raw, seed=STAND_IN_SEED, motion=None, device=device, workers=workers, progress=progress, **arguments)
         (raw / _MADE).write_text(_described(plugin, arguments))
@@ -307,7 +293,7 @@ def is_stand_in(raw: Path, plugin: DatasetPlugin, arguments: Mapping[str, Any]) 
 
 
 def _described(plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> str:
-    version = plugins.load(f"{plugin.generate}:VERSION")
+    version = registry.load(f"{plugin.generate}:VERSION")
     return f"version {version}, seed {STAND_IN_SEED}, {sorted(arguments.items())}\n"
 
 
@@ -316,8 +302,8 @@ def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, An
     arguments: dict[str, Any] = {}
     if config.preset in STAND_IN_SIZES:
         arguments["people"], arguments["frames"] = STAND_IN_SIZES[config.preset]
-        arguments |= getattr(plugins.load(plugin.generate), "SIZES", {}).get(config.preset, {})
+        arguments |= getattr(registry.load(plugin.generate), "SIZES", {}).get(config.preset, {})
     else:
-        arguments |= plugins.load(f"{plugin.generate}:DEMO")
+        arguments |= registry.load(f"{plugin.generate}:DEMO")
     given = {"people": config.stand_in_people, "frames": config.stand_in_frames}
     return arguments | {name: value for name, value in given.items() if value is not None}

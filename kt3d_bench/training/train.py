@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.progress import Reporter
+from kt3d_bench.run_folder import final_checkpoint, write_run
 from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
-from kt3d_bench.training.run import Resolved, RunConfig
+from kt3d_bench.training.config import RunConfig
+from kt3d_bench.training.run import Resolved
 from kt3d_bench.training.sources import Located, is_stream, locate
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = F
     folder = _folder(resolved, fabric, resume)
     document = {**_document(resolved, context, located), "processes": fabric.world_size}
     if fabric.is_global_zero:
-        runs.write_run(folder, document)
+        write_run(folder, document)
     feeds = {role: _feed(resolved, found) for role, found in located.items()}
     outcomes = run_stages(
         fabric,
@@ -195,7 +198,6 @@ def _acceleration(resolved: Resolved) -> Any:
 
 def _about(resolved: Resolved, context: MethodContext) -> dict[str, Any]:
     """What lets a checkpoint be understood, and the method be rebuilt, without any other file."""
-    from dataclasses import asdict
 
     return {
         "method": resolved.plugin.name,
@@ -207,13 +209,12 @@ def _about(resolved: Resolved, context: MethodContext) -> dict[str, Any]:
 
 
 def _document(resolved: Resolved, context: MethodContext, located: Mapping[str, Located | Streamed]) -> dict[str, Any]:
-    from dataclasses import asdict
 
     return {
         "state": "training",
         "command": runs.command_line(),
         "started": _now(),
-        "config": runs.config_document(resolved.config),
+        "config": asdict(resolved.config),
         "method_config": asdict(resolved.method_config),
         "context": asdict(context),
         "accelerator": resolved.accelerator,
@@ -237,14 +238,13 @@ def _finish(
     about: Mapping[str, Any],
 ) -> None:
     """Write the final checkpoint, then say in ``run.yaml`` that the run is complete."""
-    from dataclasses import asdict
 
     from kt3d_bench.training import checkpoint
 
     stages = [asdict(outcome) for outcome in outcomes]
     model = {name: tensor.detach().cpu() for name, tensor in method.state_dict().items()}
-    digest = checkpoint.save(runs.final_checkpoint(folder), {**about, "stages": stages, "model": model})
-    runs.write_run(
+    digest = checkpoint.save(final_checkpoint(folder), {**about, "stages": stages, "model": model})
+    write_run(
         folder,
         {**document, "state": "finished", "finished": _now(), "stages": stages, "checkpoint_sha256": digest},
     )

@@ -302,9 +302,9 @@ def rendering(room: Room) -> None:
 def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
     """One adapt step of knowledge-transfer, one supervised step of integral-pose: same nets, same batch, bf16, eager
     (compiling both ways would take longer than all the rest)."""
-    from kt3d_bench import plugins
     from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
     from kt3d_bench.method import MethodContext, Progress
+    from kt3d_bench.plugins import registry
     from kt3d_bench.progress import Reporter
     from kt3d_bench.training.acceleration import Acceleration, adam, prepare
     from kt3d_bench.training.stages import freeze_all_but
@@ -313,7 +313,7 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
     speed = Acceleration(channels_last=gpu, fused=gpu)
 
     def taking(name: str, stage_name: str) -> Callable[[], None]:
-        kind = plugins.load(plugins.method(name).load)
+        kind = registry.load(registry.method(name).load)
         preset = "tiny" if room.rehearse else "paper"
         now = {"adversarial_delay_steps": 0, "adversarial_delay": 0.0} if name == "knowledge-transfer" else {}
         torch.manual_seed(0)

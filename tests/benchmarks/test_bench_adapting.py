@@ -11,9 +11,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from kt3d_bench import plugins
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Method, MethodContext, Progress, Stage
+from kt3d_bench.plugins import registry
 from kt3d_bench.training.stages import freeze_all_but
 
 BATCH = 4
@@ -37,7 +37,7 @@ def _batch(modalities: tuple[str, ...], side: int, *, labelled: bool) -> Unlabel
 
 
 def _stepper(name: str, stage_name: str, modality: str, **settings: object) -> Callable[[], None]:
-    kind = plugins.load(plugins.method(name).load)
+    kind = registry.load(registry.method(name).load)
     torch.manual_seed(0)
     config = kind.Config(**{**kind.PRESETS["small"], **settings})
     method: Method = kind(config, MethodContext(modality, NUM_PARTS, "none", True))

@@ -28,7 +28,7 @@ KNOWN = "willReadFrequently"
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = whole_run(tmp_path_factory.mktemp("report"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "installed_benchmarks", benchmarks)
+        patch.setattr(build.registry, "benchmarks", benchmarks)
         return build.write_report(run)
 
 
@@ -217,7 +217,7 @@ def test_hostile_names_stay_text_and_no_other_script_runs(tab: Page, tmp_path: P
     write_document(run, content)
     (run / "log.jsonl").write_text(log_lines({HOSTILE: 20}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "installed_benchmarks", benchmarks)
+        patch.setattr(build.registry, "benchmarks", benchmarks)
         tab.open(build.write_report(run))
     assert tab.run("document.title") == "toy-yard · kt3d report"
     assert tab.run("document.body.textContent.includes('</title></script><script>')")

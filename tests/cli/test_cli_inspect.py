@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from kt3d_bench import plugins
 from kt3d_bench.cli import main
 from kt3d_bench.cli.inspection import in_bytes, in_time
 from kt3d_bench.cli.sheets import sheet
@@ -23,6 +22,7 @@ from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.drawing import Section, Tile, coloured_depth, contact_sheet, part_palette
 from kt3d_bench.metrics.predictions import write_predictions
+from kt3d_bench.plugins import registry
 from kt3d_bench.records import WorkItem
 from kt3d_bench.skeletons import H36M17
 
@@ -38,8 +38,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with tiny prepared stand-ins."""
     root = tmp_path_factory.mktemp("root")
     for name, sizes in SIZES.items():
-        plugin = plugins.dataset(name)
-        plugins.load_function(plugin.generate, "generate")(
+        plugin = registry.dataset(name)
+        registry.load_function(plugin.generate, "generate")(
             root / "raw" / name, **sizes, seed=2, motion=None, device="cpu", workers=1,
             progress=lambda done, total: None,
         )  # fmt: skip
@@ -149,7 +149,7 @@ def test_damage_does_not_break_inspecting(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_sentence_in_place_of_a_plan_is_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = plugins.load(plugins.dataset("mpii").convert)
+    convert = registry.load(registry.dataset("mpii").convert)
     monkeypatch.setattr(convert, "deferred", lambda raw, split: 7, raising=False)
     result = kt3d("inspect", root / "raw" / "mpii")
     assert result.exit_code == 1
@@ -471,7 +471,7 @@ def test_every_method_lists_every_option() -> None:
     pytest.importorskip("torch")
     from dataclasses import fields
 
-    for name, method in plugins.methods().items():
+    for name, method in registry.methods().items():
         text = kt3d("list", name).output
-        for field in fields(plugins.load(method.load).Config):
+        for field in fields(registry.load(method.load).Config):
             assert f"  {field.name} = " in text

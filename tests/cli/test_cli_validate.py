@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from kt3d_bench import plugins
 from kt3d_bench.cli import main
 from kt3d_bench.data.prepare import prepare
+from kt3d_bench.plugins import registry
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with a tiny prepared stand-in."""
     root = tmp_path_factory.mktemp("data root")
-    plugin = plugins.dataset("mpii")
-    plugins.load_function(plugin.generate, "generate")(
+    plugin = registry.dataset("mpii")
+    registry.load_function(plugin.generate, "generate")(
         root / "raw" / "mpii", people=8, frames=1, seed=2, motion=None, device="cpu", workers=1,
         progress=lambda done, total: None,
     )  # fmt: skip

@@ -9,12 +9,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def workplace(tmp_path: Path):  # type: ignore[no-untyped-def]
     """A data root whose datasets are made of dots, and toy methods; see ``training_workplace``."""
     from training_workplace import Workplace, offer
 
-    from kt3d_bench import plugins
+    from kt3d_bench.plugins import registry
 
-    found = plugins.manager({"dots": offer(tmp_path / "plugins")})
-    monkeypatch.setattr(plugins, "_default", lambda: found)
-    return Workplace(tmp_path / "kt3d-data")
+    with registry.lent({"dots": offer(tmp_path / "plugins")}, alone=True):
+        yield Workplace(tmp_path / "kt3d-data")

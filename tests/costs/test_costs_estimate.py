@@ -20,7 +20,7 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.supervision import grant
-from kt3d_bench.training.run import RunConfig
+from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.stages import freeze_all_but
 
 SIZES = {"target": 312188, "source": 1000000, "pretrain": 25925}

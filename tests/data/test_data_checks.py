@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from data_damage import altered_index, edited_manifest, flipped, found, moved, rewritten, with_camera
 
-from kt3d_bench import plugins
 from kt3d_bench.data.checks import bodies, images, labels
 from kt3d_bench.data.checks.findings import MOST_FINDINGS, Check, judge, measured
 from kt3d_bench.data.index import Labels, index_path, read_index
@@ -21,6 +20,7 @@ from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.validate import mends, spread, validate
+from kt3d_bench.plugins import registry
 from kt3d_bench.records import Sample
 from kt3d_bench.skeletons import H36M17
 
@@ -32,8 +32,8 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def prepared(name: str, folder: Path, **sizes: Any) -> Path:
-    plugin = plugins.dataset(name)
-    make = plugins.load_function(plugin.generate, "generate")
+    plugin = registry.dataset(name)
+    make = registry.load_function(plugin.generate, "generate")
     make(folder / "raw", **sizes, seed=1, motion=None, device="cpu", workers=1, progress=lambda done, total: None)
     prepare(plugin, raw=folder / "raw", out=folder / "shards", workers=1, samples_per_shard=16)
     return folder / "shards"
@@ -636,7 +636,7 @@ def test_a_damaged_tar_is_made_again_by_what_is_said(depth_shards: Path, tmp_pat
     tar = tar_of(folder, "train")
     good = tar.read_bytes()
     flipped(tar, len(good) // 2)
-    plugin = plugins.dataset("ubc3v")
+    plugin = registry.dataset("ubc3v")
 
     def again() -> None:
         prepare(plugin, raw=folder.parent / "raw", out=folder, splits=["train"], workers=1, samples_per_shard=16)

@@ -13,17 +13,18 @@ import pytest
 from click.testing import CliRunner
 from kt3d_knowledge_transfer.recipes import ALL, JOINTS, LEVELS
 
-from kt3d_bench import plugins, results
+from kt3d_bench import results
 from kt3d_bench.cli import main
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, UsageError
 from kt3d_bench.leaderboard.entries import Clips
 from kt3d_bench.metrics.benchmarks import Published, PublishedRow
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
 from kt3d_bench.progress import Reporter
 from kt3d_bench.recipes import pictures, plan, tables
 from kt3d_bench.recipes.reproduce import Outcome, Reproduction, reproduce, run_name
-from kt3d_bench.training.run import finished, read_run
+from kt3d_bench.run_folder import finished, read_run
 from kt3d_bench.training.sources import domain
 
 SYNTHETIC = "ubc3v"
@@ -59,9 +60,9 @@ class Said(Reporter):
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with a handful of depth images that pass for a dataset."""
     root = tmp_path_factory.mktemp("root")
-    generate = plugins.load_function("kt3d_ubc3v.generate", "generate")
+    generate = registry.load_function("kt3d_ubc3v.generate", "generate")
     generate(root / "raw", people=1, frames=6, seed=0, test_postures=4, workers=1)
-    prepare(plugins.dataset(SYNTHETIC), raw=root / "raw", out=root / "shards" / SYNTHETIC, workers=1)
+    prepare(registry.dataset(SYNTHETIC), raw=root / "raw", out=root / "shards" / SYNTHETIC, workers=1)
     return root
 
 
@@ -207,7 +208,7 @@ def test_every_recipe_finds_its_reported_rows_and_its_pictures_rows(recipe: Reci
     assert plan.named(recipe.name) == recipe
     labels = [(plan.label(row), row.target) for row in recipe.rows]
     assert len(set(labels)) == len(labels)
-    published = results.published()
+    published = registry.published()
     for row in recipe.rows:
         benchmark = domain(row.target or "").benchmark
         assert benchmark is not None
@@ -218,7 +219,7 @@ def test_every_recipe_finds_its_reported_rows_and_its_pictures_rows(recipe: Reci
 
 def test_the_tables_have_the_papers_rows() -> None:
     found = {recipe.name: recipe for recipe in ALL}
-    published = results.published()
+    published = registry.published()
     values = {
         name: [
             beside.scores["mpjpe_mm"]
@@ -251,7 +252,7 @@ def official(outcome: Outcome, mpjpe_mm: float, **changes: Any) -> Outcome:
 def test_differences_are_formed_on_official_data_alone(done: tuple[Reproduction, Said, plan.Options]) -> None:
     found, _, _ = done
     benchmark = found.outcomes[0].result.benchmark
-    published = results.published()[benchmark.id]
+    published = registry.published()[benchmark.id]
     header, rows = tables.cells(found.recipe, found.outcomes, benchmark, published)
     assert header[:5] == ["Row", "Seeds", "MPJPE (mm)", "paper", "difference"]
     assert [(row[0], row[1], row[3], row[4]) for row in rows] == [
@@ -261,10 +262,10 @@ def test_differences_are_formed_on_official_data_alone(done: tuple[Reproduction,
     real = [official(one, 20.0 + number) for number, one in enumerate(found.outcomes)]
     _, rows = tables.cells(found.recipe, real, benchmark, published)
     assert [row[4] for row in rows] == ["–", "+3.7", "+3.0"]
-    text = tables.markdown(found.recipe, found.outcomes, results.published())
+    text = tables.markdown(found.recipe, found.outcomes, registry.published())
     assert tables.STAND_IN_NOTE in text
     assert "| depth branch | 1 |" in text
-    assert tables.STAND_IN_NOTE not in tables.markdown(found.recipe, real, results.published())
+    assert tables.STAND_IN_NOTE not in tables.markdown(found.recipe, real, registry.published())
 
 
 def test_pictures_show_the_rows_in_the_order_they_are_named(
@@ -316,13 +317,13 @@ def test_what_cannot_be_asked_for_is_refused(data: Path, monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match="budget of 0 minutes"):
         plan.Options(budget_minutes=0)
     wrong = replace(RECIPE, pictures=(RecipePicture("poses", rows=("mask brunch",)),))
-    monkeypatch.setattr(plugins, "recipe", lambda name: wrong)
+    monkeypatch.setattr(registry, "recipe", lambda name: wrong)
     with pytest.raises(PluginError, match="speaks of the row 'mask brunch', did you mean 'mask branch'"):
         plan.named("small")
 
 
 def test_the_command_ends_with_table_and_pictures(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "recipe", lambda name: RECIPE)
+    monkeypatch.setattr(registry, "recipe", lambda name: RECIPE)
     words = ["reproduce", "small", "--preset", "tiny", "--device", "cpu", "--data", str(data),
              "--leaderboards", str(data / "boards"), "--out", str(tmp_path)]  # fmt: skip
     found = CliRunner().invoke(main, words)
@@ -339,7 +340,7 @@ def test_the_command_says_what_failed_and_what_was_interrupted(
     from kt3d_bench.recipes import reproduce as module
     from kt3d_bench.recipes.reproduce import Failure
 
-    monkeypatch.setattr(plugins, "recipe", lambda name: RECIPE)
+    monkeypatch.setattr(registry, "recipe", lambda name: RECIPE)
     job = plan.jobs(RECIPE, plan.Options(data, "tiny", device="cpu"))[0]
     ends = {
         "1 of the runs failed: floor, seed 0: it broke": Reproduction(

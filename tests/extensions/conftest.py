@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from kt3d_bench import plugins
+from kt3d_bench.plugins import registry
 from kt3d_bench.scaffold import write_plugin
 
 Edit = tuple[str, str, str]
@@ -17,7 +18,7 @@ Edit = tuple[str, str, str]
 
 
 @pytest.fixture
-def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
     """``offer(kind, name, edits)``: write a plugin, change its files, register it beside the installed ones."""
 
     def call(kind: str, name: str, edits: Sequence[Edit] = ()) -> Path:
@@ -29,10 +30,10 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
             (package / file).write_text(text.replace(old, new))
         monkeypatch.syspath_prepend(package.parent)
         module = importlib.import_module(package.name)
-        found = plugins.manager({**plugins.registered(), name: module})
-        monkeypatch.setattr(plugins, "_default", lambda: found)
+        lent.enter_context(registry.lent({name: module}))
         return package
 
-    yield call
+    with ExitStack() as lent:
+        yield call
     for name in [name for name in sys.modules if name.startswith("kt3d_mutant")]:
         del sys.modules[name]

@@ -9,9 +9,9 @@ from floor_batches import batch, people, unlabelled
 from kt3d_floor.martinez import DEPTH_UNIT_MM, Martinez, normalised
 from kt3d_floor.mean_pose import MeanPose, MeanPoseOracle
 
-from kt3d_bench import plugins
 from kt3d_bench.errors import UsageError
 from kt3d_bench.method import Method, MethodContext, Progress
+from kt3d_bench.plugins import registry
 
 
 def context(modality: str = "rgb") -> MethodContext:
@@ -57,14 +57,14 @@ def test_mean_pose_learns_how_deep_the_hip_lies_behind_the_surface() -> None:
 def test_the_oracle_says_what_it_is() -> None:
     (stage,) = build(MeanPoseOracle).stages()
     assert set(stage.roles) == {"target"}
-    assert plugins.method("mean-pose-oracle").supervision == ("full",)
+    assert registry.method("mean-pose-oracle").supervision == ("full",)
     for name in ("mean-pose", "martinez"):
-        assert plugins.method(name).supervision == ("none",)
+        assert registry.method(name).supervision == ("none",)
         assert "target" not in {role for s in plugin_stages(name) for role in s.roles}
 
 
 def plugin_stages(name: str) -> Any:
-    return build(plugins.load(plugins.method(name).load)).stages()
+    return build(registry.load(registry.method(name).load)).stages()
 
 
 def test_normalised_poses_forget_place_and_scale() -> None:
@@ -120,7 +120,7 @@ def test_martinez_predicts_and_shares_the_2d_stage() -> None:
     assert estimate.z_root_mm is not None
     assert estimate.joints_px.shape == (3, 17, 2)
     assert estimate.z_root_mm[:, 0].abs().max() == 0
-    other = build(plugins.load("kt3d_integral_pose.method:IntegralPose"))
+    other = build(registry.load("kt3d_integral_pose.method:IntegralPose"))
     shared, same = method.stages()[0], other.stages()[0]
     assert shared == same
     ours, theirs = method.state_dict(), other.state_dict()

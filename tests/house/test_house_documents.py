@@ -69,29 +69,28 @@ def guide_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, mo
 
 
 def test_the_guides_dataset_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kt3d_bench import plugins
+    from kt3d_bench.plugins import hookspecs, manager
 
     module = guide_package(tmp_path, monkeypatch, "kt3d_datasets", ("convert", "generate"))
-    found = plugins.collect(plugins.manager({"mydata": module}), "kt3d_datasets", plugins.DatasetPlugin)
+    found = manager.collect(manager.manager({"mydata": module}), "kt3d_datasets", hookspecs.DatasetPlugin)
     assert list(found) == ["mydata"]
 
 
 def test_the_guides_method_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kt3d_bench import plugins
+    from kt3d_bench.plugins import hookspecs, manager
 
     (guide,) = [block for block in python_blocks("CONTRIBUTING.md") if "class OneNet" in block]
     module = guide_package(tmp_path, monkeypatch, "kt3d_methods", ("method",))
-    (method,) = plugins.collect(plugins.manager({"one-net": module}), "kt3d_methods", plugins.MethodPlugin).values()
+    (method,) = manager.collect(manager.manager({"one-net": module}), "kt3d_methods", hookspecs.MethodPlugin).values()
     assert "none" not in method.supervision, "its step reads labels"
     for preset in method.presets:
         assert f'"{preset}": {{' in guide
 
 
 def test_every_hook_is_used_by_a_plugin() -> None:
-    from kt3d_bench import plugins
-    from kt3d_bench.plugins import hookspecs
+    from kt3d_bench.plugins import hookspecs, manager
 
-    found = plugins.manager()
+    found = manager.manager()
     hooks = [name for name in vars(hookspecs) if name.startswith("kt3d_")]
     assert hooks
     for name in hooks:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from kt3d_bench import DatasetPlugin, MethodPlugin, PluginError, Recipe, UsageError, hookimpl, plugins
+from kt3d_bench import DatasetPlugin, MethodPlugin, PluginError, Recipe, UsageError, hookimpl
+from kt3d_bench.plugins import manager, registry
 
 
 def module(name: str, **functions: Any) -> ModuleType:
@@ -24,37 +25,37 @@ def a_method(name: str) -> MethodPlugin:
 
 
 def test_everything_installed_is_found_sorted_and_loads() -> None:
-    assert list(plugins.datasets()) == sorted(plugins.datasets())
-    assert {"h36m", "mpii", "ubc3v"} <= set(plugins.datasets())
-    assert {"integral-pose", "knowledge-transfer", "martinez", "mean-pose", "source-only"} <= set(plugins.methods())
-    for dataset in plugins.datasets().values():
+    assert list(registry.datasets()) == sorted(registry.datasets())
+    assert {"h36m", "mpii", "ubc3v"} <= set(registry.datasets())
+    assert {"integral-pose", "knowledge-transfer", "martinez", "mean-pose", "source-only"} <= set(registry.methods())
+    for dataset in registry.datasets().values():
         for function in ("plan", "convert", "describe"):
-            plugins.load_function(dataset.convert, function)
-        plugins.load_function(dataset.generate, "generate")
-        assert plugins.load(f"{dataset.generate}:VERSION") >= 1
-        assert plugins.load(f"{dataset.generate}:DEMO")
+            registry.load_function(dataset.convert, function)
+        registry.load_function(dataset.generate, "generate")
+        assert registry.load(f"{dataset.generate}:VERSION") >= 1
+        assert registry.load(f"{dataset.generate}:DEMO")
         assert (dataset.folder / "card.yaml").is_file()
-    for method in plugins.methods().values():
-        loaded = plugins.load(method.load)
+    for method in registry.methods().values():
+        loaded = registry.load(method.load)
         assert set(method.presets) == set(loaded.PRESETS)
-        assert set(method.defaults.values()) <= set(plugins.datasets())
+        assert set(method.defaults.values()) <= set(registry.datasets())
 
 
 def test_order_of_installation_does_not_matter() -> None:
     one = module("one", kt3d_methods=lambda: [a_method("z")])
     two = module("two", kt3d_methods=lambda: [a_method("a")])
     for modules in ({"one": one, "two": two}, {"two": two, "one": one}):
-        assert list(plugins.collect(plugins.manager(modules), "kt3d_methods", MethodPlugin)) == ["a", "z"]
+        assert list(manager.collect(manager.manager(modules), "kt3d_methods", MethodPlugin)) == ["a", "z"]
 
 
 def test_a_misspelt_hook_names_the_plugin() -> None:
     with pytest.raises(PluginError, match=r"plugin 'bad': defines a hook that does not exist.*hookspecs"):
-        plugins.manager({"bad": module("bad", kt3d_datasetz=lambda: [])})
+        manager.manager({"bad": module("bad", kt3d_datasetz=lambda: [])})
 
 
 def test_a_misspelt_hook_comes_with_a_suggestion() -> None:
     with pytest.raises(PluginError, match=r"kt3d_datasetz\(\); did you mean 'kt3d_datasets'\?"):
-        plugins.manager({"bad": module("bad", kt3d_datasetz=lambda: [])})
+        manager.manager({"bad": module("bad", kt3d_datasetz=lambda: [])})
 
 
 @pytest.mark.parametrize("name", ["kt3d_methods", "kt3d_method", "kt3d_metods"])
@@ -64,12 +65,12 @@ def test_a_hook_that_is_not_marked_names_the_plugin(name: str) -> None:
     exec(f"def {name}(): return []", namespace)
     setattr(bad, name, namespace[name])
     with pytest.raises(PluginError, match=rf"plugin 'bad': defines {name}\(\), which is not marked.*@hookimpl.*"):
-        plugins.manager({"bad": bad})
+        manager.manager({"bad": bad})
 
 
 def test_a_module_without_hooks_names_the_plugin() -> None:
     with pytest.raises(PluginError, match=r"plugin 'empty': defines no hook.*kt3d_datasets, kt3d_methods"):
-        plugins.manager({"empty": ModuleType("empty")})
+        manager.manager({"empty": ModuleType("empty")})
 
 
 def test_a_hook_that_raises_names_the_plugin() -> None:
@@ -81,9 +82,9 @@ def test_a_hook_that_raises_names_the_plugin() -> None:
         raise ValueError("too late")
 
     for function, message in ((broken, "KeyError: 'colour'"), (late, "ValueError: too late")):
-        found = plugins.manager({"bad": module("bad", kt3d_methods=function)})
+        found = manager.manager({"bad": module("bad", kt3d_methods=function)})
         with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_methods raised {message}"):
-            plugins.collect(found, "kt3d_methods", MethodPlugin)
+            manager.collect(found, "kt3d_methods", MethodPlugin)
 
 
 def a_dataset(**changes: Any) -> DatasetPlugin:
@@ -113,9 +114,9 @@ def a_dataset(**changes: Any) -> DatasetPlugin:
     ],
 )
 def test_wrong_fields_of_a_dataset_name_plugin_field_and_mend(changes: dict[str, Any], message: str) -> None:
-    found = plugins.manager({"bad": module("bad", kt3d_datasets=lambda: [a_dataset(**changes)])})
+    found = manager.manager({"bad": module("bad", kt3d_datasets=lambda: [a_dataset(**changes)])})
     with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_datasets offers DatasetPlugin .*{message}.*hookspecs"):
-        plugins.collect(found, "kt3d_datasets", DatasetPlugin)
+        manager.collect(found, "kt3d_datasets", DatasetPlugin)
 
 
 @pytest.mark.parametrize(
@@ -132,57 +133,57 @@ def test_wrong_fields_of_a_dataset_name_plugin_field_and_mend(changes: dict[str,
 )
 def test_wrong_fields_of_a_method_name_plugin_field_and_mend(changes: dict[str, Any], message: str) -> None:
     fields = {"name": "m", "summary": "", "load": "json:JSONDecoder"}
-    found = plugins.manager({"bad": module("bad", kt3d_methods=lambda: [MethodPlugin(**(fields | changes))])})
+    found = manager.manager({"bad": module("bad", kt3d_methods=lambda: [MethodPlugin(**(fields | changes))])})
     with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_methods offers MethodPlugin 'm' with .*{message}"):
-        plugins.collect(found, "kt3d_methods", MethodPlugin)
+        manager.collect(found, "kt3d_methods", MethodPlugin)
 
 
 def test_a_recipe_of_something_else_names_the_plugin() -> None:
     wrong = Recipe("r", "", rows=("train",))  # type: ignore[arg-type]
-    found = plugins.manager({"bad": module("bad", kt3d_recipes=lambda: [wrong])})
+    found = manager.manager({"bad": module("bad", kt3d_recipes=lambda: [wrong])})
     with pytest.raises(PluginError, match=r"Recipe 'r' with rows is .*expected a tuple of RecipeRow"):
-        plugins.collect(found, "kt3d_recipes", Recipe)
+        manager.collect(found, "kt3d_recipes", Recipe)
 
 
 def test_a_name_offered_twice_by_one_plugin_says_so() -> None:
-    found = plugins.manager({"bad": module("bad", kt3d_methods=lambda: [a_method("same"), a_method("same")])})
+    found = manager.manager({"bad": module("bad", kt3d_methods=lambda: [a_method("same"), a_method("same")])})
     with pytest.raises(PluginError, match="plugin 'bad': offers 'same', which itself offers too"):
-        plugins.collect(found, "kt3d_methods", MethodPlugin)
+        manager.collect(found, "kt3d_methods", MethodPlugin)
 
 
 def test_a_lent_module_is_there_for_a_while() -> None:
-    with plugins.lent("guest", module("guest", kt3d_methods=lambda: [a_method("visitor")])):
-        assert plugins.method("visitor").name == "visitor"
-        assert plugins.owner_of("method", "visitor") == "guest"
-        assert "guest" in plugins.registered()
-    assert "visitor" not in plugins.methods()
-    assert plugins.owner_of("method", "visitor") is None
+    with registry.lent({"guest": module("guest", kt3d_methods=lambda: [a_method("visitor")])}):
+        assert registry.method("visitor").name == "visitor"
+        assert registry.owner_of("method", "visitor") == "guest"
+        assert "guest" in registry.registered()
+    assert "visitor" not in registry.methods()
+    assert registry.owner_of("method", "visitor") is None
 
 
 def test_a_plugin_that_exits_on_import_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "kt3d_leaver.py").write_text("raise SystemExit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [EntryPoint("leaver", "kt3d_leaver", "kt3d_bench")])
+    monkeypatch.setattr(manager, "_points", lambda: [EntryPoint("leaver", "kt3d_leaver", "kt3d_bench")])
     with pytest.raises(PluginError, match=r"plugin 'leaver': cannot be imported \(SystemExit: 3\)"):
-        plugins.manager()
+        manager.manager()
 
 
 def test_what_fails_when_it_is_loaded_names_plugin_and_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "kt3d_late.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(PluginError, match=r"kt3d_late: cannot be loaded \(ZeroDivisionError: division by zero\)"):
-        plugins.load("kt3d_late")
+        registry.load("kt3d_late")
 
 
 def test_wrong_arguments_name_the_plugin() -> None:
     with pytest.raises(PluginError, match="plugin 'bad': cannot be registered"):
-        plugins.manager({"bad": module("bad", kt3d_datasets=lambda wrong: [])})
+        manager.manager({"bad": module("bad", kt3d_datasets=lambda wrong: [])})
 
 
 def test_a_name_offered_twice_names_both_plugins() -> None:
-    found = plugins.manager({n: module(n, kt3d_methods=lambda: [a_method("same")]) for n in ("one", "two")})
+    found = manager.manager({n: module(n, kt3d_methods=lambda: [a_method("same")]) for n in ("one", "two")})
     with pytest.raises(PluginError, match=r"offers 'same', which plugin '(one|two)' offers too"):
-        plugins.collect(found, "kt3d_methods", MethodPlugin)
+        manager.collect(found, "kt3d_methods", MethodPlugin)
 
 
 @pytest.mark.parametrize(
@@ -195,40 +196,40 @@ def test_a_name_offered_twice_names_both_plugins() -> None:
     ],
 )
 def test_wrong_return_types_name_the_plugin(returned: Any, message: str) -> None:
-    found = plugins.manager({"bad": module("bad", kt3d_datasets=lambda: returned)})
+    found = manager.manager({"bad": module("bad", kt3d_datasets=lambda: returned)})
     with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_datasets {message}"):
-        plugins.collect(found, "kt3d_datasets", DatasetPlugin)
+        manager.collect(found, "kt3d_datasets", DatasetPlugin)
 
 
 def test_import_errors_name_the_plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "kt3d_broken.py").write_text("import no_such_library\n")
     monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("broken", "kt3d_broken", "kt3d_bench")
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
+    monkeypatch.setattr(manager, "_points", lambda: [point])
     with pytest.raises(PluginError, match=r"plugin 'broken': cannot be imported \(ModuleNotFoundError: .*no_such"):
-        plugins.manager()
+        manager.manager()
 
 
 def test_a_name_installed_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("json", "json", "kt3d_bench")
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [point, point])
+    monkeypatch.setattr(manager, "_points", lambda: [point, point])
     with pytest.raises(PluginError, match="plugin 'json': is registered twice"):
-        plugins.manager()
+        manager.manager()
 
 
 def test_unknown_names_come_with_a_suggestion() -> None:
     with pytest.raises(UsageError, match=r"there is no dataset 'h36n'; did you mean 'h36m'\?"):
-        plugins.dataset("h36n")
+        registry.dataset("h36n")
     with pytest.raises(UsageError, match=r"there is no method 'integral'; did you mean 'integral-pose'\?"):
-        plugins.method("integral")
+        registry.method("integral")
     with pytest.raises(UsageError, match="there is no recipe 'demp'"):
-        plugins.recipe("demp")
+        registry.recipe("demp")
 
 
 def test_what_a_plugin_promises_must_be_there() -> None:
     with pytest.raises(PluginError, match=r"no_such_module: cannot be loaded \(ModuleNotFoundError"):
-        plugins.load("no_such_module")
+        registry.load("no_such_module")
     with pytest.raises(PluginError, match=r"json:nothing: cannot be loaded \(AttributeError"):
-        plugins.load("json:nothing")
+        registry.load("json:nothing")
     with pytest.raises(PluginError, match=r"module json: does not define the function plan\(\)"):
-        plugins.load_function("json", "plan")
+        registry.load_function("json", "plan")

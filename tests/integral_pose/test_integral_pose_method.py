@@ -7,11 +7,11 @@ import pytest
 import torch
 from kt3d_integral_pose.method import IntegralPose
 
-from kt3d_bench import plugins
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
 from kt3d_bench.method import MethodContext, Progress
 from kt3d_bench.nn.resnet import ResNet50
+from kt3d_bench.plugins import registry
 
 INPUT_PX = 32
 
@@ -50,7 +50,7 @@ def test_stages_by_modality() -> None:
     (depth,) = build("depth").stages()
     assert depth.roles == {"target": ("depth",)}
     assert depth.trains == ("depth_net",)
-    assert "none" not in plugins.method("integral-pose").supervision
+    assert "none" not in registry.method("integral-pose").supervision
 
 
 def test_the_loss_is_the_mean_absolute_voxel_error_over_three_axes() -> None:

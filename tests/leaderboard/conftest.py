@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kt3d_bench import plugins
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.metrics.predictions import write_predictions
+from kt3d_bench.plugins import registry
 
 BENCHMARK = "h36m-s9s11-64"
 
@@ -20,8 +20,8 @@ BENCHMARK = "h36m-s9s11-64"
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shards folder of a stand-in: 32 test samples of several clips seen by four cameras."""
     home = tmp_path_factory.mktemp("submitted")
-    plugin = plugins.dataset("h36m")
-    plugins.load_function(plugin.generate, "generate")(
+    plugin = registry.dataset("h36m")
+    registry.load_function(plugin.generate, "generate")(
         home / "raw", seed=1, motion=None, device="cpu", workers=1, progress=lambda done, total: None, people=3,
         frames=1, frame_px=96, actions=8, takes=1, long_clip=False,
     )  # fmt: skip

@@ -136,7 +136,7 @@ def test_a_file_that_is_not_the_format(tmp_path: Path, text: str) -> None:
 
 def test_names_are_looked_up_with_a_suggestion(tmp_path: Path) -> None:
     known = all_benchmarks([folder(tmp_path, GOOD | {"id": "zebra"}, GOOD)])
-    assert list(known) == ["toy-test", "zebra"]
+    assert list(known) == ["zebra", "toy-test"]
     assert benchmark_named("zebra", known).id == "zebra"
     with pytest.raises(UsageError, match=r"there is no benchmark 'toytest'; did you mean 'toy-test'\?"):
         benchmark_named("toytest", known)

@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of its own for each test, its benchmark installed."""
-    monkeypatch.setattr(build, "installed_benchmarks", benchmarks)
+    monkeypatch.setattr(build.registry, "benchmarks", benchmarks)
     shutil.copytree(made, tmp_path / "data")
     folder = tmp_path / "data" / "runs" / "toy-yard"
     write_document(folder, document(tmp_path / "data" / "shards" / "yard"))

@@ -154,7 +154,7 @@ def test_the_same_run_gives_the_same_bytes_wherever_it_lies(run: Path, tmp_path:
     "place", ["method", "command", "stage", "curve", "redistribution", "action", "settings", "role"]
 )
 def test_text_from_files_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    monkeypatch.setattr(build, "installed_benchmarks", benchmarks)
+    monkeypatch.setattr(build.registry, "benchmarks", benchmarks)
     run = whole_run(tmp_path, origin="official" if place == "redistribution" else "generated")
     content = document(tmp_path / "shards" / "yard")
     if place == "method":
@@ -190,7 +190,7 @@ def test_text_from_files_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_official_images_come_with_their_terms_and_can_be_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "installed_benchmarks", benchmarks)
+    monkeypatch.setattr(build.registry, "benchmarks", benchmarks)
     run = whole_run(tmp_path, origin="official")
     page = reading(write_report(run))
     assert "This file holds images of the dataset behind yard-test : its terms of redistribution apply" in page.text
@@ -282,7 +282,7 @@ def test_predictions_of_an_older_checkpoint_are_said(run: Path) -> None:
 
 
 def test_a_benchmark_that_is_not_installed_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "installed_benchmarks", dict)
+    monkeypatch.setattr(build.registry, "benchmarks", dict)
     assert "The benchmark 'yard-test' is not installed" in reading(write_report(run)).text
 
 

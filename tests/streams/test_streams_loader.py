@@ -14,14 +14,16 @@ import torch
 import yaml
 from kt3d_ubc3v import convert, generate, stream
 
-from kt3d_bench import plugins, results
+from kt3d_bench import results
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.geometry.cameras import project
 from kt3d_bench.loading.augment import Augmentation
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.loading.stream import Stream, StreamLoader
-from kt3d_bench.training.run import RunConfig, read_run
+from kt3d_bench.plugins import registry
+from kt3d_bench.run_folder import read_run
+from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.train import train
 
 PX = 32
@@ -30,7 +32,7 @@ PX = 32
 def loader(seed: int = 0, modalities: tuple[str, ...] = ("depth", "parts"), **options: Any) -> StreamLoader:
     settings: dict[str, Any] = {"batch_size": 3, "input_px": PX, "seed": 5, "augmentation": Augmentation(),
                                 "workers": 0, **options}  # fmt: skip
-    return StreamLoader(Stream(plugins.dataset("ubc3v"), seed), modalities, **settings)
+    return StreamLoader(Stream(registry.dataset("ubc3v"), seed), modalities, **settings)
 
 
 def batches(source: StreamLoader, count: int) -> list[LabelledBatch]:
@@ -107,7 +109,7 @@ def test_labels_lie_on_the_person(twelve: dict[str, torch.Tensor]) -> None:
         near = cv2.dilate((parts[sample] > 0).astype(np.uint8), np.ones((5, 5), np.uint8))
         on += [bool(near[round(y), round(x)]) for x, y in points[sample] if 0 <= x < PX - 1 and 0 <= y < PX - 1]
     assert np.mean(on) > 0.95
-    assert int(parts.max()) < Stream(plugins.dataset("ubc3v"), 0).num_parts
+    assert int(parts.max()) < Stream(registry.dataset("ubc3v"), 0).num_parts
     person, named = twelve["depth"][:, 0] > 0, twelve["parts"] > 0
     assert not bool((named & ~person).any())
     assert float((named == person).float().mean()) > 0.99
@@ -134,7 +136,7 @@ def test_samples_are_what_the_files_of_the_stand_in_hold(tmp_path: Path) -> None
 
 def test_a_dataset_without_a_stream_and_a_modality_without_images_are_refused() -> None:
     with pytest.raises(UsageError, match=r"'mpii' cannot be generated on the fly; these can: ubc3v"):
-        Stream(plugins.dataset("mpii"), 0)
+        Stream(registry.dataset("mpii"), 0)
     with pytest.raises(UsageError, match="holds depth, parts, not rgb"):
         loader(modalities=("rgb",))
 
@@ -152,7 +154,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_learns_from_the_stream_and_says_so(few: None, tmp_path: Path) -> None:
     generate.generate(tmp_path / "raw", people=1, frames=4, seed=3, test_postures=2, workers=1)
-    prepare(plugins.dataset("ubc3v"), raw=tmp_path / "raw", out=tmp_path / "shards" / "ubc3v", workers=1)
+    prepare(registry.dataset("ubc3v"), raw=tmp_path / "raw", out=tmp_path / "shards" / "ubc3v", workers=1)
     runs = [
         train(RunConfig("mean-pose", target="ubc3v", source=name, preset="tiny", device="cpu", data_root=tmp_path))
         for name in ("generated", "generated:ubc3v")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from training_workplace import Workplace, offer
 
-from kt3d_bench import plugins
+from kt3d_bench.plugins import registry
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    found = plugins.manager({"dots": offer(tmp_path / "plugins")})
-    monkeypatch.setattr(plugins, "_default", lambda: found)
-    return Workplace(tmp_path / "data")
+def workplace(tmp_path: Path) -> Iterator[Workplace]:
+    with registry.lent({"dots": offer(tmp_path / "plugins")}, alone=True):
+        yield Workplace(tmp_path / "data")

@@ -12,7 +12,7 @@ from training_toys import Notes
 
 from kt3d_bench.nn.integral import IntegralNet
 from kt3d_bench.training.acceleration import Acceleration, adam, choose, compile_networks, prepare
-from kt3d_bench.training.run import RunConfig
+from kt3d_bench.training.config import RunConfig
 
 
 def _net() -> nn.Module:

@@ -17,8 +17,8 @@ import torch
 from training_workplace import Workplace
 
 from kt3d_bench.errors import PluginError, UsageError
+from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.training import checkpoint, ranks
-from kt3d_bench.training.run import final_checkpoint, read_run
 
 SCRIPT = Path(__file__).with_name("training_ddp_script.py")
 ALONE = [sys.executable]

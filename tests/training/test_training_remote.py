@@ -16,8 +16,8 @@ from training_workplace import Workplace
 from kt3d_bench.cli import main
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.metrics.predictions import read_predictions
+from kt3d_bench.run_folder import read_run
 from kt3d_bench.training.predict import predict
-from kt3d_bench.training.run import read_run
 from kt3d_bench.training.train import train
 
 

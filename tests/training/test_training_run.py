@@ -11,13 +11,14 @@ import yaml
 from training_toys import Notes
 from training_workplace import Workplace
 
-from kt3d_bench import plugins
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.metrics.predictions import read_predictions
+from kt3d_bench.plugins import registry
+from kt3d_bench.run_folder import final_checkpoint, newest_run, read_run
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.predict import choose_benchmark, load_method, predict
-from kt3d_bench.training.run import final_checkpoint, newest_run, read_run, resolve
+from kt3d_bench.training.run import resolve
 from kt3d_bench.training.steps import InterruptedRunError
 from kt3d_bench.training.train import train
 
@@ -312,10 +313,11 @@ def test_a_role_without_a_dataset_is_named(workplace: Workplace) -> None:
 
 def two_benchmarks(workplace: Workplace, **second: Any) -> None:
     """Give the target dataset another benchmark, whose fields differ by ``second``."""
-    path = plugins.dataset("dots-target").folder / "benchmarks.yaml"
+    path = registry.dataset("dots-target").folder / "benchmarks.yaml"
     (first,) = yaml.safe_load(path.read_text())["benchmarks"]
     first["train"] = "train"
     path.write_text(yaml.safe_dump({"benchmarks": [first, {**first, "id": "dots-again", **second}]}))
+    registry.clear()
 
 
 def test_a_dataset_whose_benchmarks_train_on_different_splits_must_be_named_by_one(workplace: Workplace) -> None:

@@ -17,8 +17,8 @@ import torch
 from training_toys import PlainMethod
 from training_workplace import Workplace, offer
 
-from kt3d_bench import plugins
 from kt3d_bench.method import Progress, Stage
+from kt3d_bench.plugins import registry
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.predict import predict
 from kt3d_bench.training.run import is_main_process
@@ -28,8 +28,8 @@ from kt3d_bench.training.train import train
 if __name__ == "__main__":
     root, folder, devices, supervision, name, more = [*sys.argv[1:], "", ""][:6]
     name = name or f"run-{devices}"
-    found = plugins.manager({"dots": offer(Path(folder))})
-    plugins._default = lambda: found  # type: ignore[assignment]
+    lent = registry.lent({"dots": offer(Path(folder))}, alone=True)
+    lent.__enter__()
     written: list[str] = []
     save = checkpoint.save
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import training_dataset as dots
 
-from kt3d_bench import MethodPlugin, plugins
+from kt3d_bench import MethodPlugin
 from kt3d_bench.data.prepare import prepare
-from kt3d_bench.training.run import RunConfig
+from kt3d_bench.plugins import registry
+from kt3d_bench.training.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Workplace:
         source = (at or self.root) / "raw" / dataset
         dots.write_raw(source, **{"train": 12, "test": 5, **raw})
         out = (at or self.root) / "shards" / dataset
-        prepare(plugins.dataset(dataset), raw=source, out=out, workers=1)
+        prepare(registry.dataset(dataset), raw=source, out=out, workers=1)
         return out
 
     def config(self, **changes: Any) -> RunConfig:

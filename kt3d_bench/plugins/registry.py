@@ -1,0 +1,191 @@
+"""What is installed: datasets, methods, recipes, benchmarks and published rows, each collected once per process."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kt3d_bench.errors import PluginError, UsageError, did_you_mean
+from kt3d_bench.plugins import manager
+from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, Recipe
+
+if TYPE_CHECKING:
+    from kt3d_bench.metrics.benchmarks import Benchmark, Published
+
+
+Found = TypeVar("Found")
+
+
+class _Installed:
+    """Everything that some modules offer, collected when it is first asked for."""
+
+    def __init__(self, modules: Mapping[str, Any] | None = None) -> None:
+        self.modules = modules
+        self.manager = manager.manager(modules)
+
+    @cached_property
+    def datasets(self) -> dict[str, DatasetPlugin]:
+        return manager.collect(self.manager, "kt3d_datasets", DatasetPlugin)
+
+    @cached_property
+    def methods(self) -> dict[str, MethodPlugin]:
+        return manager.collect(self.manager, "kt3d_methods", MethodPlugin)
+
+    @cached_property
+    def recipes(self) -> dict[str, Recipe]:
+        return manager.collect(self.manager, "kt3d_recipes", Recipe)
+
+    @cached_property
+    def benchmarks(self) -> dict[str, Benchmark]:
+        """In the order of the datasets' names and of their files."""
+        from kt3d_bench.metrics.benchmarks import all_benchmarks
+
+        return all_benchmarks([plugin.folder for plugin in self.datasets.values()])
+
+    @cached_property
+    def published(self) -> dict[str, Published]:
+        from kt3d_bench.metrics.benchmarks import read_published
+
+        found = {}
+        for plugin in self.datasets.values():
+            for name in self.benchmarks:
+                block = read_published(plugin.folder, name)
+                if block is not None:
+                    found[name] = block
+        return found
+
+
+_installed: _Installed | None = None
+
+
+def _now() -> _Installed:
+    global _installed
+    if _installed is None:
+        _installed = _Installed()
+    return _installed
+
+
+def clear() -> None:
+    """Forget everything collected: the next question calls the hooks and reads the plugins' files again."""
+    global _installed
+    if _installed is not None:
+        _installed = _Installed(_installed.modules)
+
+
+@contextmanager
+def lent(modules: Mapping[str, Any], *, alone: bool = False) -> Iterator[None]:
+    """Offer more modules (plugin name -> module) as if they were installed; ``alone``: instead of what is installed.
+
+    Raises ``PluginError`` as ``manager.manager`` does.
+    """
+    global _installed
+    before = _installed
+    _installed = _Installed(modules if alone else {**registered(), **modules})
+    try:
+        yield
+    finally:
+        _installed = before
+
+
+def datasets() -> dict[str, DatasetPlugin]:
+    """Return the installed datasets by name, sorted."""
+    return _now().datasets
+
+
+def methods() -> dict[str, MethodPlugin]:
+    """Return the installed methods by name, sorted."""
+    return _now().methods
+
+
+def recipes() -> dict[str, Recipe]:
+    """Return the installed recipes by name, sorted."""
+    return _now().recipes
+
+
+def benchmarks() -> dict[str, Benchmark]:
+    """Return the benchmarks of all installed datasets by id, sorted."""
+    return dict(sorted(_now().benchmarks.items()))
+
+
+def published() -> dict[str, Published]:
+    """Return what papers report, by benchmark id."""
+    return _now().published
+
+
+def dataset(name: str) -> DatasetPlugin:
+    """Return the dataset of that name; ``UsageError`` with a suggestion when there is none."""
+    return _named("dataset", name, datasets())
+
+
+def method(name: str) -> MethodPlugin:
+    """Return the method of that name; ``UsageError`` with a suggestion when there is none."""
+    return _named("method", name, methods())
+
+
+def recipe(name: str) -> Recipe:
+    """Return the recipe of that name; ``UsageError`` with a suggestion when there is none."""
+    return _named("recipe", name, recipes())
+
+
+def benchmark(name: str) -> Benchmark:
+    """Return the benchmark of that id; ``UsageError`` with a suggestion when there is none."""
+    return _named("benchmark", name, benchmarks())
+
+
+def benchmarks_of(dataset: str) -> tuple[Benchmark, ...]:
+    """Return the benchmarks that test on a dataset, in the order of its ``benchmarks.yaml``."""
+    return tuple(one for one in _now().benchmarks.values() if one.dataset == dataset)
+
+
+def _named(kind: str, name: str, known: Mapping[str, Found]) -> Found:
+    if name not in known:
+        raise UsageError(f"there is no {kind} '{name}'", hint=did_you_mean(name, known))
+    return known[name]
+
+
+def registered() -> dict[str, Any]:
+    """Return entry point name -> module of every plugin."""
+    return {name: module for name, module in sorted(_now().manager.list_name_plugin()) if module is not None}
+
+
+def owner_of(kind: str, name: str) -> str | None:
+    """The entry point name of the plugin that offers the "dataset" or "method" of that name."""
+    for implementation in getattr(_now().manager.hook, f"kt3d_{kind}s").get_hookimpls():
+        if any(record.name == name for record in manager.returned(f"kt3d_{kind}s", implementation)):
+            return str(implementation.plugin_name)
+    return None
+
+
+def load(reference: str) -> Any:
+    """Import ``"module"`` or ``"module:object"`` that a plugin named; ``PluginError`` when it is not there or its
+    import fails, naming the plugin that owns the module."""
+    module_name, _, attribute = reference.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        return getattr(module, attribute) if attribute else module
+    except Exception as error:
+        owners = [manager.where(name) for name, value in registered().items() if _owns(value, module_name)]
+        owner = f" of {owners[0]}" if owners else ""
+        raise PluginError(
+            f"cannot be loaded ({type(error).__name__}: {error})", where=f"{reference}{owner}", hint="repair the plugin"
+        ) from error
+
+
+def _owns(module: Any, name: str) -> bool:
+    package: str = module.__name__.partition(".")[0]
+    return name.partition(".")[0] == package
+
+
+def load_function(module_reference: str, name: str) -> Callable[..., Any]:
+    """A function that the contract demands of a plugin's module; ``PluginError`` when it is missing."""
+    function = getattr(load(module_reference), name, None)
+    if not callable(function):
+        raise PluginError(
+            f"does not define the function {name}()",
+            where=f"module {module_reference}",
+            hint="kt3d_bench/plugins/hookspecs.py lists what it must define",
+        )
+    return function  # type: ignore[no-any-return]

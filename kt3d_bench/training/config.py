@@ -1,0 +1,54 @@
+"""What ``kt3d train`` is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kt3d_bench.files import default_data_root
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What ``kt3d train`` is asked for. ``None`` for a dataset = the method's default."""
+
+    method: str
+    supervision: str = "none"
+    joints: int = 6
+    """How many joints "partial" supervision gives."""
+    target: str | None = None
+    """A dataset, or a benchmark where a dataset has several; the same below."""
+    source: str | None = None
+    """``generated``: drawn on the fly as the method's default source is, ``generated:NAME``: as another dataset."""
+    pretrain: str | None = None
+    preset: str = "paper"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """``--set``: fields of the method's config."""
+    seed: int = 0
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "cuda:<index>"."""
+    precision: str = "auto"
+    """"auto" = bf16-mixed on a GPU that has it, else 32-true."""
+    channels_last: bool | None = None
+    """Memory layout of the networks; ``None`` = on a GPU."""
+    compiled: bool | None = None
+    """Networks go through ``torch.compile``; ``None`` = on a GPU, but for the preset ``tiny``."""
+    data_root: Path = field(default_factory=default_data_root)
+    name: str | None = None
+    """Folder below ``runs``; derived when ``None``."""
+    shards: Mapping[str, Path | str] = field(default_factory=dict)
+    """Role -> folder or URL with shards, where they do not lie below the data root."""
+    devices: int = 1
+    num_nodes: int = 1
+    threads: int | None = None
+    steps_scale: float = 1.0
+    time_scale: float | None = None
+    """``None``: exactly the steps; a number scales the stages' time budgets, which then end them."""
+    clip_norm: float | None = None
+    checkpoint_steps: int | None = None
+    checkpoint_s: float = 300.0
+    stand_in_people: int | None = None
+    """Size of stand-ins made on the spot; ``None`` = by preset."""
+    stand_in_frames: int | None = None
