@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.plugins import registry
 from kt3d_bench.data.format import decode
 from kt3d_bench.data.index import Labels
 from kt3d_bench.data.manifest import MANIFEST
@@ -22,6 +21,7 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
+from kt3d_bench.plugins import registry
 from kt3d_bench.records import Sample
 
 if TYPE_CHECKING:
