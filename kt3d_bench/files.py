@@ -1,12 +1,16 @@
-"""Files written whole or not at all, with bytes that depend on their content alone; where data lies."""
+"""Files written whole or not at all, ``.npz`` files read safely, installed versions, and where data lies."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import platform
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +79,50 @@ def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def read_npz(path: Path, *, max_bytes: int, hint: str) -> dict[str, npt.NDArray[Any]]:
+    """Read every array of an ``.npz``, never unpickling anything and never unpacking more than ``max_bytes``.
+
+    Raises ``ArtefactError``, with ``hint``, for a file that is no such archive, is corrupt, or unpacks to far more than
+    its own size.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            unpacked, packed = (sum(getattr(one, name) for one in members) for name in ("file_size", "compress_size"))
+            if len({one.filename for one in members}) < len(members):
+                raise ValueError("it holds an array twice")
+            if unpacked > max_bytes or (unpacked > _PLAIN_BYTES and unpacked > _MAX_RATIO * packed):
+                raise ValueError(f"{packed} bytes would unpack to {unpacked}")
+            return {one.filename.removesuffix(".npy"): _member(archive, one) for one in members}
+    except _CORRUPT as error:
+        reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        raise ArtefactError(f"is not a readable .npz file ({reason})", where=path, hint=hint) from error
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """Read one array after its header was found to declare exactly the bytes that follow, and no objects."""
+    with archive.open(info) as stream:
+        shape, _, dtype = _NPY_HEADERS[np.lib.format.read_magic(stream)](stream)
+        if dtype.hasobject:
+            raise ValueError(f"{info.filename} holds pickled objects, which are never loaded")
+        count, left = math.prod(shape), info.file_size - stream.tell()
+        if count * dtype.itemsize != left or count > max(left, 0):
+            raise ValueError(f"{info.filename} declares {dtype} {shape} and holds {left} bytes")
+    with archive.open(info) as stream:
+        array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
+
+
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_PLAIN_BYTES, _MAX_RATIO = 64 << 20, 100
+"""Archives that unpack to less than the first are never taken for a bomb, whatever their compression ratio."""
+_CORRUPT = (
+    *(ValueError, KeyError, OSError, EOFError, MemoryError, OverflowError, RuntimeError, NotImplementedError),
+    *(SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+"""What zipfile and NumPy raise for corrupt files."""
 
 
 def default_data_root() -> Path:

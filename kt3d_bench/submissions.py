@@ -17,9 +17,8 @@ from kt3d_bench.leaderboard.cards import write_card
 from kt3d_bench.leaderboard.entries import Entry, Submission, is_name, make_entry, write_entry
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.evaluate import Scores, score, truth_from_shards
-from kt3d_bench.metrics.foreign import Cameras, Handed, placed, read_foreign
 from kt3d_bench.metrics.plausibility import Suspicion, half_precision, suspicions_of
-from kt3d_bench.metrics.predictions import write_predictions
+from kt3d_bench.metrics.predictions import Cameras, PredictionFile, placed, read_prediction_file, write_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.training.sources import shards_folder
 
@@ -62,7 +61,7 @@ def submit(
     leaderboards: Path | None = None,
     accept: Sequence[str] = (),
 ) -> Submitted:
-    """Check and measure the predictions at ``path`` (``scoring.foreign`` lists the forms) and write entry and card.
+    """Check and measure the predictions at ``path`` (``metrics.predictions`` lists the forms) and write entry and card.
 
     Raises ``ArtefactError`` for a file that cannot be read or is severely suspicious, unless ``accept`` names each
     suspicion, which the entry then records; ``UsageError`` for an unknown benchmark, a name that is none, and an
@@ -74,7 +73,7 @@ def submit(
             f"'{statement.name}' is no name for a method",
             hint="give one of at most 100 letters, digits, '-', '_' and '.' with --name",
         )
-    handed = read_foreign(path)
+    handed = read_prediction_file(path)
     opened = results.open_test(chosen, shards or shards_folder(data_root, chosen.dataset))
     truth = truth_from_shards(opened)
     given = placed(handed, _cameras(opened), _key_of(chosen), root=chosen.root, where=path)
@@ -109,7 +108,7 @@ def submit(
     return Submitted(chosen, scores, entry, written, card, kept, found)
 
 
-def _coarse(handed: Handed) -> tuple[Suspicion, ...]:
+def _coarse(handed: PredictionFile) -> tuple[Suspicion, ...]:
     """Numbers that were 16-bit floats when they were written, in whatever unit, before a hip was added to them."""
     units = (half_precision(handed.joints_mm / mm_per_unit) for mm_per_unit in (1.0, 1000.0))
     return tuple(one for one in units if one is not None)

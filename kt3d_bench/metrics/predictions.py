@@ -1,40 +1,60 @@
-"""Prediction files: one ``.npz`` per model and benchmark, joined to the truth by sample key.
+"""Prediction files: every accepted form is read and checked here, and joined to the truth by sample key.
 
-Members: ``keys`` (N,) text, ``joints_cam_mm`` (N, 17, 3) float32 or float64 mm in the camera frame, optional ``valid``
-(N, 17) bool (false = the method gives no answer there), and optional ``meta``, a JSON object as one text scalar. No
-pickles.
+We write one ``.npz`` per model and benchmark. Other programs write pickles or one ``.npy`` per recording; each of their
+forms is the nearest plain one. Nothing is ever unpickled. 17 joints in Human3.6M's order throughout; shapes: N poses, T
+frames of one recording.
+
+===================  ================================================================================================
+form                 content
+===================  ================================================================================================
+``kt3d-npz``         ``keys`` (N,) text, ``joints_cam_mm`` (N, 17, 3) float32 or float64, mm, camera frame; optional
+                     ``valid`` (N, 17) bool (false = no answer) and ``meta`` (a JSON object as one text scalar)
+``mmpose-json``      ``{"unit": "m" | "mm", "predictions": [{"img_path": ..., "keypoints": [[x, y, z], ...]}, ...]}``;
+                     camera frame, absolute or relative to the hip. Instead of ``img_path``: ``target_img_path`` (one
+                     name or a list of them, with one pose each) or ``key``, our sample key
+``videopose3d-npz``  one array ``<subject>/<recording>/<camera>`` (T, 17, 3) per recording, frame 0 first; metres,
+                     camera frame, relative to the hip
+``motionbert-npz``   one array ``s_<subject>_act_<action>_subact_<subaction>_ca_<camera>`` (T, 17, 3) per recording,
+                     frame 0 first; mm, camera frame, relative to the hip
+``posepile-npz``     ``image_path`` (N,) text and ``coords3d_pred_world`` (N, 17, 3); mm, world frame
+===================  ================================================================================================
 """
 
 from __future__ import annotations
 
 import json
-import math
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import npz_bytes, write_whole
+from kt3d_bench.files import npz_bytes, read_npz, write_whole
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS
 
+OURS = "kt3d-npz"
+FORMS = (OURS, "mmpose-json", "videopose3d-npz", "motionbert-npz", "posepile-npz")
 _MEMBERS = ("keys", "joints_cam_mm", "valid", "meta")
-_AGAIN = "write it again with 'kt3d predict' or kt3d_bench.metrics.predictions.write_predictions"
+_OURS_HINT = "write it again with 'kt3d predict' or kt3d_bench.metrics.predictions.write_predictions"
+_HINT = "leaderboards/SUBMITTING.md describes the accepted forms"
 _MAX_BYTES = 2 << 30
 """Several times what all frames of the largest benchmark take."""
-_NAMED = 3
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, MemoryError, NotImplementedError,
-               RuntimeError)  # fmt: skip
+_MAX_META = 1 << 20
+_MAX_KEY = 300
+"""Characters of a sample key."""
+_SHOWN = 3
+_HIP = H36M17.root
+_MOTIONBERT = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d")
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predicted poses of some samples; not finite = no answer."""
+    """Predicted poses of N samples; ``len(p)`` is N, ``p[i]`` the (17, 3) ``joints_cam_mm`` of sample ``i``."""
 
     keys: npt.NDArray[np.str_]
     """(N,) sample keys, each once."""
@@ -51,6 +71,39 @@ class Predictions:
         if keys.ndim != 1 or keys.dtype.kind != "U":
             raise ValueError(f"expected keys as (N,) text, found {keys.dtype} {keys.shape}")
 
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.float32]:
+        pose: npt.NDArray[np.float32] = self.joints_cam_mm[index]
+        return pose
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionFile:
+    """A prediction file of any accepted form, as it was written."""
+
+    form: str
+    names: npt.NDArray[np.str_]
+    """(N,) what each pose is of: our sample keys, or image names of the program that predicted."""
+    joints_mm: npt.NDArray[np.float64]
+    """(N, 17, 3) mm; NaN = no answer."""
+    frame: Literal["camera", "world"]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Cameras:
+    """What placing other programs' poses needs of the test samples."""
+
+    keys: npt.NDArray[np.str_]
+    joints_cam_mm: npt.NDArray[Any]
+    """(N, 17, 3): of it the hip alone, and only for poses relative to it."""
+    rotation: npt.NDArray[Any]
+    """(N, 3, 3) world -> camera."""
+    position_world_mm: npt.NDArray[Any]
+    """(N, 3) camera centre."""
+
 
 def write_predictions(
     path: Path,
@@ -60,7 +113,7 @@ def write_predictions(
     valid: npt.NDArray[np.bool_] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a prediction file whole or not at all; the same input gives the same bytes.
+    """Write a prediction file of our own form, whole or not at all; the same input gives the same bytes.
 
     ``joints_cam_mm`` (N, 17, 3) is stored as float32; ``valid`` (N, 17). Raises ``ValueError`` for shapes that do not
     fit or keys given twice, ``ArtefactError`` when the folder cannot be written.
@@ -81,46 +134,82 @@ def write_predictions(
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read and check a prediction file; joints marked not ``valid`` and infinite ones come back as NaN.
+    """Read a prediction file of our own form; joints marked not ``valid`` and infinite ones become NaN.
 
     Raises ``ArtefactError``, listing everything that is wrong at once, for a file that is missing or no npz, pickled
     content, missing or unknown arrays, wrong shapes or types, and keys given twice.
     """
+    return _ours(Path(path), load_npz(Path(path)))
+
+
+def read_prediction_file(path: Path) -> PredictionFile:
+    """Read a prediction file of any accepted form. Raises ``ArtefactError`` naming what is wrong with it."""
     path = Path(path)
+    if path.suffix.lower() in (".pkl", ".pickle", ".pt", ".pth", ".npy"):
+        raise ArtefactError(f"'{path.suffix}' files may hold pickles, which are never loaded", where=path, hint=_HINT)
+    if path.suffix.lower() == ".json":
+        return _mmpose(path)
     arrays = load_npz(path)
-    problems = [f"the array '{name}' is missing" for name in ("keys", "joints_cam_mm") if name not in arrays]
-    problems += [f"the array '{name}' is not known" for name in sorted(set(arrays) - set(_MEMBERS))]
-    keys, joints = arrays.get("keys"), arrays.get("joints_cam_mm")
-    if keys is not None and (keys.dtype.kind != "U" or keys.ndim != 1):
-        problems.append(f"'keys' is {keys.dtype} {keys.shape}, expected text (N,)")
-    if joints is not None and joints.dtype not in (np.float32, np.float64):
-        problems.append(f"'joints_cam_mm' is {joints.dtype}, expected float32 or float64")
-    if joints is not None and (joints.ndim != 3 or joints.shape[1:] != (NUM_JOINTS, 3)):
-        problems.append(f"'joints_cam_mm' is {joints.shape}, expected (N, {NUM_JOINTS}, 3)")
-    if keys is not None and joints is not None and keys.shape[:1] != joints.shape[:1]:
-        problems.append(f"{len(np.atleast_1d(keys))} keys for {len(np.atleast_1d(joints))} poses")
-    valid = arrays.get("valid")
-    if valid is not None and (valid.dtype != np.bool_ or (joints is not None and valid.shape != joints.shape[:2])):
-        problems.append(f"'valid' is {valid.dtype} {valid.shape}, expected bool (N, {NUM_JOINTS})")
-    meta: Any = {}
-    if "meta" in arrays:
-        meta, complaint = _parse_meta(arrays["meta"])
-        problems += complaint
-    if keys is not None and keys.dtype.kind == "U" and keys.ndim == 1:
-        doubled = _doubled(keys)
-        if doubled:
-            problems.append(f"{len(doubled)} keys are given more than once ({some(doubled)})")
-    if problems or keys is None or joints is None:
-        raise ArtefactError("; ".join(problems), where=path, hint=_AGAIN)
-    joints = joints.astype(np.float32)
-    joints[~np.isfinite(joints)] = np.nan
-    if valid is not None:
-        joints[~valid] = np.nan
-    return Predictions(keys, joints, meta)
+    if {"keys", "joints_cam_mm"} & set(arrays):
+        ours = _ours(path, arrays)
+        return PredictionFile(OURS, ours.keys, ours.joints_cam_mm.astype(np.float64), "camera", ours.meta)
+    if {"image_path", "coords3d_pred_world"} & set(arrays):
+        return _posepile(path, arrays)
+    if arrays and all(name.count("/") == 2 for name in arrays):
+        return _recordings(path, arrays, "videopose3d-npz", 1000.0, "{name}/{frame:06d}")
+    if arrays and all(_MOTIONBERT.fullmatch(name) for name in arrays):
+        return _recordings(path, arrays, "motionbert-npz", 1.0, "{name}_{image:06d}.jpg")
+    raise ArtefactError(f"holds the arrays {some(sorted(arrays))}, which no accepted form has", where=path, hint=_HINT)
+
+
+def placed(
+    file: PredictionFile,
+    cameras: Cameras,
+    key_of: Callable[[str], str | None],
+    *,
+    root: int | None,
+    where: object = None,
+) -> Predictions:
+    """Return the poses of a file by sample key, (N, 17, 3) mm in the cameras' frames.
+
+    ``key_of`` turns an image name into the sample key it means (``None`` = no sample's). Poses relative to their hip
+    are moved to the true one where the benchmark aligns at a ``root``, and refused otherwise. Frames that are no test
+    samples are left out. Raises ``ArtefactError`` for names that mean nothing or the same sample, and where no pose is
+    of a test sample.
+    """
+
+    def refused(what: str, hint: str = _HINT) -> ArtefactError:
+        return ArtefactError(what, where=None if where is None else str(where), hint=hint)
+
+    if file.form == OURS:
+        return Predictions(file.names, file.joints_mm.astype(np.float32), file.meta)
+    row_of = {str(key): row for row, key in enumerate(cameras.keys)}
+    keys = [str(name) if str(name) in row_of else key_of(str(name)) for name in file.names]
+    strange = [str(name) for name, key in zip(file.names, keys, strict=True) if key is None]
+    if strange:
+        raise refused(f"{len(strange)} names mean no sample ({some(strange)})")
+    kept = np.array([number for number, key in enumerate(keys) if key in row_of], np.int64)
+    if not len(kept):
+        raise refused(f"no pose is of a test sample ({some([str(key) for key in keys])})")
+    names = np.array([keys[number] for number in kept], np.str_)
+    if doubled := _doubled(names):
+        raise refused(f"{len(doubled)} samples are answered twice ({some(doubled)})")
+    rows = np.array([row_of[key] for key in names])
+    joints = file.joints_mm[kept]
+    if file.frame == "world":
+        joints = np.einsum("nij,nkj->nki", cameras.rotation[rows], joints - cameras.position_world_mm[rows][:, None])
+    elif np.nanmax(np.abs(joints[:, _HIP]), initial=0.0) <= 1.0:
+        if root is None:
+            raise refused(
+                "the poses are relative to the hip, and this benchmark measures absolute positions",
+                "add the hip's predicted position",
+            )
+        joints = joints + np.asarray(cameras.joints_cam_mm, np.float64)[rows][:, [_HIP]]
+    return Predictions(names, joints.astype(np.float32), file.meta)
 
 
 def join(predictions: Predictions, keys: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.float32], list[str], list[str]]:
-    """Predictions in the order of ``keys``: (M, 17, 3) with NaN where missing, the missing and the extra keys."""
+    """Return the poses in the order of ``keys``, (M, 17, 3) with NaN where missing; the missing and the extra keys."""
     order = np.argsort(predictions.keys)
     ordered = predictions.keys[order]
     joined = np.full((len(keys), NUM_JOINTS, 3), np.nan, np.float32)
@@ -134,8 +223,8 @@ def join(predictions: Predictions, keys: npt.NDArray[np.str_]) -> tuple[npt.NDAr
 
 
 def looks_like_metres(pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any]) -> bool:
-    """Whether every bone's median length over (N, 17, 3) poses is about a thousandth of the true one: metres, not a
-    collapsed pose."""
+    """Return whether every bone's median length over (N, 17, 3) poses is about a thousandth of the true one: metres,
+    not a collapsed pose."""
     children, parents = (list(column) for column in zip(*H36M17.bones, strict=True))
 
     def lengths(joints: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -154,64 +243,124 @@ def looks_like_metres(pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any]) -> b
 
 
 def load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Every array of an ``.npz``, bounded in size and never unpickled; ``ArtefactError`` naming what is wrong."""
+    """Read every array of an ``.npz`` of predictions or scores. Raises ``ArtefactError`` naming what is wrong."""
     if not path.is_file():
         raise ArtefactError("there is no such prediction file", where=path, hint="run 'kt3d predict' first")
+    return read_npz(path, max_bytes=_MAX_BYTES, hint=_OURS_HINT)
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first few of many names, what cannot be printed escaped, and how many there are."""
+    shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names)} in all)"
+
+
+def _ours(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Predictions:
+    problems = [f"the array '{name}' is missing" for name in ("keys", "joints_cam_mm") if name not in arrays]
+    problems += [f"the array '{name}' is not known" for name in sorted(set(arrays) - set(_MEMBERS))]
+    keys, joints, valid, meta = (arrays.get(name) for name in _MEMBERS)
+    if keys is not None and (keys.dtype.kind != "U" or keys.ndim != 1 or keys.dtype.itemsize > 4 * _MAX_KEY):
+        problems.append(f"'keys' is {keys.dtype} {keys.shape}, expected text (N,) of at most {_MAX_KEY} characters")
+    elif keys is not None and (doubled := _doubled(keys)):
+        problems.append(f"{len(doubled)} keys are given more than once ({some(doubled)})")
+    if joints is not None and joints.dtype not in (np.float32, np.float64):
+        problems.append(f"'joints_cam_mm' is {joints.dtype}, expected float32 or float64")
+    if joints is not None and (joints.ndim != 3 or joints.shape[1:] != (NUM_JOINTS, 3)):
+        problems.append(f"'joints_cam_mm' is {joints.shape}, expected (N, {NUM_JOINTS}, 3)")
+    if keys is not None and joints is not None and keys.shape[:1] != joints.shape[:1]:
+        problems.append(f"{len(np.atleast_1d(keys))} keys for {len(np.atleast_1d(joints))} poses")
+    if valid is not None and (valid.dtype != np.bool_ or (joints is not None and valid.shape != joints.shape[:2])):
+        problems.append(f"'valid' is {valid.dtype} {valid.shape}, expected bool (N, {NUM_JOINTS})")
+    described: Any = {}
+    if meta is not None and (meta.dtype.kind != "U" or meta.shape != () or meta.nbytes > 4 * _MAX_META):
+        problems.append(f"'meta' is {meta.dtype} {meta.shape}, expected one text holding a JSON object")
+    elif meta is not None:
+        try:
+            described = from_json(str(meta).encode())
+        except ValueError as error:
+            problems.append(f"'meta' is not JSON ({error})")
+        if not isinstance(described, dict):
+            problems.append("'meta' is not a JSON object")
+    if problems or keys is None or joints is None:
+        raise ArtefactError("; ".join(problems), where=path, hint=_OURS_HINT)
+    joints = joints.astype(np.float32)
+    joints[~np.isfinite(joints)] = np.nan
+    if valid is not None:
+        joints[~valid] = np.nan
+    return Predictions(keys, joints, described)
+
+
+def _mmpose(path: Path) -> PredictionFile:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist()]
-            if len(names) != len(set(names)):
-                raise ArtefactError("holds an array twice", where=path, hint=_AGAIN)
-            if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
-                raise ArtefactError(f"would unpack to more than {_MAX_BYTES >> 30} GiB", where=path, hint=_AGAIN)
-            return {info.filename.removesuffix(".npy"): _array(archive, info) for info in archive.infolist()}
-    except ArtefactError:
-        raise
-    except ValueError as error:
-        reason = "holds pickled objects, which are never loaded" if "pickle" in str(error) else f"is damaged ({error})"
-        raise ArtefactError(reason, where=path, hint=_AGAIN) from error
-    except _UNREADABLE as error:
-        reason = f"is not a readable .npz file ({type(error).__name__}: {error})"
-        raise ArtefactError(reason, where=path, hint=_AGAIN) from error
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it is larger than {_MAX_BYTES >> 30} GiB")
+        document = from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"is not readable JSON ({error})", where=path, hint=_HINT) from error
+    if not isinstance(document, dict) or not isinstance(document.get("predictions"), list):
+        raise ArtefactError("expected an object with the list 'predictions'", where=path, hint=_HINT)
+    scale = {"m": 1000.0, "mm": 1.0}.get(str(document.get("unit")))
+    if scale is None:
+        raise ArtefactError(f'\'unit\' is {document.get("unit")!r}, expected "m" or "mm"', where=path, hint=_HINT)
+    names: list[str] = []
+    poses = [np.empty((0, NUM_JOINTS, 3))]
+    for number, row in enumerate(document["predictions"]):
+        try:
+            name = row.get("key") or row.get("img_path") or row["target_img_path"]
+            own = name if isinstance(name, list) else [name]
+            pose = np.array(row["keypoints"], np.float64).reshape(len(own), NUM_JOINTS, 3)
+            if not all(isinstance(one, str) for one in own):
+                raise TypeError
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ArtefactError(
+                f"prediction {number} is no object with 'img_path', 'target_img_path' or 'key', and {NUM_JOINTS} "
+                "'keypoints' [x, y, z]",
+                where=path,
+                hint=_HINT,
+            ) from None
+        names += own
+        poses.append(pose * scale)
+    return PredictionFile("mmpose-json", np.array(names, np.str_), _poses(path, np.concatenate(poses)), "camera")
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    """One member, once its header is found to declare neither objects nor more than there is: a few bytes can declare
-    any shape. Raises ``ValueError`` otherwise."""
-    with archive.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version not in _HEADERS:
-            raise ValueError(f"{info.filename} has npy version {version}")
-        shape, _, dtype = _HEADERS[version](stream)
-        if dtype.hasobject:
-            raise ValueError(f"{info.filename} holds pickled objects")
-        count, left = math.prod(shape), info.file_size - stream.tell()
-        if count * dtype.itemsize != left or count > max(left, 0):
-            raise ValueError(f"{info.filename} declares {dtype} {shape} and holds {left} bytes")
-    with archive.open(info) as stream:
-        array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    return array
-
-
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-
-
-def _parse_meta(array: npt.NDArray[Any]) -> tuple[Any, list[str]]:
-    if array.dtype.kind != "U" or array.shape != ():
-        return {}, [f"'meta' is {array.dtype} {array.shape}, expected one text holding a JSON object"]
+def _posepile(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> PredictionFile:
+    names, joints = arrays.get("image_path"), arrays.get("coords3d_pred_world")
+    if names is None or joints is None:
+        raise ArtefactError("needs both 'image_path' and 'coords3d_pred_world'", where=path, hint=_HINT)
+    if names.dtype.kind not in "US" or names.ndim != 1:
+        raise ArtefactError(f"'image_path' is {names.dtype} {names.shape}, expected text (N,)", where=path, hint=_HINT)
+    poses = _poses(path, joints)
+    if len(poses) != len(names):
+        raise ArtefactError(f"{len(names)} image paths for {len(poses)} poses", where=path, hint=_HINT)
     try:
-        meta = json.loads(str(array))
-    except (ValueError, RecursionError) as error:
-        return {}, [f"'meta' is not JSON ({error})"]
-    return (meta, []) if isinstance(meta, dict) else ({}, ["'meta' is not a JSON object"])
+        return PredictionFile("posepile-npz", names.astype(np.str_), poses, "world")
+    except UnicodeDecodeError as error:
+        raise ArtefactError(f"'image_path' is no ASCII text ({error})", where=path, hint=_HINT) from error
+
+
+def _recordings(
+    path: Path, arrays: Mapping[str, npt.NDArray[Any]], form: str, mm_per_unit: float, pattern: str
+) -> PredictionFile:
+    """One array per recording; ``pattern`` names a frame: ``frame`` counts from 0, ``image`` from 1."""
+    recordings = {name: _poses(path, array) * mm_per_unit for name, array in sorted(arrays.items())}
+    names = [
+        pattern.format(name=name, frame=frame, image=frame + 1)
+        for name, poses in recordings.items()
+        for frame in range(len(poses))
+    ]
+    return PredictionFile(form, np.array(names, np.str_), np.concatenate(list(recordings.values())), "camera")
+
+
+def _poses(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    if array.dtype not in (np.float32, np.float64):
+        raise ArtefactError(f"the poses are {array.dtype}, expected float32 or float64", where=path, hint=_HINT)
+    if array.ndim != 3 or array.shape[1:] != (NUM_JOINTS, 3):
+        raise ArtefactError(f"the poses are {array.shape}, expected (N, {NUM_JOINTS}, 3)", where=path, hint=_HINT)
+    poses = array.astype(np.float64)
+    poses[~np.isfinite(poses).all(axis=-1)] = np.nan
+    return poses
 
 
 def _doubled(keys: npt.NDArray[np.str_]) -> list[str]:
     unique, counts = np.unique(keys, return_counts=True)
     return [str(key) for key in unique[counts > 1]]
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few of many names, and how many there are."""
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown}, ... ({len(names)} in all)"

@@ -20,9 +20,8 @@ from kt3d_bench.cli import main
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.leaderboard.cards import NOTES
 from kt3d_bench.leaderboard.entries import read_entries, read_entry
-from kt3d_bench.metrics.foreign import FORMS
 from kt3d_bench.metrics.functional import mpjpe, pa_mpjpe
-from kt3d_bench.metrics.predictions import read_predictions, write_predictions
+from kt3d_bench.metrics.predictions import FORMS, read_predictions, write_predictions
 from kt3d_bench.results import board_problems
 from kt3d_bench.skeletons import H36M17
 
@@ -216,6 +215,50 @@ def test_videopose3ds_plain_form(prepared: Path, predicted: Predicted, test_set:
     assert entry.scores["mpjpe_mm"] == pytest.approx(expected, abs=1e-3)
 
 
+def test_mmposes_lifting_models_name_target_frames(
+    prepared: Path, predicted: Predicted, test_set: ShardSet, tmp_path: Path
+) -> None:
+    """One name in a list, several names with as many poses, and a mixture with ``img_path``."""
+    given = read_predictions(predicted())
+    names = []
+    for row in range(len(given.keys)):
+        subject, recording, camera, frame = official_name(test_set, row)
+        names.append(f"S{subject}/S{subject}_{recording.replace(' ', '_')}.{camera}_{frame + 1:06d}.jpg")
+    poses = [pose.tolist() for pose in given.joints_cam_mm.astype(float) / 1000]
+    rows: list[dict[str, Any]] = [{"target_img_path": [names[0]], "keypoints": poses[0]}]
+    rows += [{"target_img_path": names[1:9], "keypoints": poses[1:9]}]
+    rows += [
+        {"target_img_path": name, "keypoints": [pose]} for name, pose in zip(names[9:20], poses[9:20], strict=True)
+    ]
+    rows += [{"img_path": name, "keypoints": pose} for name, pose in zip(names[20:], poses[20:], strict=True)]
+    (tmp_path / "lifted.json").write_text(json.dumps({"unit": "m", "predictions": rows}))
+    submit(tmp_path, prepared, tmp_path / "lifted.json")
+    [entry] = read_entries(board(tmp_path))
+    expected = mpjpe(given.joints_cam_mm, test_set.labels.joints_cam_mm).mean()
+    assert entry.scores["mpjpe_mm"] == pytest.approx(expected, abs=1e-3)
+    rows[1]["keypoints"] = poses[1:8]
+    (tmp_path / "short.json").write_text(json.dumps({"unit": "m", "predictions": rows}))
+    assert "prediction 1 is no object with" in submit(tmp_path, prepared, tmp_path / "short.json", code=1).output
+
+
+def test_motionberts_plain_form(prepared: Path, predicted: Predicted, test_set: ShardSet, tmp_path: Path) -> None:
+    given = read_predictions(predicted())
+    cameras = ["54138969", "55011271", "58860488", "60457274"]
+    numbers = {(one.subject, one.file_name): (one.action, one.subaction) for one in recordings()}
+    arrays: dict[str, np.ndarray] = {}
+    for row, pose in enumerate(given.joints_cam_mm.astype(float)):
+        subject, recording, camera, frame = official_name(test_set, row)
+        action, subaction = numbers[subject, recording]
+        name = f"s_{subject:02d}_act_{action:02d}_subact_{subaction:02d}_ca_{cameras.index(camera) + 1:02d}"
+        arrays.setdefault(name, np.zeros((70, 17, 3)))[frame] = pose - pose[0]
+    np.savez(tmp_path / "mb.npz", **arrays)
+    submit(tmp_path, prepared, tmp_path / "mb.npz")
+    [entry] = read_entries(board(tmp_path))
+    expected = mpjpe(given.joints_cam_mm, test_set.labels.joints_cam_mm).mean()
+    assert entry.scores["mpjpe_mm"] == pytest.approx(expected, abs=1e-3)
+    assert entry.provenance.submission.form == "motionbert-npz"
+
+
 def test_posepiles_plain_form(prepared: Path, predicted: Predicted, test_set: ShardSet, tmp_path: Path) -> None:
     given = read_predictions(predicted())
     labels = test_set.labels
@@ -320,7 +363,7 @@ def test_rescoring_measures_again_what_is_at_hand(prepared: Path, predicted: Pre
 def test_the_guide_names_every_form_and_every_suspicion() -> None:
     guide = (ROOT / "leaderboards" / "SUBMITTING.md").read_text()
     assert [form for form in FORMS if f"`{form}`" not in guide] == []
-    source = (ROOT / "kt3d_bench" / "scoring" / "suspicions.py").read_text()
+    source = (ROOT / "kt3d_bench" / "metrics" / "plausibility.py").read_text()
     names = set(re.findall(r'Suspicion\(\s*"([a-z0-9 -]+)"', source)) | {"metres", "centimetres", "inches", "size"}
     assert len(names) >= 12
     assert [name for name in names if f"`{name}`" not in guide] == []

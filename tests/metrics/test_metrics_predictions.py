@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import numpy as np
 import pytest
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.metrics.predictions import Predictions, join, looks_like_metres, read_predictions, write_predictions
+from kt3d_bench.metrics.predictions import (
+    Predictions,
+    join,
+    looks_like_metres,
+    read_predictions,
+    some,
+    write_predictions,
+)
 
 KEYS = np.array(["s1_a_000", "s1_a_064", "s9_b_000"])
 JOINTS = np.random.default_rng(0).normal(size=(3, 17, 3)).astype(np.float32) * 500
@@ -165,14 +173,81 @@ def test_an_array_twice(tmp_path: Path) -> None:
         member = archive.read("keys.npy")
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("keys.npy", member)
-    with pytest.raises(ArtefactError, match="holds an array twice"):
+    with pytest.raises(ArtefactError, match="it holds an array twice"):
         read_predictions(path)
 
 
 def test_a_zip_that_unpacks_to_far_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kt3d_bench.metrics.predictions._MAX_BYTES", 1000)
-    with pytest.raises(ArtefactError, match="would unpack to more than"):
+    with pytest.raises(ArtefactError, match="bytes would unpack to "):
         read_predictions(savez(tmp_path / "p.npz"))
+
+
+@pytest.mark.parametrize("bomb", ["joints_cam_mm", "meta", "keys"])
+def test_a_small_file_never_takes_gigabytes(tmp_path: Path, bomb: str) -> None:
+    headers = {
+        "joints_cam_mm": "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 17, 3), }",
+        "meta": "{'descr': '<U50000000', 'fortran_order': False, 'shape': (), }",
+        "keys": "{'descr': '<U50000000', 'fortran_order': False, 'shape': (1,), }",
+    }
+    sizes = {"joints_cam_mm": 204_000_000, "meta": 200_000_000, "keys": 200_000_000}
+    path = savez(tmp_path / "p.npz", **{bomb: None})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{bomb}.npy", "w") as member:
+        header = headers[bomb].encode() + b"\n"
+        member.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+        for _ in range(sizes[bomb] // 2_000_000):
+            member.write(bytes(2_000_000))
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    with pytest.raises(ArtefactError, match=r"p\.npz: is not a readable \.npz file \(\d+ bytes would unpack to 20\d+"):
+        read_predictions(path)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 17, 3), ",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (3L, 17, 3), \x27\x27\x27",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 17, 3), }",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 17, 10**9), }",
+        b"\xff" * 40,
+        b"[" * 3000,
+    ],
+)
+def test_a_header_that_is_no_header(tmp_path: Path, header: bytes) -> None:
+    path = savez(tmp_path / "p.npz", joints_cam_mm=None)
+    with zipfile.ZipFile(path, "a") as archive:
+        member = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + JOINTS.tobytes()
+        archive.writestr("joints_cam_mm.npy", member)
+    with pytest.raises(ArtefactError, match=r"p\.npz: is not a readable \.npz file \(.{8,}\)"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize("meta", ["\ud800", '{"a": "\\ud800"}', "[" * 5000, '{"a": ' * 5000])
+def test_meta_that_no_terminal_or_parser_takes(tmp_path: Path, meta: str) -> None:
+    with pytest.raises(ArtefactError, match="'meta' is not JSON") as caught:
+        read_predictions(savez(tmp_path / "p.npz", meta=np.array(meta)))
+    caught.value.message.encode()
+
+
+def test_keys_that_cannot_be_printed_are_shown_escaped(tmp_path: Path) -> None:
+    path = savez(tmp_path / "p.npz", keys=np.array(["a\ud800", "a\ud800", "\x1b[31m"]))
+    with pytest.raises(ArtefactError, match=r"1 keys are given more than once \('a\\ud800'\)") as caught:
+        read_predictions(path)
+    caught.value.message.encode()
+    assert some(["\x1b[31m", "b"]) == r"'\x1b[31m', b"
+    long = savez(tmp_path / "q.npz", keys=np.array(["a" * 301, "b", "c"]))
+    with pytest.raises(ArtefactError, match="at most 300 characters"):
+        read_predictions(long)
+
+
+def test_predictions_are_a_sequence_of_poses() -> None:
+    found = Predictions(KEYS, JOINTS)
+    assert len(found) == 3
+    np.testing.assert_array_equal(found[1], JOINTS[1])
+    np.testing.assert_array_equal(list(found), JOINTS)
 
 
 def test_joining_by_key_in_any_order() -> None:
