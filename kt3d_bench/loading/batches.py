@@ -68,6 +68,11 @@ class LabelledBatch(UnlabelledBatch):
     mask_3d: Tensor
     """(B, J) bool: 3D label granted and annotated."""
 
+    @property
+    def surface_offset_mm(self) -> Tensor:
+        """(B,) depth of the hip behind the surface reference; NaN where one of the two is not known."""
+        return self.joints_cam_mm[:, 0, 2] - self.surface_mm
+
 
 def _move(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, Tensor):

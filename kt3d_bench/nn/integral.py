@@ -18,12 +18,23 @@ from kt3d_bench.nn.softargmax import soft_argmax
 from kt3d_bench.nn.tiny import TinyDecoder, TinyEncoder
 from kt3d_bench.skeletons import NUM_JOINTS
 
-__all__ = ["IntegralNet", "IntegralOutput", "from_voxels", "smooth_l1", "soft_argmax", "to_voxels"]
+__all__ = [
+    "IntegralNet",
+    "IntegralOutput",
+    "from_voxels",
+    "smooth_l1",
+    "soft_argmax",
+    "surface_offset_loss",
+    "to_voxels",
+]
 
 DEPTH_SPAN_MM = 2000.0
 """Hip-relative depth covered by a volume, +- 1000 mm."""
 BACKBONES = ("resnet50", "tiny")
-OFFSET_UNIT_MM = 100.0
+_OFFSET_SCALE_MM = 100.0
+"""What an output of 1 of the offset layer means, so that its weights stay small."""
+OFFSET_THRESHOLD_MM = 50.0
+"""Where ``surface_offset_loss`` turns from squared to linear."""
 
 
 def to_voxels(joints_px: Tensor, z_root_mm: Tensor, input_px: int, side: int) -> Tensor:
@@ -49,6 +60,15 @@ def smooth_l1(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     safe = torch.where(known, target, pred.detach())
     total = functional.smooth_l1_loss(pred, safe, reduction="sum", beta=1.0)
     return total / known.sum().clamp(min=1)
+
+
+def surface_offset_loss(predicted_mm: Tensor, true_mm: Tensor) -> Tensor:
+    """Return the smooth L1 loss, threshold 50 mm, of (B,) depths of the hip behind the surface reference: a scalar.
+
+    Samples whose truth is not known (NaN) do not count; where none is known the loss is zero with zero gradient.
+    """
+    predicted, true = (each[:, None, None] / OFFSET_THRESHOLD_MM for each in (predicted_mm, true_mm))
+    return smooth_l1(predicted, true, true_mm.isfinite()[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +129,7 @@ class IntegralNet(nn.Module):
 
     def _offset_mm(self, features: Tensor) -> Tensor:
         offset: Tensor = self.offset(features)[:, 0].float()
-        return OFFSET_UNIT_MM * offset
+        return _OFFSET_SCALE_MM * offset
 
 
 def _deconvolutions(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -43,7 +43,7 @@ class PoseMemory(nn.Module):
         known = batch.mask_3d & batch.joints_root_mm.isfinite().all(-1)
         self.pose_sum_mm += (batch.joints_root_mm.nan_to_num(0.0).double() * known[..., None]).sum(0)
         self.pose_count += known.sum(0)
-        offsets = (batch.joints_cam_mm[:, 0, 2] - batch.surface_mm).double()
+        offsets = batch.surface_offset_mm.double()
         found = offsets.isfinite()
         self.offset_sum_mm += offsets[found].sum()
         self.offset_count += found.sum()

@@ -12,17 +12,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor
-from torch.nn import functional
 
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.nn.images import depth_input, rgb_input
-from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1, to_voxels
+from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1, surface_offset_loss, to_voxels
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
 from kt3d_bench.nn.resnet import ResNet50, load_torchvision_weights
-
-OFFSET_UNIT_MM = 50.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,8 @@ class IntegralPose(Method):
         deep = self._loss(output.voxels[..., 2:], truth[..., 2:], batch.mask_3d)
         losses = {"xy": planar * (2 / 3), "z": deep / 3}
         if not self.rgb:
-            losses["offset"] = self.config.weight_offset * _offset_loss(output.surface_offset_mm, batch)
+            loss = surface_offset_loss(output.surface_offset_mm, batch.surface_offset_mm)
+            losses["offset"] = self.config.weight_offset * loss
         return StepResult(losses)
 
     def _loss(self, pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -149,12 +147,3 @@ class IntegralPose(Method):
         joints_px, z_mm = from_voxels(output.voxels, self.input_px, self.config.side)
         root_z_mm = None if self.rgb else batch.surface_mm + output.surface_offset_mm
         return Estimate(joints_px=joints_px, z_root_mm=z_mm - z_mm[:, :1], root_z_mm=root_z_mm)
-
-
-def _offset_loss(offset_mm: Tensor, batch: LabelledBatch) -> Tensor:
-    """Smooth L1 of the hip's depth behind the surface reference, where both are known."""
-    true_mm = batch.joints_cam_mm[:, 0, 2] - batch.surface_mm
-    known = true_mm.isfinite()
-    true_mm = true_mm.where(known, offset_mm.detach())
-    total = functional.smooth_l1_loss(offset_mm / OFFSET_UNIT_MM, true_mm / OFFSET_UNIT_MM, reduction="sum")
-    return total / known.sum().clamp(min=1)

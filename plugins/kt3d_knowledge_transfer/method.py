@@ -15,13 +15,19 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.nn.images import depth_input, rgb_input
-from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, smooth_l1, to_voxels
+from kt3d_bench.nn.integral import (
+    IntegralNet,
+    IntegralOutput,
+    from_voxels,
+    smooth_l1,
+    surface_offset_loss,
+    to_voxels,
+)
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_step
 from kt3d_knowledge_transfer.config import BUNDLES, PRESETS, Config
@@ -44,8 +50,6 @@ from kt3d_knowledge_transfer.networks import (
 from kt3d_knowledge_transfer.prior import PosePrior, depths_hidden, flattened, hip_vox, jittered
 from kt3d_knowledge_transfer.stages import PRIOR, stages
 from kt3d_knowledge_transfer.views import Anchor, Granted, View
-
-OFFSET_UNIT_MM = 50.0
 
 
 class KnowledgeTransfer(Method):
@@ -141,14 +145,17 @@ class KnowledgeTransfer(Method):
         """Equation 4: L = w1 L_3D-depth + w2 L_3D-seg + w3 L_recon + w4 L_adversarial."""
         config = self.config
         truth, known = self._truth(source), source.mask_3d
-        axes, masks = _each_axis(known, 3), self._mask_images(source)
+        axes, masks, offset = _each_axis(known, 3), self._mask_images(source), source.surface_offset_mm
         depth = self.depth_net(depth_input(source.images["depth"], source.surface_mm))
         mask = self.mask_net(masks)
         losses = {
             "depth": config.weight_depth * self._pose_loss(depth.voxels, truth, axes),
             "mask": config.weight_mask * self._pose_loss(mask.voxels, truth, axes),
             "offset": config.weight_offset
-            * (self._offset_loss(depth.surface_offset_mm, source) + self._offset_loss(mask.surface_offset_mm, source)),
+            * (
+                surface_offset_loss(depth.surface_offset_mm, offset)
+                + surface_offset_loss(mask.surface_offset_mm, offset)
+            ),
         }
         if config.generator_schedule == "joint":
             drawn = self.generator(self._generator_pose(depth.voxels, truth, known))
@@ -403,26 +410,18 @@ class KnowledgeTransfer(Method):
             voxels[..., 2:], lifted[..., 2:], torch.ones_like(lifted[..., 2:], dtype=torch.bool)
         )
 
-    def _offset_loss(self, offset_mm: Tensor, batch: LabelledBatch) -> Tensor:
-        """Smooth L1 of the hip's depth behind the surface reference, where both are known."""
-        true_mm = batch.joints_cam_mm[:, 0, 2] - batch.surface_mm
-        known = true_mm.isfinite()
-        true_mm = torch.where(known, true_mm, offset_mm.detach())
-        loss = functional.smooth_l1_loss(offset_mm / OFFSET_UNIT_MM, true_mm / OFFSET_UNIT_MM, reduction="sum")
-        return loss / known.sum().clamp(min=1)
-
     def _target_offset_loss(
         self, offset_mm: Tensor, target: UnlabelledBatch, image: Tensor, anchor: Anchor | None
     ) -> Tensor:
         """Depth targets: granted hips where there are any; else the offset stays what the source taught."""
         if isinstance(target, LabelledBatch) and bool(target.mask_3d[:, 0].any()):
-            return self._offset_loss(offset_mm, target)
+            return surface_offset_loss(offset_mm, target.surface_offset_mm)
         if anchor is not None and self.teacher_net is None:
             held = anchor.offset_mm
         else:
             with torch.no_grad():
                 _, held = self.start_net.look(image)
-        return functional.smooth_l1_loss(offset_mm / OFFSET_UNIT_MM, held / OFFSET_UNIT_MM)
+        return surface_offset_loss(offset_mm, held)
 
     def _adversarial_now(self, progress: Progress) -> bool:
         config = self.config

@@ -175,10 +175,7 @@ def test_a_step_that_breaks_the_contract_is_named(offer: Offer, number: int, edi
         assert message in finding.sentence
 
 
-PEEP = '''OFFSET_UNIT_MM = 50.0
-
-
-def peeped() -> float:
+PEEP = '''def peeped() -> float:
     """Finds the shards that the harness has open, and reads what it must not."""
     import gc
 
@@ -188,6 +185,9 @@ def peeped() -> float:
     feeds = [one for one in gc.get_objects() if type(one) is ShardFeed]
     (target,) = [one.shards for one in feeds if one.shards.manifest.dataset.endswith("target")]
     return float(abs(target.labels.joints_px).mean())
+
+
+@dataclass(frozen=True)
 '''
 
 
@@ -202,7 +202,7 @@ def test_labels_that_are_read_behind_the_harness_are_found(offer: Offer) -> None
         [
             levels('("none",)'),
             ("method.py", truth, '        losses = {"joints": (output.voxels - peeped()).square().mean()}\n'),
-            ("method.py", "OFFSET_UNIT_MM = 50.0\n", PEEP),
+            ("method.py", "@dataclass(frozen=True)\n", PEEP),
         ],
     )
     (finding,) = broken("mutant-peeper").values()

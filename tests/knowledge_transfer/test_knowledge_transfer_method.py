@@ -12,7 +12,7 @@ from kt3d_knowledge_transfer.views import Anchor, View
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.method import MethodContext, Progress
-from kt3d_bench.nn.integral import to_voxels
+from kt3d_bench.nn.integral import surface_offset_loss, to_voxels
 from kt3d_bench.skeletons import LABEL_SUBSETS
 
 Make = Callable[..., Any]
@@ -378,16 +378,15 @@ def test_the_lift_keeps_the_2d_pose(build: Make, batch: Make) -> None:
     assert torch.equal(*lifted)
 
 
-def test_root_depth_is_learned_from_the_source(build: Make, batch: Make) -> None:
-    method = build("depth")
+def test_root_depth_is_learned_from_the_source(batch: Make) -> None:
     source = batch("depth", "parts")
     offset = torch.tensor([200.0, 150.0, 250.0, 200.0], requires_grad=True)
-    loss = method._offset_loss(offset, source)
+    loss = surface_offset_loss(offset, source.surface_offset_mm)
     assert float(loss) == pytest.approx((0 + 0.5 + 0.5 + 0) / 4)
     loss.backward()
     assert offset.grad.sign().tolist() == [0, -1, 1, 0]
     hidden = batch("depth", mask_3d=torch.arange(17) != 0)
-    assert float(method._offset_loss(offset, hidden)) == 0
+    assert float(surface_offset_loss(offset, hidden.surface_offset_mm)) == 0
 
 
 @pytest.mark.parametrize(
