@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kt3d_bench.data.folders import shards_folder, with_target_found
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.leaderboard.checks import problems
@@ -23,7 +24,6 @@ from kt3d_bench.metrics.plausibility import suspicions_of
 from kt3d_bench.metrics.predictions import Predictions, join, read_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.run_folder import newest_run, read_run
-from kt3d_bench.training.sources import shards_folder, with_target_found
 
 if TYPE_CHECKING:
     from kt3d_bench.progress import Reporter

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kt3d_bench import results
+from kt3d_bench.data.folders import shards_folder
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.leaderboard.cards import write_card
@@ -20,7 +21,6 @@ from kt3d_bench.metrics.evaluate import Scores, score, truth_from_shards
 from kt3d_bench.metrics.plausibility import Suspicion, half_precision, suspicions_of
 from kt3d_bench.metrics.predictions import Cameras, PredictionFile, placed, read_prediction_file, write_predictions
 from kt3d_bench.plugins import registry
-from kt3d_bench.training.sources import shards_folder
 
 FOLDER = "submissions"
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from kt3d_bench.cli.console import Terminal, console
+from kt3d_bench.data.folders import shards_folder
 from kt3d_bench.errors import UsageError
 from kt3d_bench.leaderboard.tables import terminal_table
 from kt3d_bench.plugins import registry
@@ -18,7 +19,7 @@ from kt3d_bench.recipes import pictures
 from kt3d_bench.recipes.plan import Options, domains_read, jobs, named
 from kt3d_bench.recipes.reproduce import Outcome, Reproduction, reproduce
 from kt3d_bench.report.build import write_report
-from kt3d_bench.training.sources import make_stand_in, shards_folder
+from kt3d_bench.training.sources import make_stand_in
 
 PRESET = "tiny"
 BUDGET_MINUTES = 6.0

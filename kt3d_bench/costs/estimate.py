@@ -134,8 +134,9 @@ def _method(resolved: Resolved) -> Method:
 
 
 def _sizes(resolved: Resolved, method: Method, samples: Mapping[str, int]) -> dict[str, int]:
+    from kt3d_bench.data.folders import has_shards
     from kt3d_bench.data.manifest import read_manifest
-    from kt3d_bench.training.sources import has_shards, training_split
+    from kt3d_bench.training.sources import training_split
 
     sizes: dict[str, int] = {}
     for role in dict.fromkeys(role for stage in method.stages() for role in stage.roles):
@@ -154,8 +155,8 @@ def _sizes(resolved: Resolved, method: Method, samples: Mapping[str, int]) -> di
 
 
 def _folder(resolved: Resolved, role: str) -> Path:
+    from kt3d_bench.data.folders import shards_folder
     from kt3d_bench.data.remote import local_folder
-    from kt3d_bench.training.sources import shards_folder
 
     if role in resolved.config.shards:
         return local_folder(resolved.config.shards[role])
@@ -216,8 +217,9 @@ def _hours(
 
 
 def _disk(resolved: Resolved, method: Method, role: str, count: int, table: Table) -> tuple[int, float, bool]:
+    from kt3d_bench.data.folders import has_shards
     from kt3d_bench.data.manifest import read_manifest
-    from kt3d_bench.training.sources import has_shards, training_split
+    from kt3d_bench.training.sources import training_split
 
     folder = _folder(resolved, role)
     if has_shards(folder):

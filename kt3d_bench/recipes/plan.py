@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kt3d_bench.data.folders import has_shards, shards_folder
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
@@ -17,7 +18,7 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.supervision import level_name
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.run import Resolved, resolve
-from kt3d_bench.training.sources import Domain, has_shards, shards_folder, stand_in
+from kt3d_bench.training.sources import Domain, stand_in
 
 if TYPE_CHECKING:
     from kt3d_bench.method import Stage

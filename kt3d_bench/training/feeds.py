@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kt3d_bench.data.folders import split_digest
 from kt3d_bench.errors import PluginError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Stage
-from kt3d_bench.training.sources import split_digest
 
 if TYPE_CHECKING:
     from kt3d_bench.data.reader import ShardSet

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.data.folders import has_shards, shards_folder, with_target_found
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.files import default_data_root
@@ -28,9 +29,6 @@ from kt3d_bench.training import ranks
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.sources import (
     fetch,
-    has_shards,
-    shards_folder,
-    with_target_found,
 )
 
 if TYPE_CHECKING:

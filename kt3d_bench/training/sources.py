@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kt3d_bench.data.folders import has_shards, shards_folder, split_digest
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.plugins import registry
@@ -18,7 +18,6 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.standins import MARKER
 
 if TYPE_CHECKING:
-    from kt3d_bench.data.manifest import Manifest
     from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.metrics.benchmarks import Benchmark
     from kt3d_bench.training.config import RunConfig
@@ -125,57 +124,6 @@ class Located:
             "sample_list_digest": self.shards.sample_list_digest,
             "origin": self.shards.origin,
         }
-
-
-def split_digest(manifest: Manifest, split: str) -> str:
-    """SHA-256 over the digests of a split's tars: what it holds, whatever other splits were prepared beside it."""
-    listed = "\n".join(shard.sha256 for shard in manifest.splits[split].shards)
-    return hashlib.sha256(listed.encode()).hexdigest()
-
-
-def with_target_found(document: Mapping[str, Any], *roots: Path) -> dict[str, Any]:
-    """``run.yaml``'s document with the target's folder as it lies now: as recorded, or where that is gone (the data was
-    moved, or the command is given in another folder), at the same place below one of the data ``roots``.
-
-    Raises ``ArtefactError`` when other shards than those of the run lie there.
-    """
-    target = document["shards"]["target"]
-    recorded = Path(target["folder"])
-    if has_shards(recorded):
-        return dict(document)
-    ends = [recorded.parts[start:] for start in range(len(recorded.parts) - 1)]
-    places = (root.joinpath(*end) for end in ends if recorded.anchor not in end[:1] for root in roots)
-    found = next((place for place in places if has_shards(place)), None)
-    if found is None and target.get("url"):
-        found = local_folder(target["url"])
-    if found is None:
-        return dict(document)
-    _check_same(target, found)
-    return {**document, "shards": {**document["shards"], "target": {**target, "folder": str(found)}}}
-
-
-def _check_same(recorded: Mapping[str, Any], folder: Path) -> None:
-    from kt3d_bench.data.manifest import read_manifest
-
-    manifest = read_manifest(folder)
-    same = manifest.digest == recorded["manifest_digest"] or (
-        recorded.get("split") in manifest.splits
-        and split_digest(manifest, recorded["split"]) == recorded.get("split_digest")
-    )
-    if not same:
-        raise ArtefactError(
-            f"these are other shards than those of the run, which lay in {recorded['folder']}",
-            where=folder,
-            hint="put those back, or prepare them again from the same data with the same options",
-        )
-
-
-def shards_folder(data_root: Path, dataset: str) -> Path:
-    return data_root / "shards" / dataset
-
-
-def has_shards(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file()
 
 
 def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, device: str = "cpu") -> Located:
