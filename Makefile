@@ -3,21 +3,30 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests --ignore=tests/benchmarks -n 2 --dist worksteal
 RUNTIME := $(VENV)/.installed
 DEVELOP := $(VENV)/.installed-dev
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test test-all lint format bench site clean
 
 demo: $(RUNTIME)
 	$(BIN)/kt3d demo $(if $(BUDGET),--budget-minutes $(BUDGET))
 
 test: $(DEVELOP)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests --ignore=tests/benchmarks -n 2 --dist worksteal
+	$(PYTEST) -m "not slow"
+
+test-all: $(DEVELOP)
+	$(PYTEST)
 
 lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The boards as HTML pages, with the entries they link to, ready to be served.
+site: $(RUNTIME)
+	rm -rf site
+	$(BIN)/kt3d leaderboard build --leaderboards leaderboards --html site
 
 bench: $(DEVELOP)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/benchmarks
@@ -36,4 +45,4 @@ $(DEVELOP): $(RUNTIME)
 	touch $@
 
 clean:
-	rm -rf $(VENV) kt3d-data/demo .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site kt3d-data/demo .mypy_cache .ruff_cache .hypothesis

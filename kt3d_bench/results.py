@@ -59,9 +59,9 @@ def board_problems(leaderboards: Path) -> list[str]:
     return problems(leaderboards, registry.benchmarks(), registry.published())
 
 
-def render(leaderboards: Path) -> list[Path]:
-    """Write every board and the index from their entries; returns the files."""
-    return render_boards(leaderboards, registry.benchmarks(), registry.published())
+def render(leaderboards: Path, *, html: Path | None = None) -> list[Path]:
+    """Write every board and the index from their entries; returns the files. ``html`` as in ``render_boards``."""
+    return render_boards(leaderboards, registry.benchmarks(), registry.published(), html=html)
 
 
 def score_run(

@@ -190,13 +190,16 @@ def leaderboard() -> None:
 
 @leaderboard.command("build")
 @click.option("--leaderboards", type=FOLDER, help="[default: ./leaderboards if present, else kt3d-data/leaderboards]")
-def leaderboard_build(leaderboards: Path | None) -> None:
+@click.option(
+    "--html", type=FOLDER, help="Write the pages and the entries into this folder. [default: beside README.md]"
+)
+def leaderboard_build(leaderboards: Path | None, html: Path | None) -> None:
     """Render every board from its entries: README.md for a code host, index.html for a browser."""
     from kt3d_bench import results
 
     if leaderboards is not None and not leaderboards.is_dir():
         raise UsageError("there is no such folder", where=leaderboards, hint="name one that holds boards")
-    for path in results.render(leaderboards or results.default_leaderboards(default_data_root())):
+    for path in results.render(leaderboards or results.default_leaderboards(default_data_root()), html=html):
         click.echo(str(path))
 
 

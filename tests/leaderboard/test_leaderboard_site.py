@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shutil
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from kt3d_bench.cli import main
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.leaderboard.entries import (
     Breakdown,
@@ -431,7 +434,22 @@ def test_names_in_charts_say_what_sets_rows_apart() -> None:
     assert [curve.name for curve in page.curves] == ["m · none · weight=0", "m · partial, 6 joints · weight=1"]
 
 
-def test_this_repositorys_pages_are_small() -> None:
-    pages = sorted((ROOT / "leaderboards").rglob("index.html"))
+def test_pages_in_a_folder_of_their_own_are_whole_and_small(tmp_path: Path) -> None:
+    """This repository's boards, as ``make site`` builds them: no page is beside its entries, and every link leads to a
+    file."""
+    boards = shutil.copytree(ROOT / "leaderboards", tmp_path / "boards", ignore=shutil.ignore_patterns("index.html"))
+    words = ["leaderboard", "build", "--leaderboards", str(boards), "--html", str(tmp_path / "site")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert not list(boards.rglob("index.html"))
+    pages = sorted((tmp_path / "site").rglob("index.html"))
     assert len(pages) >= 7
     assert max(path.stat().st_size for path in pages) < 300_000
+    links = [
+        path.parent / one["href"].partition("#")[0]
+        for path in pages
+        for one in Parsed(path.read_text()).all("a")
+        if not one["href"].startswith(("#", "http"))
+    ]
+    assert [link for link in links if link.suffix == ".json"]
+    assert all(link.is_file() for link in links)

@@ -250,7 +250,9 @@ def test_rendering_is_repeatable_and_follows_the_entries(tmp_path: Path) -> None
         "toy-test/README.md", "toy-test/index.html",
     ]  # fmt: skip
     before = {path: path.read_text() for path in paths}
-    assert before == rendered_files(tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED})
+    assert {path: text for path, text in before.items() if path.suffix == ".md"} == rendered_files(
+        tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED}
+    )
     assert "standin" not in before[tmp_path / "toy-test" / "README.md"]
     write_entry(tmp_path, entry(30.0, "second"))
     render_boards(tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED})
