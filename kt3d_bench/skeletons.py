@@ -97,7 +97,6 @@ class JointSource:
 
     quality: Quality
     sources: tuple[str, ...] = ()
-    note: str = ""
 
     def __post_init__(self) -> None:
         assert bool(self.sources) == (self.quality is not Quality.ABSENT)
@@ -113,6 +112,18 @@ class JointMapping:
     def __post_init__(self) -> None:
         assert len(self.table) == NUM_JOINTS
         assert all(name in self.source_joints for entry in self.table for name in entry.sources)
+
+    @classmethod
+    def of(cls, source_joints: tuple[str, ...], **by_quality: Mapping[str, str | tuple[str, ...]]) -> JointMapping:
+        """Build the table from ``exact``, ``derived`` and ``approximate``: common joint -> source joint, or several to
+        take the mean of. Common joints that are not named are absent."""
+        found = {
+            joint: JointSource(Quality[quality.upper()], (sources,) if isinstance(sources, str) else sources)
+            for quality, named in by_quality.items()
+            for joint, sources in named.items()
+        }
+        assert found.keys() <= set(H36M17.joints)
+        return cls(source_joints, tuple(found.get(joint, JointSource(Quality.ABSENT)) for joint in H36M17.joints))
 
     @property
     def quality(self) -> npt.NDArray[np.uint8]:

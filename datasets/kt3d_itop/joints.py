@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.skeletons import JointMapping, JointSource, Quality
+from kt3d_bench.skeletons import JointMapping
 
 JOINTS: tuple[str, ...] = (
     "Head", "Neck", "R Shoulder", "L Shoulder", "R Elbow", "L Elbow", "R Hand", "L Hand", "Torso", "R Hip", "L Hip",
@@ -15,48 +15,26 @@ JOINTS: tuple[str, ...] = (
 )  # fmt: skip
 """In the order of ``real_world_coordinates``; the part ids of ``segmentation`` are the same numbers."""
 
-
-def _exact(name: str) -> JointSource:
-    return JointSource(Quality.EXACT, (name,))
-
-
-def _derived(note: str, *names: str) -> JointSource:
-    return JointSource(Quality.DERIVED, names, note)
-
-
-def _approximate(name: str, note: str) -> JointSource:
-    return JointSource(Quality.APPROXIMATE, (name,), note)
-
-
-MAPPING = JointMapping(
+MAPPING = JointMapping.of(
     JOINTS,
-    (
-        _derived("mean of the two hips, as Human3.6M's own root behaves", "R Hip", "L Hip"),
-        _exact("R Hip"),
-        _exact("R Knee"),
-        _approximate("R Foot", "at ankle or foot level"),
-        _exact("L Hip"),
-        _exact("L Knee"),
-        _approximate("L Foot", "at ankle or foot level"),
-        _derived("in the data itself the middle between Neck and the hips", "Torso"),
-        _derived("in the data itself the middle of the shoulders", "Neck"),
-        _derived("mean of Head and Neck", "Head", "Neck"),
-        _approximate("Head", "middle of the head; Human3.6M's is its top"),
-        _exact("L Shoulder"),
-        _exact("L Elbow"),
-        _approximate("L Hand", "at wrist or hand level"),
-        _exact("R Shoulder"),
-        _exact("R Elbow"),
-        _approximate("R Hand", "at wrist or hand level"),
-    ),
-)
-
+    exact={
+        "right_hip": "R Hip", "right_knee": "R Knee", "left_hip": "L Hip", "left_knee": "L Knee",
+        "left_shoulder": "L Shoulder", "left_elbow": "L Elbow",
+        "right_shoulder": "R Shoulder", "right_elbow": "R Elbow",
+    },
+    derived={"hip": ("R Hip", "L Hip"), "spine": "Torso", "thorax": "Neck", "nose": ("Head", "Neck")},
+    approximate={
+        "right_ankle": "R Foot", "left_ankle": "L Foot", "head": "Head",
+        "left_wrist": "L Hand", "right_wrist": "R Hand",
+    },
+)  # fmt: skip
+"""In the data itself Neck is the middle of the shoulders, and Torso the middle between Neck and the hips."""
 
 _SOURCES = tuple([JOINTS.index(name) for name in entry.sources] for entry in MAPPING.table)
 
 
 def map_visible(flags: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
-    """(N, 15) ``visible_joints`` -> (N, 17) 1, 0 or -1: a derived joint is visible where all of its sources are.
+    """Map (N, 15) ``visible_joints`` to (N, 17) 1, 0 or -1: a derived joint is visible where all of its sources are.
 
     Values other than 0 and 1 mean not known.
     """

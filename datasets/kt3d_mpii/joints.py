@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kt3d_bench.skeletons import JointMapping, JointSource, Quality
+from kt3d_bench.skeletons import JointMapping
 
 JOINTS: tuple[str, ...] = (
     "r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle", "pelvis", "thorax", "upper_neck", "head_top",
@@ -10,31 +10,14 @@ JOINTS: tuple[str, ...] = (
 )  # fmt: skip
 """In the order of the annotation's ``id`` 0..15."""
 
-
-def _exact(name: str, note: str = "") -> JointSource:
-    return JointSource(Quality.EXACT, (name,), note)
-
-
-MAPPING = JointMapping(
+MAPPING = JointMapping.of(
     JOINTS,
-    (
-        _exact("pelvis"),
-        _exact("r_hip", "MPII's hips lie closer together"),
-        _exact("r_knee"),
-        _exact("r_ankle"),
-        _exact("l_hip", "MPII's hips lie closer together"),
-        _exact("l_knee"),
-        _exact("l_ankle"),
-        JointSource(Quality.ABSENT, note="MPII annotates no spine"),
-        JointSource(Quality.APPROXIMATE, ("upper_neck",), "the upper neck, as in Sun et al. (ECCV 2018)"),
-        JointSource(Quality.ABSENT, note="MPII annotates no nose"),
-        JointSource(Quality.APPROXIMATE, ("head_top",), "the crown; Human3.6M's is the end of its head segment"),
-        _exact("l_shoulder"),
-        _exact("l_elbow"),
-        _exact("l_wrist"),
-        _exact("r_shoulder"),
-        _exact("r_elbow"),
-        _exact("r_wrist"),
-    ),
-)
+    exact={
+        "hip": "pelvis", "right_hip": "r_hip", "right_knee": "r_knee", "right_ankle": "r_ankle",
+        "left_hip": "l_hip", "left_knee": "l_knee", "left_ankle": "l_ankle",
+        "left_shoulder": "l_shoulder", "left_elbow": "l_elbow", "left_wrist": "l_wrist",
+        "right_shoulder": "r_shoulder", "right_elbow": "r_elbow", "right_wrist": "r_wrist",
+    },
+    approximate={"thorax": "upper_neck", "head": "head_top"},
+)  # fmt: skip
 """MPII's own thorax (the shoulders' midpoint) is not used: the literature disagrees on what it corresponds to."""

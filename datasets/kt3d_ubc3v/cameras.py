@@ -24,7 +24,7 @@ INTRINSICS = ("maya", "kinect2")
 
 
 def camera(intrinsics: str, rotation: FloatArray, translate_cm: npt.NDArray[Any]) -> Camera:
-    """The full-frame camera from a (3, 3) rotation world -> camera and a (3,) centre, world cm.
+    """Return the full-frame camera from a (3, 3) rotation world -> camera and a (3,) centre, world cm.
 
     ``kinect2`` is the toolkit's table: it reads the table's x mirrored, so the principal point is mirrored here.
     """
@@ -44,29 +44,27 @@ def camera(intrinsics: str, rotation: FloatArray, translate_cm: npt.NDArray[Any]
     return Camera.pinhole((_MAYA_FOCAL_PX, _MAYA_FOCAL_PX), center, SIZE_PX, **pose)
 
 
-def _turn_x(angle_deg: float) -> FloatArray:
+def _turn(axis: str, angle_deg: float) -> FloatArray:
+    """Return the (3, 3) right-handed rotation about an axis."""
     c, s = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-
-
-def _turn_y(angle_deg: float) -> FloatArray:
-    c, s = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-def _turn_z(angle_deg: float) -> FloatArray:
-    c, s = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return np.array(
+        {
+            "x": [[1, 0, 0], [0, c, -s], [0, s, c]],
+            "y": [[c, 0, s], [0, 1, 0], [-s, 0, c]],
+            "z": [[c, -s, 0], [s, c, 0], [0, 0, 1]],
+        }[axis]
+    )
 
 
 def closed_form_rotation(rotate_deg: npt.NDArray[Any]) -> FloatArray:
-    """(3,) Maya Euler angles, order xyz -> (3, 3) world -> camera: diag(1,-1,-1) (Rz Ry Rx)^T."""
+    """Return (3, 3) world -> camera from (3,) Maya Euler angles, order xyz: diag(1,-1,-1) (Rz Ry Rx)^T."""
     rx, ry, rz = (float(angle) for angle in np.ravel(rotate_deg))
-    return np.diag([1.0, -1.0, -1.0]) @ (_turn_z(rz) @ _turn_y(ry) @ _turn_x(rx)).T
+    return np.diag([1.0, -1.0, -1.0]) @ (_turn("z", rz) @ _turn("y", ry) @ _turn("x", rx)).T
 
 
 def toolkit_rotation(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any]) -> FloatArray:
-    """(3,) Euler angles and (3,) centre -> (3, 3) world -> camera, by the branches of ``generate_cloud_camera.m``.
+    """Return (3, 3) world -> camera from (3,) Euler angles and (3,) centre by the branches of
+    ``generate_cloud_camera.m``.
 
     They ignore the z angle and hold for roll-free cameras that look down at the origin. The toolkit's camera axes are
     x to the image's left, y up, z forward.
@@ -75,25 +73,25 @@ def toolkit_rotation(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any
     tx, _, tz = (float(length) for length in np.ravel(translate_cm))
     ax = 180.0 - rx if rx > 0 else -rx
     ay = -ry if (tx * tz > 0) == (ry < 0) else ry - 180.0
-    return np.diag([-1.0, -1.0, 1.0]) @ (_turn_y(ay) @ _turn_x(ax)).T
+    return np.diag([-1.0, -1.0, 1.0]) @ (_turn("y", ay) @ _turn("x", ax)).T
 
 
 def roll_is_stored(rotate_deg: npt.NDArray[Any], tolerance_deg: float = 0.01) -> bool:
-    """Is the z angle 0 or +-180 degrees, as it is for a roll-free camera? Otherwise it was lost at export."""
+    """Return whether the z angle is 0 or +-180 degrees, as for a roll-free camera; it was lost at export otherwise."""
     rz = float(np.ravel(rotate_deg)[2])
     return abs(rz - 180.0 * round(rz / 180.0)) <= tolerance_deg
 
 
 def rotation(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any]) -> FloatArray:
-    """(3,) Euler angles and (3,) centre -> (3, 3) world -> camera, by the closed form, or by the toolkit's branches
-    where the z angle was lost."""
+    """Return (3, 3) world -> camera from (3,) Euler angles and (3,) centre: by the closed form, or by the toolkit's
+    branches where the z angle was lost."""
     if roll_is_stored(rotate_deg):
         return closed_form_rotation(rotate_deg)
     return toolkit_rotation(rotate_deg, translate_cm)
 
 
 def rules_agree(rotate_deg: npt.NDArray[Any], translate_cm: npt.NDArray[Any]) -> bool:
-    """Do both rules give the same rotation, to 0.05 degrees, for (3,) angles and a (3,) centre?
+    """Return whether both rules give the same rotation, to 0.05 degrees, for (3,) angles and a (3,) centre.
 
     True where only the toolkit's rule can be used.
     """

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import RawDataError, UsageError, did_you_mean
+from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.geometry.crops import box_from_mask, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_ubc3v import cameras, joints, regions
-from kt3d_ubc3v.describe import describe
 from kt3d_ubc3v.groundtruth import GroundTruth, read_ground_truth
-from kt3d_ubc3v.layout import CAMERAS, PROTOCOL, Section, find_sections, read_rgba
+from kt3d_ubc3v.layout import CAMERAS, PROTOCOL, Section, describe, find_sections, read_rgba
 
 __all__ = ["convert", "describe", "plan"]
 
@@ -34,13 +33,10 @@ _LARGEST_COORDINATE_MM, _NEAREST_MM = 20_000.0, 100.0
 
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
-    """One item per 100 frames of a section. ``options``: ``intrinsics``, ``depth_factor``.
+    """Return one item per 100 frames of a section. ``options``: ``intrinsics``, ``depth_factor``.
 
-    Raises ``RawDataError`` when the folder is not UBC3V, ``UsageError`` for an unknown split or option value.
+    Raises ``RawDataError`` when the folder is not UBC3V.
     """
-    if split not in PROTOCOL:
-        raise UsageError(f"UBC3V has no split '{split}'", hint=did_you_mean(split, PROTOCOL))
-    intrinsics, depth_factor = _checked_options(options)
     items = []
     sections = find_sections(raw, *PROTOCOL[split])
     with_parts = any(section.frames("groundtruth") for section in sections)
@@ -48,30 +44,25 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         frames = section.frames("depthRender")
         blocks = sorted({(frame - 1) // FRAMES_PER_ITEM for frame in frames} | {0})
         for block in blocks:
-            first, final = block * FRAMES_PER_ITEM + 1, block == blocks[-1]
+            first = block * FRAMES_PER_ITEM + 1
+            payload = {
+                "folder": str(section.folder),
+                "subset": section.subset,
+                "split": section.split,
+                "number": section.number,
+                "first": first,
+                "stop": None if block == blocks[-1] else first + FRAMES_PER_ITEM,
+                "intrinsics": options.get("intrinsics", "maya"),
+                "depth_factor": options.get("depth_factor", 1.0),
+                "parts": with_parts,
+            }
             count = sum(first <= frame < first + FRAMES_PER_ITEM for frame in frames)
-            items.append(
-                WorkItem(
-                    name=f"{_sequence(section)}_{first:06d}",
-                    expected_samples=count * len(CAMERAS),
-                    payload={
-                        "folder": str(section.folder),
-                        "subset": section.subset,
-                        "split": section.split,
-                        "number": section.number,
-                        "first": first,
-                        "stop": None if final else first + FRAMES_PER_ITEM,
-                        "intrinsics": intrinsics,
-                        "depth_factor": depth_factor,
-                        "parts": with_parts,
-                    },
-                )
-            )
+            items.append(WorkItem(f"{section.sequence}_{first:06d}", count * len(CAMERAS), payload))
     return items
 
 
 def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
-    """The samples of one item, frame by frame and camera by camera; what cannot be used comes as ``Skipped``."""
+    """Yield the samples of one item, frame by frame and camera by camera; what cannot be used comes as ``Skipped``."""
     work = item.payload
     section = Section(Path(work["folder"]), work["subset"], work["split"], work["number"])
     try:
@@ -100,37 +91,23 @@ class _Loaded:
     depth_factor: float
 
     def pose(self, camera_id: str, frame: int) -> tuple[Camera, npt.NDArray[np.float64]] | None:
-        """Full-frame camera and (18, 3) joints in its frame, mm; ``None`` when the file has no pose or camera."""
+        """Return full-frame camera and (18, 3) joints in its frame, mm; ``None`` when one of them is missing."""
         path, index = self.truth.cameras[camera_id], frame - 1
-        if index >= len(self.truth.joints_world_cm) or index >= len(path.translate_cm):
+        if index >= min(len(self.truth.joints_world_cm), len(path.translate_cm)):
             return None
-        points_cm, translate_cm, rotate_deg = (
-            self.truth.joints_world_cm[index],
-            path.translate_cm[index],
-            path.rotate_deg[index],
-        )
+        points_cm = self.truth.joints_world_cm[index]
+        translate_cm, rotate_deg = path.translate_cm[index], path.rotate_deg[index]
         if np.isnan(points_cm).all() or np.isnan(translate_cm).any() or np.isnan(rotate_deg).any():
             return None
         camera = cameras.camera(self.intrinsics, cameras.rotation(rotate_deg, translate_cm), translate_cm)
         return camera, world_to_cam(camera, points_cm * 10.0)
 
 
-def _checked_options(options: Mapping[str, Any]) -> tuple[str, float]:
-    intrinsics, depth_factor = options.get("intrinsics", "maya"), options.get("depth_factor", 1.0)
-    if intrinsics not in cameras.INTRINSICS:
-        hint = did_you_mean(str(intrinsics), cameras.INTRINSICS)
-        raise UsageError(f"UBC3V has no intrinsics '{intrinsics}'", where="--intrinsics", hint=hint)
-    if float(depth_factor) not in (1.0, 1.03):
-        raise UsageError(f"no depth factor {depth_factor}", where="--depth-factor", hint="choose 1.0 or 1.03")
-    return intrinsics, float(depth_factor)
-
-
-def _sequence(section: Section) -> str:
-    return f"{section.subset.removesuffix('-pose')}_{section.split}_{section.number:04d}"
-
-
 def _load(section: Section, intrinsics: str, depth_factor: float) -> _Loaded:
-    """Ground truth of one section, checked against its first images. Raises ``RawDataError`` when they disagree."""
+    """Read the ground truth of one section and check it against its first images.
+
+    Raises ``RawDataError`` when they disagree.
+    """
     if not section.ground_truth.is_file():
         raise RawDataError("is missing", where=section.ground_truth, hint="unpack the archive again")
     status = section.ground_truth.stat()
@@ -223,12 +200,12 @@ def depth_of(rgba: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint1
 
 def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
     section = loaded.section
-    key = f"{_sequence(section)}_{camera_id.lower()}_{frame:06d}"
+    key = f"{section.sequence}_{camera_id.lower()}_{frame:06d}"
     pose = loaded.pose(camera_id, frame)
     if pose is None:
         return Skipped(key, "no pose in groundtruth.mat")
     camera, points_mm = pose
-    reason = _absurd(camera, points_mm)
+    reason = _implausible(camera, points_mm)
     if reason is not None:
         return Skipped(key, reason)
     part_ids = None
@@ -249,7 +226,7 @@ def _sample(loaded: _Loaded, camera_id: str, frame: int) -> Sample | Skipped:
     depth_mm[~mask] = 0
     return person(
         key, camera, points_mm, depth_mm, part_ids,
-        subject=section.subset, camera_id=camera_id.lower(), sequence=_sequence(section), frame=frame,
+        subject=section.subset, camera_id=camera_id.lower(), sequence=section.sequence, frame=frame,
     )  # fmt: skip
 
 
@@ -292,7 +269,7 @@ def person(
     )
 
 
-def _absurd(camera: Camera, joints_cam_mm: npt.NDArray[np.float64]) -> str | None:
+def _implausible(camera: Camera, joints_cam_mm: npt.NDArray[np.float64]) -> str | None:
     """Why these (18, 3) joints are nobody's; NaN = absent."""
     known = joints_cam_mm[np.isfinite(joints_cam_mm).all(axis=1)]
     if np.abs(known).max(initial=0.0) > _LARGEST_COORDINATE_MM:

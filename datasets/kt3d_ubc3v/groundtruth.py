@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
+from kt3d_bench.rawfiles import BoundedReader
 from kt3d_ubc3v.joints import FIELDS
 from kt3d_ubc3v.layout import CAMERAS
-from kt3d_ubc3v.matfile import Cells, Structs, read_mat
 
 _FAR_CM = 1e5
 """Coordinates beyond a kilometre are damage, not a pose."""
 FloatArray = npt.NDArray[np.float64]
+_reader = BoundedReader("kt3d_ubc3v.groundtruth:read_section", timeout_s=300.0, memory_mb=8 << 10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,61 +41,62 @@ class GroundTruth:
 
 
 def read_ground_truth(path: Path) -> GroundTruth:
-    """Raises ``RawDataError`` for a missing or damaged file, or one without the documented variables."""
-    variables = read_mat(path)
-    joints, cameras = variables.get("joints"), _only(variables.get("cameras"))
+    """Read the file in a child process. Raises ``RawDataError`` when it is missing, damaged or another kind of file."""
+    arrays = _reader.read(path, where=path, hint="download or unpack the archive again")
+    paths = {name: CameraPath(arrays[f"{name} translate"], arrays[f"{name} rotate"]) for name in CAMERAS}
+    return GroundTruth(arrays["joints"], paths)
+
+
+def read_section(path: str) -> dict[str, FloatArray]:
+    """Read the file as flat arrays, in the child process. Raises ``RawDataError`` when it is no section's."""
+    import scipy.io
+
+    with Path(path).open("rb") as file:
+        if len(header := file.read(128)) < 128 or not header.startswith(b"MATLAB 5.0"):
+            raise RawDataError("is not a MATLAB v5 file")
+    variables = scipy.io.loadmat(path, variable_names=["joints", "cameras"])
+    joints, cameras = variables.get("joints"), _struct(variables.get("cameras"))
     if joints is None or cameras is None:
-        found = ", ".join(sorted(variables)) or "nothing"
-        raise RawDataError(
-            f"expected the variables 'joints' and 'cameras' (a struct), found {found}",
-            where=path,
-            hint="this is not a section's ground truth; unpack the archive again",
-        )
-    missing = [name for name in CAMERAS if _only(cameras.get(name)) is None]
-    if missing:
-        raise RawDataError(
-            f"'cameras' lacks {', '.join(missing)}, found {', '.join(sorted(cameras))}",
-            where=path,
-            hint="unpack the archive again",
-        )
-    poses = [_joints(entry) for entry in _entries(joints)]
-    return GroundTruth(
-        np.array(poses, np.float64).reshape(-1, len(FIELDS), 3),
-        {name: _path(_only(cameras[name]) or {}) for name in CAMERAS},
-    )
+        found = ", ".join(sorted(name for name, *_ in scipy.io.whosmat(path))) or "nothing"
+        raise RawDataError(f"is no section's ground truth: expected 'joints' and a struct 'cameras', found {found}")
+    points = np.array([_joints(frame) for frame in _frames(joints)], np.float64)
+    arrays: dict[str, FloatArray] = {"joints": points.reshape(-1, len(FIELDS), 3)}
+    for name in CAMERAS:
+        if (camera := _struct(cameras.get(name))) is None:
+            raise RawDataError(f"'cameras' lacks {name}, found {', '.join(sorted(cameras))}")
+        frames = _frames(camera.get("frames"))
+        for field in ("translate", "rotate"):
+            values = [_three({} if frame is None else frame.get(field)) for frame in frames]
+            arrays[f"{name} {field}"] = np.array(values, np.float64).reshape(-1, 3)
+    return arrays
 
 
-def _only(value: Any) -> Mapping[str, Any] | None:
-    """The one element of a 1 x 1 struct; ``None`` for anything else."""
-    return value.items[0] if isinstance(value, Structs) and len(value.items) == 1 else None
+def _struct(value: Any) -> dict[str, Any] | None:
+    """Return the one element of a 1 x 1 struct; ``None`` for anything else."""
+    names = value.dtype.names if isinstance(value, np.ndarray | np.void) else None
+    return {name: value.item(0)[at] for at, name in enumerate(names)} if names and value.size == 1 else None
 
 
-def _entries(value: Any) -> list[Mapping[str, Any] | None]:
-    """Elements of a cell array of structs (or of a struct array, as some exports have it); ``None`` = no struct."""
-    if isinstance(value, Structs):
-        return list(value.items)
-    return [_only(item) for item in value.items] if isinstance(value, Cells) else []
+def _frames(value: Any) -> list[dict[str, Any] | None]:
+    """Return the elements of a cell array of structs, or of a struct array as some exports have it.
+
+    ``None`` stands for an element that is no struct: a frame without a pose.
+    """
+    if isinstance(value, np.ndarray) and (value.dtype.names or value.dtype == object):
+        return [_struct(item) for item in value.ravel(order="F")]
+    return []
 
 
-def _joints(entry: Mapping[str, Any] | None) -> FloatArray:
+def _joints(frame: Mapping[str, Any] | None) -> FloatArray:
     points = np.full((len(FIELDS), 3), np.nan)
     for row, (_, field) in enumerate(FIELDS):
-        matrix = None if entry is None else entry.get(field)
-        if isinstance(matrix, np.ndarray) and matrix.size == 16:
+        matrix = None if frame is None else frame.get(field)
+        if isinstance(matrix, np.ndarray) and matrix.size == 16 and matrix.dtype.kind in "fiu":
             points[row] = matrix.ravel(order="F")[12:15]
     return np.where(np.abs(points) < _FAR_CM, points, np.nan)
 
 
-def _path(camera: Mapping[str, Any]) -> CameraPath:
-    frames = _entries(camera.get("frames"))
-    translate, rotate = (
-        np.array([_three(None if frame is None else frame.get(field)) for frame in frames], np.float64).reshape(-1, 3)
-        for field in ("translate", "rotate")
-    )
-    return CameraPath(translate, rotate)
-
-
 def _three(value: Any) -> FloatArray:
-    if isinstance(value, np.ndarray) and value.size == 3 and np.isfinite(value).all():
+    if isinstance(value, np.ndarray) and value.size == 3 and value.dtype.kind in "fiu" and np.isfinite(value).all():
         return np.asarray(value, np.float64).ravel()
     return np.full(3, np.nan)

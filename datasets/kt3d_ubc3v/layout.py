@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import MissingDataError, RawDataError
+from kt3d_bench.rawfiles import contents, find, listed, read_bytes
 
 SUBSETS = ("easy-pose", "inter-pose", "hard-pose")
 CAMERAS = ("Cam1", "Cam2", "Cam3")
@@ -26,7 +27,7 @@ _FILE_LIMIT = 16 << 20
 
 @dataclass(frozen=True)
 class Section:
-    """One section: a folder with an integer for a name."""
+    """A section: a folder whose name is a number."""
 
     folder: Path
     subset: str
@@ -36,6 +37,11 @@ class Section:
     @property
     def name(self) -> str:
         return f"{self.subset}/{self.split}/{self.number}"
+
+    @property
+    def sequence(self) -> str:
+        """What sample keys begin with: ``hard_test_0007``."""
+        return f"{self.subset.removesuffix('-pose')}_{self.split}_{self.number:04d}"
 
     @property
     def ground_truth(self) -> Path:
@@ -60,50 +66,42 @@ class Section:
         return frozenset(found)
 
 
-def subset_folder(raw: Path, subset: str) -> Path | None:
-    """Where the subset lies: in ``raw``, one folder further down, or ``raw`` itself."""
+def _subset_folder(raw: Path, subset: str) -> Path | None:
+    """Return where the subset lies: in ``raw``, one folder further down, or ``raw`` itself."""
     if raw.name == subset and raw.is_dir():
         return raw
-    if (raw / subset).is_dir():
-        return raw / subset
-    nested = sorted(raw.glob(f"*/{subset}/")) if raw.is_dir() else []
-    return nested[0] if nested else None
+    return next((path for path in find(raw, subset) if path.is_dir()), None)
 
 
-def packed_subset(raw: Path, subset: str) -> Path | None:
-    """The subset's archive in ``raw`` or one folder further down."""
-    names = (f"{subset}.tar.gz", f"{subset}.tar")
-    places = (path for name in names for path in (raw / name, *sorted(raw.glob(f"*/{name}"))))
-    return next((path for path in places if path.is_file()), None)
+def _packed_subset(raw: Path, subset: str) -> Path | None:
+    """Return the subset's archive in ``raw`` or one folder further down."""
+    return next((path for path in find(raw, f"{subset}.tar.gz", f"{subset}.tar") if path.is_file()), None)
 
 
 def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
-    """The sections of one split of one subset, by number.
+    """Return the sections of one split of one subset, by number.
 
     Raises ``RawDataError`` when ``raw`` does not hold them, saying what it holds instead, ``MissingDataError`` when the
     subset's folder is not there at all.
     """
-    wanted = f"{subset}/{split}"
     if not raw.is_dir():
         raise RawDataError(
-            f"is not a folder, expected one that holds {wanted}",
+            f"is not a folder, expected one that holds {subset}/{split}",
             where=raw,
             hint="point --raw at the unpacked UBC3V archives, or make a stand-in with `kt3d generate ubc3v`",
         )
-    folder = subset_folder(raw, subset)
+    folder = _subset_folder(raw, subset)
     if folder is None:
-        packed = packed_subset(raw, subset)
-        if packed is not None:
+        if (packed := _packed_subset(raw, subset)) is not None:
             raise RawDataError(
                 f"is still packed, expected the folder {subset}",
                 where=packed,
-                hint=f"unpack it, as images are read in another order: tar -xf {packed} -C {packed.parent}",
+                hint=f"unpack it first, because images are read in random order: tar -xf {packed} -C {packed.parent}",
             )
-        present = sorted(path.name for path in raw.iterdir())[:8]
-        ready = [name for name, (other, part) in PROTOCOL.items() if _holds(subset_folder(raw, other), part)]
+        ready = [name for name, (other, part) in PROTOCOL.items() if _holds(_subset_folder(raw, other), part)]
         otherwise = f", or prepare what is here: --split {ready[0]}" if ready else ""
         raise MissingDataError(
-            f"holds no folder {subset}, found {', '.join(present) if present else 'nothing'}",
+            f"holds no folder {subset}, found {contents(raw)}",
             where=raw,
             hint=f"unpack {subset}.tar.gz (from {SITE}) here, or point --raw at the folder that holds {subset}"
             f"{otherwise}",
@@ -130,21 +128,14 @@ def _holds(folder: Path | None, split: str) -> bool:
 
 
 def read_rgba(path: Path) -> npt.NDArray[np.uint8]:
-    """A (424, 512, 4) uint8 RGBA image. Raises ``RawDataError`` when it is missing, damaged or of another kind.
+    """Read an image as (424, 512, 4) uint8 RGBA. Raises ``RawDataError`` when it is missing, damaged or another kind.
 
     The header is checked before anything is decoded, so that a small file cannot unpack to a huge one.
     """
     import cv2
 
     hint = "unpack the archive again"
-    if not path.is_file():
-        raise RawDataError("is missing", where=path, hint=hint)
-    if path.stat().st_size > _FILE_LIMIT:
-        raise RawDataError("is larger than 16 MiB, no image of this dataset is", where=path, hint=hint)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RawDataError(f"cannot be read ({error.strerror})", where=path, hint=hint) from error
+    data = read_bytes(path, _FILE_LIMIT, hint)
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
         raise RawDataError("is not a PNG image", where=path, hint=hint)
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
@@ -160,3 +151,40 @@ def read_rgba(path: Path) -> npt.NDArray[np.uint8]:
     if decoded is None or decoded.shape != (height, width, 4) or decoded.dtype != np.uint8:
         raise RawDataError("cannot be decoded", where=path, hint=hint)
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGBA), np.uint8)
+
+
+def describe(raw: Path) -> Sequence[str]:
+    """Return sentences for ``kt3d inspect``: what lies under ``raw``, and which archive each split lacks."""
+    lines: list[str] = []
+    folders = {subset: _subset_folder(raw, subset) for subset in SUBSETS}
+    for subset, folder in folders.items():
+        for split in ("train", "valid", "test"):
+            if _holds(folder, split):
+                lines += _describe_split(raw, subset, split)
+    if lines:
+        lines.insert(0, f"Layout: the official download, unpacked in {raw}.")
+    packed = {subset: _packed_subset(raw, subset) for subset in SUBSETS if folders[subset] is None}
+    lines += [f"Not read while it is packed: {path}." for path in packed.values() if path is not None]
+    for split, (subset, part) in PROTOCOL.items():
+        folder = folders[subset]
+        if folder is not None and not (folder / part).is_dir():
+            lines.append(f"Split {split} lacks {folder / part}; unpack {subset}.tar.gz again, from {SITE}.")
+        elif folder is None and packed[subset] is None:
+            lines.append(f"Split {split} lacks {subset}.tar.gz, from {SITE}.")
+    return lines
+
+
+def _describe_split(raw: Path, subset: str, split: str) -> Iterator[str]:
+    try:
+        sections = find_sections(raw, subset, split)
+    except RawDataError as error:
+        yield f"{error.message}."
+        return
+    frames = {section: section.frames("depthRender") for section in sections}
+    plain = sum(not section.frames("groundtruth") for section in sections)
+    colours = f", {plain} sections without part colours" if plain else ""
+    yield f"{subset}/{split}: {len(sections)} sections, {sum(map(len, frames.values()))} frames{colours}."
+    lacking = [f"{section.name}/groundtruth.mat" for section in sections if not section.ground_truth.is_file()]
+    lacking += [f"{section.name}/images/depthRender" for section, found in frames.items() if not found]
+    if lacking:
+        yield f"Missing: {listed(lacking)}; unpack {subset}.tar.gz again, from {SITE}."

@@ -144,10 +144,10 @@ DERIVED = {
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"[{", "cannot be read"),
-        (b"", "cannot be read"),
-        (HTML, "cannot be read"),
-        (b"[" * 100_000, "cannot be read"),
+        (b"[{", "is not JSON"),
+        (b"", "is not JSON"),
+        (HTML, "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
         (b'{"a": 1}', "holds a dict, expected a list"),
         (b"[3]", "entry 0 is not an image with 16 joints"),
         (json.dumps([{**DERIVED, "joints": [[1, 2]]}]).encode(), "entry 0 is not an image with 16 joints"),

@@ -89,7 +89,7 @@ def test_a_ground_truth_that_lacks_something(bench: Made) -> None:
     assert skipped["hard_test_0002_000001"]["where"] == "hard-pose/test/2/groundtruth.mat"
     assert skipped["hard_test_0003_cam2_000001"]["reason"] == "no pose in groundtruth.mat"
     assert skipped["hard_test_0004_cam1_000002"]["reason"] == "no pose in groundtruth.mat"
-    assert "expected the variables 'joints' and 'cameras'" in skipped["hard_test_0005_000001"]["reason"]
+    assert "expected 'joints' and a struct 'cameras', found cameras" in skipped["hard_test_0005_000001"]["reason"]
     assert len(skipped) == 1 + 2 + 3 + 1
     assert made.manifest()["splits"]["test"]["samples"] == 48 - 6 - 2 - 3 - 6
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "kt3d_bench"
 
 LAYER = {
+    "rawfiles": 2,
     "errors": 0, "progress": 0, "records": 0, "skeletons": 0, "supervision": 0,
     "files": 1, "geometry": 1,
     "run_folder": 2, "metrics.functional": 2, "standins": 2,
@@ -31,7 +32,7 @@ MAY_MEET = (
     {"loading", "method", "nn"},
 )
 """Packages of one layer that may import each other."""
-DATASETS_MAY = {"", "errors", "records", "skeletons", "geometry", "synth", "standins"}
+DATASETS_MAY = {"", "errors", "rawfiles", "records", "skeletons", "geometry", "synth", "standins"}
 METHODS_MAY = {"", "errors", "skeletons", "supervision", "loading", "method", "nn"}
 CODE = {
     path.relative_to(home).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path

@@ -68,7 +68,7 @@ def test_json_of_hrnet(official: Path, tmp_path: Path, files: tuple[str, ...]) -
         for name in ("joints_px", "box_px", "quality", "rgb"):
             np.testing.assert_array_equal(getattr(sample, name), getattr(wanted, name))
         assert (sample.visible == -1).all()
-    assert any("Layout: JSON annotations as HRNet" in line for line in convert.describe(tmp_path))
+    assert any("Layout: JSON annotations of HRNet" in line for line in convert.describe(tmp_path))
 
 
 def test_annotations_in_their_archive(official: Path, tmp_path: Path) -> None:

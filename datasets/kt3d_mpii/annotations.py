@@ -1,0 +1,225 @@
+"""The annotations of training images, from the official .mat file (or its .zip) or the JSON files of HRNet.
+
+The JSON files (HRNet, Integral Pose, MMPose) hold a list of ``{"image", "center", "scale", "joints": 16 x 2,
+"joints_vis": 16}``. A flag of 1 means "labelled" there, not "visible", so visibility is not known. Coordinates of both
+are 1-based.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import RawDataError
+from kt3d_bench.rawfiles import BoundedReader, read_json, reading
+from kt3d_mpii.joints import JOINTS
+from kt3d_mpii.layout import ARCHIVES, MAT_FILE, SITE
+
+_ZIP_BYTES, _MAT_BYTES, _JSON_BYTES = 256 << 20, 2 << 30, 256 << 20
+_mat_reader = BoundedReader("kt3d_mpii.annotations:read_release", timeout_s=900.0, memory_mb=16 << 10)
+
+Points = tuple[tuple[float, float, int] | None, ...]
+"""16 times x, y px (pixel centres at integers from 0) and visibility 1, 0 or -1 (unknown); ``None`` = not annotated."""
+
+
+class AnnotatedImage(NamedTuple):
+    """One training image with everybody in its ``annorect``, annotated or not; plain data."""
+
+    name: str
+    action: str
+    """Category of the activity; "" = not labelled."""
+    video: int | None
+    second: int
+    persons: tuple[tuple[int, Points], ...]
+    """Place in the image's ``annorect`` (from 0) and joints."""
+
+
+def read_annotations(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
+    """Read the training images from what ``layout.find_annotations`` found, in the order of the .mat file or by name.
+
+    Raises ``RawDataError`` for a damaged file or another structure. The .mat file is kept once read.
+    """
+    if paths[0].suffix == ".json":
+        return _read_json(paths)
+    (path,) = paths
+    with reading(path, f"unpack {ARCHIVES['annotations']} again"):
+        path.open("rb").close()
+        status = path.stat()
+    return _read_mat(path, status.st_mtime_ns, status.st_size)
+
+
+def _points(joints: npt.NDArray[np.float64], visible: npt.NDArray[np.int8]) -> Points:
+    """Return plain data from (16, 2) 1-based px, NaN = not annotated, and (16,) visibility."""
+    return tuple(
+        (float(x) - 1.0, float(y) - 1.0, int(seen)) if np.isfinite(x) else None
+        for (x, y), seen in zip(joints, visible, strict=True)
+    )
+
+
+@lru_cache(maxsize=1)
+def _read_mat(path: Path, mtime_ns: int, size: int) -> Sequence[AnnotatedImage]:
+    hint = f"unpack {ARCHIVES['annotations']} again" if path.suffix == ".mat" else "download it again"
+    with _unpacked(path) as local:
+        arrays = _mat_reader.read(local, where=path, hint=hint)
+    starts = np.searchsorted(arrays["person_image"], np.arange(len(arrays["name"]) + 1))
+    found = []
+    for row in np.flatnonzero(arrays["train"]):
+        video, second = arrays["video"][row], arrays["second"][row]
+        persons = tuple(
+            (int(arrays["person"][at]), _points(arrays["joints"][at], arrays["visible"][at]))
+            for at in range(starts[row], starts[row + 1])
+        )
+        known_video = int(video) if np.isfinite(video) else None
+        known_second = int(second) if np.isfinite(second) else 0
+        found.append(
+            AnnotatedImage(str(arrays["name"][row]), str(arrays["action"][row]), known_video, known_second, persons)
+        )
+    return found
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """Yield the .mat file itself, or a temporary copy of the .zip's; the name inside the .zip decides nothing."""
+    if path.suffix != ".zip":
+        yield path
+        return
+    hint = f"download {ARCHIVES['annotations']} again, from {SITE}"
+    with tempfile.TemporaryDirectory(prefix="kt3d-mpii-") as scratch:
+        copy = Path(scratch) / MAT_FILE
+        if path.stat().st_size > _ZIP_BYTES:
+            raise RawDataError("is larger than 256 MiB, the annotations are not", where=path, hint=hint)
+        with reading(path, hint), zipfile.ZipFile(path) as archive:
+            members = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).name == MAT_FILE]
+            if not members:
+                raise RawDataError(f"holds no {MAT_FILE}", where=path, hint=hint)
+            if members[0].file_size > _MAT_BYTES:
+                raise RawDataError(
+                    f"{MAT_FILE} in it claims {members[0].file_size} bytes, more than the {_MAT_BYTES} it may have",
+                    where=path,
+                    hint=hint,
+                )
+            with archive.open(members[0]) as packed, copy.open("wb") as file:
+                shutil.copyfileobj(packed, file, 1 << 20)
+        yield copy
+
+
+def _read_json(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
+    hint = "download the annotations again, or use the official .mat file"
+    persons: dict[str, list[tuple[int, Points]]] = {}
+    for path in paths:
+        content = read_json(path, _JSON_BYTES, hint)
+        if not isinstance(content, list):
+            raise RawDataError(f"holds a {type(content).__name__}, expected a list", where=path, hint=hint)
+        for number, entry in enumerate(content):
+            try:
+                name = entry["image"]
+                joints, labelled = np.array(entry["joints"], np.float64), np.array(entry["joints_vis"], np.float64)
+                if not isinstance(name, str) or joints.shape != (len(JOINTS), 2) or labelled.shape != (len(JOINTS),):
+                    raise ValueError(f"image {name!r}, joints {joints.shape}, joints_vis {labelled.shape}")
+            except (KeyError, TypeError, ValueError) as error:
+                raise RawDataError(
+                    f"entry {number} is not an image with 16 joints ({type(error).__name__}: {error})",
+                    where=path,
+                    hint=hint,
+                ) from error
+            known = (labelled > 0) & np.isfinite(joints).all(axis=1)
+            points = _points(np.where(known[:, None], joints, np.nan), np.full(len(JOINTS), -1, np.int8))
+            others = persons.setdefault(name, [])
+            others.append((len(others), points))
+    return [AnnotatedImage(name, "", None, 0, tuple(found)) for name, found in sorted(persons.items())]
+
+
+def read_release(path: str) -> dict[str, npt.NDArray[Any]]:
+    """Read the .mat file as flat arrays, in a child process: one row per image, one per person with the image's row in
+    ``person_image``; joints are 1-based px. Raises ``RawDataError`` when the file is not MPII's."""
+    import scipy.io
+
+    variables = scipy.io.loadmat(path, variable_names=["RELEASE"])
+    release = next(_records(variables.get("RELEASE")), None)
+    images = list(_records(_field(release, "annolist")))
+    train = _field(release, "img_train")
+    if release is None or not images or not isinstance(train, np.ndarray):
+        raise RawDataError("is not MPII's annotation file: expected a struct RELEASE with annolist and img_train")
+    if train.size != len(images):
+        raise RawDataError(f"is not MPII's annotation file: annolist has {len(images)} images, img_train {train.size}")
+    activities = list(_records(_field(release, "act")))
+    names, videos, seconds, actions = [], [], [], []
+    rows, persons, joints, visible = [], [], [], []
+    for row, image in enumerate(images):
+        names.append(_text(_field(next(_records(_field(image, "image")), None), "name")))
+        videos.append(_number(_field(image, "vidx")))
+        seconds.append(_number(_field(image, "frame_sec")))
+        activity = activities[row] if len(activities) == len(images) else None
+        labelled = _number(_field(activity, "act_id")) >= 0
+        actions.append(_text(_field(activity, "cat_name")) if labelled else "")
+        for index, rectangle in enumerate(_records(_field(image, "annorect"))):
+            points, seen = _person(rectangle)
+            rows.append(row)
+            persons.append(index)
+            joints.append(points)
+            visible.append(seen)
+    return {
+        "name": np.array(names, np.str_),
+        "train": train.ravel(order="F").astype(np.int64) == 1,
+        "video": np.array(videos),
+        "second": np.array(seconds),
+        "action": np.array(actions, np.str_),
+        "person_image": np.array(rows, np.int64),
+        "person": np.array(persons, np.int64),
+        "joints": np.array(joints, np.float64).reshape(-1, len(JOINTS), 2),
+        "visible": np.array(visible, np.int8).reshape(-1, len(JOINTS)),
+    }
+
+
+def _person(record: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]:
+    """Return (16, 2) joints in 1-based px, NaN = not annotated, and (16,) visibility, -1 = not known."""
+    joints, visible = np.full((len(JOINTS), 2), np.nan), np.full(len(JOINTS), -1, np.int8)
+    for container in _records(_field(record, "annopoints")):
+        for point in _records(_field(container, "point")):
+            joint = _number(_field(point, "id"))
+            x, y = _number(_field(point, "x")), _number(_field(point, "y"))
+            if joint in range(len(JOINTS)) and np.isfinite(x) and np.isfinite(y):
+                seen = _number(_field(point, "is_visible"))
+                joints[int(joint)] = x, y
+                visible[int(joint)] = int(seen) if seen in (0, 1) else -1
+    return joints, visible
+
+
+def _records(value: Any) -> Iterator[Any]:
+    """Yield the elements of a struct array of any shape, or of a cell array of structs; nothing for anything else."""
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        yield from value.ravel(order="F")
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        for item in value.ravel(order="F"):
+            yield from _records(item)
+
+
+def _field(record: Any, name: str) -> Any:
+    """Return a field of a struct element, ``None`` when it has no such field."""
+    return record[name] if record is not None and name in (record.dtype.names or ()) else None
+
+
+def _number(value: Any) -> float:
+    """Return a number stored as number, character or 1 x 1 cell; NaN when it is absent, empty or anything else."""
+    if isinstance(value, np.ndarray):
+        return _number(value.ravel()[0]) if value.size == 1 else float("nan")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _text(value: Any) -> str:
+    """Return a char array (or a cell that holds one) as ``str``; "" when it is absent."""
+    while isinstance(value, np.ndarray) and value.size == 1:
+        value = value.ravel()[0]
+    return str(value) if isinstance(value, str) else ""

@@ -1,0 +1,217 @@
+"""Read raw files that nobody vouches for: capped sizes, images, HDF5 data, and readers in a bounded child process.
+
+Whatever is wrong with a file becomes one ``RawDataError`` with the file as the user knows it and the caller's hint.
+``python -m kt3d_bench.rawfiles`` is the child process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import importlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import RawDataError
+from kt3d_bench.files import npz_bytes
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DAMAGE = (
+    OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, MemoryError,
+    zipfile.BadZipFile, zlib.error, tarfile.TarError,
+)  # fmt: skip
+_IMAGE_BYTES, _IMAGE_PIXELS = 64 << 20, 100_000_000
+
+
+def find(root: Path, *patterns: str) -> Iterator[Path]:
+    """Yield what matches each pattern in ``root``, then one folder further down, in a fixed order."""
+    for pattern in patterns:
+        yield from sorted(root.glob(pattern))
+        yield from sorted(root.glob(f"*/{pattern}"))
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Return ``"a, b, c and 4 more"``, or ``"nothing"``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more or "nothing"
+
+
+def contents(folder: Path) -> str:
+    """Return what a folder holds, for an error message: the first names, or ``"nothing"``."""
+    return ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+
+
+@contextlib.contextmanager
+def reading(where: str | Path, hint: str) -> Iterator[None]:
+    """Turn whatever a library raises for a damaged file into a ``RawDataError``; a full disk stays an ``OSError``."""
+    try:
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            raise
+        raise damaged(error, where, hint) from error
+
+
+def damaged(error: Exception, where: str | Path | None = None, hint: str | None = None) -> RawDataError:
+    """Return the error that says why a file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return RawDataError("is missing", where=where, hint=hint)
+    if isinstance(error, OSError) and error.strerror:
+        return RawDataError(f"cannot be read ({error.strerror})", where=where, hint=hint)
+    return RawDataError(f"is damaged or cut short ({type(error).__name__}: {error})", where=where, hint=hint)
+
+
+def read_bytes(path: Path, most_bytes: int, hint: str) -> bytes:
+    """Read a whole file. Raises ``RawDataError`` when it is missing, unreadable or larger than ``most_bytes``."""
+    with reading(path, hint):
+        if path.stat().st_size > most_bytes:
+            raise RawDataError(f"is larger than {most_bytes >> 20} MiB, which no such file is", where=path, hint=hint)
+        return path.read_bytes()
+
+
+def read_json(path: Path, most_bytes: int, hint: str) -> Any:
+    """Read a JSON file. Raises ``RawDataError`` when it cannot be read, is too large or not JSON."""
+    content = read_bytes(path, most_bytes, hint)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RawDataError(f"is not JSON ({error})", where=path, hint=hint) from error
+
+
+def read_jpeg(path: Path, hint: str) -> npt.NDArray[np.uint8]:
+    """Read a JPEG file as (H, W, 3) RGB, as stored: orientation tags are ignored.
+
+    Raises ``RawDataError`` when it is missing, damaged or, by its header, larger than 100 megapixels.
+    """
+    import simplejpeg
+
+    data = read_bytes(path, _IMAGE_BYTES, hint)
+    try:
+        height, width = simplejpeg.decode_jpeg_header(data)[:2]
+        if height * width > _IMAGE_PIXELS:
+            raise RawDataError(f"claims {width} x {height} pixels", where=path, hint=hint)
+        image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError as error:
+        raise RawDataError(f"cannot be decoded ({error})", where=path, hint=hint) from error
+    return image
+
+
+def own_dataset(file: Any, name: Any, where: str | Path, hint: str) -> Any:
+    """Return an HDF5 dataset by name or reference. Raises ``RawDataError`` when it is absent, a link, or keeps its
+    values in another file."""
+    import h5py
+
+    linked = isinstance(name, str) and not isinstance(file.get(name, getlink=True), h5py.HardLink)
+    found = None if linked else file[name]
+    if not isinstance(found, h5py.Dataset) or found.file != file or found.external or found.is_virtual:
+        wanted = f"dataset '{name}'" if isinstance(name, str) else "referenced dataset"
+        raise RawDataError(f"holds no {wanted} of its own (found: {listed(sorted(file), 8)})", where=where, hint=hint)
+    return found
+
+
+class BoundedReader:
+    """Reads files in a child process with limits on time and memory.
+
+    Damaged bytes can make cdflib and ``scipy.io.loadmat`` loop, crash or ask for any amount of memory, and nothing
+    short of reading tells. ``function`` is ``"module:name"`` of a function that takes a path and plain arguments,
+    returns a mapping of arrays, and raises ``RawDataError`` for a file of another kind. One child serves all calls; it
+    is killed and replaced when it exceeds ``timeout_s`` for one file, and refuses files that need more than
+    ``memory_mb`` of address space.
+    """
+
+    def __init__(self, function: str, *, timeout_s: float, memory_mb: int) -> None:
+        self._function = function
+        self._timeout_s = timeout_s
+        self._memory_mb = memory_mb
+        self._child: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection[bytes, bytes] | None = None
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """End the child process; the next ``read`` starts another."""
+        if self._child is not None and self._pipe is not None:
+            self._pipe.close()
+            self._child.kill()
+            self._child.wait()
+        self._child = self._pipe = None
+
+    def read(self, path: Path, *arguments: Any, where: str | Path, hint: str) -> dict[str, npt.NDArray[Any]]:
+        """Return what the function returns for a file.
+
+        Raises ``RawDataError`` for ``where`` when the file is damaged or exceeds a limit.
+        """
+        try:
+            pipe = self._running()
+            pipe.send_bytes(json.dumps([str(path), *arguments]).encode())
+            if not pipe.poll(self._timeout_s):
+                self.close()
+                raise RawDataError(
+                    f"is damaged: it could not be read within {self._timeout_s:g} s", where=where, hint=hint
+                )
+            answer = pipe.recv_bytes()
+        except (EOFError, OSError) as error:
+            self.close()
+            raise RawDataError("is damaged: it ended the process that read it", where=where, hint=hint) from error
+        if answer.startswith(b"!"):
+            raise RawDataError(answer[1:].decode(), where=where, hint=hint)
+        with np.load(io.BytesIO(answer), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def _running(self) -> Connection[bytes, bytes]:
+        if self._child is not None and self._pipe is not None and self._child.poll() is None:
+            return self._pipe
+        self.close()
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, self._function, str(self._memory_mb), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        return self._pipe
+
+
+def _serve(function: str, memory_mb: str, descriptor: str) -> None:
+    """Answer requests until the parent closes the pipe. Ctrl-C is left to the parent, which then ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    module, _, name = function.partition(":")
+    read = getattr(importlib.import_module(module), name)
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory_mb) << 20, int(memory_mb) << 20))
+    pipe: Connection[bytes, bytes] = Connection(int(descriptor))
+    with contextlib.suppress(EOFError):
+        while True:
+            request = json.loads(pipe.recv_bytes())
+            try:
+                answer = npz_bytes(read(*request))
+            except RawDataError as error:
+                answer = f"!{error.what}".encode()
+            except MemoryError:
+                answer = f"!is damaged: it asks for more than {memory_mb} MB of memory".encode()
+            except Exception as error:
+                answer = f"!{damaged(error).what}".encode(errors="replace")
+            pipe.send_bytes(answer)
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])
