@@ -1,27 +1,103 @@
-"""The folder a generated stand-in grows in: half of one is never taken for the dataset, and nobody's files are lost."""
+"""What generators of stand-ins share: the output folder and its marker, checks, worker processes and .mat files.
+
+A stand-in appears whole or not at all, so an unfinished one is never mistaken for the dataset, and files that were not
+generated are never touched.
+"""
 
 from __future__ import annotations
 
+import inspect
+import json
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
-from kt3d_bench.errors import UsageError
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import UsageError, did_you_mean
 
 MARKER = "kt3d-generated.json"
-"""Every stand-in holds it; ``prepare`` reads from it that the data is generated."""
+"""The file in every stand-in that tells ``prepare`` that the data is generated."""
 _UNFINISHED = ".kt3d-unfinished"
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def check_numbers(numbers: Mapping[str, tuple[int, int, int]], *, seed: int, workers: int | None) -> None:
+    """Raise ``UsageError`` unless every number (name -> value, least, most), the seed and the workers are in bounds."""
+    common = {"seed": (seed, 0, 2**63), "workers": (1 if workers is None else workers, 1, 1024)}
+    for name, (value, least, most) in {**numbers, **common}.items():
+        if not least <= value <= most:
+            raise UsageError(f"{name} must be {least:,} to {most:,}, found {value:,}")
+
+
+def check_options(generate: Callable[..., Any], options: Collection[str]) -> None:
+    """Raise ``UsageError`` for an option that the dataset's ``generate`` does not have."""
+    known = inspect.signature(generate).parameters
+    for name in sorted(set(options) - set(known)):
+        raise UsageError(f"the generator has no option '{name}'", hint=did_you_mean(name, known))
+
+
+def in_parallel(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int | None, device: str, batch: int = 1
+) -> Iterator[_Result]:
+    """Yield ``function(item)`` of every item, in order, each computed by one thread of one of ``workers`` processes.
+
+    ``workers`` ``None``: one process per core. Anything but a CPU as ``device``: this process alone. A worker takes
+    ``batch`` items at a time.
+    """
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=(workers or -1) if device == "cpu" else 1, return_as="generator", batch_size=batch)
+    yield from pool(delayed(_on_one_thread)(function, item) for item in items)
+
+
+def _on_one_thread(function: Callable[[_Item], _Result], item: _Item) -> _Result:
+    import cv2
+    import torch
+
+    before = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    try:
+        return function(item)
+    finally:
+        cv2.setNumThreads(before[0])
+        torch.set_num_threads(before[1])
+
+
+def write_mat(path: Path, content: Mapping[str, Any], layout: str) -> None:
+    """Write a compressed MATLAB 5 file whose header names the ``layout`` in place of the date: same content, same
+    bytes."""
+    import scipy.io
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, content, do_compression=True)
+    with path.open("r+b") as file:
+        file.write(f"MATLAB 5.0 MAT-file, generated stand-in in the layout of {layout}".encode().ljust(116))
+
+
+def mat_cells(items: Sequence[Any], *, column: bool = False) -> npt.NDArray[np.object_]:
+    """Return a (1, n) cell array of ``items``, or an (n, 1) ``column``."""
+    cells = np.empty(len(items), object)
+    for index, item in enumerate(items):
+        cells[index] = item
+    return cells.reshape((-1, 1) if column else (1, -1))
 
 
 @contextmanager
-def growing(out: Path, names: Collection[str]) -> Iterator[Path]:
-    """A new folder beside ``out`` (``<out>.part``) for a stand-in that consists of ``names`` and its marker.
+def standin_folder(
+    out: Path, names: Collection[str], marker: Mapping[str, Any], *, indent: int | None = None
+) -> Iterator[Path]:
+    """Yield a new folder beside ``out`` (``<out>.part``) for a stand-in that consists of ``names``.
 
-    The caller writes everything there, the marker included; when the block ends without an error it takes the place
-    of ``out``. Until then an earlier stand-in in ``out`` stays as it was. What a killed run left beside ``out`` is
-    removed. Raises ``UsageError``, before anything is changed, when ``out`` holds something that was not generated,
-    or when a folder ``<out>.part`` is somebody else's.
+    When the block ends without an error, ``marker`` is written as JSON and the folder takes the place of ``out``. Until
+    then an earlier stand-in in ``out`` stays as it was. Leftovers of a killed run beside ``out`` are removed. Raises
+    ``UsageError``, before anything is changed, when ``out`` holds something that was not generated, or when a folder
+    ``<out>.part`` is not an unfinished stand-in.
     """
     out = out.absolute()
     part = out.with_name(out.name + ".part")
@@ -30,6 +106,7 @@ def growing(out: Path, names: Collection[str]) -> Iterator[Path]:
     part.mkdir(parents=True)
     (part / _UNFINISHED).touch()
     yield part
+    (part / MARKER).write_text(json.dumps(marker, indent=indent) + "\n", encoding="utf-8")
     _refuse_foreign(out, names)
     (part / _UNFINISHED).unlink()
     if not out.exists():
@@ -57,12 +134,12 @@ def _refuse_foreign(out: Path, names: Collection[str]) -> None:
 
 
 def _clear_leftover(part: Path) -> None:
-    """Its mark goes last, so that an interrupted removal can be taken up again."""
+    """Remove an unfinished stand-in, its mark last, so that an interrupted removal can be repeated."""
     if not part.exists() and not part.is_symlink():
         return
     if part.is_symlink() or not part.is_dir() or (any(part.iterdir()) and not (part / _UNFINISHED).is_file()):
         raise UsageError(
-            "is in the way, and no unfinished stand-in", where=part, hint="move it, or choose another --out"
+            "is in the way and is not an unfinished stand-in", where=part, hint="move it, or choose another --out"
         )
     for path in part.iterdir():
         if path.name != _UNFINISHED:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kt3d_bench.errors import MissingDataError, RawDataError
+from kt3d_bench.standins import MARKER
 from kt3d_h36m.foreign import refusals
 from kt3d_h36m.layout import CODE_MEND, SITE, RawFolder
 from kt3d_h36m.selection import Selection
 from kt3d_h36m.sequences import CAMERAS, recordings
-
-MARKER = "kt3d-generated.json"
-"""Left by the generator in the raw root: such a folder may hold a part of the recordings."""
 
 
 def check_complete(

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kt3d_h36m.completeness import MARKER, missing_files
+from kt3d_bench.standins import MARKER
+from kt3d_h36m.completeness import missing_files
 from kt3d_h36m.foreign import refusals
 from kt3d_h36m.layout import CODE_MEND, SITE, RawFolder, local_file, scan
 from kt3d_h36m.layouts import describe_derived, find_derived

@@ -7,20 +7,20 @@ test people are different. The same seed gives the same files whatever the numbe
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from kt3d_bench.errors import UsageError
-from kt3d_bench.standins import MARKER, growing
-
-if TYPE_CHECKING:
-    from kt3d_bench.synth import Motions
-    from kt3d_itop.standin_recording import Block
+from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
+from kt3d_bench.synth import Motions, read_motions
+from kt3d_itop.standin_files import ViewFiles, compress
+from kt3d_itop.standin_people import ACTIONS, RATE_HZ, Doing
+from kt3d_itop.standin_recording import Block, record
 
 VERSION = 1
 """Bumped with every change of what is generated."""
@@ -67,47 +67,32 @@ def generate(
     progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int | None = None,
     point_cloud: bool = False,
-    **options: Any,
 ) -> Mapping[str, int]:
     """Write ``frames`` frames of each of ``people`` people (2 to 100; one counts as two), seen from both views; every
     fifth person, at least one, is for testing. Returns the approved frames per split.
 
     ``motion`` (a .bvh or .amc file, or a folder of them) replaces the actions. ``point_cloud`` adds the point clouds,
-    which are twice as large as everything else. Raises ``UsageError`` for impossible numbers or options or when
+    which are twice as large as everything else. Raises ``UsageError`` for impossible numbers or when
     ``out`` holds data that was not generated, and ``RawDataError`` for motions that cannot be used.
     """
-    if options:
-        raise UsageError(f"ITOP's generator has no option '{sorted(options)[0]}'",
-                         hint="known: point_cloud, workers")  # fmt: skip
-    if not (1 <= people <= _MOST_PEOPLE and frames >= 1 and seed >= 0):
-        raise UsageError(
-            f"people must be 1 to {_MOST_PEOPLE}, frames at least 1 and the seed 0 or more, found {people}, {frames} "
-            f"and {seed}"
-        )
+    check_numbers(
+        {"people": (people, 1, _MOST_PEOPLE), "frames": (frames, 1, _MOST_FRAMES)}, seed=seed, workers=workers
+    )
     people = max(people, 2)
-    if people * frames > _MOST_FRAMES:
-        raise UsageError(
-            f"{people} people x {frames} frames are {people * frames}, and at most {_MOST_FRAMES} can be generated",
-            hint="ask for fewer",
-        )
+    check_numbers({"people x frames": (people * frames, 1, _MOST_FRAMES)}, seed=seed, workers=workers)
     marker = {"dataset": "itop", "version": VERSION, "seed": seed, "people": people, "frames": frames}
-    motions = None
-    if motion is not None:
-        from kt3d_bench.synth import read_motions
-        from kt3d_itop.standin_people import RATE_HZ
-
-        motions = read_motions(motion)
+    motions = read_motions(motion) if motion else None
+    if motions:
         motions.require(_clip_frames(frames), RATE_HZ)
-        marker |= {"motion": motion.name, "motion_digest": motions.digest}
+        marker |= motions.marker
     plan = {
         split: [block for person in persons for block in _blocks(seed, person, frames, motions, device)]
         for split, persons in _people(people).items()
     }
     total = round(people * frames / _GROWTH_SHARE)
-    with growing(out, (*_NAMES, _UNPACKED)) as folder:
-        _record(plan, folder, point_cloud, workers if device == "cpu" else 1, lambda done: progress(done, total))
+    with standin_folder(out, (*_NAMES, _UNPACKED), marker) as folder:
+        _record(plan, folder, point_cloud, workers, device, lambda done: progress(done, total))
         _pack(folder, workers, people * frames, total, progress)
-        (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
     return {
         f"{view}-{split}": sum(sum(block.valid) for block in plan[split])
         for view in _VIEWS.values()
@@ -123,9 +108,6 @@ def _people(count: int) -> dict[str, list[int]]:
 
 def _blocks(seed: int, person: int, frames: int, motions: Motions | None, device: str) -> Iterator[Block]:
     """One person's frames in their order: clips of the actions in turn, a few clips to a block."""
-    from kt3d_itop.standin_people import ACTIONS, Doing
-    from kt3d_itop.standin_recording import Block
-
     rng = np.random.default_rng((seed, 0, person))
     order = rng.permutation(len(ACTIONS))
     length = _clip_frames(frames)
@@ -166,36 +148,27 @@ def _approved(rng: np.random.Generator, frames: int) -> list[bool]:
     return flags[:frames]
 
 
-def _record(plan: Mapping[str, Sequence[Block]], folder: Path, point_cloud: bool, workers: int | None,
+def _record(plan: Mapping[str, Sequence[Block]], folder: Path, point_cloud: bool, workers: int | None, device: str,
             progress: Callable[[int], None]) -> None:  # fmt: skip
-    from joblib import Parallel, delayed
-
-    from kt3d_itop.standin_files import ViewFiles
-    from kt3d_itop.standin_recording import record
-
     done = 0
     progress(done)
     for split, blocks in plan.items():
         total = sum(block.frames for block in blocks)
-        files = {view: ViewFiles(folder, view, split, total, point_cloud=point_cloud) for view in _VIEWS}
-        try:
-            pool = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=1)
-            for block, views in zip(blocks, pool(delayed(record)(block) for block in blocks), strict=True):
+        with ExitStack() as stack:
+            files = {
+                view: stack.enter_context(closing(ViewFiles(folder, view, split, total, point_cloud=point_cloud)))
+                for view in _VIEWS
+            }
+            recorded = in_parallel(record, blocks, workers=workers, device=device)
+            for block, views in zip(blocks, recorded, strict=True):
                 for view, rows in views.items():
                     files[view].append(rows)
                 done += block.frames
                 progress(done)
-        finally:
-            for one in files.values():
-                one.close()
 
 
 def _pack(folder: Path, workers: int | None, before: int, total: int, progress: Callable[[int, int], None]) -> None:
     """Compress every file, several at once."""
-    import os
-
-    from kt3d_itop.standin_files import compress
-
     paths = sorted(folder.glob("*.h5"), key=lambda path: -path.stat().st_size)
     sizes = np.array([path.stat().st_size for path in paths])
     shares = np.cumsum(sizes) / sizes.sum()

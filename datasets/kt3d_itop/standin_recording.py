@@ -43,11 +43,6 @@ class Block:
 
 def record(block: Block) -> Mapping[str, Arrays]:
     """View -> the rows that this block adds to every dataset of the official files, by dataset."""
-    import cv2
-    import torch
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     room = sample_room(np.random.default_rng((block.seed, 2, block.person)))
     darkness = _darkness(np.random.default_rng((block.seed, 3, block.person)))
     empty = {view.name: room.depth_mm(view) for view in VIEWS}

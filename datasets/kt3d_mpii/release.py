@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_HEADER = b"MATLAB 5.0 MAT-file, generated stand-in in the layout of MPII Human Pose".ljust(116)
-"""Replaces savemat's, which holds the date: the same seed gives the same bytes."""
+from kt3d_bench.standins import mat_cells, write_mat
+
 _EMPTY = np.zeros((0, 0))
 _DERIVED = (8, 9)
 """Upper neck and head top: not whole numbers, and often without a visibility."""
@@ -52,8 +52,6 @@ class DrawnImage:
 
 def write_release(path: Path, images: Sequence[DrawnImage]) -> int:
     """Write the .mat file; returns the number of persons of training images whose joints are in it."""
-    import scipy.io
-
     rows, annotated = [], 0
     for image in images:
         rectangles, count = _rectangles(image, np.random.default_rng(image.stream))
@@ -73,16 +71,11 @@ def write_release(path: Path, images: Sequence[DrawnImage]) -> int:
         "annolist": _structs(rows),
         "img_train": np.array([[float(image.train) for image in images]]),
         "version": "generated",
-        "single_person": _cells([_EMPTY if len(image.persons) > 1 else 1.0 for image in images], (len(images), 1)),
+        "single_person": mat_cells([_EMPTY if len(image.persons) > 1 else 1.0 for image in images], column=True),
         "act": _structs(act).reshape(-1, 1),
-        "video_list": _cells(
-            [f"generated{number:02d}" for number in range(1, max(videos, 1) + 1)], (1, max(videos, 1))
-        ),
+        "video_list": mat_cells([f"generated{number:02d}" for number in range(1, max(videos, 1) + 1)]),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(path, {"RELEASE": release}, do_compression=True)
-    with path.open("r+b") as file:
-        file.write(_HEADER)
+    write_mat(path, {"RELEASE": release}, "MPII Human Pose")
     return annotated
 
 
@@ -143,10 +136,3 @@ def _structs(rows: Sequence[dict[str, Any]]) -> npt.NDArray[Any]:
         for name, value in row.items():
             array[name][0, column] = value
     return array
-
-
-def _cells(items: Sequence[Any], shape: tuple[int, int]) -> npt.NDArray[np.object_]:
-    cells = np.empty(len(items), object)
-    for index, item in enumerate(items):
-        cells[index] = item
-    return cells.reshape(shape)

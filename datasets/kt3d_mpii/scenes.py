@@ -66,10 +66,8 @@ class Block:
 
 def draw_block(block: Block) -> list[DrawnImage]:
     """Write the images of one block and return their annotations."""
-    import cv2
     import simplejpeg
 
-    cv2.setNumThreads(1)
     rng = np.random.default_rng((block.seed, block.first))
     drawn = []
     for number in range(block.first + 1, block.first + block.count + 1):

@@ -8,20 +8,30 @@ the same files whatever the number of workers.
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import UsageError
-from kt3d_bench.standins import MARKER, growing
-
-if TYPE_CHECKING:
-    from kt3d_bench.synth import Bodies, Clip, Figures, Motions
+from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
+from kt3d_bench.synth import (
+    ACTIVITIES,
+    Bodies,
+    Clip,
+    Figures,
+    Motions,
+    pose,
+    read_motions,
+    render,
+    sample_bodies,
+    sample_clip,
+)
+from kt3d_ubc3v.painting import paint
+from kt3d_ubc3v.recording import SIZE_PX, MayaCamera, joint_matrices, sample_camera, write_ground_truth
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
@@ -59,6 +69,10 @@ class _Block:
     device: str
 
 
+_Painted = tuple[str, npt.NDArray[np.float64], dict[str, list[MayaCamera]]]
+"""A block's section folder, joint matrices, and poses of every camera."""
+
+
 def generate(
     out: Path,
     *,
@@ -70,46 +84,36 @@ def generate(
     progress: Callable[[int, int], None] = lambda done, total: None,
     test_postures: int | None = None,
     workers: int | None = None,
-    **options: Any,
 ) -> Mapping[str, int]:
     """Write inter-pose/train with ``people`` x ``frames`` postures and hard-pose/test with ``test_postures`` (default:
     a seventh of that); each posture gives three samples. ``people`` (at most 16) characters appear in hard-pose.
 
-    ``motion`` (a .bvh or .amc file, or a folder of them) replaces the drawn postures, which then are spread evenly over
-    all files. Raises ``UsageError`` for impossible numbers or options and when ``out`` holds data that was not
+    ``motion`` (a .bvh or .amc file, or a folder of them) replaces the drawn postures; its files are used evenly.
+    Returns the samples per split. Raises ``UsageError`` for impossible numbers and when ``out`` holds data that was not
     generated, ``RawDataError`` when no motion can be used.
     """
-    if options:
-        raise UsageError(f"UBC3V's generator has no option '{sorted(options)[0]}'",
-                         hint="known: test_postures, workers")  # fmt: skip
-    train = people * frames
+    train, most = people * frames, _MOST_POSTURES
     test = max(1, round(train / 7)) if test_postures is None else test_postures
-    if min(people, frames, test) < 1 or seed < 0:
-        raise UsageError(
-            f"people, frames and test postures must be at least 1 and the seed 0 or more, found {people}, {frames}, "
-            f"{test} and {seed}"
-        )
-    if max(train, test) > _MOST_POSTURES:
-        raise UsageError(
-            f"{people} people x {frames} frames are {train} postures to train on and {test} to test on, and at most "
-            f"{_MOST_POSTURES} of each can be generated",
-            hint="ask for fewer",
-        )
+    check_numbers(
+        {
+            "people": (people, 1, most),
+            "frames": (frames, 1, most),
+            "people x frames": (train, 1, most),
+            "test postures": (test, 1, most),
+        },
+        seed=seed,
+        workers=workers,
+    )
     marker = {"dataset": "ubc3v", "version": VERSION, "seed": seed, "people": people, "frames": frames}
-    motions = None
-    if motion is not None:
-        from kt3d_bench.synth import read_motions
-
-        motions = read_motions(motion)
-        marker |= {"motion": motion.name, "motion_digest": motions.digest}
-    with growing(out, _SUBSETS) as folder:
+    motions = read_motions(motion) if motion else None
+    with standin_folder(out, _SUBSETS, marker | (motions.marker if motions else {})) as folder:
         easy, hard = (folder / subset for subset in _SUBSETS)
-        plan = itertools.chain(
+        blocks = itertools.chain(
             _blocks(easy / "train", train, (seed, 0), 1, motions, device),
             _blocks(hard / "test", test, (seed, 1), min(people, _CHARACTERS), motions, device),
         )
-        _run(plan, train + test, progress, workers if device == "cpu" else 1)
-        (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+        painted = in_parallel(_paint_block, blocks, workers=workers, device=device)
+        _write_sections(painted, train + test, progress)
     return {"train": train * len(_CAMERA_NAMES), "test": test * len(_CAMERA_NAMES)}
 
 
@@ -134,14 +138,10 @@ def _blocks(folder: Path, postures: int, stream: tuple[int, int], characters: in
             )
 
 
-def _run(plan: Iterator[_Block], postures: int, progress: Callable[[int, int], None], workers: int | None) -> None:
-    """Paint all blocks, and write a section's ground truth as soon as its last block is painted."""
-    from joblib import Parallel, delayed
-
+def _write_sections(painted: Iterator[_Painted], postures: int, progress: Callable[[int, int], None]) -> None:
+    """Write a section's ground truth as soon as its last block is painted."""
     done = 0
     progress(done, postures)
-    pool = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=1)
-    painted = pool(delayed(_paint_block)(block) for block in plan)
     for folder, pieces in itertools.groupby(painted, key=lambda piece: piece[0]):
         matrices, cameras = [], []
         for _, some_matrices, some_cameras in pieces:
@@ -149,39 +149,24 @@ def _run(plan: Iterator[_Block], postures: int, progress: Callable[[int, int], N
             cameras.append(some_cameras)
             done += len(some_matrices)
             progress(done, postures)
-        _write_section(Path(folder), matrices, cameras)
+        write_ground_truth(
+            Path(folder) / "groundtruth.mat",
+            np.concatenate(matrices),
+            {name: [pose for block in cameras for pose in block[name]] for name in _CAMERA_NAMES},
+        )
 
 
-def _write_section(
-    folder: Path, matrices: Sequence[npt.NDArray[np.float64]], cameras: Sequence[Mapping[str, list[Any]]]
-) -> None:
-    from kt3d_ubc3v.recording import write_ground_truth
-
-    write_ground_truth(
-        folder / "groundtruth.mat",
-        np.concatenate(matrices),
-        {name: [pose for block in cameras for pose in block[name]] for name in _CAMERA_NAMES},
-    )
-
-
-def _paint_block(block: _Block) -> tuple[str, npt.NDArray[np.float64], dict[str, list[Any]]]:
-    """Write the images of one block; return its section's folder, its joint matrices and camera poses."""
-    import cv2
-
-    from kt3d_bench.synth import render
-    from kt3d_ubc3v.painting import paint
-    from kt3d_ubc3v.recording import SIZE_PX, joint_matrices, sample_camera
-
-    cv2.setNumThreads(1)
+def _paint_block(block: _Block) -> _Painted:
+    """Write the images of one block."""
     quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
     rng = np.random.default_rng(block.stream)
     figures = _figures(block, rng)
-    poses: dict[str, list[Any]] = {name: [] for name in _CAMERA_NAMES}
+    poses: dict[str, list[MayaCamera]] = {name: [] for name in _CAMERA_NAMES}
     for index in range(block.count):
         for name in _CAMERA_NAMES:
-            pose = sample_camera(rng)
-            poses[name].append(pose)
-            image = render(figures[index], [pose.camera()], device=block.device, normals=False)[0]
+            camera = sample_camera(rng)
+            poses[name].append(camera)
+            image = render(figures[index], [camera.camera()], device=block.device, normals=False)[0]
             depth, parts = paint(image.maps, image.window_px, SIZE_PX, rng)
             for kind, rgba in (("depthRender", depth), ("groundtruth", parts)):
                 folder = Path(block.folder) / "images" / kind / name
@@ -194,8 +179,6 @@ def _paint_block(block: _Block) -> tuple[str, npt.NDArray[np.float64], dict[str,
 
 def _figures(block: _Block, rng: np.random.Generator) -> Figures:
     """One figure per posture, turned at random, hips near the origin."""
-    from kt3d_bench.synth import Figures, sample_bodies
-
     characters = sample_bodies(np.random.default_rng(block.character_stream), block.characters)
     postures = []
     for index in range(block.count):
@@ -209,8 +192,6 @@ def _figures(block: _Block, rng: np.random.Generator) -> Figures:
 
 def posture(body: Bodies, rng: np.random.Generator, *, hard: bool = False, clip: Clip | None = None) -> Figures:
     """One body in one posture, turned at random, hips near the origin; ``hard`` poses go beyond the activities."""
-    from kt3d_bench.synth import ACTIVITIES, pose, sample_clip
-
     if clip is None:
         activities = sorted(set(ACTIVITIES) - {"random"})
         loose = hard and rng.random() < _RANDOM_SHARE

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.records import Camera
+from kt3d_bench.standins import mat_cells, write_mat
 from kt3d_bench.synth import Figures
 
 FloatArray = npt.NDArray[np.float64]
@@ -21,8 +22,6 @@ _LENS_MM, _FILM_MM = 25.422, 36.0
 _TO_MAYA = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 """Z up -> Y up: a cyclic exchange of the axes, so that left stays left."""
 _SCALE = 10.0
-_HEADER = b"MATLAB 5.0 MAT-file, generated stand-in in the layout of UBC3V".ljust(116)
-"""Replaces savemat's, which holds the date: the same seed gives the same bytes."""
 
 _SITE = {
     "Head": "jaw", "Hips": "pelvis", "LeftArm": "clavicle_l", "LeftFingerBase": "wrist_l", "LeftFoot": "knee_l",
@@ -122,25 +121,15 @@ def _unit(vectors: FloatArray) -> FloatArray:
 
 def write_ground_truth(path: Path, matrices: FloatArray, cameras: dict[str, list[MayaCamera]]) -> None:
     """(N, 28, 16) matrices and N poses per camera, in the order the official files have: the last camera first."""
-    import scipy.io
-
     frames = {
-        name: _cells([{"translate": pose.translate_cm[None], "rotate": pose.rotate_deg[None]} for pose in poses])
+        name: mat_cells([{"translate": pose.translate_cm[None], "rotate": pose.rotate_deg[None]} for pose in poses])
         for name, poses in cameras.items()
     }
-    joints = _cells([{f"{bone}PGX": row[None] for bone, row in zip(BONES, frame, strict=True)} for frame in matrices])
+    joints = mat_cells(
+        [{f"{bone}PGX": row[None] for bone, row in zip(BONES, frame, strict=True)} for frame in matrices]
+    )
     content = {
         "cameras": {name: {"frames": frames[name], "name": name} for name in sorted(frames, reverse=True)},
         "joints": joints,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(path, content, do_compression=True)
-    with path.open("r+b") as file:
-        file.write(_HEADER)
-
-
-def _cells(items: list[dict[str, FloatArray]]) -> npt.NDArray[np.object_]:
-    cells = np.empty((1, len(items)), object)
-    for column, item in enumerate(items):
-        cells[0, column] = item
-    return cells
+    write_mat(path, content, "UBC3V")

@@ -7,19 +7,17 @@ posture of its own, seen by one camera. Sample i depends on (seed, i) alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kt3d_bench.geometry.cameras import world_to_cam
 from kt3d_bench.records import Sample, Skipped
+from kt3d_bench.synth import Bodies, render, sample_bodies
 from kt3d_ubc3v import cameras, generate, regions
 from kt3d_ubc3v.convert import depth_of, person
 from kt3d_ubc3v.joints import FIELDS
-from kt3d_ubc3v.recording import BONES
-
-if TYPE_CHECKING:
-    from kt3d_bench.synth import Bodies
+from kt3d_ubc3v.painting import paint
+from kt3d_ubc3v.recording import BONES, SIZE_PX, joint_matrices, sample_camera
 
 VERSION = 1
 """Bumped with every change of what is drawn."""
@@ -34,8 +32,6 @@ _SITES = [BONES.index(field.removesuffix("PGX")) for _, field in FIELDS]
 
 def samples(seed: int, index: int, count: int, device: str) -> Iterator[Sample]:
     """Samples ``index`` up to ``index + count``; drawn with NumPy, rendered on ``device``."""
-    from kt3d_bench.synth import sample_bodies
-
     body = sample_bodies(np.random.default_rng((seed, _CHARACTER)), 1)[0]
     for number in range(index, index + count):
         yield _sample(seed, number, body, device)
@@ -52,10 +48,6 @@ def _sample(seed: int, number: int, body: Bodies, device: str) -> Sample:
 
 
 def _drawn(key: str, rng: np.random.Generator, body: Bodies, device: str) -> Sample | Skipped:
-    from kt3d_bench.synth import render
-    from kt3d_ubc3v.painting import paint
-    from kt3d_ubc3v.recording import SIZE_PX, joint_matrices, sample_camera
-
     figure = generate.posture(body, rng)
     pose = sample_camera(rng)
     image = render(figure, [pose.camera()], device=device, normals=False)[0]

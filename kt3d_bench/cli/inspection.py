@@ -15,8 +15,9 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.records import WorkItem
+from kt3d_bench.standins import MARKER
 
-_MANIFEST, _RUN, _MARKER = "manifest.json", "run.yaml", "kt3d-generated.json"
+_MANIFEST, _RUN = "manifest.json", "run.yaml"
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) 
             where=path,
             hint=f"kt3d inspect {shlex.quote(str(path.parent))} --dataset {plugin.name}",
         )
-    generated = " (generated stand-in)" if (path / _MARKER).is_file() else ""
+    generated = " (generated stand-in)" if (path / MARKER).is_file() else ""
     lines = [f"{plugin.title}{generated}"]
     try:
         lines += registry.load_function(plugin.convert, "describe")(path)

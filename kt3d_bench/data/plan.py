@@ -15,13 +15,12 @@ from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, Option
 from kt3d_bench.plugins.registry import load_function
 from kt3d_bench.records import WorkItem
+from kt3d_bench.standins import MARKER
 
 SAMPLES_PER_SHARD = 1024
 """Expected samples of a shard; small datasets get smaller shards, so that several workers have something to do."""
 _FEWEST_PER_SHARD = 64
 _SHARDS_WANTED = 16
-MARKER = "kt3d-generated.json"
-"""What ``kt3d generate`` leaves in the raw folder."""
 _HEAD_BYTES = 65536
 
 

@@ -46,11 +46,11 @@ class DatasetPlugin:
 
     ``generate`` names a module with
         ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str, workers: int,
-        progress: Callable[[int, int], None], **options) -> Mapping[str, int]`` - writes a licence-free stand-in in the
+        progress: Callable[[int, int], None], ...) -> Mapping[str, int]`` - writes a licence-free stand-in in the
         official layout, the same for any number of worker processes, and returns the number of samples per split that
         ``prepare`` must find there. It grows beside ``out`` and leaves ``kt3d-generated.json`` in it
-        (``standins.growing``): half a stand-in must never be taken for the dataset. ``motion`` is a BVH or AMC file or
-        a folder of them, for ``people.read_motions``.
+        (``standins.standin_folder``): half a stand-in must never be taken for the dataset. ``motion`` is a BVH or
+        AMC file or a folder of them, for ``synth.read_motions``.
         ``VERSION: int`` - bumped with every change of what is generated.
         ``DEMO: Mapping[str, Any]`` - ``people``, ``frames`` and other options of a stand-in that a laptop makes and
         trains on in minutes; ``kt3d demo`` uses it.

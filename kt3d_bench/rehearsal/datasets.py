@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from kt3d_bench.data.manifest import Manifest
-from kt3d_bench.data.plan import MARKER, checked_options
+from kt3d_bench.data.plan import checked_options
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import Kt3dError, MissingDataError, RawDataError
 from kt3d_bench.plugins import registry
@@ -20,6 +20,7 @@ from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.records import WorkItem
 from kt3d_bench.rehearsal.log import BrokenError, Log
 from kt3d_bench.rehearsal.trees import require_same, tree
+from kt3d_bench.standins import MARKER
 
 SEED = 3
 _SMALLEST = {"people": 2, "frames": 2}
@@ -216,7 +217,7 @@ def _keeps_files(stage: _Stage, arguments: Mapping[str, Any]) -> None:
     occupied = stage.folder / "occupied"
     occupied.mkdir(parents=True)
     (occupied / "letter.txt").write_text("mine")
-    hint = f"raise UsageError in {stage.place('generate', 'generate')}; kt3d_bench.standins.growing does"
+    hint = f"raise UsageError in {stage.place('generate', 'generate')}; kt3d_bench.standins.standin_folder does"
     try:
         _generate(stage, occupied, arguments, 1)
     except Kt3dError:

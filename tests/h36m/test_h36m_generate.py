@@ -122,13 +122,13 @@ def test_skeleton_has_the_documented_offsets(small):
 def test_joints_lie_inside_the_person(small, read_back):
     """Where a joint projects, the video differs from the empty room, which every other pixel's time-median is not
     needed for: the room is drawn again from the same seed."""
-    from kt3d_h36m.generate import _new_set
+    from kt3d_h36m.generate import _new_studio
     from kt3d_h36m.standin_recordings import Take
 
     from kt3d_bench.geometry.crops import crop_person
 
     takes = [Take(subject, "Directions", 1, 1) for subject in ("S1", "S9", "S5", "S11")]
-    whole = _new_set(small[0], SMALL["seed"], SMALL["frame_px"], takes, None, "cpu")
+    whole = _new_studio(small[0], SMALL["seed"], SMALL["frame_px"], takes, None, "cpu")
     inside = []
     for sample in read_back["test"][:16]:
         if not isinstance(sample, Sample):
@@ -226,13 +226,13 @@ def test_an_earlier_stand_in_is_replaced_and_real_data_is_not(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frames": 0}, "frames is 0"),
-        ({"actions": 16}, "actions is 16"),
-        ({"takes": 3}, "takes is 3"),
-        ({"frame_px": 32}, "frame_px is 32"),
+        ({"frames": 0}, "frames must be 1 to 10,000, found 0"),
+        ({"actions": 16}, "actions must be 1 to 15, found 16"),
+        ({"takes": 3}, "takes must be 1 to 2, found 3"),
+        ({"frame_px": 32}, "frame_px must be 64 to 2,000, found 32"),
         ({"frame_px": 101}, "even sizes; use 102"),
-        ({"workers": 0}, "workers is 0"),
-        ({"seed": -1}, "seed is -1"),
+        ({"workers": 0}, "workers must be 1 to 1,024, found 0"),
+        ({"seed": -1}, "seed must be 0 to .*, found -1"),
     ],
 )
 def test_impossible_numbers_are_refused(tmp_path, change, message):

@@ -51,8 +51,13 @@ class Motions:
     def __len__(self) -> int:
         return len(self.recordings)
 
+    @property
+    def marker(self) -> dict[str, str]:
+        """What a stand-in's marker records of the motions it was made from."""
+        return {"motion": self.source.name, "motion_digest": self.digest}
+
     def lines(self) -> list[str]:
-        """For people: how much there is, and what was skipped why."""
+        """Describe for the terminal how much there is, and which files were skipped and why."""
         seconds = sum(recording.frames / recording.rate_hz for recording in self.recordings)
         lines = [f"{len(self)} {'motion' if len(self) == 1 else 'motions'}, {seconds:.1f} s, from {self.source}"]
         lines += [f"skipped {path.relative_to(self.source)}: {reason}" for path, reason in self.skipped[:_SAID]]
