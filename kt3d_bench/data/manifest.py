@@ -17,7 +17,7 @@ from kt3d_bench.data.format import FORMAT_VERSION
 from kt3d_bench.data.index import LABEL_ARRAYS, Labels
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_atomically
-from kt3d_bench.plugins.cards import problem_text
+from kt3d_bench.schema import problems
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
 
 MANIFEST = "manifest.json"
@@ -153,8 +153,8 @@ def decode_manifest(data: bytes, *, where: Path | str, hint: str = _AGAIN) -> Ma
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(problem_text(one) for one in error.errors()[:5])
-        raise ArtefactError(f"the manifest is damaged: {problems}", where=where, hint=hint) from error
+        found = "; ".join(problems(error, Manifest))
+        raise ArtefactError(f"the manifest is damaged: {found}", where=where, hint=hint) from error
 
 
 def _missing(folder: Path) -> ArtefactError:

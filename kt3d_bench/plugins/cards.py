@@ -28,71 +28,69 @@ Written by people, so plain YAML with every field required unless said otherwise
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from kt3d_bench.errors import PluginError, did_you_mean
+from kt3d_bench.errors import PluginError
 from kt3d_bench.geometry.foreground import RULES
+from kt3d_bench.plugins.hookspecs import MODALITIES
+from kt3d_bench.schema import STRICT, Must, OneOf, Whole, parse, read_yaml
 from kt3d_bench.skeletons import H36M17, Quality
 
 CARD = "card.yaml"
+QUALITIES = tuple(one.name.lower() for one in Quality)
+BOX_RULES = ("joints", "mask", "detector")
+_HINT = "see kt3d_bench/plugins/cards.py for the fields"
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Modality = Literal["rgb", "depth", "parts"]
-BoxRule = Literal["joints", "mask", "detector"]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Text = Annotated[str, Must("text", str.strip)]
+Texts = Annotated[tuple[Text, ...], Must("at least one", len)]
 
 
-class JointRow(_Strict):
+@dataclass(frozen=True)
+class JointRow:
     """How one common joint is obtained."""
 
+    __pydantic_config__ = STRICT
     joint: str
-    quality: Literal["absent", "approximate", "derived", "exact"]
+    quality: Annotated[str, OneOf(QUALITIES)]
     note: str = ""
 
 
-class Card(_Strict):
+@dataclass(frozen=True)
+class Card:
     """The fields of ``card.yaml``; see this module's docstring for an example."""
 
+    __pydantic_config__ = STRICT
     name: Text
     title: Text
     what: Text
-    modalities: tuple[Modality, ...] = Field(min_length=1)
+    modalities: Annotated[tuple[Annotated[str, OneOf(MODALITIES)], ...], Must("at least one", len)]
     homepage: Text
-    how_to_obtain: tuple[Text, ...] = Field(min_length=1)
+    how_to_obtain: Texts
     download_size: Text
     licence: Text
     redistribution: Text
     citation: Text
     joints: tuple[JointRow, ...]
-    num_parts: int = Field(ge=0, le=256)
-    part_mirror: tuple[int, ...] | None = None
-    box_rule: BoxRule
-    foreground: str = "given"
+    num_parts: Annotated[int, Whole(0, 256)]
+    box_rule: Annotated[str, OneOf(BOX_RULES)]
     protocol: Text
+    part_mirror: tuple[Annotated[int, Whole(0, 255)], ...] | None = None
+    foreground: Annotated[str, OneOf(RULES)] = "given"
 
-    @model_validator(mode="after")
-    def _check(self) -> Card:
-        names = tuple(row.joint for row in self.joints)
-        if names != H36M17.joints:
-            raise ValueError(f"joints must name the {len(H36M17)} common joints in order: {', '.join(H36M17.joints)}")
+    def conflicts(self) -> Iterator[str]:
+        """Yield a sentence on each field that contradicts another."""
+        if tuple(row.joint for row in self.joints) != H36M17.joints:
+            yield f"joints must name the {len(H36M17)} common joints in order: {', '.join(H36M17.joints)}"
         if (self.num_parts > 0) != ("parts" in self.modalities):
-            raise ValueError("num_parts counts the classes of the part masks and is 0 exactly when there are none")
-        if self.foreground not in RULES:
-            raise ValueError(f"there is no foreground rule '{self.foreground}', {did_you_mean(self.foreground, RULES)}")
-        if self.part_mirror is not None:
-            mirror = self.part_mirror
-            if sorted(mirror) != list(range(self.num_parts)) or any(mirror[mirror[part]] != part for part in mirror):
-                raise ValueError("part_mirror must exchange parts in pairs: one id per part class, background included")
-        return self
+            yield "num_parts counts the classes of the part masks and is 0 exactly when there are none"
+        if self.part_mirror is not None and not _is_mirror(self.part_mirror, self.num_parts):
+            yield "part_mirror must exchange parts in pairs: one id per part class, background included"
 
     @property
     def quality(self) -> npt.NDArray[np.uint8]:
@@ -100,26 +98,14 @@ class Card(_Strict):
         return np.array([Quality[row.quality.upper()] for row in self.joints], np.uint8)
 
 
+def _is_mirror(mirror: Sequence[int], parts: int) -> bool:
+    return sorted(mirror) == list(range(parts)) and all(mirror[mirror[part]] == part for part in mirror)
+
+
 def read_card(folder: Path) -> Card:
-    """The card in a dataset plugin's folder. Raises ``PluginError`` listing every field that is missing, unknown or
+    """Read the card in a dataset plugin's folder. Raise ``PluginError`` naming every field that is missing, unknown or
     wrong."""
     path = folder / CARD
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PluginError(
-            "the dataset has no card", where=path, hint="write one, see kt3d_bench/plugins/cards.py"
-        ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PluginError(f"the card cannot be read ({error})", where=path) from error
-    try:
-        return Card.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(problem_text(one) for one in error.errors())
-        raise PluginError(problems, where=path, hint="see kt3d_bench/plugins/cards.py for the fields") from error
-
-
-def problem_text(problem: Any) -> str:
-    """One pydantic error as ``field: what is wrong``."""
-    place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+    if not path.is_file():
+        raise PluginError("the dataset has no card", where=path, hint="write one, see kt3d_bench/plugins/cards.py")
+    return parse(Card, read_yaml(path, error=PluginError, hint=_HINT), error=PluginError, where=path, hint=_HINT)

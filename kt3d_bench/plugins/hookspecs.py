@@ -8,25 +8,71 @@ and sorted by name; installation order never matters, and a name registered twic
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pluggy
 
+from kt3d_bench.schema import STRICT, Must, OneOf, Whole
+from kt3d_bench.supervision import LEVELS
+
 PROJECT = "kt3d_bench"
+MODALITIES = ("rgb", "depth", "parts")
+ROLES = ("target", "source", "pretrain")
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+def missing(reference: str) -> str | None:
+    """Return why ``"module"`` or ``"module:object"`` cannot exist, as far as it shows without importing the module."""
+    module, _, attribute = reference.partition(":")
+    if module in sys.modules:
+        there = not attribute or hasattr(sys.modules[module], attribute)
+        return None if there else f"module {module} defines no {attribute}"
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError) as error:
+        return str(error)
+    return f"there is no module {module}" if spec is None else None
+
+
+def _is_module(reference: str) -> bool:
+    return bool(reference) and ":" not in reference and missing(reference) is None
+
+
+def _is_object(reference: str) -> bool:
+    return reference.count(":") == 1 and missing(reference) is None
+
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def _all_differ(names: Sequence[str]) -> bool:
+    return len(set(names)) == len(names)
+
+
+Name = Annotated[
+    str, Must("a name of lower-case letters, digits, '-' and '_'", re.compile(r"[a-z0-9][a-z0-9_\-]{0,79}").fullmatch)
+]
+Word = Annotated[str, Must("letters, digits, '-' and '_'", re.compile(r"[A-Za-z0-9_\-]{1,80}").fullmatch)]
+Several = (Must("at least one name", len), Must("different names", _all_differ))
+Module = Annotated[str, Must("the name of a module that exists", _is_module)]
+Value = Annotated[Any, Must("a truth value, number, text or None", lambda one: isinstance(one, _PLAIN))]
 
 
 @dataclass(frozen=True)
 class Option:
     """One dataset-specific option of ``prepare``: its default decides its type; ``choices`` limits it."""
 
-    default: Any
+    __pydantic_config__ = STRICT
+    default: Value
     help: str
-    choices: tuple[Any, ...] = ()
+    choices: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,46 +116,51 @@ class DatasetPlugin:
         ``kt3d submit`` reads their predictions; ``None`` for a name that means nothing.
     """
 
-    name: str
+    __pydantic_config__ = STRICT
+    name: Name
     title: str
-    modalities: tuple[str, ...]
-    """Of "rgb", "depth", "parts"."""
-    splits: tuple[str, ...]
-    folder: Path
-    convert: str
-    generate: str
-    names: str | None = None
-    stream: str | None = None
-    labels: str = "3d"
-    """"3d" or "2d"."""
+    modalities: Annotated[tuple[Annotated[str, OneOf(MODALITIES)], ...], *Several]
+    splits: Annotated[tuple[Word, ...], *Several]
+    folder: Annotated[Path, Must("an existing folder", Path.is_dir)]
+    convert: Module
+    generate: Module
+    names: Module | None = None
+    stream: Module | None = None
+    labels: Annotated[str, OneOf(("3d", "2d"))] = "3d"
     options: Mapping[str, Option] = field(default_factory=dict)
-    views: tuple[str, ...] = ()
+    views: Annotated[tuple[Word, ...], Several[1]] = ()
     """Where the same scenes were recorded from, for datasets with one split per view: ``splits`` are then called
     ``<view>-<name>``, and ``prepare --view`` and ``--split`` choose among them."""
+
+    def conflicts(self) -> list[str]:
+        """Return a sentence on each split that belongs to no view."""
+        stray = [split for split in self.splits if self.views and split.partition("-")[0] not in self.views]
+        return [f"split '{split}' belongs to no view: it must be called <view>-{split}" for split in stray]
 
 
 @dataclass(frozen=True)
 class MethodPlugin:
     """One method: its class (a ``methods.Method``) and the datasets it uses when the user names none."""
 
-    name: str
+    __pydantic_config__ = STRICT
+    name: Name
     summary: str
-    load: str
-    """``"module:Class"``."""
-    presets: tuple[str, ...] = ("paper", "small", "tiny")
-    supervision: tuple[str, ...] = ("none", "partial-2d", "partial-3d", "partial", "full-2d", "full-3d", "full")
+    load: Annotated[str, Must("'module:Class' with a module that exists", _is_object)]
+    presets: Annotated[tuple[Word, ...], *Several] = ("paper", "small", "tiny")
+    supervision: Annotated[tuple[Annotated[str, OneOf(LEVELS)], ...], *Several] = tuple(LEVELS)
     """Levels the method accepts."""
-    defaults: Mapping[str, str] = field(default_factory=dict)
-    """Role ("target", "source", "pretrain") -> dataset name."""
+    defaults: Mapping[Annotated[str, OneOf(ROLES)], str] = field(default_factory=dict)
+    """Role -> name of the dataset it uses by default."""
 
 
 @dataclass(frozen=True)
 class RecipeRow:
     """One run of a recipe: what ``kt3d train`` would be given."""
 
+    __pydantic_config__ = STRICT
     method: str
-    supervision: str = "none"
-    joints: int = 6
+    supervision: Annotated[str, OneOf(LEVELS)] = "none"
+    joints: Annotated[int, Whole(1, 17)] = 6
     target: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
@@ -117,7 +168,7 @@ class RecipeRow:
     reported: Mapping[str, str] = field(default_factory=dict)
     """What tells the row of a paper that this one stands beside, among those published for its benchmark: words that
     its ``method``, ``category``, ``supervision`` or one of its ``details`` must equal. Empty = none."""
-    seeds: int = 1
+    seeds: Annotated[int, Whole(1, 1000)] = 1
     """Runs, with seeds 0, 1, ..., where the user asks for no number."""
 
 
@@ -125,7 +176,8 @@ class RecipeRow:
 class RecipePicture:
     """A picture that a recipe ends with, one file per benchmark."""
 
-    kind: str
+    __pydantic_config__ = STRICT
+    kind: Annotated[str, OneOf(("poses", "joints"))]
     """"poses": test images with the true skeleton and those of the rows. "joints": the headline error of the rows over
     the number of joints that had labels, with intervals."""
     rows: tuple[str, ...] = ()
@@ -139,6 +191,7 @@ class RecipePicture:
 class RecipeClaim:
     """A comparison that the recipe is about, by labels of its rows: it is tested, paired over the test set's clips."""
 
+    __pydantic_config__ = STRICT
     row: str
     than: str
     """What ``row`` should be better than."""
@@ -150,7 +203,8 @@ class RecipeClaim:
 class Recipe:
     """A named list of runs that belong together on the boards: what ``kt3d reproduce NAME`` runs, and ``kt3d demo``."""
 
-    name: str
+    __pydantic_config__ = STRICT
+    name: Name
     summary: str
     rows: tuple[RecipeRow, ...]
     pictures: tuple[RecipePicture, ...] = ()

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import pluggy
 
 from kt3d_bench.errors import PluginError, did_you_mean
-from kt3d_bench.plugins import hookrecords, hookspecs
+from kt3d_bench.plugins import hookspecs
 from kt3d_bench.plugins.hookspecs import PROJECT, DatasetPlugin, MethodPlugin, Recipe
+from kt3d_bench.schema import parse
 
 Record = TypeVar("Record", DatasetPlugin, MethodPlugin, Recipe)
 
@@ -111,13 +112,9 @@ def collect(found: pluggy.PluginManager, hook: str, kind: type[Record]) -> dict[
                     where=where(owner),
                     hint=f"return a list of {kind.__name__}(...)",
                 )
-            wrong = hookrecords.problems(record)
-            if wrong:
-                raise PluginError(
-                    f"{hook} offers {kind.__name__} {record.name!r} with {'; '.join(wrong)}",
-                    where=where(owner),
-                    hint=f"see {kind.__name__} in kt3d_bench/plugins/hookspecs.py",
-                )
+            hint = f"see {kind.__name__} in kt3d_bench/plugins/hookspecs.py"
+            offered = f"{where(owner)}: {hook} offers {kind.__name__} {record.name!r}"
+            record = parse(kind, record, error=PluginError, where=offered, hint=hint)
             if record.name in records:
                 other = "itself" if owners[record.name] == owner else where(owners[record.name])
                 raise PluginError(

@@ -49,13 +49,8 @@ class _Installed:
     def published(self) -> dict[str, Published]:
         from kt3d_bench.metrics.benchmarks import read_published
 
-        found = {}
-        for plugin in self.datasets.values():
-            for name in self.benchmarks:
-                block = read_published(plugin.folder, name)
-                if block is not None:
-                    found[name] = block
-        return found
+        found = [read_published(plugin.folder) for plugin in self.datasets.values()]
+        return {name: block for blocks in found for name, block in blocks.items() if name in self.benchmarks}
 
 
 _installed: _Installed | None = None

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kt3d_bench.data.manifest import Manifest
 from kt3d_bench.data.plan import checked_options
 from kt3d_bench.data.prepare import prepare
@@ -107,7 +105,6 @@ def _benchmarks(plugin: DatasetPlugin, card: Card | None) -> None:
     registry.benchmarks()
     problems = []
     for benchmark in own:
-        read_published(plugin.folder, benchmark.id)
         if benchmark.dataset != plugin.name:
             problems.append(f"{benchmark.id} tests on dataset '{benchmark.dataset}', not on this one")
         for split in (benchmark.split, benchmark.train):
@@ -123,11 +120,8 @@ def _benchmarks(plugin: DatasetPlugin, card: Card | None) -> None:
             )
         if benchmark.train is None and {one.split for one in own} >= set(plugin.splits):
             problems.append(f"{benchmark.id} leaves no split to train on: every one is tested on")
-    published = plugin.folder / PUBLISHED_FILE
-    if published.is_file():
-        named = (yaml.safe_load(published.read_text(encoding="utf-8")) or {}).get("published") or {}
-        stray = sorted(set(named) - {benchmark.id for benchmark in own})
-        problems += [f"{PUBLISHED_FILE} speaks of '{name}', which benchmarks.yaml does not define" for name in stray]
+    stray = sorted(set(read_published(plugin.folder)) - {benchmark.id for benchmark in own})
+    problems += [f"{PUBLISHED_FILE} speaks of '{name}', which benchmarks.yaml does not define" for name in stray]
     if problems:
         raise BrokenError("; ".join(problems), f"change benchmarks.yaml in {plugin.folder}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -9,8 +11,21 @@ from typing import Any
 
 import pytest
 
-from kt3d_bench import DatasetPlugin, MethodPlugin, PluginError, Recipe, UsageError, hookimpl
-from kt3d_bench.plugins import manager, registry
+from kt3d_bench import (
+    DatasetPlugin,
+    MethodPlugin,
+    Option,
+    PluginError,
+    Recipe,
+    RecipeClaim,
+    RecipePicture,
+    RecipeRow,
+    UsageError,
+    hookimpl,
+)
+from kt3d_bench.metrics import benchmarks
+from kt3d_bench.plugins import hookspecs, manager, registry
+from kt3d_bench.schema import parse, read_yaml
 
 
 def module(name: str, **functions: Any) -> ModuleType:
@@ -96,24 +111,24 @@ def a_dataset(**changes: Any) -> DatasetPlugin:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "My Data"}, "name is 'My Data' .a str., expected a name of lower-case"),
-        ({"title": None}, "title is None .a NoneType., expected a text"),
-        ({"splits": "train"}, r"splits is 'train' .a str., expected a tuple of names such as \('train', 'test'\)"),
-        ({"splits": ()}, r"splits is \(\) .a tuple., expected a tuple of names"),
-        ({"splits": ("train", "train")}, "splits is .*expected a tuple"),
-        ({"modalities": ("rgb", "dept")}, "modalities holds 'dept', did you mean 'depth'"),
-        ({"folder": "here"}, "folder is 'here' .a str., expected an existing folder as a pathlib.Path"),
+        ({"name": "My Data"}, "name is 'My Data' .str.: expected a name of lower-case"),
+        ({"title": None}, "title is None .NoneType.: expected text"),
+        ({"splits": "train"}, "splits is 'train' .str.: expected a list"),
+        ({"splits": ()}, r"splits is \(\) .tuple.: expected at least one name"),
+        ({"splits": ("train", "train")}, "splits is .*expected different names"),
+        ({"modalities": ("rgb", "dept")}, "modalities.1 is 'dept' .str.: did you mean 'depth'"),
+        ({"folder": "here"}, "folder is 'here' .str.: expected an existing folder"),
         ({"folder": Path("nowhere")}, "folder is 'nowhere' .*expected an existing folder"),
-        ({"convert": "no_such.convert"}, "convert is 'no_such.convert' .*expected the name of a module that exists"),
+        ({"convert": "no_such.convert"}, "convert is 'no_such.convert' .*: expected the name of a module that exists"),
         ({"generate": "json.no_such"}, "generate is 'json.no_such'"),
-        ({"views": "front"}, "views is 'front' .a str., expected a tuple of names"),
+        ({"views": "front"}, "views is 'front' .str.: expected a list"),
         ({"views": ("front",), "splits": ("front-train", "test")}, "split 'test' belongs to no view"),
-        ({"labels": "3D"}, "labels is '3D' .*expected '3d' or '2d'"),
-        ({"options": {"a": 3}}, "options is .*expected a mapping of names to Option records"),
-        ({"splits": "a", "labels": 3}, "splits is 'a'.*; labels is 3 "),
+        ({"labels": "3D"}, "labels is '3D' .*did you mean '3d'"),
+        ({"options": {"a": 3}}, "options.a is 3 .int.: expected a mapping"),
+        ({"splits": "a", "labels": 3}, "splits is 'a'.*; labels is 3 .int.: expected text"),
     ],
 )
-def test_wrong_fields_of_a_dataset_name_plugin_field_and_mend(changes: dict[str, Any], message: str) -> None:
+def test_wrong_fields_of_a_dataset_name_plugin_and_field(changes: dict[str, Any], message: str) -> None:
     found = manager.manager({"bad": module("bad", kt3d_datasets=lambda: [a_dataset(**changes)])})
     with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_datasets offers DatasetPlugin .*{message}.*hookspecs"):
         manager.collect(found, "kt3d_datasets", DatasetPlugin)
@@ -122,26 +137,82 @@ def test_wrong_fields_of_a_dataset_name_plugin_field_and_mend(changes: dict[str,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"load": "json"}, "load is 'json' .a str., expected 'module:Class'"),
+        ({"load": "json"}, "load is 'json' .str.: expected 'module:Class'"),
         ({"load": "json:Nothing"}, "load is 'json:Nothing'"),
         ({"load": "no_such:Class"}, "load is 'no_such:Class'"),
         ({"presets": "tiny"}, "presets is 'tiny'"),
-        ({"supervision": ("none", "ful")}, "supervision holds 'ful', did you mean 'full'"),
-        ({"defaults": {"tagret": "d"}}, r"defaults is .*expected a mapping of roles \(target, source, pretrain\)"),
+        ({"supervision": ("none", "ful")}, "supervision.1 is 'ful' .str.: did you mean 'full'"),
+        ({"defaults": {"tagret": "d"}}, "defaults.name 'tagret' is 'tagret' .str.: did you mean 'target'"),
         ({"defaults": ("d",)}, "defaults is "),
     ],
 )
-def test_wrong_fields_of_a_method_name_plugin_field_and_mend(changes: dict[str, Any], message: str) -> None:
+def test_wrong_fields_of_a_method_name_plugin_and_field(changes: dict[str, Any], message: str) -> None:
     fields = {"name": "m", "summary": "", "load": "json:JSONDecoder"}
     found = manager.manager({"bad": module("bad", kt3d_methods=lambda: [MethodPlugin(**(fields | changes))])})
-    with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_methods offers MethodPlugin 'm' with .*{message}"):
+    with pytest.raises(PluginError, match=f"plugin 'bad': kt3d_methods offers MethodPlugin 'm': .*{message}"):
         manager.collect(found, "kt3d_methods", MethodPlugin)
+
+
+RECORDS = [value for value in vars(hookspecs).values() if dataclasses.is_dataclass(value)]
+GOOD = {
+    "DatasetPlugin": a_dataset(),
+    "MethodPlugin": a_method("m"),
+    "Option": Option(1, "help"),
+    "Recipe": Recipe("r", "", ()),
+    "RecipeClaim": RecipeClaim("a", "b"),
+    "RecipePicture": RecipePicture("poses"),
+    "RecipeRow": RecipeRow("m"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, field.name) for kind in RECORDS for field in dataclasses.fields(kind)]
+)
+def test_the_contract_check_knows_every_field_of_every_record(kind: Any, name: str) -> None:
+    good = GOOD[kind.__name__]
+    assert parse(kind, good, error=PluginError, where="record", hint="") == good
+    with pytest.raises(PluginError, match=rf"^record: {name} is <object object .*\(object\): expected "):
+        parse(kind, dataclasses.replace(good, **{name: object()}), error=PluginError, where="record", hint="")
+
+
+def test_records_within_records_are_checked() -> None:
+    wrong = Recipe("r", "", (RecipeRow("m", joints=18),), (RecipePicture("pose"),), (RecipeClaim("a", 3),))  # type: ignore[arg-type]
+    with pytest.raises(PluginError) as caught:
+        manager.collect(manager.manager({"bad": module("bad", kt3d_recipes=lambda: [wrong])}), "kt3d_recipes", Recipe)
+    for part in ("rows.0.joints is 18 (int): expected at most 17", "pictures.0.kind is 'pose' (str): did you mean 'pos",
+                 "claims.0.than is 3 (int): expected text"):  # fmt: skip
+        assert part in caught.value.message
+
+
+def test_plugins_and_their_files_are_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parents[2] / "datasets" / "kt3d_h36m", tmp_path / "d")
+    asked: list[str] = []
+
+    def hook() -> list[DatasetPlugin]:
+        asked.append("hook")
+        return [a_dataset(folder=tmp_path / "d", name="h36m", splits=("train", "test"))]
+
+    def read(path: Path, **options: Any) -> Any:
+        asked.append(path.name)
+        return read_yaml(path, **options)
+
+    monkeypatch.setattr(benchmarks, "read_yaml", read)
+    with registry.lent({"one": module("one", kt3d_datasets=hook)}, alone=True):
+        for _ in range(3):
+            assert list(registry.datasets()) == ["h36m"]
+            assert [one.id for one in registry.benchmarks_of("h36m")] == ["h36m-s9s11-64"]
+            assert registry.benchmark("h36m-s9s11-64").dataset == "h36m"
+            assert len(registry.published()["h36m-s9s11-64"].rows) == 27
+        assert asked == ["hook", "benchmarks.yaml", "published.yaml"]
+        registry.clear()
+        registry.published()
+        assert sorted(asked) == sorted(["hook", "benchmarks.yaml", "published.yaml"] * 2)
 
 
 def test_a_recipe_of_something_else_names_the_plugin() -> None:
     wrong = Recipe("r", "", rows=("train",))  # type: ignore[arg-type]
     found = manager.manager({"bad": module("bad", kt3d_recipes=lambda: [wrong])})
-    with pytest.raises(PluginError, match=r"Recipe 'r' with rows is .*expected a tuple of RecipeRow"):
+    with pytest.raises(PluginError, match=r"Recipe 'r': rows.0 is 'train' .str.: expected a mapping"):
         manager.collect(found, "kt3d_recipes", Recipe)
 
 
