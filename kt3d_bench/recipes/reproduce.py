@@ -20,6 +20,7 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.recipes.plan import Job, Options, jobs, with_data
 from kt3d_bench.results import Result
 from kt3d_bench.run_folder import RUN_FILE, finished
+from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.run import resolve
 
 
@@ -62,8 +63,6 @@ def reproduce(recipe: Recipe, options: Options, report: Reporter, *, leaderboard
     A run whose training fails (a loss that is not finite, say) is reported and the others go on. Raises what planning
     raises, before anything is trained.
     """
-    from kt3d_bench.training.steps import InterruptedRunError
-
     planned = with_data(jobs(recipe, options), options, report)
     outcomes: list[Outcome] = []
     failures: list[Failure] = []

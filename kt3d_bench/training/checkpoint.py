@@ -1,4 +1,4 @@
-"""Checkpoints: written beside their target and renamed, guarded by a SHA-256 sidecar, read as plain data only.
+"""Checkpoint files: written atomically, guarded by a SHA-256 sidecar, read as plain data only.
 
 A flipped byte inside a tensor loads without an error, so ``load`` compares the digest before it opens the file. The
 sidecar is written before the file appears under its name: a crash between the two leaves nothing half valid.
@@ -17,25 +17,26 @@ import torch
 from torch import Tensor
 
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.files import write_atomically
 
 FORMAT_VERSION = 1
 
 
 def sidecar(path: Path) -> Path:
-    """The file beside ``path`` that holds its digest, in the format of ``sha256sum``."""
+    """Return the file beside ``path`` that holds its digest, in the format of ``sha256sum``."""
     return path.with_name(path.name + ".sha256")
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Return the SHA-256 of a file, hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def save(path: Path, content: Mapping[str, Any]) -> str:
-    """Write tensors and plain data (str, int, float, bool, None, list, tuple, dict) to ``path``; returns the SHA-256.
+    """Write tensors and plain data (str, int, float, bool, None, list, tuple, dict) to ``path``; return the SHA-256.
 
-    Atomic: an existing file of that name stays whole until the new one replaces it. Raises ``ArtefactError`` when the
+    An existing file of that name stays whole until the new one replaces it. Raises ``ArtefactError`` when the
     file cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -46,7 +47,7 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
             stream.flush()
             os.fsync(stream.fileno())
         digest = file_digest(unfinished)
-        _write_text(sidecar(path), f"{digest}  {path.name}\n")
+        write_atomically(sidecar(path), f"{digest}  {path.name}\n".encode())
         unfinished.replace(path)
     except (OSError, RuntimeError) as error:
         failed = error if isinstance(error, OSError) else error.__context__
@@ -55,38 +56,32 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
         raise ArtefactError(
             f"the checkpoint cannot be written ({failed.strerror or failed})",
             where=path,
-            hint="free space or permissions there, then go on with --resume; earlier checkpoints are kept",
+            hint="free space or fix permissions there, then continue with --resume; earlier checkpoints are kept",
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
     return digest
 
 
-def _write_text(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text)
-    unfinished.replace(path)
-
-
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
-    Raises ``ArtefactError`` when it is missing, damaged (its digest or its structure) or of another format version.
+    Raises ``ArtefactError`` when it is missing, corrupt (its digest or its structure) or of another format version.
     """
-    again = "train again, or copy the file and its .sha256 anew from where they came"
+    again = "train again, or copy the file and its .sha256 again from where they came"
     if not path.is_file():
         raise ArtefactError("there is no checkpoint", where=path, hint="finish the run: kt3d train ... --resume")
     try:
         expected = sidecar(path).read_text().split()[0]
     except (OSError, IndexError, UnicodeDecodeError) as error:
-        raise ArtefactError("the file with the checkpoint's digest is missing or empty", where=sidecar(path),
+        raise ArtefactError("the checkpoint's digest file is missing or empty", where=sidecar(path),
                             hint=again) from error  # fmt: skip
     if file_digest(path) != expected:
-        raise ArtefactError("the checkpoint is damaged: its SHA-256 is not the recorded one", where=path, hint=again)
+        raise ArtefactError("the checkpoint is corrupt: its SHA-256 is not the recorded one", where=path, hint=again)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
-        raise ArtefactError(f"this is no checkpoint ({type(error).__name__})", where=path, hint=again) from error
+        raise ArtefactError(f"this is not a checkpoint ({type(error).__name__})", where=path, hint=again) from error
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
         found = content.get("format_version") if isinstance(content, dict) else type(content).__name__
         raise ArtefactError(f"checkpoint format {found!r}, expected {FORMAT_VERSION}", where=path,
@@ -95,7 +90,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def state_digest(state: Mapping[str, Tensor], names: Iterable[str] | None = None) -> str:
-    """SHA-256 over names, types, shapes and bytes of the tensors (of ``names``, default all), in sorted order."""
+    """Return the SHA-256 over names, types, shapes and bytes of the tensors (of ``names``, default all), sorted."""
     digest = hashlib.sha256()
     for name in sorted(state if names is None else names):
         tensor = state[name].detach().cpu().contiguous()

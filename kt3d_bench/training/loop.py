@@ -6,18 +6,18 @@ are seeded anew before every step, so a resumed run draws what an uninterrupted 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import write_whole
 from kt3d_bench.method import Method, Stage
 from kt3d_bench.progress import Reporter
-from kt3d_bench.training import acceleration, checkpoint
+from kt3d_bench.training import acceleration, checkpoint, interim
 from kt3d_bench.training.feeds import Feed
+from kt3d_bench.training.interrupts import graceful_stop
+from kt3d_bench.training.log import StageLog
 from kt3d_bench.training.stages import (
     StageStore,
     check_frozen,
@@ -29,21 +29,10 @@ from kt3d_bench.training.stages import (
     stage_steps,
     trained_state,
 )
-from kt3d_bench.training.steps import (
-    LoopContext,
-    LoopOptions,
-    StageRun,
-    checkpoints,
-    graceful_stop,
-    limit_s,
-    seed_step,
-)
+from kt3d_bench.training.steps import Clock, Learner, LoopContext, LoopOptions, opened, seed_step
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-WORLDS = "processes.json"
 
 
 @dataclass(frozen=True)
@@ -83,8 +72,8 @@ def run_stages(
     outcomes: list[StageOutcome] = []
     with graceful_stop() as stop:
         context = LoopContext(fabric, method, feeds, folder, options, report, stop)
-        saved = newest_checkpoint(folder, report) if resume else None
-        worlds = read_worlds(folder) if resume else {}
+        saved = interim.newest(folder, report) if resume else None
+        worlds = interim.read_worlds(folder) if resume else {}
         for stage in stages:
             outcomes.append(_stage(context, stage, outcomes, store, saved, worlds))
     return tuple(outcomes)
@@ -120,12 +109,12 @@ def _stage(
             seed=context.options.seed,
             input_px=method.input_px,
             extra={
-                "limit_s": limit_s(stage, context.options),
+                "limit_s": context.options.limit_s(stage),
                 "clip_norm": context.options.clip_norm,
                 "worlds": list(worlds),
                 "code": code_digests(method, stage),
                 "acceleration": context.options.acceleration.document(),
-                **context.options.shares,
+                **context.options.facts,
             },
         )
 
@@ -152,44 +141,37 @@ def _stage(
         digest = digest_of(worlds)
     freeze_all_but(method, stage)
     before = frozen_digests(method, stage)
-    done, seconds = StageRun(context, stage, steps, digest, worlds, inside).run()
+    done, seconds = train_stage(context, stage, steps, {"digest": digest, "worlds": list(worlds)}, inside)
     check_frozen(method, stage, before)
     if fabric.is_global_zero:
         store.save(digest, method, stage, {**context.options.about, "steps": done, "seconds": seconds})
-        write_worlds(context.folder, {**read_worlds(context.folder), stage.name: worlds})
-        for path in checkpoints(context.folder):
-            path.unlink()
-            checkpoint.sidecar(path).unlink(missing_ok=True)
+        interim.write_worlds(context.folder, {**interim.read_worlds(context.folder), stage.name: worlds})
+        interim.delete(interim.listed(context.folder))
         context.report.finish()
     fabric.barrier()
     return StageOutcome(stage.name, tuple(stage.roles), digest, done, seconds, False, worlds)
 
 
-def read_worlds(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Stage that a run has finished -> ``StageOutcome.worlds``. Empty where that is not known."""
-    try:
-        content = json.loads((folder / "checkpoints" / WORLDS).read_text())
-        return {str(stage): tuple(int(world) for world in worlds) for stage, worlds in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+def train_stage(
+    context: LoopContext, stage: Stage, steps: int, identity: Mapping[str, Any], saved: Mapping[str, Any] | None
+) -> tuple[int, float]:
+    """Train one stage to its end, from the checkpoint ``saved`` on if there is one; return its steps and seconds.
 
-
-def write_worlds(folder: Path, worlds: Mapping[str, Sequence[int]]) -> None:
-    write_whole(folder / "checkpoints" / WORLDS, json.dumps(worlds).encode())
-
-
-def newest_checkpoint(folder: Path, report: Reporter) -> dict[str, Any] | None:
-    """A run's newest sound checkpoint inside a stage; a damaged one is said and passed over for the one before it.
-
-    ``None`` when there is none; ``ArtefactError`` when all are damaged.
+    ``identity``: what its checkpoints record beside their content. Raises ``Kt3dError`` for a loss that is not finite
+    and ``InterruptedRunError`` when asked to stop.
     """
-    problem: ArtefactError | None = None
-    for path in reversed(checkpoints(folder)):
-        try:
-            return checkpoint.load(path)
-        except ArtefactError as error:
-            problem = problem or error
-            report.note(f"{error.message}: going back to the checkpoint before it")
-    if problem is not None:
-        raise problem
-    return None
+    learner = Learner(context, stage, saved)
+    with opened(context, stage, saved, shared=learner.optimizer is not None) as sources:
+        clock = Clock(context, stage, steps, saved)
+        log = StageLog(context, stage, clock, learner)
+        saver = interim.Saver(context, stage, clock, learner, sources, log, identity)
+        streams = {role: iter(source) for role, source in sources.items()}
+        while (progress := clock.look()).fraction < 1.0:
+            if clock.stop:
+                saver.stop()
+            losses = learner.step({role: next(stream) for role, stream in streams.items()}, progress)
+            clock.step += 1
+            log.add(losses)
+            saver.save_if_due()
+    log.finish()
+    return clock.step, round(clock.elapsed_s, 3)

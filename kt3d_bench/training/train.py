@@ -179,7 +179,7 @@ def _options(resolved: Resolved, context: MethodContext) -> Any:
         checkpoint_s=config.checkpoint_s,
         acceleration=_acceleration(resolved),
         about=_about(resolved, context),
-        shares={"precision": resolved.precision, "kt3d-bench": versions.get("kt3d-bench", "")},
+        facts={"precision": resolved.precision, "kt3d-bench": versions.get("kt3d-bench", "")},
     )
 
 

@@ -14,9 +14,10 @@ from training_toys import CONTEXT, FakeFeed, MemoryMethod, Notes, ToyConfig, Toy
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError
 from kt3d_bench.method import Method
 from kt3d_bench.training import checkpoint
+from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.loop import StageOutcome, run_stages
 from kt3d_bench.training.stages import StageStore, code_digests, source_digest
-from kt3d_bench.training.steps import InterruptedRunError, LoopOptions
+from kt3d_bench.training.steps import LoopOptions
 
 
 def built(method: type[Method] = ToyMethod, seed: int = 0, **settings: Any) -> Method:
@@ -105,7 +106,7 @@ def test_periodic_checkpoints_are_kept_to_two_and_a_damaged_one_is_passed_over(t
     flip(files[-1])
     report, cut, whole = Notes(), built(), built()
     trained(tmp_path / "cut", cut, options=options, report=report, resume=True)
-    assert "damaged" in report.notes[0]
+    assert "corrupt" in report.notes[0]
     assert report.steps[0] == ("first", 4)
     trained(tmp_path / "whole", whole)
     assert states_equal(whole, cut)
@@ -181,7 +182,7 @@ def test_all_checkpoints_damaged_is_an_error(tmp_path: Path) -> None:
         trained(tmp_path, built(), report=Notes(1, "first"))
     for path in (tmp_path / "checkpoints").glob("step-*.pt"):
         flip(path)
-    with pytest.raises(ArtefactError, match="damaged"):
+    with pytest.raises(ArtefactError, match="corrupt"):
         trained(tmp_path, built(), resume=True)
 
 
@@ -217,7 +218,7 @@ def test_what_decides_a_stage_decides_its_digest(tmp_path: Path) -> None:
         digests(built(), LoopOptions(seed=1)),
         digests(built(), LoopOptions(steps_scale=0.5)),
         digests(built(), LoopOptions(clip_norm=1.0)),
-        digests(built(), LoopOptions(shares={"precision": "x"})),
+        digests(built(), LoopOptions(facts={"precision": "x"})),
         digests(built(), LoopOptions(), source="other"),
         digests(built(seed=1), LoopOptions()),
         digests(built(learning_rate=0.02), LoopOptions()),

@@ -17,9 +17,9 @@ from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.run_folder import final_checkpoint, newest_run, read_run
 from kt3d_bench.training import checkpoint
+from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.predict import choose_benchmark, load_method, predict
 from kt3d_bench.training.run import resolve
-from kt3d_bench.training.steps import InterruptedRunError
 from kt3d_bench.training.train import train
 
 
@@ -210,7 +210,7 @@ def test_a_damaged_or_foreign_final_checkpoint_is_refused(workplace: Workplace) 
     content = checkpoint.load(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ArtefactError, match="damaged"):
+    with pytest.raises(ArtefactError, match="corrupt"):
         predict(folder)
     checkpoint.save(path, {**content, "config": {**content["config"], "colour": 1}})
     with pytest.raises(ArtefactError, match="does not fit the installed method"):
@@ -219,10 +219,10 @@ def test_a_damaged_or_foreign_final_checkpoint_is_refused(workplace: Workplace) 
     with pytest.raises(ArtefactError, match="does not fit the installed method"):
         load_method(path)
     (folder / "checkpoints" / "final.pt.sha256").unlink()
-    with pytest.raises(ArtefactError, match="digest is missing"):
+    with pytest.raises(ArtefactError, match="digest file is missing"):
         load_method(path)
     path.unlink()
-    with pytest.raises(ArtefactError, match="no checkpoint"):
+    with pytest.raises(ArtefactError, match="there is no checkpoint"):
         load_method(path)
 
 
@@ -248,7 +248,7 @@ def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
     torch.save({"format_version": 1, "model": Path("x")}, tmp_path / "evil.pt")
     digest = checkpoint.file_digest(tmp_path / "evil.pt")
     checkpoint.sidecar(tmp_path / "evil.pt").write_text(f"{digest}  evil.pt\n")
-    with pytest.raises(ArtefactError, match="this is no checkpoint"):
+    with pytest.raises(ArtefactError, match="this is not a checkpoint"):
         checkpoint.load(tmp_path / "evil.pt")
     checkpoint.save(tmp_path / "old.pt", {"format_version": 0})
     with pytest.raises(ArtefactError, match="format 0, expected 1"):

@@ -1,0 +1,122 @@
+"""What a stage reports while it trains: losses that are checked, lines of ``log.jsonl``, progress, warnings."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from kt3d_bench.errors import ArtefactError, Kt3dError
+from kt3d_bench.files import write_whole
+from kt3d_bench.method import Stage
+from kt3d_bench.training.steps import Clock, Learner, LoopContext
+
+LOOK_S = 1.0
+"""On a GPU, where reading a loss waits for the steps under way, losses are read about this often."""
+WARNING = "warn_"
+"""Prefix of the logs that are warnings unless they are 0."""
+LOG_LINES = 500
+"""At most about so many lines of ``log.jsonl`` per stage."""
+
+
+class StageLog:
+    """The log of one stage. Every process checks losses; the main process alone reports and writes."""
+
+    def __init__(self, context: LoopContext, stage: Stage, clock: Clock, learner: Learner) -> None:
+        self._stage, self._clock, self._learner = stage, clock, learner
+        self._path, self._report = context.folder / "log.jsonl", context.report
+        self._main, self._on_cpu = context.fabric.is_global_zero, context.fabric.device.type == "cpu"
+        self._every = max(1, clock.steps // LOG_LINES)
+        self._pending: list[tuple[int, dict[str, Tensor]]] = []
+        self._warned: set[str] = set()
+        self._read_at = time.monotonic()
+        if self._main:
+            self._cut()
+            self._report.start(f"stage {stage.name}", clock.steps, done=clock.first_step)
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Take the losses of the newest step; read, show and write them when it is time."""
+        step = self._clock.step
+        self._pending.append((step - 1, losses))
+        write = step % self._every == 0 or step == self._clock.steps
+        if write or self._on_cpu or time.monotonic() - self._read_at > LOOK_S:
+            self.read(write=write)
+
+    def read(self, *, write: bool = False) -> None:
+        """Check the losses since the last time and show the newest. Raises ``Kt3dError`` for one that is not finite."""
+        self._read_at = time.monotonic()
+        pending, self._pending = self._pending, []
+        newest: dict[str, float] = {}
+        for step, losses in pending:
+            newest = {name: float(loss) for name, loss in losses.items()}
+            for name, value in newest.items():
+                if not math.isfinite(value):
+                    raise Kt3dError(
+                        f"the loss '{name}' of stage '{self._stage.name}' is {value} at step {step}",
+                        where=self._path.parent,
+                        hint="lower the learning rate or clip the gradients; earlier stages are kept",
+                    )
+        if not pending or not self._main:
+            return
+        samples = (self._clock.step - self._clock.first_step) * self._stage.batch_size
+        self._report.advance(self._clock.step, samples=samples, values=newest)
+        if write:
+            self._write(newest)
+
+    def finish(self) -> None:
+        """Write what is left and repeat the warnings that stand at the end."""
+        self.read(write=True)
+        if self._main:
+            for name in sorted(_raised(self._learner.logs)):
+                self._report.note(f"stage '{self._stage.name}' ends while its method warns of {_plain(name)}")
+
+    def _write(self, losses: Mapping[str, float]) -> None:
+        logs = {name: float(value) for name, value in self._learner.logs.items()}
+        line: dict[str, Any] = {
+            "stage": self._stage.name,
+            "step": self._clock.step,
+            "losses": losses,
+            "logs": logs,
+            "lr": self._learner.rate,
+            "rate": round(self._clock.steps_per_s * self._stage.batch_size, 3),
+            "elapsed_s": round(self._clock.elapsed_s, 3),
+        }
+        try:
+            with self._path.open("a") as stream:
+                stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise ArtefactError(
+                f"the log cannot be written ({error.strerror})",
+                where=self._path,
+                hint="free space or fix permissions there, then continue with --resume; earlier checkpoints are kept",
+            ) from error
+        for name in sorted(_raised(logs) - self._warned):
+            text = f"stage '{self._stage.name}', step {self._clock.step}: its method warns of {_plain(name)}"
+            self._report.note(text)
+        self._warned |= _raised(logs)
+
+    def _cut(self) -> None:
+        """Remove what was logged of this stage after the checkpoint from which it continues."""
+        if not self._path.exists():
+            return
+        kept = []
+        for text in self._path.read_text().splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if line.get("stage") != self._stage.name or line.get("step", 0) <= self._clock.first_step:
+                kept.append(text)
+        write_whole(self._path, "".join(f"{text}\n" for text in kept).encode())
+
+
+def _raised(logs: Mapping[str, float]) -> set[str]:
+    return {name for name, value in logs.items() if name.startswith(WARNING) and value}
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix(WARNING).replace("_", " ")
