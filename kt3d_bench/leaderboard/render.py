@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import ENTRIES, known_boards
-from kt3d_bench.leaderboard.site.build import rendered_site
+from kt3d_bench.leaderboard.site.pages import rendered_site
 from kt3d_bench.leaderboard.tables import rendered_boards
 from kt3d_bench.metrics.benchmarks import Benchmark, Published
 

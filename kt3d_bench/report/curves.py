@@ -1,10 +1,11 @@
-"""Geometry of the report's drawings: numbers in, coordinates of small SVGs out."""
+"""Geometry of the report's training curves and histogram: numbers in, coordinates of small SVGs out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 from kt3d_bench.report.log import SPEED, Series, StageLog
 
@@ -17,13 +18,12 @@ LOG_RATIO = 30.0
 """An axis is logarithmic from this ratio of the largest to the smallest value on."""
 _SMOOTH = 15
 _MIN_SMOOTHED = 8
-HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = WIDE_WIDTH, WIDE_HEIGHT
 _BINS = 32
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Values onto px, from the bottom up."""
+    """Maps values to px, from the bottom up."""
 
     low: float
     high: float
@@ -36,78 +36,25 @@ class Axis:
         share = (value - low) / (high - low) if high > low else 0.5
         return self.bottom_px - share * (self.bottom_px - self.top_px)
 
-
-@dataclass(frozen=True)
-class Tick:
-    at: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One curve: raw, and smoothed where it is long enough."""
-
-    name: str
-    kind: str
-    log: bool
-    raw: str
-    """``x,y`` pairs of a polyline."""
-    smooth: str
-    first: str
-    last: str
-    lowest: str
-    highest: str
-    ticks: tuple[Tick, ...]
-    steps: str
-    """What a pointer reads: steps and values, as the polyline has them."""
-    values: str
-    last_step: str
+    def ticks(self) -> list[tuple[str, str]]:
+        """Return (y in px, number) of a few round values, at least of two."""
+        if self.log:
+            first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
+            values = [10.0**power for power in range(first, last + 1, max(1, math.ceil((last - first + 1) / 4)))]
+            values = values or [self.low, self.high]
+        else:
+            step = _round_step((self.high - self.low) / 3)
+            first, end = math.ceil(self.low / step - 1e-9), self.high * (1 + 1e-9) + 1e-12
+            values = [step * place for place in range(first, first + 6) if step * place <= end]
+            values = values if len(values) > 1 else [self.low, self.high]
+        return [(f"{self.at(value):.1f}", number(value)) for value in values]
 
 
-@dataclass(frozen=True)
-class Span:
-    """One stage on an axis that all stages share."""
+def panel(series: Series) -> SimpleNamespace:
+    """Return one curve, ``raw`` and, where it is long enough, ``smooth``: polylines, axis and the values at both ends.
 
-    name: str
-    left: str
-    width: str
-    middle: str
-    raw: str
-    smooth: str
-    labelled: bool
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The sum of losses over all stages, one after another, with their boundaries."""
-
-    spans: tuple[Span, ...]
-    ticks: tuple[Tick, ...]
-    x_ticks: tuple[Tick, ...]
-    log: bool
-
-
-@dataclass(frozen=True)
-class HistogramBin:
-    x: str
-    y: str
-    width: str
-    height: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Histogram:
-    bins: tuple[HistogramBin, ...]
-    ticks: tuple[Tick, ...]
-    highest: int
-    marks: tuple[tuple[str, str], ...]
-    """(x, what it is) of lines across it."""
-    beyond: int
-    """Samples beyond the right edge, counted in the last bar."""
-
-
-def panel(series: Series) -> Panel:
+    ``steps`` and ``values`` are what a pointer reads, in the order of the polyline's points.
+    """
     steps, values = thinned(series.steps, series.values)
     soft = () if series.kind == "rate" else smoothed(values)
     axis = _axis(values, soft or values, _TOP, PANEL_HEIGHT - _BOTTOM, from_zero=series.name == SPEED)
@@ -116,7 +63,7 @@ def panel(series: Series) -> Panel:
     def x(step: float) -> float:
         return _LEFT + (PANEL_WIDTH - _LEFT - _RIGHT) * (step - 1) / (last - 1)
 
-    return Panel(
+    return SimpleNamespace(
         name=series.name,
         kind=series.kind,
         log=axis.log,
@@ -126,15 +73,15 @@ def panel(series: Series) -> Panel:
         last=number(series.values[-1]),
         lowest=number(min(series.values)),
         highest=number(max(series.values)),
-        ticks=_ticks(axis),
+        ticks=axis.ticks(),
         steps=" ".join(str(step) for step in steps),
         values=" ".join(f"{value:.4g}" for value in values),
         last_step=f"{series.steps[-1]}",
     )
 
 
-def overview(logs: Sequence[StageLog]) -> Overview | None:
-    """``None`` where no stage logged a loss."""
+def overview(logs: Sequence[StageLog]) -> SimpleNamespace | None:
+    """Return the sum of losses over all stages, one after another; ``None`` where no stage logged a loss."""
     totals = [(log, log.total) for log in logs]
     known = [value for _, total in totals if total is not None for value in total.values]
     length = sum(log.steps for log in logs)
@@ -142,7 +89,7 @@ def overview(logs: Sequence[StageLog]) -> Overview | None:
         return None
     axis = _axis(known, known, _WIDE_TOP, WIDE_HEIGHT - _WIDE_BOTTOM)
     per_step = (WIDE_WIDTH - _WIDE_LEFT - _RIGHT) / length
-    spans, x_ticks, before = [], [Tick(f"{_WIDE_LEFT:.1f}", "0")], 0
+    spans, x_ticks, before = [], [(f"{_WIDE_LEFT:.1f}", "0")], 0
     for log, total in totals:
         left, width = _WIDE_LEFT + before * per_step, log.steps * per_step
 
@@ -151,19 +98,27 @@ def overview(logs: Sequence[StageLog]) -> Overview | None:
 
         steps, values = thinned(total.steps, total.values) if total else ((), ())
         spans.append(
-            Span(
-                log.name, f"{left:.1f}", f"{width:.1f}", f"{left + width / 2:.1f}", _points(steps, values, x, axis),
-                _points(steps, smoothed(values) or values, x, axis), width > 7.5 * len(log.name),
+            SimpleNamespace(
+                name=log.name,
+                left=f"{left:.1f}",
+                width=f"{width:.1f}",
+                middle=f"{left + width / 2:.1f}",
+                raw=_points(steps, values, x, axis),
+                smooth=_points(steps, smoothed(values) or values, x, axis),
+                labelled=width > 7.5 * len(log.name),
             )
-        )  # fmt: skip
+        )
         before += log.steps
         if width > 60:
-            x_ticks.append(Tick(f"{left + width:.1f}", f"{before}"))
-    return Overview(tuple(spans), _ticks(axis), tuple(x_ticks), axis.log)
+            x_ticks.append((f"{left + width:.1f}", f"{before}"))
+    return SimpleNamespace(spans=spans, ticks=axis.ticks(), x_ticks=x_ticks, log=axis.log)
 
 
-def histogram(values: Sequence[float], marks: Sequence[tuple[str, float]]) -> Histogram | None:
-    """Of finite values; the top hundredth shares the last bar where it would squeeze the others."""
+def histogram(values: Sequence[float], marks: Sequence[tuple[str, float]]) -> SimpleNamespace | None:
+    """Return the bars of finite values and the places of ``marks`` (name, value); ``None`` without values.
+
+    The top hundredth shares the last bar where it would squeeze the others; ``beyond`` counts it.
+    """
     if not values:
         return None
     ordered = sorted(values)
@@ -175,24 +130,31 @@ def histogram(values: Sequence[float], marks: Sequence[tuple[str, float]]) -> Hi
     tally = [0] * count
     for value in ordered:
         tally[min(count - 1, max(0, int(value / step)))] += 1
-    inner, tall = HISTOGRAM_WIDTH - _LEFT - _RIGHT, HISTOGRAM_HEIGHT - _TOP - _WIDE_BOTTOM
-    width = inner / count
+    width, tall = (WIDE_WIDTH - _LEFT - _RIGHT) / count, WIDE_HEIGHT - _TOP - _WIDE_BOTTOM
     bins = []
-    for place, number_of in enumerate(tally):
-        height = tall * number_of / max(tally)
-        end = "" if place == count - 1 and ordered[-1] > count * step else f" to {number((place + 1) * step)}"
-        text = f"{number(place * step)}{end or ' and more'}: {number_of} samples"
+    for place, samples in enumerate(tally):
+        height = tall * samples / max(tally)
+        last = place == count - 1 and ordered[-1] > count * step
+        reach = (
+            f"{number(place * step)} and more" if last else f"{number(place * step)} to {number((place + 1) * step)}"
+        )
         bins.append(
-            HistogramBin(
-                f"{_LEFT + place * width + 0.5:.1f}", f"{_TOP + tall - height:.1f}", f"{max(width - 1, 0.5):.1f}",
-                f"{height:.1f}", text,
+            SimpleNamespace(
+                x=f"{_LEFT + place * width + 0.5:.1f}",
+                y=f"{_TOP + tall - height:.1f}",
+                width=f"{max(width - 1, 0.5):.1f}",
+                height=f"{height:.1f}",
+                text=f"{reach}: {samples} samples",
             )
-        )  # fmt: skip
+        )
     every = max(1, round(count / 8))
-    ticks = [Tick(f"{_LEFT + place * width:.1f}", number(place * step)) for place in range(0, count + 1, every)]
-    drawn = [(f"{_LEFT + min(value / step, count) * width:.1f}", name) for name, value in marks]
-    beyond = sum(value > count * step for value in ordered)
-    return Histogram(tuple(bins), tuple(ticks), max(tally), tuple(drawn), beyond)
+    return SimpleNamespace(
+        bins=bins,
+        ticks=[(f"{_LEFT + place * width:.1f}", number(place * step)) for place in range(0, count + 1, every)],
+        highest=max(tally),
+        marks=[(f"{_LEFT + min(value / step, count) * width:.1f}", name) for name, value in marks],
+        beyond=sum(value > count * step for value in ordered),
+    )
 
 
 def thinned(steps: Sequence[int], values: Sequence[float]) -> tuple[tuple[int, ...], tuple[float, ...]]:
@@ -237,21 +199,6 @@ def _axis(
     if low == high:
         low, high = low - abs(low) / 2 - 1e-12, high + abs(high) / 2 + 1e-12
     return Axis(low, high, log, top_px, bottom_px)
-
-
-def _ticks(axis: Axis) -> tuple[Tick, ...]:
-    if axis.log:
-        first, last = math.ceil(math.log10(axis.low)), math.floor(math.log10(axis.high))
-        every = max(1, math.ceil((last - first + 1) / 4))
-        values = [10.0**power for power in range(first, last + 1, every)]
-        values = values or [axis.low, axis.high]
-    else:
-        step = _round_step((axis.high - axis.low) / 3)
-        first = math.ceil(axis.low / step - 1e-9)
-        values = [step * place for place in range(first, first + 6) if step * place <= axis.high * (1 + 1e-9) + 1e-12]
-        if len(values) < 2:
-            values = [axis.low, axis.high]
-    return tuple(Tick(f"{axis.at(value):.1f}", number(value)) for value in values)
 
 
 def _round_step(about: float) -> float:

@@ -22,7 +22,7 @@ from kt3d_bench.results import open_test
 from kt3d_bench.skeletons import NUM_JOINTS
 
 FloatArray = npt.NDArray[np.float64]
-FOLDS = (("by_action", "action"), ("by_subject", "subject"), ("by_camera", "camera"))
+FOLDS = {"by_action": "action", "by_subject": "subject", "by_camera": "camera"}
 _MAX_JSON_BYTES = 64 << 20
 
 

@@ -30,12 +30,13 @@ from kt3d_bench.leaderboard.entries import (
 )
 from kt3d_bench.leaderboard.ranking import Row
 from kt3d_bench.leaderboard.render import render_boards
-from kt3d_bench.leaderboard.site import charts
-from kt3d_bench.leaderboard.site.build import rendered_site, web_address
-from kt3d_bench.leaderboard.site.pages import board_page, index_page
+from kt3d_bench.leaderboard.site import rows as site_rows
+from kt3d_bench.leaderboard.site.pages import board_page, index_page, rendered_site
 from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
-from kt3d_bench.metrics.functional import CURVE_MM
+from kt3d_bench.metrics.functional import CURVE_MM, METRICS
 from kt3d_bench.skeletons import H36M17
+from kt3d_bench.web import charts
+from kt3d_bench.web.page import web_address
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = Benchmark(
@@ -321,20 +322,23 @@ def test_equal_entries_give_equal_bytes_and_stale_pages_are_rendered_anew(tmp_pa
 
 def test_curves_are_of_all_seeds_or_not_shown() -> None:
     seeds = entry(seed=0), entry(seed=1, breakdown=breakdown(100.0))
-    shares = charts.pck_shares(Row(1, seeds))
+    shares = site_rows.pck_shares(Row(1, seeds))
     assert shares is not None
     assert shares[10] == pytest.approx((50.0 + 25.0) / 2)
     assert charts.curve("r", "n", shares, 0).auc == f"{np.mean(shares):.1f}"
-    assert charts.pck_shares(Row(1, (seeds[0], entry(seed=1, breakdown=None)))) is None
+    assert site_rows.pck_shares(Row(1, (seeds[0], entry(seed=1, breakdown=None)))) is None
     holes = breakdown(pck_curve=(None, *[1.0] * (len(CURVE_MM) - 1)))
-    assert charts.pck_shares(Row(1, (entry(breakdown=holes),))) is None
+    assert site_rows.pck_shares(Row(1, (entry(breakdown=holes),))) is None
     points = charts.curve("r", "n", (0.0,) * 30 + (100.0,), None).points.split()
     assert points[0] == f"{charts.CURVE_LEFT:.1f},{charts.CURVE_HEIGHT - charts.CURVE_BOTTOM:.1f}"
     assert points[-1] == f"{charts.CURVE_WIDTH - charts.CURVE_RIGHT:.1f},{charts.CURVE_TOP:.1f}"
 
 
-def heat(*rows: Row, metric: str = "mpjpe_mm", fold: str = "by_joint", order: Sequence[str] = ()) -> charts.Heat:
-    found = charts.heat("t", [(str(n), f"row {n}", row) for n, row in enumerate(rows)], fold, metric, order=order)
+def heat(*rows: Row, metric: str = "mpjpe_mm", fold: str = "by_joint", order: Sequence[str] = ()) -> Any:
+    named = [(str(n), f"row {n}", site_rows.fold_values(row, fold, metric)) for n, row in enumerate(rows)]
+    found = charts.heat(
+        "t", named, METRICS[metric].unit, lower_is_better=METRICS[metric].better == "lower", order=order
+    )
     assert found is not None
     return found
 
@@ -342,13 +346,13 @@ def heat(*rows: Row, metric: str = "mpjpe_mm", fold: str = "by_joint", order: Se
 def test_joints_are_in_the_skeletons_order_and_coloured_by_their_error() -> None:
     seeds = entry(seed=0), entry(seed=1, breakdown=breakdown(60.0))
     found = heat(Row(1, seeds), Row(None, (entry(breakdown=None),)), order=H36M17.joints)
-    assert found.columns == H36M17.joints
+    assert tuple(found.columns) == H36M17.joints
     [(_, _, cells)] = found.rows
     assert [cell.text for cell in cells] == [f"{55.0 + place:.1f}" for place in range(17)]
     levels = [cell.level for cell in cells]
     assert (levels[0], levels[-1]) == (0, charts.LEVELS - 1)
     assert levels == sorted(levels, key=lambda level: -1 if level is None else level)
-    assert found.missing == ("row 1",)
+    assert found.missing == ["row 1"]
     assert (found.low, found.high) == ("55.0", "71.0 mm")
 
 
@@ -370,7 +374,7 @@ def test_groups_are_in_the_order_of_their_numbers() -> None:
     names = ("S11", "S9", "b", "2", "S9 ²", "", "02")
     found = heat(Row(1, (entry(breakdown=breakdown(by_action={name: {"mpjpe_mm": 1.0} for name in names})),)),
                  fold="by_action")  # fmt: skip
-    assert found.columns == ("", "02", "2", "S9", "S9 ²", "S11", "b")
+    assert found.columns == ["", "02", "2", "S9", "S9 ²", "S11", "b"]
 
 
 def test_undefined_groups_are_empty_cells() -> None:
@@ -382,16 +386,16 @@ def test_undefined_groups_are_empty_cells() -> None:
 
 def test_bars_share_a_scale_that_rows_far_behind_do_not_stretch() -> None:
     rows = [Row(1, (entry("a"),)), Row(2, (entry("b", 20.0),)), Row(3, (entry("c", 900.0),))]
-    scale = charts.bar_scale(rows, "mpjpe_mm")
+    scale = site_rows.shared_scale(rows, "mpjpe_mm")
     assert scale is not None
     first, second = rows[0].value("mpjpe_mm"), rows[1].value("mpjpe_mm")
     assert first is not None
     assert second is not None
     assert (scale.low, scale.high) == (first - 5, second + 5)
-    bars = [charts.bar(row, "mpjpe_mm", scale) for row in rows]
+    bars = [site_rows.row_bar(row, "mpjpe_mm", scale) for row in rows]
     assert [bar.beyond for bar in bars if bar] == [False, False, True]
     assert float(bars[0].low) < float(bars[0].value) < float(bars[0].high) < float(bars[1].value) < charts.BAR_WIDTH
-    assert charts.bar_scale([Row(None, (entry(scores={}, intervals={}),))], "mpjpe_mm") is None
+    assert site_rows.shared_scale([Row(None, (entry(scores={}, intervals={}),))], "mpjpe_mm") is None
 
 
 def test_the_figure_has_every_joint_and_bone_and_faces_the_reader() -> None:

@@ -82,8 +82,8 @@ def test_everything_of_a_run_is_there(run: Path) -> None:
         "toy on yard-test", "supervision: partial, 6 joints", "115.0 mm MPJPE", "on 24 samples of yard-test",
         "Tested on a generated stand-in", "kt3d train --method toy --supervision partial", "Stage 1: learn",
         "Stage 2: adapt", "pose_spread", "learning rate", "raised 'warn_collapse' in 3 of 40 logged steps",
-        "learn 30 s, adapt 90 s; 2 min in all", "source attic official",
-        "target yard-test generated stand-in", "attic/train", "torch 2.13",
+        "learn 30 s, adapt 90 s; 2 min in all", "source attic real",
+        "target yard-test stand-in", "attic/train", "torch 2.13",
         CHECKPOINT_WORDS, "seed 3", "width 8 (set)", "By action", "By subject", "By camera", "Best 1 0.0 mm",
         "Worst 1 230.0 mm", "right ankle",
     ):  # fmt: skip
@@ -295,7 +295,7 @@ def test_an_interrupted_run_says_where_it_stands(run: Path) -> None:
     shutil.rmtree(run / "predictions")
     shutil.rmtree(run / "scores")
     text = reading(write_report(run)).text
-    assert "The run has not finished. It was last heard of at step 7 of stage 'adapt'." in text
+    assert "The run has not finished. Its last log entry is step 7 of stage 'adapt'." in text
     assert "here, not finished" in text
     assert "The run has not predicted a benchmark yet." in text
 
@@ -305,13 +305,13 @@ def test_no_log_and_reused_stages(run: Path) -> None:
     change(run, stages=stages)
     (run / "log.jsonl").unlink()
     text = reading(write_report(run)).text
-    assert "that run's log is not at hand" in text
+    assert "That run's log was not found" in text
     assert "There is no log.jsonl with curves." in text
     other = run.parent / "another"
     write_document(other, document(run))
     (other / "log.jsonl").write_text(log_lines({"learn": 40}))
     text = reading(write_report(run)).text
-    assert "its curves are from the run that trained it, another" in text
+    assert "Its curves are from the run that trained it, another" in text
     assert "sum of losses" in text
 
 

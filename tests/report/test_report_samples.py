@@ -70,7 +70,7 @@ def test_skeletons_lie_where_the_camera_sees_them(measured: Measured) -> None:
     shifted = predicted_pose(23)[10]
     assert float(view.prediction.dots[10].x) == pytest.approx(130 * shifted[0] / shifted[2] + 44.5, abs=0.06)
     assert view.prediction.dots[10].title == "head, predicted: 230 mm off"
-    assert view.shots == ()
+    assert view.shots == []
 
 
 def test_poses_to_turn_are_measured_moved_and_aligned(measured: Measured) -> None:

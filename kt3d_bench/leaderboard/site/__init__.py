@@ -1,1 +1,1 @@
-"""The boards as pages: HTML from entries alone, one file each, for any browser, from disk, without a network."""
+"""The boards as HTML pages, rendered from entries alone: one file each, for any browser, without a network."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
-from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry, TrainingData
+from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row
-from kt3d_bench.leaderboard.site.charts import Bar, Scale, bar, bar_scale
 from kt3d_bench.leaderboard.words import (
     NONE,
     capital,
@@ -19,7 +20,8 @@ from kt3d_bench.leaderboard.words import (
     training_data_text,
 )
 from kt3d_bench.metrics.benchmarks import Benchmark, PublishedRow
-from kt3d_bench.metrics.functional import METRICS
+from kt3d_bench.metrics.functional import CURVE_MM, METRICS
+from kt3d_bench.web.charts import Measure, Scale, bar, bar_scale
 
 LONGEST_NAME = 90
 
@@ -42,56 +44,13 @@ class Value:
     undefined: int = 0
 
 
-@dataclass(frozen=True)
-class MeasuredRow:
-    """One configuration on a board."""
-
-    id: str
-    """The stem of its first entry's file: letters, digits, ``-``, ``_`` and ``.``."""
-    rank: str
-    rank_sort: str
-    tied: bool
-    name: str
-    settings: tuple[str, ...]
-    seeds: str
-    marks: tuple[str, ...]
-    """What to beware of: unanswered samples, degenerate poses, another selection rule, not run here."""
-    supervision: str
-    labels_seen: str
-    training: tuple[TrainingData, ...]
-    external: tuple[str, ...]
-    values: tuple[Value, ...]
-    bar: Bar | None
-    bar_text: str
-    entries: tuple[Entry, ...]
-    level: str
-    """What the supervision filter compares."""
-    search: str
-
-
-@dataclass(frozen=True)
-class MeasuredTable:
-    """One group of comparable rows."""
-
-    group: RankedGroup
-    rows: tuple[MeasuredRow, ...]
-    scale: Scale | None
-
-
-@dataclass(frozen=True)
-class ReportedTable:
-    header: tuple[Column, ...]
-    rows: tuple[tuple[tuple[Value, ...], str, str], ...]
-    """(cells, level, search)."""
-
-
 def metric_names(benchmark: Benchmark) -> tuple[str, ...]:
-    """Metrics in the order of their columns: the headline's first, its action mean beside it."""
+    """Return the metrics in the order of their columns: the headline's first, its action mean beside it."""
     first, *others = benchmark.metrics
     return (first, *([ACTION_MEAN + first] if benchmark.action_mean else []), *others)
 
 
-def metric_columns(benchmark: Benchmark) -> tuple[Column, ...]:
+def metric_columns(benchmark: Benchmark) -> list[Column]:
     where = "absolute" if benchmark.root is None else f"after moving joint {benchmark.root} of both poses to the origin"
     found = []
     for name in metric_names(benchmark):
@@ -101,16 +60,18 @@ def metric_columns(benchmark: Benchmark) -> tuple[Column, ...]:
             about = "the same, averaged over actions instead of samples"
         title = f"{metric.title} (action mean)" if name.startswith(ACTION_MEAN) else metric.title
         found.append(Column(title, metric.unit, f"{about}; {metric.better} is better", metric.better))
-    return tuple(found)
+    return found
 
 
-def measured_table(group: RankedGroup, benchmark: Benchmark) -> MeasuredTable:
-    scale = bar_scale(group.rows, benchmark.headline[0])
-    rows = tuple(_measured(row, place, benchmark, scale) for place, row in enumerate(group.rows, 1))
-    return MeasuredTable(group, rows, scale)
+def measured_table(group: RankedGroup, benchmark: Benchmark) -> SimpleNamespace:
+    """Return one group of comparable rows, with the scale that their bars share."""
+    scale = shared_scale(group.rows, benchmark.headline[0])
+    rows = [_measured(row, place, benchmark, scale) for place, row in enumerate(group.rows, 1)]
+    return SimpleNamespace(group=group, rows=rows, scale=scale)
 
 
-def reported_table(rows: Sequence[PublishedRow], benchmark: Benchmark) -> ReportedTable:
+def reported_table(rows: Sequence[PublishedRow], benchmark: Benchmark) -> SimpleNamespace:
+    """Return the header and, row by row, (cells, level, search text)."""
     names = [name for name in benchmark.metrics if any(name in row.scores for row in rows)]
     details = list(dict.fromkeys(name for row in rows for name in row.details))
     levels = any(row.supervision for row in rows)
@@ -119,13 +80,11 @@ def reported_table(rows: Sequence[PublishedRow], benchmark: Benchmark) -> Report
         Column("Category", "", "as the paper groups its rows"),
         *([Column("Supervision", "", "the level of this harness that it corresponds to")] if levels else []),
         *(Column(capital(name), "", "as the paper says") for name in details),
-        *(
-            Column(reported_name(name), METRICS[name].unit, "as printed; its exact protocol is the paper's",
-                   METRICS[name].better)
-            for name in names
-        ),
-    ]  # fmt: skip
-    return ReportedTable(tuple(header), tuple(_reported(row, names, details, levels) for row in rows))
+    ]
+    for name in names:
+        meaning = "as printed; the paper defines its exact protocol"
+        header.append(Column(reported_name(name), METRICS[name].unit, meaning, METRICS[name].better))
+    return SimpleNamespace(header=header, rows=[_reported(row, names, details, levels) for row in rows])
 
 
 def short(text: str) -> str:
@@ -138,6 +97,7 @@ def row_name(row: Row) -> str:
 
 
 def row_id(row: Row) -> str:
+    """The stem of the first entry's file: letters, digits, ``-``, ``_`` and ``.``."""
     return Path(row.entry.file_name).stem
 
 
@@ -161,33 +121,75 @@ def interval_text(row: Row, metric: str) -> str:
     return f"{value:.1f} {unit}, 95 % interval {interval[0]:.1f} to {interval[1]:.1f}"
 
 
-def _measured(row: Row, place: int, benchmark: Benchmark, scale: Scale | None) -> MeasuredRow:
+def shared_scale(rows: Sequence[Row], metric: str) -> Scale | None:
+    measures = [one for row in rows if (one := _measure(row, metric)) is not None]
+    return bar_scale(measures, lower_is_better=METRICS[metric].better == "lower")
+
+
+def row_bar(row: Row, metric: str, scale: Scale | None) -> SimpleNamespace | None:
+    one = _measure(row, metric)
+    return None if one is None or scale is None else bar(one, scale)
+
+
+def pck_shares(row: Row) -> tuple[float, ...] | None:
+    """PCK at ``CURVE_MM``, mean over the seeds; ``None`` where a seed's entry does not hold it."""
+    curves = [entry.breakdown.pck_curve for entry in row.entries if entry.breakdown is not None]
+    known = [[value for value in curve if value is not None] for curve in curves]
+    if len(known) < len(row.entries) or any(len(curve) < len(CURVE_MM) for curve in known):
+        return None
+    return tuple(math.fsum(values) / len(values) for values in zip(*known, strict=True))
+
+
+def fold_values(row: Row, fold: str, metric: str) -> Mapping[str, float | None]:
+    """Return group -> mean over the seeds (``None`` = undefined) of one fold, a field of ``entries.Breakdown``.
+
+    It is empty where a seed's entry does not hold the fold.
+    """
+    folds = [getattr(entry.breakdown, fold) for entry in row.entries if entry.breakdown is not None]
+    if len(folds) < len(row.entries):
+        return {}
+    found: dict[str, float | None] = {}
+    for group in sorted({group for one in folds for group, values in one.items() if metric in values}):
+        values = [one.get(group, {}).get(metric) for one in folds]
+        known = [value for value in values if value is not None]
+        found[group] = math.fsum(known) / len(known) if len(known) == len(folds) else None
+    return found
+
+
+def _measure(row: Row, metric: str) -> Measure | None:
+    value = row.value(metric)
+    if value is None:
+        return None
+    seeds = [entry.scores.get(metric) for entry in row.entries] if len(row.entries) > 1 else []
+    return Measure(value, row.interval(metric), [seed for seed in seeds if seed is not None])
+
+
+def _measured(row: Row, place: int, benchmark: Benchmark, scale: Scale | None) -> SimpleNamespace:
     entry, headline = row.entry, benchmark.headline[0]
-    return MeasuredRow(
+    settings, supervision = _settings(entry), supervision_name(entry)
+    words = (entry.method, entry.title, *settings, supervision, training_data_text(entry))
+    return SimpleNamespace(
         id=row_id(row),
         rank=rank_text(row),
         rank_sort=str(place),
         tied=row.tied,
         name=row_name(row),
-        settings=_settings(entry),
+        settings=settings,
         seeds=_seeds(row),
         marks=_marks(row, benchmark),
-        supervision=supervision_name(entry),
-        labels_seen=entry.flags.target_labels_seen,
-        training=entry.flags.training_data,
-        external=entry.flags.external_data,
-        values=tuple(_value(row, name) for name in metric_names(benchmark)),
-        bar=bar(row, headline, scale),
+        supervision=supervision,
+        flags=entry.flags,
+        values=[_value(row, name) for name in metric_names(benchmark)],
+        bar=row_bar(row, headline, scale),
         bar_text=f"{METRICS[headline].title} {interval_text(row, headline)}",
         entries=row.entries,
         level=entry.supervision,
-        search=" ".join((entry.method, entry.title, *_settings(entry), supervision_name(entry),
-                         training_data_text(entry), entry.flags.target_labels_seen)).lower(),
-    )  # fmt: skip
+        search=" ".join((*words, entry.flags.target_labels_seen)).lower(),
+    )
 
 
-def _settings(entry: Entry) -> tuple[str, ...]:
-    return tuple(short(f"{name}={value}") for name, value in sorted(entry.settings.items()))
+def _settings(entry: Entry) -> list[str]:
+    return [short(f"{name}={value}") for name, value in sorted(entry.settings.items())]
 
 
 def _seeds(row: Row) -> str:
@@ -197,7 +199,8 @@ def _seeds(row: Row) -> str:
     return f"seed {named}" if len(row.seeds) == 1 else f"{len(row.seeds)} seeds: {named}"
 
 
-def _marks(row: Row, benchmark: Benchmark) -> tuple[str, ...]:
+def _marks(row: Row, benchmark: Benchmark) -> list[str]:
+    """What limits a row: unanswered samples, degenerate poses, another selection rule, not run here."""
     entry = row.entry
     unanswered = max(one.unanswered for one in row.entries)
     marks = [f"{unanswered} samples unanswered: not ranked"] if unanswered else []
@@ -205,8 +208,7 @@ def _marks(row: Row, benchmark: Benchmark) -> tuple[str, ...]:
     marks += [f"{odd} degenerate poses"] if odd else []
     rule = entry.flags.selection_rule
     marks += [f"checkpoint by '{rule}'"] if rule != benchmark.selection_rule else []
-    marks += ["submitted"] if entry.provenance.submission is not None else []
-    return tuple(marks)
+    return marks + (["submitted"] if entry.provenance.submission is not None else [])
 
 
 def _value(row: Row, metric: str) -> Value:
@@ -219,11 +221,11 @@ def _value(row: Row, metric: str) -> Value:
 
 def _reported(
     row: PublishedRow, names: Sequence[str], details: Sequence[str], levels: bool
-) -> tuple[tuple[Value, ...], str, str]:
+) -> tuple[list[Value], str, str]:
     method = row.method if row.cite is None else f"{row.method} ({row.cite})"
     words = [method, row.category, *([row.supervision] if levels else []), *(row.details.get(n, "") for n in details)]
     cells = [Value(short(word) or NONE, word.lower()) for word in words]
     for name in names:
         value = row.scores.get(name)
         cells.append(Value(reported_value(value, name), "" if value is None else f"{value:.6f}"))
-    return tuple(cells), row.supervision or row.category, " ".join(words).lower()
+    return cells, row.supervision or row.category, " ".join(words).lower()
