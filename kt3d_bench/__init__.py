@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from kt3d_bench.records import Sample as Sample
     from kt3d_bench.records import Skipped as Skipped
     from kt3d_bench.records import WorkItem as WorkItem
+    from kt3d_bench.scaffold import new_plugin as new_plugin
+    from kt3d_bench.testing.contract import check_plugin as check_plugin
 
 __version__ = "0.1.0"
 
@@ -56,6 +58,8 @@ _HOMES = {
         "hookimpl",
     ),
     "records": ("Camera", "Sample", "Skipped", "WorkItem"),
+    "scaffold": ("new_plugin",),
+    "testing.contract": ("check_plugin",),
 }
 """Module below ``kt3d_bench`` -> the public names it defines."""
 

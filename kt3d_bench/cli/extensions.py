@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+import kt3d_bench as kt
 from kt3d_bench.cli.base import FOLDER, main
 
 if TYPE_CHECKING:
-    from kt3d_bench.rehearsal import Finding
+    from kt3d_bench.testing import Finding
 
 
 @main.command("list")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print names and facts as JSON, for scripts.")
 def list_(name: str | None, as_json: bool) -> None:
-    """What the installed plugins offer: datasets, methods, benchmarks and recipes; or everything about NAME."""
+    """List the installed datasets, methods, benchmarks and recipes, or describe NAME."""
     from kt3d_bench.cli import catalogue
 
     if name is not None:
@@ -36,28 +37,24 @@ def list_(name: str | None, as_json: bool) -> None:
 
 @main.group()
 def new() -> None:
-    """Write a plugin package that works as it is written, to be changed bit by bit."""
+    """Write a plugin package that works as it is, for you to change step by step."""
 
 
 @new.command("dataset")
 @click.argument("name")
-@click.option("--out", type=FOLDER, default=Path(), help="Where its folder goes. [default: here]")
+@click.option("--out", type=FOLDER, default=Path(), help="Folder to write the package into. [default: here]")
 def new_dataset(name: str, out: Path) -> None:
-    """A dataset called NAME: card, converter, generated stand-in, benchmark, tests."""
-    from kt3d_bench.scaffold import write_plugin
-
-    _written(write_plugin("dataset", name, out), name)
+    """Write a dataset called NAME: card, converter, generator, benchmark, tests."""
+    _written(kt.new_plugin("dataset", name, out), name)
 
 
 @new.command("method")
 @click.argument("name")
-@click.option("--out", type=FOLDER, default=Path(), help="Where its folder goes. [default: here]")
-@click.option("--target", help="Dataset that it is trained for. [default: what most installed methods have]")
+@click.option("--out", type=FOLDER, default=Path(), help="Folder to write the package into. [default: here]")
+@click.option("--target", help="Dataset the method is trained for. [default: the one most installed methods use]")
 def new_method(name: str, out: Path, target: str | None) -> None:
-    """A method called NAME: a small one that trains, with its tests."""
-    from kt3d_bench.scaffold import write_plugin
-
-    _written(write_plugin("method", name, out, target=target), name)
+    """Write a method called NAME: a small one that trains, with its tests."""
+    _written(kt.new_plugin("method", name, out, target=target), name)
 
 
 def _written(folder: Path, name: str) -> None:
@@ -69,16 +66,19 @@ def _written(folder: Path, name: str) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--keep", type=FOLDER, help="Keep what was generated and trained, in this empty folder.")
-@click.option("--traceback", "with_traceback", is_flag=True, help="Show the whole traceback of what broke.")
+@click.option("--raw", type=FOLDER, help="Run the dataset's converter on a part of this raw folder instead.")
+@click.option("--keep", type=FOLDER, help="Keep what is generated and trained, in this empty folder.")
+@click.option("--traceback", "with_traceback", is_flag=True, help="Show the traceback of every rule that is broken.")
 @click.pass_context
-def check(ctx: click.Context, name: str, keep: Path | None, with_traceback: bool) -> None:
-    """Rehearse NAME (a plugin, method or dataset) on generated data: every part of the contract, in words."""
-    from kt3d_bench.rehearsal import rehearse
+def check(ctx: click.Context, name: str, raw: Path | None, keep: Path | None, with_traceback: bool) -> None:
+    """Check every rule of the plugin contract for NAME: a plugin, a method or a dataset.
 
-    findings = rehearse(name, keep=keep, say=lambda finding: tell(finding, with_traceback))
-    broken = sum(not finding.holds for finding in findings)
-    click.echo(f"{len(findings) - broken} of {len(findings)} parts of the contract hold.")
+    Methods are trained for a few steps on tiny data. A dataset's converter runs on its generated stand-in, or on the
+    raw data of --raw.
+    """
+    found = kt.check_plugin(name, raw=raw, keep=keep, say=lambda finding: tell(finding, with_traceback))
+    broken = sum(not finding.holds for finding in found)
+    click.echo(f"{len(found) - broken} of {len(found)} rules of the contract hold.")
     if keep is not None:
         click.echo(f"Kept: {keep}")
     if broken:
@@ -86,7 +86,7 @@ def check(ctx: click.Context, name: str, keep: Path | None, with_traceback: bool
 
 
 def tell(finding: Finding, with_traceback: bool) -> None:
-    """One line for what holds; what happened and what to change below it for what does not."""
+    """Print one line for a rule, and below it what happened and what to change."""
     tick, cross = ("\u2713", "\u2717") if "utf" in (sys.stdout.encoding or "").lower() else ("ok", "NO")
     click.echo(f"{tick if finding.holds else cross} {finding.subject}: {finding.rule}")
     for text in (finding.what, finding.hint):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kt3d_bench import new_plugin
 from kt3d_bench.plugins import registry
-from kt3d_bench.scaffold import write_plugin
 
 Edit = tuple[str, str, str]
 """(file name, text in it, text instead)."""
@@ -22,7 +22,7 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     """``offer(kind, name, edits)``: write a plugin, change its files, register it beside the installed ones."""
 
     def call(kind: str, name: str, edits: Sequence[Edit] = ()) -> Path:
-        folder = write_plugin(kind, name, tmp_path)
+        folder = new_plugin(kind, name, tmp_path)
         package = folder / "src" / f"kt3d_{name.replace('-', '_')}"
         for file, old, new in edits:
             text = (package / file).read_text()

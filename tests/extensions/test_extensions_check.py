@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from kt3d_bench.cli import main
 from kt3d_bench.cli.extensions import tell
 from kt3d_bench.errors import PluginError, UsageError
-from kt3d_bench.rehearsal import Finding, rehearse
+from kt3d_bench.testing import Finding, check_plugin
 
 Offer = Callable[..., Path]
 Edit = tuple[str, str, str]
@@ -19,7 +19,7 @@ Edit = tuple[str, str, str]
 
 def broken(name: str) -> dict[str, Finding]:
     """Rule -> what broke it."""
-    return {finding.rule: finding for finding in rehearse(name) if not finding.holds}
+    return {finding.rule: finding for finding in check_plugin(name) if not finding.holds}
 
 
 def levels(wanted: str) -> Edit:
@@ -53,7 +53,7 @@ def test_a_method_that_breaks_many_parts_hears_of_each(offer: Offer) -> None:
     assert set(found) == {
         "importing kt3d_mutant_many imports nothing heavy (torch, webdataset, scipy, cv2, h5py, ...)",
         "every submodule that a stage trains is reached by a loss",
-        "an interrupted run goes on to the same weights",
+        "an interrupted run resumes to the same weights",
         "predict() is deterministic and does not depend on the batch size",
     }
     said = " ".join(finding.sentence for finding in found.values())
@@ -85,9 +85,9 @@ AFTER_STEP = """    def after_step(self, stage: Stage, progress: Progress) -> No
 
 
 def test_a_method_without_parameters_keeps_the_contract() -> None:
-    findings = rehearse("mean-pose")
+    findings = check_plugin("mean-pose")
     assert [finding.sentence for finding in findings if not finding.holds] == []
-    assert any("labels of the target change nothing" in finding.rule for finding in findings)
+    assert any("target's labels change nothing" in finding.rule for finding in findings)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def _until_training(name: str) -> list[Finding]:
             found.append(finding)
 
     with pytest.raises(_EnoughError):
-        rehearse(name, say=say)
+        check_plugin(name, say=say)
     return found
 
 
@@ -155,7 +155,7 @@ def _until_training(name: str) -> list[Finding]:
         (22, ("method.py", "losses = {", "losses = {'odd': output.voxels.detach().sum(), "),
          ["the loss 'odd'", "depends on nothing that learns", "do not detach a loss"]),
         (23, ("method.py", "losses = {", "losses = {'odd': output.voxels, "),
-         ["the loss 'odd'", "is no single number"]),
+         ["the loss 'odd'", "is not a single number"]),
         (24, ("method.py", "return StepResult(losses)", "return losses"),
          ["step() of stage 'mutant-24' returned dict", "return StepResult"]),
         (25, ("method.py", "losses = {", "losses = {'odd': self.config.colour, "),
@@ -206,8 +206,8 @@ def test_labels_that_are_read_behind_the_harness_are_found(offer: Offer) -> None
         ],
     )
     (finding,) = broken("mutant-peeper").values()
-    assert finding.rule == "without supervision, labels of the target change nothing"
-    assert "read the target through the batches that step() is given" in finding.hint
+    assert finding.rule == "without supervision, the target's labels change nothing"
+    assert "read the target only through the batches that step() is given" in finding.hint
 
 
 def test_randomness_of_its_own_is_found(offer: Offer) -> None:
@@ -221,7 +221,9 @@ def test_randomness_of_its_own_is_found(offer: Offer) -> None:
         ],
     )
     found = broken("mutant-dice")
-    assert "the same seed ended elsewhere, in net." in found["the same seed gives the same weights, bit for bit"].what
+    assert (
+        "the same seed gave other weights, in net." in found["the same seed gives the same weights, bit for bit"].what
+    )
 
 
 def test_a_prediction_with_holes_is_found(offer: Offer) -> None:
@@ -241,7 +243,7 @@ NO_SPLIT = "        raise MissingDataError("
 DATASET_FAULTS = [
     ("card.yaml is valid", "card.yaml", "num_parts: 0", "num_parts: 3", "num_parts counts the classes"),
     ("benchmarks.yaml", "benchmarks.yaml", "split: test", "split: tset", "names split 'tset', there are train, test"),
-    ("describe() says", "convert.py", 'return [f"{split}:', 'return "x" or [f"{split}:', "returned 'x', expected a"),
+    ("describe() returns", "convert.py", 'return [f"{split}:', 'return "x" or [f"{split}:', "returned 'x', expected a"),
     ("plan() refuses an empty", "convert.py", NO_SPLIT, f"        return []\n{NO_SPLIT}",
      "for split 'train' it listed 0 items; raise MissingDataError with the file that was expected: plan() in kt3d_m"),
     ("generate() leaves its marker", "generate.py", '"dataset": "mutant-data"', '"dataset": "data"',
@@ -265,10 +267,10 @@ def test_a_converter_that_takes_every_folder_for_its_own_is_found(offer: Offer) 
     found = broken("mutant-claims")
     for folder in ("an empty folder", "another dataset's folder"):
         sentence = found[f"plan() refuses {folder} with MissingDataError"].sentence
-        assert "it raised RawDataError ('there is no train/<sequence>/sequence.json'), as if something of" in sentence
+        assert "it raised RawDataError ('there is no train/<sequence>/sequence.json'), as if part of" in sentence
     assert (
         "deferred() returned 7, expected a sentence or None"
-        in found["describe() says in sentences what is there"].sentence
+        in found["describe() returns sentences on what is there"].sentence
     )
 
 
@@ -287,13 +289,13 @@ def test_a_converter_and_a_generator_at_fault_are_told_apart(offer: Offer) -> No
     sentences = {rule: finding.sentence for rule, finding in found.items()}
     same = sentences["generate() writes the same bytes with two workers"]
     assert "one worker and two write different files: " in same
-    assert "depend on the seed and on what is drawn alone: generate() in kt3d_mutant_lines.generate" in same
+    assert "depend only on the seed and on what is drawn: generate() in kt3d_mutant_lines.generate" in same
     assert (
-        "holds a PosixPath, which is no plain data"
+        "holds a PosixPath, which is not plain data"
         in sentences["plan() lists the same plain work for every split each time"]
     )
     assert "promised were 5" in sentences["prepare finds exactly the samples that generate() promised"]
-    assert "these raw files changed: " in sentences["plan() and convert() leave the raw data as it was"]
+    assert "these raw files changed: " in sentences["plan() and convert() do not change the raw data"]
 
 
 def test_wrong_geometry_quality_and_published_numbers_are_found(offer: Offer) -> None:
@@ -308,13 +310,13 @@ def test_wrong_geometry_quality_and_published_numbers_are_found(offer: Offer) ->
     (folder / "published.yaml").write_text("sources: {}\npublished: {elsewhere: {source: x, rows: []}}\n")
     found = broken("mutant-bent")
     assert set(found) == {
-        "benchmarks.yaml and published.yaml are valid and name what is there",
-        "the samples are sound (kt3d validate)",
-        "the samples' joints are what the card says of them",
+        "benchmarks.yaml and published.yaml are valid and name what exists",
+        "the samples pass kt3d validate",
+        "the samples' joints have the quality that the card states",
     }
-    assert "change convert() in kt3d_mutant_bent.convert" in found["the samples are sound (kt3d validate)"].hint
-    assert "quality of nose" in found["the samples' joints are what the card says of them"].what
-    assert "published.yaml speaks of 'elsewhere', which benchmarks.yaml does not define" in "".join(
+    assert "change convert() in kt3d_mutant_bent.convert" in found["the samples pass kt3d validate"].hint
+    assert "quality of nose" in found["the samples' joints have the quality that the card states"].what
+    assert "published.yaml names 'elsewhere', which benchmarks.yaml does not define" in "".join(
         finding.what for finding in found.values()
     )
 
@@ -339,7 +341,7 @@ def test_a_break_ends_the_command_with_1(offer: Offer) -> None:
     done = CliRunner().invoke(main, ["check", "mutant-last"])
     assert done.exit_code == 1
     assert "Config is not frozen" in done.output
-    assert done.output.splitlines()[-1] == "4 of 5 parts of the contract hold."
+    assert done.output.splitlines()[-1] == "4 of 5 rules of the contract hold."
 
 
 def test_kept_files_lie_where_they_are_asked_for(offer: Offer, tmp_path: Path) -> None:
@@ -357,7 +359,7 @@ def test_unknown_names_come_with_a_suggestion() -> None:
     with pytest.raises(
         UsageError, match=r"no plugin, method or dataset is called 'mean-pse'; did you mean 'mean-pose'"
     ):
-        rehearse("mean-pse")
+        check_plugin("mean-pse")
 
 
 def test_a_plugin_that_cannot_be_registered_stops_with_its_name(offer: Offer) -> None:

@@ -68,7 +68,7 @@ def test_from_kt3d_new_to_a_row_on_a_board(home: Home) -> None:
 @pytest.mark.slow
 def test_what_kt3d_new_writes_passes_its_check_and_its_own_tests(home: Home) -> None:
     checked = home.kt3d("check", METHOD)
-    assert checked.splitlines()[-1] == "15 of 15 parts of the contract hold."
+    assert checked.splitlines()[-1] == "15 of 15 rules of the contract hold."
     own = home.python("-m", "pytest", "-q", "-p", "no:cacheprovider", at=home.folder / f"kt3d-{DATASET}")
     assert "5 passed" in own
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from kt3d_bench.cli import main
 from kt3d_bench.errors import UsageError
-from kt3d_bench.scaffold import KINDS, named, write_plugin
+from kt3d_bench.scaffold import KINDS, named, new_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,14 +33,14 @@ def test_all_forms_of_a_name() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("My Net", "'My Net' is no name for a plugin.*; try 'my-net'"),
+        ("My Net", "'My Net' cannot name a plugin.*; try 'my-net'"),
         ("net_2", "try 'net-2'"),
         ("2net", "try 'net'"),
         ("-", "choose another name"),
         ("../evil", "try 'evil'"),
         ("a--b", "try 'a-b'"),
-        ("x" * 31, f"at most 30; try '{'x' * 30}'"),
-        ("lambda", "a word of the Python language; choose another, such as 'my-lambda'"),
+        ("x" * 31, f"at most 30 characters; try '{'x' * 30}'"),
+        ("lambda", "a Python keyword; choose another, such as 'my-lambda'"),
         ("h36m", "a dataset 'h36m' is installed already; choose another name"),
         ("martinez", "a method 'martinez' is installed already"),
         ("floor", "a plugin 'floor' is installed already"),
@@ -48,24 +48,24 @@ def test_all_forms_of_a_name() -> None:
         ("bench", "a package kt3d_bench is installed already"),
     ],
 )
-def test_names_that_cannot_work_are_refused_with_a_mend(tmp_path: Path, name: str, message: str) -> None:
+def test_names_that_cannot_work_are_refused_with_a_hint(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        write_plugin("method", name, tmp_path)
+        new_plugin("method", name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_exists_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "kt3d-thing").mkdir()
     with pytest.raises(UsageError, match="kt3d-thing: exists already; choose another name or another --out"):
-        write_plugin("dataset", "thing", tmp_path)
+        new_plugin("dataset", "thing", tmp_path)
     assert list((tmp_path / "kt3d-thing").iterdir()) == []
 
 
 def test_unknown_kinds_and_targets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no kind of plugin 'datset'; did you mean 'dataset'\?"):
-        write_plugin("datset", "thing", tmp_path)
+        new_plugin("datset", "thing", tmp_path)
     with pytest.raises(UsageError, match=r"no dataset 'ubc3'; did you mean 'ubc3v'\?"):
-        write_plugin("method", "thing", tmp_path, target="ubc3")
+        new_plugin("method", "thing", tmp_path, target="ubc3")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -84,7 +84,7 @@ def test_the_command_ends_with_what_to_do_next(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_method_is_written_for_the_target_that_is_named(tmp_path: Path) -> None:
-    folder = write_plugin("method", "thing", tmp_path, target="ubc3v")
+    folder = new_plugin("method", "thing", tmp_path, target="ubc3v")
     assert '"target": "ubc3v"' in (folder / "src" / "kt3d_thing" / "__init__.py").read_text()
     assert "kt3d generate ubc3v" in (folder / "README.md").read_text()
 
@@ -92,7 +92,7 @@ def test_a_method_is_written_for_the_target_that_is_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["a", "z" * 30])
 def test_what_is_written_is_clean(tmp_path: Path, kind: str, name: str) -> None:
-    folder = write_plugin(kind, name, tmp_path)
+    folder = new_plugin(kind, name, tmp_path)
     written = "".join(path.read_text() for path in folder.rglob("*") if path.is_file())
     assert not re.search(r"\$[a-z]", written), "a place in a template was not filled"
     if importlib.util.find_spec("ruff") is None:
@@ -108,11 +108,21 @@ def test_what_is_written_is_clean(tmp_path: Path, kind: str, name: str) -> None:
 def test_what_is_written_is_typed(tmp_path: Path) -> None:
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed")
-    sources = [write_plugin(kind, f"typed-{kind}", tmp_path) / "src" for kind in KINDS]
+    sources = [new_plugin(kind, f"typed-{kind}", tmp_path) / "src" for kind in KINDS]
     words = [word for kind in KINDS for word in ("-p", f"kt3d_typed_{kind}")]
     config = tmp_path / "kt3d-typed-dataset" / "pyproject.toml"
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(tmp_path / "cache"), *words],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--follow-imports=silent",
+            "--config-file",
+            str(config),
+            "--cache-dir",
+            str(tmp_path / "cache"),
+            *words,
+        ],
         env={"PATH": "", "MYPYPATH": ":".join(map(str, [*sources, ROOT]))},
         capture_output=True,
         text=True,
@@ -129,6 +139,6 @@ def test_the_wheel_ships_the_templates(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, check=True, timeout=120,
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
-    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("kt3d_bench/scaffold/templates/")}
-    root = ROOT / "kt3d_bench" / "scaffold" / "templates"
-    assert shipped == {f"kt3d_bench/scaffold/templates/{path.relative_to(root)}" for path in root.rglob("*.tmpl")}
+    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("kt3d_bench/templates/")}
+    root = ROOT / "kt3d_bench" / "templates"
+    assert shipped == {f"kt3d_bench/templates/{path.relative_to(root)}" for path in root.rglob("*.tmpl")}

@@ -24,7 +24,7 @@ LAYER = {
     "leaderboard": 6, "loading": 6, "method": 6, "nn": 6,
     "training": 7, "costs": 8, "results": 8,
     "report": 9, "submissions": 9, "rescoring": 9,
-    "recipes": 10, "scaffold": 10, "rehearsal": 10, "": 11, "cli": 12, "__main__": 13,
+    "recipes": 10, "scaffold": 10, "testing": 10, "": 11, "cli": 12, "__main__": 13,
 }  # fmt: skip
 """Package or file below ``kt3d_bench`` -> layer; the longest name counts. "" is ``kt3d_bench/__init__.py``."""
 MAY_MEET = (

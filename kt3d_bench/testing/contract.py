@@ -1,8 +1,7 @@
-"""Finding what a name stands for, and rehearsing all of it."""
+"""Checking a plugin, a method or a dataset against the contract, rule by rule."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -15,46 +14,68 @@ from typing import Any
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin
-from kt3d_bench.rehearsal.datasets import check_dataset
-from kt3d_bench.rehearsal.log import BrokenError, Finding, Log
+from kt3d_bench.testing.datasets import check_dataset
+from kt3d_bench.testing.findings import BrokenRuleError, Checklist, Finding
 
 HEAVY = ("torch", "webdataset", "scipy", "cv2", "h5py", "av", "matplotlib", "joblib")
-_LOOK_S = 120.0
+_IMPORT_S = 120.0
 
 
-def rehearse(
-    name: str, *, keep: Path | None = None, say: Callable[[Finding], None] = lambda finding: None
+def check_plugin(
+    name: str,
+    *,
+    raw: Path | None = None,
+    keep: Path | None = None,
+    say: Callable[[Finding], None] = lambda finding: None,
 ) -> tuple[Finding, ...]:
-    """Check a plugin (everything it offers), a method or a dataset against the contract, on generated data.
+    """Check a plugin (everything it offers), a method or a dataset against the contract, and return the findings.
 
-    Findings come in the order of checking, and go to ``say`` as they are made. Files lie in ``keep``, which must be
-    empty or new, or in a temporary folder that goes afterwards. Raises ``UsageError`` for an unknown name or a ``keep``
-    that holds something, and ``PluginError`` when the installed plugins cannot even be registered.
+    Methods train a few steps on tiny data. A dataset's converter runs on what its generator writes, or on an excerpt of
+    ``raw``: the first work items of each split in the author's own raw folder, which is only read. Each finding goes
+    to ``say`` as it is made. Files go into ``keep``, which must be empty or new, or into a temporary folder. Raises
+    ``UsageError`` for an unknown name, a ``keep`` that is not empty, and a ``raw`` that is missing or given for
+    something else than one dataset; ``PluginError`` when the installed plugins cannot be registered.
     """
     plugin, subjects = _subjects(name)
+    if raw is not None:
+        if [type(one) for one in subjects] != [DatasetPlugin]:
+            raise UsageError(f"--raw is for one dataset, and '{name}' is not one", hint="name a dataset")
+        if not raw.is_dir():
+            raise UsageError("is not a folder", where=raw, hint="give the folder of the raw data")
     module = registry.registered()[plugin]
     file = Path(module.__file__ or ".")
     package = file.parent if hasattr(module, "__path__") else file
     found: list[Finding] = []
-    with _workplace(keep) as folder:
-        log = Log(f"plugin {plugin}", package, say)
-        log.attempt(
-            f"importing {module.__name__} imports nothing heavy ({', '.join(HEAVY[:5])}, ...)", lambda: _light(module)
+    with _folder(keep) as folder:
+        checks = Checklist(f"plugin {plugin}", package, say)
+        checks.check(
+            f"importing {module.__name__} imports nothing heavy ({', '.join(HEAVY[:5])}, ...)",
+            lambda: _imports_nothing_heavy(module),
         )
-        found += log.findings
+        found += checks.findings
         for subject in subjects:
             kind = "dataset" if isinstance(subject, DatasetPlugin) else "method"
-            log = Log(f"{kind} {subject.name}", package, say)
-            place = folder / f"{kind}-{subject.name}"
-            place.mkdir()
+            checks = Checklist(f"{kind} {subject.name}", package, say)
+            own = folder / f"{kind}-{subject.name}"
+            own.mkdir()
             if isinstance(subject, DatasetPlugin):
-                check_dataset(subject, log, place)
+                check_dataset(subject, checks, own, raw)
             else:
-                from kt3d_bench.rehearsal.methods import check_method
+                from kt3d_bench.testing.methods import check_method
 
-                check_method(subject, log, place)
-            found += log.findings
+                check_method(subject, checks, own)
+            found += checks.findings
     return tuple(found)
+
+
+def require_contract(name: str, *, raw: Path | None = None) -> None:
+    """Raise ``AssertionError`` with one sentence for each rule of the contract that a plugin breaks; for its tests.
+
+    Parameters and other errors are those of ``check_plugin``.
+    """
+    broken = [finding.sentence for finding in check_plugin(name, raw=raw) if not finding.holds]
+    if broken:
+        raise AssertionError("\n".join(broken))
 
 
 def _subjects(name: str) -> tuple[str, list[DatasetPlugin | MethodPlugin]]:
@@ -78,7 +99,7 @@ def _subjects(name: str) -> tuple[str, list[DatasetPlugin | MethodPlugin]]:
 
 
 @contextmanager
-def _workplace(keep: Path | None) -> Iterator[Path]:
+def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="kt3d-check-") as folder:
             yield Path(folder)
@@ -89,26 +110,26 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
     yield keep.absolute()
 
 
-def _light(module: Any) -> None:
-    """Import the plugin's top module in a fresh interpreter and see what came with it."""
-    importlib.import_module(module.__name__)
+def _imports_nothing_heavy(module: Any) -> None:
+    """Import the plugin's top module in a new interpreter and see what it loads."""
     script = (
         f"import sys, kt3d_bench\nbefore = set(sys.modules)\nimport {module.__name__}\n"
         f"print(' '.join(name for name in {HEAVY!r} if name in set(sys.modules) - before))"
     )
-    path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        timeout=_LOOK_S,
-        env={**os.environ, "PYTHONPATH": path},
+        timeout=_IMPORT_S,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
         check=False,
     )
     if done.returncode:
-        raise BrokenError(f"it failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}", "repair the import")
+        raise BrokenRuleError(
+            f"it failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}", "fix the import"
+        )
     if done.stdout.strip():
-        raise BrokenError(
+        raise BrokenRuleError(
             f"it imports {', '.join(done.stdout.split())}, which makes every kt3d command slow",
             f"import that inside the functions, or in another module than {module.__name__}",
         )

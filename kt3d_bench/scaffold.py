@@ -1,4 +1,4 @@
-"""Writing a plugin's distribution from templates; names are checked before a file is touched."""
+"""Write a new plugin package from templates; names are checked before anything is written."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ class Names:
 
 
 def named(name: str) -> Names:
-    """All forms of ``name``.
+    """Return all forms of ``name``.
 
-    Raises ``UsageError`` with a hint for a name that cannot become a package or that something installed has.
+    Raises ``UsageError`` with a hint for a name that cannot become a package or is taken by something installed.
     """
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         near = re.sub(r"-+", "-", re.sub(r"[^a-z0-9]+", "-", name.lower())).lstrip("-0123456789")[:_LONGEST].strip("-")
         raise UsageError(
-            f"'{name}' is no name for a plugin: it takes lower-case letters, digits and single '-', a letter first, "
-            f"at most {_LONGEST}",
+            f"'{name}' cannot name a plugin: use lower-case letters, digits and single '-', start with a letter, and "
+            f"use at most {_LONGEST} characters",
             hint=f"try '{near}'" if near else "choose another name",
         )
     stem = name.replace("-", "_")
     if keyword.iskeyword(stem):
-        raise UsageError(f"'{name}' is a word of the Python language", hint=f"choose another, such as 'my-{name}'")
+        raise UsageError(f"'{name}' is a Python keyword", hint=f"choose another, such as 'my-{name}'")
     words = name.split("-")
     made = Names(
         name=name,
@@ -91,12 +91,12 @@ def _refuse_taken(names: Names) -> None:
     raise UsageError(f"a package {names.package} is installed already", hint="choose another name, or uninstall it")
 
 
-def write_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None = None) -> Path:
-    """Write the distribution of a new dataset or method below ``out`` and return its folder, ``<out>/kt3d-<name>``.
+def new_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None = None) -> Path:
+    """Write the package of a new "dataset" or "method" below ``out`` and return its folder, ``<out>/kt3d-<name>``.
 
-    ``target``: dataset that a new method is trained for when its user names none; by default the one that most
-    installed methods have. The folder appears whole or not at all. Raises ``UsageError`` for an unknown kind or target,
-    a name that cannot be used, and a folder that exists.
+    ``target``: the dataset that a new method is trained for by default; if not given, the one that most installed
+    methods use. The folder appears complete or not at all. Raises ``UsageError`` for an unknown kind or target, a name
+    that cannot be used, and a folder that exists.
     """
     if kind not in KINDS:
         raise UsageError(f"there is no kind of plugin '{kind}'", hint=did_you_mean(kind, KINDS))
@@ -122,8 +122,8 @@ def write_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None
 
 
 def _templates(kind: str) -> Iterator[tuple[str, Traversable]]:
-    """(path in the distribution, template) of every file of a kind."""
-    root = files("kt3d_bench.scaffold") / "templates" / kind
+    """Yield (path in the package, template) of every file of a kind."""
+    root = files("kt3d_bench") / "templates" / kind
 
     def below(place: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
         for entry in sorted(place.iterdir(), key=lambda one: one.name):
@@ -137,9 +137,9 @@ def _templates(kind: str) -> Iterator[tuple[str, Traversable]]:
 
 
 def _usual_target() -> str:
-    """The dataset that most installed methods are trained for; the first in the alphabet among equals."""
+    """Return the dataset that most installed methods are trained for; of equals, the first in the alphabet."""
     counts = Counter(method.defaults["target"] for method in registry.methods().values() if "target" in method.defaults)
     known = [name for name in sorted(counts) if name in registry.datasets()] or list(registry.datasets())
     if not known:
-        raise UsageError("no dataset is installed that a method could be trained for", hint="install one first")
+        raise UsageError("no dataset is installed to train a method on", hint="install one first")
     return max(known, key=lambda name: counts[name])
