@@ -30,7 +30,7 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.files import npz_bytes
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DAMAGE = (
     OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, MemoryError,
     zipfile.BadZipFile, zlib.error, tarfile.TarError,
@@ -62,7 +62,7 @@ def reading(where: str | Path, hint: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         raise damaged(error, where, hint) from error
 

@@ -17,7 +17,7 @@ def kt3d_datasets() -> Sequence[DatasetPlugin]:
             folder=Path(__file__).parent,
             convert="kt3d_h36m.convert",
             generate="kt3d_h36m.generate",
-            names="kt3d_h36m.names",
+            names="kt3d_h36m.recordings",
             options={
                 "train_every": Option(5, "use every n-th training frame; test frames are always every 64th"),
                 "drop": Option(

@@ -1,54 +1,43 @@
-"""Finding the official files, as archives or unpacked, wherever the root lies.
+"""Finding the official files, as archives or unpacked, wherever the root lies; whether all that a split needs is there.
 
 Official names are ``S1/Videos/<name>.<camera>.mp4`` and ``S1/MyPoseFeatures/<feature>/<name>[.<camera>].cdf`` inside
 ``Videos_S1.tgz`` and ``Poses_<feature>_S1.tgz``; common tools re-root them to ``S1/Poses_<feature>/`` or serve the
 archives as ``s1/<feature>.tgz`` or ``<feature>/SubjectSpecific_1.tgz``. So a file is known by its base name, the
-folder it lies in and the nearest ``S<number>`` above it, where an archive counts as a folder. Archive members are read
-by name into memory or a temporary file of our own naming: nothing is unpacked to a path that an archive chooses, and
-links are ignored.
+folder it lies in and the nearest ``S<number>`` above it, where an archive counts as a folder.
 """
 
 from __future__ import annotations
 
-import errno
-import gzip
 import os
 import re
-import shutil
-import tarfile
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
 
-from kt3d_bench.errors import RawDataError
+from kt3d_bench.errors import MissingDataError, RawDataError
+from kt3d_bench.rawfiles import contents, listed
+from kt3d_bench.records import Camera
+from kt3d_bench.standins import MARKER
+from kt3d_h36m.archives import Source, local_file, tar_members, zip_members
 from kt3d_h36m.metadata import read_cameras, read_frame_counts
-from kt3d_h36m.sequences import CAMERAS, Recording, find_recording
+from kt3d_h36m.recordings import CAMERAS, SPLITS, SUBJECTS, Recording, Selection, find_recording, select
 
-__all__ = [
-    "RawFolder", "Source", "find_metadata", "holds_videos", "local_file", "local_files", "read_cameras",
-    "read_frame_counts", "scan",
-]  # fmt: skip
-
-FEATURES: dict[str, str] = {
-    "Videos": ".mp4",
-    "D2_Positions": ".cdf",
-    "D3_Positions": ".cdf",
-    "D3_Positions_mono": ".cdf",
-    "D3_Positions_mono_universal": ".cdf",
-    "ground_truth_bb": ".mat",
+FEATURES: dict[str, tuple[str, str]] = {
+    "Videos": (".mp4", "videos"),
+    "D3_Positions": (".cdf", "poses in the world (D3_Positions)"),
+    "D3_Positions_mono": (".cdf", "poses in the camera (D3_Positions_mono)"),
+    "D2_Positions": (".cdf", "image positions (D2_Positions)"),
+    "ground_truth_bb": (".mat", "official person boxes (ground_truth_bb)"),
+    "D3_Positions_mono_universal": (".cdf", "universal-skeleton poses (not used)"),
 }
-_ARCHIVE_FEATURES = {"Segments_mat_gt_bb": "ground_truth_bb"}
+"""Name -> ending of its files, and what they are."""
 SITE = "http://vision.imar.ro/human3.6m/ (registration needed)"
-CODE_MEND = f"put code-v1.2.zip (or its Release-v1.2/metadata.xml) there, from {SITE}"
+METADATA_HINT = f"put code-v1.2.zip (or its Release-v1.2/metadata.xml) there, from {SITE}"
 _SITE_NUMBERS = {1: 1, 6: 5, 7: 6, 2: 7, 3: 8, 4: 9, 5: 11}
 """k of the site's ``SubjectSpecific_<k>.tgz`` -> subject."""
 _IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d|imageSequence|S\d+_.+\.\d{8}")
-"""Folders of derived layouts with a million images: not official, not walked."""
+"""Folders of other layouts with a million images: not official, not walked."""
 _RECORDINGS = 30
 """Of each subject."""
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
@@ -56,18 +45,6 @@ _GLANCE = 64
 """Files of an archive that tell whose it is."""
 _CODE = re.compile(r"code|release|metadata|h36m|human3", re.IGNORECASE)
 """In the name of a .zip that is meant to hold the cameras."""
-_LARGEST_MEMBER = {".mp4": 4 << 30, ".cdf": 256 << 20, ".mat": 16 << 30, ".xml": 64 << 20}
-
-
-@dataclass(frozen=True, order=True)
-class Source:
-    """One official file: ``path`` itself, or the member of the archive at ``path``."""
-
-    path: str
-    member: str | None = None
-
-    def __str__(self) -> str:
-        return self.path if self.member is None else f"{self.path}:{self.member}"
 
 
 @dataclass(frozen=True)
@@ -84,6 +61,16 @@ class RawFolder:
 
     def subjects(self, feature: str) -> tuple[int, ...]:
         return tuple(sorted({recording.subject for recording, _ in self.files.get(feature, {})}))
+
+    @property
+    def poses_from(self) -> str:
+        """The feature to take poses from: the one that more subjects have."""
+        return max(("D3_Positions", "D3_Positions_mono"), key=lambda feature: len(self.subjects(feature)))
+
+    @property
+    def generated(self) -> bool:
+        """Whether this is a generated stand-in, which may hold only some of the recordings."""
+        return (self.root / MARKER).is_file()
 
 
 def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable[str] = ()) -> RawFolder:
@@ -106,28 +93,26 @@ def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable
             metadata.append(source)
             return
         feature, subject = _feature(parts[:-1]), _subject(parts[:-1])
-        if feature is None or subject is None or not parts[-1].endswith(FEATURES[feature]):
+        if feature is None or subject is None or not parts[-1].endswith(ending := FEATURES[feature][0]):
             return
         if wanted is not None and subject not in wanted:
             return
-        name, camera = _split_name(parts[-1].removesuffix(FEATURES[feature]))
+        name, camera = _split_name(parts[-1].removesuffix(ending))
         recording = find_recording(subject, name)
-        if (camera == "") != (feature == "D3_Positions") or recording is None:
-            if not name.startswith("_"):
-                unknown.append(str(source))
-            return
-        files[feature].setdefault((recording, camera), source)
+        if recording is not None and (camera == "") == (feature == "D3_Positions"):
+            files[feature].setdefault((recording, camera), source)
+        elif not name.startswith("_"):
+            unknown.append(str(source))
 
     for path in _walk(root):
-        parts = path.relative_to(root).parts
         if path.name.endswith(_ARCHIVES):
             archives.append(path)
         elif path.name.endswith(".zip"):
             metadata += _zip_metadata(path)
         else:
-            add(parts, Source(str(path)))
+            add(path.relative_to(root).parts, Source(str(path)))
     for archive in archives:
-        outer = (*archive.relative_to(root).parts[:-1], _stem(archive.name))
+        outer = _outer(archive, root)
         feature, subject = _feature(outer), _subject(outer)
         closed = feature in unused or (wanted is not None and subject is not None and subject not in wanted)
         closed = closed or (feature is not None and _complete(files[feature], feature, subject))
@@ -143,7 +128,7 @@ def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable
 
 
 def find_metadata(root: Path) -> Source | None:
-    """The official ``metadata.xml`` anywhere under ``root``, unpacked or in a .zip; ``None`` when it is not there.
+    """Return the official ``metadata.xml`` anywhere under ``root``, unpacked or in a .zip; ``None`` = not there.
 
     Raises ``RawDataError`` when a .zip is damaged.
     """
@@ -160,27 +145,37 @@ def _preferred(metadata: Iterable[Source]) -> Source | None:
     return min(metadata, key=lambda source: (source.member is not None, source), default=None)
 
 
+def cameras_of(metadata: Source | None, root: Path, more: str = "") -> dict[tuple[int, str], Camera]:
+    """Read the calibrated cameras. Raises ``RawDataError`` when ``metadata.xml`` is missing or damaged."""
+    if metadata is None:
+        raise RawDataError("metadata.xml with the cameras is missing", where=root, hint=METADATA_HINT + more)
+    with local_file(metadata) as path:
+        return read_cameras(path)
+
+
 def holds_videos(root: Path) -> bool:
-    """Whether official videos lie under ``root``, or an archive that by its name holds some. Opens nothing."""
+    """Return whether official videos lie under ``root``, or an archive that by its name holds some. Opens nothing."""
     for path in _walk(root):
-        folders = path.relative_to(root).parts[:-1]
-        if path.name.endswith(_ARCHIVES):
-            folders = (*folders, _stem(path.name))
-        elif not path.name.endswith(FEATURES["Videos"]):
-            continue
-        if _feature(folders) == "Videos" and _subject(folders) is not None:
-            return True
+        if path.name.endswith((*_ARCHIVES, ".mp4")):
+            outer = _outer(path, root) if path.name.endswith(_ARCHIVES) else path.relative_to(root).parts[:-1]
+            if _feature(outer) == "Videos" and _subject(outer) is not None:
+                return True
     return False
 
 
 def _complete(found: Mapping[tuple[Recording, str], Source], feature: str, subject: int | None) -> bool:
-    """Whether all files of one subject's feature are there, unpacked."""
+    """Return whether all files of one subject's feature are there, unpacked."""
     unpacked = sum(one.subject == subject and source.member is None for (one, _), source in found.items())
-    return unpacked == _RECORDINGS * (1 if feature == "D3_Positions" else len(CAMERAS))
+    return unpacked == _full(feature)
+
+
+def _full(feature: str) -> int:
+    """Return how many files of a feature every subject has."""
+    return _RECORDINGS * (1 if feature == "D3_Positions" else len(CAMERAS))
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """All files in a fixed order; folders reached through links are entered once."""
+    """Yield all files in a fixed order; folders reached through links are entered once."""
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -189,21 +184,20 @@ def _walk(root: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not _IMAGE_FOLDER.fullmatch(name))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.is_file():
-                yield path
+        yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file())
 
 
-def _stem(name: str) -> str:
-    return next(name.removesuffix(ending) for ending in _ARCHIVES if name.endswith(ending))
+def _outer(archive: Path, root: Path) -> tuple[str, ...]:
+    """Return the folders above an archive's members: its own folders and its name without the ending."""
+    stem = next(archive.name.removesuffix(ending) for ending in _ARCHIVES if archive.name.endswith(ending))
+    return (*archive.relative_to(root).parts[:-1], stem)
 
 
 def _feature(folders: Sequence[str]) -> str | None:
-    """The feature named by the innermost folder that names one: ``Poses_D3_Positions_S1`` -> ``D3_Positions``."""
+    """Return the feature that the innermost folder names: ``Poses_D3_Positions_S1`` -> ``D3_Positions``."""
     for folder in reversed(folders):
         name = re.sub(r"_S\d+$", "", folder).removeprefix("Poses_")
-        name = _ARCHIVE_FEATURES.get(name, name)
+        name = "ground_truth_bb" if name == "Segments_mat_gt_bb" else name
         if name in FEATURES:
             return name
     return None
@@ -219,147 +213,145 @@ def _subject(folders: Sequence[str]) -> int | None:
 
 
 def _split_name(stem: str) -> tuple[str, str]:
-    """``Directions 1.54138969`` -> (``Directions 1``, ``54138969``); no camera gives ""."""
+    """Split ``Directions 1.54138969`` into (``Directions 1``, ``54138969``); no camera gives ""."""
     name, dot, camera = stem.rpartition(".")
     return (name, camera) if dot and camera in CAMERAS else (stem, "")
 
 
-def _damaged(archive: Path | str, error: Exception) -> RawDataError:
-    if isinstance(error, OSError) and error.errno in _FULL:
-        raise OSError(error.errno, error.strerror, tempfile.gettempdir())
-    return RawDataError(
-        f"is damaged or cut short ({type(error).__name__}: {error})",
-        where=archive,
-        hint="download the archive again and compare its MD5 with the official one",
-    )
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a system says when the temporary copy of a member finds no room: no fault of the archive."""
-_ARCHIVE_ERRORS = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, KeyError,
-)  # fmt: skip
-
-
-@contextmanager
-def _open_tar(archive: Path | str) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
-    """The archive as a forward-only tar, and the unpacked stream below it."""
-    with Path(archive).open("rb") as packed:
-        compressed = packed.read(2) == b"\x1f\x8b"
-        packed.seek(0)
-        with ExitStack() as stack:
-            stream = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=packed)) if compressed else packed)
-            yield stack.enter_context(tarfile.open(fileobj=stream, mode="r|")), stream
-
-
 def _members(archive: Path, outer: Sequence[str]) -> list[str]:
-    """Names of the regular files of a tar archive, read to its end: only there gzip tells that it is whole.
-
-    One that neither ``outer``, its folders and own name, nor its first members tell to be Human3.6M's has none: it may
-    be another dataset's, and large.
-    """
+    """Return the names of an archive's files; none when neither ``outer`` nor its first members show that it is
+    Human3.6M's: it may be another dataset's, and large."""
     names: list[str] = []
     ours = _feature(outer) is not None or _subject(outer) is not None
+    members = tar_members(archive)
     try:
-        with _open_tar(archive) as (tar, stream):
-            for member in tar:
-                if member.isreg():
-                    names.append(member.name)
-                    parts = (*outer, *PurePosixPath(member.name).parts)
-                    ours = ours or _feature(parts[:-1]) is not None or parts[-1] == "metadata.xml"
-                if not ours and len(names) == _GLANCE:
-                    return []
-            while stream.read(1 << 20):
-                continue
-            return names
-    except _ARCHIVE_ERRORS as error:
+        for name in islice(members, _GLANCE):
+            names.append(name)
+            parts = (*outer, *PurePosixPath(name).parts)
+            ours = ours or _feature(parts[:-1]) is not None or parts[-1] == "metadata.xml"
+        return [*names, *members] if ours else []
+    except RawDataError:
         if ours:
-            raise _damaged(archive, error) from error
+            raise
         return []
 
 
 def _zip_metadata(archive: Path) -> list[Source]:
     try:
-        with zipfile.ZipFile(archive) as bundle:
-            names = sorted(name for name in bundle.namelist() if PurePosixPath(name).name == "metadata.xml")
-    except _ARCHIVE_ERRORS as error:
+        names = sorted(name for name in zip_members(archive) if PurePosixPath(name).name == "metadata.xml")
+    except RawDataError:
         if _CODE.search(archive.name):
-            raise _damaged(archive, error) from error
+            raise
         return []
     return [Source(str(archive), name) for name in names]
 
 
-@contextmanager
-def local_file(source: Source) -> Iterator[Path]:
-    """The file itself, or a temporary copy of the archive member that is gone afterwards."""
-    with local_files([source]) as found:
-        yield next(found)[1]
+def check_complete(found: RawFolder, selection: Selection, *, partial: bool, boxes: bool) -> None:
+    """Raise ``RawDataError`` for the first kind of thing that is missing, ``MissingDataError`` when nothing is there.
 
-
-@contextmanager
-def local_files(sources: Iterable[Source]) -> Iterator[Iterator[tuple[Source, Path]]]:
-    """An iterator over (source, local path) that opens each archive once. A path is valid until the next step.
-
-    Plain files come first in their order, then archive members in the order they are stored.
-    Raises ``RawDataError`` when an archive is damaged, a member is gone, or it is larger than its kind may be.
+    A ``partial`` or generated folder may lack subjects and recordings, but not one half of a recording.
     """
-    with tempfile.TemporaryDirectory(prefix="kt3d-") as folder:
-        yield _each(list(sources), Path(folder))
+    features = {feature: found.subjects(feature) for feature in found.files}
+    poses_from, subjects, where = found.poses_from, selection.subjects, found.root
+    if not any(features.values()) and found.metadata is None:
+        raise MissingDataError(
+            f"holds no Human3.6M for S{', S'.join(map(str, subjects))} (found: {contents(where)})",
+            where=where,
+            hint=f"put Videos_S1.tgz, Poses_D3_Positions_S1.tgz, ... and code-v1.2.zip there, from {SITE}, or make a "
+            "stand-in with `kt3d generate h36m`",
+        )
+    if found.metadata is None:
+        raise RawDataError("metadata.xml with the cameras is missing", where=where, hint=METADATA_HINT)
+    partial = partial or found.generated
+    present = [s for s in subjects if s in features["Videos"] or s in features[poses_from]]
+    for subject in present if partial and present else subjects:
+        if subject not in features[poses_from]:
+            universal = subject in features["D3_Positions_mono_universal"]
+            raise RawDataError(
+                f"the poses of S{subject} are missing"
+                + (" (D3_Positions_mono_universal does not fit the images)" if universal else ""),
+                where=where,
+                hint=f"put Poses_{poses_from}_S{subject}.tgz there, from {SITE}",
+            )
+        if subject not in features["Videos"]:
+            raise RawDataError(
+                f"the videos of S{subject} are missing",
+                where=where,
+                hint=f"put Videos_S{subject}.tgz there, from {SITE}",
+            )
+    if boxes and (lacking := [s for s in subjects if s in features["Videos"] and s not in features["ground_truth_bb"]]):
+        raise RawDataError(
+            f"the official boxes of S{lacking[0]} are missing",
+            where=where,
+            hint=f"put Segments_mat_gt_bb_S{lacking[0]}.tgz there, from {SITE}, or leave --boxes at joints",
+        )
+    if missing := list(_missing_files(found, selection, partial, boxes)):
+        raise RawDataError(
+            f"{len(missing)} files are missing: {listed(missing)}",
+            where=where,
+            hint="unpack the archives again, leave recordings out with --drop, or accept a part of the dataset with "
+            "--partial yes",
+        )
 
 
-def _each(sources: Sequence[Source], folder: Path) -> Iterator[tuple[Source, Path]]:
-    archived: dict[str, dict[str, Source]] = {}
-    for source in sources:
-        if source.member is None:
-            yield source, Path(source.path)
-        else:
-            archived.setdefault(source.path, {})[source.member] = source
-    for archive, wanted in archived.items():
-        copies = _zip_copies if archive.endswith(".zip") else _tar_copies
-        for member, path in copies(archive, dict(wanted), folder):
-            yield wanted.pop(member), path
-            path.unlink(missing_ok=True)
-        if wanted:
-            raise RawDataError(f"no longer holds {min(wanted)}", where=archive, hint="leave raw data alone meanwhile")
+def _missing_files(found: RawFolder, selection: Selection, partial: bool, boxes: bool) -> Iterator[str]:
+    """Yield the official names of absent files. Of a partial set, only one file without its counterpart counts."""
+    world = found.poses_from == "D3_Positions"
+    for recording in selection.recordings():
+        for camera_id in CAMERAS:
+            has_pose = (recording, "" if world else camera_id) in found.files[found.poses_from]
+            has_video = (recording, camera_id) in found.files["Videos"]
+            left_out = selection.reason(recording, camera_id) is not None
+            if left_out or (partial and not has_pose and not has_video):
+                continue
+            stem = f"S{recording.subject}/{{}}/{recording.file_name}.{camera_id}"
+            if not has_video:
+                yield f"{stem.format('Videos')}.mp4"
+            if not has_pose and (not world or camera_id == CAMERAS[0]):
+                pose = stem.format(f"MyPoseFeatures/{found.poses_from}")
+                yield f"{pose.removesuffix(f'.{camera_id}') if world else pose}.cdf"
+            if boxes and (recording, camera_id) not in found.files["ground_truth_bb"]:
+                yield f"{stem.format('MySegmentsMat/ground_truth_bb')}.mat"
 
 
-def _tar_copies(archive: str, wanted: dict[str, Source], folder: Path) -> Iterator[tuple[str, Path]]:
-    left = set(wanted)
-    try:
-        with _open_tar(archive) as (tar, _):
-            for member in tar:
-                if member.name not in left or not member.isreg():
-                    continue
-                left.discard(member.name)
-                path = _copy_path(archive, member.name, member.size, folder)
-                content = tar.extractfile(member)
-                assert content is not None
-                with content, path.open("wb") as copy:
-                    shutil.copyfileobj(content, copy, 1 << 20)
-                if path.stat().st_size != member.size:
-                    raise EOFError(f"{member.name} is cut short")
-                yield member.name, path
-                if not left:
-                    return
-    except _ARCHIVE_ERRORS as error:
-        raise _damaged(archive, error) from error
-
-
-def _zip_copies(archive: str, wanted: dict[str, Source], folder: Path) -> Iterator[tuple[str, Path]]:
-    try:
-        with zipfile.ZipFile(archive) as bundle:
-            for name in sorted(wanted):
-                path = _copy_path(archive, name, bundle.getinfo(name).file_size, folder)
-                with bundle.open(name) as content, path.open("wb") as copy:
-                    shutil.copyfileobj(content, copy, 1 << 20)
-                yield name, path
-    except _ARCHIVE_ERRORS as error:
-        raise _damaged(archive, error) from error
-
-
-def _copy_path(archive: str, member: str, size: int, folder: Path) -> Path:
-    suffix = PurePosixPath(member).suffix
-    largest = _LARGEST_MEMBER.get(suffix, 0)
-    if size > largest:
-        raise RawDataError(f"{member} claims {size} bytes, more than the {largest} such a file may have", where=archive)
-    return folder / f"member{suffix}"
+def describe_official(found: RawFolder) -> Iterator[str]:
+    """Yield sentences for ``kt3d inspect``: what was found, which counts disagree, what is missing."""
+    if found.metadata is None and not any(found.files.values()):
+        yield f"No Human3.6M was found here, in none of the layouts that are read; it comes from {SITE}."
+        return
+    packed = sum(source.member is not None for files in found.files.values() for source in files.values())
+    whole = sum(len(files) for files in found.files.values())
+    how = "archives, read in place" if packed == whole else "unpacked" if not packed else "archives and unpacked files"
+    yield f"Layout: the official download, {how}." if whole else "Nothing of Human3.6M is here but metadata.xml."
+    if found.archives:
+        yield f"Archives, read in place: {', '.join(found.archives)}."
+    if any(source.member is not None for source in found.files["Videos"].values()):
+        yield (
+            "Reading a packed video means reading its archive up to it: unpack the archives where time matters "
+            "(tar -xzf)."
+        )
+    for feature, (_, title) in FEATURES.items():
+        if files := found.files[feature]:
+            counts = {s: sum(recording.subject == s for recording, _ in files) for s in found.subjects(feature)}
+            listing = ", ".join(f"S{subject} {count}/{_full(feature)}" for subject, count in counts.items())
+            yield f"{len(files)} {title}: {listing}."
+    if found.unknown:
+        yield f"{len(found.unknown)} files whose names mean no recording, such as {found.unknown[0]}."
+    if found.metadata is None:
+        yield f"metadata.xml is missing: {METADATA_HINT}."
+    else:
+        with local_file(found.metadata) as path:
+            cameras, counted = read_cameras(path), read_frame_counts(path)
+        yield f"{len(cameras)} calibrated cameras in {found.metadata}."
+        if counted:
+            known = sum(one.poses for (s, action, _), one in counted.items() if s in SUBJECTS and action > 1)
+            yield f"It announces {known} poses of labelled subjects."
+    for split, subjects in SPLITS.items():
+        lacking = [f"Videos_S{s}.tgz" for s in subjects if s not in found.subjects("Videos")]
+        lacking += [f"Poses_{found.poses_from}_S{s}.tgz" for s in subjects if s not in found.subjects(found.poses_from)]
+        if lacking:
+            yield f"Split {split} lacks {', '.join(lacking)}: get them from {SITE}."
+            continue
+        yield f"Split {split} has all of its subjects."
+        if absent := list(_missing_files(found, select(split), partial=found.generated, boxes=False)):
+            yield f"Of their files {len(absent)} are missing: {listed(absent)}; unpack the archives again."

@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
+from kt3d_bench.rawfiles import read_bytes
 from kt3d_bench.records import Camera
-from kt3d_h36m.sequences import CAMERAS
+from kt3d_h36m.recordings import CAMERAS
 
+_LARGEST_BYTES = 64 << 20
 _SUBJECTS = 11
 _TALL_SUBJECTS = (4, 7, 10)
-_MEND = "take metadata.xml from code-v1.2.zip (folder Release-v1.2) of the official site"
+_HINT = "take metadata.xml from code-v1.2.zip (folder Release-v1.2) of the official site"
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,11 @@ class FrameCount:
 
 
 def _root(path: Path) -> ElementTree.Element:
+    content = read_bytes(path, _LARGEST_BYTES, _HINT)
     try:
-        return ElementTree.parse(path).getroot()
-    except OSError as error:
-        raise RawDataError(f"cannot be read ({error.strerror})", where=path, hint=_MEND) from error
+        return ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise RawDataError(f"is not well-formed XML ({error})", where=path, hint=_MEND) from error
+        raise RawDataError(f"is not well-formed XML ({error})", where=path, hint=_HINT) from error
 
 
 def _numbers(text: str | None) -> list[float]:
@@ -43,7 +44,7 @@ def _numbers(text: str | None) -> list[float]:
 
 
 def rotation_world_to_cam(angles_rad: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """(3,) Euler angles a, b, g -> (3, 3) Rx(a) @ Ry(b) @ Rz(g)."""
+    """Return (3, 3) Rx(a) @ Ry(b) @ Rz(g) from (3,) Euler angles a, b, g."""
     (ca, cb, cg), (sa, sb, sg) = np.cos(angles_rad), np.sin(angles_rad)
     about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
     about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
@@ -53,7 +54,7 @@ def rotation_world_to_cam(angles_rad: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
-    """(subject number, camera identifier) -> calibrated camera, for all 11 subjects and 4 cameras.
+    """Read (subject number, camera identifier) -> calibrated camera, for all 11 subjects and 4 cameras.
 
     ``w0`` holds 4 x 11 x 6 extrinsic and 4 x 9 intrinsic numbers. The projection is OpenCV's with the tangential term
     not doubled, hence ``tangential_factor`` 1. The size is that of ``mapping``'s last row where it can be read, else
@@ -64,11 +65,11 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
     try:
         w0 = np.array(_numbers(root.findtext(".//w0")), np.float64)
     except ValueError as error:
-        raise RawDataError(f"w0 holds something that is not a number ({error})", where=path, hint=_MEND) from error
+        raise RawDataError(f"w0 holds something that is not a number ({error})", where=path, hint=_HINT) from error
     extrinsic, intrinsic = 4 * _SUBJECTS * 6, 4 * 9
     if w0.size != extrinsic + intrinsic:
         found = "is missing" if not w0.size else f"holds {w0.size} numbers"
-        raise RawDataError(f"w0 {found}, expected the cameras' {extrinsic + intrinsic}", where=path, hint=_MEND)
+        raise RawDataError(f"w0 {found}, expected the cameras' {extrinsic + intrinsic}", where=path, hint=_HINT)
     poses = w0[:extrinsic].reshape(4, _SUBJECTS, 6)
     lenses = w0[extrinsic:].reshape(4, 9)
     _check_known(poses, lenses, path)
@@ -77,7 +78,7 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
     for index, camera_id in enumerate(CAMERAS):
         fx, fy, cx, cy, k1, k2, k3, p1, p2 = lenses[index]
         if fx <= 0 or fy <= 0:
-            raise RawDataError(f"the focal length of camera {camera_id} is not positive", where=path, hint=_MEND)
+            raise RawDataError(f"the focal length of camera {camera_id} is not positive", where=path, hint=_HINT)
         for subject in range(1, _SUBJECTS + 1):
             pose = poses[index, subject - 1]
             cameras[subject, camera_id] = Camera.pinhole(
@@ -100,11 +101,11 @@ def _check_known(poses: npt.NDArray[np.float64], lenses: npt.NDArray[np.float64]
         ]
         if unknown or not np.isfinite(lenses[index]).all():
             whose = f" of S{unknown[0]}" if unknown else ""
-            raise RawDataError(f"w0 holds no parameters for camera {camera_id}{whose}", where=path, hint=_MEND)
+            raise RawDataError(f"w0 holds no parameters for camera {camera_id}{whose}", where=path, hint=_HINT)
 
 
 def _image_sizes(root: ElementTree.Element) -> dict[tuple[int, int], tuple[int, int]]:
-    """(subject, camera index) -> (width, height)."""
+    """Return (subject, camera index) -> (width, height)."""
     sizes = {
         (subject, index): (1000, 1002 if index in (0, 3) or subject in _TALL_SUBJECTS else 1000)
         for subject in range(1, _SUBJECTS + 1)
@@ -123,16 +124,8 @@ def _image_sizes(root: ElementTree.Element) -> dict[tuple[int, int], tuple[int, 
     return sizes
 
 
-def announced_counts(path: Path) -> dict[tuple[int, int, int], FrameCount]:
-    """``read_frame_counts``, or nothing where they cannot be read: for uses that can do without."""
-    try:
-        return read_frame_counts(path)
-    except RawDataError:
-        return {}
-
-
 def read_frame_counts(path: Path) -> dict[tuple[int, int, int], FrameCount]:
-    """(subject, action, subaction) -> counts, from the element ``frames``; empty cells are left out.
+    """Read (subject, action, subaction) -> counts from the element ``frames``; empty cells are left out.
 
     Rows are S1..S11; cells follow the order of ``mapping``: actions 1..16, subactions 1 and 2.
     Raises ``RawDataError`` when the file is missing or not XML, or a cell is not five numbers; an absent element gives
@@ -145,12 +138,12 @@ def read_frame_counts(path: Path) -> dict[tuple[int, int, int], FrameCount]:
             try:
                 numbers = [int(number) for number in _numbers(cell.text)]
             except (ValueError, OverflowError) as error:
-                raise RawDataError(f"frames of S{subject} are not numbers ({error})", where=path, hint=_MEND) from error
+                raise RawDataError(f"frames of S{subject} are not numbers ({error})", where=path, hint=_HINT) from error
             if not numbers:
                 continue
             if len(numbers) != 5:
                 raise RawDataError(
-                    f"frames of S{subject} hold a cell of {len(numbers)} numbers, expected 5", where=path, hint=_MEND
+                    f"frames of S{subject} hold a cell of {len(numbers)} numbers, expected 5", where=path, hint=_HINT
                 )
             *videos, mocap = numbers
             action, subaction = divmod(column, 2)

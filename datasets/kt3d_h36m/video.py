@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
 
-_DAMAGED = "unpack or download the archive again and compare its MD5; --drop leaves the recording out"
+_HINT = "unpack or download the archive again and compare its MD5; --drop leaves the recording out"
 
 
 def frames_rgb(
     path: Path, poses: int, every: int, *, where: str, name: str
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """(frame number, (H, W, 3) RGB) of every ``every``-th frame below ``poses``. Longer videos are cut.
+    """Yield (frame number, (H, W, 3) RGB) of every ``every``-th frame below ``poses``. Longer videos are cut.
 
     Decoders disagree by a frame now and then, so all ``poses`` frames are decoded and counted.
     Raises ``RawDataError`` for ``where`` when the video is damaged or shorter than ``poses``.
@@ -28,10 +28,10 @@ def frames_rgb(
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise RawDataError("holds no video", where=where, hint=_DAMAGED)
+                raise RawDataError("holds no video", where=where, hint=_HINT)
             stream = container.streams.video[0]
             if stream.codec_context is None:
-                raise RawDataError("is coded in a way that cannot be decoded here", where=where, hint=_DAMAGED)
+                raise RawDataError("is coded in a way that cannot be decoded here", where=where, hint=_HINT)
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             if 0 < stream.frames < poses:
@@ -44,7 +44,7 @@ def frames_rgb(
                     return
     except (av.FFmpegError, ValueError) as error:
         raise RawDataError(
-            f"cannot be decoded after frame {count} of {poses} ({error})", where=where, hint=_DAMAGED
+            f"cannot be decoded after frame {count} of {poses} ({error})", where=where, hint=_HINT
         ) from error
     raise _too_short(where, count, poses, name)
 
@@ -64,7 +64,7 @@ def _check_whole(path: Path, where: str) -> None:
             length = int.from_bytes(head[8:16]) if length == 1 else length or size - at
             if length < 8 or len(head) < 8 or at + length > size:
                 raise RawDataError(f"cannot be decoded: it ends at byte {size}, inside a box", where=where,
-                                   hint=_DAMAGED)  # fmt: skip
+                                   hint=_HINT)  # fmt: skip
             at += length
 
 

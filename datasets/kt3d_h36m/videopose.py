@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,12 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench import rawfiles
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.cameras import world_to_cam
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_h36m.samples import STANDARD_17, make_sample, plain_video, video_name
-from kt3d_h36m.selection import Selection
-from kt3d_h36m.sequences import CAMERAS, SPLITS, Recording, find_recording, recordings
+from kt3d_h36m.recordings import Recording, Selection, find_recording
+from kt3d_h36m.samples import STANDARD_17, Planned, describe_splits, make_sample, plan_videos, refuse_incomplete
 
 LAYOUT = "videopose3d"
 PLAIN_NAME = "data_3d_h36m_plain.npz"
@@ -37,12 +36,12 @@ CONVERSION = (
     "**{f'{s}/{a}': x for s in p for a, x in p[s].items()})\""
 )
 """Run by the user, where VideoPose3D is trusted; never by this project."""
-_MEND = "make it again from VideoPose3D's file; the dataset's README has the command"
+PICKLED = "holds pickled Python objects, which can run any code when they are read, so it is not opened"
+_HINT = "make it again from VideoPose3D's file; the dataset's README has the command"
 _ABSENT = "S11 Directions"
 """VideoPose3D leaves it out for all four cameras."""
 _MOST_POSES = 100_000
 _FARTHEST_M = 50.0
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, KeyError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -51,126 +50,86 @@ class PlainPoses:
 
     path: Path
 
+    def describe(self, calibrated: bool) -> Iterator[str]:
+        """Yield sentences for ``kt3d inspect``."""
+        yield f"Layout: poses of VideoPose3D without images, in {self.path}; for methods that learn from poses alone."
+        arrays = _arrays(self.path)
+        yield from describe_splits(lambda one: None if one in arrays else self._missing(one), without=_ABSENT)
 
-@dataclass(frozen=True)
-class _Header:
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fortran: bool
+    def plan(
+        self, selection: Selection, every: int, partial: bool, cameras: Mapping[tuple[int, str], Camera]
+    ) -> list[WorkItem]:
+        """Return one item per recording and camera, without images. Raises ``RawDataError`` naming the array that is
+        missing or of another shape."""
+        arrays = _arrays(self.path)
+        chosen = selection.recordings()
+        missing = [name for one in chosen if one not in arrays and (name := self._missing(one)) is not None]
+        there = [one for one in chosen if one in arrays or self._missing(one) is None]
+
+        def planned(recording: Recording) -> Callable[[str], Planned]:
+            member, poses = arrays.get(recording, ("", 0))
+            more = {"layout": LAYOUT, "file": str(self.path), "member": member, "every": every}
+            found: Planned = (len(range(0, poses, every)), more) if poses else "VideoPose3D leaves this recording out"
+            return lambda camera_id: selection.reason(recording, camera_id) or found
+
+        items = plan_videos(((one, planned(one)) for one in there), cameras, poses_only=True)
+        subjects = f"poses of S{', S'.join(map(str, selection.subjects))}"
+        refuse_incomplete(items, missing, partial, what="arrays", subjects=subjects, where=self.path, hint=_HINT)
+        return items
+
+    @staticmethod
+    def _missing(recording: Recording) -> str | None:
+        """Return the name of the array that a recording should have; ``None`` for the one that is left out."""
+        return None if recording.title == _ABSENT else recording.title.replace(" ", "/", 1)
 
 
 def candidates(root: Path) -> list[Path]:
-    """Files called like VideoPose3D's, at ``root`` or one folder deeper."""
-    return sorted([*root.glob("data_3d_h36m*.npz"), *root.glob("*/data_3d_h36m*.npz")])
+    """Return the files called like VideoPose3D's, at ``root`` or one folder deeper."""
+    return sorted(rawfiles.find(root, "data_3d_h36m*.npz"))
 
 
 def find(root: Path) -> PlainPoses | None:
-    """The first file in the plain form; ``None`` when there is none."""
+    """Return the first file in the plain form; ``None`` when there is none."""
     return next((PlainPoses(path) for path in candidates(root) if not is_pickled(path)), None)
 
 
 def is_pickled(path: Path) -> bool:
-    """Whether any array of the file holds objects. Reads headers only. A file that is no .npz is not pickled."""
+    """Return whether any array of the file holds objects. Reads headers only. A file that is no .npz is not pickled."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _opened(path) as archive:
             for entry in archive.infolist():
                 with archive.open(entry) as file:
-                    if _header(file).dtype.hasobject:
+                    if _header(file)[2].hasobject:
                         return True
-    except _DAMAGE:
+    except RawDataError:
         return False
     return False
 
 
 def refuse_pickled(path: Path) -> RawDataError:
-    """The error for VideoPose3D's own file."""
-    return RawDataError(
-        "holds pickled Python objects, which can run any code when they are read, so it is not opened",
-        where=path,
-        hint=f"beside it, where you run VideoPose3D, convert it once: {CONVERSION}",
-    )
-
-
-def describe(found: PlainPoses) -> Iterator[str]:
-    """Sentences for ``kt3d inspect``."""
-    yield f"Layout: poses of VideoPose3D without images, in {found.path}; for methods that learn from poses alone."
-    arrays = _arrays(found.path)
-    for split, subjects in SPLITS.items():
-        wanted = [one for one in recordings() if one.subject in subjects and one.title != _ABSENT]
-        lacking = [f"{one.title.replace(' ', '/', 1)}" for one in wanted if one not in arrays]
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        yield f"Split {split}: {len(wanted) - len(lacking)} of {len(wanted)} recordings" + (
-            f"; missing arrays: {', '.join(lacking[:3])}{more}." if lacking else "."
-        )
-
-
-def plan(
-    found: PlainPoses,
-    subjects: Sequence[int],
-    every: int,
-    selection: Selection,
-    *,
-    partial: bool,
-    calibrated: Mapping[tuple[int, str], Camera],
-) -> list[WorkItem]:
-    """One item per recording and camera, without images. Raises ``RawDataError`` naming the array that is missing or
-    of another shape."""
-    arrays = _arrays(found.path)
-    items: list[WorkItem] = []
-    missing: list[str] = []
-    for recording in recordings():
-        if recording.subject not in subjects:
-            continue
-        held = arrays.get(recording)
-        if held is None and recording.title != _ABSENT:
-            missing.append(recording.title.replace(" ", "/", 1))
-            continue
-        for camera_id in CAMERAS:
-            stem = video_name(recording, camera_id)
-            reason = selection.reason(recording, camera_id)
-            if reason is None and held is None:
-                reason = "VideoPose3D leaves this recording out"
-            if reason is not None or held is None:
-                items.append(WorkItem(stem, 0, {"name": stem, "skip": reason}))
-                continue
-            member, poses = held
-            payload = {
-                **plain_video(recording, camera_id, calibrated[recording.subject, camera_id]),
-                "layout": LAYOUT,
-                "file": str(found.path),
-                "member": member,
-                "every": every,
-            }
-            items.append(WorkItem(stem, len(range(0, poses, every)), payload, poses_only=True))
-    if missing and not partial:
-        raise RawDataError(
-            f"{len(missing)} arrays are missing, the first is '{missing[0]}'",
-            where=found.path,
-            hint=f"{_MEND}, or accept a part of the dataset with --partial yes",
-        )
-    if not any(item.expected_samples for item in items):
-        raise RawDataError(f"holds no poses of S{', S'.join(map(str, subjects))}", where=found.path, hint=_MEND)
-    return items
+    """Return the error for VideoPose3D's own file."""
+    hint = f"beside it, where you run VideoPose3D, convert it once: {CONVERSION}"
+    return RawDataError(PICKLED, where=path, hint=hint)
 
 
 def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
-    """The poses of one recording seen by one camera. Raises ``RawDataError`` for a damaged array, and for lengths that
-    cannot be metres."""
+    """Yield the poses of one recording seen by one camera. Raises ``RawDataError`` for a damaged array, and for lengths
+    that cannot be metres."""
     camera = Camera(**load["camera"])
     poses_mm = read_poses_mm(Path(load["file"]), load["member"])
     for frame in range(0, len(poses_mm), load["every"]):
-        yield make_sample(load, camera, frame, None, world_to_cam(camera, poses_mm[frame, STANDARD_17]), None)
+        yield make_sample(load, camera, frame, None, world_to_cam(camera, poses_mm[frame, STANDARD_17]))
 
 
 def read_poses_mm(path: Path, member: str) -> npt.NDArray[np.float64]:
-    """(n, 32, 3) world mm of one member of the plain file."""
+    """Read (n, 32, 3) world mm of one member of the plain file."""
     with _opened(path) as archive, archive.open(member) as file:
-        header = _checked(_header(file), archive.getinfo(member), path)
-        size = header.dtype.itemsize * int(np.prod(header.shape))
+        shape, fortran, dtype = _checked(_header(file), member, path)
+        size = dtype.itemsize * int(np.prod(shape))
         data = file.read(size + 1)
         if len(data) != size:
             raise EOFError(f"{member} holds {len(data)} bytes, expected {size}")
-    metres = np.frombuffer(data, header.dtype).reshape(header.shape, order="F" if header.fortran else "C")
+    metres = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
     if np.nanmax(np.abs(metres), initial=0.0) > _FARTHEST_M:
         raise RawDataError(
             f"{member} holds a coordinate of {np.nanmax(np.abs(metres)):.0f}, expected metres",
@@ -181,7 +140,7 @@ def read_poses_mm(path: Path, member: str) -> npt.NDArray[np.float64]:
 
 
 def _arrays(path: Path) -> dict[Recording, tuple[str, int]]:
-    """Recording -> (member, number of poses), from names and headers alone; other arrays are ignored."""
+    """Return recording -> (member, number of poses), from names and headers alone; other arrays are ignored."""
     found: dict[Recording, tuple[str, int]] = {}
     with _opened(path) as archive:
         for entry in archive.infolist():
@@ -189,36 +148,33 @@ def _arrays(path: Path) -> dict[Recording, tuple[str, int]]:
             recording = find_recording(int(match[1]), match[2]) if match else None
             if recording is not None:
                 with archive.open(entry) as file:
-                    found[recording] = entry.filename, _checked(_header(file), entry, path).shape[0]
+                    found[recording] = entry.filename, _checked(_header(file), entry.filename, path)[0][0]
     return found
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except _DAMAGE as error:
-        raise RawDataError(f"is damaged ({type(error).__name__}: {error})", where=path, hint=_MEND) from error
+    with rawfiles.reading(path, _HINT), zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+_Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
+"""Shape, Fortran order and type of an array."""
 
 
 def _header(file: IO[bytes]) -> _Header:
-    """Of version 1.0 only, whose headers are 64 kB at most; later ones may claim gigabytes."""
+    """Read a header of version 1.0 only: those are 64 kB at most; later ones may claim gigabytes."""
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"npy version {version}, expected (1, 0)")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    return _Header(shape, dtype, fortran)
+    header: _Header = np.lib.format.read_array_header_1_0(file)
+    return header
 
 
-def _checked(header: _Header, entry: zipfile.ZipInfo, path: Path) -> _Header:
-    shape = header.shape
-    if header.dtype.hasobject:
+def _checked(header: _Header, member: str, path: Path) -> _Header:
+    shape, _, dtype = header
+    if dtype.hasobject:
         raise refuse_pickled(path)
-    if header.dtype.kind != "f" or len(shape) != 3 or shape[1:] != (32, 3) or not 0 < shape[0] <= _MOST_POSES:
-        raise RawDataError(
-            f"{entry.filename} is {header.dtype} {shape}, expected float (n, 32, 3) in metres",
-            where=path,
-            hint=_MEND,
-        )
+    if dtype.kind != "f" or len(shape) != 3 or shape[1:] != (32, 3) or not 0 < shape[0] <= _MOST_POSES:
+        raise RawDataError(f"{member} is {dtype} {shape}, expected float (n, 32, 3) in metres", where=path, hint=_HINT)
     return header

@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import RawDataError, UsageError, did_you_mean
+from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.cameras import project
 from kt3d_bench.geometry.crops import box_from_mask, box_from_points, crop_person
 from kt3d_bench.geometry.foreground import person_depth
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_itop.describe import deferred, describe
 from kt3d_itop.hdf5 import HEIGHT_PX, WIDTH_PX, Opened, check_same_ids, opened, read_ids, split_id
 from kt3d_itop.joints import JOINTS, MAPPING, map_visible
-from kt3d_itop.layout import SPLITS, require
+from kt3d_itop.layout import SPLITS, deferred, describe, find_files
 
 __all__ = ["convert", "deferred", "describe", "plan"]
 
@@ -39,7 +38,6 @@ CLIP_GAP_FRAMES = 30
 """Used frames further apart than this (about a second) belong to different sequences."""
 _NEAR_MM, _FAR_MM = 100.0, 10_000.0
 _LONGEST_REACH_MM = 2500.0
-BOX_RULES = ("joints", "detector")
 FOREGROUND = "central-body"
 """Rule by which ``boxes=detector`` finds the person in the full frame."""
 
@@ -50,22 +48,18 @@ _TOP_POSITION_MM = np.array([0.0, -1500.0, 2850.0])
 
 @cache
 def camera(view: str) -> Camera:
-    """The full frame's camera; the world is the front camera's own frame, so that both views share it."""
+    """Return the full frame's camera; the world is the front camera's own frame, so that both views share it."""
     pose: dict[str, Any] = {"rotation": _TOP_ROTATION, "position_world_mm": _TOP_POSITION_MM} if view == "top" else {}
     return Camera.pinhole((1 / METRES_PER_PX, 1 / METRES_PER_PX), CENTER_PX, (WIDTH_PX, HEIGHT_PX), **pose)
 
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
-    """One item per some hundred frames, with the numbers of those that are valid; what is not valid is counted once.
+    """Return one item per some hundred frames, with the numbers of those that are valid; the others are counted once.
 
-    ``options``: ``boxes``. Raises ``UsageError`` for an unknown split or option value, ``MissingDataError`` when
-    nothing of the split is there, ``RawDataError`` naming the file that is missing, damaged, or not what the format
-    promises.
+    ``options``: ``boxes``. Raises ``MissingDataError`` when nothing of the split is there, ``RawDataError`` naming the
+    file that is missing, damaged, or not what the format promises.
     """
-    boxes = options.get("boxes", "joints")
-    if boxes not in BOX_RULES:
-        raise UsageError(f"ITOP has no box rule '{boxes}'", where="--boxes", hint=did_you_mean(boxes, BOX_RULES))
-    depth_path, labels_path = require(raw, split)
+    depth_path, labels_path = find_files(raw, split)
     with opened(labels_path, "labels") as labels, opened(depth_path, "depth_map") as depth:
         ids = read_ids(labels)
         check_same_ids(depth, labels, read_ids(depth), ids)
@@ -86,7 +80,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
                 "labels": str(labels_path),
                 "view": view,
                 "prefix": prefix,
-                "boxes": boxes,
+                "boxes": options.get("boxes", "joints"),
                 "rows": tuple(rows),
                 "ids": tuple(ids[row] for row in rows),
                 "clips": tuple(clips[chosen]),
@@ -99,12 +93,12 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
 
 
 def _rows_per_item(chunk_rows: int) -> int:
-    """A multiple of the file's chunks, so that no chunk is unpacked by two items."""
+    """Return a multiple of the file's chunks, so that no chunk is unpacked by two items."""
     return ROWS_PER_ITEM if chunk_rows > _MOST_ROWS else chunk_rows * -(-ROWS_PER_ITEM // chunk_rows)
 
 
 def _clips(ids: Sequence[str]) -> list[str]:
-    """Per used frame the id of the first frame of its sequence: cut at another person and where frame numbers jump."""
+    """Return, per used frame, the id of its sequence's first frame: cut at another person and where numbers jump."""
     clips: list[str] = []
     before: tuple[str, int] | None = None
     for text in ids:
@@ -116,7 +110,7 @@ def _clips(ids: Sequence[str]) -> list[str]:
 
 
 def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
-    """The samples of one item in the files' order; frames that cannot be used come as ``Skipped``.
+    """Yield the samples of one item in the files' order; frames that cannot be used come as ``Skipped``.
 
     Raises ``RawDataError`` when a file is damaged.
     """
@@ -136,7 +130,7 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
 
 
 def _slabs(rows: Sequence[int], longest: int) -> list[tuple[int, int]]:
-    """(first, stop) ranges that cover ``rows``, at most ``longest`` rows each."""
+    """Return (first, stop) ranges that cover ``rows``, at most ``longest`` rows each."""
     slabs: list[tuple[int, int]] = []
     for row in rows:
         if slabs and row - slabs[-1][1] <= _GAP_ROWS and row - slabs[-1][0] < longest:
@@ -160,7 +154,7 @@ class _Slab:
     """(N, 17, 2) px of the full frame."""
     visible: npt.NDArray[np.int8]
     """(N, 17)."""
-    absurd: Sequence[str | None]
+    problems: Sequence[str | None]
     """What is wrong with the joints of a frame, if anything."""
 
     @classmethod
@@ -173,14 +167,14 @@ class _Slab:
             joints_cam_mm,
             project(camera(view), joints_cam_mm),
             map_visible(labels.read("visible_joints", first, stop)),
-            _absurd(joints_mm),
+            _implausible(joints_mm),
         )
 
 
 def _sample(load: Mapping[str, Any], name: str, clip: str, slab: _Slab, index: int) -> Sample | Skipped:
     key = f"{load['prefix']}_{name}"
     segmentation = slab.segmentation[index]
-    problem = slab.absurd[index] or _unknown_part(segmentation)
+    problem = slab.problems[index] or _unknown_part(segmentation)
     if problem is not None:
         return Skipped(key, problem)
     depth_mm = to_depth_mm(slab.depth_m[index])
@@ -215,14 +209,14 @@ def _sample(load: Mapping[str, Any], name: str, clip: str, slab: _Slab, index: i
 
 
 def to_camera_mm(joints_m: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """(..., 3) metres with y up, a left-handed frame -> mm with y down, ours. float16 is widened first."""
+    """Convert (..., 3) metres with y up, a left-handed frame, to mm with y down. float16 is widened first."""
     points: npt.NDArray[np.float64] = np.asarray(joints_m).astype(np.float32).astype(np.float64) * [1e3, -1e3, 1e3]
     return points
 
 
 @cache
 def _depth_table() -> npt.NDArray[np.uint16]:
-    """(65536,) mm of every float16 in metres, by its bits: 0 for what is negative, not finite, or beyond 65.535 m."""
+    """Return (65536,) mm of every float16 in metres, by its bits: 0 for negative, not finite, or beyond 65.535 m."""
     metres = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
         rounded = np.rint(metres * np.float32(1000))
@@ -231,13 +225,13 @@ def _depth_table() -> npt.NDArray[np.uint16]:
 
 
 def to_depth_mm(depth_m: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    """(H, W) float16 metres -> mm, 0 = no reading."""
+    """Convert (H, W) float16 metres to mm, 0 = no reading."""
     bits = np.ascontiguousarray(depth_m, np.float16).view(np.uint16)
     return _depth_table().take(bits)
 
 
-def _absurd(joints_mm: npt.NDArray[np.float64]) -> list[str | None]:
-    """What is wrong with each of (N, 15) joints, if anything."""
+def _implausible(joints_mm: npt.NDArray[np.float64]) -> list[str | None]:
+    """Return what is wrong with each of (N, 15) joints, if anything."""
     distance_mm = joints_mm[..., 2]
     with np.errstate(invalid="ignore"):
         reach_mm = np.linalg.norm(joints_mm - joints_mm[:, [JOINTS.index("Torso")]], axis=-1)

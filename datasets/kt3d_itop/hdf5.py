@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
+from kt3d_bench.rawfiles import own_dataset, reading
 from kt3d_itop.unpack import plain_file
 
 WIDTH_PX, HEIGHT_PX = 320, 240
@@ -54,22 +55,22 @@ class Opened:
         return max((one.chunks[0] for one in self.datasets.values() if one.chunks and one.ndim == 3), default=1)
 
     def read(self, name: str, first: int, stop: int) -> npt.NDArray[Any]:
-        """Rows ``first`` up to ``stop`` of a dataset. Raises ``RawDataError`` when they are damaged."""
-        with _reading(self.source):
+        """Read rows ``first`` up to ``stop`` of a dataset. Raises ``RawDataError`` when they are damaged."""
+        with reading(self.source, _AGAIN):
             values: npt.NDArray[Any] = self.datasets[name][first:stop]
         return values
 
 
 @contextmanager
 def opened(source: Path, kind: str) -> Iterator[Opened]:
-    """The official file of that kind ("depth_map" or "labels"), unpacked first where needed.
+    """Yield the official file of that kind ("depth_map" or "labels"), unpacked first where needed.
 
     Raises ``RawDataError`` when it is damaged, cut short, or its datasets are not those of the format.
     """
     import h5py
 
     path = plain_file(source)
-    with _reading(source):
+    with reading(source, _AGAIN):
         with h5py.File(path, "r") as file:
             cache_bytes = _check(file, source, kind)
         file = h5py.File(path, "r", rdcc_nbytes=cache_bytes, rdcc_nslots=20011)
@@ -78,7 +79,7 @@ def opened(source: Path, kind: str) -> Iterator[Opened]:
 
 
 def _check(file: Any, source: Path, kind: str) -> int:
-    """Every dataset of the file; returns the room one layer of the images' chunks needs, so that none is unpacked
+    """Check every dataset; return the bytes that one layer of the images' chunks needs, so that none is unpacked
     twice."""
     datasets = {name: _dataset(file, source, name, *spec) for name, spec in _DATASETS[kind].items()}
     lengths = {name: one.shape[0] for name, one in datasets.items()}
@@ -91,14 +92,7 @@ def _check(file: Any, source: Path, kind: str) -> int:
 
 
 def _dataset(file: Any, source: Path, name: str, kind: str, frame_shape: tuple[int, ...] | None) -> Any:
-    import h5py
-
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        found = ", ".join(sorted(file)[:8]) or "nothing"
-        raise RawDataError(f"holds no dataset '{name}' of its own, found {found}", where=source, hint=_AGAIN)
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise RawDataError(f"'{name}' does not hold data of its own", where=source, hint=_AGAIN)
+    dataset = own_dataset(file, name, source, _AGAIN)
     shape_fits = dataset.ndim >= 1 and (frame_shape is None or dataset.shape[1:] == frame_shape)
     if not shape_fits or not _type_fits(dataset, kind):
         expected = "byte strings (n,)" if kind == "id" else f"{kind} {('n', *(frame_shape or ()))}".replace("'", "")
@@ -109,7 +103,7 @@ def _dataset(file: Any, source: Path, name: str, kind: str, frame_shape: tuple[i
         )
     if dataset.shape[0] > _MOST_FRAMES:
         raise RawDataError(
-            f"'{name}' declares {dataset.shape[0]} frames, more than the {_MOST_FRAMES} that are believed",
+            f"'{name}' declares {dataset.shape[0]} frames, at most {_MOST_FRAMES} are possible",
             where=source,
             hint=_AGAIN,
         )
@@ -132,21 +126,8 @@ def _type_fits(dataset: Any, kind: str) -> bool:
     return bool(dtype.newbyteorder("=") == np.dtype(kind))
 
 
-@contextmanager
-def _reading(source: Path) -> Iterator[None]:
-    """What h5py raises for damaged files, and memory that a damaged file asks for, in the user's words."""
-    try:
-        yield
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise RawDataError(
-            f"is damaged or cut short, it cannot be read ({type(error).__name__}: {error})",
-            where=source,
-            hint=_AGAIN,
-        ) from error
-
-
 def read_ids(file: Opened) -> list[str]:
-    """The frame ids, ``PP_FFFFF``: two digits of the person, five of the frame.
+    """Return the frame ids, ``PP_FFFFF``: two digits of the person, five of the frame.
 
     Raises ``RawDataError`` for the first that is none, and for the first that comes twice.
     """
@@ -167,7 +148,7 @@ def read_ids(file: Opened) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """One id, stored as bytes, as text or as an array of codes; padding cut off."""
+    """Return one id, stored as bytes, as text or as an array of codes; padding cut off."""
     if isinstance(value, np.ndarray):
         value = value.tobytes()
     if isinstance(value, bytes):
@@ -176,22 +157,21 @@ def _text(value: Any) -> str:
 
 
 def split_id(text: str) -> tuple[str, int]:
-    """``"00_00053"`` -> person ``"00"``, frame 53."""
+    """Split ``"00_00053"`` into person ``"00"`` and frame 53."""
     person, frame = text.split("_")
     return person, int(frame)
 
 
 def check_same_ids(depth: Opened, labels: Opened, depth_ids: Sequence[str], label_ids: Sequence[str]) -> None:
-    """Raises ``RawDataError`` with the first place where the ids of the two files differ."""
-    hint = "both files must be of one view and one split: download them again"
-    for row, (one, other) in enumerate(zip(depth_ids, label_ids, strict=False)):
-        if one != other:
-            raise RawDataError(
-                f"the ids differ from those of {labels.source.name}: number {row} is {one} here and {other} there",
-                where=depth.source,
-                hint=hint,
-            )
-    if len(depth_ids) != len(label_ids):
-        raise RawDataError(
-            f"holds {len(depth_ids)} frames, but {labels.source.name} {len(label_ids)}", where=depth.source, hint=hint
+    """Raise ``RawDataError`` with the first place where the ids of the two files differ."""
+    partner, what = labels.source.name, None
+    differing = (row for row, (one, other) in enumerate(zip(depth_ids, label_ids, strict=False)) if one != other)
+    if (row := next(differing, None)) is not None:
+        what = (
+            f"the ids differ from those of {partner}: number {row} is {depth_ids[row]} here and {label_ids[row]} there"
         )
+    elif len(depth_ids) != len(label_ids):
+        what = f"holds {len(depth_ids)} frames, but {partner} {len(label_ids)}"
+    if what is not None:
+        hint = "both files must be of one view and one split: download them again"
+        raise RawDataError(what, where=depth.source, hint=hint)

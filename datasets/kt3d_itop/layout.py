@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kt3d_bench.errors import MissingDataError, RawDataError, UsageError, did_you_mean
+import numpy as np
+
+from kt3d_bench.errors import MissingDataError, RawDataError
+from kt3d_bench.rawfiles import contents, find
+from kt3d_itop.hdf5 import HEIGHT_PX, WIDTH_PX, opened, read_ids, split_id
+from kt3d_itop.unpack import declared_bytes, unpacked_copy
 
 OFFICIAL_VIEW = {"front": "side", "top": "top"}
 """Our view -> the files' word for it; papers and figures say "front view"."""
@@ -13,66 +18,92 @@ SPLITS: dict[str, tuple[str, str]] = {
     f"{view}-{part}": (view, part) for view in OFFICIAL_VIEW for part in ("train", "test")
 }
 """Split -> (view, part)."""
-KINDS = ("depth_map", "labels")
-ENDINGS = (".h5", ".h5.gz")
-_OBTAIN = "download it from https://zenodo.org/records/3932973"
+_KINDS = ("depth_map", "labels")
+_SITE = "https://zenodo.org/records/3932973"
+_FRAME_BYTES = HEIGHT_PX * WIDTH_PX * 2
+_QUICK_BYTES = 256 << 20
+"""Unpacked in about a second."""
 
 
-@dataclass(frozen=True)
-class Files:
-    """Where the two files of a split lie; ``None`` = not found."""
+def find_files(raw: Path, split: str) -> tuple[Path, Path]:
+    """Return the depth maps and the labels of a split, in ``raw`` or one folder further down.
 
-    depth_map: Path | None
-    labels: Path | None
-
-
-def stem(split: str, kind: str) -> str:
-    view, part = SPLITS[split]
-    return f"ITOP_{OFFICIAL_VIEW[view]}_{part}_{kind}"
-
-
-def find(raw: Path, split: str) -> Files:
-    """The files of a split in ``raw`` or one folder further down; unpacked ones win over packed ones."""
-    depth_map, labels = (_find_one(raw, stem(split, kind)) for kind in KINDS)
-    return Files(depth_map, labels)
-
-
-def _find_one(raw: Path, name: str) -> Path | None:
-    for ending in ENDINGS:
-        for path in (raw / (name + ending), *sorted(raw.glob(f"*/{name}{ending}"))):
-            if path.is_file():
-                return path
-    return None
-
-
-def require(raw: Path, split: str) -> tuple[Path, Path]:
-    """The depth maps and the labels of a split.
-
-    Raises ``UsageError`` for an unknown split, ``MissingDataError`` when neither file is there, ``RawDataError`` when
-    one is missing or ``raw`` is no folder.
+    Unpacked files win over packed ones. Raises ``MissingDataError`` when neither is there, ``RawDataError`` when one is
+    missing or ``raw`` is no folder.
     """
-    if split not in SPLITS:
-        raise UsageError(f"ITOP has no split '{split}'", hint=did_you_mean(split, SPLITS))
     if not raw.is_dir():
         raise RawDataError(
             "is not a folder, expected one with the ITOP_*.h5 or ITOP_*.h5.gz files",
             where=raw,
             hint="point --raw at the downloaded files, or make a stand-in with `kt3d generate itop`",
         )
-    found = find(raw, split)
-    if found.depth_map is not None and found.labels is not None:
-        return found.depth_map, found.labels
-    missing = [stem(split, kind) for kind in KINDS if getattr(found, kind) is None]
+    view, part = SPLITS[split]
+    stems = [f"ITOP_{OFFICIAL_VIEW[view]}_{part}_{kind}" for kind in _KINDS]
+    found = [
+        next((path for path in find(raw, f"{stem}.h5", f"{stem}.h5.gz") if path.is_file()), None) for stem in stems
+    ]
+    if found[0] is not None and found[1] is not None:
+        return found[0], found[1]
+    missing = [f"{stem}.h5" for stem, path in zip(stems, found, strict=True) if path is None]
     if len(missing) == 1:
-        raise RawDataError(f"{_named(missing)} is missing, its partner is there", where=raw, hint=_OBTAIN)
-    present = sorted(path.name for path in raw.iterdir() if path.name.startswith("ITOP_"))
-    present = present or sorted(path.name for path in raw.iterdir())[:8]
+        raise RawDataError(
+            f"{missing[0]} (or .h5.gz) is missing, its partner is there", where=raw, hint=f"download it from {_SITE}"
+        )
+    present = ", ".join(sorted(path.name for path in raw.glob("ITOP_*"))) or contents(raw)
     raise MissingDataError(
-        f"{_named(missing)} are missing, found {', '.join(present) if present else 'nothing'}",
+        f"{' and '.join(missing)} (or .h5.gz) are missing, found {present}",
         where=raw,
-        hint=f"{_OBTAIN.replace('it', 'them', 1)}, or make a stand-in with `kt3d generate itop`",
+        hint=f"download them from {_SITE}, or make a stand-in with `kt3d generate itop`",
     )
 
 
-def _named(stems: list[str]) -> str:
-    return " and ".join(f"{name}.h5" for name in stems) + " (or .h5.gz)"
+def describe(raw: Path) -> Sequence[str]:
+    """Return sentences for ``kt3d inspect``: which files are there, how many frames are usable, what is missing.
+
+    Nothing is unpacked. Raises ``RawDataError`` when ``raw`` is no folder.
+    """
+    if not raw.is_dir():
+        find_files(raw, next(iter(SPLITS)))
+    lines: list[str] = []
+    people: dict[str, set[str]] = {}
+    for split in SPLITS:
+        try:
+            lines += _describe_split(raw, split, people)
+        except RawDataError as error:
+            lines.append(f"view {SPLITS[split][0]}, split '{split}' cannot be prepared: {error.message}")
+    for view in OFFICIAL_VIEW:
+        if both := people.get(f"{view}-train", set()) & people.get(f"{view}-test", set()):
+            lines.append(f"{view}: train and test both use the person numbers {', '.join(sorted(both))}")
+    return lines
+
+
+def _describe_split(raw: Path, split: str, people: dict[str, set[str]]) -> Iterator[str]:
+    depth_path, labels_path = find_files(raw, split)
+    names = f"{depth_path.name}, {labels_path.name}"
+    if labels_path.suffix == ".gz" and unpacked_copy(labels_path) is None:
+        yield f"{split}: {names}, packed"
+        return
+    with opened(labels_path, "labels") as labels:
+        ids = read_ids(labels)
+        valid = int(np.count_nonzero(labels.read("is_valid", 0, labels.frames) == 1))
+    people[split] = {split_id(text)[0] for text in ids}
+    yield f"{split}: {len(ids)} frames of {len(people[split])} people, {valid} of them valid ({names})"
+
+
+def deferred(raw: Path, split: str) -> str | None:
+    """Return what must be unpacked before the valid frames can be counted; ``None`` where that is little or done.
+
+    Raises ``RawDataError`` as ``find_files``, and for a packed file that holds no HDF5 file or is larger than any
+    official one. Only the first bytes of packed files are read.
+    """
+    depth_path, labels_path = find_files(raw, split)
+    packed = [path for path in (depth_path, labels_path) if path.suffix == ".gz" and unpacked_copy(path) is None]
+    need = {path: declared_bytes(path) for path in packed}
+    if sum(need.values()) <= _QUICK_BYTES:
+        return None
+    frames = f"about {need[depth_path] // _FRAME_BYTES} frames; " if depth_path in need else ""
+    names = " and ".join(path.name for path in packed)
+    return (
+        f"{frames}how many of them are valid is known once prepare has unpacked {names}, "
+        f"which takes {sum(need.values()) / 1e9:.1f} GB"
+    )

@@ -1,4 +1,4 @@
-"""Packed files, unpacked once: HDF5 jumps about in its file, and gzip must start over for every step back.
+"""Packed files, unpacked once: HDF5 reads its file in any order, and gzip must start over for every step back.
 
 The copy grows beside the packed file in ``kt3d-unpacked/``, or in the system's temporary folder where that place
 cannot be written, and takes its name when it is whole. It is used again as long as path, size and time of the packed
@@ -7,18 +7,17 @@ file are the same, and may be deleted at any time. Processes that need it at onc
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kt3d_bench.errors import RawDataError
+from kt3d_bench.rawfiles import DISK_FULL, reading
 
 FOLDER = "kt3d-unpacked"
 LARGEST_BYTES = 8 << 30
@@ -26,11 +25,11 @@ LARGEST_BYTES = 8 << 30
 _BLOCK = 1 << 20
 _HEAD = 64
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_DAMAGED = "download it again"
+_HINT = "download it again"
 
 
 def plain_file(source: Path) -> Path:
-    """``source`` itself, or its unpacked copy, made now where there is none.
+    """Return ``source`` itself, or its unpacked copy, which is made now where there is none.
 
     Raises ``RawDataError`` when the packed file is damaged, cut short, not HDF5 inside, unpacks to more than it
     declares, or when there is no room for the copy.
@@ -52,7 +51,7 @@ def plain_file(source: Path) -> Path:
 
 
 def unpacked_copy(source: Path) -> Path | None:
-    """The copy of a packed file, if there is a whole one."""
+    """Return the copy of a packed file, if there is a whole one."""
     for folder in _folders(source):
         path = folder / _copy_name(source)
         if _ours(folder) and path.is_file():
@@ -75,13 +74,13 @@ def _copy_name(source: Path) -> str:
 
 
 def _remove_older(folder: Path, source: Path) -> None:
-    """Copies of earlier versions, and what an interrupted unpacking left."""
+    """Remove copies of earlier versions, and what an interrupted unpacking left."""
     for path in folder.glob(f"{source.name.removesuffix('.h5.gz')}.{_place(source)}.*"):
         path.unlink(missing_ok=True)
 
 
 def _ours(folder: Path) -> bool:
-    """Is this a folder of the user's own, not one that somebody else left in the shared temporary folder?"""
+    """Return whether this is a folder of the user's own: the temporary folder is shared with others."""
     try:
         return not folder.is_symlink() and folder.is_dir() and folder.stat().st_uid == os.getuid()
     except OSError:
@@ -111,7 +110,7 @@ def _folder_with_room(source: Path, need: int) -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Wait for other processes that unpack into the folder; false on file systems without locks."""
+    """Wait for other processes that unpack into the folder; yield ``False`` on file systems without locks."""
     import fcntl
 
     descriptor = os.open(folder, os.O_RDONLY)
@@ -127,14 +126,14 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def declared_bytes(source: Path) -> int:
-    """Size of the unpacked file, as the HDF5 superblock in its first bytes declares it.
+    """Return the size of the unpacked file, as the HDF5 superblock in its first bytes declares it.
 
     Raises ``RawDataError`` when the packed file is damaged, holds no HDF5, or declares more than any official file.
     """
-    with _reading(source), gzip.open(source) as packed:
+    with reading(source, _HINT), gzip.open(source) as packed:
         head = packed.read(_HEAD)
     if not head.startswith(_SIGNATURE) or len(head) < _HEAD:
-        raise RawDataError("holds no HDF5 file", where=source, hint=_DAMAGED)
+        raise RawDataError("holds no HDF5 file", where=source, hint=_HINT)
     version = head[8]
     start = {0: 40, 1: 44}.get(version, 28)
     size = int.from_bytes(head[start : start + 8], "little")
@@ -142,7 +141,7 @@ def declared_bytes(source: Path) -> int:
         raise RawDataError(
             f"declares to unpack to {size} bytes, no official file has more than {LARGEST_BYTES}",
             where=source,
-            hint=_DAMAGED,
+            hint=_HINT,
         )
     return size
 
@@ -153,24 +152,22 @@ def _unpack(source: Path, copy: Path, declared: int) -> None:
         with part.open("wb", buffering=0) as file:
             written = 0
             for block in _blocks(source):
-                written += len(block)
-                if written > declared:
-                    raise RawDataError(
-                        f"unpacks to more than the {declared} bytes that its HDF5 header declares",
-                        where=source,
-                        hint=_DAMAGED,
-                    )
+                if (written := written + len(block)) > declared:
+                    break
                 _write(file.fileno(), block)
             os.fsync(file.fileno())
-        if written < declared:
-            raise RawDataError(
-                f"unpacks to {written} bytes, its HDF5 header declares {declared}", where=source, hint=_DAMAGED
+        if written != declared:
+            size = (
+                f"more than the {declared} bytes that"
+                if written > declared
+                else f"{written} bytes, but {declared} are what"
             )
+            raise RawDataError(f"unpacks to {size} its HDF5 header declares", where=source, hint=_HINT)
         part.replace(copy)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if error.errno in DISK_FULL else error
         raise RawDataError(
-            f"cannot be unpacked to {copy.parent}: {'the disk is full' if full else error}",
+            f"cannot be unpacked to {copy.parent}: {reason}",
             where=source,
             hint="free some space, or set TMPDIR to a roomier place",
         ) from error
@@ -179,7 +176,7 @@ def _unpack(source: Path, copy: Path, declared: int) -> None:
 
 
 def _blocks(source: Path) -> Iterator[bytes]:
-    with _reading(source), gzip.open(source) as packed:
+    with reading(source, _HINT), gzip.open(source) as packed:
         while block := packed.read(_BLOCK):
             yield block
 
@@ -188,13 +185,3 @@ def _write(descriptor: int, block: bytes) -> None:
     left = memoryview(block)
     while left:
         left = left[os.write(descriptor, left) :]
-
-
-@contextmanager
-def _reading(source: Path) -> Iterator[None]:
-    try:
-        yield
-    except EOFError as error:
-        raise RawDataError("is cut short: it ends in the middle of its data", where=source, hint=_DAMAGED) from error
-    except (OSError, zlib.error) as error:
-        raise RawDataError(f"is damaged, it cannot be unpacked ({error})", where=source, hint=_DAMAGED) from error

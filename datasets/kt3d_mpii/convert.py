@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_mpii.annotations import AnnotatedImage, Points, read_annotations
@@ -30,10 +30,8 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     """Return one item per 100 training images that show anybody; the annotation travels in the payload.
 
     Raises ``MissingDataError`` when the folder is not MPII's, ``RawDataError`` when a part of it is missing or the
-    annotation file is damaged, ``UsageError`` for an unknown split.
+    annotation file is damaged.
     """
-    if split != "train":
-        raise UsageError(f"MPII has no split '{split}'", hint="choose 'train': the test joints are withheld")
     images = find_images(raw)
     annotations = find_annotations(raw)
     shown = [image for image in read_annotations(annotations) if image.persons]

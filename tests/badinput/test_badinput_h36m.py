@@ -111,7 +111,7 @@ def test_a_test_split_without_any_usable_recording_is_refused_and_training_shard
     broken = [cdf(made, name, 9) for name in ("Directions 1", "Greeting")]
     for path in broken:
         CUTS["cut in the middle"](path)
-    refused(made.prepare(), broken[0], "is not a pose CDF", "unpack or download", "split test has no usable sample")
+    refused(made.prepare(), broken[0], "is cut short: it has", "unpack or download", "split test has no usable sample")
     assert made.bytes_of("train-*") == before
     assert list(made.manifest()["splits"]) == ["train"]
     for path in broken:
@@ -300,4 +300,6 @@ def test_html_everywhere_names_one_file(bench: Made) -> None:
     for path in made.raw.rglob("*.*"):
         if path.suffix in (".mp4", ".cdf"):
             replace(path, HTML)
-    refused(made.prepare(), made.raw / "S1/MyPoseFeatures/D3_Positions", "is not a pose CDF", "download", "31 more")
+    refused(
+        made.prepare(), made.raw / "S1/MyPoseFeatures/D3_Positions", "is damaged or cut short (", "download", "31 more"
+    )

@@ -49,7 +49,7 @@ def test_damaged_annotations_stop_and_lose_nothing(moon: Path) -> None:
         whole = path.read_bytes()
         for damage in CUTS.values():
             damage(path)
-            refused(prepare(moon), path, "is not readable JSON", "download the annotations")
+            refused(prepare(moon), path, "is not JSON", "download the annotations")
             assert contents(Path("out")) == before
             replace(path, whole)
     assert prepare(moon).exit_code == 0

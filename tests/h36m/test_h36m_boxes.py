@@ -128,11 +128,11 @@ def too_few(path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (garbage, "cannot be read"),
-        (no_masks, "holds no Masks of its own"),
+        (garbage, "is damaged or cut short"),
+        (no_masks, "holds no dataset 'Masks' of its own"),
         (numbers, "expected references"),
-        (elsewhere, "holds no Masks of its own"),
-        (outside_data, "does not hold data of its own"),
+        (elsewhere, "holds no dataset 'Masks' of its own"),
+        (outside_data, "holds no dataset 'Masks' of its own|holds no referenced dataset of its own"),
         (volume, r"mask of frame 0 is uint8 \(100000, 100000\)"),
         (too_few, "at least 1 masks"),
     ],

@@ -217,7 +217,7 @@ def test_image_positions_that_contradict_the_projection_are_refused(make_raw):
     numbers = w0_numbers(0.2)
     numbers[264 + 2] += 0.8
     (made.root / "metadata.xml").write_text(metadata_xml(0.2, w0=numbers))
-    with pytest.raises(RawDataError, match=r"is 0\.8 px away from the projection") as caught:
+    with pytest.raises(RawDataError, match=r"image points are 0\.8 px away from the projection") as caught:
         samples(made.root)
     assert str(made.cdf(9, "Posing", "D2_Positions", CAMERA_IDS[0])) in caught.value.message
 
@@ -343,7 +343,6 @@ def test_empty_and_foreign_folders_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("split", "options", "message"),
     [
-        ("valid", {}, "no split 'valid'"),
         ("train", {"train_every": 0}, "--train-every is 0"),
         ("train", {"subjects": "S2"}, "S2, which has no labels"),
         ("test", {"subjects": "S1"}, "none of them is in the split 'test'"),

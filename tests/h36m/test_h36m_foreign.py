@@ -12,7 +12,7 @@ OFFICIAL = "use the official download, or images and JSON of Moon et al., beside
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "mend"),
+    ("name", "words", "hint"),
     [
         ("data_2d_h36m_gt.npz", "image points of VideoPose3D", "use its data_3d_h36m.npz"),
         ("human36m-multiview-labels-GTbboxes.npy", "pickled Python objects", "annot.h5"),

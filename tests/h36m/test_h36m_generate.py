@@ -13,7 +13,7 @@ from kt3d_h36m import standin_skeleton
 from kt3d_h36m.convert import convert, describe, plan
 from kt3d_h36m.generate import VERSION, generate
 from kt3d_h36m.metadata import read_cameras, read_frame_counts
-from kt3d_h36m.sequences import ACTIONS, find_recording, recordings
+from kt3d_h36m.recordings import ACTIONS, find_recording, recordings
 from kt3d_h36m.standin_recordings import ACTIVITIES, file_name
 
 from kt3d_bench.errors import RawDataError, UsageError
@@ -271,7 +271,7 @@ def test_reader_and_writer_share_nothing():
     writers = {"generate", *(path.stem for path in folder.glob("standin_*.py"))}
     readers = {path.stem for path in folder.glob("*.py")} - writers - {"__init__"}
     assert len(writers) >= 5
-    assert {"layout", "metadata", "sequences", "convert"} <= readers
+    assert {"layout", "metadata", "recordings", "convert"} <= readers
     for path in folder.glob("*.py"):
         forbidden = readers if path.stem in writers else writers
         for node in ast.walk(ast.parse(path.read_text())):

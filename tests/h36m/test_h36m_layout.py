@@ -8,10 +8,11 @@ import zipfile
 import numpy as np
 import pytest
 from h36m_handmade import CAMERA_IDS, write_raw
-from kt3d_h36m import layout
+from kt3d_h36m import archives
+from kt3d_h36m.archives import Source, local_file
 from kt3d_h36m.convert import convert, describe, plan
-from kt3d_h36m.layout import Source, local_file, scan
-from kt3d_h36m.sequences import recordings
+from kt3d_h36m.layout import scan
+from kt3d_h36m.recordings import recordings
 
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.records import Sample
@@ -169,7 +170,7 @@ def test_a_member_larger_than_its_kind_is_refused(tmp_path, monkeypatch):
         member = tarfile.TarInfo("S9/D3_Positions/Posing.cdf")
         member.size = 2000
         tar.addfile(member, io.BytesIO(bytes(2000)))
-    monkeypatch.setitem(layout._LARGEST_MEMBER, ".cdf", 1000)
+    monkeypatch.setitem(archives._LARGEST_MEMBER, ".cdf", 1000)
     with (
         pytest.raises(RawDataError, match="claims 2000 bytes"),
         local_file(Source(str(archive), "S9/D3_Positions/Posing.cdf")),

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from h36m_handmade import CAMERA_IDS, S1_CAMERA_1, brown_without_doubling, looking_at_origin, metadata_xml, w0_numbers
-from kt3d_h36m.layout import read_cameras
-from kt3d_h36m.metadata import read_frame_counts, rotation_world_to_cam
+from kt3d_h36m.metadata import read_cameras, read_frame_counts, rotation_world_to_cam
 from scipy.spatial.transform import Rotation
 
 from kt3d_bench.errors import RawDataError
@@ -118,7 +117,7 @@ def test_damaged_metadata_is_refused(xml, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(RawDataError, match=r"absent\.xml: cannot be read \(No such file.*code-v1\.2\.zip"):
+    with pytest.raises(RawDataError, match=r"absent\.xml: is missing.*code-v1\.2\.zip"):
         read_cameras(tmp_path / "absent.xml")
 
 

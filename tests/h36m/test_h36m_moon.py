@@ -114,7 +114,7 @@ def test_missing_pieces_are_named(moon):
 @pytest.mark.parametrize(
     ("kind", "text", "message"),
     [
-        ("joint_3d", "{", "is not readable JSON"),
+        ("joint_3d", "{", "is not JSON"),
         ("joint_3d", "[1]", "is not action -> subaction -> frame"),
         ("joint_3d", '{"2": {"1": {"0": [[1, 2, 3]]}}}', "1 joints"),
         ("joint_3d", '{"2": {"1": {"x": [[1, 2, 3]]}}}', "is not action -> subaction -> frame"),
@@ -136,7 +136,7 @@ def test_annotations_of_any_size_are_not_read(moon, monkeypatch):
     root, _ = moon
 
     monkeypatch.setattr("kt3d_h36m.moon._LARGEST_BYTES", 10)
-    with pytest.raises(RawDataError, match=r"joint_3d\.json: is not readable JSON \(larger than 1 GiB\)"):
+    with pytest.raises(RawDataError, match=r"joint_3d\.json: is larger than 0 MiB"):
         converted(root)
 
 
@@ -158,12 +158,12 @@ def test_a_damaged_image_is_skipped_and_a_rescaled_one_refused(moon):
 
 def test_an_image_that_no_frame_can_be_is_not_decoded(moon, monkeypatch):
     root, _ = moon
-    monkeypatch.setattr("kt3d_h36m.stills._LARGEST_SIDE_PX", 999)
+    monkeypatch.setattr("kt3d_bench.rawfiles._IMAGE_PIXELS", 999_999)
     reasons = {record.reason for record in converted(root) if isinstance(record, Skipped)}
-    assert any("1000 x 1002 px" in reason for reason in reasons)
-    monkeypatch.setattr("kt3d_h36m.stills._LARGEST_BYTES", 9)
+    assert any("claims 1000 x 1002 pixels" in reason for reason in reasons)
+    monkeypatch.setattr("kt3d_bench.rawfiles._IMAGE_BYTES", 9)
     reasons = {record.reason for record in converted(root) if isinstance(record, Skipped)}
-    assert any("is larger than 64 MiB" in reason for reason in reasons)
+    assert any("is larger than 0 MiB" in reason for reason in reasons)
 
 
 def test_frames_are_numbers_though_their_keys_are_text(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kt3d_h36m.names import sample_key
+from kt3d_h36m.recordings import sample_key
 
 
 @pytest.mark.parametrize(

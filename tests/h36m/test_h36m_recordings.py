@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from kt3d_h36m.selection import dropped
-from kt3d_h36m.sequences import ACTIONS, CAMERAS, SPLITS, find_recording, recordings
+from kt3d_h36m.recordings import ACTIONS, CAMERAS, SPLITS, find_recording, recordings, select
 
 from kt3d_bench.errors import UsageError
 
@@ -24,7 +23,7 @@ def test_published_totals():
 def test_every_64th_test_frame():
     per_camera = sum(len(range(0, r.poses, 64)) for r in recordings() if r.subject in SPLITS["test"])
     assert (per_camera, 4 * per_camera) == (2181, 8724)
-    selection = dropped("", "")
+    selection = select("test")
     used = sum(
         len(range(0, r.poses, 64))
         for r in recordings()
@@ -81,7 +80,7 @@ def test_names_and_clips():
 
 
 def left_out(drop="", keep=""):
-    selection = dropped(drop, keep)
+    selection = select("test", drop=drop, keep=keep)
     return {(r.title, camera) for r in recordings() for camera in CAMERAS if selection.reason(r, camera)}
 
 
@@ -109,6 +108,6 @@ def test_drop_names_recordings_or_single_videos():
 )
 def test_unknown_names_are_refused(name, message):
     with pytest.raises(UsageError, match=message):
-        dropped(name, "")
+        select("test", drop=name)
     with pytest.raises(UsageError, match="keep names"):
-        dropped("", name)
+        select("test", keep=name)

@@ -107,12 +107,12 @@ def test_cameras_are_needed(tmp_path):
 
 def test_missing_recordings_are_named_unless_a_part_will_do(tmp_path):
     write(tmp_path, **{"S9/Directions 1": metres(3)})
-    with pytest.raises(RawDataError, match=r"29 arrays are missing, the first is 'S9/Directions'.*--partial yes"):
+    with pytest.raises(RawDataError, match=r"29 arrays are missing, the first is S9/Directions;.*--partial yes"):
         plan(tmp_path, "test", {"subjects": "S9"})
     with pytest.raises(RawDataError, match="holds no poses of S1, S5"):
         plan(tmp_path, "train", {"partial": True})
     text = "\n".join(describe(tmp_path))
-    assert "Split test: 1 of 59 recordings; missing arrays: S9/Directions, S9/Discussion 1" in text
+    assert "Split test: 1 of 59 recordings; missing: S9/Directions, S9/Discussion 1" in text
     with pytest.raises(UsageError, match="official boxes go with the official videos"):
         plan(tmp_path, "test", PART | {"boxes": "official"})
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from kt3d_h36m.sequences import recordings
+from kt3d_h36m.recordings import recordings
 
 from kt3d_bench.cli import main
 from kt3d_bench.data.reader import ShardSet

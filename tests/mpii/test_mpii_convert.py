@@ -9,7 +9,7 @@ import pytest
 from kt3d_mpii import convert
 from kt3d_mpii.joints import MAPPING
 
-from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.crops import transform_points
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.records import Sample, Skipped
@@ -88,11 +88,6 @@ def test_the_card_says_what_the_mapping_does() -> None:
     card = read_card(Path(convert.__file__).parent)
     np.testing.assert_array_equal(card.quality, MAPPING.quality)
     assert card.num_parts == 0
-
-
-def test_only_the_training_split_exists(mpii_raw: Path) -> None:
-    with pytest.raises(UsageError, match=r"no split 'test'.*withheld"):
-        convert.plan(mpii_raw, "test", {})
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
