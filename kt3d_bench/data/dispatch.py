@@ -107,7 +107,6 @@ def convert_shards(title: str, tasks: Sequence[ShardTask], crew: Crew, report: R
                     task = next(task for task in batch if task.path == result.path)
                     pending.remove(task)
                     add(task, result)
-    report.finish()
 
 
 def _blamed(tasks: Iterable[ShardTask], pending: Sequence[ShardTask]) -> list[ShardTask]:
