@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.synth.rig import unit_vectors
+
 FloatArray = npt.NDArray[np.float64]
 
 JOINT_NAMES = (
@@ -32,11 +34,6 @@ class Landmarks(Protocol):
     def landmark(self, name: str) -> FloatArray: ...
 
 
-def _unit(vectors: FloatArray) -> FloatArray:
-    lengths: FloatArray = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / lengths
-
-
 def joints_32(figures: Landmarks, height_mm: float) -> FloatArray:
     """(N, 32, 3) world mm for people of one ``height_mm``.
 
@@ -52,11 +49,11 @@ def joints_32(figures: Landmarks, height_mm: float) -> FloatArray:
     joints[:, 0] = (joints[:, 1] + joints[:, 6]) / 2
     thorax, middle = of("thorax"), of("spine_mid")
     joints[:, 13] = thorax + 0.5 * (of("neck_mid") - thorax)
-    forward = _unit(np.cross(of("shoulder_l") - of("shoulder_r"), thorax - middle))
+    forward = unit_vectors(np.cross(of("shoulder_l") - of("shoulder_r"), thorax - middle))
     joints[:, 12] = middle + 0.15 * (of("spine_high") - middle) - 20.0 * forward
     neck_mm = np.clip(0.067 * height_mm, *_NECK_LENGTH_MM)
-    joints[:, 14] = joints[:, 13] + neck_mm * _unit((of("jaw") + of("nose")) / 2 - joints[:, 13])
-    joints[:, 15] = joints[:, 14] + _HEAD_LENGTH_MM * _unit(of("head_top") - joints[:, 14])
+    joints[:, 14] = joints[:, 13] + neck_mm * unit_vectors((of("jaw") + of("nose")) / 2 - joints[:, 13])
+    joints[:, 15] = joints[:, 14] + _HEAD_LENGTH_MM * unit_vectors(of("head_top") - joints[:, 14])
     for copy, original in _REPEATED.items():
         joints[:, copy] = joints[:, original]
     return joints

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kt3d_bench.records import Camera
 from kt3d_bench.standins import mat_cells, write_mat
 from kt3d_bench.synth import Figures
+from kt3d_bench.synth.rig import unit_vectors
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -87,9 +88,9 @@ def joint_matrices(figures: Figures) -> FloatArray:
     """(N, 28, 16) in ``BONES`` order: 4 x 4 transforms, row vectors, rotation times ten, position in cm, Y up."""
     sites = np.stack([_place(figures, _SITE[bone]) for bone in BONES], axis=1)
     ends = np.stack([_place(figures, _TOWARDS[bone]) for bone in BONES], axis=1)
-    along = _unit(ends - sites)
+    along = unit_vectors(ends - sites)
     helper = np.where(np.abs(along[..., 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
-    side = _unit(np.cross(helper, along))
+    side = unit_vectors(np.cross(helper, along))
     matrices = np.zeros((*sites.shape[:2], 4, 4))
     matrices[..., 3, 3] = 1.0
     for row, axis in enumerate((along, side, np.cross(along, side))):
@@ -112,11 +113,6 @@ def _place(figures: Figures, name: str) -> FloatArray:
         [[np.interp(at, steps, points[:, axis]) for axis in range(3)]
          for at, steps, points in zip(wanted, way, spine, strict=True)]
     )  # fmt: skip
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    unit: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
-    return unit
 
 
 def write_ground_truth(path: Path, matrices: FloatArray, cameras: dict[str, list[MayaCamera]]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.synth.body import mean_body
-from kt3d_bench.synth.rig import RIG_INDEX, FloatArray
+from kt3d_bench.synth.rig import RIG_INDEX, FloatArray, unit_vectors
 
 
 def _segment_distance(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatArray:
@@ -54,8 +54,7 @@ _WEIGHTS = {"spine_high": 0.30, "spine_low": 0.22, "head": 0.08, "knee_l": 0.13,
 def forward_lean_rad(rotations: FloatArray) -> FloatArray:
     """(F, R, 3, 3) -> (F,) angle about the ankles by which the centre of mass lies ahead of the middle of the feet."""
     points, frames = mean_body().joints(rotations)
-    forward = frames[:, 0, :, 0] * [1, 1, 0]
-    forward /= np.maximum(np.linalg.norm(forward, axis=-1, keepdims=True), 1e-9)
+    forward = unit_vectors(frames[:, 0, :, 0] * [1, 1, 0])
     mass = np.tensordot(list(_WEIGHTS.values()), points[:, [RIG_INDEX[name] for name in _WEIGHTS]], (0, 1))
     feet = points[:, [RIG_INDEX[f"{joint}_{side}"] for joint in ("ankle", "ball") for side in "lr"]].mean(axis=1)
     arm = mass - feet

@@ -70,6 +70,12 @@ def rotation_matrices(vectors_rad: npt.NDArray[Any]) -> FloatArray:
     return matrices
 
 
+def unit_vectors(vectors: FloatArray) -> FloatArray:
+    """Scale vectors (..., 3) to unit length; those shorter than 1e-9 stay shorter."""
+    unit: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return unit
+
+
 def axis_rotation(axis: int, angle_rad: npt.NDArray[Any]) -> FloatArray:
     """Angles (...) rad about coordinate ``axis`` -> (..., 3, 3)."""
     vectors = np.zeros((*np.shape(angle_rad), 3))

@@ -261,7 +261,7 @@ def test_a_motion_shorter_than_a_clip_is_refused(tmp_path):
     walk = Path(__file__).parents[2] / "../shared/samples/mocap/02_01.bvh"
     if not walk.is_file():
         pytest.skip("../shared/samples is not here: no motion file to try")
-    with pytest.raises(RawDataError, match="do not fit"):
+    with pytest.raises(RawDataError, match="but the longest motion has only"):
         generate(tmp_path / "out", **{**SMALL, "frames": 5000}, motion=walk)
     assert not (tmp_path / "out").exists()
 

@@ -96,7 +96,7 @@ def test_bvh_by_hand(tmp_path: Path) -> None:
     assert motion.parents == (-1, 0, 1)
     assert motion.rate_hz == pytest.approx(40)
     expected = [[(3, 1, 2), (3, 1, 12), (3, 6, 12)], [(3, 1, 2), (3, -9, 2), (8, -9, 2)]]
-    assert motion.joint_positions_mm() == pytest.approx(10.0 * np.array(expected))
+    assert motion.positions_mm == pytest.approx(10.0 * np.array(expected))
     assert np.array_equal(motion.joint("Arm"), motion.positions_mm[:, 1])
 
 
@@ -121,13 +121,13 @@ def test_amc_by_hand(tmp_path: Path) -> None:
         ("Frames: 2", "Frames: -2", 17, "-2"),
         ("JOINT Arm", "BONE Arm", 6, "BONE"),
         ("JOINT Arm", "JOINT Hips", 15, "same name 'Hips'"),
-        ("Frame Time: 0.025", "Frame Time: 0", 18, "no motion"),
+        ("Frame Time: 0.025", "Frame Time: 0", 18, "expected frames of 0.0001 to 10 s, found 2 of 0 s"),
         ("Frame Time: 0.025", "Frame Rate: 40", 18, "expected 'Frame Time:' and a number, found 'Frame Rate: 40'"),
-        ("Frames: 2", "Frames: 3", 20, "'Frames: 3' is announced, but the file ends after 2; the file is cut off"),
-        ("Frames: 2", "Frames: 1", 20, "'Frames: 1' stands above more lines"),
-        ("Frames: 2", "Frames: 0", 18, "0 frames of 0.025 s are no motion"),
+        ("Frames: 2", "Frames: 3", 20, "expected 3 frames ('Frames:'), but the file ends after 2; the file is cut off"),
+        ("Frames: 2", "Frames: 1", 20, "more than the 1 lines of numbers that 'Frames:' states; correct 'Frames:'"),
+        ("Frames: 2", "Frames: 0", 18, "expected frames of 0.0001 to 10 s, found 0 of 0.025 s"),
         ("Frames: 2", "Frames: 1.5", 17, "expected a number of frames"),
-        ("Frames: 2", "Frames: 100000000", 17, "100000000 frames of 3 joints are more than is read at once; cut it"),
+        ("Frames: 2", "Frames: 100000000", 17, "100000000 frames of 3 joints are too many; cut it"),
         ("1 2 3 90 0 0 0 -90 0", "1 2 3 90 0 0 0 -90 0 7", 20, "expected 9 numbers for frame 2, found 10"),
         ("1 2 3 90 0 0 0 -90 0", "1 2 3 90 0 0 0 -9e99 0", 20, "found '-9e99'"),
         ("1 2 3 90 0 0 0 -90 0", "1 2 3 90 0 0 0 -inf 0", 20, "found '-inf'"),
@@ -141,7 +141,7 @@ def test_amc_by_hand(tmp_path: Path) -> None:
         ("CHANNELS 3", "CHANNELS 2", 9, "expected 'OFFSET', 'CHANNELS'"),
         ("CHANNELS 3", "CHANNELS 7", 9, "between 0 and 6, found 7"),
         ("End Site", "End Effector", 10, "expected 'Site', found 'Effector'"),
-        ("HIERARCHY", "\0HIERARCHY", 1, "this is no BVH text"),
+        ("HIERARCHY", "\0HIERARCHY", 1, "this is not BVH text"),
         ("HIERARCHY", "PK\x03\x04", 1, "expected 'HIERARCHY'"),
     ],
 )
@@ -178,28 +178,30 @@ def test_a_bvh_nested_without_end_is_refused_not_followed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "says"),
+    ("file", "old", "new", "line", "says"),
     [
-        ("asf", "direction 1 0 0", "direction 1 0", "expected 3 numbers"),
-        ("asf", "spine arm", "spine leg", "'leg' is unknown"),
-        ("asf", "root spine\n", "", "before it has a parent"),
-        ("asf", "name arm", "name spine", "named twice"),
-        ("asf", "dof rx\n", "dof rw\n", "rw"),
-        ("asf", "axis 0 0 90 XYZ", "axis 0 0 90 XXZ", "order of the axes"),
-        ("amc", "arm 90", "arm 90 1", "needs 1 numbers"),
-        ("amc", "arm 90", "hand 90", "no bone 'hand'"),
-        ("amc", "arm 90\n", "", "frame 2 lacks bone 'arm'"),
-        ("amc", "2\nroot", "3\nroot", "expected frame 2"),
-        ("amc", "1\nroot", "root", "before the first frame"),
+        ("asf", "direction 1 0 0", "direction 1 0", 23, "expected 3 numbers"),
+        ("asf", "spine arm", "spine leg", 32, "'leg' is unknown"),
+        ("asf", "root spine\n", "", 31, "before it has a parent"),
+        ("asf", "name arm", "name spine", 28, "named twice"),
+        ("asf", "dof rx\n", "dof rw\n", 26, "unknown degrees of freedom 'rw'"),
+        ("asf", "axis 0 0 90 XYZ", "axis 0 0 90 XXZ", 25, "order of the axes"),
+        ("amc", "arm 90", "arm 90 1", 10, "bone 'arm' needs 1 numbers, found '90 1'"),
+        ("amc", "arm 90", "hand 90", 10, "no bone 'hand' in 07.asf"),
+        ("amc", "arm 90\n", "", 9, "frame 2 lacks bone 'arm'"),
+        ("amc", "2\nroot", "3\nroot", 7, "expected frame 2"),
+        ("amc", "1\nroot", "root", 3, "before the first frame"),
     ],
 )
-def test_damaged_asf_and_amc_say_what_is_wrong(tmp_path: Path, file: str, old: str, new: str, says: str) -> None:
+def test_corrupt_asf_and_amc_name_the_line(tmp_path: Path, file: str, old: str, new: str, line: int, says: str) -> None:
     texts = {"asf": ASF, "amc": AMC}
     assert old in texts[file]
     texts[file] = texts[file].replace(old, new, 1)
     written(tmp_path, "07.asf", texts["asf"])
-    with pytest.raises(RawDataError, match=says):
+    with pytest.raises(RawDataError, match=re.escape(says)) as caught:
         read_amc(written(tmp_path, "07_02.amc", texts["amc"]))
+    name = {"asf": "07.asf", "amc": "07_02.amc"}[file]
+    assert f"{name}, line {line}: " in caught.value.message
 
 
 def test_more_bones_than_anybody_has_are_refused(tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ def test_more_bones_than_anybody_has_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(RawDataError, match="more than 500"):
         read_bvh(written(tmp_path, "wide.bvh", wide + " }\n"))
-    with pytest.raises(RawDataError, match="is no BVH text"):
+    with pytest.raises(RawDataError, match="is not BVH text"):
         read_bvh(written(tmp_path, "line.bvh", "HIERARCHY " + "x" * 2**21))
 
 
@@ -260,7 +262,9 @@ def test_recorded_walk_is_the_same_in_both_formats_and_walks_at_its_pace() -> No
     assert apart == pytest.approx(np.full(343, thorax), abs=0.05)
     for motion, root in ((amc, "root"), (bvh, "Hips")):
         path = motion.joint(root)
-        assert np.linalg.norm((path[-1] - path[0])[:2]) / motion.duration_s == pytest.approx(1180, rel=0.01)
+        assert np.linalg.norm((path[-1] - path[0])[:2]) / (len(motion) / motion.rate_hz) == pytest.approx(
+            1180, rel=0.01
+        )
         assert -40 < motion.positions_mm[..., 2].min() < 40
     body = sample_bodies(np.random.default_rng(0), 1, height_mm=(1730, 1730))
     one, other = (pose(body, clip_from_motion(motion, 50.0)) for motion in (amc, bvh))

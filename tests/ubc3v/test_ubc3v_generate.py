@@ -168,7 +168,7 @@ def test_impossible_requests_are_refused(tmp_path: Path) -> None:
         generate(tmp_path / "x", people=100_000_000, frames=100, seed=0)
     other = tmp_path / "walk.c3d"
     other.write_bytes(b"c3d")
-    with pytest.raises(UsageError, match=r"is a \.bvh or \.amc file"):
+    with pytest.raises(UsageError, match=r"expected a \.bvh or \.amc file, found 'walk\.c3d'"):
         generate(tmp_path / "x", people=1, frames=4, seed=0, motion=other)
     assert not (tmp_path / "x").exists()
 

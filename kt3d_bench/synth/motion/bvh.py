@@ -33,15 +33,15 @@ class _Joint:
 
 
 def read_bvh(path: str | PathLike[str], *, mm_per_unit: float | None = None, drop_rest_frame: bool = True) -> Motion:
-    """Reads a BVH file; any order of channels, of Euler angles and of joints, y or z up, any line endings.
+    """Read a BVH file with any order of channels, Euler angles and joints, y or z up, and any line endings.
 
-    ``mm_per_unit`` (default: found by the body's size) turns lengths into mm; ``drop_rest_frame`` leaves out a rest
-    pose that a conversion inserted as frame 0 (``kt3d_bench.synth.motion.recorded`` has both rules). A joint's position
-    channels replace its ``OFFSET`` at the root, and elsewhere where their median is nearer to it than to zero;
+    ``mm_per_unit`` (default: found from the body's size) converts lengths to mm; ``drop_rest_frame`` drops a rest pose
+    that a conversion inserted as frame 0 (``kt3d_bench.synth.motion.recorded`` states both rules). Position channels
+    replace the joint's ``OFFSET`` at the root, and at other joints if their median is nearer to it than to zero;
     otherwise they are added to it.
-    Raises ``RawDataError``, with the line, for a damaged file: two roots or joints of one name, unknown channels, a
-    line that has too few or too many numbers, numbers that are none, a count of frames that is not the number of
-    lines (a cut file), and more than 500 joints or 4 million joints x frames.
+    Raises ``RawDataError``, with the line, for a corrupt file: two roots or joints of one name, unknown channels, too
+    few or too many numbers in a line, words that are not numbers, a number of lines other than the stated number of
+    frames (a cut file), and more than 500 joints or 4 million joints x frames.
     """
     path = Path(path)
     tokens = Tokens(path, "BVH")
@@ -52,7 +52,7 @@ def read_bvh(path: str | PathLike[str], *, mm_per_unit: float | None = None, dro
     names = tuple(joint.name for joint in joints)
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise tokens.fail(f"two joints bear the same name '{twice}'")
+        raise tokens.fail(f"two joints have the same name '{twice}'")
     word = tokens.next("'MOTION'")
     if word.upper() == "ROOT":
         raise tokens.fail(f"a second skeleton begins after '{names[0]}'", "keep one person per file")
@@ -114,14 +114,14 @@ def _channels(tokens: Tokens) -> tuple[tuple[str, int], ...]:
 
 
 def _frames(tokens: Tokens, joints: list[_Joint]) -> tuple[FloatArray, float]:
-    """(F, channels) numbers and the frames per second."""
+    """Read the (F, channels) numbers and the frames per second."""
     frames = tokens.count("a number of frames", int(MOST), tokens.field("Frames"))
     if frames * len(joints) > MOST_JOINT_FRAMES:
-        raise tokens.fail(f"{frames} frames of {len(joints)} joints are more than is read at once", "cut it into clips")
+        raise tokens.fail(f"{frames} frames of {len(joints)} joints are too many", "cut it into clips")
     printed = tokens.field("Frame Time")
     period_s = tokens.number("a frame time", printed)
     if frames < 1 or not 1e-4 <= period_s <= 10:
-        raise tokens.fail(f"{frames} frames of {period_s:g} s are no motion")
+        raise tokens.fail(f"expected frames of 0.0001 to 10 s, found {frames} of {period_s:g} s")
     width = sum(len(joint.channels) for joint in joints)
     values = array("d")
     count = 0
@@ -130,22 +130,23 @@ def _frames(tokens: Tokens, joints: list[_Joint]) -> tuple[FloatArray, float]:
             continue
         count += 1
         if count > frames:
-            raise tokens.fail(f"'Frames: {frames}' stands above more lines of numbers than that",
-                              "the file was edited: make the two agree")  # fmt: skip
+            raise tokens.fail(f"more than the {frames} lines of numbers that 'Frames:' states", "correct 'Frames:'")
         if len(words) != width:
             raise tokens.fail(f"expected {width} numbers for frame {count}, found {len(words)}")
         row = numbers_of(words)
         if row is None:
             wrong = next(word for word in words if number_of(word) is None)
-            raise tokens.fail(f"expected numbers of a possible size in frame {count}, found '{wrong}'")
+            raise tokens.fail(f"expected numbers of plausible size in frame {count}, found '{wrong}'")
         values += row
     if count < frames:
-        raise tokens.fail(f"'Frames: {frames}' is announced, but the file ends after {count}", "the file is cut off")
+        raise tokens.fail(
+            f"expected {frames} frames ('Frames:'), but the file ends after {count}", "the file is cut off"
+        )
     return np.array(values).reshape(frames, width), _rate_hz(period_s, printed)
 
 
 def _rate_hz(period_s: float, printed: str) -> float:
-    """The only whole rate whose frame time reads as ``printed`` (120 for 0.0083333), else what it says."""
+    """Return the only whole rate whose frame time prints as ``printed`` (120 for 0.0083333), else the exact one."""
     half_digit = 0.5 * 10.0 ** -len(printed.partition(".")[2]) if printed.replace(".", "", 1).isdecimal() else 0.0
     least, most = 1 / (period_s + half_digit), 1 / max(period_s - half_digit, 1e-9)
     whole = np.ceil(least)
@@ -177,7 +178,7 @@ def _kinematics(joints: list[_Joint], values: FloatArray) -> tuple[FloatArray, F
 
 
 def _shift(joint: _Joint, moved: dict[int, FloatArray], frames: int) -> FloatArray:
-    """(F, 3) from the parent, in the parent's frame."""
+    """Return (F, 3) the joint's offset from its parent, in the parent's frame."""
     offset = np.array(joint.offset)
     if not moved:
         return np.broadcast_to(offset, (frames, 3))

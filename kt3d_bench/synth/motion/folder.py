@@ -1,4 +1,4 @@
-"""Recorded motions from a file or from all files below a folder, and clips drawn evenly from them."""
+"""Recorded motions of one file or of all files below a folder, and clips drawn evenly from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kt3d_bench.synth.motion.recorded import Motion
 from kt3d_bench.synth.motion.retarget import clip_from_motion
 
 SUFFIXES = (".bvh", ".amc")
-_SAID = 10
+_MOST_LINES = 10
 _Stamp = tuple[Path, int, int]
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -33,18 +33,18 @@ class Recording:
     rate_hz: float
 
     def starts(self, frames: int, rate_hz: float) -> int:
-        """From how many of its frames a clip of ``frames`` at ``rate_hz`` can begin."""
+        """Return at how many of its frames a clip of ``frames`` at ``rate_hz`` can begin."""
         return self.frames - int(np.ceil((frames - 1) * self.rate_hz / rate_hz - 1e-9))
 
 
 @dataclass(frozen=True)
 class Motions:
-    """Usable recordings, in the order of their paths. Small: what they hold is read when a clip is drawn."""
+    """Usable recordings, in the order of their paths. Their content is read when a clip is drawn."""
 
     source: Path
     recordings: tuple[Recording, ...]
     skipped: tuple[tuple[Path, str], ...]
-    """Files below a folder that could not be used, each with its reason."""
+    """Files below a folder that could not be used, each with the reason."""
     digest: str
     """SHA-256 of the usable files and of all .asf: names below ``source``, sizes and bytes."""
 
@@ -60,17 +60,17 @@ class Motions:
         """Describe for the terminal how much there is, and which files were skipped and why."""
         seconds = sum(recording.frames / recording.rate_hz for recording in self.recordings)
         lines = [f"{len(self)} {'motion' if len(self) == 1 else 'motions'}, {seconds:.1f} s, from {self.source}"]
-        lines += [f"skipped {path.relative_to(self.source)}: {reason}" for path, reason in self.skipped[:_SAID]]
-        if len(self.skipped) > _SAID:
-            lines.append(f"skipped {len(self.skipped) - _SAID} more")
+        lines += [f"skipped {path.relative_to(self.source)}: {reason}" for path, reason in self.skipped[:_MOST_LINES]]
+        if len(self.skipped) > _MOST_LINES:
+            lines.append(f"skipped {len(self.skipped) - _MOST_LINES} more")
         return lines
 
     def clip(self, number: int, frames: int, rate_hz: float, *, seed: int | Sequence[int] = 0) -> Clip:
-        """The ``number``-th clip of ``frames`` frames resampled to ``rate_hz``; depends on its arguments alone.
+        """Return the ``number``-th clip of ``frames`` frames at ``rate_hz``; it depends on these arguments alone.
 
-        Consecutive numbers go through all recordings that are long enough, in an order drawn from ``seed``, and each
-        time a recording's turn comes, its clip begins elsewhere: the starts (a golden-ratio sequence) cover it evenly.
-        Raises ``RawDataError`` where no recording is long enough.
+        Consecutive numbers go through all recordings that are long enough, in an order drawn from ``seed``. Each clip
+        of a recording begins elsewhere: the starts (a golden-ratio sequence) cover it evenly.
+        Raises ``RawDataError`` if no recording is long enough.
         """
         long_enough = self._long_enough(frames, rate_hz)
         rng = np.random.default_rng(seed)
@@ -82,7 +82,7 @@ class Motions:
         return clip_from_motion(_load(recording.path, self.digest), rate_hz, start, frames)
 
     def require(self, frames: int, rate_hz: float) -> None:
-        """Raises ``RawDataError`` unless a recording is long enough for a clip of ``frames`` at ``rate_hz``."""
+        """Raise ``RawDataError`` unless a recording is long enough for a clip of ``frames`` at ``rate_hz``."""
         self._long_enough(frames, rate_hz)
 
     def _long_enough(self, frames: int, rate_hz: float) -> list[Recording]:
@@ -90,8 +90,8 @@ class Motions:
         if not found:
             longest = max(recording.frames / recording.rate_hz for recording in self.recordings)
             raise RawDataError(
-                f"{frames} frames at {rate_hz:g} Hz are {frames / rate_hz:.2f} s, and the longest motion lasts "
-                f"{longest:.2f} s: they do not fit",
+                f"{frames} frames at {rate_hz:g} Hz take {frames / rate_hz:.2f} s, but the longest motion has only "
+                f"{longest:.2f} s",
                 where=self.source,
                 hint="ask for fewer frames, or add longer motions",
             )
@@ -99,32 +99,32 @@ class Motions:
 
 
 def read_motion(path: Path) -> Motion:
-    """A .bvh, or an .amc with its .asf beside it. Raises ``UsageError`` for another kind of file, ``RawDataError`` for
-    a damaged one."""
+    """Read a .bvh, or an .amc with the .asf beside it. Raises ``UsageError`` for another kind of file,
+    ``RawDataError`` for a corrupt one."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"a motion is a .bvh or .amc file, found '{path.name}'", where=path)
+        raise UsageError(f"expected a .bvh or .amc file, found '{path.name}'", where=path)
     return read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
 
 
 @lru_cache(maxsize=8)
 def _load(path: Path, digest: str) -> Motion:
-    """``digest`` tells files of one name apart that changed in between."""
+    """Read a motion, cached; a changed file has another ``digest``."""
     return read_motion(path)
 
 
 def read_motions(path: Path) -> Motions:
-    """The motion file ``path``, or every .bvh and .amc below the folder ``path`` (links to folders are not followed).
+    """Read the motion file ``path``, or every .bvh and .amc below the folder ``path`` without following linked folders.
 
-    Below a folder, files that cannot be used are skipped and kept in ``Motions.skipped`` with the reason; a single
-    file that cannot be used is an error. Raises ``UsageError`` for a path that is not there or no motion,
-    ``RawDataError`` where nothing can be used.
+    Below a folder, files that cannot be used are skipped and listed in ``Motions.skipped`` with the reason; a single
+    file that cannot be used is an error. Raises ``UsageError`` for a missing path or another kind of file,
+    ``RawDataError`` if nothing can be used.
     """
     if not path.exists():
         raise UsageError("there is no such file or folder", where=path, hint="--motion takes a .bvh or .amc, or a "
                          "folder of them")  # fmt: skip
     files = _below(path) if path.is_dir() else [path]
     if not files:
-        raise RawDataError("no .bvh or .amc file lies in or below this folder", where=path, hint="check the path")
+        raise RawDataError("there is no .bvh or .amc file in or below this folder", where=path, hint="check the path")
     skeletons = sorted({file for folder in {file.parent for file in files} for file in folder.glob("*")
                         if file.suffix.lower() == ".asf" and file.is_file()})  # fmt: skip
     return _read(path, tuple(map(_stamp, files)), tuple(map(_stamp, skeletons)))
@@ -161,7 +161,7 @@ def _read(source: Path, files: tuple[_Stamp, ...], skeletons: tuple[_Stamp, ...]
         count_in(path, size)
     if not recordings:
         path, reason = skipped[0]
-        others = f" ({len(skipped) - 1} more are no better)" if len(skipped) > 1 else ""
+        others = f" ({len(skipped) - 1} more failed too)" if len(skipped) > 1 else ""
         raise RawDataError(f"none of the motions can be used: {path.name}: {reason}{others}", where=source)
     if any(recording.path.suffix.lower() == ".amc" for recording in recordings):
         for path, size, _ in skeletons:

@@ -1,14 +1,14 @@
-"""Recorded motions: joint paths in mm, z up, whatever file they come from; resampling; units by the body's size.
+"""Recorded motions of any file: joint paths in mm, z up; resampling; units by the body's size.
 
 ``read_bvh`` and ``read_amc`` parse the two formats; both end in ``finished``, which applies to any file:
 
-- Unit. One unit is the one of ``UNITS_MM`` that makes a leg (thigh and shank) 0.55 to 1.2 m long; the units lie so far
-  apart that only one can. Where none does, the leg is taken to be 0.85 m. ``mm_per_unit`` overrides it.
-- Up. Files are y up; a file is z up when its skeleton at rest, or else the recorded person on average, stands along z.
-- Inserted rest pose. Some conversions put the skeleton's rest pose before the recording. Frame 0 is left out when it
-  is a rest pose (no joint but the root is turned, or arms and legs are straight and alike on both sides) *and* nobody
-  could leave it so fast: to frame 1 the joints move at more than 2.5 m/s on average over the body, seen from the hips,
-  and at least four times as fast as to frame 2. A real frame fails the second test, a calibration pose held does too.
+- Unit: the one of ``UNITS_MM`` that makes a leg (thigh and shank) 0.55 to 1.2 m long. The units are so far apart that
+  at most one does; if none does, the leg is assumed to be 0.85 m. ``mm_per_unit`` overrides it.
+- Up: y, unless the skeleton at rest, or else the recorded person on average, stands along z.
+- Inserted rest pose: some conversions put the skeleton's rest pose before the recording. Frame 0 is dropped if it is a
+  rest pose (no joint but the root is turned, or arms and legs are straight and alike on both sides) *and* nobody could
+  leave it so fast: to frame 1 the joints move at more than 2.5 m/s on average over the body, seen from the hips, and at
+  least four times as fast as to frame 2. A real frame, or a calibration pose that is held, fails the second test.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from kt3d_bench.synth.motion.joints import Tree, find_joints
 from kt3d_bench.synth.rig import FloatArray
 
 UNITS_MM: Mapping[str, float] = {"mm": 1.0, "cm": 10.0, "inch": 25.4, "cmu": 25.4 / 0.45, "m": 1000.0}
-"""mm per unit; the CMU Graphics Lab database (mocap.cs.cmu.edu) has inches divided by 0.45."""
+"""mm per unit; the CMU Graphics Lab database (mocap.cs.cmu.edu) stores inches divided by 0.45."""
 CMU_MM_PER_UNIT = UNITS_MM["cmu"]
-"""56.44 mm."""
 _LEG_MM = (550.0, 1200.0)
 _USUAL_LEG_MM = 850.0
 _FROM_Y_UP = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -57,31 +56,21 @@ class Motion:
     source: str = ""
     mm_per_unit: float = 1.0
     dropped_frames: int = 0
-    """1 when an inserted rest pose at the start was left out."""
+    """1 if an inserted rest pose at the start was dropped."""
     joints: Mapping[str, int] = field(default_factory=dict)
     """Role (``knee_l``) -> joint, as ``find_joints`` names them."""
     missing: tuple[str, ...] = ()
-    """Roles that every person needs and that no joint could be found for."""
+    """Required roles for which no joint was found."""
 
     def __len__(self) -> int:
         return len(self.positions_mm)
 
-    @property
-    def duration_s(self) -> float:
-        return len(self) / self.rate_hz
-
-    def joint_positions_mm(self) -> FloatArray:
-        """(F, J, 3) mm, world, z up."""
-        return self.positions_mm
-
     def joint(self, name: str) -> FloatArray:
-        """(F, 3) mm path of one joint; ``KeyError`` when the file has none of that name."""
-        if name not in self.names:
-            raise KeyError(name)
+        """Return (F, 3) mm the path of one joint of the file. Raises ``ValueError`` if there is none of that name."""
         return self.positions_mm[:, self.names.index(name)]
 
     def role(self, role: str) -> FloatArray:
-        """(F, 3) mm path of the joint found for ``role``; ``KeyError`` when there is none."""
+        """Return (F, 3) mm the path of the joint found for ``role``. Raises ``KeyError`` if there is none."""
         return self.positions_mm[:, self.joints[role]]
 
     def taken(self, frames: slice | FloatArray) -> Motion:
@@ -89,11 +78,11 @@ class Motion:
 
 
 def resampled(motion: Motion, rate_hz: float, start: int = 0, frames: int | None = None) -> Motion:
-    """``frames`` frames (default: to the end) from frame ``start`` on, at ``rate_hz``.
+    """Resample ``frames`` frames (default: to the end) from frame ``start`` on to ``rate_hz``.
 
     Between two recorded frames every joint's rotation against its parent follows the great circle (quaternion slerp);
-    the root moves straight, and bones keep their lengths. Recorded frames come through unchanged. Raises
-    ``RawDataError`` when the motion is too short.
+    the root moves straight, and bones keep their lengths. Recorded frames stay unchanged. Raises ``RawDataError`` if
+    the motion is too short.
     """
     span = (len(motion) - 1 - start) / motion.rate_hz
     available = int(np.floor(span * rate_hz + 1e-6)) + 1
@@ -116,7 +105,7 @@ def resampled(motion: Motion, rate_hz: float, start: int = 0, frames: int | None
 
 
 def _interpolated(motion: Motion, times: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Positions and orientations at ``times``, in frames of ``motion``."""
+    """Return positions and orientations at ``times``, counted in frames of ``motion``."""
     from scipy.spatial.transform import Rotation, Slerp
 
     stamps = np.arange(len(motion))
@@ -146,9 +135,9 @@ def _interpolated(motion: Motion, times: FloatArray) -> tuple[FloatArray, FloatA
 
 
 def finished(raw: Motion, mm_per_unit: float | None, drop_rest_frame: bool, declared: float | None = None) -> Motion:
-    """A motion in the file's own units and axes -> in mm, z up, its joints found, an inserted rest pose left out.
+    """Convert a motion from the file's units and axes to mm, z up; find its joints; drop an inserted rest pose.
 
-    ``declared`` is what the file says of its unit; it holds where a body's leg is then as long as a leg can be.
+    ``declared`` is the unit that the file states; it is used if it gives a leg of plausible length.
     """
     tree = Tree(raw.names, raw.parents, raw.rest_mm, raw.ends)
     joints, missing = find_joints(tree, raw.positions_mm)
@@ -167,17 +156,13 @@ def finished(raw: Motion, mm_per_unit: float | None, drop_rest_frame: bool, decl
     return motion
 
 
-def _leg_units(motion: Motion) -> float:
-    rest = {role: motion.rest_mm[joint] for role, joint in motion.joints.items()}
-    bones = [rest[f"{lower}_{side}"] - rest[f"{upper}_{side}"] for side in "lr"
-             for upper, lower in (("hip", "knee"), ("knee", "ankle"))]  # fmt: skip
-    return float(np.linalg.norm(bones, axis=-1).sum() / 2)
-
-
 def _unit_mm(motion: Motion, declared: float | None) -> float:
     if motion.missing:
         return declared or CMU_MM_PER_UNIT
-    leg = _leg_units(motion)
+    rest = {role: motion.rest_mm[joint] for role, joint in motion.joints.items()}
+    bones = [rest[f"{lower}_{side}"] - rest[f"{upper}_{side}"] for side in "lr"
+             for upper, lower in (("hip", "knee"), ("knee", "ankle"))]  # fmt: skip
+    leg = float(np.linalg.norm(bones, axis=-1).sum() / 2)
     for unit in (*([declared] if declared else []), *UNITS_MM.values()):
         if _LEG_MM[0] <= leg * unit <= _LEG_MM[1]:
             return unit
@@ -185,14 +170,14 @@ def _unit_mm(motion: Motion, declared: float | None) -> float:
 
 
 def _trunk_up(points: FloatArray, joints: Mapping[str, int]) -> FloatArray:
-    """(..., J, 3) -> (..., 3) unit vector from between the ankles to the neck."""
+    """Return (..., 3) the unit vector from between the ankles to the neck; ``points`` (..., J, 3)."""
     up = points[..., joints["neck"], :] - (points[..., joints["ankle_l"], :] + points[..., joints["ankle_r"], :]) / 2
     unit: FloatArray = up / np.maximum(np.linalg.norm(up, axis=-1, keepdims=True), 1e-12)
     return unit
 
 
 def rest_frame(motion: Motion) -> FloatArray | None:
-    """(3, 3) forward, left and up of the skeleton at rest, as columns; ``None`` where it does not stand upright then
+    """Return (3, 3) forward, left and up of the skeleton at rest, as columns; ``None`` if it does not stand upright
     (some files have all bones along one axis)."""
     at = {role: motion.rest_mm[joint] for role, joint in motion.joints.items()}
     up = _trunk_up(motion.rest_mm, motion.joints)
@@ -210,7 +195,7 @@ def rest_frame(motion: Motion) -> FloatArray | None:
 
 
 def _along_axis(direction: FloatArray) -> FloatArray:
-    """The axis of the world that a unit vector nearly has: a body at rest leans a degree or two."""
+    """Snap a unit vector to the world axis that it nearly has: a body at rest leans a degree or two."""
     nearest = np.where(np.abs(direction) > _NEARLY, np.sign(direction), 0.0)
     return nearest if nearest.any() else direction
 
@@ -233,7 +218,7 @@ def _starts_with_inserted_rest(motion: Motion) -> bool:
 
 
 def _is_rest_pose(motion: Motion) -> bool:
-    """Of frame 0: nothing but the root is turned, or limbs are straight and alike on both sides."""
+    """Return whether, in frame 0, nothing but the root is turned, or limbs are straight and alike on both sides."""
     root = motion.orientations[0, 0]
     if np.abs(motion.orientations[0] - root).max() < 1e-3:
         return True

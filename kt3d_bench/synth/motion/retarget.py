@@ -1,4 +1,4 @@
-"""From a recorded motion to the rig: joint rotations from bone directions, resampled to another rate."""
+"""Transfer of a recorded motion to the rig: joint rotations from bone directions, resampled to another rate."""
 
 from __future__ import annotations
 
@@ -7,52 +7,47 @@ import numpy as np
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.synth.clip import Clip
 from kt3d_bench.synth.motion.recorded import Motion, resampled, rest_frame
-from kt3d_bench.synth.rig import PARENTS, RIG, RIG_INDEX, FloatArray
+from kt3d_bench.synth.rig import PARENTS, RIG, RIG_INDEX, FloatArray, unit_vectors
 
 _FLOOR_SLACK_MM = 50.0
-"""How much the lowest joint of a foot that stands rises as the foot rolls from heel to toe."""
+"""How far the lowest joint of a standing foot rises as the foot rolls from heel to toe."""
 _FLOOR_WINDOW_S, _FLOOR_PERCENT = 1.5, 25
 _HEAD_SAMPLES = 200
 _INSTEP_RAD = np.arctan2(0.028, 0.083)
-"""How far the line from ankle to ball falls, in a foot that stands flat."""
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    unit: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
-    return unit
+"""Slope of the line from ankle to ball in a flat foot."""
 
 
 def _frame(up: FloatArray, left: FloatArray) -> FloatArray:
-    """(F, 3, 3) orientations whose z is ``up`` and whose y is as near ``left`` as it can be."""
-    z = _unit(up)
-    x = _unit(np.cross(left, z))
+    """Return (F, 3, 3) orientations whose z is ``up`` and whose y is as near to ``left`` as possible."""
+    z = unit_vectors(up)
+    x = unit_vectors(np.cross(left, z))
     return np.stack([x, np.cross(z, x), z], axis=-1)
 
 
 def _slerp_frames(a: FloatArray, b: FloatArray, share: float) -> FloatArray:
-    """Orientations between a and b (nearby), re-orthonormalised."""
+    """Return orientations between the nearby a and b, re-orthonormalised."""
     mixed = (1 - share) * a + share * b
     return _frame(mixed[..., 2], mixed[..., 1])
 
 
 def _hinge_left(upper: FloatArray, lower: FloatArray, fallback: FloatArray, backward: bool) -> FloatArray:
-    """The hinge axis (the person's left) of a bent limb; where it is nearly straight, ``fallback`` takes over."""
+    """Return the hinge axis (the person's left) of a bent limb, and ``fallback`` of a nearly straight one."""
     axis = np.cross(upper, lower)
     axis = axis if backward else -axis
     bend = np.linalg.norm(axis, axis=-1, keepdims=True)
     weight = np.clip((bend - 0.1) / 0.3, 0, 1)
     axis = axis / np.maximum(bend, 1e-9)
-    return _unit(weight * axis + (1 - weight) * fallback)
+    return unit_vectors(weight * axis + (1 - weight) * fallback)
 
 
 def clip_from_motion(motion: Motion, rate_hz: float, start: int = 0, frames: int | None = None) -> Clip:
-    """``frames`` frames (default: to the end) of ``motion`` from its frame ``start``, resampled to ``rate_hz``.
+    """Return ``frames`` frames (default: to the end) of ``motion`` from its frame ``start``, resampled to ``rate_hz``.
 
-    Bone directions decide the rotations, so every body can wear the motion; what the recorded skeleton lacks (toes,
-    hands, a head) follows the bone before it. So a conversion that lost a bone of the trunk does not move the arms: the
-    CMU walk whose BVH lacks the thorax, its hands 12 cm low, agrees with its AMC within 3 cm, hands within 10. The clip
-    starts at the origin facing its recorded direction, and stands on the floor but where it runs or jumps.
-    Raises ``RawDataError`` when joints are missing or the motion is too short.
+    Bone directions determine the rotations, so the motion fits every body; what the recorded skeleton lacks (toes,
+    hands, a head) follows the bone before it. A conversion that lost a bone of the trunk does not move the arms: the
+    CMU walk whose BVH lacks the thorax, with hands 12 cm too low, agrees with its AMC within 3 cm, hands within 10. The
+    clip starts at the origin, faces its recorded direction, and stands on the floor except when running or jumping.
+    Raises ``RawDataError`` if joints are missing or the motion is too short.
     """
     if motion.missing:
         raise RawDataError(
@@ -71,10 +66,10 @@ def clip_from_motion(motion: Motion, rate_hz: float, start: int = 0, frames: int
 
 
 def _lift_mm(motion: Motion, part: Motion, start: int) -> FloatArray:
-    """(F,) how far ``part``, which begins at frame ``start`` of ``motion``, is off the floor.
+    """Return (F,) the height above the floor of ``part``, which begins at frame ``start`` of ``motion``.
 
-    Recorded floors are not level (CMU's rise by up to 8 cm over a walk), so the floor is what the lowest joint keeps
-    to for a quarter of the time around, and only more than a slack above it is flight.
+    Recorded floors are not level (CMU's rise by up to 8 cm over a walk), so the floor is the lower quartile of the
+    lowest joint's height around each frame, and only heights above it by more than a slack count as flight.
     """
     from scipy.ndimage import percentile_filter
 
@@ -90,7 +85,7 @@ def _lift_mm(motion: Motion, part: Motion, start: int) -> FloatArray:
 
 
 def _points(motion: Motion) -> dict[str, FloatArray]:
-    """Role -> (F, 3) mm, the trunk's included."""
+    """Return role -> (F, 3) mm, including pelvis and spine."""
     points = {role: motion.role(role) for role in motion.joints if role != "head"}
     points["pelvis"] = (points["hip_l"] + points["hip_r"]) / 2
     points.setdefault("spine", 0.6 * points["pelvis"] + 0.4 * points["neck"])
@@ -98,15 +93,17 @@ def _points(motion: Motion) -> dict[str, FloatArray]:
 
 
 def _chest(points: dict[str, FloatArray]) -> FloatArray:
-    across = _unit(points["shoulder_l"] - points["shoulder_r"]) + 0.5 * _unit(points["hip_l"] - points["hip_r"])
+    across = unit_vectors(points["shoulder_l"] - points["shoulder_r"]) + 0.5 * unit_vectors(
+        points["hip_l"] - points["hip_r"]
+    )
     return _frame(points["neck"] - points["spine"], across)
 
 
 def _head(motion: Motion, part: Motion) -> FloatArray | None:
-    """(F, 3, 3) of ``part``, which is cut from ``motion``; ``None`` where no joint is the head's.
+    """Return the head's (F, 3, 3) orientations in ``part``, cut from ``motion``; ``None`` if there is no head joint.
 
-    No bone direction tells how a head is turned. Its joint's rotation does, counted from the rest pose where the
-    skeleton stands upright at rest, and else from its mean against the chest, taken as looking straight ahead.
+    No bone direction shows how a head is turned. Its joint's rotation does: against the rest pose if the skeleton
+    stands upright at rest, else against its mean relative to the chest, which is taken as looking straight ahead.
     """
     joint = motion.joints.get("head")
     if joint is None:
@@ -145,7 +142,7 @@ def _orientations(points: dict[str, FloatArray], head: FloatArray | None) -> dic
 
 
 def _arm(at: dict[str, FloatArray], chest: FloatArray) -> dict[str, FloatArray]:
-    upper, lower = _unit(at["elbow"] - at["shoulder"]), _unit(at["wrist"] - at["elbow"])
+    upper, lower = unit_vectors(at["elbow"] - at["shoulder"]), unit_vectors(at["wrist"] - at["elbow"])
     left = _hinge_left(upper, lower, _swing(chest, -upper)[..., 1], backward=False)
     elbow = _frame(-lower, left)
     wrist = _frame(at["wrist"] - at["hand"], left) if "hand" in at else elbow
@@ -153,19 +150,21 @@ def _arm(at: dict[str, FloatArray], chest: FloatArray) -> dict[str, FloatArray]:
 
 
 def _leg(at: dict[str, FloatArray], pelvis: FloatArray) -> dict[str, FloatArray]:
-    upper, lower = _unit(at["knee"] - at["hip"]), _unit(at["ankle"] - at["knee"])
+    upper, lower = unit_vectors(at["knee"] - at["hip"]), unit_vectors(at["ankle"] - at["knee"])
     left = _hinge_left(upper, lower, _swing(pelvis, -upper)[..., 1], backward=True)
     knee = _frame(-lower, left)
     ankle = knee
     if "ball" in at:
-        forward = _unit(at["ball"] - at["ankle"])
-        ankle = _frame(np.cos(_INSTEP_RAD) * _unit(np.cross(forward, left)) + np.sin(_INSTEP_RAD) * forward, left)
-    ball = _frame(np.cross(_unit(at["toe"] - at["ball"]), left), left) if {"ball", "toe"} <= at.keys() else ankle
+        forward = unit_vectors(at["ball"] - at["ankle"])
+        ankle = _frame(
+            np.cos(_INSTEP_RAD) * unit_vectors(np.cross(forward, left)) + np.sin(_INSTEP_RAD) * forward, left
+        )
+    ball = _frame(np.cross(unit_vectors(at["toe"] - at["ball"]), left), left) if {"ball", "toe"} <= at.keys() else ankle
     return {"hip": _frame(-upper, left), "knee": knee, "ankle": ankle, "ball": ball}
 
 
 def _swing(base: FloatArray, up: FloatArray) -> FloatArray:
-    """``base`` turned the shortest way so that its z is ``up``."""
+    """Turn ``base`` the shortest way so that its z is ``up``."""
     z = base[..., 2]
     cross = np.cross(z, up)
     cosine = np.clip((z * up).sum(-1), -0.999, 1)[..., None, None]

@@ -1,4 +1,4 @@
-"""Text of motion files, line by line and token by token, with bounded memory; errors name the line."""
+"""The text of motion files, line by line and word by word, in bounded memory; errors name the line."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from kt3d_bench.errors import RawDataError
 MOST_BYTES = 512 * 2**20
 MOST_JOINTS = 500
 MOST_DEPTH = 100
-"""Joints above one another."""
+"""Greatest depth of the hierarchy."""
 MOST_JOINT_FRAMES = 4_000_000
-"""Joints x frames of one file: a quarter of an hour of CMU's 38 joints at 120 Hz, 400 MB in memory."""
+"""Joints x frames of one file: 15 minutes of CMU's 38 joints at 120 Hz, 400 MB in memory."""
 MOST = 1e9
-"""No offset or channel is larger in any unit."""
+"""Upper bound of any offset or channel, in any unit."""
 _LONGEST_LINE = 2**20
 
 
 def lines_of(path: Path, kind: str) -> Iterator[tuple[int, str]]:
-    """(number, line) of a text file: any line ending, with or without a byte order mark.
+    """Yield (number, line) of a text file with any line ending, with or without a byte order mark.
 
-    Raises ``RawDataError`` when the file cannot be read, is larger than 512 MiB, or is no text.
+    Raises ``RawDataError`` when the file cannot be read, is larger than 512 MiB, or is not text.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
             raise RawDataError(
-                f"a {kind} file of more than {MOST_BYTES >> 20} MiB is not read", where=path, hint="cut it into clips"
+                f"the {kind} file is larger than {MOST_BYTES >> 20} MiB", where=path, hint="cut it into clips"
             )
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             number = 0
             while line := file.readline(_LONGEST_LINE):
                 number += 1
                 if "\0" in line or len(line) == _LONGEST_LINE:
-                    raise RawDataError(f"this is no {kind} text", where=f"{path}, line {number}", hint="check the file")
+                    raise RawDataError(
+                        f"this is not {kind} text", where=f"{path}, line {number}", hint="check the file"
+                    )
                 yield number, line
     except OSError as error:
         raise RawDataError(
@@ -45,7 +47,7 @@ def lines_of(path: Path, kind: str) -> Iterator[tuple[int, str]]:
 
 
 def numbers_of(words: Sequence[str]) -> array[float] | None:
-    """Finite numbers of possible sizes, or ``None`` where one of ``words`` is none."""
+    """Return ``words`` as finite numbers of plausible size, or ``None`` if one of them is not."""
     try:
         values = array("d", map(float, words))
     except ValueError:
@@ -55,13 +57,13 @@ def numbers_of(words: Sequence[str]) -> array[float] | None:
 
 
 def number_of(token: str) -> float | None:
-    """The same of one word."""
+    """Return one word as such a number, or ``None``."""
     values = numbers_of([token])
     return None if values is None else values[0]
 
 
 class Tokens:
-    """Tokens of a text with the line each stands on."""
+    """The words of a text; ``line`` is the line of the last one."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path = path
@@ -69,7 +71,7 @@ class Tokens:
         self.line = 0
         self._waiting: list[str] = []
 
-    def fail(self, what: str, hint: str = "the file is damaged or not of its kind") -> RawDataError:
+    def fail(self, what: str, hint: str = "the file is corrupt or of another format") -> RawDataError:
         return RawDataError(what, where=f"{self.path}, line {self.line}", hint=hint)
 
     def next(self, wanted: str) -> str:
@@ -81,12 +83,12 @@ class Tokens:
         return self._waiting.pop()
 
     def next_line(self) -> list[str] | None:
-        """The words of the next line, ``None`` at the end of the file."""
+        """Return the words of the next line, ``None`` at the end of the file."""
         self.line, text = next(self._lines, (self.line, None))
         return None if text is None else text.split()
 
     def name(self, wanted: str) -> str:
-        """The words up to the end of the line or an opening brace: names may hold spaces."""
+        """Return the words up to the end of the line or an opening brace: names may contain spaces."""
         words = [self.next(wanted)]
         while self._waiting and self._waiting[-1] != "{":
             words.append(self._waiting.pop())
@@ -98,12 +100,12 @@ class Tokens:
         return " ".join(words)
 
     def skip_to_brace(self) -> None:
-        """Leaves out the rest of a line before an opening brace, such as the name some files give an end site."""
+        """Skip the rest of a line before an opening brace, such as the name that some files give an end site."""
         while self._waiting and self._waiting[-1] != "{":
             self._waiting.pop()
 
     def field(self, label: str) -> str:
-        """``X`` of the next line ``label: X``."""
+        """Return ``X`` of the next line ``label: X``."""
         text = " ".join([self.next(f"'{label}:'"), *self._waiting[::-1]])
         self._waiting = []
         match = re.fullmatch(rf"{re.escape(label)}\s*:?\s*(\S+)", text, re.IGNORECASE)
