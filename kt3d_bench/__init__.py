@@ -10,6 +10,8 @@ import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from kt3d_bench.data.prepare import prepare as prepare
+    from kt3d_bench.data.validate import validate as validate
     from kt3d_bench.drawing import plot as plot
     from kt3d_bench.errors import ArtefactError as ArtefactError
     from kt3d_bench.errors import Kt3dError as Kt3dError
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from kt3d_bench.errors import PluginError as PluginError
     from kt3d_bench.errors import RawDataError as RawDataError
     from kt3d_bench.errors import UsageError as UsageError
+    from kt3d_bench.generation import generate as generate
+    from kt3d_bench.inspection import inspect as inspect
     from kt3d_bench.loading.dataset import Dataset as Dataset
     from kt3d_bench.loading.dataset import load as load
     from kt3d_bench.loading.dataset import webdataset as webdataset
@@ -44,7 +48,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "drawing": ("plot",),
+    "data.prepare": ("prepare",),
+    "data.validate": ("validate",),
     "errors": ("ArtefactError", "Kt3dError", "MissingDataError", "PluginError", "RawDataError", "UsageError"),
+    "generation": ("generate",),
+    "inspection": ("inspect",),
     "loading.dataset": ("Dataset", "load", "webdataset"),
     "metrics.functional": ("auc", "mpjpe", "n_mpjpe", "pa_mpjpe", "pck"),
     "plugins.hookspecs": (

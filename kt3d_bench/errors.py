@@ -32,7 +32,7 @@ class Kt3dError(Exception):
         return text if self.hint is None else f"{text}; {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.what, self.where, self.hint))
+        return (_rebuild, (type(self), self.what, self.where, self.hint), self.__dict__)
 
 
 def _rebuild(kind: type[Kt3dError], what: str, where: str | None, hint: str | None) -> Kt3dError:

@@ -1,4 +1,4 @@
-"""What ``kt3d validate`` says: a table of checks, what is wrong, what is odd, and what to type next."""
+"""What ``kt3d validate`` prints: a table of checks, what is wrong, what is odd, and what to type next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from kt3d_bench.data.checks.findings import Finding, Outcome
-from kt3d_bench.data.validate import Validation, mends
+from kt3d_bench.data.validate import Validation
 
 _WIDE = 160
 """Characters of a terminal on which no row of the whole table is folded."""
@@ -59,14 +59,14 @@ def _value(outcome: Outcome) -> str:
 
 
 def lines(validation: Validation, *, raw: Path | None = None) -> list[str]:
-    """What was looked at, what is wrong and what is odd by shard and sample, and how to mend it."""
+    """Return what was checked, what is wrong and what is odd by shard and sample, and how to repair it."""
     said = [_looked_at(validation)]
     for level, heading in (("error", "What is wrong:"), ("note", "What is odd, not wrong:")):
         failed = validation.failed(level)
         if failed:
             said += [heading, *(line for outcome in failed for line in _outcome_lines(outcome))]
     if not validation.sound:
-        said += ["To mend it:", *(f"  {line}" for line in mends(validation, raw=raw))]
+        said += ["To repair it:", *(f"  {line}" for line in validation.repairs(raw=raw))]
     return said
 
 
@@ -126,7 +126,7 @@ def as_json(validation: Validation, *, raw: Path | None = None) -> dict[str, Any
             }
             for outcome in validation.outcomes
         ],
-        "mends": list(mends(validation, raw=raw)),
+        "repairs": list(validation.repairs(raw=raw)),
     }
 
 

@@ -101,8 +101,10 @@ def _measured(convert: str, items: Sequence[WorkItem]) -> Probe | str:
             if not runs:
                 _some(function, item, 1, stop)
             runs.append(_some(function, item, each, stop))
-        except (Kt3dError, OSError, ValueError) as error:
+        except Kt3dError as error:
             problems.append(f"{item.name}: {error}")
+        except Exception as error:
+            problems.append(f"{item.name}: {type(error).__name__}: {error}")
     runs = [run for run in runs if run.sizes]
     if runs:
         return _costs(runs)

@@ -192,7 +192,7 @@ _PREPARE_AGAIN = "run the same kt3d prepare command again"
 
 
 _DAMAGE = (
-    *(OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, RuntimeError, OverflowError, MemoryError),
+    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, OverflowError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
 )
 """What zipfile and NumPy raise for damaged files."""
@@ -213,13 +213,22 @@ def _read_array(data: bytes) -> Array:
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
         raise ValueError(f"an array has npy version {version}")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if fortran or dtype.hasobject or dtype.fields is not None:
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except Exception as error:  # NumPy's parser lets errors of Python's tokenizer and compiler through.
+        raise ValueError(f"the header of an array is damaged ({type(error).__name__})") from error
+    if fortran or dtype.hasobject or dtype.fields is not None or not dtype.isnative:
         raise ValueError("an array is not plain")
     expected = dtype.itemsize * int(np.prod(shape, dtype=object)) if shape else dtype.itemsize
     if min(shape, default=0) < 0 or len(data) - stream.tell() != expected:
         raise ValueError("an array is cut or too long")
-    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape) if expected else np.zeros(shape, dtype)
+    if not expected:
+        return np.zeros(shape, dtype)
+    if dtype.kind == "U":
+        codes = np.frombuffer(data, np.uint32, offset=stream.tell())
+        if ((codes > 0x10FFFF) | (codes - 0xD800 < 0x800)).any():
+            raise ValueError("a text holds a character that Unicode does not have")
+    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
 
 
 def _build(arrays: Mapping[str, Array]) -> ShardIndex:

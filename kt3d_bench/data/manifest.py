@@ -8,20 +8,22 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kt3d_bench.data.format import FORMAT_VERSION
+from kt3d_bench.data.format import FORMAT_VERSION, MAX_SIDE_PX
 from kt3d_bench.data.index import LABEL_ARRAYS, Labels
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_atomically
 from kt3d_bench.schema import problems
-from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
+from kt3d_bench.skeletons import NUM_JOINTS, Quality
 
 MANIFEST = "manifest.json"
 Sha256 = str
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]+$")]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Strict(BaseModel):
@@ -33,9 +35,9 @@ class Shard(_Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_\-]+-\d{6}\.tar$")
     sha256: Sha256
-    size: int = Field(ge=1)
+    size: int = Field(ge=1, lt=2**63)
     """Bytes of the tar."""
-    samples: int = Field(ge=1)
+    samples: int = Field(ge=1, lt=2**63)
 
 
 class SkippedSample(_Strict):
@@ -50,15 +52,15 @@ class SkippedSample(_Strict):
 class Counts(_Strict):
     """Samples per subject, action and camera."""
 
-    subject: dict[str, int]
-    action: dict[str, int]
-    camera: dict[str, int]
+    subject: dict[str, Count]
+    action: dict[str, Count]
+    camera: dict[str, Count]
 
 
 class Split(_Strict):
     """One split: its shards in order, and digests of what they hold."""
 
-    samples: int
+    samples: Count
     shards: tuple[Shard, ...]
     counts: Counts
     modalities: tuple[str, ...]
@@ -68,28 +70,54 @@ class Split(_Strict):
     """Of keys, labels and cameras, in whatever order and grouping; see ``labels_digest``."""
     skipped: tuple[SkippedSample, ...]
 
+    def skipped_lines(self) -> list[str]:
+        """Return how many samples or work items were skipped, by reason, the commonest first; empty when none were.
+
+        Reasons that differ only in numbers count as one, and rare ones are summed up, so that the lines stay few.
+        """
+        reasons: dict[str, list[SkippedSample]] = {}
+        for one in self.skipped:
+            reasons.setdefault(_NUMBER.sub("#", one.reason), []).append(one)
+        ranked = sorted(reasons.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+        lines = [
+            f"  skipped {len(alike)}: {alike[0].reason} (first: {alike[0].where or alike[0].name})"
+            for _, alike in ranked[:_REASONS_SHOWN]
+        ]
+        if rest := ranked[_REASONS_SHOWN:]:
+            many = sum(len(alike) for _, alike in rest)
+            lines.append(f"  skipped {many} for {len(rest)} other reasons: see {MANIFEST}")
+        if any(one.where for one in self.skipped):
+            lines.append("  replace these files and run the same prepare command again; the other shards are kept")
+        return lines
+
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_REASONS_SHOWN = 8
+
 
 class CropRule(_Strict):
     """How crops were cut; see ``geometry.crops``."""
 
-    margin: float
-    longest_px: int
+    margin: float = Field(gt=0, allow_inf_nan=False)
+    longest_px: int = Field(ge=1, le=MAX_SIDE_PX)
 
 
 class Manifest(_Strict):
     """``manifest.json``: written last, so that a folder with a manifest is complete for the splits it names."""
 
     format_version: int
-    dataset: str
+    dataset: Name
     origin: Literal["official", "generated"]
     """"generated" when the raw data was written by ``kt3d generate``."""
     generator_version: int | None
-    splits: dict[str, Split]
-    num_parts: int
+    splits: dict[Name, Split]
+    num_parts: int = Field(ge=0, le=256)
     """Part classes of the masks, background included; 0 without masks."""
     part_mirror: tuple[int, ...] | None = None
     """(num_parts,) part id -> id of its left-right partner; ``None`` where the card does not say."""
-    quality: tuple[int, ...] = Field(min_length=NUM_JOINTS, max_length=NUM_JOINTS)
+    quality: tuple[Annotated[int, Field(ge=min(Quality), le=max(Quality))], ...] = Field(
+        min_length=NUM_JOINTS, max_length=NUM_JOINTS
+    )
     """``skeletons.Quality`` code of each joint: the worst that any sample has."""
     box_rule: str
     foreground: str = "given"
@@ -102,6 +130,13 @@ class Manifest(_Strict):
     redistribution: str
     citation: str
     tool_version: str
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.part_mirror is not None and sorted(self.part_mirror) != list(range(self.num_parts)):
+            raise ValueError("part_mirror must name each of the num_parts part ids once")
+        encode_manifest(self)
+        return self
 
     @property
     def digest(self) -> Sha256:
@@ -213,80 +248,3 @@ def counts(labels: Labels) -> Counts:
         return {str(value): int(number) for value, number in zip(values, numbers, strict=True)}
 
     return Counts(subject=tally(labels.subject), action=tally(labels.action), camera=tally(labels.camera_id))
-
-
-def describe_manifest(manifest: Manifest) -> list[str]:
-    """The manifest in words, one sentence or list per line."""
-    lines = [
-        f"Shards of {manifest.dataset}, format version {manifest.format_version}, made by kt3d {manifest.tool_version}."
-    ]
-    if manifest.origin == "generated":
-        lines.append(
-            f"They hold GENERATED stand-in data (generator version {manifest.generator_version}), not the real dataset."
-        )
-    else:
-        lines.append("They were made from the official data.")
-    for name, split in sorted(manifest.splits.items()):
-        megabytes = sum(shard.size for shard in split.shards) / 1e6
-        lines.append(
-            f"Split {name}: {split.samples} samples with {', '.join(split.modalities) or 'poses but no images'}, "
-            f"in {len(split.shards)} shards, {megabytes:.1f} MB."
-        )
-        for what, tally in (
-            ("subjects", split.counts.subject),
-            ("actions", split.counts.action),
-            ("cameras", split.counts.camera),
-        ):
-            if set(tally) != {""}:
-                lines.append(f"  {what}: {_shown(tally)}")
-        lines += skipped_lines(split)
-        lines.append(f"  sample list {split.sample_list_digest[:12]}, labels {split.labels_digest[:12]}")
-    by_quality: dict[str, list[str]] = {}
-    for joint, code in zip(H36M17.joints, manifest.quality, strict=True):
-        by_quality.setdefault(Quality(code).name.lower(), []).append(joint)
-    lines += [f"Joints {quality}: {', '.join(joints)}." for quality, joints in sorted(by_quality.items())]
-    if manifest.num_parts:
-        lines.append(f"Part masks have {manifest.num_parts} classes, background included.")
-    lines.append(
-        f"Crops: box from {manifest.box_rule}, margin {manifest.crop.margin:g}, longest side "
-        f"{manifest.crop.longest_px} px."
-    )
-    if manifest.foreground != "given":
-        lines.append(f"Depth images hold more than the person, who is found by the rule '{manifest.foreground}'.")
-    if manifest.options:
-        lines.append(
-            "Options: " + ", ".join(f"{name} = {value}" for name, value in sorted(manifest.options.items())) + "."
-        )
-    lines.append(f"Licence: {manifest.licence}")
-    lines.append(f"Passing on: {manifest.redistribution}")
-    lines.append(f"Cite: {manifest.citation}")
-    return lines
-
-
-def skipped_lines(split: Split) -> list[str]:
-    """How many samples or work items a split skipped, by reason, the commonest first; empty when none.
-
-    Reasons that differ in numbers only count as one, and rare ones are summed up: the lines stay few.
-    """
-    reasons: dict[str, list[SkippedSample]] = {}
-    for one in split.skipped:
-        reasons.setdefault(_NUMBER.sub("#", one.reason), []).append(one)
-    ranked = sorted(reasons.items(), key=lambda entry: (-len(entry[1]), entry[0]))
-    lines = [
-        f"  skipped {len(alike)}: {alike[0].reason} (first: {alike[0].where or alike[0].name})"
-        for _, alike in ranked[:_REASONS_SHOWN]
-    ]
-    if rest := ranked[_REASONS_SHOWN:]:
-        lines.append(f"  skipped {sum(len(alike) for _, alike in rest)} for {len(rest)} other reasons: see {MANIFEST}")
-    if any(one.where for one in split.skipped):
-        lines.append("  once these files are mended, the same prepare command takes them in and keeps the other shards")
-    return lines
-
-
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-_REASONS_SHOWN = 8
-
-
-def _shown(tally: Mapping[str, int], most: int = 12) -> str:
-    named = [f"{name or '(none)'} {number}" for name, number in tally.items()]
-    return ", ".join(named[:most]) + (f" and {len(named) - most} more" if len(named) > most else "")

@@ -74,18 +74,23 @@ def checked_options(plugin: DatasetPlugin, given: Mapping[str, Any]) -> dict[str
     }
 
 
+_BOOLEANS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+
+
 def _option_value(dataset: str, name: str, option: Option, value: Any) -> Any:
     kind = type(option.default)
     where = f"--{name.replace('_', '-')} of {dataset}"
     if isinstance(value, str) and kind is bool:
-        if value.lower() not in ("true", "false", "yes", "no", "1", "0"):
-            raise UsageError(f"expected yes or no, found '{value}'", where=where)
-        value = value.lower() in ("true", "yes", "1")
+        if value.lower() not in _BOOLEANS:
+            raise UsageError(f"expected true or false, found '{value}'", where=where)
+        value = _BOOLEANS[value.lower()]
     elif isinstance(value, str) and kind in (int, float):
         try:
             value = kind(value)
         except ValueError as error:
-            raise UsageError(f"expected a number, found '{value}'", where=where) from error
+            raise UsageError(f"expected a number like {option.default}, found '{value}'", where=where) from error
+    elif isinstance(value, str) and kind is tuple:
+        value = tuple(word for word in value.split(",") if word)
     elif kind is float and type(value) is int:
         value = float(value)
     if option.default is not None and type(value) is not kind:

@@ -34,7 +34,6 @@ from kt3d_bench.data.manifest import (
     labels_digest,
     read_manifest,
     sample_list_digest,
-    skipped_lines,
     write_manifest,
 )
 from kt3d_bench.data.plan import Origin, SplitPlan, checked_options, plan_split, read_origin
@@ -49,8 +48,9 @@ from kt3d_bench.errors import (
     UsageError,
     did_you_mean,
 )
-from kt3d_bench.files import write_atomically
+from kt3d_bench.files import default_data_root, write_atomically
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
@@ -65,10 +65,11 @@ class PrepareInterruptedError(Kt3dError):
 
 
 def prepare(
-    plugin: DatasetPlugin,
+    dataset: str | DatasetPlugin,
     *,
-    raw: Path,
-    out: Path,
+    data: Path | str | None = None,
+    raw: Path | str | None = None,
+    out: Path | str | None = None,
     splits: Sequence[str] | None = None,
     views: Sequence[str] | None = None,
     workers: int | None = None,
@@ -78,23 +79,26 @@ def prepare(
     overwrite: bool = False,
     samples_per_shard: int | None = None,
 ) -> Manifest:
-    """Convert ``raw`` into shards under ``out`` and return their manifest.
+    """Convert a dataset's raw data into shards and return their manifest.
 
-    ``splits``, ``views``: default all of the dataset's, see ``chosen_splits``; splits prepared earlier with the same
-    configuration stay in the manifest. Where they narrow the work to several splits, those of which nothing is there
-    are left out, which is reported; without them everything must be there.
-    ``workers``: processes, default one per core; 1 converts in this process. ``cluster``: the address of a Dask
-    scheduler, whose workers convert instead; they must see ``raw`` and ``out`` under the same paths.
-    ``options``: the dataset's own. ``overwrite``: replace shards of another configuration instead of refusing. Where
-    the recordings are the same and only a file was replaced, such as a damaged one, the shards made from it are made
-    again and the others kept.
+    ``raw``, ``out``: default ``raw/<dataset>`` and ``shards/<dataset>`` below the data root ``data``, which is
+    ``$KT3D_DATA``, else ``kt3d-data``. ``splits``, ``views``: default all, see ``chosen_splits``. Splits prepared
+    earlier with the same configuration stay in the manifest. A split that is not there at all is an error, unless
+    ``splits`` or ``views`` leave several: then it is left out and reported. ``workers``: processes (default: one per
+    core); 1 converts in this process. ``cluster``: address of a Dask scheduler whose workers convert instead; they must
+    see ``raw`` and ``out`` under the same paths. ``options``: the dataset's own options, as values or as text.
+    ``overwrite``: replace shards of another configuration instead of refusing. When a raw file was replaced, such as a
+    corrupt one, only the shards made from it are written again.
 
-    Raises ``UsageError`` for unknown splits and options; ``RawDataError`` when ``raw`` is missing, is not the
-    dataset's layout, is damaged, or yields no sample; ``ArtefactError`` when ``out`` holds shards of another
-    configuration or cannot be written; ``PluginError`` when the converter breaks its contract;
-    ``PrepareInterruptedError`` on Ctrl-C; what ``cluster.cluster_crew`` raises. Finished shards survive all of these.
+    Raises ``UsageError`` for an unknown dataset, split or option; ``RawDataError`` when ``raw`` is missing, corrupt or
+    not the dataset's layout, or yields no sample; ``ArtefactError`` when ``out`` holds shards of another configuration
+    or cannot be written; ``PluginError`` when the converter fails or breaks its contract;
+    ``PrepareInterruptedError`` on Ctrl-C; whatever ``cluster.cluster_crew`` raises. Finished shards survive all these.
     """
-    raw, out, report = Path(raw).absolute(), Path(out), report or Reporter()
+    plugin = registry.dataset(dataset) if isinstance(dataset, str) else dataset
+    root = Path(data or default_data_root())
+    raw, out = Path(raw or root / "raw" / plugin.name).absolute(), Path(out or root / "shards" / plugin.name)
+    report = report or Reporter()
     if cluster is not None:
         out = out.absolute()
     card = read_card(plugin.folder)
@@ -108,7 +112,14 @@ def prepare(
             f"--out {raw}",
         )
     origin = read_origin(plugin, raw)
-    plans, absent = _plans(plugin, wanted, raw, out, chosen, origin, card.num_parts, samples_per_shard)
+    plans: list[SplitPlan] = []
+    absent: list[MissingDataError] = []
+    for split in wanted:
+        try:
+            plans.append(plan_split(plugin, split, raw=raw, out=out, options=chosen, origin=origin,
+                                    num_parts=card.num_parts, samples_per_shard=samples_per_shard))  # fmt: skip
+        except MissingDataError as error:
+            absent.append(error)
     if absent and (not plans or (splits is None and views is None)):
         raise absent[0]
     for missing in absent:
@@ -126,48 +137,6 @@ def prepare(
         manifest = _manifest(plugin, card, chosen, origin, described, kept)
         write_manifest(out, manifest)
     return manifest
-
-
-def _plans(
-    plugin: DatasetPlugin,
-    splits: Sequence[str],
-    raw: Path,
-    out: Path,
-    options: Mapping[str, Any],
-    origin: Origin,
-    num_parts: int,
-    samples_per_shard: int | None,
-) -> tuple[list[SplitPlan], list[MissingDataError]]:
-    """The work of each split, and what the dataset says of those of which nothing is there."""
-    plans: list[SplitPlan] = []
-    absent: list[MissingDataError] = []
-    for split in splits:
-        try:
-            plans.append(
-                plan_split(
-                    plugin,
-                    split,
-                    raw=raw,
-                    out=out,
-                    options=options,
-                    origin=origin,
-                    num_parts=num_parts,
-                    samples_per_shard=samples_per_shard,
-                )
-            )
-        except MissingDataError as error:
-            absent.append(error)
-    return plans, absent
-
-
-def summary(manifest: Manifest) -> list[str]:
-    """What was prepared, in a few lines; ``manifest.describe_manifest`` says everything."""
-    lines = []
-    for name, split in sorted(manifest.splits.items()):
-        stand_in = " of generated stand-in data" if manifest.origin == "generated" else ""
-        lines.append(f"{manifest.dataset} {name}: {split.samples} samples{stand_in} in {len(split.shards)} shards")
-        lines += skipped_lines(split)
-    return lines
 
 
 def chosen_splits(

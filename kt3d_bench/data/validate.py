@@ -1,13 +1,10 @@
-"""``kt3d validate``: every check of ``shards.checks`` on a folder of shards, and the command that mends what is wrong.
-
-Nothing stops at the first fault: a shard that cannot be read is named, and the others are looked at all the same.
-"""
+"""Every check of ``data.checks`` on a folder of shards, and the command that repairs what is wrong."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -22,8 +19,10 @@ from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, j
 from kt3d_bench.data.index import index_path
 from kt3d_bench.data.manifest import Manifest, read_manifest
 from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.data.remote import complete, local_folder
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.plugins import registry
+from kt3d_bench.progress import Reporter
 
 IMAGES = 512
 """Samples per split whose images are read by default, spread evenly: a fault of a converter shows in all of a kind."""
@@ -32,13 +31,6 @@ _CHUNK = 64
 KEYS = Check("keys", "every key is used once and holds letters, digits, '_' and '-'", "none")
 ACROSS = Check("keys across splits", "no key is in two splits", "none")
 SUBJECTS = Check("subjects across splits", "no subject is in two splits", "none", "", "note")
-
-Progress = Callable[[str, int, int], None]
-"""(what is being done, done, total)."""
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    return
 
 
 @dataclass(frozen=True)
@@ -63,18 +55,67 @@ class Validation:
         """Whether nothing is wrong; notes do not count."""
         return not self.failed("error")
 
+    def repairs(self, *, raw: Path | None = None) -> Iterator[str]:
+        """Yield what to do about what is wrong, one sentence or command each.
+
+        Where ``prepare`` would write the shards again, this is its command, after the removal of files that it would
+        take for complete. Where the shards are as ``prepare`` wrote them, it would write the same again, and the
+        sentence says so. ``raw``: the raw folder to name.
+        """
+        wrong = [finding for outcome in self.failed("error") for finding in outcome.findings]
+        again = [finding for finding in wrong if finding.remade]
+        if again:
+            command = self._prepare_command(again, raw)
+            removed = sorted({name for finding in again for name in finding.remove})
+            if removed:
+                command = f"rm {' '.join(shlex.quote(str(self.folder / name)) for name in removed)} && {command}"
+            yield command
+        broken = {finding.shard for finding in again if finding.shard}
+        deeper = [finding for finding in wrong if not finding.remade and finding.shard not in broken]
+        if deeper:
+            checks = ", ".join(sorted({finding.check for finding in deeper}))
+            yield (
+                f"{checks}: the shards are as prepare wrote them, so it would write the same again; look at the raw "
+                f"data of these samples or at the converter, then: {self._prepare_command(deeper, raw)} --overwrite"
+            )
+
+    def _prepare_command(self, findings: Sequence[Finding], raw: Path | None) -> str:
+        """Return the ``kt3d prepare`` that made the shards, with the splits of the findings where not all."""
+        manifest = self.manifest
+        words = ["kt3d", "prepare", manifest.dataset, "--raw", str(raw or self._likely_raw())]
+        words += ["--out", str(self.folder)]
+        splits = {finding.split for finding in findings if finding.split}
+        if splits != set(manifest.splits):
+            words += [word for split in sorted(splits) for word in ("--split", split)]
+        for name, value in sorted(manifest.options.items()):
+            if value != _default(manifest.dataset, name, value):
+                shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+                words += [f"--{name.replace('_', '-')}", shown]
+        return shlex.join(words)
+
+    def _likely_raw(self) -> Path:
+        """Return the raw folder in the same data root, or a placeholder where it is elsewhere."""
+        name, root = self.manifest.dataset, self.folder.parent.parent
+        usual = [root / "raw" / name, root / "generated" / name / "raw"]
+        return next((folder for folder in usual if folder.is_dir()), Path("RAW"))
+
 
 def validate(
-    folder: Path,
+    shards: Path | str,
     *,
     splits: Sequence[str] | None = None,
     sampled: int | None = IMAGES,
-    progress: Progress = _silent,
+    report: Reporter | None = None,
 ) -> Validation:
-    """Check shards: files, counts and labels of all samples, images of ``sampled`` per split (``None`` = of all).
+    """Check prepared shards: files, counts and labels of all samples, and images of ``sampled`` samples per split.
+
+    ``shards``: a folder, or a URL whose shards are downloaded first. ``splits``: default all. ``sampled``: evenly
+    spread; ``None`` = all. A shard that cannot be read is one finding; the others are checked all the same.
 
     Raises ``ArtefactError`` when there is no manifest that can be read, ``UsageError`` for an unknown split.
     """
+    folder, report = local_folder(shards), report or Reporter()
+    complete(folder, splits)
     manifest = read_manifest(folder)
     for name in splits or ():
         if name not in manifest.splits:
@@ -84,11 +125,11 @@ def validate(
     opened: dict[str, ShardSet] = {}
     read = 0
     for name in chosen:
-        shards, found = _files(folder, manifest, name, progress)
+        opened_split, found = _files(folder, manifest, name, report)
         outcomes += found
-        if shards is not None:
-            opened[name] = shards
-            more, looked = _samples(shards, sampled, progress)
+        if opened_split is not None:
+            opened[name] = opened_split
+            more, looked = _samples(opened_split, sampled, report)
             outcomes += more
             read += looked
     outcomes += _folder(folder, manifest, opened)
@@ -118,17 +159,18 @@ def open_whole(folder: Path, manifest: Manifest, split: str) -> tuple[ShardSet |
 _OTHER = "the shard holds other images than the first"
 
 
-def _files(folder: Path, manifest: Manifest, split: str, progress: Progress) -> tuple[ShardSet | None, list[Outcome]]:
+def _files(folder: Path, manifest: Manifest, split: str, report: Reporter) -> tuple[ShardSet | None, list[Outcome]]:
     """The shards of a split that can be read, and what is wrong with the others."""
     shards, broken = open_whole(folder, manifest, split)
     listed = manifest.splits[split].shards
     missing = {finding.shard for finding in broken}
     usable = [shard for shard in listed if shard.name not in missing]
     digests: list[Finding | None] = []
+    report.start(f"{split}: reading shards", len(usable))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, found in enumerate(pool.map(lambda shard: files.digest(folder, shard, split), usable), 1):
             digests.append(found)
-            progress(f"{split}: reading shards", done, len(usable))
+            report.advance(done)
     pointing = (
         [] if shards is None else [files.members(path, shards, number) for number, path in enumerate(shards.paths)]
     )
@@ -139,7 +181,7 @@ def _files(folder: Path, manifest: Manifest, split: str, progress: Progress) -> 
     ]
 
 
-def _samples(shards: ShardSet, sampled: int | None, progress: Progress) -> tuple[list[Outcome], int]:
+def _samples(shards: ShardSet, sampled: int | None, report: Reporter) -> tuple[list[Outcome], int]:
     """The checks on what a split's shards hold, and how many samples' images were read for them."""
     split, entry = shards.split, shards.manifest.splits[shards.split]
     names = np.array([shard.name for shard in entry.shards])
@@ -162,7 +204,7 @@ def _samples(shards: ShardSet, sampled: int | None, progress: Progress) -> tuple
     ]
     outcomes.append(tally(KEYS, split, len(shards), doubled))
     numbers = spread(len(shards), None if altered else sampled)
-    for column in measure(shards, numbers, progress):
+    for column in measure(shards, numbers, report):
         outcome = judge(column, split, shards.keys, shard_names)
         outcomes.append(_index_removed(outcome) if column.check is images.INDEX else outcome)
     for check, value, sentence in bodies.split_facts(shards.labels):
@@ -181,17 +223,19 @@ def spread(total: int, count: int | None) -> npt.NDArray[np.int64]:
 def measure(
     shards: ShardSet,
     numbers: Sequence[int] | npt.NDArray[np.int64],
-    progress: Progress = _silent,
+    report: Reporter | None = None,
 ) -> list[Measured]:
-    """Every check per sample: of labels on all samples, of images on the samples ``numbers``."""
+    """Run every check per sample: those of labels on all samples, those of images on the samples ``numbers``."""
+    report = report or Reporter()
     columns = [*labels.label_checks(shards.labels, shards.tangential_factor), *bodies.body_checks(shards.labels)]
     chosen = [int(number) for number in numbers]
     found: list[list[images.Reading]] = []
+    report.start(f"{shards.split}: looking at images", len(chosen))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(chosen), _CHUNK):
             part = chosen[start : start + _CHUNK]
             found += pool.map(lambda i: images.readings(shards, i), part)
-            progress(f"{shards.split}: looking at images", len(found), len(chosen))
+            report.advance(len(found))
     return [column for column in (*columns, *images.gather(chosen, found)) if len(column.excess)]
 
 
@@ -256,56 +300,6 @@ def _common_subjects(first: ShardSet, second: ShardSet) -> Finding | None:
         return None
     sentence = f"{len(both)} subjects are in {first.split} and in {second.split}: {', '.join(both[:5])}"
     return _of_split(SUBJECTS, "", sentence, value=len(both), remade=False)
-
-
-def mends(validation: Validation, *, raw: Path | None = None) -> Iterator[str]:
-    """What to do about what is wrong, one sentence or command each.
-
-    Where ``prepare`` makes the shards again, the command as it is to be typed, after the removal of files that it would
-    take for whole. Where digests are as they were written, it would write the same again, and that is said instead.
-    """
-    wrong = [finding for outcome in validation.failed("error") for finding in outcome.findings]
-    broken = {finding.shard for finding in wrong if finding.remade and finding.shard}
-    again = [finding for finding in wrong if finding.remade]
-    if again:
-        removed = sorted({name for finding in again for name in finding.remove})
-        splits = sorted({finding.split for finding in again if finding.split})
-        command = prepare_command(validation, splits, raw=raw)
-        if removed:
-            paths = " ".join(shlex.quote(str(validation.folder / name)) for name in removed)
-            command = f"rm {paths} && {command}"
-        yield command
-    deeper = [finding for finding in wrong if not finding.remade and finding.shard not in broken]
-    if deeper:
-        checks = ", ".join(sorted({finding.check for finding in deeper}))
-        command = prepare_command(validation, sorted({finding.split for finding in deeper if finding.split}), raw=raw)
-        yield (
-            f"{checks}: the shards are as prepare wrote them, so it would write the same again; look at the raw data "
-            f"of these samples or at the converter, then: {command} --overwrite"
-        )
-
-
-def prepare_command(validation: Validation, splits: Sequence[str], *, raw: Path | None = None) -> str:
-    """The ``kt3d prepare`` that made these shards: raw folder and options as they were; ``splits`` where not all."""
-    manifest = validation.manifest
-    words = ["kt3d", "prepare", manifest.dataset]
-    words += ["--raw", str(raw or _likely_raw(validation))]
-    words += ["--out", str(validation.folder)]
-    if set(splits) != set(manifest.splits):
-        for split in splits:
-            words += ["--split", split]
-    for name, value in sorted(manifest.options.items()):
-        if value != _default(manifest.dataset, name, value):
-            shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            words += [f"--{name.replace('_', '-')}", shown]
-    return shlex.join(words)
-
-
-def _likely_raw(validation: Validation) -> Path:
-    """The raw folder in the same data root, or a word for it where it is elsewhere."""
-    name, root = validation.manifest.dataset, validation.folder.parent.parent
-    usual = [root / "raw" / name, root / "generated" / name / "raw"]
-    return next((folder for folder in usual if folder.is_dir()), Path("RAW"))
 
 
 def _default(dataset: str, option: str, otherwise: Any) -> Any:

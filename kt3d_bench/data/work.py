@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def _write_item(
 ) -> None:
     begun = False
     try:
-        for result in _converted(convert, item):
+        for result in _converted(convert, item, task.convert):
             begun = True
             if isinstance(result, Skipped):
                 writer.skip(result)
@@ -122,15 +123,30 @@ def _write_item(
         writer.skip(skipped)
 
 
-def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem) -> Iterator[Any]:
-    """What the converter yields; its reading errors become ``RawDataError``, lest they look like writing errors."""
+def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem, module: str) -> Iterator[Any]:
+    """Yield what the converter yields. A reading error becomes ``RawDataError``, so that it is not taken for a writing
+    error; any other exception is a bug of the converter and becomes ``PluginError``, with the traceback as a note."""
+    last = "before its first sample"
     try:
-        yield from convert(item)
+        for result in convert(item):
+            yield result
+            if isinstance(result, Sample):
+                last = f"after sample {result.key} (frame {result.frame})"
+    except Kt3dError:
+        raise
     except OSError as error:
         if error.errno in _CANNOT_GROW:
             raise
         where = error.filename or f"item {item.name}"
         raise RawDataError(f"cannot be read ({error.strerror or error})", where=where, hint="repair it") from error
+    except Exception as error:
+        found = PluginError(
+            f"the converter raised {type(error).__name__}: {error}",
+            where=f"{module}.convert, item {item.name}, {last}",
+            hint=f"correct the converter (--traceback shows where it was raised); {CONTINUE}",
+        )
+        found.add_note("".join(traceback.format_exception(error)))
+        raise found from error
 
 
 def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:

@@ -124,11 +124,11 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
 
 def device_kind(device: str) -> str:
     """ "cpu" or "cuda" for a device as the user names it. Raises ``UsageError`` for one that is not here."""
-    import torch
-
     kind, _, index = device.partition(":")
     if kind == "cpu" and not index:
         return "cpu"
+    import torch
+
     available = torch.cuda.is_available()
     if device == "auto":
         return "cuda" if available else "cpu"

@@ -54,7 +54,7 @@ def test_damaged_pose_files_cost_their_own_recordings(bench: Made, standin: Call
     assert "Traceback" not in done.output
     assert "skipped" in done.stdout
     assert "unpack or download the archive again" in done.stdout
-    assert "once these files are mended, the same prepare command takes them in" in done.stdout
+    assert "replace these files and run the same prepare command again" in done.stdout
     skipped = made.skipped("train")
     assert len(skipped) == 4 * len(broken)
     assert {one["where"] for one in skipped} == {str(path.relative_to(made.raw)) for path in broken}

@@ -54,7 +54,7 @@ def test_damaged_sections_cost_themselves_and_are_taken_in_once_mended(
     assert [one["where"] for one in skipped] == [f"hard-pose/test/{number}/groundtruth.mat" for number in range(2, 8)]
     assert all("; " in one["reason"] for one in skipped), "no mend"
     assert made.manifest()["splits"]["test"]["samples"] == 12
-    assert "once these files are mended, the same prepare command takes them in" in done.stdout
+    assert "replace these files and run the same prepare command again" in done.stdout
     whole = contents(made.clean, "*.tar")
     assert all(content == whole[name] for name, content in made.bytes_of("*.tar").items())
     mend_all(made, standin, paths)

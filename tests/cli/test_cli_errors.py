@@ -1,4 +1,4 @@
-"""What a newcomer meets first: one sentence with file and mend, the right exit code, no traceback, nothing lost."""
+"""What a newcomer meets first: one sentence with file and hint, the right exit code, no traceback, nothing lost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_empty_raw_folder(kt3d: Any, tmp_path: Path, dataset: str) -> None:
     (tmp_path / "raw").mkdir()
     text = said(kt3d("prepare", dataset, "--raw", tmp_path / "raw"), 1, "raw")
     assert not (tmp_path / "kt3d-data" / "shards" / dataset / "manifest.json").exists()
-    assert ";" in text, "no mend"
+    assert ";" in text, "no hint"
 
 
 @pytest.mark.parametrize("dataset", ["h36m", "itop", "mpii", "ubc3v"])
@@ -72,7 +72,11 @@ def test_unknown_names_come_with_suggestions(kt3d: Any) -> None:
 
 
 def test_options_of_the_wrong_kind(kt3d: Any) -> None:
-    said(kt3d("prepare", "h36m", "--train-every", "often"), 2, "--train-every wants a number like 5, found 'often'")
+    said(
+        kt3d("prepare", "h36m", "--train-every", "often"),
+        2,
+        "--train-every of h36m: expected a number like 5, found 'often'",
+    )
     said(kt3d("prepare", "h36m", "--train-every"), 2, "--train-every needs a value")
     said(kt3d("train", "--method", "mean-pose", "--set", "x"), 2, "--set wants NAME=VALUE, found 'x'")
 
@@ -164,7 +168,7 @@ def test_generating_into_an_occupied_folder(kt3d: Any, tmp_path: Path) -> None:
     assert (tmp_path / "full" / "mine.txt").read_text() == "precious"
 
 
-def test_a_file_where_a_folder_should_be_is_the_users_to_mend(kt3d: Any, tmp_path: Path) -> None:
+def test_a_file_where_a_folder_should_be_is_the_users_to_resolve(kt3d: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     for dataset in ("h36m", "mpii", "ubc3v"):
         words = ("generate", dataset, "--people", "1", "--frames", "1", "--out", tmp_path / "file" / "raw")
@@ -172,7 +176,7 @@ def test_a_file_where_a_folder_should_be_is_the_users_to_mend(kt3d: Any, tmp_pat
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_errors_of_the_system_that_no_user_can_mend_stay_bugs(kt3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_system_that_no_user_can_resolve_stay_bugs(kt3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> None:
         raise FileNotFoundError(2, "No such file or directory", "lost.py")
 

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kt3d_bench.cli import main
-from kt3d_bench.cli.inspection import in_bytes, in_time
 from kt3d_bench.cli.sheets import sheet
 from kt3d_bench.data.estimate import Probe, probe
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.drawing import Section, Tile, coloured_depth, contact_sheet, part_palette
+from kt3d_bench.inspection import in_bytes
 from kt3d_bench.metrics.predictions import write_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.records import WorkItem
@@ -66,7 +66,7 @@ def test_a_raw_folder_says_what_it_gives_and_what_that_costs(root: Path) -> None
     said = lines(root / "raw" / "mpii")
     assert "mpii: MPII Human Pose (generated stand-in)" in said
     (gives,) = [line for line in said if "split 'train'" in line]
-    found = re.search(r"gives about (\d+) samples, about ([\d.]+) kB of shards and \d+ s on \d+ cores$", gives)
+    found = re.search(r"gives about (\d+) samples, about ([\d.]+) kB of shards and [\d.]+ s on \d+ cores$", gives)
     assert found
     samples = read_manifest(root / "shards" / "mpii").splits["train"].samples
     assert int(found[1]) == samples
@@ -237,9 +237,8 @@ def test_costs_are_summed_up() -> None:
     assert cost.seconds(2, 100, 8) == pytest.approx(8.0)
 
 
-def test_sizes_and_times_have_units_that_suit() -> None:
+def test_sizes_have_units_that_suit() -> None:
     assert [in_bytes(size) for size in (2e3, 1.234e6, 5e9, 7.5e12)] == ["2 kB", "1.23 MB", "5 GB", "7.5 TB"]
-    assert [in_time(seconds) for seconds in (0.2, 90, 600, 9000)] == ["1 s", "90 s", "10 minutes", "2.5 hours"]
 
 
 # Shards, and pictures of them.

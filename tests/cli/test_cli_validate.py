@@ -1,4 +1,4 @@
-"""``kt3d validate``: what it prints, what it exits with, and that its command mends what it names."""
+"""``kt3d validate``: what it prints, what it exits with, and that its command repairs what it names."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_sound_shards(root: Path) -> None:
     assert "WRONG" not in result.output
 
 
-def test_what_is_wrong_is_named_and_the_printed_command_mends_it(root: Path) -> None:
+def test_what_is_wrong_is_named_and_the_printed_command_repairs_it(root: Path) -> None:
     shards = root / "shards" / "mpii"
     tar = shards / "train-000000.tar"
     good = flip_in_the_middle(tar)
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_named_and_the_printed_command_mends_it(root: Path) -> 
     assert "0 of 1" in row
     assert "WRONG" in row
     lines = result.output.splitlines()
-    removal, _, command = lines[lines.index("To mend it:") + 1].partition(" && ")
+    removal, _, command = lines[lines.index("To repair it:") + 1].partition(" && ")
     assert shlex.split(removal) == ["rm", str(tar)]
     tar.unlink()
     words = shlex.split(command)
@@ -102,7 +102,7 @@ def test_json_says_the_same(root: Path) -> None:
     (digest,) = (check for check in content["checks"] if check["check"] == "digest")
     assert (digest["tested"], digest["failed"]) == (1, 1)
     assert digest["findings"][0]["shard"] == "train-000000.tar"
-    assert content["mends"][0].startswith("rm ")
+    assert content["repairs"][0].startswith("rm ")
 
 
 def test_a_damaged_manifest_is_named(root: Path) -> None:

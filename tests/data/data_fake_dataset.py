@@ -2,7 +2,7 @@
 
 Lines may also ask for trouble: ``skip REASON``, ``damaged``, ``damaged-until MARK``, ``die``, ``die-once MARK``,
 ``full``, ``vanish``, ``wait MARK``, ``key NAME``, ``wrong``, ``part N``, ``rgb-only``, ``factor``, ``interrupt``,
-``huge``, ``pose``. Items of files whose names begin with ``pose`` promise poses only.
+``huge``, ``pose``, ``bug``. Items of files whose names begin with ``pose`` promise poses only.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
                 time.sleep(0.02)
         elif word == "wrong":
             yield 3  # type: ignore[misc]
+        elif word == "bug":
+            raise ZeroDivisionError("division by zero")
         elif word == "interrupt":
             raise KeyboardInterrupt
         elif word == "key":

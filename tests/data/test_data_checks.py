@@ -19,7 +19,7 @@ from kt3d_bench.data.index import Labels, index_path, read_index
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.data.reader import ShardSet
-from kt3d_bench.data.validate import mends, spread, validate
+from kt3d_bench.data.validate import spread, validate
 from kt3d_bench.plugins import registry
 from kt3d_bench.records import Sample
 from kt3d_bench.skeletons import H36M17
@@ -79,7 +79,7 @@ def test_clean_depth_shards_have_no_finding(depth_shards: Path) -> None:
     validation = validate(depth_shards)
     assert (found(validation), found(validation, "note")) == ({}, {})
     assert validation.sound
-    assert not list(mends(validation))
+    assert not list(validation.repairs())
     checked = {outcome.check.name for outcome in validation.outcomes if outcome.tested}
     assert {"projection", "silhouette", "surface", "symmetry", "size", "keys across splits"} <= checked
     assert validation.images_read == validation.samples == 60
@@ -305,7 +305,7 @@ def test_labels_that_contradict_one_another_are_found(
     (finding,) = found(validation)[check]
     assert finding.sample == ShardSet.open(shards, "test").keys[7]
     assert sentence in finding.sentence
-    (hint,) = mends(validation)
+    (hint,) = validation.repairs()
     assert "it would write the same again" in hint
     assert hint.endswith("--split test --overwrite")
 
@@ -614,7 +614,7 @@ def test_findings_are_counted_all_and_kept_the_worst() -> None:
 def test_what_is_mended_by_prepare_is_said_as_a_command(in_two: Path) -> None:
     tar = tar_of(in_two, "train", 1)
     flipped(tar, tar.stat().st_size - 1)
-    (command,) = mends(validate(in_two), raw=Path("my raw"))
+    (command,) = validate(in_two).repairs(raw=Path("my raw"))
     assert command == f"rm {tar} && kt3d prepare ubc3v --raw 'my raw' --out {in_two} --split train"
 
 
@@ -626,7 +626,7 @@ def test_the_command_repeats_options_that_are_not_the_defaults(shards: Path) -> 
     edited_manifest(shards, other)
     tar_of(shards, "train").unlink()
     tar_of(shards, "test").unlink()
-    (command,) = mends(validate(shards))
+    (command,) = validate(shards).repairs()
     assert command == f"kt3d prepare itop --raw RAW --out {shards} --boxes detector"
 
 

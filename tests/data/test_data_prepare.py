@@ -22,10 +22,11 @@ import numpy as np
 import pytest
 from data_fake_dataset import plugin
 
+from kt3d_bench import inspect
 from kt3d_bench.data import writer
-from kt3d_bench.data.manifest import Manifest, SkippedSample, describe_manifest, read_manifest
+from kt3d_bench.data.manifest import Manifest, SkippedSample, read_manifest
 from kt3d_bench.data.plan import checked_options, group
-from kt3d_bench.data.prepare import PrepareInterruptedError, prepare, summary
+from kt3d_bench.data.prepare import PrepareInterruptedError, prepare
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, PluginError, RawDataError, UsageError
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, Option
@@ -105,7 +106,7 @@ def test_the_manifest_counts_everything(fake: DatasetPlugin, raw: Path, out: Pat
     assert (manifest.crop.margin, manifest.crop.longest_px) == (1.5, 320)
     assert manifest.options == {"flip": False, "scale": 1.0, "step": 1, "view": "top"}
     assert (manifest.licence, manifest.citation) == ("Do as you like.", "@misc{fake}")
-    words = "\n".join(describe_manifest(manifest))
+    words = "\n".join(inspect(out))
     for part in (
         "14 samples",
         "a 5, b 4, c 3, e 2",
@@ -115,9 +116,7 @@ def test_the_manifest_counts_everything(fake: DatasetPlugin, raw: Path, out: Pat
         "@misc{fake}",
     ):
         assert part in words
-    assert summary(manifest) == [
-        "fake test: 4 samples in 1 shards",
-        "fake train: 14 samples in 4 shards",
+    assert manifest.splits["train"].skipped_lines() == [
         "  skipped 2: nobody there (first: train_e_001)",
     ]
 
@@ -206,9 +205,9 @@ def test_nothing_but_damaged_items_is_an_error_naming_one_of_them(fake: DatasetP
 
 def test_many_skips_of_many_kinds_are_said_in_few_lines(fake: DatasetPlugin, raw: Path, out: Path) -> None:
     add(raw, "b", "1", *(f"skip frame {n} of kind {chr(97 + n % 20)} is off by {n / 7:.2f} mm" for n in range(400)))
-    said = summary(run(fake, raw, out, splits=["train"]))
-    assert len(said) == 10, said
-    assert said[1] == "  skipped 20: frame 0 of kind a is off by 0.00 mm (first: train_b_001)"
+    said = run(fake, raw, out, splits=["train"]).splits["train"].skipped_lines()
+    assert len(said) == 9, said
+    assert said[0] == "  skipped 20: frame 0 of kind a is off by 0.00 mm (first: train_b_001)"
     assert said[-1] == "  skipped 240 for 12 other reasons: see manifest.json"
 
 
@@ -229,6 +228,27 @@ def test_an_error_while_others_work_brings_no_warnings(fake: DatasetPlugin, raw:
         with pytest.raises(ArtefactError, match="the disk is full"):
             run(fake, raw, out, splits=["train"], workers=2)
     assert [str(warning.message) for warning in noise] == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("lines", "place"),
+    [(("1", "2", "bug"), "after sample train_b_001 (frame 2)"), (("bug",), "before its first sample")],
+)
+def test_a_bug_in_a_converter_names_item_and_frame_in_one_sentence(
+    fake: DatasetPlugin, raw: Path, out: Path, workers: int, lines: tuple[str, ...], place: str
+) -> None:
+    add(raw, "b", *lines)
+    with pytest.raises(PluginError) as caught:
+        run(fake, raw, out, workers=workers)
+    assert caught.value.message == (
+        f"data_fake_dataset.convert, item train/b, {place}: the converter raised ZeroDivisionError: division by zero; "
+        "correct the converter (--traceback shows where it was raised); finished shards are kept: run the same command "
+        "again to continue"
+    )
+    (note,) = caught.value.__notes__
+    assert 'raise ZeroDivisionError("division by zero")' in note
+    assert not list(out.glob("*.tmp"))
 
 
 def test_a_worker_that_dies_once_is_replaced(fake: DatasetPlugin, raw: Path, out: Path, tmp_path: Path) -> None:
@@ -428,8 +448,7 @@ def test_generated_raw_data_is_marked(fake: DatasetPlugin, raw: Path, out: Path,
         assert (manifest.origin, manifest.generator_version) == ("generated", 3)
         path.unlink()
     assert manifest.splits["train"].labels_digest == official.splits["train"].labels_digest
-    assert "GENERATED stand-in data (generator version 3)" in describe_manifest(manifest)[1]
-    assert "of generated stand-in data" in summary(manifest)[0]
+    assert "GENERATED stand-in data (generator version 3)" in inspect(out)[1]
     (raw / "kt3d-generated.json").write_text(json.dumps({**marker, "seed": 2}))
     with pytest.raises(ArtefactError, match="shards of another configuration"):
         run(fake, raw, out)
@@ -460,9 +479,9 @@ def test_usage_errors_suggest(fake: DatasetPlugin, raw: Path, out: Path) -> None
         run(fake, raw, out, options={"stepp": 1})
     with pytest.raises(UsageError, match="--view of fake: there is no choice 'topp'; did you mean 'top'"):
         run(fake, raw, out, options={"view": "topp"})
-    with pytest.raises(UsageError, match="--step of fake: expected a number, found 'two'"):
+    with pytest.raises(UsageError, match="--step of fake: expected a number like 1, found 'two'"):
         run(fake, raw, out, options={"step": "two"})
-    with pytest.raises(UsageError, match="--flip of fake: expected yes or no, found 'maybe'"):
+    with pytest.raises(UsageError, match="--flip of fake: expected true or false, found 'maybe'"):
         run(fake, raw, out, options={"flip": "maybe"})
     with pytest.raises(UsageError, match=r"--step of fake: expected int, found float 1\.5"):
         run(fake, raw, out, options={"step": 1.5})
@@ -542,7 +561,7 @@ def test_poses_without_images_are_kept_where_the_item_promises_them(fake: Datase
     add(raw, "pose", "pose", "pose")
     manifest = run(fake, raw, out, splits=["train"])
     assert manifest.splits["train"].modalities == ()
-    assert "Split train: 2 samples with poses but no images, in 1 shards" in "\n".join(describe_manifest(manifest))
+    assert "Split train: 2 samples with poses but no images, in 1 shards" in "\n".join(inspect(out))
     shards = ShardSet.open(out, "train", verify=True)
     assert shards.modalities == ()
     assert shards.sample(1).rgb is None

@@ -168,6 +168,14 @@ def test_an_unknown_field_is_named(shards: ShardSet) -> None:
         ({"smell": 1}, "manifest is damaged: smell"),
         ({"origin": "found"}, "manifest is damaged: origin"),
         ({"quality": [1]}, "manifest is damaged: quality"),
+        ({"quality": [7] * 17}, "manifest is damaged: quality.0"),
+        ({"dataset": "../x"}, "manifest is damaged: dataset"),
+        ({"num_parts": 10**30}, "manifest is damaged: num_parts"),
+        ({"part_mirror": [0, 2, 1, 3, 9]}, "manifest is damaged: .*part_mirror must name each"),
+        ({"options": {"step": "\ud800"}}, "manifest is damaged: .*surrogates not allowed"),
+        ({"licence": "\udfff"}, "manifest is damaged: .*surrogates not allowed"),
+        ({"crop": {"margin": float("nan"), "longest_px": 320}}, "manifest is damaged: crop.margin"),
+        ({"splits": {"train\n": {}}}, "manifest is damaged: splits"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(folder: Path, change: dict[str, object], message: str) -> None:

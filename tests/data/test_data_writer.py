@@ -171,6 +171,37 @@ def test_a_damaged_index_is_one_error_whatever_the_damage(tmp_path: Path) -> Non
         read_index(path)
 
 
+def _npy(header: str, content: bytes = b"") -> bytes:
+    """An array file of this very header."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + content
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        _npy("{'descr': '<U1', 'fortran_order': False, 'shape': (1,\n\0"),
+        _npy("{'descr': '<U1', 'fortran_order': False, 'shape': " + "(" * 5000),
+        _npy("{'descr': ('<U1', -1), 'fortran_order': False, 'shape': (1,)}\n", b"a\0\0\0"),
+        _npy("{'descr': '>U1', 'fortran_order': False, 'shape': (1,)}\n", b"\0\0\0a"),
+        _npy("{'descr': '<U1', 'fortran_order': False, 'shape': (1,)}\n", b"\0\0\x11\0"),
+        _npy("{'descr': '<U1', 'fortran_order': False, 'shape': (1,)}\n", b"\0\xd8\0\0"),
+    ],
+    ids=["cut off", "endless brackets", "other header", "byte order", "beyond Unicode", "half a character"],
+)
+def test_an_array_that_numpy_stumbles_over_is_one_sentence(tmp_path: Path, keys: bytes) -> None:
+    path = index_path(tmp_path / "train-000000.tar")
+    write(tmp_path / "train-000000.tar", range(1))
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**members, "keys.npy": keys}.items():
+            archive.writestr(name, data)
+    with pytest.raises(ArtefactError, match="the index is damaged") as caught:
+        read_index(path)
+    assert caught.value.where == str(path)
+    assert "\n" not in caught.value.message
+
+
 def _rewritten(data: bytes, **changes: np.ndarray) -> bytes:
     arrays = dict(np.load(io.BytesIO(data), allow_pickle=False))
     buffer = io.BytesIO()

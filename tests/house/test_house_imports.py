@@ -22,8 +22,8 @@ LAYER = {
     "metrics.benchmarks": 3, "web": 3, "plugins": 4,
     "data": 5, "synth": 5, "metrics": 5,
     "leaderboard": 6, "loading": 6, "method": 6, "nn": 6,
-    "training": 7, "costs": 8, "results": 8,
-    "report": 9, "submissions": 9, "rescoring": 9,
+    "training": 7, "costs": 8, "generation": 8, "results": 8,
+    "inspection": 9, "report": 9, "submissions": 9, "rescoring": 9,
     "recipes": 10, "scaffold": 10, "testing": 10, "": 11, "cli": 12, "__main__": 13,
 }  # fmt: skip
 """Package or file below ``kt3d_bench`` -> layer; the longest name counts. "" is ``kt3d_bench/__init__.py``."""

@@ -1,4 +1,4 @@
-"""``kt3d inspect``: what lies at a path, in words, and what to type next."""
+"""What lies at a path, in sentences: shards, a run, predictions, or a raw dataset and what it lacks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
+from kt3d_bench.progress import duration
 from kt3d_bench.records import WorkItem
+from kt3d_bench.skeletons import H36M17, Quality
 from kt3d_bench.standins import MARKER
+
+if TYPE_CHECKING:
+    from kt3d_bench.data.manifest import Manifest
 
 _MANIFEST, _RUN = "manifest.json", "run.yaml"
 
@@ -40,12 +47,14 @@ _Plans = Mapping[str, "list[WorkItem] | _Deferred | _Refused"]
 """Split -> its work items, or what must be done first, or why there are none."""
 
 
-def describe(path: Path, dataset: str | None = None) -> list[str]:
-    """Sentences on shards, a run, predictions or a raw dataset at ``path``, the last of them on what to do next.
+def inspect(path: Path | str, dataset: str | None = None) -> list[str]:
+    """Describe the shards, run, predictions or raw dataset at ``path``; the last sentence says what to do next.
 
-    Raises ``UsageError`` when there is nothing, ``RawDataError`` when no dataset recognises it, and whatever reading
-    the artefact raises.
+    ``path``: a file, a folder, or the URL of shards. ``dataset``: the dataset that a raw folder should hold (default:
+    every installed dataset is tried). Raises ``UsageError`` when nothing is there, ``RawDataError`` when no dataset
+    recognises it, and whatever reading the artefact raises.
     """
+    path = local_folder(path)
     if not path.exists():
         raise UsageError("there is nothing here", where=path)
     if path.is_file() and path.suffix == ".npz" and _holds_predictions(path):
@@ -100,9 +109,47 @@ def _predictions(path: Path) -> list[str]:
 
 
 def _shards(path: Path) -> list[str]:
-    from kt3d_bench.data.manifest import describe_manifest, read_manifest
+    from kt3d_bench.data.manifest import read_manifest
 
-    return [*describe_manifest(read_manifest(path)), f"Next: kt3d validate {shlex.quote(str(path))}"]
+    return [*_manifest_lines(read_manifest(path)), f"Next: kt3d validate {shlex.quote(str(path))}"]
+
+
+def _manifest_lines(manifest: Manifest) -> Iterator[str]:
+    version, maker = manifest.format_version, manifest.tool_version
+    yield f"Shards of {manifest.dataset}, format version {version}, made by kt3d {maker}."
+    if manifest.origin == "generated":
+        generator = f"generator version {manifest.generator_version}"
+        yield f"They hold GENERATED stand-in data ({generator}), not the real dataset."
+    else:
+        yield "They were made from the official data."
+    for name, split in sorted(manifest.splits.items()):
+        megabytes = sum(shard.size for shard in split.shards) / 1e6
+        images = ", ".join(split.modalities) or "poses but no images"
+        yield f"Split {name}: {split.samples} samples with {images}, in {len(split.shards)} shards, {megabytes:.1f} MB."
+        counted = {"subjects": split.counts.subject, "actions": split.counts.action, "cameras": split.counts.camera}
+        yield from (f"  {what}: {_tally(counts)}" for what, counts in counted.items() if set(counts) != {""})
+        yield from split.skipped_lines()
+        yield f"  sample list {split.sample_list_digest[:12]}, labels {split.labels_digest[:12]}"
+    by_quality: dict[str, list[str]] = {}
+    for joint, code in zip(H36M17.joints, manifest.quality, strict=True):
+        by_quality.setdefault(Quality(code).name.lower(), []).append(joint)
+    yield from (f"Joints {quality}: {', '.join(joints)}." for quality, joints in sorted(by_quality.items()))
+    if manifest.num_parts:
+        yield f"Part masks have {manifest.num_parts} classes, background included."
+    crop = manifest.crop
+    yield f"Crops: box from {manifest.box_rule}, margin {crop.margin:g}, longest side {crop.longest_px} px."
+    if manifest.foreground != "given":
+        yield f"Depth images hold more than the person, who is found by the rule '{manifest.foreground}'."
+    if manifest.options:
+        yield "Options: " + ", ".join(f"{name} = {value}" for name, value in sorted(manifest.options.items())) + "."
+    yield f"Licence: {manifest.licence}"
+    yield f"Redistribution: {manifest.redistribution}"
+    yield f"Cite: {manifest.citation}"
+
+
+def _tally(counts: Mapping[str, int], most: int = 12) -> str:
+    named = [f"{name or '(none)'} {number}" for name, number in counts.items()]
+    return ", ".join(named[:most]) + (f" and {len(named) - most} more" if len(named) > most else "")
 
 
 def _folder_of_shards(path: Path, folders: Sequence[Path]) -> list[str]:
@@ -237,7 +284,7 @@ def _splits(plugin: DatasetPlugin, plans: _Plans, path: Path) -> Iterator[str]:
         if not isinstance(measured, str):
             size, seconds = measured.disk_bytes(samples), measured.seconds(len(items), samples, cores)
             total += size
-            cost = f", about {in_bytes(size)} of shards and {in_time(seconds)} on {cores} cores"
+            cost = f", about {in_bytes(size)} of shards and {duration(seconds)} on {cores} cores"
         yield f"{view}split '{split}' gives about {samples} samples{cost}"
     if isinstance(measured, str):
         if measured:
@@ -258,10 +305,3 @@ def in_bytes(size: float) -> str:
         if size >= factor:
             return f"{size / factor:.3g} {unit}"
     return f"{size / 1e3:.3g} kB"
-
-
-def in_time(seconds: float) -> str:
-    """Seconds up to two minutes, minutes up to two hours, then hours."""
-    if seconds < 120:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,69 @@
+"""Generated stand-ins of datasets, for trying and testing everything without a download."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from kt3d_bench.errors import UsageError
+from kt3d_bench.files import default_data_root
+from kt3d_bench.plugins import registry
+from kt3d_bench.plugins.hookspecs import DatasetPlugin
+from kt3d_bench.progress import Reporter
+from kt3d_bench.training.run import device_kind
+
+
+def generate(
+    dataset: str | DatasetPlugin,
+    *,
+    data: Path | str | None = None,
+    out: Path | str | None = None,
+    people: int | None = None,
+    frames: int | None = None,
+    seed: int = 0,
+    motion: Path | str | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    report: Reporter | None = None,
+    **options: Any,
+) -> dict[str, int]:
+    """Write a licence-free stand-in of generated people in a dataset's official layout; return its samples per split.
+
+    ``out``: an empty or new folder (default ``generated/<dataset>/raw`` below the data root ``data``, which is
+    ``$KT3D_DATA``, else ``kt3d-data``). ``people``, ``frames``: the size, in terms that the dataset's README explains
+    (default: a size that a laptop trains on in minutes). ``motion``: a .bvh or .amc file, or a folder of such files, to
+    take poses from. ``device``: where bodies are rendered, "cpu", "cuda" or "auto". ``workers``: processes (default:
+    one per core); their number changes no byte. ``options``: what else the dataset's generator accepts.
+
+    Raises ``UsageError`` for an unknown dataset, one without a generator, an ``out`` that is not empty, or a device
+    that is not there; ``RawDataError`` for motion files that cannot be read.
+    """
+    plugin = registry.dataset(dataset) if isinstance(dataset, str) else dataset
+    report = report or Reporter()
+    if plugin.generate is None:
+        raise UsageError(f"the dataset '{plugin.name}' has no generator", hint="prepare it from the official download")
+    kind = device_kind(device)
+    out = Path(out or Path(data or default_data_root()) / "generated" / plugin.name / "raw")
+    if out.exists() and any(out.iterdir()):
+        raise UsageError("is not empty", where=out, hint="choose another --out, or remove what is there")
+    make = registry.load_function(plugin.generate, "generate")
+    small = registry.load(f"{plugin.generate}:DEMO")
+    if motion is not None:
+        from kt3d_bench.synth import read_motions
+
+        motion = Path(motion)
+        for line in read_motions(motion).lines():
+            report.note(line)
+    counts = make(
+        out,
+        people=people or small["people"],
+        frames=frames or small["frames"],
+        seed=seed,
+        motion=motion,
+        device=kind if device == "auto" else device,
+        workers=workers or os.cpu_count() or 1,
+        progress=report.following(f"generate {plugin.name}"),
+        **options,
+    )
+    return dict(counts)
