@@ -99,7 +99,11 @@ class Estimate:
 
 
 class Method(torch.nn.Module, ABC):
-    """Base class of every method. ``__init__(config, context)`` builds all submodules of all stages."""
+    """Base class of every method. ``__init__(config, context)`` builds all submodules of all stages.
+
+    On a GPU each submodule that has weights goes through ``torch.compile``. A module may name the parts of it to
+    compile instead, for example ``compiled_parts = ("encoder",)``; ``()`` = none.
+    """
 
     Config: ClassVar[type[Any]]
     """A frozen dataclass; every field has a default (the ``paper`` preset)."""

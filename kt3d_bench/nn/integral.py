@@ -91,6 +91,9 @@ class IntegralNet(nn.Module):
     unknown backbone and ``ValueError`` for an image of another size.
     """
 
+    compiled_parts = ("encoder", "decoder")
+    """The soft-argmax has kernels of its own, and the encoder is also called alone."""
+
     def __init__(self, in_channels: int, *, backbone: str = "resnet50", side: int = 64, joints: int = NUM_JOINTS):
         super().__init__()
         if backbone not in BACKBONES:

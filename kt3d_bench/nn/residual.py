@@ -9,6 +9,9 @@ class ResidualMlp(nn.Module):
     """(B, ``inputs``) -> (B, ``outputs``): two residual blocks of two linear layers, each with batch norm, ReLU and
     dropout, between a first layer of the same kind and a last linear one."""
 
+    compiled_parts: tuple[str, ...] = ()
+    """Too small to gain from ``torch.compile``."""
+
     def __init__(self, inputs: int, outputs: int, *, width: int, dropout: float) -> None:
         super().__init__()
 

@@ -8,17 +8,18 @@ every stage's digest.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from kt3d_bench.nn.integral import IntegralNet
-
 if TYPE_CHECKING:
     from kt3d_bench.progress import Reporter
 
+PARTS = "compiled_parts"
+"""Attribute by which a module names those of its submodules that are compiled instead of the whole; () = none."""
 _SPECIALISATIONS = 64
 """Networks, modes and batch sizes that one piece of code may be compiled for."""
 
@@ -28,9 +29,9 @@ class Acceleration:
     """What is switched on."""
 
     channels_last: bool = False
-    """Weights of convolutions in NHWC order, which cuDNN's tensor-core kernels want; outputs follow."""
+    """Weights of convolutions in NHWC order, as cuDNN's tensor-core kernels expect; outputs follow."""
     compiled: bool = False
-    """Encoders and decoders of every ``IntegralNet`` go through ``torch.compile``."""
+    """Networks go through ``torch.compile``."""
     fused: bool = False
     """Adam updates all weights in one kernel."""
 
@@ -42,9 +43,9 @@ class Acceleration:
 def choose(
     accelerator: str, preset: str, precision: str, *, channels_last: bool | None, compiled: bool | None
 ) -> Acceleration:
-    """What a run uses; ``None`` = on a GPU. The preset ``tiny`` is over before compiling has paid.
+    """Return what a run uses; ``None`` = on a GPU. The preset ``tiny`` is too short for compiling to pay off.
 
-    Loss scaling (16-mixed) leaves the optimiser plain, as a fused one would unscale gradients unclipped.
+    With loss scaling (16-mixed) the optimiser is not fused, as a fused one would unscale gradients after clipping.
     """
     gpu = accelerator == "cuda"
     return Acceleration(
@@ -57,7 +58,7 @@ def choose(
 def prepare(method: nn.Module, acceleration: Acceleration, device: torch.device, report: Reporter) -> None:
     """Lay out and compile the networks of ``method``, in place: names and values of its state stay as they are.
 
-    Where ``torch.compile`` does not work (no C++ compiler, no Triton) this is said and training goes on without.
+    Where ``torch.compile`` does not work (no C++ compiler, no Triton), report it and train without it.
     """
     if acceleration.channels_last:
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -66,24 +67,38 @@ def prepare(method: nn.Module, acceleration: Acceleration, device: torch.device,
         if reason is None:
             compile_networks(method)
         else:
-            report.note(f"torch.compile does not work here ({reason}): training goes on without it, more slowly")
+            report.note(f"torch.compile does not work here ({reason}): training runs without it, more slowly")
 
 
 def compile_networks(method: nn.Module, backend: str = "inductor") -> int:
-    """Compile when first used; returns how many networks. One that cannot be compiled then runs as it is."""
+    """Compile the method's networks when they are first called; return how many there are. One that cannot be compiled
+    runs uncompiled. A method's submodules are compiled whole, or in the parts named by their ``compiled_parts``."""
     import torch._dynamo
 
     torch._dynamo.config.suppress_errors = True
     torch._dynamo.config.recompile_limit = max(_SPECIALISATIONS, torch._dynamo.config.recompile_limit)
-    nets = [module for module in method.modules() if isinstance(module, IntegralNet)]
-    for net in nets:
-        net.encoder.compile(dynamic=False, backend=backend)
-        net.decoder.compile(dynamic=False, backend=backend)
-    return len(nets)
+    found = [network for child in method.children() for network in _networks(child)]
+    # Without this, torch skips modules whose forward is its own, such as nn.Sequential.
+    with torch._dynamo.config.patch(wrap_top_frame=True):
+        for network in found:
+            network.compile(dynamic=False, backend=backend)
+    return len(found)
+
+
+def _networks(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield what is compiled of a method's submodule: the parts that it names, else itself if it is called and has
+    weights; of a container, and of a module that holds one which names its parts, what its children yield."""
+    if hasattr(module, PARTS):
+        yield from (module.get_submodule(name) for name in getattr(module, PARTS))
+    elif type(module).forward is nn.Module.forward or any(hasattr(inner, PARTS) for inner in module.modules()):
+        for child in module.children():
+            yield from _networks(child)
+    elif any(True for _ in module.parameters()):
+        yield module
 
 
 def why_not_compile(device: torch.device) -> str | None:
-    """``None`` where a small network compiles and trains on ``device``, else the reason why not, on one line."""
+    """Return ``None`` where a small network compiles and trains on ``device``, else the reason why not, on one line."""
     net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()).to(device)
     try:
         torch.compile(net, dynamic=False)(torch.ones(2, 2, 8, 8, device=device)).sum().backward()
@@ -94,6 +109,6 @@ def why_not_compile(device: torch.device) -> str | None:
 
 
 def adam(method: nn.Module, learning_rate: float, acceleration: Acceleration) -> torch.optim.Adam:
-    """Over the parameters that want gradients."""
+    """Return an optimiser of the parameters that need gradients."""
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
     return torch.optim.Adam(parameters, lr=learning_rate, fused=acceleration.fused or None)

@@ -35,6 +35,8 @@ class DcganGenerator(nn.Module):
     Raises ``UsageError`` when ``input_px`` is not 4..7 times a power of two.
     """
 
+    compiled_parts = ()
+
     def __init__(
         self, num_parts: int, *, input_px: int, side: int, width: int, mask: str = "one-hot", joints: int = 17
     ):
@@ -72,6 +74,8 @@ class LimbMapGenerator(nn.Module):
     Not the paper's: the limbs' places need not be learned, only their shapes and what hides what. Limbs are drawn and
     refined at P / ``shrink`` px and enlarged bilinearly.
     """
+
+    compiled_parts = ()
 
     def __init__(
         self, num_parts: int, *, input_px: int, side: int, width: int, mask: str = "one-hot", shrink: int = 1
@@ -135,6 +139,8 @@ class DomainClassifier(nn.Module):
     Two fully connected layers (Ganin et al., JMLR 2016); the softmax is in ``losses.domain_loss``. C itself gets the
     true gradient, the encoder whose features come in gets it times -1.
     """
+
+    compiled_parts = ()
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from training_toys import Notes
+from training_toys import CONTEXT, Notes
 
+from kt3d_bench.method import Method
 from kt3d_bench.nn.integral import IntegralNet
 from kt3d_bench.training.acceleration import Acceleration, adam, choose, compile_networks, prepare
 from kt3d_bench.training.config import RunConfig
@@ -52,7 +53,7 @@ def test_networks_keep_their_names_and_numbers(way: str) -> None:
         weight = fast["net"].encoder.stem[0][0].weight  # type: ignore[index]
         assert weight.is_contiguous(memory_format=torch.channels_last)
     else:
-        assert compile_networks(fast, backend="eager") == 1
+        assert compile_networks(fast, backend="eager") == 2
     (first, first_gradients), (second, second_gradients) = _step(plain), _step(fast)
     torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4)
     for ours, theirs in zip(second_gradients, first_gradients, strict=True):
@@ -63,6 +64,63 @@ def test_networks_keep_their_names_and_numbers(way: str) -> None:
     assert torch.equal(restored["net"].offset.weight, fast["net"].offset.weight)  # type: ignore[index]
 
 
+class OwnNetwork(Method):
+    """A third-party method: a network of its own in a list, one that names its parts, one that refuses, statistics."""
+
+    input_px = 8
+    stages = step = predict = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__(None, CONTEXT)
+        self.branches = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()) for _ in range(2)])
+        self.head = Parts()
+        self.tiny = Uncompiled()
+        self.wrapper = nn.Sequential(Uncompiled(), nn.Linear(4, 4))
+        self.statistics = nn.Module()
+        self.statistics.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = torch.stack([branch(images).mean((2, 3)) for branch in self.branches]).sum(0)
+        return self.wrapper(self.tiny(self.head(features)))
+
+
+class Parts(nn.Module):
+    compiled_parts = ("last",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(values).sin())
+
+
+class Uncompiled(nn.Linear):
+    compiled_parts = ()
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(values).tanh()
+
+
+def test_networks_of_any_class_are_compiled() -> None:
+    torch.manual_seed(0)
+    method, images, compiled = OwnNetwork(), torch.rand(2, 3, 8, 8), []
+    expected = method(images)
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        compiled.append([node.target.__name__ for node in graph.graph.nodes if node.op == "call_function"])
+        return graph.forward
+
+    names = list(method.state_dict())
+    assert compile_networks(method, backend=backend) == 4  # type: ignore[arg-type]
+    torch.testing.assert_close(method(images), expected)
+    assert sorted(compiled) == [["conv2d", "relu"], ["linear"]], "equal networks share a graph"
+    assert list(method.state_dict()) == names
+
+
 def test_a_compiler_that_does_not_work_is_said_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no C++ compiler\nand many more lines")
@@ -70,7 +128,7 @@ def test_a_compiler_that_does_not_work_is_said_and_done_without(monkeypatch: pyt
     monkeypatch.setattr(torch, "compile", broken)
     net, notes = _net(), Notes()
     prepare(net, Acceleration(compiled=True), torch.device("cpu"), notes)
-    assert any("no C++ compiler): training goes on without it" in text for text in notes.notes)
+    assert any("no C++ compiler): training runs without it" in text for text in notes.notes)
     assert not any("\n" in text for text in notes.notes)
     voxels, _ = _step(net)
     assert torch.equal(voxels, _step(_net())[0])
