@@ -1,122 +1,48 @@
-"""From predictions and truth to numbers: per-sample, per-joint values first, every table a fold over them.
+"""Measure predictions against the truth: per-sample, per-joint values first; every table is a fold over them.
 
-Shapes: N test samples, J joints (17). What counts is the truth's affair alone: a joint counts where the benchmark
-names it, its label is there and its mapping is good enough. A method cannot shrink that set: where it gives no answer
-the sample is undefined (MPJPE, PA-MPJPE) or wrong (PCK), is counted as unanswered, and keeps the row from being ranked.
+``evaluate`` is behind ``kt3d score``, ``submit``, ``--rescore``, ``--as``, the report and Python alike. Shapes: N test
+samples, J joints (17). Only the ground truth decides which joints count: a joint counts where the benchmark names it,
+its label exists and its mapping is good enough. A method cannot shrink that set: where it gives no answer the sample is
+undefined (MPJPE, PA-MPJPE) or wrong (PCK), counts as unanswered, and keeps the row from being ranked.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.data.folders import shards_folder
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
-from kt3d_bench.files import npz_bytes, write_whole
+from kt3d_bench.files import default_data_root, npz_bytes, write_whole
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.degenerate import FEW_JOINTS, degenerate_samples
 from kt3d_bench.metrics.functional import METRIC_VERSION, METRICS, JointInput, mean_over_joints, pck_curve
-from kt3d_bench.metrics.predictions import Predictions, join, looks_like_metres, some
+from kt3d_bench.metrics.plausibility import Suspicion, half_precision, suspicions_of
+from kt3d_bench.metrics.predictions import (
+    Cameras,
+    PredictionFile,
+    Predictions,
+    join,
+    looks_like_metres,
+    placed,
+    read_prediction_file,
+    some,
+)
+from kt3d_bench.metrics.truth import Truth, open_test, truth_from_shards
 from kt3d_bench.metrics.uncertainty import ClipValues, clip_interval, clip_values
+from kt3d_bench.plugins import registry
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
 
 FloatArray = npt.NDArray[np.float64]
 TextArray = npt.NDArray[np.str_]
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What scoring needs of the test samples."""
-
-    keys: TextArray
-    """(N,) sample keys."""
-    joints_cam_mm: npt.NDArray[np.float32]
-    """(N, J, 3) mm, camera frame; NaN = not labelled."""
-    quality: npt.NDArray[np.uint8]
-    """(N, J) ``skeletons.Quality`` codes."""
-    action: TextArray
-    subject: TextArray
-    sequence: TextArray
-    """(N,) the clip a frame belongs to: the unit of the bootstrap."""
-    sample_list_digest: str
-    labels_digest: str
-    origin: str
-    """"official" or "generated"."""
-    dataset: str = ""
-    split: str = ""
-    box_rule: str = ""
-    """Where the crops' boxes came from; "" = not known."""
-    foreground: str = ""
-    """Rule by which persons are found in the depth images; "" = not known."""
-
-    camera: TextArray | None = None
-    """(N,) camera names, where known."""
-
-    def __post_init__(self) -> None:
-        count = len(self.keys)
-        if self.joints_cam_mm.shape != (count, NUM_JOINTS, 3) or self.quality.shape != (count, NUM_JOINTS):
-            raise ValueError(
-                f"expected ({count}, {NUM_JOINTS}, 3) joints and ({count}, {NUM_JOINTS}) quality codes, found "
-                f"{self.joints_cam_mm.shape} and {self.quality.shape}"
-            )
-        for name in ("action", "subject", "sequence", "camera"):
-            if getattr(self, name) is not None and getattr(self, name).shape != (count,):
-                raise ValueError(f"expected {count} values of '{name}', found {getattr(self, name).shape}")
-
-
-class _Labels(Protocol):
-    joints_cam_mm: Any
-    quality: Any
-    action: Any
-    subject: Any
-    sequence: Any
-    camera_id: Any
-
-
-class ShardLabels(Protocol):
-    """The part of an opened shard set that scoring reads; no image is touched."""
-
-    @property
-    def manifest(self) -> Any: ...
-    @property
-    def split(self) -> str: ...
-    @property
-    def keys(self) -> Any: ...
-    @property
-    def labels(self) -> Any: ...
-    @property
-    def sample_list_digest(self) -> str: ...
-    @property
-    def labels_digest(self) -> str: ...
-    @property
-    def origin(self) -> str: ...
-
-
-def truth_from_shards(shards: ShardLabels) -> Truth:
-    """The truth of an opened split (``shards.reader.ShardSet``)."""
-    labels: _Labels = shards.labels
-    joints = np.asarray(labels.joints_cam_mm, np.float32)
-    return Truth(
-        keys=np.asarray(shards.keys, np.str_),
-        joints_cam_mm=joints,
-        quality=np.broadcast_to(np.asarray(labels.quality, np.uint8), joints.shape[:2]),
-        action=np.asarray(labels.action, np.str_),
-        subject=np.asarray(labels.subject, np.str_),
-        sequence=np.asarray(labels.sequence, np.str_),
-        sample_list_digest=str(shards.sample_list_digest),
-        labels_digest=str(shards.labels_digest),
-        origin=str(shards.origin),
-        dataset=str(shards.manifest.dataset),
-        split=str(shards.split),
-        box_rule=str(shards.manifest.box_rule),
-        camera=np.asarray(labels.camera_id, np.str_),
-        foreground=str(shards.manifest.foreground),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,13 +71,13 @@ class Scores:
     clips: ClipValues | None
     """Every metric per clip, for paired tests between rows."""
     pck_curve: tuple[float, ...]
-    """PCK at ``metrics.CURVE_MM``, aligned as the benchmark says."""
+    """PCK at ``metrics.functional.CURVE_MM``, aligned as the benchmark says."""
     undefined: Mapping[str, int]
     """Metric -> samples without a value, for whatever reason."""
     unanswered: int
     """Samples in which at least one counted joint has no (finite) prediction."""
     degenerate: Mapping[str, int]
-    """Kind of pose that is none (``scoring.degenerate``) -> samples."""
+    """Kind of degenerate pose (``metrics.degenerate``) -> samples."""
     samples: int
     sample_list_digest: str
     labels_digest: str
@@ -160,7 +86,7 @@ class Scores:
     warnings: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
-        """Plain JSON data without the per-sample values; NaN becomes ``None``."""
+        """Return plain JSON data without the per-sample values; NaN becomes ``None``."""
         return {
             "benchmark": self.benchmark,
             "benchmark_version": self.benchmark_version,
@@ -184,7 +110,101 @@ class Scores:
         }
 
 
-def score(
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Predictions, by sample key, and the test set that they answer."""
+
+    benchmark: Benchmark
+    test: ShardSet
+    truth: Truth
+    predictions: Predictions
+    file: PredictionFile | None = None
+    """What was read, where the predictions come from a file."""
+    path: Path | None = None
+
+    def scores(self, *, incomplete: bool = False, also: Sequence[str] = ()) -> Scores:
+        """Measure them; see ``measure`` for the arguments and errors."""
+        return measure(self.predictions, self.truth, self.benchmark, also=also, incomplete=incomplete, where=self.path)
+
+    def suspicions(self) -> tuple[Suspicion, ...]:
+        """Return what is likely wrong with the predictions, each kind once."""
+        units = () if self.file is None else (self.file.joints_mm, self.file.joints_mm / 1000.0)
+        found = [
+            *filter(None, map(half_precision, units)),
+            *suspicions_of(self.predictions, self.truth, self.benchmark),
+        ]
+        return tuple({one.name: one for one in found}.values())
+
+
+def find_answers(
+    benchmark: Benchmark | str | None,
+    predictions: Predictions | os.PathLike[str] | str | Sequence[str] | TextArray,
+    joints_cam_mm: npt.NDArray[Any] | None = None,
+    *,
+    data: Path | str | None = None,
+    shards: Path | str | None = None,
+) -> Answers:
+    """Set predictions beside the test set of their benchmark; the arguments are those of ``evaluate``.
+
+    ``benchmark=None`` takes the one that the predictions name. Raises what ``evaluate`` raises, but measures nothing.
+    """
+    path = Path(predictions) if isinstance(predictions, str | os.PathLike) else None
+    given: Predictions | PredictionFile
+    if path is not None:
+        given = read_prediction_file(path)
+    elif isinstance(predictions, Predictions):
+        given = predictions
+    elif joints_cam_mm is not None:
+        given = Predictions(np.asarray(predictions, np.str_), np.asarray(joints_cam_mm))
+    else:
+        raise UsageError("sample keys were given without joints_cam_mm", hint="give (N, 17, 3) positions in mm")
+    if not isinstance(benchmark, Benchmark):
+        named = benchmark or given.meta.get("benchmark")
+        if not isinstance(named, str):
+            raise UsageError(
+                "the predictions do not name their benchmark",
+                where=path,
+                hint=f"name one: --benchmark ID ({', '.join(registry.benchmarks())})",
+            )
+        benchmark = registry.benchmark(named)
+    root = default_data_root() if data is None else Path(data)
+    test = open_test(benchmark, shards or shards_folder(root, benchmark.dataset))
+    if isinstance(given, Predictions):
+        return Answers(benchmark, test, truth_from_shards(test), given)
+    labels, names = test.labels, registry.dataset(benchmark.dataset).names
+    cameras = Cameras(test.keys, labels.joints_cam_mm, labels.rotation, labels.position_world_mm)
+    key_of = (lambda name: None) if names is None else registry.load_function(names, "sample_key")
+    found = placed(given, cameras, key_of, root=benchmark.root, where=path)
+    return Answers(benchmark, test, truth_from_shards(test), found, given, path)
+
+
+def evaluate(
+    benchmark: Benchmark | str,
+    predictions: Predictions | os.PathLike[str] | str | Sequence[str] | TextArray,
+    joints_cam_mm: npt.NDArray[Any] | None = None,
+    *,
+    data: Path | str | None = None,
+    shards: Path | str | None = None,
+    also: Sequence[str] = (),
+    incomplete: bool = False,
+) -> Scores:
+    """Measure predictions on a benchmark.
+
+    ``predictions`` is a prediction file of any accepted form (``metrics.predictions``), a ``Predictions`` record, or N
+    sample keys, whose poses are then ``joints_cam_mm`` (N, 17, 3): mm, camera frame (x right, y down, z forward), NaN =
+    no answer. The test set lies in ``shards`` (a folder or a URL), by default below the data root ``data`` or
+    ``$KT3D_DATA``. ``also`` names metrics beside the benchmark's own. With ``incomplete``, samples without an answer
+    are counted and predictions of other samples left out. ``Scores.warnings`` says so, and what looks wrong.
+
+    Raises ``UsageError`` for an unknown benchmark or metric and for shards of another test; ``ArtefactError`` for
+    missing shards, for a file that cannot be read, and for predictions that do not answer the test's samples.
+    """
+    found = find_answers(benchmark, predictions, joints_cam_mm, data=data, shards=shards)
+    scores = found.scores(also=also, incomplete=incomplete)
+    return replace(scores, warnings=(*scores.warnings, *map(str, found.suspicions())))
+
+
+def measure(
     predictions: Predictions,
     truth: Truth,
     benchmark: Benchmark,
@@ -195,46 +215,14 @@ def score(
 ) -> Scores:
     """Measure ``predictions`` against ``truth`` as ``benchmark`` says, and by the metrics named in ``also``.
 
-    Predictions must answer the samples of the test and no others, with finite numbers. With ``incomplete`` samples
-    without an answer are counted, predictions of other samples left out, and both said in ``warnings``. ``where`` names
-    the file in errors. Raises ``ArtefactError`` when that does not hold, nothing fits, or the numbers look like metres;
-    ``UsageError`` when the truth is another split than the benchmark's, was cut by another box rule, or a metric is
-    unknown.
+    Predictions must answer the samples of the test and no others, with finite numbers. With ``incomplete``, samples
+    without an answer are counted, predictions of other samples are left out, and ``warnings`` says both. ``where``
+    names the file in errors. Raises ``ArtefactError`` when that does not hold, nothing fits, or the numbers look like
+    metres; ``UsageError`` when the truth is of another test than the benchmark's, or a metric is unknown.
     """
     file = None if where is None else str(where)
-    unknown = [name for name in also if name not in METRICS]
-    if unknown:
-        raise UsageError(f"there is no metric '{unknown[0]}'", hint=did_you_mean(unknown[0], METRICS))
-    homeless = [name for name in also if METRICS[name].joints == "original" and not benchmark.original_joints]
-    if homeless:
-        raise UsageError(
-            f"'{homeless[0]}' counts the dataset's own joints, and benchmark '{benchmark.id}' names none",
-            hint="leave the metric out, or give the benchmark 'original_joints'",
-        )
-    if (truth.dataset or benchmark.dataset, truth.split or benchmark.split) != (benchmark.dataset, benchmark.split):
-        raise UsageError(
-            f"benchmark '{benchmark.id}' tests on {benchmark.dataset}/{benchmark.split}, "
-            f"these labels are {truth.dataset}/{truth.split}",
-            hint="open that split's shards",
-        )
-    if truth.box_rule not in ("", benchmark.box_rule):
-        raise UsageError(
-            f"benchmark '{benchmark.id}' takes person boxes from '{benchmark.box_rule}', these shards from "
-            f"'{truth.box_rule}'",
-            hint="prepare the dataset with its default boxes",
-        )
-    if truth.foreground not in ("", benchmark.foreground):
-        raise UsageError(
-            f"benchmark '{benchmark.id}' finds persons in depth images by the rule '{benchmark.foreground}', these "
-            f"shards say '{truth.foreground}'",
-            hint="prepare the dataset again with this version",
-        )
-    if truth.origin == "official" and benchmark.sample_list_digest not in (None, truth.sample_list_digest):
-        raise UsageError(
-            f"benchmark '{benchmark.id}' version {benchmark.version} tests on the sample list "
-            f"{str(benchmark.sample_list_digest)[:12]}, these shards hold {truth.sample_list_digest[:12]}",
-            hint="prepare the dataset again with its default options, from the whole official download",
-        )
+    _check_metrics(also, benchmark)
+    _check_truth(truth, benchmark)
     pred, missing, extra = join(predictions, truth.keys)
     counted, original = _counted(truth, benchmark), _labelled(truth, benchmark.original_joints)
     _refuse_misfits(pred, missing, extra, counted, truth, benchmark, incomplete, file)
@@ -281,8 +269,10 @@ def score(
 
 
 def write_scores(path: Path, scores: Scores) -> None:
-    """``path`` (.npz): keys, clips, the counted mask and per-sample, per-joint values by metric; ``.json`` beside it:
-    the summary. Bytes depend on the content alone. Raises ``ArtefactError`` when the folder cannot be written."""
+    """Write keys, clips, the counted mask and (N, J) values by metric to ``path`` (.npz), the summary to a ``.json``.
+
+    Equal scores give equal bytes. Raises ``ArtefactError`` when the folder cannot be written.
+    """
     path = Path(path)
     arrays: dict[str, npt.NDArray[Any]] = {
         "keys": scores.keys,
@@ -291,6 +281,37 @@ def write_scores(path: Path, scores: Scores) -> None:
     }
     write_whole(path, npz_bytes(arrays | {name: np.asarray(values) for name, values in scores.values.items()}))
     write_whole(path.with_suffix(".json"), (json.dumps(scores.summary(), indent=1, sort_keys=True) + "\n").encode())
+
+
+def _check_metrics(also: Sequence[str], benchmark: Benchmark) -> None:
+    for name in also:
+        if name not in METRICS:
+            raise UsageError(f"there is no metric '{name}'", hint=did_you_mean(name, METRICS))
+        if METRICS[name].joints == "original" and not benchmark.original_joints:
+            raise UsageError(
+                f"'{name}' counts the dataset's own joints, and benchmark '{benchmark.id}' names none",
+                hint="leave the metric out, or give the benchmark 'original_joints'",
+            )
+
+
+def _check_truth(truth: Truth, benchmark: Benchmark) -> None:
+    """Raise ``UsageError`` unless the truth is of the benchmark's own test set; "" in the truth = not known."""
+    tested = f"{truth.dataset or benchmark.dataset}/{truth.split or benchmark.split}"
+    facts = [
+        ("tests on", f"{benchmark.dataset}/{benchmark.split}", tested, "open that split's shards"),
+        ("takes person boxes from", benchmark.box_rule, truth.box_rule, "prepare the dataset with its default boxes"),
+        ("finds persons in depth images by the rule", benchmark.foreground, truth.foreground,
+         "prepare the dataset again with this version"),
+    ]  # fmt: skip
+    for what, expected, found, hint in facts:
+        if found not in ("", expected):
+            raise UsageError(f"benchmark '{benchmark.id}' {what} '{expected}', these shards hold '{found}'", hint=hint)
+    if truth.origin == "official" and benchmark.sample_list_digest not in (None, truth.sample_list_digest):
+        raise UsageError(
+            f"benchmark '{benchmark.id}' version {benchmark.version} tests on the sample list "
+            f"{str(benchmark.sample_list_digest)[:12]}, these shards hold {truth.sample_list_digest[:12]}",
+            hint="prepare the dataset again with its default options, from the whole official download",
+        )
 
 
 def _counted(truth: Truth, benchmark: Benchmark) -> npt.NDArray[np.bool_]:
@@ -366,16 +387,16 @@ def _warnings(
     undefined: Mapping[str, int],
     degenerate: Mapping[str, int],
 ) -> tuple[str, ...]:
-    said = []
+    found = []
     if missing:
-        said.append(f"{len(missing)} test samples have no prediction ({some(missing)})")
+        found.append(f"{len(missing)} test samples have no prediction ({some(missing)})")
     if extra:
-        said.append(f"{len(extra)} predictions are of no test sample and were left out ({some(extra)})")
+        found.append(f"{len(extra)} predictions are of no test sample and were left out ({some(extra)})")
     if unanswered:
-        said.append(f"{unanswered} samples lack a finite prediction of a counted joint: the row is not ranked")
-    said += [f"{METRICS[name].title} is undefined for {count} samples" for name, count in undefined.items() if count]
-    said += [f"{count} samples: {kind}" for kind, count in degenerate.items() if count and kind != FEW_JOINTS]
-    return tuple(said)
+        found.append(f"{unanswered} samples lack a finite prediction of a counted joint: the row is not ranked")
+    found += [f"{METRICS[name].title} is undefined for {count} samples" for name, count in undefined.items() if count]
+    found += [f"{count} samples: {kind}" for kind, count in degenerate.items() if count and kind != FEW_JOINTS]
+    return tuple(found)
 
 
 def _intervals(sample_values: Mapping[str, FloatArray], sequence: TextArray) -> dict[str, tuple[float, float]]:

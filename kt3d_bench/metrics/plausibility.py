@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from kt3d_bench.geometry.alignment import align_root
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.evaluate import Truth
 from kt3d_bench.metrics.functional import joint_errors, mpjpe, pa_mpjpe
 from kt3d_bench.metrics.predictions import Predictions, join
+from kt3d_bench.metrics.truth import Truth
 from kt3d_bench.skeletons import H36M17
 
 FloatArray = npt.NDArray[np.float64]
@@ -44,6 +44,9 @@ class Suspicion:
     sentence: str
     severe: bool = True
     """The numbers cannot be right if it is so."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.sentence}"
 
 
 @dataclass(frozen=True)

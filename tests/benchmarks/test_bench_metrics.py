@@ -9,9 +9,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.evaluate import Truth, score
+from kt3d_bench.metrics.evaluate import measure
 from kt3d_bench.metrics.functional import mpjpe, pa_mpjpe, pck
 from kt3d_bench.metrics.predictions import Predictions
+from kt3d_bench.metrics.truth import Truth
 
 POSES = 543_344
 """Test poses of Human3.6M seen by four cameras at full rate: the most that anybody scores."""
@@ -89,6 +90,6 @@ def test_scoring_a_benchmark(benchmark: BenchmarkFixture, poses: tuple[np.ndarra
         id="toy", version=1, title="", dataset="", split="", modality="rgb", headline=("mpjpe_mm", "pa_mpjpe_mm"),
         beside=("pa_mpjpe_rigid_mm", "pck_100"), root=0, reference="root-given", box_rule="joints", sees="",
     )  # fmt: skip
-    found = benchmark.pedantic(lambda: score(Predictions(keys, pred), truth, toy), rounds=3, iterations=1)
+    found = benchmark.pedantic(lambda: measure(Predictions(keys, pred), truth, toy), rounds=3, iterations=1)
     assert found.samples == count
     assert benchmark.stats.stats.min < 1.5

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.evaluate import Truth, score
+from kt3d_bench.metrics.evaluate import measure
 from kt3d_bench.metrics.functional import METRIC_VERSION, METRICS, JointInput, mean_over_joints
 from kt3d_bench.metrics.predictions import Predictions
+from kt3d_bench.metrics.truth import Truth
 
 HERE = Path(__file__).parent
 POSES = json.loads((HERE / "poses.json").read_text())
@@ -65,7 +66,7 @@ def test_means_over_frames_and_over_actions() -> None:
         id="toy", version=1, title="", dataset="", split="", modality="rgb", headline=tuple(MEANS["frame_mean"]),
         root=0, reference="root-given", box_rule="joints", sees="",
     )  # fmt: skip
-    found = score(Predictions(keys, pred), known, benchmark)
+    found = measure(Predictions(keys, pred), known, benchmark)
     for name, expected in MEANS["frame_mean"].items():
         assert found.overall[name] == pytest.approx(expected, rel=0, abs=1e-9)
         assert found.action_mean[name] == pytest.approx(MEANS["action_mean"][name], rel=0, abs=1e-9)

@@ -15,8 +15,9 @@ from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import Entry, Submission, encode_entry, make_entry, write_entry
 from kt3d_bench.leaderboard.render import render_boards
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.evaluate import Truth, score
+from kt3d_bench.metrics.evaluate import measure
 from kt3d_bench.metrics.predictions import Predictions
+from kt3d_bench.metrics.truth import Truth
 from kt3d_bench.results import board_problems
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,7 @@ def entry(*, seed: int = 0, submitted: bool = False, **changes: Any) -> Entry:
         "predictions_sha256": f"{seed:064d}", "test_manifest_digest": "e" * 64, "run": {"preset": "tiny"},
         "submission": handed,
     }  # fmt: skip
-    return make_entry(score(Predictions(keys, pred), known, BENCHMARK), BENCHMARK, **(facts | changes))
+    return make_entry(measure(Predictions(keys, pred), known, BENCHMARK), BENCHMARK, **(facts | changes))
 
 
 @pytest.fixture

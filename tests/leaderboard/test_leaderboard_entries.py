@@ -27,8 +27,9 @@ from kt3d_bench.leaderboard.entries import (
 )
 from kt3d_bench.leaderboard.words import supervision_name
 from kt3d_bench.metrics.benchmarks import Benchmark, protocol_digest
-from kt3d_bench.metrics.evaluate import Truth, score
+from kt3d_bench.metrics.evaluate import measure
 from kt3d_bench.metrics.predictions import Predictions
+from kt3d_bench.metrics.truth import Truth
 
 BENCHMARK = Benchmark(
     id="toy-test", version=2, title="Toy", dataset="toy", split="test", modality="rgb",
@@ -49,7 +50,7 @@ def entry(
     pred[:, :absent] = np.nan
     words = np.array(["a", "b", "c"] * 4)
     known = Truth(keys, true, np.full((12, 17), 3, np.uint8), words, words, words, "a" * 64, "b" * 64, origin)
-    found = score(Predictions(keys, pred, {}), known, BENCHMARK, incomplete=True)
+    found = measure(Predictions(keys, pred, {}), known, BENCHMARK, incomplete=True)
     facts: dict[str, Any] = {"method": "floor", "supervision": "none", "training_data": [SOURCE], "seed": 1}
     return make_entry(found, BENCHMARK, **(facts | changes))
 

@@ -14,9 +14,10 @@ import pytest
 
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.evaluate import Truth, score, truth_from_shards, write_scores
+from kt3d_bench.metrics.evaluate import measure, write_scores
 from kt3d_bench.metrics.functional import METRIC_VERSION, mpjpe, pa_mpjpe, pck
 from kt3d_bench.metrics.predictions import Predictions, write_predictions
+from kt3d_bench.metrics.truth import Truth, truth_from_shards
 from kt3d_bench.skeletons import H36M17, Quality
 
 BENCHMARK = Benchmark(
@@ -64,7 +65,7 @@ def noisy(known: Truth, noise_mm: float = 80.0) -> Predictions:
 def test_folds_equal_plain_loops() -> None:
     known = truth()
     predictions = noisy(known)
-    found = score(predictions, known, BENCHMARK)
+    found = measure(predictions, known, BENCHMARK)
     pred, true = predictions.joints_cam_mm, known.joints_cam_mm
     per_sample = {
         "mpjpe_mm": mpjpe(pred, true, root=0),
@@ -98,7 +99,7 @@ def test_folds_equal_plain_loops() -> None:
 
 def test_values_are_kept_per_sample_and_joint() -> None:
     known = truth()
-    found = score(noisy(known), known, BENCHMARK)
+    found = measure(noisy(known), known, BENCHMARK)
     np.testing.assert_allclose(found.values["pa_mpjpe_mm"].mean(), found.overall["pa_mpjpe_mm"])
     assert found.values["mpjpe_mm"].shape == (60, 17)
     assert found.counted.all()
@@ -107,12 +108,12 @@ def test_values_are_kept_per_sample_and_joint() -> None:
 def test_further_metrics_can_be_asked_for() -> None:
     known = truth()
     predictions = noisy(known)
-    found = score(predictions, known, BENCHMARK, also=["pa_mpjpe_mirror_mm", "pck_100"])
+    found = measure(predictions, known, BENCHMARK, also=["pa_mpjpe_mirror_mm", "pck_100"])
     assert list(found.overall) == [*BENCHMARK.metrics, "pa_mpjpe_mirror_mm"]
     expected = pa_mpjpe(predictions.joints_cam_mm, known.joints_cam_mm, reflection=True).mean()
     assert found.overall["pa_mpjpe_mirror_mm"] == pytest.approx(expected)
     with pytest.raises(UsageError, match=r"there is no metric 'pck_1000'; did you mean 'pck_100'\?"):
-        score(predictions, known, BENCHMARK, also=["pck_1000"])
+        measure(predictions, known, BENCHMARK, also=["pck_1000"])
 
 
 def test_the_order_of_a_prediction_file_does_not_matter() -> None:
@@ -120,13 +121,13 @@ def test_the_order_of_a_prediction_file_does_not_matter() -> None:
     predictions = noisy(known)
     order = np.random.default_rng(2).permutation(60)
     shuffled = Predictions(predictions.keys[order], predictions.joints_cam_mm[order], {})
-    assert score(shuffled, known, BENCHMARK).summary() == score(predictions, known, BENCHMARK).summary()
+    assert measure(shuffled, known, BENCHMARK).summary() == measure(predictions, known, BENCHMARK).summary()
 
 
 def test_absolute_positions_without_a_root() -> None:
     known = truth()
     shifted = Predictions(known.keys, known.joints_cam_mm + np.float32(30.0), {})
-    found = score(shifted, known, replace(BENCHMARK, root=None))
+    found = measure(shifted, known, replace(BENCHMARK, root=None))
     assert found.overall["mpjpe_mm"] == pytest.approx(30 * 3**0.5, rel=1e-4)
     assert found.overall["mpjpe_root_mm"] == pytest.approx(0, abs=1e-3)
     assert found.overall["pa_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
@@ -143,7 +144,7 @@ def test_map_counts_the_datasets_own_joints_where_they_are() -> None:
     own = (1, 4, 9)
     benchmark = replace(BENCHMARK, joints=(0, 5, 6), min_quality="exact", beside=("map_100",), original_joints=own)
     predictions = noisy(known)
-    found = score(predictions, known, benchmark)
+    found = measure(predictions, known, benchmark)
     shares = []
     for pred, true in zip(predictions.joints_cam_mm.astype(float), joints.astype(float), strict=True):
         right = [np.linalg.norm(pred[j] - true[j]) <= 100.0 for j in own if np.isfinite(true[j]).all()]
@@ -153,7 +154,7 @@ def test_map_counts_the_datasets_own_joints_where_they_are() -> None:
     assert np.isnan(found.by_joint["hip"]["map_100"])
     assert np.isfinite(found.by_joint["nose"]["map_100"])
     with pytest.raises(UsageError, match="'map_100' counts the dataset's own joints, and benchmark 'toy-test' names"):
-        score(predictions, known, BENCHMARK, also=["map_100"])
+        measure(predictions, known, BENCHMARK, also=["map_100"])
 
 
 def test_the_truth_and_the_benchmark_decide_which_joints_count() -> None:
@@ -164,14 +165,14 @@ def test_the_truth_and_the_benchmark_decide_which_joints_count() -> None:
     quality[:, 9] = Quality.APPROXIMATE
     quality[:, 7] = Quality.ABSENT
     benchmark = replace(BENCHMARK, joints=tuple(j for j in range(17) if j != 2), min_quality="derived")
-    found = score(noisy(known), replace(known, joints_cam_mm=joints, quality=quality), benchmark)
+    found = measure(noisy(known), replace(known, joints_cam_mm=joints, quality=quality), benchmark)
     assert found.counted.sum() == 60 * 14 - 1
     quality[:, 8] = Quality.DERIVED
     known = replace(known, joints_cam_mm=joints, quality=quality)
     holes = noisy(known).joints_cam_mm.copy()
     holes[:, [2, 7, 9]] = np.nan
-    assert score(Predictions(known.keys, holes, {}), known, benchmark).unanswered == 0
-    np.testing.assert_array_equal(score(noisy(known), known, benchmark).counted, found.counted)
+    assert measure(Predictions(known.keys, holes, {}), known, benchmark).unanswered == 0
+    np.testing.assert_array_equal(measure(noisy(known), known, benchmark).counted, found.counted)
     assert not found.counted[:, [2, 7, 9]].any()
     assert not found.counted[3, 5]
     assert np.isnan(found.values["mpjpe_mm"][~found.counted]).all()
@@ -185,12 +186,12 @@ def test_the_truth_and_the_benchmark_decide_which_joints_count() -> None:
 def test_joints_without_an_answer_are_counted_and_never_help() -> None:
     known = truth()
     joints = noisy(known).joints_cam_mm.copy()
-    before = score(Predictions(known.keys, joints, {}), known, BENCHMARK)
+    before = measure(Predictions(known.keys, joints, {}), known, BENCHMARK)
     joints[4, 3] = np.nan
     joints[8] = np.nan
     with pytest.raises(ArtefactError, match=r"2 samples lack a finite prediction of a counted joint.*--incomplete"):
-        score(Predictions(known.keys, joints, {}), known, BENCHMARK)
-    found = score(Predictions(known.keys, joints, {}), known, BENCHMARK, incomplete=True)
+        measure(Predictions(known.keys, joints, {}), known, BENCHMARK)
+    found = measure(Predictions(known.keys, joints, {}), known, BENCHMARK, incomplete=True)
     assert found.unanswered == 2
     assert found.undefined == {"mpjpe_mm": 2, "pa_mpjpe_mm": 2, "pck_100": 0, "mpjpe_root_mm": 2}
     assert found.overall["pck_100"] < before.overall["pck_100"]
@@ -208,7 +209,7 @@ def test_degenerate_predictions_are_counted_by_kind_and_never_zero() -> None:
     quality = known.quality.copy()
     quality[5, 2:] = Quality.ABSENT
     given, asked = Predictions(known.keys, joints, {}), replace(known, quality=quality)
-    found = score(given, asked, BENCHMARK, also=["n_mpjpe_mm", "auc_150"], incomplete=True)
+    found = measure(given, asked, BENCHMARK, also=["n_mpjpe_mm", "auc_150"], incomplete=True)
     assert found.degenerate == {
         "every joint at the origin": 1,
         "all joints in one point": 1,
@@ -229,17 +230,17 @@ def test_degenerate_predictions_are_counted_by_kind_and_never_zero() -> None:
 
 def test_the_curve_is_aligned_as_the_benchmark_says() -> None:
     known = truth()
-    found = score(noisy(known), known, BENCHMARK)
+    found = measure(noisy(known), known, BENCHMARK)
     assert len(found.pck_curve) == 31
     assert found.pck_curve[20] == pytest.approx(found.overall["pck_100"])
     shifted = Predictions(known.keys, known.joints_cam_mm + np.float32(30.0), {})
-    assert score(shifted, known, BENCHMARK).pck_curve[1] == pytest.approx(100)
-    assert score(shifted, known, replace(BENCHMARK, root=None)).pck_curve[10] == 0
+    assert measure(shifted, known, BENCHMARK).pck_curve[1] == pytest.approx(100)
+    assert measure(shifted, known, replace(BENCHMARK, root=None)).pck_curve[10] == 0
 
 
 def test_per_clip_means_add_up() -> None:
     known = truth()
-    found = score(noisy(known), known, BENCHMARK)
+    found = measure(noisy(known), known, BENCHMARK)
     assert list(found.clips.names) == sorted({*known.sequence})
     assert found.clips.counts.tolist() == [6] * 10
     for name, means in found.clips.means.items():
@@ -250,9 +251,9 @@ def test_nothing_answered_is_refused_and_next_to_nothing_is_undefined_not_perfec
     known = truth()
     nothing = Predictions(known.keys, np.full((60, 17, 3), np.nan, np.float32), {})
     with pytest.raises(ArtefactError, match="no joint has finite coordinates"):
-        score(nothing, known, BENCHMARK)
+        measure(nothing, known, BENCHMARK)
     nothing.joints_cam_mm[7, 3] = 1e6
-    found = score(nothing, known, BENCHMARK, incomplete=True)
+    found = measure(nothing, known, BENCHMARK, incomplete=True)
     assert np.isnan(found.overall["mpjpe_mm"])
     assert found.overall["pck_100"] == 0
     assert found.unanswered == 60
@@ -267,12 +268,12 @@ def test_missing_and_extra_keys_are_named() -> None:
     keys[:5] = [f"other{i}" for i in range(5)]
     wrong = Predictions(keys, predictions.joints_cam_mm, {})
     with pytest.raises(ArtefactError) as caught:
-        score(wrong, known, BENCHMARK, where="run/p.npz")
+        measure(wrong, known, BENCHMARK, where="run/p.npz")
     assert caught.value.where == "run/p.npz"
     assert "5 of 60 test samples have no prediction (s_0000, s_0001, s_0002, ... (5 in all))" in caught.value.message
     assert "5 predictions are of no test sample (other0, other1, other2, ..." in caught.value.message
     assert "toy-test" in caught.value.message
-    found = score(wrong, known, BENCHMARK, incomplete=True)
+    found = measure(wrong, known, BENCHMARK, incomplete=True)
     assert found.unanswered == 5
     assert any(said.startswith("5 test samples have no prediction") for said in found.warnings)
     assert any("were left out" in said for said in found.warnings)
@@ -287,8 +288,8 @@ def test_predictions_of_more_than_the_test_are_left_out() -> None:
     with pytest.raises(
         ArtefactError, match=r"40 predictions are of no test sample \(s_0020.*or leave these out with kt3d"
     ):
-        score(noisy(known), small, BENCHMARK)
-    found = score(noisy(known), small, BENCHMARK, incomplete=True)
+        measure(noisy(known), small, BENCHMARK)
+    found = measure(noisy(known), small, BENCHMARK, incomplete=True)
     assert found.samples == 20
     assert found.warnings == (
         "40 predictions are of no test sample and were left out (s_0020, s_0021, s_0022, ... (40 in all))",
@@ -299,49 +300,49 @@ def test_predictions_of_another_test_set_are_refused_even_when_gaps_are_allowed(
     known = truth()
     strange = Predictions(np.array(["x"]), known.joints_cam_mm[:1], {})
     with pytest.raises(ArtefactError, match="60 of 60 test samples have no prediction"):
-        score(strange, known, BENCHMARK, incomplete=True)
+        measure(strange, known, BENCHMARK, incomplete=True)
 
 
 def test_metres_are_refused() -> None:
     known = truth()
     with pytest.raises(ArtefactError, match="in metres; write joints_cam_mm in millimetres"):
-        score(Predictions(known.keys, known.joints_cam_mm / 1000, {}), known, BENCHMARK)
+        measure(Predictions(known.keys, known.joints_cam_mm / 1000, {}), known, BENCHMARK)
 
 
 def test_a_test_set_without_labels_is_refused() -> None:
     known = truth()
     with pytest.raises(ArtefactError, match="hold no 3D labels"):
-        score(noisy(known), replace(known, joints_cam_mm=np.full_like(known.joints_cam_mm, np.nan)), BENCHMARK)
+        measure(noisy(known), replace(known, joints_cam_mm=np.full_like(known.joints_cam_mm, np.nan)), BENCHMARK)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dataset": "other"}, "tests on toy/test, these labels are other/test"),
-        ({"split": "train"}, "these labels are toy/train"),
-        ({"box_rule": "detector"}, "takes person boxes from 'joints', these shards from 'detector'"),
-        ({"foreground": "other"}, "finds persons in depth images by the rule 'given', these shards say 'other'"),
+        ({"dataset": "other"}, "tests on 'toy/test', these shards hold 'other/test'"),
+        ({"split": "train"}, "these shards hold 'toy/train'"),
+        ({"box_rule": "detector"}, "takes person boxes from 'joints', these shards hold 'detector'"),
+        ({"foreground": "other"}, "finds persons in depth images by the rule 'given', these shards hold 'other'"),
     ],
 )
 def test_another_test_set_than_the_benchmarks_is_refused(change: dict[str, str], message: str) -> None:
     known = truth()
     with pytest.raises(UsageError, match=message):
-        score(noisy(known), replace(known, **change), BENCHMARK)
+        measure(noisy(known), replace(known, **change), BENCHMARK)
 
 
 def test_a_pinned_sample_list_binds_the_real_data_alone() -> None:
     pinned = replace(BENCHMARK, sample_list_digest="c" * 64)
     known = truth()
-    assert score(noisy(known), known, pinned).samples == 60
+    assert measure(noisy(known), known, pinned).samples == 60
     real = replace(known, origin="official")
     with pytest.raises(UsageError, match="version 3 tests on the sample list cccccccccccc, these shards hold aaaaaaaa"):
-        score(noisy(known), real, pinned)
-    assert score(noisy(known), replace(real, sample_list_digest="c" * 64), pinned).samples == 60
+        measure(noisy(known), real, pinned)
+    assert measure(noisy(known), replace(real, sample_list_digest="c" * 64), pinned).samples == 60
 
 
 def test_a_dataset_without_actions_has_no_action_mean() -> None:
     known = replace(truth(), action=np.full(60, ""))
-    found = score(noisy(known), known, BENCHMARK)
+    found = measure(noisy(known), known, BENCHMARK)
     assert found.by_action == {}
     assert found.action_mean == {}
 
@@ -376,11 +377,11 @@ def test_truth_from_shards() -> None:
     assert (found.dataset, found.split, found.box_rule, found.origin) == ("toy", "test", "joints", "official")
     assert found.foreground == "given"
     assert (found.sample_list_digest, found.labels_digest) == ("c" * 64, "d" * 64)
-    scored = score(noisy(known), found, BENCHMARK)
-    assert scored.overall == score(noisy(known), known, BENCHMARK).overall
+    scored = measure(noisy(known), found, BENCHMARK)
+    assert scored.overall == measure(noisy(known), known, BENCHMARK).overall
     per_sample = mpjpe(noisy(known).joints_cam_mm, known.joints_cam_mm, root=0)
     assert scored.by_camera["right"]["mpjpe_mm"] == pytest.approx(per_sample[1::2].mean(), abs=1e-9)
-    assert score(noisy(known), known, BENCHMARK).by_camera == {}
+    assert measure(noisy(known), known, BENCHMARK).by_camera == {}
 
 
 def test_truth_refuses_arrays_that_do_not_fit() -> None:
@@ -393,7 +394,7 @@ def test_truth_refuses_arrays_that_do_not_fit() -> None:
 
 def test_scores_on_disk(tmp_path: Path) -> None:
     known = truth()
-    found = score(noisy(known), known, BENCHMARK)
+    found = measure(noisy(known), known, BENCHMARK)
     for name in ("a", "b"):
         write_scores(tmp_path / name / "toy-test.npz", found)
     with np.load(tmp_path / "a" / "toy-test.npz", allow_pickle=False) as stored:
@@ -411,14 +412,16 @@ import sys
 from pathlib import Path
 import numpy as np
 from kt3d_bench.leaderboard import entries, tables
-from kt3d_bench.metrics import benchmarks, evaluate as score, predictions
+from kt3d_bench.metrics import benchmarks, predictions
+from kt3d_bench.metrics.evaluate import measure
+from kt3d_bench.metrics.truth import Truth
 found = predictions.read_predictions(Path(sys.argv[1]))
 count = len(found.keys)
 names = np.full(count, "x")
 quality = np.full((count, 17), 3, np.uint8)
-truth = score.Truth(found.keys, found.joints_cam_mm, quality, names, names, names, "", "", "official")
+truth = Truth(found.keys, found.joints_cam_mm, quality, names, names, names, "", "", "official")
 [one] = benchmarks.read_benchmarks(Path(sys.argv[2]))
-print(score.score(found, truth, one).overall)
+print(measure(found, truth, one).overall)
 heavy = {"torch", "webdataset", "scipy", "cv2", "h5py", "matplotlib"} & set(sys.modules)
 sys.exit(f"imported {sorted(heavy)}" if heavy else 0)
 """

@@ -25,8 +25,9 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.writer import ShardWriter
 from kt3d_bench.geometry.cameras import project
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.evaluate import score, truth_from_shards, write_scores
+from kt3d_bench.metrics.evaluate import measure, write_scores
 from kt3d_bench.metrics.predictions import read_predictions, write_predictions
+from kt3d_bench.metrics.truth import truth_from_shards
 from kt3d_bench.records import Camera, Sample
 
 BENCHMARK = Benchmark(
@@ -171,7 +172,7 @@ def predict(run: Path, opened: ShardSet, *, scores: bool = True) -> Path:
     meta = {"checkpoint_sha256": CHECKPOINT, "benchmark": BENCHMARK.id, "reads": ["depth"]}
     write_predictions(path, [str(key) for key in opened.keys], joints, meta=meta)
     if scores:
-        measured = score(read_predictions(path), truth_from_shards(opened), BENCHMARK)
+        measured = measure(read_predictions(path), truth_from_shards(opened), BENCHMARK)
         write_scores(run / "scores" / f"{BENCHMARK.id}.npz", measured)
     return path
 
