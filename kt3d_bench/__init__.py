@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from kt3d_bench.errors import UsageError as UsageError
     from kt3d_bench.generation import generate as generate
     from kt3d_bench.inspection import inspect as inspect
+    from kt3d_bench.leaderboard.publish import build_boards as build_boards
+    from kt3d_bench.leaderboard.publish import check_boards as check_boards
+    from kt3d_bench.leaderboard.publish import rescore as rescore
+    from kt3d_bench.leaderboard.publish import submit as submit
     from kt3d_bench.loading.dataset import Dataset as Dataset
     from kt3d_bench.loading.dataset import load as load
     from kt3d_bench.loading.dataset import webdataset as webdataset
+    from kt3d_bench.metrics.evaluate import evaluate as evaluate
     from kt3d_bench.metrics.functional import auc as auc
     from kt3d_bench.metrics.functional import mpjpe as mpjpe
     from kt3d_bench.metrics.functional import n_mpjpe as n_mpjpe
@@ -43,6 +48,8 @@ if TYPE_CHECKING:
     from kt3d_bench.records import WorkItem as WorkItem
     from kt3d_bench.scaffold import new_plugin as new_plugin
     from kt3d_bench.testing.contract import check_plugin as check_plugin
+    from kt3d_bench.scoring import score as score
+    from kt3d_bench.scoring import score_as as score_as
 
 __version__ = "0.1.0"
 
@@ -53,7 +60,9 @@ _HOMES = {
     "errors": ("ArtefactError", "Kt3dError", "MissingDataError", "PluginError", "RawDataError", "UsageError"),
     "generation": ("generate",),
     "inspection": ("inspect",),
+    "leaderboard.publish": ("build_boards", "check_boards", "rescore", "submit"),
     "loading.dataset": ("Dataset", "load", "webdataset"),
+    "metrics.evaluate": ("evaluate",),
     "metrics.functional": ("auc", "mpjpe", "n_mpjpe", "pa_mpjpe", "pck"),
     "plugins.hookspecs": (
         "DatasetPlugin",
@@ -68,6 +77,7 @@ _HOMES = {
     "records": ("Camera", "Sample", "Skipped", "WorkItem"),
     "scaffold": ("new_plugin",),
     "testing.contract": ("check_plugin",),
+    "scoring": ("score", "score_as"),
 }
 """Module below ``kt3d_bench`` -> the public names it defines."""
 

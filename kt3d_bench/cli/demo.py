@@ -13,7 +13,6 @@ from pathlib import Path
 from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.data.folders import shards_folder
 from kt3d_bench.errors import UsageError
-from kt3d_bench.leaderboard.tables import terminal_table
 from kt3d_bench.plugins import registry
 from kt3d_bench.recipes import pictures
 from kt3d_bench.recipes.plan import Options, domains_read, jobs, named
@@ -51,7 +50,7 @@ def run_demo(
         outcomes = whole(reproduce(found, options, report, leaderboards=out / "leaderboards"))
     newest = {outcome.result.entry.board: outcome.result for outcome in outcomes}
     for last in newest.values():
-        say.print(terminal_table(last.benchmark, last.board_entries(), width=say.width))
+        say.print(last.table(say.width))
     drawn = draw(outcomes, out / "pictures")
     reports = [write_report(last.predictions.parent.parent) for last in newest.values()]
     say.print(f"Data took {ready - began:.0f} s, training and scoring {time.monotonic() - ready:.0f} s.", markup=False)

@@ -40,15 +40,15 @@ def reproduce(name: str, data: Path | None, out: Path | None, leaderboards: Path
 
     What rows share is trained once. Interrupt it and give the same command again: finished rows stay, the others go on.
     """
-    from kt3d_bench import results
     from kt3d_bench.cli.console import Terminal, console
     from kt3d_bench.files import write_whole
+    from kt3d_bench.leaderboard.publish import default_leaderboards
     from kt3d_bench.recipes import pictures, plan, tables
     from kt3d_bench.recipes.reproduce import reproduce as run_all
 
     recipe = plan.named(name)
     chosen = plan.Options(data_root=data or default_data_root(), **options)
-    boards = leaderboards or results.default_leaderboards(chosen.data_root)
+    boards = leaderboards or default_leaderboards(chosen.data_root)
     with Terminal() as report:
         done = run_all(recipe, chosen, report, leaderboards=boards)
     if done.outcomes:

@@ -138,7 +138,7 @@ class Answers:
 
 def find_answers(
     benchmark: Benchmark | str | None,
-    predictions: Predictions | os.PathLike[str] | str | Sequence[str] | TextArray,
+    predictions: Predictions | PredictionFile | os.PathLike[str] | str | Sequence[str] | TextArray,
     joints_cam_mm: npt.NDArray[Any] | None = None,
     *,
     data: Path | str | None = None,
@@ -148,12 +148,11 @@ def find_answers(
 
     ``benchmark=None`` takes the one that the predictions name. Raises what ``evaluate`` raises, but measures nothing.
     """
-    path = Path(predictions) if isinstance(predictions, str | os.PathLike) else None
     given: Predictions | PredictionFile
-    if path is not None:
-        given = read_prediction_file(path)
-    elif isinstance(predictions, Predictions):
+    if isinstance(predictions, Predictions | PredictionFile):
         given = predictions
+    elif isinstance(predictions, str | os.PathLike):
+        given = read_prediction_file(Path(predictions))
     elif joints_cam_mm is not None:
         given = Predictions(np.asarray(predictions, np.str_), np.asarray(joints_cam_mm))
     else:
@@ -163,7 +162,7 @@ def find_answers(
         if not isinstance(named, str):
             raise UsageError(
                 "the predictions do not name their benchmark",
-                where=path,
+                where=None if isinstance(given, Predictions) else given.path,
                 hint=f"name one: --benchmark ID ({', '.join(registry.benchmarks())})",
             )
         benchmark = registry.benchmark(named)
@@ -174,8 +173,8 @@ def find_answers(
     labels, names = test.labels, registry.dataset(benchmark.dataset).names
     cameras = Cameras(test.keys, labels.joints_cam_mm, labels.rotation, labels.position_world_mm)
     key_of = (lambda name: None) if names is None else registry.load_function(names, "sample_key")
-    found = placed(given, cameras, key_of, root=benchmark.root, where=path)
-    return Answers(benchmark, test, truth_from_shards(test), found, given, path)
+    found = placed(given, cameras, key_of, root=benchmark.root)
+    return Answers(benchmark, test, truth_from_shards(test), found, given, given.path)
 
 
 def evaluate(

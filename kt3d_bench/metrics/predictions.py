@@ -83,6 +83,7 @@ class Predictions:
 class PredictionFile:
     """A prediction file of any accepted form, as it was written."""
 
+    path: Path
     form: str
     names: npt.NDArray[np.str_]
     """(N,) what each pose is of: our sample keys, or image names of the program that predicted."""
@@ -152,7 +153,7 @@ def read_prediction_file(path: Path) -> PredictionFile:
     arrays = load_npz(path)
     if {"keys", "joints_cam_mm"} & set(arrays):
         ours = _ours(path, arrays)
-        return PredictionFile(OURS, ours.keys, ours.joints_cam_mm.astype(np.float64), "camera", ours.meta)
+        return PredictionFile(path, OURS, ours.keys, ours.joints_cam_mm.astype(np.float64), "camera", ours.meta)
     if {"image_path", "coords3d_pred_world"} & set(arrays):
         return _posepile(path, arrays)
     if arrays and all(name.count("/") == 2 for name in arrays):
@@ -168,7 +169,6 @@ def placed(
     key_of: Callable[[str], str | None],
     *,
     root: int | None,
-    where: object = None,
 ) -> Predictions:
     """Return the poses of a file by sample key, (N, 17, 3) mm in the cameras' frames.
 
@@ -179,7 +179,7 @@ def placed(
     """
 
     def refused(what: str, hint: str = _HINT) -> ArtefactError:
-        return ArtefactError(what, where=None if where is None else str(where), hint=hint)
+        return ArtefactError(what, where=file.path, hint=hint)
 
     if file.form == OURS:
         return Predictions(file.names, file.joints_mm.astype(np.float32), file.meta)
@@ -320,7 +320,7 @@ def _mmpose(path: Path) -> PredictionFile:
             ) from None
         names += own
         poses.append(pose * scale)
-    return PredictionFile("mmpose-json", np.array(names, np.str_), _poses(path, np.concatenate(poses)), "camera")
+    return PredictionFile(path, "mmpose-json", np.array(names, np.str_), _poses(path, np.concatenate(poses)), "camera")
 
 
 def _posepile(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> PredictionFile:
@@ -333,7 +333,7 @@ def _posepile(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> PredictionF
     if len(poses) != len(names):
         raise ArtefactError(f"{len(names)} image paths for {len(poses)} poses", where=path, hint=_HINT)
     try:
-        return PredictionFile("posepile-npz", names.astype(np.str_), poses, "world")
+        return PredictionFile(path, "posepile-npz", names.astype(np.str_), poses, "world")
     except UnicodeDecodeError as error:
         raise ArtefactError(f"'image_path' is no ASCII text ({error})", where=path, hint=_HINT) from error
 
@@ -348,7 +348,7 @@ def _recordings(
         for name, poses in recordings.items()
         for frame in range(len(poses))
     ]
-    return PredictionFile(form, np.array(names, np.str_), np.concatenate(list(recordings.values())), "camera")
+    return PredictionFile(path, form, np.array(names, np.str_), np.concatenate(list(recordings.values())), "camera")
 
 
 def _poses(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

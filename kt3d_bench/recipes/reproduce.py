@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kt3d_bench import results
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import Kt3dError, UsageError
+from kt3d_bench.leaderboard.publish import Result
 from kt3d_bench.plugins.hookspecs import Recipe
 from kt3d_bench.progress import Reporter
 from kt3d_bench.recipes.plan import Job, Options, jobs, with_data
-from kt3d_bench.results import Result
 from kt3d_bench.run_folder import RUN_FILE, finished
 from kt3d_bench.training.interrupts import InterruptedRunError
+from kt3d_bench.scoring import score
 from kt3d_bench.training.run import resolve
 
 
@@ -90,7 +90,7 @@ def _run(job: Job, report: Reporter, leaderboards: Path | None) -> Outcome:
         report.note(f"the run {folder.name} is finished and stays")
     else:
         train(config, report, resume=(folder / RUN_FILE).exists())
-    result = results.score_run(folder, data_root=config.data_root, leaderboards=leaderboards, report=report)
+    result = score(folder, data=config.data_root, leaderboards=leaderboards, report=report)
     return Outcome(job, result, kept)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, Kt3dError
 from kt3d_bench.files import default_data_root
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.evaluate import score, truth_from_shards
+from kt3d_bench.metrics.evaluate import find_answers
 from kt3d_bench.metrics.functional import METRIC_VERSION, METRICS, mean_over_joints
 from kt3d_bench.metrics.predictions import Predictions, join, load_npz, read_predictions
-from kt3d_bench.results import open_test
 from kt3d_bench.skeletons import NUM_JOINTS
 
 FloatArray = npt.NDArray[np.float64]
@@ -84,8 +83,7 @@ def _measure(
     try:
         predictions = read_predictions(path)
         notes += _stale(predictions, document)
-        test = _open(folder, document, benchmark, given)
-        return _anew(predictions, test, benchmark, path, notes)
+        return _anew(predictions, _shards(folder, document, benchmark, given), benchmark, path, notes)
     except Kt3dError as error:
         notes.append(f"{error.message}.")
     try:
@@ -102,15 +100,15 @@ def _stale(predictions: Predictions, document: Mapping[str, Any]) -> list[str]:
     return ["The predictions were made by another checkpoint than the run's last: kt3d predict makes them anew."]
 
 
-def _open(folder: Path, document: Mapping[str, Any], benchmark: Benchmark, given: Path | None) -> ShardSet:
+def _shards(folder: Path, document: Mapping[str, Any], benchmark: Benchmark, given: Path | None) -> Path:
     places = [given] if given is not None else shards_places(folder, document, benchmark.dataset)
     present = [place for place in places if (place / "manifest.json").is_file()]
-    return open_test(benchmark, present[0] if present else places[0])
+    return present[0] if present else places[0]
 
 
-def _anew(predictions: Predictions, test: ShardSet, benchmark: Benchmark, path: Path, notes: list[str]) -> Measured:
-    truth = truth_from_shards(test)
-    scores = score(predictions, truth, benchmark, incomplete=True, where=path)
+def _anew(predictions: Predictions, shards: Path, benchmark: Benchmark, path: Path, notes: list[str]) -> Measured:
+    found = replace(find_answers(benchmark, predictions, shards=shards), path=path)
+    scores, truth = found.scores(incomplete=True), found.truth
     headline = benchmark.headline[0]
     counted = scores.counted
     if METRICS[headline].joints == "original":
@@ -126,8 +124,8 @@ def _anew(predictions: Predictions, test: ShardSet, benchmark: Benchmark, path: 
         per_sample=mean_over_joints(scores.values[headline], counted),
         counts={fold: _tally(groups) for fold, groups in folds.items() if groups is not None},
         notes=(*notes, *(f"{warning}." for warning in scores.warnings)),
-        test=test,
-        pred_mm=join(predictions, test.keys)[0],
+        test=found.test,
+        pred_mm=join(predictions, truth.keys)[0],
         counted=counted,
         reads=tuple(str(one) for one in reads) if isinstance(reads, list) else (),
     )

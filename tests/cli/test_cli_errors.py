@@ -116,7 +116,7 @@ def test_wrong_prediction_files(kt3d: Any, tmp_path: Path) -> None:
     said(kt3d("score", tmp_path / "absent.npz", "--benchmark", "h36m-s9s11-64"), 1, "absent.npz")
     nameless = tmp_path / "nameless.npz"
     write_predictions(nameless, ["a"], np.zeros((1, 17, 3)))
-    said(kt3d("score", nameless), 2, "does not say which benchmark", "--benchmark ID")
+    said(kt3d("score", nameless), 2, "the predictions do not name their benchmark", "--benchmark ID")
     said(kt3d("score", nameless, "--benchmark", "h36m"), 2, "there is no benchmark 'h36m'")
     unprepared = kt3d("score", nameless, "--benchmark", "h36m-s9s11-64")
     said(unprepared, 1, "no shards of 'h36m' to score against", "kt3d prepare")
@@ -126,13 +126,13 @@ def test_wrong_prediction_files(kt3d: Any, tmp_path: Path) -> None:
 def test_a_method_name_that_cannot_be_a_file_name(kt3d: Any, tmp_path: Path) -> None:
     write_predictions(tmp_path / "my method (1).npz", ["a"], np.zeros((1, 17, 3)))
     words = ("score", tmp_path / "my method (1).npz", "--benchmark", "h36m-s9s11-64")
-    said(kt3d(*words), 2, "'my method (1)' is no name for a method", "letters, digits", "with --name")
-    said(kt3d(*words, "--name", "../evil"), 2, "'../evil' is no name for a method")
+    said(kt3d(*words), 2, "'my method (1)' cannot be the name of a method", "letters, digits", "with --name")
+    said(kt3d(*words, "--name", "../evil"), 2, "'../evil' cannot be the name of a method")
 
 
 def test_options_of_a_file_are_not_ignored_for_a_run(kt3d: Any) -> None:
     for words in (("--name", "x"), ("--shards", "x")):
-        said(kt3d("score", *words), 2, "--name and --shards go with a FILE", "leave them out")
+        said(kt3d("score", *words), 2, "a name and shards go with a file of predictions", "leave them out")
 
 
 def test_boards_that_are_not_there_are_not_made(kt3d: Any, tmp_path: Path) -> None:

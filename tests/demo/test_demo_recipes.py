@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 from kt3d_knowledge_transfer.recipes import ALL, JOINTS, LEVELS
 
-from kt3d_bench import results
 from kt3d_bench.cli import main
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, UsageError
 from kt3d_bench.leaderboard.entries import Clips
+from kt3d_bench.leaderboard.publish import default_leaderboards
 from kt3d_bench.metrics.benchmarks import Published, PublishedRow
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
@@ -80,7 +80,7 @@ def test_rows_run_seed_by_seed_and_share_their_stages(done: tuple[Reproduction, 
     ]  # fmt: skip
     assert said.started.count("synthetic") == 1
     assert not any(one.kept for one in found.outcomes)
-    boards = results.default_leaderboards(options.data_root)
+    boards = default_leaderboards(options.data_root)
     entries = list((options.data_root / "boards" / "generated" / "ubc3v-hard" / "entries").glob("*.json"))
     assert len(entries) == 4
     assert boards != options.data_root / "boards"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kt3d_bench import check_boards
 from kt3d_bench.leaderboard.cards import card_path, write_card
 from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import Entry, Submission, encode_entry, make_entry, write_entry
@@ -18,7 +19,6 @@ from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.evaluate import measure
 from kt3d_bench.metrics.predictions import Predictions
 from kt3d_bench.metrics.truth import Truth
-from kt3d_bench.results import board_problems
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = Benchmark(
@@ -30,7 +30,7 @@ KNOWN = {"toy-test": BENCHMARK}
 
 
 def test_this_repositorys_boards_are_fit_to_be_merged() -> None:
-    assert board_problems(ROOT / "leaderboards") == []
+    assert check_boards(ROOT / "leaderboards") == []
 
 
 def entry(*, seed: int = 0, submitted: bool = False, **changes: Any) -> Entry:

@@ -16,13 +16,15 @@ import pytest
 from click.testing import CliRunner, Result
 from kt3d_h36m.recordings import recordings
 
+import kt3d_bench as kt
+from kt3d_bench import check_boards
 from kt3d_bench.cli import main
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.leaderboard.cards import NOTES
 from kt3d_bench.leaderboard.entries import read_entries, read_entry
 from kt3d_bench.metrics.functional import mpjpe, pa_mpjpe
 from kt3d_bench.metrics.predictions import FORMS, read_predictions, write_predictions
-from kt3d_bench.results import board_problems
+from kt3d_bench.plugins import registry
 from kt3d_bench.skeletons import H36M17
 
 ROOT = Path(__file__).parents[2]
@@ -78,8 +80,8 @@ def test_a_submission_becomes_an_entry_a_card_and_a_row(
     assert "How can the predictions be made again?" in card
     assert r"Some \| net" in (board(tmp_path) / "README.md").read_text()
     assert "Model card: " in result.output
-    assert board_problems(tmp_path / "kt3d-data" / "leaderboards") == []
-    assert "nothing to complain of" in kt3d(tmp_path, "leaderboard", "check").output
+    assert check_boards(tmp_path / "kt3d-data" / "leaderboards") == []
+    assert "The boards have no problems." in kt3d(tmp_path, "leaderboard", "check").output
 
 
 def test_notes_written_on_a_card_survive_a_second_submission(
@@ -90,7 +92,7 @@ def test_notes_written_on_a_card_survive_a_second_submission(
     card.write_text(card.read_text().split(NOTES)[0] + NOTES + "\n\nTrained on nothing.\n")
     submit(tmp_path, prepared, predicted(noise_mm=30.0))
     assert "Trained on nothing." in card.read_text()
-    assert board_problems(tmp_path / "kt3d-data" / "leaderboards") == []
+    assert check_boards(tmp_path / "kt3d-data" / "leaderboards") == []
 
 
 def replaced_keys(path: Path, keys: np.ndarray, joints: np.ndarray) -> None:
@@ -161,11 +163,11 @@ def test_a_suspicion_can_be_accepted_and_is_recorded(prepared: Path, predicted: 
     assert entry.provenance.submission.suspicions[0].startswith("left and right: ")
     assert "| Flagged | left and right: " in next((board(tmp_path) / "cards").glob("*.md")).read_text()
     said = submit(tmp_path, prepared, predicted(), "--accept", "metres", code=2).output
-    assert "nothing is suspected of 'metres'" in said
+    assert "the file is not suspected of 'metres'" in said
 
 
 def test_a_name_that_is_none_is_refused(prepared: Path, predicted: Predicted, tmp_path: Path) -> None:
-    assert "is no name for a method" in submit(tmp_path, prepared, predicted(), "--name", "../x", code=2).output
+    assert "cannot be the name of a method" in submit(tmp_path, prepared, predicted(), "--name", "../x", code=2).output
 
 
 def official_name(test_set: ShardSet, row: int) -> tuple[int, str, str, int]:
@@ -330,6 +332,76 @@ def test_score_as_prints_other_programs_numbers(prepared: Path, predicted: Predi
     assert "--as only prints" in kt3d(tmp_path, "score", file, "--as", "mmpose", "--name", "x", code=2).output
 
 
+def test_evaluate_takes_keys_and_poses_records_and_files_of_every_form(
+    prepared: Path, predicted: Predicted, test_set: ShardSet, tmp_path: Path
+) -> None:
+    """The same poses in five disguises, against the means of the public metric functions."""
+    file = predicted()
+    given = read_predictions(file)
+    pred, true = given.joints_cam_mm.astype(float), test_set.labels.joints_cam_mm
+    rows = [{"key": str(key), "keypoints": pose.tolist()} for key, pose in zip(given.keys, pred, strict=True)]
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps({"unit": "mm", "predictions": rows}))
+    order = np.random.default_rng(0).permutation(len(given.keys))
+    for scores in (
+        kt.evaluate(BENCHMARK, file, shards=prepared),
+        kt.evaluate(BENCHMARK, str(plain), shards=prepared),
+        kt.evaluate(BENCHMARK, given, shards=prepared),
+        kt.evaluate(BENCHMARK, list(given.keys), given.joints_cam_mm, shards=str(prepared)),
+        kt.evaluate(registry.benchmark(BENCHMARK), given.keys[order], pred[order], shards=prepared),
+    ):
+        assert scores.overall["mpjpe_mm"] == pytest.approx(kt.mpjpe(pred, true).mean(), abs=1e-4)
+        assert scores.overall["pa_mpjpe_mm"] == pytest.approx(kt.pa_mpjpe(pred, true).mean(), abs=1e-4)
+        wrists = np.linalg.norm((pred - pred[:, :1]) - (true - true[:, :1]), axis=-1)[:, 13]
+        assert scores.by_joint["left_wrist"]["mpjpe_mm"] == pytest.approx(wrists.mean(), abs=1e-3)
+        low, high = scores.intervals["mpjpe_mm"]
+        assert low < scores.overall["mpjpe_mm"] < high
+        assert scores.warnings == ()
+    assert not (tmp_path / "kt3d-data").exists()
+
+
+def test_evaluate_says_what_is_missing_and_what_looks_wrong(
+    prepared: Path, predicted: Predicted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = read_predictions(predicted())
+    with pytest.raises(kt.ArtefactError, match="the tail is missing: 2 of 32 test samples have no prediction"):
+        kt.evaluate(BENCHMARK, given.keys[:-2], given.joints_cam_mm[:-2], shards=prepared)
+    half = kt.evaluate(BENCHMARK, given.keys[:-2], given.joints_cam_mm[:-2], shards=prepared, incomplete=True)
+    assert half.unanswered == 2
+    assert any("2 test samples have no prediction" in warning for warning in half.warnings)
+    mirrored = kt.evaluate(BENCHMARK, given.keys, given.joints_cam_mm * np.float32([-1, 1, 1]), shards=prepared)
+    assert mirrored.warnings[0].startswith("mirrored: the poses are mirror images of the true ones")
+    with pytest.raises(kt.UsageError, match="sample keys were given without joints_cam_mm"):
+        kt.evaluate(BENCHMARK, given.keys, shards=prepared)
+    with pytest.raises(kt.UsageError, match="there is no benchmark 'h36m-s9s11'; did you mean 'h36m-s9s11-64'"):
+        kt.evaluate("h36m-s9s11", given, shards=prepared)
+    monkeypatch.setenv("KT3D_DATA", str(tmp_path))
+    with pytest.raises(kt.ArtefactError, match=r"shards/h36m: there are no shards of 'h36m'.*kt3d prepare h36m"):
+        kt.evaluate(BENCHMARK, given)
+
+
+def test_every_way_to_a_number_reads_the_same_forms(
+    prepared: Path, predicted: Predicted, test_set: ShardSet, tmp_path: Path
+) -> None:
+    """``score``, ``submit``, ``--as`` and Python read another program's file and agree."""
+    given = read_predictions(predicted())
+    rows = [
+        {"key": str(key), "keypoints": (pose / 1000).tolist()}
+        for key, pose in zip(given.keys, given.joints_cam_mm.astype(float), strict=True)
+    ]
+    file = tmp_path / "net.json"
+    file.write_text(json.dumps({"unit": "m", "predictions": rows}))
+    words = ("--benchmark", BENCHMARK, "--shards", prepared)
+    scored = json.loads(kt3d(tmp_path, "score", file, *words, "--json").output)["overall"]["mpjpe_mm"]
+    submit(tmp_path, prepared, file)
+    entries = {entry.method: entry.scores["mpjpe_mm"] for entry in read_entries(board(tmp_path))}
+    assert entries == {"net": scored, "stranger": scored}
+    printed = kt3d(tmp_path, "score", file, *words, "--as", "kt3d").output
+    assert f"{scored:.2f} mm" in printed
+    assert kt.evaluate(BENCHMARK, file, shards=prepared).overall["mpjpe_mm"] == scored
+    assert scored == pytest.approx(kt.mpjpe(given.joints_cam_mm, test_set.labels.joints_cam_mm).mean(), abs=1e-3)
+
+
 def test_rescoring_measures_again_what_is_at_hand(prepared: Path, predicted: Predicted, tmp_path: Path) -> None:
     submit(tmp_path, prepared, predicted(), "--seed", 0)
     submit(tmp_path, prepared, predicted(seed=5), "--seed", 1)
@@ -356,7 +428,7 @@ def test_rescoring_measures_again_what_is_at_hand(prepared: Path, predicted: Pre
     assert "its predictions are not here" in said
     assert "mpjpe_mm 1.00 (metric version 0) -> " in said
     assert read_entry(spoiled) == first
-    assert board_problems(tmp_path / "kt3d-data" / "leaderboards") == []
+    assert check_boards(tmp_path / "kt3d-data" / "leaderboards") == []
     assert "goes with --leaderboards alone" in kt3d(tmp_path, "score", "--rescore", "--json", code=2).output
 
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 from kt3d_ubc3v import convert, generate, stream
 
-from kt3d_bench import results
+import kt3d_bench as kt
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.geometry.cameras import project
@@ -166,7 +166,7 @@ def test_a_run_learns_from_the_stream_and_says_so(few: None, tmp_path: Path) -> 
         assert source["stream"] == {"version": stream.VERSION, "seed": 0}
         assert document["context"]["transfers"] is False
     assert documents[1]["stages"][0]["reused"] is True
-    result = results.score_run(runs[0], data_root=tmp_path, leaderboards=tmp_path / "boards")
+    result = kt.score(runs[0], data=tmp_path, leaderboards=tmp_path / "boards")
     (source,) = [one for one in result.entry.flags.training_data if one.role == "source"]
     assert source.dataset == f"ubc3v on the fly, version {stream.VERSION}, seed 0"
     assert source.origin == "generated"

@@ -1,0 +1,393 @@
+"""From predictions to a row on a board: measure, write the entry, render the boards.
+
+Runs, prediction files, submissions and rescoring differ only in what they know about the predictions. A submitted file
+is converted to our own form and kept below the data root, so that ``rescore`` finds it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kt3d_bench.data.folders import shards_folder, with_target_found
+from kt3d_bench.data.manifest import read_manifest
+from kt3d_bench.errors import ArtefactError, Kt3dError, UsageError
+from kt3d_bench.files import default_data_root
+from kt3d_bench.leaderboard.cards import card_path, write_card
+from kt3d_bench.leaderboard.checks import problems
+from kt3d_bench.leaderboard.entries import (
+    Entry,
+    Submission,
+    TrainingData,
+    is_name,
+    make_entry,
+    read_boards,
+    read_entries,
+    rescored,
+    write_entry,
+)
+from kt3d_bench.leaderboard.render import render_boards
+from kt3d_bench.metrics.benchmarks import Benchmark
+from kt3d_bench.metrics.evaluate import Answers, Scores, find_answers, write_scores
+from kt3d_bench.metrics.plausibility import Suspicion
+from kt3d_bench.metrics.predictions import Predictions, read_prediction_file, read_predictions, write_predictions
+from kt3d_bench.plugins import registry
+from kt3d_bench.run_folder import read_run
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_NOT_STATED = "not stated"
+_SUBMISSIONS = "submissions"
+_PREDICTIONS = ("runs/*/predictions/*.npz", f"{_SUBMISSIONS}/*.npz")
+_SHARDS = ("shards/*/manifest.json", "generated/*/*/shards/manifest.json")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Predictions that were scored, and what was written."""
+
+    benchmark: Benchmark
+    scores: Scores
+    entry: Entry
+    entry_path: Path
+    predictions: Path
+    """Prediction file of our own form."""
+    leaderboards: Path
+    suspicions: tuple[Suspicion, ...] = ()
+    """What looks wrong with a submitted file."""
+    card_path: Path | None = None
+    """Model card of a submission."""
+
+    @property
+    def board_folder(self) -> Path:
+        return self.leaderboards / self.entry.board
+
+    def table(self, width: int | None = None) -> RenderableType:
+        """Return the board as a table for a terminal of ``width`` columns, this entry set off."""
+        from kt3d_bench.leaderboard.tables import terminal_table
+
+        published = registry.published().get(self.benchmark.id) if self.entry.origin == "official" else None
+        entries, own = read_entries(self.board_folder), self.entry.file_name
+        return terminal_table(self.benchmark, entries, published=published, highlight=own, width=width)
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What became of one entry."""
+
+    entry: Entry
+    """As it is now."""
+    done: bool
+    """Whether it was measured again."""
+    outcome: str
+
+
+def default_leaderboards(data: Path | None = None) -> Path:
+    """Return ``./leaderboards`` where it exists, else ``leaderboards`` below the data root."""
+    here = Path("leaderboards")
+    return here if here.is_dir() else (data or default_data_root()) / "leaderboards"
+
+
+def build_boards(leaderboards: Path | None = None, *, data: Path | None = None, html: Path | None = None) -> list[Path]:
+    """Render every board and their index from the entries; return the files. ``html``: another folder for the pages.
+
+    Raises ``UsageError`` for a folder that does not exist, ``ArtefactError`` for a broken entry.
+    """
+    return render_boards(_boards_folder(leaderboards, data), registry.benchmarks(), registry.published(), html=html)
+
+
+def check_boards(leaderboards: Path | None = None, *, data: Path | None = None) -> list[str]:
+    """Return what a pull request with these boards would be refused for, one sentence each.
+
+    Raises ``UsageError`` for a folder that does not exist.
+    """
+    return problems(_boards_folder(leaderboards, data), registry.benchmarks(), registry.published())
+
+
+def _boards_folder(leaderboards: Path | None, data: Path | None) -> Path:
+    if leaderboards is not None and not Path(leaderboards).is_dir():
+        raise UsageError("there is no such folder", where=leaderboards, hint="name one that holds boards")
+    return Path(leaderboards or default_leaderboards(data))
+
+
+def score_file(
+    path: Path,
+    benchmark: str | None = None,
+    *,
+    data: Path,
+    name: str | None = None,
+    shards: Path | None = None,
+    leaderboards: Path | None = None,
+    incomplete: bool = False,
+) -> Result:
+    """Score a prediction file of any accepted form. ``benchmark`` and ``name`` default to what the file says of itself.
+
+    ``incomplete`` as in ``metrics.evaluate.evaluate``. Raises what that raises, and ``UsageError`` for a name that no
+    entry may have.
+    """
+    file = read_prediction_file(path)
+    meta = {field: value for field, value in file.meta.items() if isinstance(value, str) and value}
+    method = _checked_name(name or meta.get("method") or path.stem, path)
+    found = find_answers(benchmark, file, data=data, shards=shards)
+    scores = found.scores(incomplete=incomplete)
+    scores = replace(scores, warnings=(*scores.warnings, *map(str, found.suspicions())))
+    entry = make_entry(
+        scores,
+        found.benchmark,
+        method=method,
+        supervision=meta.get("supervision", _NOT_STATED),
+        training_data=(),
+        target_labels_seen=meta.get("target_labels_seen", _NOT_STATED),
+        **_facts_of_files(found, path),
+    )
+    return _published(found, scores, entry, path, leaderboards or default_leaderboards(data))
+
+
+def score_run(
+    folder: Path,
+    benchmark: str | None = None,
+    *,
+    predict: Callable[[Path, str | None], Path],
+    data: Path,
+    leaderboards: Path | None = None,
+    incomplete: bool = False,
+) -> Result:
+    """Score a run's predictions. ``predict(folder, benchmark)`` makes them where the final checkpoint's are missing.
+
+    Raises what ``predict`` and ``score_file`` raise.
+    """
+    document = with_target_found(read_run(folder), folder.absolute().parents[1], data)
+    fresh = _fresh_predictions(folder, benchmark, document)
+    if fresh is None:
+        path = predict(folder, benchmark)
+        fresh = path, read_predictions(path)
+    path, predictions = fresh
+    found = find_answers(path.stem, predictions, shards=shards_of_test(document, path.stem, data))
+    scores = replace(found, path=path).scores(incomplete=incomplete)
+    write_scores(folder / "scores" / f"{path.stem}.npz", scores)
+    entry = make_entry(scores, found.benchmark, **_facts_of_run(document), **_facts_of_files(found, path))
+    return _published(found, scores, entry, path, leaderboards or default_leaderboards(data))
+
+
+def shards_of_test(document: Mapping[str, Any], benchmark: str, data: Path) -> Path:
+    """Return where the test shards of a run's benchmark lie: with its target's, or below the data root."""
+    target, dataset = document["shards"]["target"], registry.benchmark(benchmark).dataset
+    return Path(target["folder"]) if target["dataset"] == dataset else shards_folder(data, dataset)
+
+
+def _fresh_predictions(
+    folder: Path, benchmark: str | None, document: Mapping[str, Any]
+) -> tuple[Path, Predictions] | None:
+    """The predictions that a run's final checkpoint made, of any benchmark where none is named."""
+    wanted = registry.benchmark(benchmark).id if benchmark else None
+    for path in sorted((folder / "predictions").glob("*.npz")):
+        if path.stem == (wanted or path.stem):
+            found = read_predictions(path)
+            if found.meta.get("checkpoint_sha256") == document.get("checkpoint_sha256"):
+                return path, found
+    return None
+
+
+def submit(
+    file: Path,
+    benchmark: str,
+    *,
+    name: str,
+    title: str = "",
+    supervision: str = _NOT_STATED,
+    labels_seen: str = _NOT_STATED,
+    seed: int | None = None,
+    link: str = "",
+    external: Sequence[str] = (),
+    accept: Sequence[str] = (),
+    data: Path | None = None,
+    shards: Path | None = None,
+    leaderboards: Path | None = None,
+) -> Result:
+    """Check and measure a prediction file made elsewhere; write its entry and model card for a pull request.
+
+    ``file`` has any accepted form (``metrics.predictions``); the other arguments are what only its author can say:
+    ``labels_seen`` of the test's dataset, a ``link`` to code or paper, ``external`` weights or data. Raises what
+    ``evaluate`` raises; ``ArtefactError`` for a file with severe suspicions, unless ``accept`` names each of them (the
+    entry then records them); ``UsageError`` for a name that no entry may have and for an ``accept`` of something that
+    is not suspected. Nothing is written then.
+    """
+    path, root = Path(file), data or default_data_root()
+    _checked_name(name)
+    found = find_answers(benchmark, path, data=root, shards=shards)
+    scores, suspicions = found.scores(), found.suspicions()
+    _refuse(suspicions, accept, path)
+    digest = _sha256(path)
+    kept = root / _SUBMISSIONS / f"{digest[:16]}-{found.benchmark.id}.npz"
+    given, meta = found.predictions, {"method": name, "benchmark": found.benchmark.id}
+    write_predictions(kept, given.keys, given.joints_cam_mm, meta=meta)
+    assert found.file is not None
+    entry = make_entry(
+        scores,
+        found.benchmark,
+        method=name,
+        title=title,
+        supervision=supervision,
+        training_data=(),
+        target_labels_seen=labels_seen,
+        seed=seed,
+        external_data=external,
+        submission=Submission(
+            form=found.file.form, file_sha256=digest, suspicions=tuple(map(str, suspicions)), link=link
+        ),
+        **_facts_of_files(found, kept),
+    )
+    result = _published(found, scores, entry, kept, leaderboards or default_leaderboards(root))
+    return replace(result, suspicions=suspicions)
+
+
+def rescore(leaderboards: Path | None = None, *, data: Path | None = None) -> list[Rescored]:
+    """Measure every entry again whose predictions and test shards lie below the data root; render the boards.
+
+    Both are recognised by the digests that the entry carries; any other entry stays as it is. Raises ``ArtefactError``
+    for a broken entry; whatever else stands in the way of one entry is its outcome.
+    """
+    root = data or default_data_root()
+    boards = leaderboards or default_leaderboards(root)
+    files = {_sha256(path): path for pattern in _PREDICTIONS for path in sorted(root.glob(pattern))}
+    shards = dict(_manifests(root))
+    entries = [entry for board in read_boards(boards).values() for entry in board]
+    outcomes = [_measured_again(entry, files, shards, boards) for entry in entries]
+    render_boards(boards, registry.benchmarks(), registry.published())
+    return outcomes
+
+
+def _measured_again(entry: Entry, files: Mapping[str, Path], shards: Mapping[str, Path], boards: Path) -> Rescored:
+    facts, benchmark = entry.provenance, registry.benchmarks().get(entry.benchmark)
+    path, folder = files.get(facts.predictions_sha256 or ""), shards.get(facts.test_manifest_digest or "")
+    if benchmark is None or benchmark.version != entry.benchmark_version:
+        return Rescored(entry, False, f"version {entry.benchmark_version} of the benchmark is not installed")
+    if path is None:
+        return Rescored(entry, False, "its predictions are not here")
+    if folder is None:
+        return Rescored(entry, False, "the shards it was tested on are not here")
+    try:
+        found = replace(find_answers(benchmark, read_predictions(path), shards=folder), path=path)
+        now = rescored(entry, found.scores(incomplete=True), benchmark)
+    except Kt3dError as error:
+        return Rescored(entry, False, error.message)
+    write_entry(boards, now)
+    if card_path(boards, now).is_file():
+        write_card(boards, now)
+    metric = benchmark.headline[0]
+    return Rescored(now, True, f"{metric} {_shown(entry, metric)} -> {_shown(now, metric)}")
+
+
+def _manifests(data: Path) -> Iterator[tuple[str, Path]]:
+    """Digest -> folder of all shards below the data root, and of those that its runs were made with."""
+    folders = {path.parent for pattern in _SHARDS for path in data.glob(pattern)}
+    for run in data.glob("runs/*/run.yaml"):
+        with suppress(Kt3dError):
+            folders |= {Path(read["folder"]) for read in read_run(run.parent)["shards"].values()}
+    for folder in sorted(folders):
+        with suppress(Kt3dError):
+            yield read_manifest(folder).digest, folder
+
+
+def _shown(entry: Entry, metric: str) -> str:
+    value = entry.scores.get(metric)
+    return f"{'undefined' if value is None else f'{value:.2f}'} (metric version {entry.provenance.metric_version})"
+
+
+def _checked_name(method: str, where: Path | None = None) -> str:
+    if not is_name(method):
+        raise UsageError(
+            f"'{method}' cannot be the name of a method",
+            where=where,
+            hint="give one of at most 100 letters, digits, '-', '_' and '.' with --name",
+        )
+    return method
+
+
+def _refuse(found: Sequence[Suspicion], accept: Sequence[str], path: Path) -> None:
+    unknown = sorted(set(accept) - {one.name for one in found})
+    if unknown:
+        raise UsageError(f"the file is not suspected of '{unknown[0]}'", where=path, hint="leave that --accept out")
+    severe = [one for one in found if one.severe and one.name not in accept]
+    if severe:
+        accepted = " ".join(f"--accept '{one.name}'" for one in severe)
+        raise ArtefactError(
+            "; ".join(map(str, severe)),
+            where=path,
+            hint=f"correct the file or, if it is right as it is, add {accepted}",
+        )
+
+
+def _published(found: Answers, scores: Scores, entry: Entry, path: Path, leaderboards: Path) -> Result:
+    """Write the entry, the card of a submission, and the boards."""
+    written = write_entry(leaderboards, entry)
+    card = write_card(leaderboards, entry) if entry.provenance.submission is not None else None
+    render_boards(leaderboards, registry.benchmarks(), registry.published())
+    return Result(found.benchmark, scores, entry, written, path, leaderboards, card_path=card)
+
+
+def _facts_of_files(found: Answers, path: Path) -> dict[str, Any]:
+    """What an entry records of the prediction file and the shards, as arguments of ``make_entry``."""
+    return {
+        "test_manifest_digest": found.test.digest,
+        "predictions_sha256": _sha256(path),
+        "generator_version": found.test.manifest.generator_version,
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``run.yaml`` knows of a run, as arguments of ``make_entry``."""
+    config = document["config"]
+    supervision = str(config["supervision"])
+    stages = [stage for stage in document.get("stages") or [] if isinstance(stage, Mapping)]
+    seconds = [float(spent) for stage in stages if isinstance(spent := stage.get("seconds"), int | float)]
+    roles = [set(stage["roles"]) for stage in stages if "roles" in stage]
+    read = set().union(*roles) if roles else set(document["shards"])
+    """Roles that a stage of the run trained on; all of them where the run does not say."""
+    datasets = {role: shards["dataset"] for role, shards in document["shards"].items()}
+    also = sorted(role for role in read if role != "target" and datasets[role] == datasets.get("target"))
+    return {
+        "method": config["method"],
+        "supervision": supervision,
+        "joints": int(config["joints"]) if supervision.startswith("partial") else None,
+        "settings": {"preset": config["preset"], **config["settings"]},
+        "seed": config["seed"],
+        "selection_rule": document.get("selection_rule"),
+        "training_data": _training_data(document, supervision, read),
+        "target_labels_seen": f"full ({also[0]} is the same dataset)" if also else supervision,
+        "checkpoint_sha256": document.get("checkpoint_sha256"),
+        "run": {key: document[key] for key in ("config", "method_config", "stages") if key in document},
+        "versions": document.get("versions", {}),
+        "command": document.get("command", ""),
+        "device": f"{document.get('accelerator', '')} {document.get('precision', '')}".strip(),
+        "wall_seconds": round(sum(seconds), 1) if seconds else None,
+    }
+
+
+def _training_data(document: Mapping[str, Any], supervision: str, read: set[str]) -> tuple[TrainingData, ...]:
+    """Every data set that the run read for training, with what it saw of the labels."""
+    seen = {"source": "all", "pretrain": "2d", "target": "" if supervision == "none" else supervision}
+    found = []
+    for role, shards in sorted(document["shards"].items()):
+        if role in read:
+            stream = shards.get("stream")
+            drawn = "" if stream is None else f" on the fly, version {stream['version']}, seed {stream['seed']}"
+            found.append(
+                TrainingData(
+                    role=role,
+                    dataset=shards["dataset"] + drawn,
+                    origin=shards["origin"],
+                    labels=seen[role],
+                    manifest_digest=shards["manifest_digest"],
+                )
+            )
+    return tuple(found)
