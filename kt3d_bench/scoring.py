@@ -38,10 +38,10 @@ def score(
     with a file. ``incomplete`` as in ``evaluate``. Raises what ``evaluate`` and ``predict`` raise.
     """
     root = data or default_data_root()
-    folder = _run(what, root)
-    if folder is None:
+    folder = None if what is None else _run(what, root)
+    if what is not None and folder is None:
         return score_file(
-            Path(str(what)),
+            Path(what),
             benchmark,
             data=root,
             name=name,
@@ -59,6 +59,7 @@ def score(
 
         return predict(folder, benchmark, report=report)
 
+    folder = folder or newest_run(root)
     return score_run(folder, benchmark, predict=predicted, data=root, leaderboards=leaderboards, incomplete=incomplete)
 
 
@@ -87,7 +88,7 @@ def score_as(
     ``score`` raises, and ``UsageError`` for a run that has not predicted.
     """
     root = data or default_data_root()
-    folder = _run(what, root)
+    folder = newest_run(root) if what is None else _run(what, root)
     path = Path(str(what))
     if folder is not None:
         paths = [one for one in sorted((folder / "predictions").glob("*.npz")) if benchmark in (None, one.stem)]
@@ -104,10 +105,8 @@ def score_as(
     return PrintedAs(path, found.benchmark.id, len(found.truth.keys), programs)
 
 
-def _run(what: Path | str | None, data: Path) -> Path | None:
+def _run(what: Path | str, data: Path) -> Path | None:
     """The folder of the run that ``what`` means; ``None`` where it means a file."""
-    if what is None:
-        return newest_run(data)
     path, named = Path(what), data / "runs" / what
     if path.is_dir():
         return path
