@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from kt3d_bench.records import Skipped as Skipped
     from kt3d_bench.records import WorkItem as WorkItem
     from kt3d_bench.scaffold import new_plugin as new_plugin
-    from kt3d_bench.testing.contract import check_plugin as check_plugin
     from kt3d_bench.scoring import score as score
     from kt3d_bench.scoring import score_as as score_as
+    from kt3d_bench.testing.contract import check_plugin as check_plugin
 
 __version__ = "0.1.0"
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 import torch
 
-from kt3d_bench import results
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.method import Method, MethodContext
@@ -22,6 +21,7 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint
+from kt3d_bench.scoring import score
 from kt3d_bench.testing.findings import BrokenRuleError, Checklist
 from kt3d_bench.testing.observed import Observed, observed
 from kt3d_bench.testing.tiny import NUM_PARTS, tiny_dataset, tiny_plugin, write_tiny_raw
@@ -360,7 +360,7 @@ def _steady(run: Path, first: Predictions) -> None:
 
 
 def _scored(run: Path, folder: Path) -> None:
-    result = results.score_run(run, data_root=run.parent.parent, leaderboards=folder / "leaderboards")
+    result = score(run, data=run.parent.parent, leaderboards=folder / "leaderboards")
     headline = result.scores.overall[result.benchmark.headline[0]]
     if not result.entry_path.is_file() or headline is None or not np.isfinite(headline):
         raise BrokenRuleError(f"the entry's headline is {headline}", "let predict() answer every sample")
