@@ -41,14 +41,13 @@ def generate(
     """
     plugin = registry.dataset(dataset) if isinstance(dataset, str) else dataset
     report = report or Reporter()
-    if plugin.generate is None:
-        raise UsageError(f"the dataset '{plugin.name}' has no generator", hint="prepare it from the official download")
+    generator = registry.generator(plugin)
     kind = device_kind(device)
     out = Path(out or Path(data or default_data_root()) / "generated" / plugin.name / "raw")
     if out.exists() and any(out.iterdir()):
         raise UsageError("is not empty", where=out, hint="choose another --out, or remove what is there")
-    make = registry.load_function(plugin.generate, "generate")
-    small = registry.load(f"{plugin.generate}:DEMO")
+    make = registry.load_function(generator, "generate")
+    small = registry.load(f"{generator}:DEMO")
     if motion is not None:
         from kt3d_bench.synth import read_motions
 

@@ -43,7 +43,7 @@ def run_demo(
     with Terminal() as report:
         for domain in domains_read(planned):
             plugin = domain.plugin
-            arguments = registry.load(f"{plugin.generate}:DEMO")
+            arguments = registry.load(f"{registry.generator(plugin)}:DEMO")
             raw, shards = out / "raw" / plugin.name, shards_folder(out, plugin.name)
             make_stand_in(plugin, arguments, raw, shards, report, workers=workers)
         ready = time.monotonic()

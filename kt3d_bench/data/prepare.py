@@ -108,8 +108,8 @@ def prepare(
         raise RawDataError(
             f"there is no raw data of {plugin.name}",
             where=raw,
-            hint=f"obtain it (kt3d list {plugin.name} says how), or make a stand-in: kt3d generate {plugin.name} "
-            f"--out {raw}",
+            hint=f"obtain it (kt3d list {plugin.name} says how)"
+            + (f", or make a stand-in: kt3d generate {plugin.name} --out {raw}" if plugin.generate else ""),
         )
     origin = read_origin(plugin, raw)
     plans: list[SplitPlan] = []

@@ -90,7 +90,7 @@ class DatasetPlugin:
         ``deferred(raw: Path, split: str) -> str | None`` - may be left out: a sentence on what ``plan`` would have to
         do first, such as unpacking gigabytes, which ``inspect`` then says instead of planning.
 
-    ``generate`` names a module with
+    ``generate`` may name a module with
         ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str, workers: int,
         progress: Callable[[int, int], None], ...) -> Mapping[str, int]`` - writes a licence-free stand-in in the
         official layout, the same for any number of worker processes, and returns the number of samples per split that
@@ -123,7 +123,7 @@ class DatasetPlugin:
     splits: Annotated[tuple[Word, ...], *Several]
     folder: Annotated[Path, Must("an existing folder", Path.is_dir)]
     convert: Module
-    generate: Module
+    generate: Module | None = None
     names: Module | None = None
     stream: Module | None = None
     labels: Annotated[str, OneOf(("3d", "2d"))] = "3d"

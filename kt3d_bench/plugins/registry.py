@@ -169,6 +169,16 @@ def load(reference: str) -> Any:
         ) from error
 
 
+def generator(plugin: DatasetPlugin) -> str:
+    """Return the module that generates stand-ins of a dataset; ``UsageError`` when its plugin has no generator."""
+    if plugin.generate is None:
+        raise UsageError(
+            f"the dataset '{plugin.name}' has no generator, so there is no stand-in of it",
+            hint=f"obtain the real data (kt3d list {plugin.name} says how)",
+        )
+    return plugin.generate
+
+
 def _owns(module: Any, name: str) -> bool:
     package: str = module.__name__.partition(".")[0]
     return name.partition(".")[0] == package

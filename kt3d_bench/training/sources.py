@@ -227,7 +227,7 @@ def make_stand_in(
     if not is_stand_in(raw, plugin, arguments):
         if (raw / MARKER).is_file():
             shutil.rmtree(raw)
-        generate = registry.load_function(plugin.generate, "generate")
+        generate = registry.load_function(registry.generator(plugin), "generate")
         progress = report.following(f"generate {plugin.name}")
         generate(raw, seed=STAND_IN_SEED, motion=None, device=device, workers=workers, progress=progress, **arguments)
         (raw / _MADE).write_text(_described(plugin, arguments))
@@ -241,7 +241,7 @@ def is_stand_in(raw: Path, plugin: DatasetPlugin, arguments: Mapping[str, Any]) 
 
 
 def _described(plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> str:
-    version = registry.load(f"{plugin.generate}:VERSION")
+    version = registry.load(f"{registry.generator(plugin)}:VERSION")
     return f"version {version}, seed {STAND_IN_SEED}, {sorted(arguments.items())}\n"
 
 
@@ -250,8 +250,8 @@ def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, An
     arguments: dict[str, Any] = {}
     if config.preset in STAND_IN_SIZES:
         arguments["people"], arguments["frames"] = STAND_IN_SIZES[config.preset]
-        arguments |= getattr(registry.load(plugin.generate), "SIZES", {}).get(config.preset, {})
+        arguments |= getattr(registry.load(registry.generator(plugin)), "SIZES", {}).get(config.preset, {})
     else:
-        arguments |= registry.load(f"{plugin.generate}:DEMO")
+        arguments |= registry.load(f"{registry.generator(plugin)}:DEMO")
     given = {"people": config.stand_in_people, "frames": config.stand_in_frames}
     return arguments | {name: value for name, value in given.items() if value is not None}
