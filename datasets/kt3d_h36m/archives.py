@@ -11,8 +11,8 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -38,22 +38,16 @@ class Source:
 @contextmanager
 def local_file(source: Source) -> Iterator[Path]:
     """Yield the file itself, or a temporary copy of the archive member that is gone afterwards."""
-    with local_files([source]) as found:
+    with closing(local_files([source])) as found:
         yield next(found)[1]
 
 
-@contextmanager
-def local_files(sources: Iterable[Source]) -> Iterator[Iterator[tuple[Source, Path]]]:
-    """Yield an iterator over (source, local path) that opens each archive once. A path is valid until the next step.
+def local_files(sources: Iterable[Source]) -> Generator[tuple[Source, Path]]:
+    """Yield (source, local path), opening each archive once. A path is valid until the next step.
 
     Plain files come first in their order, then archive members in the order they are stored.
     Raises ``RawDataError`` when an archive is damaged, a member is gone, or it is larger than its kind may be.
     """
-    with tempfile.TemporaryDirectory(prefix="kt3d-") as folder:
-        yield _each(list(sources), Path(folder))
-
-
-def _each(sources: Sequence[Source], folder: Path) -> Iterator[tuple[Source, Path]]:
     archived: dict[str, dict[str, Source]] = {}
     for source in sources:
         if source.member is None:
@@ -62,9 +56,10 @@ def _each(sources: Sequence[Source], folder: Path) -> Iterator[tuple[Source, Pat
             archived.setdefault(source.path, {})[source.member] = source
     for archive, wanted in archived.items():
         copies = _zip_copies if archive.endswith(".zip") else _tar_copies
-        for member, path in copies(archive, set(wanted), folder):
-            yield wanted.pop(member), path
-            path.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix="kt3d-") as folder:
+            for member, path in copies(archive, set(wanted), Path(folder)):
+                yield wanted.pop(member), path
+                path.unlink(missing_ok=True)
         if wanted:
             raise RawDataError(
                 f"no longer holds {min(wanted)}", where=archive, hint="do not change raw data while it is prepared"

@@ -93,12 +93,11 @@ def _pose_counts(found: RawFolder) -> dict[tuple[Recording, str], int]:
     plan is the same once the file is repaired; ``convert`` reports it, and skips this recording alone."""
     keys = {source: key for key, source in found.files[found.poses_from].items()}
     counts: dict[tuple[Recording, str], int] = {}
-    with local_files(keys) as files:
-        for source, path in files:
-            try:
-                counts[keys[source]] = len(read_pose(path, 3, where=str(source)))
-            except RawDataError:
-                counts[keys[source]] = _announced_poses(found, keys[source][0])
+    for source, path in local_files(keys):
+        try:
+            counts[keys[source]] = len(read_pose(path, 3, where=str(source)))
+        except RawDataError:
+            counts[keys[source]] = _announced_poses(found, keys[source][0])
     return counts
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ _HINT = "process the recording again with h36m-fetch (process_all.py)"
 _COLUMNS = ("frame", "camera", "subject", "action", "subaction")
 _TEST_EVERY = 64
 _MOST_ROWS = 100_000
-"""More than four cameras of the longest recording have, all frames kept."""
+"""More than the longest recording has under four cameras when all frames are kept."""
 _OTHER_NAMES = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog", "WalkTogether": "WalkingTogether"}
 
 
@@ -102,14 +102,11 @@ class FetchFolder:
         return planned
 
 
-@dataclass(frozen=True, eq=False)
-class Annotation:
-    """The rows of one ``annot.h5``."""
+class Annotation(NamedTuple):
+    """The n rows of one ``annot.h5``; frames count from 0."""
 
     frame: npt.NDArray[np.int64]
-    """(n,) from 0."""
     camera: npt.NDArray[np.int64]
-    """(n,) identifiers."""
     joints_cam_mm: npt.NDArray[np.float64]
     """(n, 32, 3)"""
     joints_px: npt.NDArray[np.float64]

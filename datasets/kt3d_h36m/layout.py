@@ -39,12 +39,12 @@ _SITE_NUMBERS = {1: 1, 6: 5, 7: 6, 2: 7, 3: 8, 4: 9, 5: 11}
 _IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d|imageSequence|S\d+_.+\.\d{8}")
 """Folders of other layouts with a million images: not official, not walked."""
 _RECORDINGS = 30
-"""Of each subject."""
+"""Recordings of each subject."""
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
 _GLANCE = 64
-"""Files of an archive that tell whose it is."""
+"""How many files of an archive are looked at to see whether it is Human3.6M's."""
 _CODE = re.compile(r"code|release|metadata|h36m|human3", re.IGNORECASE)
-"""In the name of a .zip that is meant to hold the cameras."""
+"""Matches the name of a .zip that should hold the cameras."""
 
 
 @dataclass(frozen=True)
@@ -262,32 +262,25 @@ def check_complete(found: RawFolder, selection: Selection, *, partial: bool, box
         )
     if found.metadata is None:
         raise RawDataError("metadata.xml with the cameras is missing", where=where, hint=METADATA_HINT)
+
+    def missing(what: str, archive: str, more: str = "") -> RawDataError:
+        return RawDataError(f"{what} are missing", where=where, hint=f"put {archive}.tgz there, from {SITE}{more}")
+
     partial = partial or found.generated
     present = [s for s in subjects if s in features["Videos"] or s in features[poses_from]]
-    for subject in present if partial and present else subjects:
-        if subject not in features[poses_from]:
-            universal = subject in features["D3_Positions_mono_universal"]
-            raise RawDataError(
-                f"the poses of S{subject} are missing"
-                + (" (D3_Positions_mono_universal does not fit the images)" if universal else ""),
-                where=where,
-                hint=f"put Poses_{poses_from}_S{subject}.tgz there, from {SITE}",
-            )
-        if subject not in features["Videos"]:
-            raise RawDataError(
-                f"the videos of S{subject} are missing",
-                where=where,
-                hint=f"put Videos_S{subject}.tgz there, from {SITE}",
-            )
-    if boxes and (lacking := [s for s in subjects if s in features["Videos"] and s not in features["ground_truth_bb"]]):
+    for s in present if partial and present else subjects:
+        if s not in features[poses_from]:
+            universal = " (D3_Positions_mono_universal does not fit the images)"
+            held = universal if s in features["D3_Positions_mono_universal"] else ""
+            raise missing(f"the poses of S{s}{held}", f"Poses_{poses_from}_S{s}")
+        if s not in features["Videos"]:
+            raise missing(f"the videos of S{s}", f"Videos_S{s}")
+    for s in subjects if boxes else ():
+        if s in features["Videos"] and s not in features["ground_truth_bb"]:
+            raise missing(f"the official boxes of S{s}", f"Segments_mat_gt_bb_S{s}", ", or leave --boxes at joints")
+    if files := list(_missing_files(found, selection, partial, boxes)):
         raise RawDataError(
-            f"the official boxes of S{lacking[0]} are missing",
-            where=where,
-            hint=f"put Segments_mat_gt_bb_S{lacking[0]}.tgz there, from {SITE}, or leave --boxes at joints",
-        )
-    if missing := list(_missing_files(found, selection, partial, boxes)):
-        raise RawDataError(
-            f"{len(missing)} files are missing: {listed(missing)}",
+            f"{len(files)} files are missing: {listed(files)}",
             where=where,
             hint="unpack the archives again, leave recordings out with --drop, or accept a part of the dataset with "
             "--partial yes",
@@ -304,14 +297,13 @@ def _missing_files(found: RawFolder, selection: Selection, partial: bool, boxes:
             left_out = selection.reason(recording, camera_id) is not None
             if left_out or (partial and not has_pose and not has_video):
                 continue
-            stem = f"S{recording.subject}/{{}}/{recording.file_name}.{camera_id}"
+            folder, name = f"S{recording.subject}", f"{recording.file_name}.{camera_id}"
             if not has_video:
-                yield f"{stem.format('Videos')}.mp4"
+                yield f"{folder}/Videos/{name}.mp4"
             if not has_pose and (not world or camera_id == CAMERAS[0]):
-                pose = stem.format(f"MyPoseFeatures/{found.poses_from}")
-                yield f"{pose.removesuffix(f'.{camera_id}') if world else pose}.cdf"
+                yield f"{folder}/MyPoseFeatures/{found.poses_from}/{recording.file_name if world else name}.cdf"
             if boxes and (recording, camera_id) not in found.files["ground_truth_bb"]:
-                yield f"{stem.format('MySegmentsMat/ground_truth_bb')}.mat"
+                yield f"{folder}/MySegmentsMat/ground_truth_bb/{name}.mat"
 
 
 def describe_official(found: RawFolder) -> Iterator[str]:

@@ -72,10 +72,13 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
         raise RawDataError(f"w0 {found}, expected the cameras' {extrinsic + intrinsic}", where=path, hint=_HINT)
     poses = w0[:extrinsic].reshape(4, _SUBJECTS, 6)
     lenses = w0[extrinsic:].reshape(4, 9)
-    _check_known(poses, lenses, path)
     sizes = _image_sizes(root)
     cameras = {}
     for index, camera_id in enumerate(CAMERAS):
+        unknown = np.flatnonzero(~np.isfinite(poses[index]).all(axis=1) | ~poses[index].any(axis=1))
+        if len(unknown) or not np.isfinite(lenses[index]).all():
+            whose = f" of S{unknown[0] + 1}" if len(unknown) else ""
+            raise RawDataError(f"w0 holds no parameters for camera {camera_id}{whose}", where=path, hint=_HINT)
         fx, fy, cx, cy, k1, k2, k3, p1, p2 = lenses[index]
         if fx <= 0 or fy <= 0:
             raise RawDataError(f"the focal length of camera {camera_id} is not positive", where=path, hint=_HINT)
@@ -91,17 +94,6 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
                 position_world_mm=pose[3:],
             )
     return cameras
-
-
-def _check_known(poses: npt.NDArray[np.float64], lenses: npt.NDArray[np.float64], path: Path) -> None:
-    """Raise ``RawDataError`` for the first camera whose parameters are not finite, or all zero."""
-    for index, camera_id in enumerate(CAMERAS):
-        unknown = [
-            subject for subject, pose in enumerate(poses[index], 1) if not np.isfinite(pose).all() or not pose.any()
-        ]
-        if unknown or not np.isfinite(lenses[index]).all():
-            whose = f" of S{unknown[0]}" if unknown else ""
-            raise RawDataError(f"w0 holds no parameters for camera {camera_id}{whose}", where=path, hint=_HINT)
 
 
 def _image_sizes(root: ElementTree.Element) -> dict[tuple[int, int], tuple[int, int]]:

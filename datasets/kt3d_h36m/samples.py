@@ -1,4 +1,4 @@
-"""What all layouts share: work items of recordings and cameras, and one frame and its joints -> a sample."""
+"""What all layouts share: work items per recording and camera, and samples from frames and joints."""
 
 from __future__ import annotations
 

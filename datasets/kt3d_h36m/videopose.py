@@ -35,7 +35,7 @@ CONVERSION = (
     f"np.savez_compressed('{PLAIN_NAME}', "
     "**{f'{s}/{a}': x for s in p for a, x in p[s].items()})\""
 )
-"""Run by the user, where VideoPose3D is trusted; never by this project."""
+"""A command for users who trust VideoPose3D's file; this project never runs it."""
 PICKLED = "holds pickled Python objects, which can run any code when they are read, so it is not opened"
 _HINT = "make it again from VideoPose3D's file; the dataset's README has the command"
 _ABSENT = "S11 Directions"

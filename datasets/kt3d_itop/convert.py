@@ -33,13 +33,13 @@ ROWS_PER_ITEM = 256
 SLAB_ROWS = 64
 _MOST_ROWS = 1024
 _GAP_ROWS = 8
-"""Unused rows that are read along rather than starting another slab."""
+"""A gap of up to this many unused rows does not start another slab."""
 CLIP_GAP_FRAMES = 30
 """Used frames further apart than this (about a second) belong to different sequences."""
 _NEAR_MM, _FAR_MM = 100.0, 10_000.0
 _LONGEST_REACH_MM = 2500.0
 FOREGROUND = "central-body"
-"""Rule by which ``boxes=detector`` finds the person in the full frame."""
+"""The rule by which ``boxes=detector`` finds the person in the full frame."""
 
 _TOP_ROTATION = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _TOP_POSITION_MM = np.array([0.0, -1500.0, 2850.0])

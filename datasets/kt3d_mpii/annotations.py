@@ -7,6 +7,7 @@ are 1-based.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import zipfile
@@ -69,21 +70,12 @@ def _points(joints: npt.NDArray[np.float64], visible: npt.NDArray[np.int8]) -> P
 def _read_mat(path: Path, mtime_ns: int, size: int) -> Sequence[AnnotatedImage]:
     hint = f"unpack {ARCHIVES['annotations']} again" if path.suffix == ".mat" else "download it again"
     with _unpacked(path) as local:
-        arrays = _mat_reader.read(local, where=path, hint=hint)
-    starts = np.searchsorted(arrays["person_image"], np.arange(len(arrays["name"]) + 1))
-    found = []
-    for row in np.flatnonzero(arrays["train"]):
-        video, second = arrays["video"][row], arrays["second"][row]
-        persons = tuple(
-            (int(arrays["person"][at]), _points(arrays["joints"][at], arrays["visible"][at]))
-            for at in range(starts[row], starts[row + 1])
-        )
-        known_video = int(video) if np.isfinite(video) else None
-        known_second = int(second) if np.isfinite(second) else 0
-        found.append(
-            AnnotatedImage(str(arrays["name"][row]), str(arrays["action"][row]), known_video, known_second, persons)
-        )
-    return found
+        found = json.loads(_mat_reader.read(local, where=path, hint=hint)["json"].tobytes())
+    return [AnnotatedImage(*_as_tuples(image)) for image in found]
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 @contextmanager
@@ -138,9 +130,11 @@ def _read_json(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
     return [AnnotatedImage(name, "", None, 0, tuple(found)) for name, found in sorted(persons.items())]
 
 
-def read_release(path: str) -> dict[str, npt.NDArray[Any]]:
-    """Read the .mat file as flat arrays, in a child process: one row per image, one per person with the image's row in
-    ``person_image``; joints are 1-based px. Raises ``RawDataError`` when the file is not MPII's."""
+def read_release(path: str) -> dict[str, npt.NDArray[np.uint8]]:
+    """Read the .mat file in a child process: the JSON text of its training images, fields as in ``AnnotatedImage``.
+
+    Raises ``RawDataError`` when the file is not MPII's.
+    """
     import scipy.io
 
     variables = scipy.io.loadmat(path, variable_names=["RELEASE"])
@@ -152,36 +146,25 @@ def read_release(path: str) -> dict[str, npt.NDArray[Any]]:
     if train.size != len(images):
         raise RawDataError(f"is not MPII's annotation file: annolist has {len(images)} images, img_train {train.size}")
     activities = list(_records(_field(release, "act")))
-    names, videos, seconds, actions = [], [], [], []
-    rows, persons, joints, visible = [], [], [], []
-    for row, image in enumerate(images):
-        names.append(_text(_field(next(_records(_field(image, "image")), None), "name")))
-        videos.append(_number(_field(image, "vidx")))
-        seconds.append(_number(_field(image, "frame_sec")))
+    found = []
+    for row in np.flatnonzero(train.ravel(order="F").astype(np.int64) == 1):
+        image = images[row]
         activity = activities[row] if len(activities) == len(images) else None
         labelled = _number(_field(activity, "act_id")) >= 0
-        actions.append(_text(_field(activity, "cat_name")) if labelled else "")
-        for index, rectangle in enumerate(_records(_field(image, "annorect"))):
-            points, seen = _person(rectangle)
-            rows.append(row)
-            persons.append(index)
-            joints.append(points)
-            visible.append(seen)
-    return {
-        "name": np.array(names, np.str_),
-        "train": train.ravel(order="F").astype(np.int64) == 1,
-        "video": np.array(videos),
-        "second": np.array(seconds),
-        "action": np.array(actions, np.str_),
-        "person_image": np.array(rows, np.int64),
-        "person": np.array(persons, np.int64),
-        "joints": np.array(joints, np.float64).reshape(-1, len(JOINTS), 2),
-        "visible": np.array(visible, np.int8).reshape(-1, len(JOINTS)),
-    }
+        video, second = _number(_field(image, "vidx")), _number(_field(image, "frame_sec"))
+        found.append(
+            AnnotatedImage(
+                name=_text(_field(next(_records(_field(image, "image")), None), "name")),
+                action=_text(_field(activity, "cat_name")) if labelled else "",
+                video=int(video) if np.isfinite(video) else None,
+                second=int(second) if np.isfinite(second) else 0,
+                persons=tuple(enumerate(_person(one) for one in _records(_field(image, "annorect")))),
+            )
+        )
+    return {"json": np.frombuffer(json.dumps(found).encode(), np.uint8)}
 
 
-def _person(record: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]:
-    """Return (16, 2) joints in 1-based px, NaN = not annotated, and (16,) visibility, -1 = not known."""
+def _person(record: Any) -> Points:
     joints, visible = np.full((len(JOINTS), 2), np.nan), np.full(len(JOINTS), -1, np.int8)
     for container in _records(_field(record, "annopoints")):
         for point in _records(_field(container, "point")):
@@ -191,7 +174,7 @@ def _person(record: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]
                 seen = _number(_field(point, "is_visible"))
                 joints[int(joint)] = x, y
                 visible[int(joint)] = int(seen) if seen in (0, 1) else -1
-    return joints, visible
+    return _points(joints, visible)
 
 
 def _records(value: Any) -> Iterator[Any]:

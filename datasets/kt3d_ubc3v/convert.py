@@ -92,11 +92,11 @@ class _Loaded:
 
     def pose(self, camera_id: str, frame: int) -> tuple[Camera, npt.NDArray[np.float64]] | None:
         """Return full-frame camera and (18, 3) joints in its frame, mm; ``None`` when one of them is missing."""
-        path, index = self.truth.cameras[camera_id], frame - 1
-        if index >= min(len(self.truth.joints_world_cm), len(path.translate_cm)):
+        index, points = frame - 1, self.truth.joints_world_cm
+        translate, rotate = self.truth.translate_cm[camera_id], self.truth.rotate_deg[camera_id]
+        if index >= min(len(points), len(translate)):
             return None
-        points_cm = self.truth.joints_world_cm[index]
-        translate_cm, rotate_deg = path.translate_cm[index], path.rotate_deg[index]
+        points_cm, translate_cm, rotate_deg = points[index], translate[index], rotate[index]
         if np.isnan(points_cm).all() or np.isnan(translate_cm).any() or np.isnan(rotate_deg).any():
             return None
         camera = cameras.camera(self.intrinsics, cameras.rotation(rotate_deg, translate_cm), translate_cm)
@@ -116,13 +116,13 @@ def _load(section: Section, intrinsics: str, depth_factor: float) -> _Loaded:
 
 @lru_cache(maxsize=2)
 def _load_once(section: Section, intrinsics: str, depth_factor: float, version: tuple[int, int]) -> _Loaded:
-    """Kept for the next item of the section; ``version`` tells a changed file."""
+    """Load a section; it is kept for the section's next item. ``version`` tells a changed file."""
     truth = read_ground_truth(section.ground_truth)
     images = section.frames("depthRender")
     if not images:
         raise RawDataError("holds no depth images", where=section.images("depthRender"),
                            hint="unpack the archive again")  # fmt: skip
-    poses = max(len(truth.joints_world_cm), *(len(path.translate_cm) for path in truth.cameras.values()))
+    poses = max(len(truth.joints_world_cm), *map(len, truth.translate_cm.values()))
     loaded = _Loaded(
         section, truth, images, bool(section.frames("groundtruth")), max(poses, max(images)), intrinsics, depth_factor
     )
@@ -131,7 +131,10 @@ def _load_once(section: Section, intrinsics: str, depth_factor: float, version: 
 
 
 def _check(loaded: _Loaded, frames: Sequence[int]) -> None:
-    """Field choice, rotation rule, intrinsics and depth in one go, on the section's first usable frames."""
+    """Check choice of fields, rotation rule, intrinsics and depth on the section's first usable frames.
+
+    Raises ``RawDataError`` when joints and images disagree.
+    """
     inside, behind_mm, probed = [], [], 0
     for frame in frames:
         if probed == _PROBE_FRAMES:
@@ -141,8 +144,8 @@ def _check(loaded: _Loaded, frames: Sequence[int]) -> None:
             path = loaded.section.image("depthRender", camera_id, frame)
             if pose is None or not path.is_file():
                 continue
-            at = loaded.truth.cameras[camera_id]
-            if not cameras.rules_agree(at.rotate_deg[frame - 1], at.translate_cm[frame - 1]):
+            rotate_deg, translate_cm = loaded.truth.rotate_deg[camera_id], loaded.truth.translate_cm[camera_id]
+            if not cameras.rules_agree(rotate_deg[frame - 1], translate_cm[frame - 1]):
                 raise RawDataError(
                     f"frame {frame}, {camera_id}: the two rules for the camera's rotation disagree",
                     where=loaded.section.ground_truth,
@@ -171,7 +174,7 @@ def _check(loaded: _Loaded, frames: Sequence[int]) -> None:
 def _agreement(
     camera: Camera, joints_cam_mm: npt.NDArray[np.float64], depth_mm: npt.NDArray[np.uint16]
 ) -> tuple[list[bool], list[float]]:
-    """Per joint in the frame: is it on the dilated silhouette, and how far behind the surface does it lie?"""
+    """Return whether each joint in the frame lies on the dilated silhouette, and how far behind the surface, mm."""
     import cv2
 
     size = 2 * _DILATION_PX + 1
@@ -189,7 +192,7 @@ def _agreement(
 
 
 def depth_of(rgba: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint16]:
-    """(H, W) z-depth from the red channel; 0 where the pixel is not opaque."""
+    """Return (H, W) z-depth, mm, from the red channel; 0 where the pixel is not opaque."""
     levels = np.arange(256) / 255.0
     table = np.rint((levels * RANGE_MM + NEAR_MM) * factor).astype(np.uint16)
     opaque = rgba[..., 3] == 255
@@ -242,8 +245,8 @@ def person(
     sequence: str,
     frame: int,
 ) -> Sample | Skipped:
-    """The sample of one full-frame image: (H, W) depth and part ids, both 0 off the person, and the toolkit's (18, 3)
-    joints in the camera's frame, mm."""
+    """Return the sample of one full-frame image: (H, W) depth and part ids, both 0 off the person, and the toolkit's
+    (18, 3) joints in the camera's frame, mm."""
     if not depth_mm.any():
         return Skipped(key, "nobody in the image")
     box_px = box_from_mask(depth_mm > 0)
@@ -270,7 +273,7 @@ def person(
 
 
 def _implausible(camera: Camera, joints_cam_mm: npt.NDArray[np.float64]) -> str | None:
-    """Why these (18, 3) joints are nobody's; NaN = absent."""
+    """Return why these (18, 3) joints cannot be anybody's; NaN = absent."""
     known = joints_cam_mm[np.isfinite(joints_cam_mm).all(axis=1)]
     if np.abs(known).max(initial=0.0) > _LARGEST_COORDINATE_MM:
         return f"a joint is more than {_LARGEST_COORDINATE_MM / 1000:g} m away from the camera"
@@ -283,7 +286,7 @@ def _implausible(camera: Camera, joints_cam_mm: npt.NDArray[np.float64]) -> str 
 
 
 def _stray(points_px: npt.NDArray[np.float64], box_px: npt.NDArray[np.float64]) -> bool:
-    """Do most of the joints that lie in the frame lie off the silhouette's box?"""
+    """Return whether most of the joints in the frame lie off the silhouette's box."""
     width, height = cameras.SIZE_PX
     points = points_px[np.isfinite(points_px).all(axis=1)]
     points = points[((points >= 0) & (points <= (width - 1, height - 1))).all(axis=1)]

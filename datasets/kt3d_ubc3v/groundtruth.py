@@ -22,29 +22,22 @@ _reader = BoundedReader("kt3d_ubc3v.groundtruth:read_section", timeout_s=300.0, 
 
 
 @dataclass(frozen=True, eq=False)
-class CameraPath:
-    """Poses of one camera, T frames; NaN where a frame has none."""
-
-    translate_cm: FloatArray
-    """(T, 3) position, Maya's world."""
-    rotate_deg: FloatArray
-    """(T, 3) Euler angles X, Y, Z."""
-
-
-@dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """One section: T frames of joints, and one path per camera (each of its own length)."""
+    """One section: T frames of joints, and the poses of each camera (of its own length). NaN = none in that frame."""
 
     joints_world_cm: FloatArray
-    """(T, 18, 3) cm, Maya's world (Y up); NaN = no pose in that frame or no such matrix."""
-    cameras: Mapping[str, CameraPath]
+    """(T, 18, 3) cm, Maya's world (Y up)."""
+    translate_cm: Mapping[str, FloatArray]
+    """Camera -> (T, 3) position, Maya's world."""
+    rotate_deg: Mapping[str, FloatArray]
+    """Camera -> (T, 3) Euler angles X, Y, Z."""
 
 
 def read_ground_truth(path: Path) -> GroundTruth:
     """Read the file in a child process. Raises ``RawDataError`` when it is missing, damaged or another kind of file."""
     arrays = _reader.read(path, where=path, hint="download or unpack the archive again")
-    paths = {name: CameraPath(arrays[f"{name} translate"], arrays[f"{name} rotate"]) for name in CAMERAS}
-    return GroundTruth(arrays["joints"], paths)
+    translate, rotate = ({name: arrays[f"{name} {field}"] for name in CAMERAS} for field in ("translate", "rotate"))
+    return GroundTruth(arrays["joints"], translate, rotate)
 
 
 def read_section(path: str) -> dict[str, FloatArray]:

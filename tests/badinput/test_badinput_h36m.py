@@ -39,7 +39,7 @@ def video(bench: Bench, name: str, camera: str = CAMERA_IDS[1], subject: int = 1
     return bench.raw / f"S{subject}/Videos/{name}.{camera}.mp4"
 
 
-def hint(path: Path, bench: Bench, standin: Callable[[str], Path]) -> None:
+def restore_file(path: Path, bench: Bench, standin: Callable[[str], Path]) -> None:
     restore(path, standin("h36m") / path.relative_to(bench.raw))
 
 
@@ -63,7 +63,7 @@ def test_damaged_pose_files_cost_their_own_recordings(bench: Made, standin: Call
     whole = contents(made.clean, "*.tar")
     assert all(content == whole[name] for name, content in made.bytes_of("*.tar").items())
     for path in broken:
-        hint(path, made, standin)
+        restore_file(path, made, standin)
     assert made.prepare().exit_code == 0
     assert made.is_clean()
 
@@ -96,7 +96,7 @@ def test_damaged_videos_cost_themselves_alone(bench: Made, standin: Callable[[st
     assert "(first: S1/Videos/" in done.stdout
     before = made.bytes_of("test-*")
     for path in damages:
-        hint(path, made, standin)
+        restore_file(path, made, standin)
     assert made.prepare("--split", "train").exit_code == 0
     assert made.bytes_of("test-*") == before
     assert made.is_clean()
@@ -115,7 +115,7 @@ def test_a_test_split_without_any_usable_recording_is_refused_and_training_shard
     assert made.bytes_of("train-*") == before
     assert list(made.manifest()["splits"]) == ["train"]
     for path in broken:
-        hint(path, made, standin)
+        restore_file(path, made, standin)
     assert made.prepare().exit_code == 0
     assert made.is_clean()
 

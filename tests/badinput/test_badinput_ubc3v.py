@@ -36,12 +36,12 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], None], version: str =
     scipy.io.savemat(path, variables, format=version)
 
 
-def mend_all(bench: Bench, standin: Callable[[str], Path], paths: list[Path]) -> None:
+def restore_all(bench: Bench, standin: Callable[[str], Path], paths: list[Path]) -> None:
     for path in paths:
         restore(path, standin("ubc3v") / path.relative_to(bench.raw))
 
 
-def test_damaged_sections_cost_themselves_and_are_taken_in_once_mended(
+def test_damaged_sections_cost_themselves_and_are_taken_in_once_restored(
     bench: Made, standin: Callable[[str], Path]
 ) -> None:
     made = bench("ubc3v")
@@ -52,12 +52,12 @@ def test_damaged_sections_cost_themselves_and_are_taken_in_once_mended(
     assert done.exit_code == 0, done.output
     skipped = made.skipped("test")
     assert [one["where"] for one in skipped] == [f"hard-pose/test/{number}/groundtruth.mat" for number in range(2, 8)]
-    assert all("; " in one["reason"] for one in skipped), "no mend"
+    assert all("; " in one["reason"] for one in skipped), "no hint"
     assert made.manifest()["splits"]["test"]["samples"] == 12
     assert "replace these files and run the same prepare command again" in done.stdout
     whole = contents(made.clean, "*.tar")
     assert all(content == whole[name] for name, content in made.bytes_of("*.tar").items())
-    mend_all(made, standin, paths)
+    restore_all(made, standin, paths)
     assert made.prepare().exit_code == 0
     assert made.is_clean()
 
@@ -137,7 +137,7 @@ def test_damaged_images_cost_their_own_samples(bench: Made, standin: Callable[[s
     assert "is 256 x 212" in skipped[str(resized.relative_to(made.raw))]
     assert skipped[str(missing.relative_to(made.raw))] == "is missing; unpack the archive again"
     assert made.manifest()["splits"]["test"]["samples"] == 48 - len(skipped)
-    mend_all(made, standin, [*paths, resized, missing])
+    restore_all(made, standin, [*paths, resized, missing])
     assert made.prepare().exit_code == 0
     assert made.is_clean()
 
@@ -156,7 +156,7 @@ def test_a_class_image_with_an_unknown_colour(bench: Made, standin: Callable[[st
     assert skipped["where"] == str(path.relative_to(made.raw))
     assert "is no class image: colour (56, 34, 12) fills" in skipped["reason"]
     assert "is no region's" in skipped["reason"]
-    mend_all(made, standin, [path])
+    restore_all(made, standin, [path])
     assert made.prepare().exit_code == 0
     assert made.is_clean()
 
@@ -171,7 +171,7 @@ def test_a_section_without_class_images_among_sections_with_them(bench: Made, st
     (skipped,) = made.skipped("test")
     assert skipped["where"] == "hard-pose/test/4/images/groundtruth"
     assert "holds no class images, while other sections do" in skipped["reason"]
-    mend_all(made, standin, paths)
+    restore_all(made, standin, paths)
     assert made.prepare().exit_code == 0
     assert made.is_clean()
 
@@ -196,7 +196,7 @@ def test_nothing_usable_is_refused_and_finished_shards_stay(bench: Made, standin
         replace(path, HTML)
     refused(made.prepare(), paths[0], "is not a MATLAB v5 file", "download or unpack", "7 more skipped")
     assert made.bytes_of("train-*") == before
-    mend_all(made, standin, paths)
+    restore_all(made, standin, paths)
     assert made.prepare().exit_code == 0
     assert made.is_clean()
 

@@ -1,6 +1,6 @@
 """An official tree rewritten in the layouts that people have, from its files and the formats' descriptions alone.
 
-Nothing here is shared with the package under test: ``metadata.xml``, CDFs and videos are read anew.
+Nothing here is shared with the package under test: ``metadata.xml``, CDFs and videos are read again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""h36m-fetch's processed frames: which are used, and what is said of those that cannot be."""
+"""h36m-fetch's processed frames: which are used, and the errors for those that cannot be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding, unpacking and checking the files: whatever is wrong is said with the file, what was found, and the mend."""
+"""Finding, unpacking and checking the files: an error names the file, what was found, and what to do next."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_files_that_are_not_as_the_format_has_them(
     message = error_of(tmp_path)
     assert words in message
     assert "ITOP_side_test_" in message
-    assert "; " in message, "a mend is named"
+    assert "; " in message, "no hint"
 
 
 def test_fewer_labels_than_frames(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What can be wrong with a download of MPII, and what is said about it."""
+"""What can be wrong with a download of MPII, and the errors that name it."""
 
 from __future__ import annotations
 

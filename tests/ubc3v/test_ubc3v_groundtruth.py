@@ -23,7 +23,7 @@ def test_reads_what_the_format_documents(tmp_path: Path, compressed: bool) -> No
     assert truth.joints_world_cm.shape == (3, 18, 3)
     assert truth.joints_world_cm[2, 8].tolist() == list(WHERE_CM["RightToeBasePGX"])
     assert np.isnan(truth.joints_world_cm[1]).all()
-    assert {name: one.translate_cm[2].tolist() for name, one in truth.cameras.items()} == {
+    assert {name: one[2].tolist() for name, one in truth.translate_cm.items()} == {
         name: list(place) for name, place in CAMERAS.items()
     }
 
@@ -35,7 +35,7 @@ def test_frames_as_a_struct_array_and_matrices_of_whole_numbers_are_read(tmp_pat
     content = ground_truth(1)
     content["cameras"] = {name: {"frames": frames} for name in CAMERAS}
     scipy.io.savemat(tmp_path / "x.mat", content)
-    assert read_ground_truth(tmp_path / "x.mat").cameras["Cam2"].translate_cm.tolist() == [[0, 2, 3], [1, 2, 3]]
+    assert read_ground_truth(tmp_path / "x.mat").translate_cm["Cam2"].tolist() == [[0, 2, 3], [1, 2, 3]]
 
 
 def test_damage_raises_and_never_ends_the_process(tmp_path: Path) -> None:

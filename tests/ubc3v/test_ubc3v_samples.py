@@ -1,4 +1,4 @@
-"""Real images: nine views of three postures, where they are at hand (``../shared/samples`` from the project's root)."""
+"""Real images: nine views of three postures; skipped where the samples are not available."""
 
 from __future__ import annotations
 
