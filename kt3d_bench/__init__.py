@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from kt3d_bench.scoring import score as score
     from kt3d_bench.scoring import score_as as score_as
     from kt3d_bench.testing.contract import check_plugin as check_plugin
+    from kt3d_bench.training.runs import Run as Run
+    from kt3d_bench.training.runs import load_run as load_run
+    from kt3d_bench.training.runs import train as train
 
 __version__ = "0.1.0"
 
@@ -78,6 +81,7 @@ _HOMES = {
     "scaffold": ("new_plugin",),
     "testing.contract": ("check_plugin",),
     "scoring": ("score", "score_as"),
+    "training.runs": ("Run", "load_run", "train"),
 }
 """Module below ``kt3d_bench`` -> the public names it defines."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from kt3d_bench.errors import ArtefactError
+from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root, write_whole
 
 RUN_FILE = "run.yaml"
@@ -35,6 +35,21 @@ def newest_run(data_root: Path | None = None) -> Path:
     if not found:
         raise ArtefactError("there is no finished run", where=runs, hint="train one: kt3d train --method METHOD")
     return max(found, key=lambda folder: (final_checkpoint(folder).stat().st_mtime_ns, folder.name))
+
+
+def found_run(run: Path | str | None, data_root: Path) -> Path:
+    """Return the folder of a run given by its folder or its name below ``<data root>/runs``; ``None`` = the newest.
+
+    Raises ``UsageError`` for a name that no run has, ``ArtefactError`` where no run has finished yet.
+    """
+    if run is None:
+        return newest_run(data_root)
+    runs = data_root / "runs"
+    folder = next((folder for folder in (Path(run), runs / run) if folder.is_dir()), None)
+    if folder is None:
+        names = [path.name for path in runs.iterdir()] if runs.is_dir() else []
+        raise UsageError(f"there is no run '{run}'", where=runs, hint=did_you_mean(str(run), names))
+    return folder
 
 
 def _plain(value: Any) -> Any:

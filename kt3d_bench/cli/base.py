@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from kt3d_bench import __version__
-from kt3d_bench.errors import Kt3dError, UsageError, did_you_mean
+from kt3d_bench.errors import Kt3dError
 from kt3d_bench.files import default_data_root
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -78,16 +78,6 @@ def main() -> None:
 
 def run_folder(run: str | None) -> Path | None:
     """A run by name or by folder; ``None`` = the newest."""
-    if run is None:
-        return None
-    folder = Path(run)
-    runs = default_data_root() / "runs"
-    if folder.is_dir():
-        return folder
-    if (runs / run).is_dir():
-        return runs / run
-    raise UsageError(f"there is no run '{run}'", where=runs, hint=did_you_mean(run, _names_in(runs)))
+    from kt3d_bench.run_folder import found_run
 
-
-def _names_in(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return None if run is None else found_run(run, default_data_root())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from kt3d_bench.files import default_data_root
 
@@ -52,3 +52,32 @@ class RunConfig:
     stand_in_people: int | None = None
     """Size of stand-ins made on the spot; ``None`` = by preset."""
     stand_in_frames: int | None = None
+
+
+class RunOptions(TypedDict, total=False):
+    """The optional fields of ``RunConfig`` as keyword arguments of public functions."""
+
+    supervision: str
+    joints: int
+    target: str | None
+    source: str | None
+    pretrain: str | None
+    preset: str
+    settings: Mapping[str, Any]
+    seed: int
+    device: str
+    precision: str
+    channels_last: bool | None
+    compiled: bool | None
+    name: str | None
+    shards: Mapping[str, Path | str]
+    devices: int
+    num_nodes: int
+    threads: int | None
+    steps_scale: float
+    time_scale: float | None
+    clip_norm: float | None
+    checkpoint_steps: int | None
+    checkpoint_s: float
+    stand_in_people: int | None
+    stand_in_frames: int | None

@@ -10,6 +10,9 @@ depth of joint 0) or the method's own (``from-depth``: ``root_z_mm``; no label i
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +35,13 @@ from kt3d_bench.training.sources import (
 )
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.loading.batches import UnlabelledBatch
     from kt3d_bench.method import Estimate, Method
     from kt3d_bench.metrics.benchmarks import Benchmark
+    from kt3d_bench.metrics.predictions import Predictions
 
 FloatArray = npt.NDArray[np.float64]
 BATCH_SIZE = 64
@@ -63,10 +69,8 @@ def predict(
     checkpoints.
     """
     from kt3d_bench.data.reader import ShardSet
-    from kt3d_bench.loading.loader import Loader
     from kt3d_bench.metrics.predictions import write_predictions
 
-    report = report or Reporter()
     document = with_target_found(read_run(folder), *_data_roots(folder))
     method, about = load_method(final_checkpoint(folder))
     chosen = choose_benchmark(document, benchmark)
@@ -74,54 +78,100 @@ def predict(
         raise UsageError(
             f"benchmark '{chosen.id}' gives {chosen.modality} images, the run reads {method.context.target_modality}",
             where=folder,
-            hint="predict a benchmark of its own modality",
+            hint="predict a benchmark of the run's own modality",
         )
     test = ShardSet.open(_test_shards(document, chosen, shards, folder), chosen.split)
+    with _started(device, devices, nodes, report) as workers:
+        indices, joints = _pass(method, test, chosen.reference, f"predict {chosen.id}", workers, batch_size, limit)
+        target = folder / "predictions" / f"{chosen.id}.npz"
+        if workers.main:
+            meta = {
+                "benchmark": chosen.id,
+                "benchmark_version": chosen.version,
+                **_meta(folder, document, about, test),
+                "reference": chosen.reference,
+                "reads": list(method.reads),
+            }
+            write_predictions(target, [str(key) for key in test.keys[indices]], joints, meta=meta)
+    return target
+
+
+def predict_samples(
+    folder: Path,
+    samples: ShardSet,
+    *,
+    reference: str | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    batch_size: int = BATCH_SIZE,
+    report: Reporter | None = None,
+) -> Predictions:
+    """Predict any samples with a run's final checkpoint; write nothing. See ``runs.Run.predict``."""
+    from kt3d_bench.metrics.predictions import Predictions
+
+    document = read_run(folder)
+    method, about = load_method(final_checkpoint(folder))
+    samples.require(method.reads)
+    reference = reference or _usual_reference(samples, method.context.target_modality)
+    with _started(device, devices, nodes, report) as workers:
+        indices, joints = _pass(method, samples, reference, f"predict {samples.split}", workers, batch_size, None)
+    meta = {**_meta(folder, document, about, samples), "reference": reference, "reads": list(method.reads)}
+    return Predictions(np.array(samples.keys[indices], np.str_), joints, meta)
+
+
+def _usual_reference(samples: ShardSet, modality: str) -> str:
+    """The reference on which the benchmarks on these samples agree, else what their labels allow."""
+    offered = registry.benchmarks_of(samples.manifest.dataset)
+    found = {one.reference for one in offered if (one.split, one.modality) == (samples.split, modality)}
+    if len(found) == 1:
+        return found.pop()
+    return "root-given" if np.isfinite(samples.labels.joints_cam_mm[:, 0, 2]).any() else "from-depth"
+
+
+def _meta(folder: Path, document: Mapping[str, Any], about: Mapping[str, Any], samples: ShardSet) -> dict[str, Any]:
+    return {
+        "run": folder.name,
+        "method": about["method"],
+        "checkpoint_sha256": document.get("checkpoint_sha256"),
+        "sample_list_digest": samples.sample_list_digest,
+        "shards_digest": samples.digest,
+        "origin": samples.origin,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Workers:
+    """The processes that predict, and which one this is."""
+
+    fabric: Fabric | None
+    device: str
+    report: Reporter
+
+    @property
+    def rank(self) -> int:
+        return self.fabric.global_rank if self.fabric is not None else 0
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def world(self) -> int:
+        return self.fabric.world_size if self.fabric is not None else 1
+
+
+@contextmanager
+def _started(device: str, devices: int, nodes: int, report: Reporter | None) -> Iterator[_Workers]:
+    """Start the processes; on leaving, wait for the main one."""
     kind = runs.device_kind(device)
     count = ranks.processes(devices, nodes)
     fabric = ranks.start(count, kind, device, "32-true") if count.world > 1 else None
     place = str(fabric.device) if fabric is not None else device if ":" in device else kind
-    rank = fabric.global_rank if fabric is not None else 0
-    report = report if rank == 0 else Reporter()
-    fetch(test, report)
-    method.to(place).eval()
-    loader = Loader(
-        test,
-        method.reads,
-        batch_size=batch_size,
-        input_px=method.input_px,
-        labelled=False,
-        shuffle=False,
-        device=place,
-        rank=rank,
-        world=count.world,
-        limit=limit,
-    )
-    try:
-        indices, joints = _pass(method, loader, test, chosen, report)
-    finally:
-        loader.close()
-    if fabric is not None:
-        indices, joints = ranks.gather_rows(fabric, indices, joints, loader.samples)
-    target = folder / "predictions" / f"{chosen.id}.npz"
-    meta = {
-        "benchmark": chosen.id,
-        "benchmark_version": chosen.version,
-        "run": folder.name,
-        "method": about["method"],
-        "checkpoint_sha256": document.get("checkpoint_sha256"),
-        "sample_list_digest": test.sample_list_digest,
-        "shards_digest": test.digest,
-        "origin": test.origin,
-        "reference": chosen.reference,
-        "reads": list(method.reads),
-    }
-    if rank == 0:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_predictions(target, [str(key) for key in test.keys[indices]], joints, meta=meta)
+    quiet = report is None or (fabric is not None and fabric.global_rank > 0)
+    yield _Workers(fabric, place, Reporter() if quiet or report is None else report)
     if fabric is not None:
         fabric.barrier()
-    return target
 
 
 def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
@@ -195,26 +245,49 @@ def _test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | s
 
 
 def _pass(
-    method: Method, loader: Any, test: ShardSet, benchmark: Benchmark, report: Reporter
+    method: Method,
+    samples: ShardSet,
+    reference: str,
+    title: str,
+    workers: _Workers,
+    batch_size: int,
+    limit: int | None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """(N,) indices into the split and (N, 17, 3) predicted mm, one batch in memory at a time."""
+    """Return (N,) indices into the samples and (N, 17, 3) predicted mm, with one batch in memory at a time."""
     import torch
 
-    total = loader.batches_per_epoch
-    report.start(f"predict {benchmark.id}", total)
-    indices = [np.zeros(0, np.int64)]
-    joints = [np.zeros((0, NUM_JOINTS, 3), np.float32)]
-    done = 0
-    with torch.no_grad():
-        for number, (rows, batch) in enumerate(loader.ordered(), 1):
-            given = test.labels.joints_cam_mm[rows, 0, 2] if benchmark.reference == "root-given" else None
-            positions = camera_positions(method.predict(batch), batch, method.input_px, given)
-            indices.append(rows)
-            joints.append(positions.astype(np.float32))
-            done += len(rows)
-            report.advance(number, samples=done)
-    report.finish()
-    return np.concatenate(indices), np.concatenate(joints)
+    from kt3d_bench.loading.loader import Loader
+
+    fetch(samples, workers.report)
+    method.to(workers.device).eval()
+    loader = Loader(
+        samples,
+        method.reads,
+        batch_size=batch_size,
+        input_px=method.input_px,
+        labelled=False,
+        shuffle=False,
+        device=workers.device,
+        rank=workers.rank,
+        world=workers.world,
+        limit=limit,
+    )
+    workers.report.start(title, loader.batches_per_epoch)
+    indices, joints, done = [np.zeros(0, np.int64)], [np.zeros((0, NUM_JOINTS, 3), np.float32)], 0
+    try:
+        with torch.no_grad():
+            for number, (rows, batch) in enumerate(loader.ordered(), 1):
+                given = samples.labels.joints_cam_mm[rows, 0, 2] if reference == "root-given" else None
+                positions = camera_positions(method.predict(batch), batch, method.input_px, given)
+                indices.append(rows)
+                joints.append(positions.astype(np.float32))
+                done += len(rows)
+                workers.report.advance(number, samples=done)
+    finally:
+        loader.close()
+    workers.report.finish()
+    found = np.concatenate(indices), np.concatenate(joints)
+    return found if workers.fabric is None else ranks.gather_rows(workers.fabric, *found, loader.samples)
 
 
 def camera_positions(

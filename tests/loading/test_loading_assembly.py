@@ -10,7 +10,7 @@ import torch
 from kt3d_bench.geometry.reference import surface_reference_mm
 from kt3d_bench.loading.assembly import WarpedHere, WarpedThere, assembly
 from kt3d_bench.loading.augment import Augmentation, place
-from kt3d_bench.loading.images import Decoded
+from kt3d_bench.loading.images import Decoded, resized, shrunk_sizes
 
 COUNT = 6
 
@@ -54,6 +54,34 @@ def test_both_places_give_the_same_images(input_px: int) -> None:
     assert float(first["depth"].max()) > 40_000
     np.testing.assert_array_equal(here.surfaces_mm, [sample.surface_mm for sample in samples])
     np.testing.assert_array_equal(there.surfaces_mm, here.surfaces_mm)
+
+
+@pytest.mark.parametrize("way", ["opencv", "torch"])
+@pytest.mark.parametrize("input_px", [24, 64])
+def test_no_depth_reading_and_no_part_is_invented(way: str, input_px: int) -> None:
+    """Two surfaces and two parts in stripes, shrunk, turned and warped: an interpolated value would be a third one."""
+    stripes = np.indices((230, 190)).sum(0) // 3 % 2
+    stored = {
+        "depth": np.where(stripes, 2000, 4001).astype(np.uint16),
+        "parts": np.where(stripes, 7, 40).astype(np.uint8),
+    }
+    sizes = shrunk_sizes(np.array([[190, 230]]), 1.25, input_px)
+    size = (int(sizes[0, 0]), int(sizes[0, 1]))
+    small = {name: resized(name, image, size) for name, image in stored.items()}
+    assert small["depth"].shape == (size[1], size[0])
+    draws = Augmentation().draw(3, np.zeros(1, np.int64), np.arange(1))
+    affine = place(draws, np.array([[0, 0, *size]]), input_px).affine_px
+    device = torch.device("cpu")
+    warped = (
+        WarpedHere(("depth", "parts"), affine, input_px)
+        if way == "opencv"
+        else WarpedThere(("depth", "parts"), affine, input_px, sizes, device)
+    )
+    warped.take(0, Decoded(small, 2000.0))
+    images = warped.images()
+    assert set(np.unique(small["depth"])) == {2000, 4001}
+    assert set(images["depth"].unique().tolist()) == {0.0, 2000.0, 4001.0}
+    assert set(images["parts"].unique().tolist()) == {0.0, 7.0, 40.0}
 
 
 def test_a_cpu_warps_in_its_threads_and_other_devices_there() -> None:
