@@ -1,7 +1,7 @@
 """A licence-free stand-in: generated people in one room under four cameras, written in the official layout.
 
 Recordings are clips of 1 to ``frames`` frames (frame 0 is a test frame), plus one of 130 for the every-64th rule. The
-writer shares no constant or helper with the reader, so reading the set back proves something.
+writer shares no constant or helper with the reader, so that reading the set back tests both.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ _RATE_HZ = 50.0
 _WIDTH_PX = (64, 2000)
 _PLACE_MM = 650.0
 _BATCH = 5
-"""Recordings that a worker makes in one go."""
+"""Recordings that a worker makes at once."""
 # independent random streams
 _RIG, _ROOM, _VIEW, _PERSON, _TAKES, _CLIP, _LENGTHS, _MOTION = range(8)
 
 
 @dataclass(frozen=True, eq=False)
 class _Studio:
-    """What all recordings of one generated set share."""
+    """What all recordings of one stand-in share."""
 
     root: Path
     seed: int
     rig: Rig
     rooms: tuple[Image, ...]
-    """The empty room per camera, of the greatest height any subject's images have."""
+    """The empty room per camera, as high as the highest images of any subject."""
     motions: Motions | None
     takes: tuple[Take, ...]
     device: str
@@ -91,11 +91,10 @@ def generate(
 ) -> Mapping[str, int]:
     """Write the stand-in to ``out`` (absent, empty, or an earlier one) and return the samples per split.
 
-    ``people`` of the seven labelled subjects are written (more than seven count as seven, fewer than two as two:
-    each split needs one); ``frames`` bounds the clips' length; the first ``actions`` of the 15 actions and ``takes``
-    of the 2 takes are recorded; ``frame_px`` is the images' width (officially 1000); ``motion``, a BVH or AMC file
-    or a folder of them, moves the people instead of the actions' own poses: resampled to 50 Hz, the takes spread
-    evenly over all files. The result does not depend on ``workers``.
+    ``people``: how many of the seven labelled subjects, at least two, since each split needs one; ``frames``: maximum
+    length of a clip; ``actions`` of the 15 actions and ``takes`` of the 2 takes are recorded; ``frame_px``: the images'
+    width (officially 1000); ``motion``: a BVH or AMC file, or a folder of them, that replaces the actions' poses,
+    resampled to 50 Hz and used evenly. The result does not depend on ``workers``.
     Raises ``UsageError`` for impossible numbers or when ``out`` holds something else, ``RawDataError`` when no motion
     can be used or none is as long as the longest clip.
     """
@@ -137,7 +136,7 @@ def generate(
 
 
 def _takes(seed: int, subjects: Sequence[str], actions: int, takes: int, frames: int, long_clip: bool) -> list[Take]:
-    """Every recording with its length. The first take of the first action of S9 is the long one."""
+    """Return every recording with its length. The first take of the first action of S9 is the long one."""
     recorded = []
     for subject in subjects:
         rng = np.random.default_rng([seed, _LENGTHS, int(subject[1:])])
@@ -192,7 +191,6 @@ def _record(studio: _Studio, take: Take) -> list[int]:
         camera = studio.rig.camera(take.subject, index)
         empty = studio.rooms[index][: camera.size_px[1]]
         more = int(rng.integers(0, 3) if index in (0, 3) else rng.integers(2, 6))
-
         images = _images(figures, camera, style, empty, more, studio.device)
         write_video(folder / "Videos" / f"{name}.mp4", images)
         lengths.append(take.frames + more)
@@ -202,15 +200,15 @@ def _record(studio: _Studio, take: Take) -> list[int]:
 def _images(figures: Figures, camera: Camera, style: Style, empty: Image, more: int, device: str) -> Iterator[Image]:
     """Yield the video's images: one per figure, and the last one ``more`` times again."""
     image = empty
-    for index in range(len(figures)):
-        image = shade(render(figures[index], [camera], device=device)[0], style, empty)
+    for figure in figures:
+        image = shade(render(figure, [camera], device=device)[0], style, empty)
         yield image
     for _ in range(more):
         yield image
 
 
 def _people(studio: _Studio, take: Take, who: int) -> tuple[Figures, float]:
-    """The take's posed person, somewhere near the middle of the room, facing anywhere; and the person's height."""
+    """Return the take's posed person near the middle of the room, facing any direction, and the person's height."""
     rng = studio.rng(_CLIP, who, take.action_number, take.number)
     body = sample_bodies(studio.rng(_PERSON, who, 0), 1, height_mm=(1560, 1890))
     if studio.motions is None:

@@ -1,4 +1,4 @@
-"""Four calibrated, distorted cameras around a room, their projection, and the ``metadata.xml`` that tells of them."""
+"""Four calibrated, distorted cameras around a room, their projection, and the ``metadata.xml`` that lists them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OFFICIAL_WIDTH_PX = 1000
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """The calibration of one generated set, in the numbers that ``metadata.xml`` lists."""
+    """The calibration of one stand-in, in the numbers that ``metadata.xml`` lists."""
 
     width_px: int
     angles_rad: FloatArray
@@ -33,12 +33,12 @@ class Rig:
     """(4, 9): fx, fy, cx, cy in px, k1, k2, k3, p1, p2."""
 
     def size_px(self, subject: str, camera: int) -> tuple[int, int]:
-        """(width, height): two rows more for cameras 1 and 4 and for some subjects, as officially."""
+        """Return (width, height), with two more rows for cameras 1 and 4 and for some subjects, as in the original."""
         tall = camera in (0, 3) or subject in _TALL
         return self.width_px, self.width_px + (2 if tall else 0)
 
     def camera(self, subject: str, camera: int) -> Camera:
-        """The camera that renders; the same calibration in this project's record."""
+        """Return the same calibration as a ``Camera`` for rendering."""
         who = ALL_SUBJECTS.index(subject)
         fx, fy, cx, cy, k1, k2, k3, p1, p2 = self.lenses[camera]
         return Camera.pinhole(
@@ -52,14 +52,14 @@ class Rig:
         )
 
     def to_camera(self, subject: str, camera: int, points_world_mm: FloatArray) -> FloatArray:
-        """(..., 3) world mm -> (..., 3) camera mm."""
+        """Transform (..., 3) world mm to camera mm."""
         who = ALL_SUBJECTS.index(subject)
         rotation = _euler_matrix(*self.angles_rad[camera, who])
         moved: FloatArray = (points_world_mm - self.centres_mm[camera, who]) @ rotation.T
         return moved
 
     def to_image(self, camera: int, points_cam_mm: FloatArray) -> FloatArray:
-        """(..., 3) camera mm -> (..., 2) px by the release's formula, its tangential term not doubled."""
+        """Project (..., 3) camera mm to (..., 2) px by the release's formula, whose tangential term is not doubled."""
         fx, fy, cx, cy, k1, k2, k3, p1, p2 = self.lenses[camera]
         x, y = points_cam_mm[..., 0] / points_cam_mm[..., 2], points_cam_mm[..., 1] / points_cam_mm[..., 2]
         square = x**2 + y**2
@@ -68,7 +68,7 @@ class Rig:
 
 
 def _euler_matrix(a: float, b: float, g: float) -> FloatArray:
-    """World -> camera rotation Rx(a) Ry(b) Rz(g), multiplied out."""
+    """Return the world-to-camera rotation Rx(a) Ry(b) Rz(g), multiplied out."""
     sa, ca, sb, cb, sg, cg = np.sin(a), np.cos(a), np.sin(b), np.cos(b), np.sin(g), np.cos(g)
     return np.array(
         [
@@ -95,9 +95,10 @@ def _facing(centre_mm: FloatArray, target_mm: FloatArray) -> FloatArray:
 
 
 def sample_rig(rng: np.random.Generator, width_px: int) -> Rig:
-    """Cameras at about 1.5 m height, 4.2 to 5 m from the middle of the room, nearly level, slightly different lenses.
+    """Draw cameras at a height of about 1.5 m, 4.2 to 5 m from the middle of the room, nearly level, with similar
+    lenses.
 
-    From subject to subject they stand a few mm and mrad apart, as recalibrated ones do.
+    From subject to subject they differ by a few mm and mrad, like recalibrated ones.
     """
     scale = width_px / _OFFICIAL_WIDTH_PX
     angles, centres, lenses = np.empty((4, 11, 3)), np.empty((4, 11, 3)), np.empty((4, 9))
@@ -129,7 +130,7 @@ def _list(values: Sequence[Any]) -> str:
 
 
 def metadata_xml(rig: Rig, counts: Mapping[tuple[str, str, int], Sequence[int]], joints: Sequence[str]) -> bytes:
-    """The file's content. ``counts``: (subject, action, take) -> four video lengths and the number of mocap samples."""
+    """Return the file's content. ``counts``: (subject, action, take) -> four video lengths, number of mocap samples."""
     root = ElementTree.Element("metadata")
     mapping = _child(root, "mapping")
     header = _child(mapping, "tr")

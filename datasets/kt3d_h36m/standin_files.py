@@ -1,4 +1,4 @@
-"""Writing the official files: pose CDFs and videos, with the same bytes on every run."""
+"""Writers of the official files, pose CDFs and videos, with the same bytes on every run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RATE_HZ = 50
 
 
 def write_pose_cdf(path: Path, points: npt.NDArray[np.float64]) -> None:
-    """(n, 32, 2|3) -> variable ``Pose`` of shape (1, n, 64|96), float32, uncompressed (compression stamps the time)."""
+    """Write (n, 32, 2|3) as variable ``Pose`` (1, n, 64|96), float32, uncompressed: compression stores the time."""
     from cdflib.cdfwrite import CDF
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def write_pose_cdf(path: Path, points: npt.NDArray[np.float64]) -> None:
 
 
 def write_video(path: Path, images: Iterable[npt.NDArray[np.uint8]]) -> None:
-    """(H, W, 3) RGB images of one even size -> MPEG-4 at 50 frames per second."""
+    """Write (H, W, 3) RGB images of one even size as MPEG-4 at 50 frames per second."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)

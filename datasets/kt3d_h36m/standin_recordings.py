@@ -1,4 +1,4 @@
-"""What the stand-in records: subjects, actions and the files' irregular names, for the writer's use alone."""
+"""What the stand-in records: subjects, actions and the files' irregular names, for the writer only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 CAMERA_IDS = ("54138969", "55011271", "58860488", "60457274")
 PEOPLE = (("S1", "train"), ("S9", "test"), ("S5", "train"), ("S11", "test"),
           ("S6", "train"), ("S7", "train"), ("S8", "train"))  # fmt: skip
-"""Subjects in the order in which a growing set takes them in, so that two people already fill both splits."""
+"""Subjects in the order in which larger stand-ins add them, so that two people already fill both splits."""
 LEFT_OUT = ("S11", "Directions", "54138969")
-"""The video whose official counterpart is corrupt, so converters leave it out by default."""
+"""The video whose official counterpart is corrupt, so that converters skip it by default."""
 
 ACTIVITIES: dict[str, tuple[str, ...]] = {
     "Directions": ("point", "point", "stand"),
@@ -28,7 +28,7 @@ ACTIVITIES: dict[str, tuple[str, ...]] = {
     "WalkingDog": ("walk", "carry", "bend"),
     "WalkingTogether": ("walk",),
 }
-"""Action, as ``metadata.xml`` names it, in the order of the numbers 2..16 -> what generated people do."""
+"""Action, as ``metadata.xml`` names it, in the order of its number 2..16 -> what generated people do."""
 
 _FILE_NAMES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkingTogether": "WalkTogether"}
 _TAKE_NUMBERS = """
@@ -38,7 +38,7 @@ _TAKE_NUMBERS = """
     SittingDown S9 0 1 | SittingDown S11 0 1 | Smoking S11 2 0 | Photo S5 0 2 | Photo S6 0 1 | Photo S7 0 1
     Waiting S5 1 2 | Waiting S6 3 0 | Waiting S7 1 2 | Walking S7 1 2 | WalkTogether S8 1 2
 """
-"""File, subject and the numbers of takes 1 and 2 (0 = none) where they are not 1 and none."""
+"""File, subject and the numbers of takes 1 and 2 (0 = none) that differ from 1 and none."""
 _EXCEPTIONS: dict[tuple[str, str], tuple[int, int]] = {
     (words[0], words[1]): (int(words[2]), int(words[3]))
     for words in (entry.split() for line in _TAKE_NUMBERS.strip().splitlines() for entry in line.split("|"))
@@ -66,7 +66,7 @@ class Take:
 
 
 def file_name(subject: str, action: str, take: int) -> str:
-    """The base name of the official files: ``Directions 1``."""
+    """Return the base name of the official files, such as ``Directions 1``."""
     short = _FILE_NAMES.get(action, action)
     number = _EXCEPTIONS.get((short, subject), (1, 0))[take - 1]
     base = action if subject == "S1" and action in ("TakingPhoto", "WalkingDog") else short

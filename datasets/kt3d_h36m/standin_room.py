@@ -1,4 +1,4 @@
-"""The one room of the stand-in, as each of its cameras sees it when empty."""
+"""The stand-in's room, as each of its cameras sees it when empty."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HALF_WIDTH_MM, _HALF_LENGTH_MM, _HEIGHT_MM = 3600.0, 6200.0, 3400.0
 
 
 class Room:
-    """Colours of floor, carpet, walls and curtains, drawn once per generated set."""
+    """Colours of floor, carpet, walls and curtains, drawn once per stand-in."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._floor = np.array([150.0, 122, 96]) * rng.uniform(0.85, 1.15, 3)
@@ -27,7 +27,7 @@ class Room:
                          for _ in range(7)]  # fmt: skip
 
     def seen_by(self, camera: Camera, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) the empty room, with this camera's own exposure and grain."""
+        """Return (H, W, 3) the empty room, with this camera's exposure and grain."""
         width, height = camera.size_px
         grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
         normalised = (grid - np.array(camera.center_px)) / np.array(camera.focal_px)

@@ -1,4 +1,4 @@
-"""Generated people's landmarks -> the 32 recorded joints, placed and repeated as the official skeleton has them."""
+"""The 32 recorded joints of generated people, placed and repeated as in the official skeleton."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _NECK_LENGTH_MM = (107.0, 121.0)
 
 
 class Landmarks(Protocol):
-    """What is needed of posed people."""
+    """Posed people, as far as needed here."""
 
     def landmark(self, name: str) -> FloatArray: ...
 
 
 def joints_32(figures: Landmarks, height_mm: float) -> FloatArray:
-    """(N, 32, 3) world mm for people of one ``height_mm``.
+    """Return (N, 32, 3) world mm for people of one ``height_mm``.
 
-    Joint 0 is the mean of the hips. The neck lies above the base of the neck, 40 to 80 mm from the middle of the
+    Joint 0 is the mean of the hips. The neck is above the base of the neck, 40 to 80 mm from the middle of the
     shoulders; the head's joint 107 to 121 mm further, towards the middle of the face; the head's end 115.0 mm beyond,
-    towards the crown. The spine's joint lies to the back of the line from hip to neck, not at its middle.
+    towards the crown. The spine's joint is behind the line from hip to neck, not at its middle.
     """
     of = figures.landmark
     count = len(of("pelvis"))

@@ -1,8 +1,8 @@
-"""A licence-free stand-in for ITOP: generated people before a side and a top depth sensor, in the official layout.
+"""A licence-free stand-in for ITOP: generated people in view of a side and a top depth sensor, in the official layout.
 
-Both views show the same scenes: one person in a furnished room, doing 15 actions in turn, mostly facing the side
-camera. About half of the frames are marked as not approved, as officially: their joints are wrong or zero. Train and
-test people are different. The same seed gives the same files whatever the number of workers.
+Both views show the same scenes: one person in a furnished room who does 15 actions in turn, mostly facing the side
+camera. As in the original, about half of the frames are marked as not approved: their joints are wrong or zero. Train
+and test people differ. The same seed gives the same files with any number of workers.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ _NAMES = tuple(
     for kind in ("depth_map", "point_cloud", "labels")
 )
 _UNPACKED = "kt3d-unpacked"
-"""Where ``prepare`` keeps unpacked copies: with a new stand-in they go."""
+"""Where ``prepare`` keeps unpacked copies, which a new stand-in replaces."""
 _MOST_PEOPLE, _MOST_FRAMES = 100, 60_000
-"""Numbers of people have two digits; all people's frames together, some more than the official set has."""
+"""Person numbers have two digits; the official set has somewhat fewer frames in total."""
 _TEST_EVERY = 5
 _VALID_SHARE = 0.55
 _STRETCH_FRAMES = 9.0
-"""Mean length of a run of approved frames."""
+"""Mean number of consecutive approved frames."""
 _ACTIONS_EACH = 15
 _CLIP_FRAMES = (3, 40)
 _BLOCK_FRAMES = 50
-"""Frames recorded by a worker in one go, about."""
+"""Frames that a worker records at once, approximately."""
 _GROWTH_SHARE = 0.75
-"""Share of the progress that recording makes; packing makes the rest."""
+"""Share of the progress that recording takes; packing takes the rest."""
 
 
 def generate(
@@ -101,13 +101,13 @@ def generate(
 
 
 def _people(count: int) -> dict[str, list[int]]:
-    """Split -> numbers of its people."""
+    """Return split -> numbers of its people."""
     test = list(range(_TEST_EVERY - 1, count, _TEST_EVERY)) or [count - 1]
     return {"train": sorted(set(range(count)) - set(test)), "test": test}
 
 
 def _blocks(seed: int, person: int, frames: int, motions: Motions | None, device: str) -> Iterator[Block]:
-    """One person's frames in their order: clips of the actions in turn, a few clips to a block."""
+    """Yield one person's frames in order: clips of the actions in turn, a few clips per block."""
     rng = np.random.default_rng((seed, 0, person))
     order = rng.permutation(len(ACTIONS))
     length = _clip_frames(frames)
@@ -134,12 +134,12 @@ def _blocks(seed: int, person: int, frames: int, motions: Motions | None, device
 
 
 def _clip_frames(frames: int) -> int:
-    """Length of a clip: each of the actions once, or again and again."""
+    """Return the length of a clip, so that each action occurs once, or repeatedly in long recordings."""
     return int(np.clip(-(-frames // _ACTIONS_EACH), *_CLIP_FRAMES))
 
 
 def _approved(rng: np.random.Generator, frames: int) -> list[bool]:
-    """Per frame whether its joints are right: runs of both kinds, the first one approved."""
+    """Draw for each frame whether its joints are right: runs of both kinds, starting with an approved one."""
     flags: list[bool] = []
     while len(flags) < frames:
         kind = not flags or not flags[-1]
@@ -168,7 +168,7 @@ def _record(plan: Mapping[str, Sequence[Block]], folder: Path, point_cloud: bool
 
 
 def _pack(folder: Path, workers: int | None, before: int, total: int, progress: Callable[[int, int], None]) -> None:
-    """Compress every file, several at once."""
+    """Compress every file, several in parallel."""
     paths = sorted(folder.glob("*.h5"), key=lambda path: -path.stat().st_size)
     sizes = np.array([path.stat().st_size for path in paths])
     shares = np.cumsum(sizes) / sizes.sum()

@@ -1,4 +1,4 @@
-"""The stand-in's HDF5 files, grown block by block, and their compression: bytes depend on the content alone."""
+"""The stand-in's HDF5 files, written block by block, and their compression; bytes depend on the content alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COPY_BYTES = 1 << 20
 
 
 class ViewFiles:
-    """The unpacked files of one view and split while they grow, opened and closed with ``with``."""
+    """The open, unpacked files of one view and split."""
 
     def __init__(self, folder: Path, view: str, split: str, frames: int, *, point_cloud: bool) -> None:
         import h5py
@@ -46,7 +46,7 @@ class ViewFiles:
                 file.create_dataset(name, (frames, *shape), dtype, track_times=False)
 
     def append(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Add some frames: arrays by dataset, all of the same length."""
+        """Append frames, given as arrays of equal length by dataset name."""
         stop = self._filled + len(rows["id"])
         for kind, file in self._files.items():
             for name in _FIELDS[kind]:
@@ -60,7 +60,7 @@ class ViewFiles:
 
 
 def point_cloud(depth_m: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """(n, H, W) metres -> (n, H * W, 3) x, y, z metres; zero where there is no reading."""
+    """Return (n, H * W, 3) x, y, z in metres of depth (n, H, W) in metres; zero where there is no reading."""
     z = depth_m.astype(np.float32)
     v, u = np.mgrid[:HEIGHT_PX, :WIDTH_PX].astype(np.float32)
     cloud = np.stack([(u - MIDDLE_PX[0]) * METRES_PER_PX * z, (MIDDLE_PX[1] - v) * METRES_PER_PX * z, z], axis=-1)
@@ -68,7 +68,7 @@ def point_cloud(depth_m: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
 
 
 def compress(path: Path, out: Path) -> None:
-    """``path`` -> ``out`` as gzip without name or time, streamed; ``path`` is removed."""
+    """Compress ``path`` to ``out``, a gzip file without name or time, and remove ``path``."""
     with (
         path.open("rb") as source,
         out.open("wb") as raw,

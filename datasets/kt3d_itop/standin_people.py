@@ -1,4 +1,4 @@
-"""Who stands in front of the stand-in's sensors, doing what, and where the release's 15 joints lie on them."""
+"""The people in front of the stand-in's sensors, what they do, and where the release's 15 joints are on them."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ FloatArray = npt.NDArray[np.float64]
 
 ACTIONS = ("stand", "reach", "greet", "point", "pose", "photo", "wait", "carry", "bend", "kick", "walk", "dance",
            "jump", "crouch", "sit")  # fmt: skip
-"""What each person does in turn: mostly standing in place and moving the arms; walking is on the spot."""
+"""What each person does in turn: mostly standing and moving the arms; walking is on the spot."""
 RATE_HZ = 6.0
 _HEIGHT_MM, _GIRTH = (1660.0, 2020.0), (0.8, 1.12)
-"""The release's people measure a little more than people do: thigh 0.50 m, shank 0.48 m, head over feet 1.70 m."""
+"""The release's people are a little taller than average: thigh 0.50 m, shank 0.48 m, head above feet 1.70 m."""
 _PLACE_MM, _PLACE_SD_MM = (-190.0, 0.0), (85.0, 70.0)
 _FACING_SD_RAD = 0.3
 _LEAP_SHARE, _HIGHEST_LEAP = 0.3, 0.12
-"""Below a sensor on the ceiling nobody jumps high; the latter in leg lengths."""
+"""Nobody jumps high below a sensor on the ceiling; the second number is in leg lengths."""
 _TURNED_SHARE = 0.03
-"""Share of clips in which the person may face anywhere."""
+"""Share of clips in which the person faces any direction."""
 
 HEAD, NECK, SHOULDER_R, SHOULDER_L, ELBOW_R, ELBOW_L, HAND_R, HAND_L, TORSO, HIP_R, HIP_L, KNEE_R, KNEE_L, FOOT_R, \
     FOOT_L = range(15)  # fmt: skip
 _HEAD_SHARE = 0.55
-"""Of the way from the skull's base to the crown."""
+"""Position of the head joint between the base of the skull and the crown."""
 _HIP_UP_MM, _HIP_OUT_MM = 30.0, 14.0
 _LABEL_BIAS_MM, _LABEL_SD_MM = 7.0, 6.0
 _GROSS_SHARE = 0.015
-"""Share of approved frames in which one hand is far off, as in the release, whose forearms measure 0.07 to 0.65 m."""
+"""Share of approved frames in which one hand is far off, as in the release, whose forearms are 0.07 to 0.65 m long."""
 _GROSS_MM = (70.0, 600.0)
 
 
 @dataclass(frozen=True)
 class Doing:
-    """One clip: a person, an action, and where and how it is done."""
+    """One clip: a person, an action, and the numbers that its random streams depend on."""
 
     seed: int
     person: int
     number: int
-    """Of the clip among the person's."""
+    """Number of the clip among the person's."""
     action: str
     frames: int
     motions: Motions | None = None
-    """Recordings in the action's place."""
+    """Recordings that replace the action."""
     turn: int = 0
-    """Of the clip among everybody's."""
+    """Number of the clip among everybody's."""
 
 
 def body_of(seed: int, person: int) -> Bodies:
-    """A person's body: the same in every clip."""
+    """Return a person's body, the same in every clip."""
     return sample_bodies(np.random.default_rng((seed, 1, person)), 1, height_mm=_HEIGHT_MM, girth=_GIRTH)
 
 
 def figures_of(doing: Doing, rng: np.random.Generator) -> Figures:
-    """One figure per frame, about 3 m from the side camera, mostly facing it."""
+    """Return one figure per frame, about 3 m from the side camera, mostly facing it."""
     if doing.motions is None:
         clip = sample_clip(rng, doing.action, doing.frames, RATE_HZ)
     else:
@@ -75,7 +75,7 @@ def figures_of(doing: Doing, rng: np.random.Generator) -> Figures:
 
 
 def true_joints(figures: Figures) -> FloatArray:
-    """(N, 15, 3) world mm, before anybody labelled them; neck and torso follow from the others."""
+    """Return (N, 15, 3) world mm without labelling errors; neck and torso are derived from the others."""
     at = figures.landmark
     joints = np.empty((len(figures), 15, 3))
     joints[:, HEAD] = at("jaw") + _HEAD_SHARE * (at("head_top") - at("jaw"))
@@ -100,7 +100,7 @@ def _derived(joints: FloatArray) -> FloatArray:
 
 
 def labelled(joints: FloatArray, valid: npt.NDArray[np.bool_], rng: np.random.Generator) -> FloatArray:
-    """(N, 15, 3) true joints -> what the labels say: nearly true where ``valid`` (N,), else NaN (for zero) or wrong."""
+    """Return labels (N, 15, 3) of true joints: nearly right if ``valid`` (N,), else NaN (written as zero) or wrong."""
     count = len(joints)
     approved = joints + rng.normal(0, _LABEL_BIAS_MM, (1, 15, 3)) + rng.normal(0, _LABEL_SD_MM, joints.shape)
     for frame in np.flatnonzero(rng.random(count) < _GROSS_SHARE):

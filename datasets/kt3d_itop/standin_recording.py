@@ -1,4 +1,4 @@
-"""From clips to the arrays of the official files: both sensors' depth images, part ids and labels of some frames."""
+"""The arrays of the official files, made from clips: both sensors' depth images, part ids and labels."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Arrays = dict[str, npt.NDArray[Any]]
 Float32 = npt.NDArray[np.float32]
 
 _REACH_MM = 150.0
-"""A joint up to this far behind the nearest surface counts as visible: it lies inside its own limb."""
+"""A joint up to this far behind the nearest surface counts as visible, since it is inside its own limb."""
 _BACKGROUND = -1
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive clips of one person: what one worker records in one go."""
+    """Consecutive clips of one person, which a worker records at once."""
 
     seed: int
     person: int
     first_frame: int
     clips: tuple[Doing, ...]
     valid: tuple[bool, ...]
-    """Per frame."""
+    """Per frame, whether its labels are approved."""
     device: str
 
     @property
@@ -42,7 +42,7 @@ class Block:
 
 
 def record(block: Block) -> Mapping[str, Arrays]:
-    """View -> the rows that this block adds to every dataset of the official files, by dataset."""
+    """Return view -> dataset of the official files -> the rows that this block adds to it."""
     room = sample_room(np.random.default_rng((block.seed, 2, block.person)))
     darkness = _darkness(np.random.default_rng((block.seed, 3, block.person)))
     empty = {view.name: room.depth_mm(view) for view in VIEWS}
@@ -72,7 +72,7 @@ def record(block: Block) -> Mapping[str, Arrays]:
 
 
 def _seat(figures: Figures) -> list[Box]:
-    """A chair under somebody who sits."""
+    """Return a chair under a sitting person."""
     pelvis = figures.landmark("pelvis").mean(axis=0)
     across = (figures.landmark("hip_l") - figures.landmark("hip_r")).mean(axis=0)
     facing = float(np.arctan2(-across[0], across[1]))
@@ -120,7 +120,7 @@ def _film(
 
 
 def _darkness(rng: np.random.Generator) -> Float32:
-    """(16,) how badly each joint's region, and last the hair, of one person answers a sensor: 0 well, 1 not at all."""
+    """Draw (16,) how badly each joint's region of one person, and last the hair, reflects: 0 well, 1 not at all."""
     darkness = np.zeros(16, np.float32)
     darkness[15] = rng.uniform(0.0, 0.6)
     shirt = [people.NECK, people.SHOULDER_R, people.SHOULDER_L, people.ELBOW_R, people.ELBOW_L, people.TORSO]
@@ -133,7 +133,7 @@ def _darkness(rng: np.random.Generator) -> Float32:
 def _put(figure: RenderedFigure, scene_mm: Float32, weak: Float32,
          parts: npt.NDArray[np.int8], darkness: Float32,
          wobble: Float32) -> None:  # fmt: skip
-    """Put a rendered person into the scene, its weakness and its part ids, behind whatever stands in front."""
+    """Draw a rendered person into the scene's depth, weakness and part ids, behind whatever is in front."""
     x0, y0, x1, y1 = figure.window_px
     window = (slice(y0, y1), slice(x0, x1))
     order = np.arange((y1 - y0) * (x1 - x0)).reshape(y1 - y0, x1 - x0)
@@ -150,7 +150,7 @@ def _put(figure: RenderedFigure, scene_mm: Float32, weak: Float32,
 
 
 def joint_regions(part: npt.NDArray[Any], along: npt.NDArray[Any], left: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
-    """(K,) rendered parts (index + 1 into ``people.PARTS``) -> (K,) id of the joint whose region it is."""
+    """Return (K,) the joint whose region each of the rendered parts (K,), index + 1 into ``PARTS``, belongs to."""
     found = np.full(part.shape, people.TORSO, np.int8)
 
     def of(name: str) -> npt.NDArray[np.bool_]:
@@ -174,7 +174,7 @@ def joint_regions(part: npt.NDArray[Any], along: npt.NDArray[Any], left: npt.NDA
 
 
 def _at(image: Float32, places_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(J,) the image's values at (J, 2) px; minus infinity outside."""
+    """Return (J,) the image's values at (J, 2) px; minus infinity outside."""
     columns, rows = np.rint(np.clip(np.nan_to_num(places_px, nan=-1.0), -1, 1e4)).astype(int).T
     known = (columns >= 0) & (columns < WIDTH_PX) & (rows >= 0) & (rows < HEIGHT_PX)
     values = np.full(len(places_px), -np.inf)
@@ -185,7 +185,7 @@ def _at(image: Float32, places_px: npt.NDArray[np.float64]) -> npt.NDArray[np.fl
 def _mistaken(
     parts: npt.NDArray[np.int8], metres: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> npt.NDArray[np.int8]:
-    """Part ids of a frame that nobody approved: none without joints, else beside the person."""
+    """Return the part ids of a frame that is not approved: none if it has no joints, else shifted."""
     if np.isnan(metres).any():
         return np.full_like(parts, _BACKGROUND)
     return np.roll(parts, (int(rng.integers(-15, 16)), int(rng.integers(-40, 41))), axis=(0, 1))

@@ -1,7 +1,7 @@
-"""The room around the people: planes and boxes, seen exactly by both sensors.
+"""The room around the people: planes and boxes, with their exact depth in both sensors.
 
-World: mm, z up, floor z = 0; +x is towards the side camera, +y to the right of its image; people stand near the
-origin, a little further from the side camera than the top camera hangs.
+World: mm, z up, floor z = 0; +x is towards the side camera, +y to the right of its image. People stand near the
+origin, a little further from the side camera than the top camera is.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Box:
     middle_mm: tuple[float, float]
     """x, y."""
     size_mm: tuple[float, float, float]
-    """Along its own x and y axes, and its height."""
+    """Lengths along its own x and y axes, and its height."""
     bottom_mm: float = 0.0
     yaw_rad: float = 0.0
 
 
 @dataclass(frozen=True)
 class Room:
-    """Walls (planes x = back, y = left, y = right), ceiling, and what stands in the room."""
+    """Walls (planes x = back, y = left, y = right), ceiling and furniture."""
 
     back_mm: float
     left_mm: float
@@ -40,7 +40,7 @@ class Room:
     boxes: tuple[Box, ...]
 
     def depth_mm(self, view: View) -> Depth:
-        """(H, W) distance along the optical axis of whatever ``view`` sees."""
+        """Return (H, W) distance along the optical axis of what ``view`` sees."""
         x, y, z = view.rays
         ox, oy, oz = view.position_mm
         nearest = np.full(x.shape, np.inf)
@@ -55,7 +55,7 @@ class Room:
 
 
 def in_front(view: View, depth_mm: Depth, boxes: Sequence[Box]) -> Depth:
-    """``depth_mm`` (H, W) with ``boxes`` put into it."""
+    """Return ``depth_mm`` (H, W) with ``boxes`` added to the scene."""
     nearest = depth_mm.copy()
     for box in boxes:
         rows, columns = _window(view, box)
@@ -80,7 +80,7 @@ def in_front(view: View, depth_mm: Depth, boxes: Sequence[Box]) -> Depth:
 
 
 def _window(view: View, box: Box) -> tuple[slice, slice]:
-    """Rows and columns that ``box`` may cover: all of them where part of it is beside or behind the sensor."""
+    """Return rows and columns that ``box`` may cover: all if part of it is beside or behind the sensor."""
     cos, sin = np.cos(box.yaw_rad), np.sin(box.yaw_rad)
     corners = np.array(
         [
@@ -100,7 +100,7 @@ def _window(view: View, box: Box) -> tuple[slice, slice]:
 
 
 def sample_room(rng: np.random.Generator) -> Room:
-    """A room about 5 m wide with furniture around its middle, some of it within an arm's length of the person."""
+    """Draw a room about 5 m wide with furniture around its middle, some of it within an arm's length of the person."""
     boxes: list[Box] = []
     for side in (-1.0, 1.0):
         if rng.random() < 0.55:
@@ -144,7 +144,7 @@ def _table(rng: np.random.Generator, side: float) -> list[Box]:
 
 
 def _near_the_camera(rng: np.random.Generator, side: float) -> Box:
-    """Between the person and the side camera, off the middle: may hide a leg."""
+    """Draw a box between the person and the side camera, off the middle: it may hide a leg."""
     width = rng.uniform(250, 600)
     return Box(
         (rng.uniform(700, 1400), side * (rng.uniform(90, 650) + width / 2)),
@@ -154,14 +154,14 @@ def _near_the_camera(rng: np.random.Generator, side: float) -> Box:
 
 
 def _chair(rng: np.random.Generator) -> list[Box]:
-    """Somewhere beside or behind the person."""
+    """Draw a chair beside or behind the person."""
     bearing, away = rng.uniform(0.4, 1.6) * np.pi, rng.uniform(750, 1250)
     middle = (float(away * np.cos(bearing) - 150), float(away * np.sin(bearing)))
     return chair(middle, rng.uniform(400, 480), rng.uniform(-np.pi, np.pi), back=True)
 
 
 def chair(middle_mm: tuple[float, float], seat_mm: float, yaw_rad: float, *, back: bool) -> list[Box]:
-    """A chair whose sitter faces along ``yaw_rad``: seat, two leg frames, and a back."""
+    """Return a chair whose sitter faces along ``yaw_rad``: seat, four legs and a back."""
     (x, y), cos, sin = middle_mm, np.cos(yaw_rad), np.sin(yaw_rad)
     boxes = [Box((x, y), (400.0, 420.0, 45.0), bottom_mm=seat_mm - 45, yaw_rad=yaw_rad)]
     for aside in (-185.0, 185.0):
@@ -175,7 +175,7 @@ def chair(middle_mm: tuple[float, float], seat_mm: float, yaw_rad: float, *, bac
 
 
 def _carton(rng: np.random.Generator) -> Box:
-    """On the floor around the person; low where it stands between the person and the side camera."""
+    """Draw a carton on the floor around the person, low if between the person and the side camera."""
     bearing, away = rng.uniform(-np.pi, np.pi), rng.uniform(480, 1400)
     x, y = float(away * np.cos(bearing) - 150), float(away * np.sin(bearing))
     in_the_way = x > 0 and abs(y) < 500

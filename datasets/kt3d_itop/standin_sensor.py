@@ -1,7 +1,7 @@
-"""What a structured-light sensor makes of true depth: whole disparities, mottled noise, ragged edges and holes.
+"""The errors of a structured-light depth sensor: whole disparities, mottled noise, ragged edges and holes.
 
-Step and noise are those of a frame of the release: neighbouring depths differ by 0.0029 per metre in their inverse
-(26 mm at 3 m), and smooth surfaces scatter by 0.4 steps, in blots a few pixels wide.
+Step and noise were measured in a frame of the release: the inverses of neighbouring depths differ by 0.0029 per metre
+(26 mm at 3 m), and smooth surfaces vary by 0.4 steps, in blots a few pixels wide.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _STEP_PER_M = 0.0029
 _NOISE_STEPS = 0.4
 _RANGE_M = (0.45, 8.0)
 _PROJECTOR_PX_M = 21.5
-"""Shift of the projected pattern, px, for a surface one metre away: 75 mm from the camera."""
+"""Shift of the projected pattern, px, for a surface one metre away; the projector is 75 mm from the camera."""
 _BLIND_COLUMNS = 2
 _SPECKS = 25
 _metres = np.concatenate([[np.inf], 1 / (_STEP_PER_M * np.arange(1, int(1 / (_STEP_PER_M * _RANGE_M[0])) + 3))])
 _HALF_METRES = np.where((_metres >= _RANGE_M[0]) & (_metres <= _RANGE_M[1]), _metres, 0.0).astype(np.float16)
-"""What the sensor reports for every disparity in steps, 0 = out of range."""
+"""Reported depth for every disparity in steps, 0 = out of range."""
 
 
 def blots(rng: np.random.Generator, count: int) -> Float32:
-    """(count, H, W) smooth noise of mean 0 and variance about 1, blots about four pixels wide."""
+    """Draw (count, H, W) smooth noise of mean 0 and variance about 1, with blots about four pixels wide."""
     coarse = rng.standard_normal((count, HEIGHT_PX // 2 + 2, WIDTH_PX // 2 + 2), np.float32)
     fields = np.empty((count, HEIGHT_PX, WIDTH_PX), np.float32)
     for index in range(count):
@@ -43,16 +43,16 @@ def blots(rng: np.random.Generator, count: int) -> Float32:
 
 @dataclass(frozen=True, eq=False)
 class Blemishes:
-    """What one sensor cannot see well in one room: fixed while the furniture stays."""
+    """What one sensor cannot see well in one room."""
 
     bias_steps: Float32
     """(H, W) slowly varying error."""
     glare: Float32
-    """(H, W) 0..1: how likely dark or shiny surfaces swallow the pattern."""
+    """(H, W) 0..1: how likely dark or shiny surfaces absorb the pattern."""
 
 
 def sample_blemishes(rng: np.random.Generator, depth_mm: Float32) -> Blemishes:
-    """A warped field of view, and a few spots that return nothing, more of them on far surfaces."""
+    """Draw a warped field of view and a few spots that return nothing."""
     corners = rng.normal(0, 0.7, (3, 4)).astype(np.float32)
     bias: Float32 = np.asarray(cv2.resize(corners, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_CUBIC), np.float32)
     glare = np.zeros((HEIGHT_PX, WIDTH_PX), np.float32)
@@ -66,7 +66,7 @@ def sample_blemishes(rng: np.random.Generator, depth_mm: Float32) -> Blemishes:
 
 
 def ragged(image: npt.NDArray[Any], wobble: Float32, corner_px: tuple[int, int]) -> npt.NDArray[Any]:
-    """A window (h, w) at (row, column) ``corner_px`` with every pixel fetched from up to two pixels away, by blots."""
+    """Return a window (h, w) at (row, column) ``corner_px``, each pixel taken from up to two pixels away, by blots."""
     rows, columns = np.indices(image.shape)
     part = wobble[:, corner_px[0] : corner_px[0] + image.shape[0], corner_px[1] : corner_px[1] + image.shape[1]]
     shifts = np.clip(np.rint(0.6 * part), -2, 2).astype(np.int64)
@@ -76,7 +76,7 @@ def ragged(image: npt.NDArray[Any], wobble: Float32, corner_px: tuple[int, int])
 
 
 def shadow(depth_m: Float32) -> Mask:
-    """(H, W) what the projector beside the camera does not light: pixels just left of nearer surfaces."""
+    """Return (H, W) where the projector beside the camera gives no light: just left of nearer surfaces."""
     pattern = np.arange(WIDTH_PX, dtype=np.float32) - np.float32(_PROJECTOR_PX_M) / depth_m
     nearest_right = np.minimum.accumulate(pattern[:, ::-1], axis=1)[:, ::-1]
     return np.asarray(pattern > nearest_right + 0.5)
@@ -84,10 +84,10 @@ def shadow(depth_m: Float32) -> Mask:
 
 def measure(depth_mm: Float32, weak: Float32, bias_steps: Float32, noise: Float32,
             rng: np.random.Generator) -> npt.NDArray[np.float16]:  # fmt: skip
-    """True depth (H, W) mm -> (H, W) float16 metres, 0 = no reading.
+    """Return (H, W) float16 metres measured of true depth (H, W) mm, 0 = no reading.
 
-    ``weak`` (H, W) 0..1 says how badly the surface answers, ``bias_steps`` (H, W) is the sensor's own error, and
-    ``noise`` (2, H, W) are ``blots``.
+    ``weak`` (H, W) 0..1: how badly the surface reflects; ``bias_steps`` (H, W): the sensor's systematic error;
+    ``noise`` (2, H, W): ``blots``.
     """
     depth_m = depth_mm * np.float32(0.001)
     steps = 1 / (np.float32(_STEP_PER_M) * depth_m) + np.float32(_NOISE_STEPS) * noise[0] + bias_steps

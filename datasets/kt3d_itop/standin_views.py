@@ -1,4 +1,4 @@
-"""Where the stand-in's two sensors stand and what they map, written from the format's description alone.
+"""Position and projection of the stand-in's two sensors, written from the format's description alone.
 
 World of generated people: mm, z up, floor z = 0. The side camera looks along -x, horizontally; the top camera hangs
 above the world's origin, 1.5 m above and 2.85 m in front of the side camera, and looks straight down.
@@ -22,7 +22,7 @@ METRES_PER_PX = 0.0035
 """Width of a pixel at a distance of one metre."""
 MIDDLE_PX = (160.0, 120.0)
 _SIDE_HEIGHT_MM = 1230.0
-"""Above the floor: feet then leave the image about as often as in the release."""
+"""Above the floor, so that feet are outside the image about as often as in the release."""
 _APART_MM, _ABOVE_MM = 2850.0, 1500.0
 
 
@@ -37,7 +37,7 @@ class View:
     """(3,)."""
 
     def camera(self) -> Camera:
-        """The same sensor in this project's record, for rendering."""
+        """Return this sensor as a ``Camera`` for rendering."""
         focal_px = 1.0 / METRES_PER_PX
         return Camera.pinhole(
             (focal_px, focal_px),
@@ -48,7 +48,7 @@ class View:
         )
 
     def metres(self, points_world_mm: npt.NDArray[Any]) -> FloatArray:
-        """(..., 3) world mm -> (..., 3) label metres."""
+        """Convert (..., 3) world mm to label metres."""
         x, y, z = np.moveaxis((points_world_mm - self.position_mm) @ self.rotation.T / 1000.0, -1, 0)
         return np.stack([x, -y, z], axis=-1)
 
@@ -62,7 +62,7 @@ class View:
 
 
 def pixels(metres: npt.NDArray[Any]) -> FloatArray:
-    """(..., 3) label metres -> (..., 2) px; NaN where not in front of the sensor."""
+    """Project (..., 3) label metres to (..., 2) px; NaN where not in front of the sensor."""
     x, y, z = np.moveaxis(np.asarray(metres, np.float64), -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(z > 0, METRES_PER_PX * z, np.nan)

@@ -1,4 +1,4 @@
-"""A licence-free stand-in for MPII: generated people in front of anything, annotated in 2D in the official layout."""
+"""A licence-free stand-in for MPII: generated people on random backgrounds, annotated in 2D in the official layout."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DEMO: Mapping[str, Any] = {"people": 1200, "frames": 1}
 """A stand-in that a laptop makes and trains on in minutes."""
 _IMAGES, _ANNOTATIONS = "images", "mpii_human_pose_v1_u12_2"
 _BLOCK = 10
-"""Images drawn from one random stream: fixed, so that results do not depend on the number of workers."""
+"""Images drawn from one random stream; fixed, so that results do not depend on the number of workers."""
 _MOST_IMAGES = 250_000
-"""Ten times the official set; the annotations of all images go into one file, and stay in memory until then."""
+"""Ten times the official set; the annotations of all images are kept in memory and written into one file."""
 
 
 def generate(

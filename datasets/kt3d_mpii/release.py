@@ -1,7 +1,6 @@
 """The annotation file of a generated stand-in: the ``RELEASE`` struct with the irregularities of the real one.
 
-Written from the format's description alone and sharing nothing with the reader, so that reading what this writes
-tests both.
+Written from the format's description alone and sharing nothing with the reader, so that reading this file tests both.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from kt3d_bench.standins import mat_cells, write_mat
 
 _EMPTY = np.zeros((0, 0))
 _DERIVED = (8, 9)
-"""Upper neck and head top: not whole numbers, and often without a visibility."""
+"""Upper neck and head top: not whole numbers, and often without visibility."""
 
 
 @dataclass(frozen=True)
 class DrawnPerson:
-    """What is known of one person in a generated image."""
+    """The annotation of one person in a generated image."""
 
     points: tuple[tuple[int, float, float, int], ...]
-    """id, x, y in px from 0, visible; joints outside the image are left out."""
+    """id, x, y in px from 0, visible; without joints outside the image."""
     head_box: tuple[float, float, float, float]
     """x1, y1, x2, y2, px from 0."""
     center: tuple[float, float]
     scale: float
-    """Height in px over 200."""
+    """Height in px / 200."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,11 @@ class DrawnImage:
     activity_id: int
     persons: tuple[DrawnPerson, ...]
     stream: tuple[int, ...]
-    """Seeds the irregularities of this image's annotation."""
+    """Seed of the irregularities of this image's annotation."""
 
 
 def write_release(path: Path, images: Sequence[DrawnImage]) -> int:
-    """Write the .mat file; returns the number of persons of training images whose joints are in it."""
+    """Write the .mat file; return the number of persons in training images who have joints in it."""
     rows, annotated = [], 0
     for image in images:
         rectangles, count = _rectangles(image, np.random.default_rng(image.stream))
@@ -86,7 +85,7 @@ def _activity(image: DrawnImage) -> dict[str, Any]:
 
 
 def _rectangles(image: DrawnImage, rng: np.random.Generator) -> tuple[Any, int]:
-    """``annorect`` of one image, and how many of its persons carry joints."""
+    """Return ``annorect`` of one image, and how many of its persons have joints."""
     if not image.persons:
         return _EMPTY, 0
     if not image.train:
@@ -111,7 +110,7 @@ def _position(person: DrawnPerson) -> Any:
 
 
 def _points(person: DrawnPerson, has_flags: bool, rng: np.random.Generator) -> Any:
-    """Joints in random order, 1-based, hand-set ones in whole px, visibility as number, character or nothing."""
+    """Return joints in random order, 1-based, most in whole px, with visibility as number, character or nothing."""
     as_text = rng.random() < 0.3
     rows = []
     for index in rng.permutation(len(person.points)):
@@ -130,7 +129,7 @@ def _points(person: DrawnPerson, has_flags: bool, rng: np.random.Generator) -> A
 
 
 def _structs(rows: Sequence[dict[str, Any]]) -> npt.NDArray[Any]:
-    """A (1, n) struct array; all rows have the same fields."""
+    """Return a (1, n) struct array; all rows have the same fields."""
     array = np.empty((1, len(rows)), [(name, object) for name in rows[0]])
     for column, row in enumerate(rows):
         for name, value in row.items():

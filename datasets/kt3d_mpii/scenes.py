@@ -1,4 +1,4 @@
-"""The images of a generated stand-in: one or two people, any background, any camera; and what an annotator sets."""
+"""The images of a generated stand-in, with one or two people, any background and any camera, and their annotations."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _PAIR_SHARE = 0.2
 _INDOOR_SHARE = 0.4
 _RARE = ("lie", "random", "sit-floor", "crouch", "bend", "jump", "kick")
 _RARE_WEIGHT = 0.4
-"""Most people in photographs stand, walk or sit."""
+"""In photographs, most people stand, walk or sit."""
 _CLOSE_SHARE = 0.15
 _EMPTY_SHARE = 0.02
 _VIDEOS = 40
 _LEAST_JOINTS = 8
 _ANNOTATOR_SD_PX = 0.7
 _BEHIND_MM = 130.0
-"""A joint this far behind the nearest surface still counts as visible: it lies inside its own limb."""
+"""A joint this far behind the nearest surface still counts as visible, since it is inside its own limb."""
 _JPEG_QUALITY = 88
 _SITES = ("ankle_r", "knee_r", "hip_r", "hip_l", "knee_l", "ankle_l", "", "", "neck_mid", "head_top", "wrist_r",
           "elbow_r", "shoulder_r", "shoulder_l", "elbow_l", "wrist_l")  # fmt: skip
 _HIPS_INWARD = 0.2
-"""Annotators set the hips closer together than they are, by this share of their distance from the middle."""
+"""Annotators place the hips too close together, by this share of their distance from the middle."""
 _CATEGORIES = {
     "walk": "walking", "run": "running", "dance": "dancing", "kick": "sports", "jump": "sports", "sit": "inactivity",
     "sit-floor": "inactivity", "lie": "inactivity", "stand": "inactivity", "wait": "inactivity",
@@ -65,7 +65,7 @@ class Block:
 
 
 def draw_block(block: Block) -> list[DrawnImage]:
-    """Write the images of one block and return their annotations."""
+    """Write the images of one block; return their annotations."""
     import simplejpeg
 
     rng = np.random.default_rng((block.seed, block.first))
@@ -111,7 +111,7 @@ def _scene(rng: np.random.Generator, block: Block, number: int) -> tuple[npt.NDA
 
 
 def _figures(rng: np.random.Generator, count: int, block: Block, number: int) -> tuple[Figures, str]:
-    """``count`` people side by side, each turned anywhere, and the first one's activity."""
+    """Draw ``count`` people side by side, each turned at random; return them and the first one's activity."""
     figures, activities = [], []
     for index in range(count):
         if block.motions is not None:
@@ -134,7 +134,7 @@ def _activity_shares() -> FloatArray:
 
 
 def _camera(rng: np.random.Generator, size_px: tuple[int, int], figures: Figures) -> Camera:
-    """Anywhere around, near or far, tilted a little; each person keeps at least eight joints in the image."""
+    """Draw a camera anywhere around, near or far, slightly tilted, with at least eight joints per person in view."""
     points = figures.landmarks_world_mm.reshape(-1, 3)
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     extent_mm = float(np.linalg.norm(points - middle, axis=1).max()) * 2
@@ -151,14 +151,10 @@ def _camera(rng: np.random.Generator, size_px: tuple[int, int], figures: Figures
         center = ((size_px[0] - 1) / 2, (size_px[1] - 1) / 2)
         camera = Camera.pinhole((focal_px, focal_px), center, size_px, rotation=turned,
                                 position_world_mm=target - ahead * distance_mm * nearness)  # fmt: skip
-        seen = [_inside(project(camera, world_to_cam(camera, _joints(one))), size_px).sum() for one in _each(figures)]
+        seen = [_inside(project(camera, world_to_cam(camera, _joints(one))), size_px).sum() for one in figures]
         if min(seen) >= _LEAST_JOINTS:
             break
     return camera
-
-
-def _each(figures: Figures) -> list[Figures]:
-    return [figures[index] for index in range(len(figures))]
 
 
 def _inside(points_px: FloatArray, size_px: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -168,7 +164,7 @@ def _inside(points_px: FloatArray, size_px: tuple[int, int]) -> npt.NDArray[np.b
 
 
 def _joints(figure: Figures) -> FloatArray:
-    """(16, 3) world mm: where MPII's joints are."""
+    """Return (16, 3) world mm of MPII's joints."""
     hips = (figure.landmark("hip_r")[0] + figure.landmark("hip_l")[0]) / 2
     shoulders = (figure.landmark("shoulder_r")[0] + figure.landmark("shoulder_l")[0]) / 2
     joints = np.stack([figure.landmark(site)[0] if site else hips for site in _SITES])

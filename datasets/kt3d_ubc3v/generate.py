@@ -1,8 +1,8 @@
 """A licence-free stand-in for UBC3V: generated people in the official layout.
 
-Like the original, inter-pose has one character and hard-pose several, in harder poses; every posture is seen by three
-random roll-free cameras that look down at the person. Postures are independent of one another. The same seed gives
-the same files whatever the number of workers.
+As in the original, inter-pose has one character and hard-pose several, in harder poses. Three random cameras without
+roll look down at each posture. Postures are independent of one another. The same seed gives the same files with any
+number of workers.
 """
 
 from __future__ import annotations
@@ -37,39 +37,48 @@ VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
 """A stand-in that a laptop makes and trains on in minutes."""
 CHECK: Mapping[str, Any] = {"people": 2, "frames": 2, "test_postures": 2}
-"""The smallest one, for ``kt3d check``."""
+"""The smallest stand-in, for ``kt3d check``."""
 FRAMES_PER_SECTION = 1001
 _SUBSETS = ("inter-pose", "hard-pose")
 _CAMERA_NAMES = ("Cam1", "Cam2", "Cam3")
 _BLOCK = 10
-"""Postures drawn from one random stream: fixed, so that results do not depend on the number of workers."""
+"""Postures drawn from one random stream; fixed, so that results do not depend on the number of workers."""
 _CHARACTERS = 16
 _MOST_POSTURES = 1_000_000
-"""Of one split, about five times as many as the official dataset has."""
+"""Per split, about five times as many as in the official dataset."""
 _RATE_HZ = 25.0
 _RANDOM_SHARE = 0.35
-"""Share of hard-pose's postures that are drawn anywhere within the joints' limits, not from an activity."""
+"""Share of hard-pose's postures that are drawn anywhere within the joint limits, not from an activity."""
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What all blocks of one split share."""
+
+    folder: Path
+    stream: tuple[int, int]
+    """Seed and number of the split."""
+    characters: int
+    hard: bool
+    motions: Motions | None
+    device: str
 
 
 @dataclass(frozen=True)
 class _Block:
     """A few consecutive postures of one section."""
 
-    folder: str
-    first: int
-    """Of the first posture in its section, counted from 1."""
+    split: _Split
     number: int
-    """Of the first posture in its split, counted from 0."""
+    """Number of the first posture in its split, from 0."""
     count: int
-    stream: tuple[int, ...]
-    characters: int
-    character_stream: tuple[int, ...]
-    hard: bool
-    motions: Motions | None
-    device: str
+
+    @property
+    def section(self) -> Path:
+        return self.split.folder / str(self.number // FRAMES_PER_SECTION + 1)
 
 
-_Painted = tuple[str, npt.NDArray[np.float64], dict[str, list[MayaCamera]]]
+_Painted = tuple[Path, npt.NDArray[np.float64], dict[str, list[MayaCamera]]]
 """A block's section folder, joint matrices, and poses of every camera."""
 
 
@@ -109,33 +118,19 @@ def generate(
     with standin_folder(out, _SUBSETS, marker | (motions.marker if motions else {})) as folder:
         easy, hard = (folder / subset for subset in _SUBSETS)
         blocks = itertools.chain(
-            _blocks(easy / "train", train, (seed, 0), 1, motions, device),
-            _blocks(hard / "test", test, (seed, 1), min(people, _CHARACTERS), motions, device),
+            _blocks(_Split(easy / "train", (seed, 0), 1, False, motions, device), train),
+            _blocks(_Split(hard / "test", (seed, 1), min(people, _CHARACTERS), True, motions, device), test),
         )
         painted = in_parallel(_paint_block, blocks, workers=workers, device=device)
         _write_sections(painted, train + test, progress)
     return {"train": train * len(_CAMERA_NAMES), "test": test * len(_CAMERA_NAMES)}
 
 
-def _blocks(folder: Path, postures: int, stream: tuple[int, int], characters: int,
-            motions: Motions | None, device: str) -> Iterator[_Block]:  # fmt: skip
+def _blocks(split: _Split, postures: int) -> Iterator[_Block]:
     for start in range(0, postures, FRAMES_PER_SECTION):
-        section = start // FRAMES_PER_SECTION + 1
         stop = min(postures, start + FRAMES_PER_SECTION)
-        for first in range(start, stop, _BLOCK):
-            count = min(_BLOCK, stop - first)
-            yield _Block(
-                folder=str(folder / str(section)),
-                first=first - start + 1,
-                number=first,
-                count=count,
-                stream=(*stream, first),
-                characters=characters,
-                character_stream=stream,
-                hard=stream[1] == 1,
-                motions=motions,
-                device=device,
-            )
+        for number in range(start, stop, _BLOCK):
+            yield _Block(split, number, min(_BLOCK, stop - number))
 
 
 def _write_sections(painted: Iterator[_Painted], postures: int, progress: Callable[[int, int], None]) -> None:
@@ -150,7 +145,7 @@ def _write_sections(painted: Iterator[_Painted], postures: int, progress: Callab
             done += len(some_matrices)
             progress(done, postures)
         write_ground_truth(
-            Path(folder) / "groundtruth.mat",
+            folder / "groundtruth.mat",
             np.concatenate(matrices),
             {name: [pose for block in cameras for pose in block[name]] for name in _CAMERA_NAMES},
         )
@@ -159,39 +154,41 @@ def _write_sections(painted: Iterator[_Painted], postures: int, progress: Callab
 def _paint_block(block: _Block) -> _Painted:
     """Write the images of one block."""
     quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
-    rng = np.random.default_rng(block.stream)
+    rng = np.random.default_rng((*block.split.stream, block.number))
     figures = _figures(block, rng)
+    first = block.number % FRAMES_PER_SECTION + 1
     poses: dict[str, list[MayaCamera]] = {name: [] for name in _CAMERA_NAMES}
     for index in range(block.count):
         for name in _CAMERA_NAMES:
             camera = sample_camera(rng)
             poses[name].append(camera)
-            image = render(figures[index], [camera.camera()], device=block.device, normals=False)[0]
+            image = render(figures[index], [camera.camera()], device=block.split.device, normals=False)[0]
             depth, parts = paint(image.maps, image.window_px, SIZE_PX, rng)
             for kind, rgba in (("depthRender", depth), ("groundtruth", parts)):
-                folder = Path(block.folder) / "images" / kind / name
+                folder = block.section / "images" / kind / name
                 folder.mkdir(parents=True, exist_ok=True)
                 bgra = rgba[..., [2, 1, 0, 3]]
                 _, data = cv2.imencode(".png", bgra, quick)
-                (folder / f"mayaProject.{block.first + index:06d}.png").write_bytes(data.tobytes())
-    return block.folder, joint_matrices(figures), poses
+                (folder / f"mayaProject.{first + index:06d}.png").write_bytes(data.tobytes())
+    return block.section, joint_matrices(figures), poses
 
 
 def _figures(block: _Block, rng: np.random.Generator) -> Figures:
-    """One figure per posture, turned at random, hips near the origin."""
-    characters = sample_bodies(np.random.default_rng(block.character_stream), block.characters)
+    """Return one figure per posture, turned at random, hips near the origin."""
+    split = block.split
+    characters = sample_bodies(np.random.default_rng(split.stream), split.characters)
     postures = []
     for index in range(block.count):
-        body = characters[int(rng.integers(block.characters))]
+        body = characters[int(rng.integers(split.characters))]
         clip = None
-        if block.motions is not None:
-            clip = block.motions.clip(block.number + index, 1, _RATE_HZ, seed=(*block.character_stream, 2))
-        postures.append(posture(body, rng, hard=block.hard, clip=clip))
+        if split.motions is not None:
+            clip = split.motions.clip(block.number + index, 1, _RATE_HZ, seed=(*split.stream, 2))
+        postures.append(posture(body, rng, hard=split.hard, clip=clip))
     return Figures.concatenate(postures)
 
 
 def posture(body: Bodies, rng: np.random.Generator, *, hard: bool = False, clip: Clip | None = None) -> Figures:
-    """One body in one posture, turned at random, hips near the origin; ``hard`` poses go beyond the activities."""
+    """Draw one body in one posture, turned at random, hips near the origin; ``hard`` poses go beyond the activities."""
     if clip is None:
         activities = sorted(set(ACTIVITIES) - {"random"})
         loose = hard and rng.random() < _RANDOM_SHARE

@@ -1,13 +1,14 @@
-"""From a rendered person to the two RGBA images of the official download: depth and part colours.
+"""The two RGBA images of the official download, depth and part colours, drawn from a rendered person.
 
-Written from the format's description alone and sharing nothing with the reader, so that reading what this writes
-tests both.
+Written from the format's description alone and sharing nothing with the reader, so that reading these images tests
+both.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,7 +18,7 @@ Image = npt.NDArray[np.uint8]
 
 _NEAR_CM, _FAR_CM = 50.0, 800.0
 _SEAM_SHARE = 0.3
-"""Share of the pixels on the seam of two regions that show a blend of both colours."""
+"""Share of the pixels on the border of two regions that blend both colours."""
 
 _BOTH = {
     "chest front": ("#ff6a00", "#ff0000"), "abdomen front": ("#ffb27f", "#ff7f7f"),
@@ -44,7 +45,7 @@ _COLOURS = np.array([[int(text[at : at + 2], 16) for at in (1, 3, 5)] for text i
 def regions(
     part: npt.NDArray[Any], along: npt.NDArray[Any], front: npt.NDArray[Any], left: npt.NDArray[Any]
 ) -> npt.NDArray[np.int64]:
-    """(K,) rendered parts (index + 1 into ``people.PARTS``) and their surface coordinates -> (K,) region 0..42."""
+    """Return (K,) regions 0..42 of rendered parts (index + 1 into ``PARTS``) and their surface coordinates (K,)."""
     found = np.zeros(part.shape, np.int64)
 
     def put(name: str, where: npt.NDArray[np.bool_], side: str = "lr") -> None:
@@ -90,7 +91,7 @@ def regions(
 
 def paint(maps: dict[str, npt.NDArray[Any]], window_px: tuple[int, int, int, int], size_px: tuple[int, int],
           rng: np.random.Generator) -> tuple[Image, Image]:  # fmt: skip
-    """Window maps of one rendered person -> (H, W, 4) depth and part images, RGBA, background all zero."""
+    """Return the (H, W, 4) depth and part images, RGBA, background all zero, of one rendered person's window maps."""
     width, height = size_px
     x0, y0, x1, y1 = window_px
     body = maps["part"] > 0
@@ -124,18 +125,14 @@ def _blend_seams(colour: npt.NDArray[np.int16], ids: npt.NDArray[Any], rng: np.r
 
 
 def _coverage(body: npt.NDArray[np.bool_]) -> tuple[Image, npt.NDArray[np.bool_]]:
-    """Anti-aliased alpha in 33 levels (0, 7, 15, ..., 247, 255), and where it is full."""
-    import cv2
-
+    """Return anti-aliased alpha in 33 levels (0, 7, 15, ..., 247, 255), and where it is full."""
     share = cv2.blur(body.astype(np.float32), (3, 3), borderType=cv2.BORDER_REPLICATE)
     levels = np.rint(np.clip((share - 0.15) / 0.7, 0, 1) * 32)
     return np.floor(levels * 255 / 32).astype(np.uint8), levels == 32
 
 
 def _soft_edge(rgb: Image, inside: npt.NDArray[np.bool_], alpha: Image) -> Image:
-    """Exact colours inside; blurred towards black on the silhouette's edge."""
-    import cv2
-
+    """Keep exact colours inside, and blur them towards black at the silhouette's edge."""
     soft = np.asarray(cv2.blur(rgb, (3, 3)), np.uint8)
     soft[inside] = rgb[inside]
     soft[alpha == 0] = 0

@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 SIZE_PX = (512, 424)
 _LENS_MM, _FILM_MM = 25.422, 36.0
 _TO_MAYA = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-"""Z up -> Y up: a cyclic exchange of the axes, so that left stays left."""
+"""Z up -> Y up: a cyclic permutation of the axes, so left stays left."""
 _SCALE = 10.0
 
 _SITE = {
@@ -33,7 +33,7 @@ _SITE = {
     "RightLeg": "hip_r", "RightShoulder": "54%", "RightToeBase": "ankle_r", "RightUpLeg": "pelvis", "Spine1": "27%",
     "Spine": "13%",
 }  # fmt: skip
-"""Bone -> where its matrix sits: at the joint it hangs from. Percentages are along the path from hip to neck."""
+"""Bone -> position of its matrix: the joint where it starts. Percentages are along the path from hip to neck."""
 _TOWARDS = {
     "Head": "head_top", "Hips": "13%", "LeftArm": "shoulder_l", "LeftFingerBase": "hand_l", "LeftFoot": "ankle_l",
     "LeftForeArm": "elbow_l", "LeftHand": "wrist_l", "LeftInHandIndex": "hand_end_l", "LeftInHandThumb": "thumb_l",
@@ -48,15 +48,15 @@ BONES: tuple[str, ...] = tuple(_SITE)
 
 @dataclass(frozen=True, eq=False)
 class MayaCamera:
-    """A roll-free camera above the person that looks down at the origin."""
+    """A camera without roll, above the person, that looks at the origin."""
 
     translate_cm: FloatArray
     """(3,)."""
     rotate_deg: FloatArray
-    """(3,) X, Y, Z: Y within +-90, so Z is 0 or +-180."""
+    """(3,) about X, Y, Z; Y is within +-90, so Z is 0 or +-180."""
 
     def camera(self) -> Camera:
-        """The same camera over the people's world (Z up, mm): 25.422 mm on 36 mm of film, 512 x 424 px."""
+        """Return this camera in the people's world (Z up, mm): a 25.422 mm lens, 36 mm of film, 512 x 424 px."""
         forward = -self.translate_cm / np.linalg.norm(self.translate_cm)
         right = np.cross(forward, [0.0, 1.0, 0.0])
         right /= np.linalg.norm(right)
@@ -73,7 +73,7 @@ class MayaCamera:
 
 
 def sample_camera(rng: np.random.Generator) -> MayaCamera:
-    """Anywhere around the person, 1.8 to 3.4 m away, 8 to 38 degrees above."""
+    """Draw a camera anywhere around the person, 1.8 to 3.4 m away, 8 to 38 degrees above."""
     distance_cm, azimuth = rng.uniform(180, 340), rng.uniform(-np.pi, np.pi)
     height = np.deg2rad(rng.uniform(8, 38))
     place = distance_cm * np.array([np.cos(height) * np.sin(azimuth), np.sin(height), np.cos(height) * np.cos(azimuth)])
@@ -85,7 +85,7 @@ def sample_camera(rng: np.random.Generator) -> MayaCamera:
 
 
 def joint_matrices(figures: Figures) -> FloatArray:
-    """(N, 28, 16) in ``BONES`` order: 4 x 4 transforms, row vectors, rotation times ten, position in cm, Y up."""
+    """Return (N, 28, 16) in ``BONES`` order: 4 x 4 transforms of row vectors, rotation x 10, position in cm, Y up."""
     sites = np.stack([_place(figures, _SITE[bone]) for bone in BONES], axis=1)
     ends = np.stack([_place(figures, _TOWARDS[bone]) for bone in BONES], axis=1)
     along = unit_vectors(ends - sites)
@@ -100,7 +100,7 @@ def joint_matrices(figures: Figures) -> FloatArray:
 
 
 def _place(figures: Figures, name: str) -> FloatArray:
-    """(N, 3) mm: a landmark, or a share of the way along the spine."""
+    """Return (N, 3) mm, a landmark or a point at a percentage of the spine."""
     if not name.endswith("%"):
         return figures.landmark(name)
     spine = np.stack(
@@ -116,7 +116,7 @@ def _place(figures: Figures, name: str) -> FloatArray:
 
 
 def write_ground_truth(path: Path, matrices: FloatArray, cameras: dict[str, list[MayaCamera]]) -> None:
-    """(N, 28, 16) matrices and N poses per camera, in the order the official files have: the last camera first."""
+    """Write (N, 28, 16) matrices and N poses per camera, the last camera first as in the official files."""
     frames = {
         name: mat_cells([{"translate": pose.translate_cm[None], "rotate": pose.rotate_deg[None]} for pose in poses])
         for name, poses in cameras.items()

@@ -1,7 +1,7 @@
-"""Training samples without files: what ``generate`` and ``prepare`` make of inter-pose, drawn on the fly.
+"""Training samples without files: what ``generate`` and ``prepare`` produce for inter-pose, drawn on the fly.
 
-The same character, postures, cameras, painted images and reading as the stand-in's train split, but every sample is a
-posture of its own, seen by one camera. Sample i depends on (seed, i) alone.
+Character, postures, cameras, images and reading are those of the stand-in's train split, but every sample has its own
+posture, seen by one camera. Sample i depends on (seed, i) alone.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from kt3d_ubc3v.painting import paint
 from kt3d_ubc3v.recording import BONES, SIZE_PX, joint_matrices, sample_camera
 
 VERSION = 1
-"""Bumped with every change of what is drawn."""
+"""Increased with every change of the samples."""
 EPOCH = 30_000
-"""Samples that count as an epoch; the list itself does not end."""
+"""Samples per epoch; the sequence itself is endless."""
 _STREAM = 3
-"""Beside the streams of the stand-in's splits: no sample of theirs appears here."""
+"""Differs from the streams of the stand-in's splits, so no sample of theirs appears here."""
 _CHARACTER = 0
-"""The stream of inter-pose's one character."""
+"""The stream of inter-pose's only character."""
 _SITES = [BONES.index(field.removesuffix("PGX")) for _, field in FIELDS]
 
 
 def samples(seed: int, index: int, count: int, device: str) -> Iterator[Sample]:
-    """Samples ``index`` up to ``index + count``; drawn with NumPy, rendered on ``device``."""
+    """Yield samples ``index`` up to ``index + count``, drawn with NumPy and rendered on ``device``."""
     body = sample_bodies(np.random.default_rng((seed, _CHARACTER)), 1)[0]
     for number in range(index, index + count):
         yield _sample(seed, number, body, device)
 
 
 def _sample(seed: int, number: int, body: Bodies, device: str) -> Sample:
-    """The first drawing of this number that shows a person: nearly always the first of all."""
+    """Return the first drawing of this number that shows a person, which is nearly always the first."""
     attempt = 0
     while True:
         found = _drawn(f"stream_{number:09d}", np.random.default_rng((seed, _STREAM, number, attempt)), body, device)

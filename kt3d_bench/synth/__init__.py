@@ -1,10 +1,10 @@
-"""Generated people: bodies of round cones, poses within joint limits, exact depth, parts and shaded images.
+"""Generated people: bodies of round cones, poses within joint limits, exact depth and parts, shaded images.
 
 rng = numpy.random.default_rng(7)
 clip = sample_clip(rng, "walk", frames=50, rate_hz=25)
 figures = pose(sample_bodies(rng, 1), clip).moved(yaw_rad=1.0, offset_mm=(500, 0, 0))
 images = render(figures, [camera] * len(figures))
-rgb = shade(images[0], rng, sample_background(rng, camera.size_px, "room"))
+rgb = shade(images[0], sample_style(rng), sample_background(rng, camera.size_px, "room"), rng)
 """
 
 from kt3d_bench.synth.backgrounds import sample_background

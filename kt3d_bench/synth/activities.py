@@ -1,4 +1,4 @@
-"""The table of activities: key poses in degrees, how fast they are visited, how much people vary.
+"""The table of activities: key poses in degrees, their timing, and how much people vary.
 
 A name such as ``shoulder.flex`` stands for both sides; ``shoulder_l.flex`` for one. Signs as in ``rig.LIMITS_DEG``.
 """
@@ -15,31 +15,31 @@ Key = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Activity:
-    """One way of doing something."""
+    """One variant of an activity."""
 
     keys: tuple[Key, ...]
-    """Poses visited in turn, for ever; an angle not named is 0."""
+    """Poses of the cycle, in order; an angle that is not named is 0."""
     cycle_s: float = 4.0
     dwell: float = 0.4
-    """Share of time held still at a key; 0 = one smooth curve through all keys."""
+    """Share of time spent still at each key; 0 = one smooth curve through all keys."""
     spread: float = 1.0
-    """How much people differ, 1 = as much as in standing."""
+    """How much people vary; 1 = as much as in standing."""
     level: float = 0.0
-    """0..1 how far the soles are turned level with the floor."""
+    """0..1 how far the soles are turned towards level."""
     mirror: bool = True
-    """Whether left and right may be exchanged."""
+    """Whether left and right may be swapped."""
     gait: str = ""
-    """``walk``: the standing foot carries the body forward; ``run``: it moves at ``speed`` and leaves the ground."""
+    """``walk``: the standing foot moves the body forward; ``run``: it moves at ``speed`` and leaves the ground."""
     speed: float = 0.0
-    """Of a run, leg lengths per second."""
+    """Speed of a run, leg lengths per second."""
     leap: float = 0.0
-    """Height of a leap, leg lengths."""
+    """Height of a jump, leg lengths."""
     leap_phases: tuple[float, float] = (0.0, 1.0)
-    """Phases between which the leap takes place."""
+    """Phases at which the jump starts and ends."""
 
 
 def _key(*layers: Key, **more: float) -> Key:
-    """Later layers win; a name without a side sets both sides."""
+    """Merge layers of angles; later ones win, and a name without a side sets both sides."""
     full: dict[str, float] = {}
     for layer in (*layers, {name.replace("__", "."): value for name, value in more.items()}):
         for name, value in layer.items():

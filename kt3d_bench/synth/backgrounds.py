@@ -1,4 +1,4 @@
-"""Backgrounds behind generated people: a plain laboratory room, or anything at all."""
+"""Backgrounds for generated people: a plain laboratory room, or random clutter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ KINDS = ("room", "wild")
 
 
 def sample_background(rng: np.random.Generator, size_px: tuple[int, int], kind: str = "wild") -> Image:
-    """(H, W, 3) uint8 RGB. ``room``: floor, walls, a little furniture, quiet colours; ``wild``: gradients, noise of
-    several scales, shapes and clutter, from nearly grey to gaudy. Raises ``UsageError`` for another kind."""
+    """Draw an (H, W, 3) uint8 RGB image. ``room``: floor, walls, some furniture, muted colours; ``wild``: gradients,
+    noise of several scales and random shapes, from nearly grey to garish. Raises ``UsageError`` for another kind."""
     if kind not in KINDS:
         raise UsageError(f"no background kind '{kind}'", hint=did_you_mean(kind, KINDS))
     width, height = size_px
@@ -23,7 +23,7 @@ def sample_background(rng: np.random.Generator, size_px: tuple[int, int], kind: 
 
 
 def _noise(rng: np.random.Generator, width: int, height: int, cells: int, channels: int = 3) -> npt.NDArray[np.float32]:
-    """Smooth noise in -1..1 with about ``cells`` blobs across the image."""
+    """Draw smooth noise in -1..1 with about ``cells`` blobs across the image."""
     rows = max(2, round(cells * height / max(width, height)))
     columns = max(2, round(cells * width / max(width, height)))
     coarse = rng.uniform(-1, 1, (rows, columns, channels)).astype(np.float32)

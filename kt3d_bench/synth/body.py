@@ -8,7 +8,7 @@ Shapes: N figures, R rig joints, L landmarks, C cones, P parts.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -28,7 +28,7 @@ PARTS: tuple[str, ...] = (
 
 
 def _both(table: Sequence[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:
-    """Rows whose first name ends in ``_l`` are followed by their mirror images."""
+    """Return the table with the mirror image added after each row whose first name ends in ``_l``."""
 
     def mirrored(value: Any) -> Any:
         if isinstance(value, str):
@@ -76,8 +76,8 @@ _LANDMARKS: dict[str, tuple[str, Point]] = {
     )
 }  # fmt: skip
 LANDMARKS: tuple[str, ...] = tuple(_LANDMARKS)
-"""Anatomical points: ``thorax`` is the base of the neck, ``jaw`` the skull base, ``head_top`` the crown, ``hand`` the
-knuckles, ``ball`` the ball of the foot."""
+"""Anatomical points: ``thorax`` is the base of the neck, ``jaw`` the base of the skull, ``head_top`` the crown,
+``hand`` the knuckles, ``ball`` the ball of the foot."""
 LANDMARK_INDEX: dict[str, int] = {name: index for index, name in enumerate(LANDMARKS)}
 _LANDMARK_JOINT = np.array([RIG_INDEX[joint] for joint, _ in _LANDMARKS.values()])
 
@@ -147,8 +147,27 @@ _AXIS_FRONT = np.array([_AXES[part][5] for part in PARTS], np.float64)
 
 
 @dataclass(frozen=True, eq=False)
-class Bodies:
-    """People at rest: lengths only, no pose. ``bodies[i]`` and ``take`` give smaller ``Bodies``."""
+class _Table:
+    """Arrays of N rows each, one per person: ``table[i]`` and ``take`` return smaller tables."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def take(self, indices: npt.ArrayLike) -> Self:
+        """Return the rows at ``indices`` (M,), in that order; an index may be repeated."""
+        rows = np.asarray(indices, np.int64)
+        return type(self)(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def __getitem__(self, index: int) -> Self:
+        return self.take([range(len(self))[index]])
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[index] for index in range(len(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Bodies(_Table):
+    """People at rest: lengths only, no pose."""
 
     height_mm: FloatArray
     """(N,) standing height."""
@@ -163,17 +182,6 @@ class Bodies:
     axes_mm: FloatArray
     """(N, P, 2, 3) ends of the parts' axes, each in the frame of its rig joint."""
 
-    def __len__(self) -> int:
-        return len(self.height_mm)
-
-    def take(self, indices: npt.ArrayLike) -> Bodies:
-        """The bodies at ``indices`` (M,), repeated where an index is."""
-        rows = np.asarray(indices, np.int64)
-        return Bodies(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
-
-    def __getitem__(self, index: int) -> Bodies:
-        return self.take([range(len(self))[index]])
-
     def joints(self, rotations: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Pose a single body with its pelvis at the origin: (F, R, 3, 3) parent-relative rotations -> world (F, R, 3)
         mm and orientations (F, R, 3, 3)."""
@@ -182,7 +190,7 @@ class Bodies:
 
     @property
     def leg_mm(self) -> FloatArray:
-        """(N,) hip to ankle, straight."""
+        """(N,) length from hip to ankle."""
         lengths = np.linalg.norm(self.offsets_mm, axis=-1)
         total: FloatArray = lengths[:, RIG_INDEX["knee_l"]] + lengths[:, RIG_INDEX["ankle_l"]]
         return total
@@ -207,7 +215,8 @@ def sample_bodies(
     height_mm: tuple[float, float] = (1500, 1950),
     girth: tuple[float, float] = (0.85, 1.25),
 ) -> Bodies:
-    """``count`` people: heights normal within the range, girths and segment proportions varied, left equal to right."""
+    """Draw ``count`` people: normally distributed heights within the range, varied girths and segment proportions, left
+    equal to right."""
     low, high = height_mm
     heights = np.clip(rng.normal((low + high) / 2, (high - low) / 5, count), low, high)
     girths = np.clip(np.exp(rng.normal(np.log(girth[0] * girth[1]) / 2, 0.11, count)), girth[0], girth[1])
@@ -266,7 +275,7 @@ def _stem(part: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Figures:
+class Figures(_Table):
     """Posed people in the world (mm, z up, floor z = 0): landmarks and what rendering needs."""
 
     landmarks_world_mm: FloatArray
@@ -282,28 +291,18 @@ class Figures:
     left_world: FloatArray
     """(N, P, 3) unit vector to each part's own left."""
 
-    def __len__(self) -> int:
-        return len(self.landmarks_world_mm)
-
-    def take(self, indices: npt.ArrayLike) -> Self:
-        rows = np.asarray(indices, np.int64)
-        return type(self)(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
-
-    def __getitem__(self, index: int) -> Self:
-        return self.take([range(len(self))[index]])
-
     @classmethod
     def concatenate(cls, groups: Sequence[Figures]) -> Self:
         return cls(**{field.name: np.concatenate([getattr(g, field.name) for g in groups]) for field in fields(cls)})
 
     def landmark(self, name: str) -> FloatArray:
-        """(N, 3) world mm."""
+        """Return (N, 3) world mm of one landmark."""
         points: FloatArray = self.landmarks_world_mm[:, LANDMARK_INDEX[name]]
         return points
 
     def moved(self, yaw_rad: npt.ArrayLike = 0.0, offset_mm: npt.ArrayLike = (0.0, 0.0, 0.0)) -> Self:
-        """Turned about the world's z axis by ``yaw_rad`` (scalar or (N,)), then shifted by ``offset_mm`` ((3,) or
-        (N, 3))."""
+        """Return the people turned about the world's z axis by ``yaw_rad`` (scalar or (N,)), then shifted by
+        ``offset_mm`` ((3,) or (N, 3))."""
         yaw = np.broadcast_to(np.asarray(yaw_rad, np.float64), (len(self),))
         offset = np.broadcast_to(np.asarray(offset_mm, np.float64), (len(self), 3))
         turn = np.zeros((len(self), 3, 3))
@@ -327,10 +326,10 @@ class Figures:
 
 
 def pose(bodies: Bodies, clip: Clip) -> Figures:
-    """One figure per frame of ``clip``. ``bodies`` holds one body (used throughout) or one per frame.
+    """Return one figure per frame of ``clip``. ``bodies`` holds one body (used for all frames) or one per frame.
 
-    The lowest point of the surface touches the floor, raised by ``clip.lift`` leg lengths (flight in running,
-    jumping).
+    The lowest point of the surface touches the floor, raised by ``clip.lift`` leg lengths when running or jumping.
+    Raises ``ValueError`` for another number of bodies.
     """
     count = len(clip.rotations)
     if len(bodies) not in (1, count):

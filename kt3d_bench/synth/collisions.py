@@ -1,4 +1,4 @@
-"""Cheap checks of a pose on a body of mean proportions: limbs that run through the body, and balance."""
+"""Cheap checks of poses on a body of mean proportions: limbs inside the body, and balance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def _segment_distance(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatA
 
 
 def entangled_frames(rotations: FloatArray) -> npt.NDArray[np.bool_]:
-    """(F, R, 3, 3) -> (F,) bool: a wrist, hand or elbow in the trunk, head or a thigh, hands or knees in each other."""
+    """Return (F,) whether a wrist, hand or elbow is inside the trunk, the head or a leg, or hands or knees are inside
+    each other; ``rotations`` (F, R, 3, 3)."""
     points, frames = mean_body().joints(rotations)
 
     def at(name: str) -> FloatArray:
@@ -52,7 +53,8 @@ _WEIGHTS = {"spine_high": 0.30, "spine_low": 0.22, "head": 0.08, "knee_l": 0.13,
 
 
 def forward_lean_rad(rotations: FloatArray) -> FloatArray:
-    """(F, R, 3, 3) -> (F,) angle about the ankles by which the centre of mass lies ahead of the middle of the feet."""
+    """Return (F,) the angle about the ankles by which the centre of mass is ahead of the middle of the feet;
+    ``rotations`` (F, R, 3, 3)."""
     points, frames = mean_body().joints(rotations)
     forward = unit_vectors(frames[:, 0, :, 0] * [1, 1, 0])
     mass = np.tensordot(list(_WEIGHTS.values()), points[:, [RIG_INDEX[name] for name in _WEIGHTS]], (0, 1))

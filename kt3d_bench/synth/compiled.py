@@ -1,9 +1,9 @@
-"""Loops that are compiled: plain Python over NumPy arrays, by Numba, once per machine.
+"""Compiled loops: plain Python over NumPy arrays, compiled by Numba once per machine.
 
-Machine code is kept beside the module, else in the user's cache folder, else for the process alone; it is made anew
-when that module's file changes, so kernels use kernels and constants of their own module only. No operation is fused or
-put in another order (``fastmath`` stays off), so every sum, product, quotient and square root is NumPy's to the last
-bit. Import modules of kernels inside functions: Numba takes a fifth of a second, its first call another third.
+Machine code is cached beside the module, else in the user's cache folder, else for this process only. It is compiled
+again when the module's file changes, so kernels use only kernels and constants of their own module. No operation is
+fused or reordered (``fastmath`` is off), so every sum, product, quotient and square root is NumPy's to the last bit.
+Import modules of kernels inside functions: importing Numba takes 0.2 s, its first call another 0.3 s.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """``function`` as machine code for the types that it is called with; other threads run meanwhile, and a division by
-    zero is NumPy's infinity."""
+    """Compile ``function`` for the types that it is called with; it releases the GIL, and x / 0 is infinity."""
     try:
         return cast(Function, njit(cache=True, nogil=True, error_model="numpy")(function))
-    except RuntimeError:  # no folder in which machine code may be kept
+    except RuntimeError:  # there is no folder to cache machine code in
         return cast(Function, njit(nogil=True, error_model="numpy")(function))

@@ -1,7 +1,7 @@
-"""How far and how high walking and running carry the pelvis, from the leg angles of one cycle.
+"""How far and how high walking and running move the pelvis, computed from the leg angles of one cycle.
 
-The foot on the ground stands still, so the pelvis moves as that foot moves backward under it; and the pelvis rides a
-smooth curve, so that fast gaits leave the ground by themselves.
+The foot on the ground does not slide, so the pelvis moves forward as that foot moves backward under it. The pelvis
+follows a smooth curve, so fast gaits leave the ground.
 """
 
 from __future__ import annotations
@@ -26,21 +26,23 @@ class Gait:
     """(S + 1,) height of the lowest sole above the floor."""
 
     def travel(self, phase: FloatArray) -> FloatArray:
-        """(F,) phases in cycles -> distance since phase 0."""
+        """Return the distance since phase 0 at (F,) phases, counted in cycles."""
         cycles = np.floor(phase)
         within: FloatArray = np.interp(phase - cycles, np.linspace(0, 1, len(self.advance)), self.advance)
         total: FloatArray = cycles * self.advance[-1] + within
         return total
 
     def height(self, phase: FloatArray) -> FloatArray:
-        """(F,) phases in cycles -> lift."""
+        """Return the lift at (F,) phases, counted in cycles."""
         lifted: FloatArray = np.interp(phase % 1.0, np.linspace(0, 1, len(self.lift)), self.lift)
         return lifted
 
 
 def gait_of(rotations: FloatArray, *, period_s: float, speed: float | None = None) -> Gait:
-    """``rotations`` (S, R, 3, 3) of one cycle at equal phases. ``speed`` (leg lengths per second): a gait with flight,
-    carried forward evenly; ``None``: a gait whose standing foot decides."""
+    """Return the gait of one cycle, given as ``rotations`` (S, R, 3, 3) at equal phases.
+
+    ``speed`` (leg lengths per second): a run, which moves forward evenly; ``None``: a walk, moved by the standing foot.
+    """
     count = len(rotations)
     body = mean_body()
     points, frames = body.joints(rotations)

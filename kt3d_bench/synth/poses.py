@@ -1,7 +1,7 @@
-"""Activities: mean poses in named angles, natural variation around them, and smooth clips.
+"""Clips of activities: key poses in named angles, natural variation around them, smooth motion.
 
-An activity is a few key poses, visited in a cycle, plus a spread. A clip draws who does it how once (offsets that are
-correlated between left and right), and adds slow smooth sway. Shapes: F frames, R rig joints, D named angles.
+An activity is a cycle of a few key poses plus a spread. A clip draws one person's style once (offsets that are
+correlated between left and right) and adds slow, smooth sway. Shapes: F frames, R rig joints, D named angles.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from kt3d_bench.synth.rig import ANGLE_INDEX, ANGLES, LIMITS_DEG, FloatArray, cl
 
 ACTIVITIES: tuple[str, ...] = (*TABLE, "random")
 _ATTEMPTS = 12
+_ENTANGLED_SHARE = 0.1
+"""A clip is drawn again if limbs are inside the body in more of its frames."""
 _RANDOM_KEY_S = 1.2
 _GAIT_SAMPLES = 96
 
@@ -45,13 +47,13 @@ _SD = np.array(
 
 
 def mirrored_angles(angles_deg: FloatArray) -> FloatArray:
-    """(..., D) the same pose with left and right exchanged."""
+    """Return the poses (..., D) with left and right exchanged."""
     swapped: FloatArray = angles_deg[..., _MIRROR] * _ODD
     return swapped
 
 
 def _smooth(rng: np.random.Generator, times_s: FloatArray, sd: FloatArray) -> FloatArray:
-    """(F, D) smooth noise of standard deviation ``sd``: three slow sine waves per angle."""
+    """Draw (F, D) smooth noise of standard deviation ``sd``: three slow sine waves per angle."""
     waves = 3
     hertz = rng.uniform(0.05, 0.45, (waves, len(sd)))
     phase = rng.uniform(0, 2 * np.pi, (waves, len(sd)))
@@ -72,7 +74,8 @@ def _keys(activity: Activity) -> FloatArray:
 
 
 def _cycle(keys: FloatArray, phase: FloatArray, dwell: float) -> FloatArray:
-    """Periodic Catmull-Rom through the keys at ``phase`` (F,) in cycles; ``dwell`` 0..1 = share of time spent still."""
+    """Interpolate the keys at ``phase`` (F,) in cycles by a periodic Catmull-Rom spline, or with a ``dwell`` (0..1, the
+    share of time spent still at each key)."""
     count = len(keys)
     position = (phase % 1.0) * count
     first = np.floor(position).astype(int) % count
@@ -89,7 +92,7 @@ def _cycle(keys: FloatArray, phase: FloatArray, dwell: float) -> FloatArray:
 
 
 def _offsets(rng: np.random.Generator, spread: float) -> FloatArray:
-    """(D,) one person's way of doing it: partly the same on both sides."""
+    """Draw (D,) one person's style, partly the same on both sides."""
     shared = rng.normal(0, 1, len(ANGLES))
     shared = (shared + shared[_MIRROR] * _ODD) / np.sqrt(2)
     own = rng.normal(0, 1, len(ANGLES))
@@ -98,7 +101,7 @@ def _offsets(rng: np.random.Generator, spread: float) -> FloatArray:
 
 
 def _random_keys(rng: np.random.Generator, count: int) -> FloatArray:
-    """(K, D) independent poses, broad within the limits (0.8 of each range, densest in the middle)."""
+    """Draw (K, D) independent poses, broad within the limits (0.8 of each range, densest in the middle)."""
     low = np.array([LIMITS_DEG[name][0] for name in ANGLES], np.float64)
     high = np.array([LIMITS_DEG[name][1] for name in ANGLES], np.float64)
     keys = low + (high - low) * (0.1 + 0.8 * rng.beta(1.6, 1.6, (count, len(ANGLES))))
@@ -110,7 +113,7 @@ def _random_keys(rng: np.random.Generator, count: int) -> FloatArray:
 
 
 def _level_feet(angles: FloatArray, share: float) -> None:
-    """Turns the ankles so that the soles lie level, as far as the limits go."""
+    """Turn the ankles, in place, so that the soles are level by ``share`` (0..1)."""
     for side in "lr":
         hip, knee, ankle = (ANGLE_INDEX[f"{joint}_{side}.flex"] for joint in ("hip", "knee", "ankle"))
         level = angles[:, ANGLE_INDEX["root.pitch"]] - angles[:, hip] + angles[:, knee]
@@ -118,7 +121,7 @@ def _level_feet(angles: FloatArray, share: float) -> None:
 
 
 def _balanced(angles: FloatArray) -> FloatArray:
-    """Tips standing people about their ankles until the trunk's weight lies over the feet."""
+    """Tilt standing people about their ankles until their centre of mass is over the feet."""
     angles = angles.copy()
     for _ in range(2):
         lean_rad = forward_lean_rad(rotations_from_angles(angles))
@@ -166,10 +169,10 @@ def _recipe_clip(rng: np.random.Generator, activity: Activity, times_s: FloatArr
 
 
 def sample_clip(rng: np.random.Generator, activity: str, frames: int, rate_hz: float) -> Clip:
-    """``frames`` frames of ``activity`` at ``rate_hz``: natural variety within joint limits, smooth in time.
+    """Draw ``frames`` frames of ``activity`` at ``rate_hz``: varied, within the joint limits, smooth in time.
 
-    World z up; the person starts near the origin, floor z = 0, facing +x. Raises ``UsageError`` for an unknown
-    activity.
+    World z up, floor z = 0; the person starts near the origin, facing +x. Raises ``UsageError`` for an unknown
+    activity, ``ValueError`` for less than one frame or a rate that is not positive.
     """
     if activity not in ACTIVITIES:
         raise UsageError(f"no activity named '{activity}'", hint=did_you_mean(activity, ACTIVITIES))
@@ -185,11 +188,6 @@ def sample_clip(rng: np.random.Generator, activity: str, frames: int, rate_hz: f
                         angles_deg=angles)  # fmt: skip
         else:
             clip = _recipe_clip(rng, recipe, times, rate_hz)
-        if not _entangled(clip.rotations):
+        if entangled_frames(clip.rotations).mean() <= _ENTANGLED_SHARE:
             break
     return replace(clip, activity=activity)
-
-
-def _entangled(rotations: FloatArray) -> bool:
-    """Whether hands go into the trunk, the head, the thighs or each other in more than a tenth of the frames."""
-    return bool(entangled_frames(rotations).mean() > 0.1)

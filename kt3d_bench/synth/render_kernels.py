@@ -1,4 +1,4 @@
-"""The loops of ``render`` and ``view``, compiled. Numbers have the type of the rays unless said.
+"""The loops of ``render`` and ``view``, compiled. Numbers have the type of the rays unless stated otherwise.
 
 Shapes: C cones, P parts, H and W rows and columns of the window, K pairs of a pixel and a cone that may cover it (cone
 by cone, row by row), M pixels that show the person (row by row).
@@ -18,13 +18,13 @@ Spans = npt.NDArray[np.int64]
 MISSED_MM = 1e9
 _PENALTY = 1e30
 _LEAST = 1e-30
-"""Stands in for zero under a square root whose result is then held to 1e-9."""
+"""Replaces zero under a square root whose result is then clamped to 1e-9."""
 _MARGIN_PX = 1.0
 
 
 @compiled
 def _tangents(across: float, depth: float, radius: float) -> tuple[float, float]:
-    """Bounds of a sphere before the camera's plane in one normalised coordinate."""
+    """Return the bounds of a sphere in front of the camera's plane in one normalised coordinate."""
     square = depth * depth - radius * radius
     root = radius * np.sqrt(max(across * across + depth * depth - radius * radius, 0.0))
     return (across * depth - root) / square, (across * depth + root) / square
@@ -32,7 +32,7 @@ def _tangents(across: float, depth: float, radius: float) -> tuple[float, float]
 
 @compiled
 def _bounded(value: float, bound: int) -> int:
-    """The least pixel from ``value`` on, within 0..bound; 0 where there is none."""
+    """Return ``value`` rounded up to a pixel within 0..bound; 0 for NaN."""
     up = np.ceil(value)
     return int(min(max(up, 0.0), float(bound))) if up == up else 0
 
@@ -42,7 +42,7 @@ def _box(
     x: float, y: float, z: float, radius: float, matrix: Array, lens: Array, tangential: float, steps: Array,
     width: int, height: int, box: Spans,
 ) -> None:  # fmt: skip
-    """Half-open pixel rectangle, x0 y0 x1 y1 in ``box``, that holds a sphere's image; the whole image where the
+    """Write the half-open pixel rectangle around a sphere's image into ``box``, x0 y0 x1 y1; the whole image if the
     camera's plane cuts the sphere."""
     if not z > radius:
         box[0], box[1], box[2], box[3] = 0, 0, width, height
@@ -75,7 +75,7 @@ def spans(
     cones: Array, radii: Array, matrix: Array, lens: Array, tangential: float, steps: Array, shares: Array,
     width: int, height: int,
 ) -> tuple[Spans, Spans, Spans]:  # fmt: skip
-    """``view.spans_px``: (4,) window, and (C, H) first and past-last columns. float64.
+    """Return (4,) window, and (C, H) first and past-last columns, as ``view.spans_px`` explains. float64.
 
     ``steps``: where a sphere's bounds are projected, 0..1; more than two = through the lens. ``shares``: where along
     a cone its spheres are, 0..1.
@@ -126,7 +126,7 @@ def spans(
 
 @compiled
 def straight_rays(matrix: Array, x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.float32]:
-    """(2, H, W) x and y of the rays through a window's pixels; ``matrix`` (2, 3) float64 without skew."""
+    """Return (2, H, W) x and y of the rays through a window's pixels; ``matrix`` (2, 3) float64 without skew."""
     rays = np.empty((2, y1 - y0, x1 - x0), np.float32)
     inverse_x, inverse_y = 1 / matrix[0, 0], 1 / matrix[1, 1]
     for row in range(y0, y1):
@@ -143,8 +143,8 @@ def _before_roots(
     rx: float, ry: float, rz: float, ax: float, ay: float, az: float, bx: float, by: float, bz: float,
     mx: float, my: float, mz: float, m0: float, d2: float, tip: float, square_a: float, square_b: float, two: float,
 ) -> tuple[float, float, float, float, float, float, float, float, float, float]:  # fmt: skip
-    """``render_torch.intersect`` up to its square roots: what they are of (side, cap a, cap b), and what comes after
-    needs."""
+    """Compute ``render_torch.intersect`` up to its square roots: their arguments (side, cap a, cap b), and the terms
+    needed afterwards."""
     start = mx * rx + my * ry + mz * rz
     ox, oy, oz = rx * start - ax, ry * start - ay, rz * start - az
     m1 = bx * ox + by * oy + bz * oz
@@ -162,9 +162,9 @@ def _before_roots(
 
 @compiled
 def meet(cones: Array, radii: Array, xy: Array, start: Spans, stop: Spans) -> tuple[Array, Array, Array]:
-    """Unit rays (3, H, W) of ``xy`` (2, H, W); cones as a table (C, 14): a, b - a, middle, then as ``_before_roots``
-    names them; and (3, K) what the square roots are of, 1 where it is not positive: the square root that
-    ``render`` takes is forty times slower at zero."""
+    """Return unit rays (3, H, W) of ``xy`` (2, H, W); cones as a table (C, 14) of a, b - a, middle and the terms that
+    ``_before_roots`` names; and (3, K) the arguments of the square roots, 1 where not positive: torch's square root,
+    which ``render`` takes, is forty times slower at zero."""
     height, width = xy.shape[1:]
     one, zero, two = xy.dtype.type(1), xy.dtype.type(0), xy.dtype.type(2)
     half = one / two
@@ -215,8 +215,8 @@ def meet(cones: Array, radii: Array, xy: Array, start: Spans, stop: Spans) -> tu
 def nearest(
     rays: Array, table: Array, roots: Array, start: Spans, stop: Spans
 ) -> tuple[Array, Array, npt.NDArray[np.int16]]:
-    """Per pixel of the window: depth in mm (``MISSED_MM`` = missed), how far along the nearest cone before it is
-    divided by the cone's length, and that cone (the earlier one where two are equal; -1 = none)."""
+    """Return per pixel of the window the depth in mm (``MISSED_MM`` = missed), the place along the nearest cone (not
+    yet divided by its length), and that cone (the earlier one if two are equally near; -1 = none)."""
     height, width = rays.shape[1:]
     zero, two, penalty = rays.dtype.type(0), rays.dtype.type(2), rays.dtype.type(_PENALTY)
     depths = np.full((height, width), rays.dtype.type(MISSED_MM))
@@ -262,8 +262,9 @@ def surface(
     xy: Array, depths: Array, reaches: Array, winners: npt.NDArray[np.int16], table: Array, cone_part: Spans,
     axes: Array,
 ) -> tuple[Spans, Array, Array]:  # fmt: skip
-    """Of the pixels that show the person: (M,) their index in the window; (7, M) place along the part's bone, from the
-    bone to the surface, and from the cone's axis to it, mm; (2, M) squared lengths of the two."""
+    """Return, for the pixels that show the person, (M,) their index in the window; (7, M) the place along the part's
+    bone, the vector from the bone to the surface and the one from the cone's axis to it, mm; (2, M) the squared lengths
+    of the two vectors."""
     height, width = winners.shape
     zero, one = xy.dtype.type(0), xy.dtype.type(1)
     least, short = xy.dtype.type(_LEAST), xy.dtype.type(1e-6)
@@ -313,7 +314,7 @@ def paint(
     front_axes: Array, left_axes: Array, depth: Array, part: npt.NDArray[np.uint8], along: Array, front: Array,
     left: Array, normal: Array,
 ) -> None:  # fmt: skip
-    """Writes the maps of ``render.RenderedFigure``, (H W,) and (H W, 3) or empty for none, at ``pixels``."""
+    """Write the maps of ``render.RenderedFigure``, (H W,) and (H W, 3) or empty for none, at ``pixels``."""
     one, least = found.dtype.type(1), found.dtype.type(1e-9)
     sides = np.empty((len(front_axes), 6), found.dtype)
     for index in range(len(front_axes)):

@@ -1,4 +1,4 @@
-"""The joint tree of generated people: names, parents, forward kinematics, and rotations from named angles.
+"""The joint tree of generated people: names, parents, limits, forward kinematics, and rotations from named angles.
 
 Body frame of every joint in the rest pose: x forward, y to the person's left, z up. At rest the person stands upright
 with arms and legs hanging straight down (palms towards the thighs), so a limb points along its joint's -z.
@@ -44,19 +44,19 @@ LIMITS_DEG: dict[str, tuple[float, float]] = {
     **_CENTRAL_LIMITS,
     **{f"{name.replace('.', f'_{side}.')}": limit for name, limit in _SIDED_LIMITS.items() for side in "lr"},
 }
-"""Named angle -> (least, greatest) degrees. Signs: flex bends forward at hip, shoulder, elbow, wrist and ankle
+"""Named angle -> (minimum, maximum) degrees. Signs: flex bends forward at hip, shoulder, elbow, wrist and ankle
 (dorsiflexion) and backward at the knee; abduct moves away from the body; twist turns outward; bend and nod forward;
 side and tilt to the person's left; turn and spine twist to the left; pronate turns the palm backward."""
 ANGLES: tuple[str, ...] = tuple(LIMITS_DEG)
 ANGLE_INDEX: dict[str, int] = {name: index for index, name in enumerate(ANGLES)}
 SHOULDER_CONE_DEG = 165.0
-"""Greatest elevation of an upper arm from hanging down."""
+"""Maximum elevation of an upper arm from hanging down."""
 SPINE_SHARES: tuple[tuple[str, float], ...] = (("spine_low", 0.4), ("spine_mid", 0.35), ("spine_high", 0.25))
 NECK_SHARES: tuple[tuple[str, float], ...] = (("neck", 0.45), ("head", 0.55))
 
 
 def rotation_matrices(vectors_rad: npt.NDArray[Any]) -> FloatArray:
-    """Rotation vectors (..., 3) rad -> matrices (..., 3, 3), by Rodrigues' formula."""
+    """Convert rotation vectors (..., 3) rad to matrices (..., 3, 3) by Rodrigues' formula."""
     vectors = np.asarray(vectors_rad, np.float64)
     angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
     x, y, z = np.moveaxis(vectors, -1, 0)
@@ -77,14 +77,14 @@ def unit_vectors(vectors: FloatArray) -> FloatArray:
 
 
 def axis_rotation(axis: int, angle_rad: npt.NDArray[Any]) -> FloatArray:
-    """Angles (...) rad about coordinate ``axis`` -> (..., 3, 3)."""
+    """Return (..., 3, 3) rotations by (...) rad about coordinate ``axis``."""
     vectors = np.zeros((*np.shape(angle_rad), 3))
     vectors[..., axis] = angle_rad
     return rotation_matrices(vectors)
 
 
 def clamp_angles(angles_deg: FloatArray) -> FloatArray:
-    """(..., D) degrees moved into the joint limits, the shoulders' cone included."""
+    """Clamp (..., D) degrees to the joint limits, including the shoulders' cone."""
     low = np.array([LIMITS_DEG[name][0] for name in ANGLES], np.float64)
     high = np.array([LIMITS_DEG[name][1] for name in ANGLES], np.float64)
     clamped: FloatArray = np.clip(angles_deg, low, high)
@@ -96,7 +96,7 @@ def clamp_angles(angles_deg: FloatArray) -> FloatArray:
 
 
 def rotations_from_angles(angles_deg: npt.NDArray[Any]) -> FloatArray:
-    """Named angles (N, D) degrees -> parent-relative rotations (N, R, 3, 3); the root's is its world orientation."""
+    """Convert named angles (N, D) degrees to parent-relative rotations (N, R, 3, 3); the root's is in the world."""
     angles = np.radians(np.asarray(angles_deg, np.float64))
 
     def angle(name: str) -> FloatArray:
@@ -146,8 +146,8 @@ def rotations_from_angles(angles_deg: npt.NDArray[Any]) -> FloatArray:
 def forward_kinematics(
     offsets_mm: FloatArray, rotations: FloatArray, root_mm: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Rest offsets (N, R, 3) from each parent, local rotations (N, R, 3, 3), root (N, 3) -> world (N, R, 3) mm and
-    orientations (N, R, 3, 3) whose columns are each joint's forward, left and up."""
+    """Return world positions (N, R, 3) mm and orientations (N, R, 3, 3), whose columns are each joint's forward, left
+    and up, from rest offsets (N, R, 3) from each parent, local rotations (N, R, 3, 3) and the root (N, 3)."""
     count = len(rotations)
     positions = np.empty((count, len(RIG), 3))
     frames = np.empty((count, len(RIG), 3, 3))

@@ -1,4 +1,4 @@
-"""From a rendered person to a clothed RGB image: skin, hair, clothes, light, a little blur and sensor noise."""
+"""RGB images of rendered people: skin, hair, clothes, light, slight blur and sensor noise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATTERNS = ("plain", "hoops", "stripes", "checks", "plaid")
 
 @dataclass(frozen=True)
 class Garment:
-    """A cloth: two colours (0..1 linear-ish RGB) and how they alternate along and around the part."""
+    """A cloth: two colours (RGB 0..1) and how they alternate along and around the body part."""
 
     colour: Colour
     second: Colour
@@ -32,7 +32,7 @@ class Garment:
 
 @dataclass(frozen=True)
 class Style:
-    """How one person looks and is lit."""
+    """How one person looks, and the light."""
 
     skin: Colour
     hair: Colour
@@ -42,9 +42,9 @@ class Style:
     trousers: Garment
     shoes: Colour
     sleeve: float
-    """Share of the whole arm that is covered: 0 none, 0.5 to the elbow, 1 to the wrist."""
+    """Covered share of the arm: 0 none, 0.5 to the elbow, 1 to the wrist."""
     trouser_leg: float
-    """The same for the leg."""
+    """Covered share of the leg."""
     light_cam: Colour
     """Unit vector from the scene to the light, camera frame."""
     light: Colour
@@ -73,7 +73,7 @@ def _garment(rng: np.random.Generator) -> Garment:
 
 
 def sample_style(rng: np.random.Generator) -> Style:
-    """One person's looks and light."""
+    """Draw one person's looks and the light."""
     tone = rng.uniform(0, 1)
     skin = (1 - tone) * np.array([0.94, 0.78, 0.68]) + tone * np.array([0.34, 0.21, 0.15]) + rng.normal(0, 0.015, 3)
     hairs = np.array([[0.06, 0.05, 0.05], [0.2, 0.12, 0.07], [0.42, 0.27, 0.14], [0.75, 0.6, 0.36], [0.6, 0.6, 0.6],
@@ -102,7 +102,7 @@ def sample_style(rng: np.random.Generator) -> Style:
 
 
 def _cloth(garment: Garment, along: npt.NDArray[np.float32], around: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """(K,) halves of the second colour, 0..2, at ``along`` 0..1 and ``around`` -pi..pi."""
+    """Return (K,) halves of the second colour, 0..2, at ``along`` 0..1 and ``around`` -pi..pi."""
     hoop = np.sin(2 * np.pi * garment.repeats_along * along) > 0 if garment.pattern != "stripes" else None
     stripe = np.sin(garment.repeats_around * around) > 0 if garment.pattern != "hoops" else None
     if hoop is None or stripe is None:
@@ -113,7 +113,7 @@ def _cloth(garment: Garment, along: npt.NDArray[np.float32], around: npt.NDArray
 
 
 def _palette(style: Style) -> npt.NDArray[np.float32]:
-    """(11, 3) colours 0..1: the rows that ``shade_kernels`` names."""
+    """Return (11, 3) colours 0..1 in the rows that ``shade_kernels`` names."""
     cloths = [
         [first + share * (second - first) for first, second in zip(worn.colour, worn.second, strict=True)]
         for worn in (style.shirt, style.trousers)
@@ -125,8 +125,8 @@ def _palette(style: Style) -> npt.NDArray[np.float32]:
 
 
 def _drawn(maps: dict[str, npt.NDArray[Any]], style: Style, window: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """(H, W, 3) 0..255: the person over ``window``. Sines, angles and dot products are NumPy's: their last bit is its
-    own."""
+    """Draw the person over ``window`` (H, W, 3) 0..255. Sines, angles and dot products are NumPy's, whose last bits
+    others do not reproduce."""
     import kt3d_bench.synth.shade_kernels as kernels
 
     pixels, rows, (along, front, left), normals = kernels.dress(
@@ -151,7 +151,7 @@ _NOISE_LEVELS = 4096
 
 @functools.cache
 def _kinds() -> npt.NDArray[np.uint8]:
-    """Part id -> what it is, as ``shade_kernels`` names it."""
+    """Return the kind of each part id, as ``shade_kernels`` names it."""
     import kt3d_bench.synth.shade_kernels as kernels
 
     of = {"chest": kernels.ALWAYS_SHIRT, "abdomen": kernels.ALWAYS_SHIRT, "shoulder": kernels.ALWAYS_SHIRT,
@@ -167,10 +167,10 @@ def _quantiles() -> npt.NDArray[np.float64]:
 
 
 def _add_noise(image: Image, rng: np.random.Generator, deviation: float) -> None:
-    """Adds whole grey levels with a normal distribution, looked up by random bits: many times faster than drawing.
+    """Add normally distributed whole grey levels, looked up by random bits: many times faster than drawing them.
 
-    The bits are those of ``rng.integers(0, 1 << 16, image.size, np.uint16)``; of NumPy's default generator, when it has
-    no half word left, they are taken in whole words, which is twice as fast.
+    The bits are those of ``rng.integers(0, 1 << 16, image.size, np.uint16)``. NumPy's default generator, unless it has
+    half a word left, yields them as whole words, which is twice as fast.
     """
     from kt3d_bench.synth.shade_kernels import add_noise
 
@@ -183,17 +183,12 @@ def _add_noise(image: Image, rng: np.random.Generator, deviation: float) -> None
     add_noise(image.reshape(-1), words, bits, _quantiles(), deviation, dither)
 
 
-def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, background: Image,
-          rng: np.random.Generator | None = None) -> Image:  # fmt: skip
-    """A clothed, lit person over ``background`` (H, W, 3) uint8 -> (H, W, 3) uint8.
+def shade(render: RenderedFigure, style: Style, background: Image, rng: np.random.Generator | None = None) -> Image:
+    """Draw a clothed, lit person over ``background`` (H, W, 3) uint8; return a new (H, W, 3) uint8 image.
 
-    A generator draws a fresh style (and the noise); with a ``Style`` the noise comes from ``rng`` or is left out. The
-    render needs its normals.
+    ``rng`` draws the sensor noise; ``None`` = no noise. The render needs its normals. Raises ``ValueError`` for a
+    background of another size.
     """
-    if isinstance(rng_or_style, Style):
-        style = rng_or_style
-    else:
-        rng, style = rng_or_style, sample_style(rng_or_style)
     width, height = render.size_px
     if background.shape != (height, width, 3):
         raise ValueError(f"the background is {background.shape}, the render {(height, width, 3)}")

@@ -18,13 +18,13 @@ Bytes = npt.NDArray[np.uint8]
 SKIN, SHIRT, TROUSERS, SHOES, EYE, MOUTH, HAIR = 0, 1, 4, 7, 8, 9, 10
 """Rows of a palette; a garment has three: its first colour, half of each, its second."""
 ALWAYS_SHIRT, ALWAYS_TROUSERS, UPPER_ARM, FOREARM, THIGH, SHANK, FOOT, HEAD = range(1, 9)
-"""What a part is; 0 = skin."""
+"""Kinds of parts; 0 = skin."""
 
 
 @compiled
 def _face(along: Any, front: Any, left: Any, recedes: Any) -> int:
-    """Hair, eyes, mouth or skin of a pixel of the head, all float32; ``recedes``: how far down the hair reaches at the
-    back, below 0 = bald."""
+    """Return hair, eye, mouth or skin of a pixel of the head; all arguments float32. ``recedes``: how far down the hair
+    reaches at the back, below 0 = bald."""
     hairline = np.float32(0.84) - recedes * min(max(np.float32(0.55) - front, np.float32(0)), np.float32(1))
     if recedes >= 0 and along > hairline:
         return HAIR
@@ -44,9 +44,9 @@ def dress(
     part: Bytes, along: Float32, front: Float32, left: Float32, normal: Float32, kinds: Bytes, sleeve: float,
     leg: float, recedes: Any,
 ) -> tuple[npt.NDArray[np.int64], Bytes, Float32, Float32]:  # fmt: skip
-    """From maps (H, W) and normals (H, W, 3): (M,) pixels' index in the window, (M,) rows of the palette, (3, M) along,
-    front and left, and (M, 3) normals. ``kinds``: part id -> what it is; ``sleeve`` and ``leg``: share of the limb that
-    is covered."""
+    """Return (M,) pixels' index in the window, (M,) rows of the palette, (3, M) along, front and left, and (M, 3)
+    normals, from maps (H, W) and normals (H, W, 3). ``kinds``: part id -> its kind; ``sleeve`` and ``leg``: covered
+    share of the limb."""
     height, width = part.shape
     count = (part > 0).sum()
     pixels, rows = np.empty(count, np.int64), np.empty(count, np.uint8)
@@ -86,7 +86,7 @@ def illuminate(
     window: Float32, pixels: npt.NDArray[np.int64], rows: Bytes, palette: Float32, normals: Float32,
     towards_light: Float32, light: Array, ambient: Array,
 ) -> None:  # fmt: skip
-    """Writes colours 0..255 into ``window`` (H W, 3); ``towards_light`` (M,) cosines, not yet clipped."""
+    """Write colours 0..255 into ``window`` (H W, 3); ``towards_light`` (M,) cosines, not yet clipped."""
     zero, one, half, quarters = np.float32(0), np.float32(1), np.float32(0.5), np.float32(0.75)
     count = len(pixels)
     lambert, sky, values = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
@@ -106,8 +106,8 @@ def illuminate(
 
 @compiled
 def put(image: Bytes, x0: int, y0: int, window: Float32, near: Bytes) -> None:
-    """Writes ``window`` (H, W, 3), cut to whole grey levels, into ``image`` at (x0, y0), where ``near`` (H, W) is not
-    0."""
+    """Write ``window`` (H, W, 3), truncated to whole grey levels, into ``image`` at (x0, y0), where ``near`` (H, W) is
+    not 0."""
     height, width = near.shape
     for row in range(height):
         for column in range(width):
@@ -122,10 +122,10 @@ def add_noise(
     image: Bytes, words: npt.NDArray[np.uint64], bits: npt.NDArray[np.uint16], quantiles: Array, deviation: float,
     dither: Array,
 ) -> None:  # fmt: skip
-    """Adds to each of ``image``'s values (flat) the whole grey level that its 16 random bits look up among 4096: four
+    """Add to each of ``image``'s values (flat) the whole grey level that its 16 random bits select among 4096: four
     values per word, lowest bits first, then one for each of ``bits``.
 
-    ``quantiles`` (4096,) of the normal distribution; ``dither`` (4096,) 0..1 decides which way each is rounded.
+    ``quantiles`` (4096,) of the normal distribution; ``dither`` (4096,) 0..1 decides how each is rounded.
     """
     levels = np.empty(len(quantiles), np.int16)
     for place in range(len(levels)):

@@ -15,7 +15,7 @@ import torch
 from kt3d_bench.geometry.cameras import distort
 from kt3d_bench.records import Camera
 from kt3d_bench.synth import Figures, RenderedFigure, Style, render_torch
-from kt3d_bench.synth.shade import _NOISE_LEVELS, _STEMS, Garment, Image, _quantiles, sample_style
+from kt3d_bench.synth.shade import _NOISE_LEVELS, _STEMS, Garment, Image, _quantiles
 from kt3d_bench.synth.view import Window, people_in_cameras
 
 Array = npt.NDArray[np.float64]
@@ -178,17 +178,8 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -
     return np.asarray(noise, np.int16).reshape(shape)
 
 
-def shade(render: RenderedFigure, rng_or_style: np.random.Generator | Style, background: Image,
-          rng: np.random.Generator | None = None) -> Image:  # fmt: skip
-    """A clothed, lit person over ``background`` (H, W, 3) uint8 -> (H, W, 3) uint8.
-
-    A generator draws a fresh style (and the noise); with a ``Style`` the noise comes from ``rng`` or is left out. The
-    render needs its normals.
-    """
-    if isinstance(rng_or_style, Style):
-        style = rng_or_style
-    else:
-        rng, style = rng_or_style, sample_style(rng_or_style)
+def shade(render: RenderedFigure, style: Style, background: Image, rng: np.random.Generator | None = None) -> Image:
+    """``kt3d_bench.synth.shade``, array by array in NumPy."""
     width, height = render.size_px
     if background.shape != (height, width, 3):
         raise ValueError(f"the background is {background.shape}, the render {(height, width, 3)}")

@@ -24,7 +24,7 @@ def image():
 def test_same_seed_same_picture(image) -> None:
     def draw(seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        return shade(image, rng, sample_background(rng, image.size_px, "wild"))
+        return shade(image, sample_style(rng), sample_background(rng, image.size_px, "wild"), rng)
 
     assert np.array_equal(draw(1), draw(1))
     assert np.abs(draw(1).astype(int) - draw(2)).mean() > 5
@@ -78,4 +78,4 @@ def test_unknown_background_and_wrong_size_are_refused(image) -> None:
     with pytest.raises(UsageError, match="room"):
         sample_background(np.random.default_rng(0), (10, 10), "rom")
     with pytest.raises(ValueError, match="background"):
-        shade(image, np.random.default_rng(0), np.zeros((10, 10, 3), np.uint8))
+        shade(image, sample_style(np.random.default_rng(0)), np.zeros((10, 10, 3), np.uint8))
