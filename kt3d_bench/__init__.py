@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from kt3d_bench.plugins.hookspecs import RecipePicture as RecipePicture
     from kt3d_bench.plugins.hookspecs import RecipeRow as RecipeRow
     from kt3d_bench.plugins.hookspecs import hookimpl as hookimpl
+    from kt3d_bench.recipes.reproduce import reproduce as reproduce
     from kt3d_bench.records import Camera as Camera
     from kt3d_bench.records import Sample as Sample
     from kt3d_bench.records import Skipped as Skipped
     from kt3d_bench.records import WorkItem as WorkItem
+    from kt3d_bench.report.build import write_report as write_report
     from kt3d_bench.scaffold import new_plugin as new_plugin
     from kt3d_bench.scoring import score as score
     from kt3d_bench.scoring import score_as as score_as
@@ -57,9 +59,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "drawing": ("plot",),
     "data.prepare": ("prepare",),
     "data.validate": ("validate",),
+    "drawing": ("plot",),
     "errors": ("ArtefactError", "Kt3dError", "MissingDataError", "PluginError", "RawDataError", "UsageError"),
     "generation": ("generate",),
     "inspection": ("inspect",),
@@ -77,7 +79,9 @@ _HOMES = {
         "RecipeRow",
         "hookimpl",
     ),
+    "recipes.reproduce": ("reproduce",),
     "records": ("Camera", "Sample", "Skipped", "WorkItem"),
+    "report.build": ("write_report",),
     "scaffold": ("new_plugin",),
     "testing.contract": ("check_plugin",),
     "scoring": ("score", "score_as"),

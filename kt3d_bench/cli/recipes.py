@@ -3,65 +3,66 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kt3d_bench.cli.base import FOLDER, main
 from kt3d_bench.errors import Kt3dError
 from kt3d_bench.files import default_data_root
-from kt3d_bench.plugins import registry
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from kt3d_bench.recipes.runs import Reproduction
 
 
 @main.command()
 @click.argument("name")
 @click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Runs per row. [default: what each row asks for]")
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds per row. [default: as the row says]")
 @click.option(
     "--budget-minutes",
     type=click.FloatRange(min=0.01),
-    help="Training time of the first seed's runs together, stages that they share counted once. [default: all steps]",
+    help="Training time of the first seed's runs together, shared stages counted once. [default: all steps]",
 )
 @click.option(
-    "--steps-scale", type=click.FloatRange(min=1e-6), default=1.0, show_default=True, help="Times every stage's steps."
+    "--steps-scale",
+    type=click.FloatRange(min=1e-6),
+    default=1.0,
+    show_default=True,
+    help="Factor on the steps of every stage.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
-@click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile. [default: on a GPU]")
-@click.option("--generated", is_flag=True, help="Make generated stand-ins of targets that are not there.")
-@click.option("--people", type=click.IntRange(min=1), help="Of stand-ins. [default: by preset]")
-@click.option("--frames", type=click.IntRange(min=1), help="Of stand-ins, each. [default: by preset]")
-@click.option("--data", type=FOLDER, help="Data root: shards, stages, runs. [default: kt3d-data]")
-@click.option("--out", type=FOLDER, help="For table and pictures. [default: <data>/reproductions/<name>-<preset>]")
+@click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:INDEX.")
+@click.option("--compile/--no-compile", "compiled", default=None, help="Use torch.compile. [default: on a GPU]")
+@click.option("--generated", is_flag=True, help="Generate stand-ins of missing targets.")
+@click.option("--people", type=click.IntRange(min=1), help="People in a stand-in. [default: by preset]")
+@click.option("--frames", type=click.IntRange(min=1), help="Frames per person in a stand-in. [default: by preset]")
+@click.option("--data", type=FOLDER, help="Folder with shards, stages and runs. [default: kt3d-data]")
+@click.option(
+    "--out", type=FOLDER, help="Folder for table and pictures. [default: <data>/reproductions/<name>-<preset>]"
+)
 @click.option("--leaderboards", type=FOLDER, help="[default: ./leaderboards, or <data>/leaderboards]")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that make stand-ins. [default: cores]")
-def reproduce(name: str, data: Path | None, out: Path | None, leaderboards: Path | None, **options: Any) -> None:
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that generate stand-ins. [default: cores]")
+def reproduce(name: str, **options: Any) -> None:
     """Run every row of the recipe NAME (kt3d list shows them), and set the paper's numbers beside them.
 
-    What rows share is trained once. Interrupt it and give the same command again: finished rows stay, the others go on.
+    What rows share is trained once. If it is interrupted, give the same command again: finished rows stay, the others
+    continue.
     """
+    import kt3d_bench as kt
     from kt3d_bench.cli.console import Terminal, console
-    from kt3d_bench.files import write_whole
-    from kt3d_bench.leaderboard.publish import default_leaderboards
-    from kt3d_bench.recipes import pictures, plan, tables
-    from kt3d_bench.recipes.reproduce import reproduce as run_all
 
-    recipe = plan.named(name)
-    chosen = plan.Options(data_root=data or default_data_root(), **options)
-    boards = leaderboards or default_leaderboards(chosen.data_root)
     with Terminal() as report:
-        done = run_all(recipe, chosen, report, leaderboards=boards)
+        done = kt.reproduce(name, report=report, **options)
     if done.outcomes:
-        say, published = console(), registry.published()
-        say.print(tables.terminal(recipe, done.outcomes, published))
-        folder = out or chosen.data_root / "reproductions" / f"{name}-{chosen.preset}"
-        summary = folder / f"{name}.md"
-        write_whole(summary, tables.markdown(recipe, done.outcomes, published).encode())
-        for title, path in (
-            ("Boards", boards / "README.md"),
-            ("Table", summary),
-            *(("Picture", path) for path in pictures.draw(recipe, done.outcomes, folder)),
-        ):
+        say = console()
+        say.print(_tables(done))
+        boards = done.outcomes[0].result.leaderboards / "README.md"
+        pictures = [("Picture", path) for path in done.pictures]
+        for title, path in (("Boards", boards), ("Table", done.summary), *pictures):
             say.print(f"{title}: {path}", markup=False)
     if done.interrupted:
         raise Kt3dError("stopped; nothing is lost", hint="give the same command again: finished rows stay")
@@ -70,13 +71,53 @@ def reproduce(name: str, data: Path | None, out: Path | None, leaderboards: Path
         raise Kt3dError(f"{len(done.failures)} of the runs failed: {rows}")
 
 
-@main.command()
-@click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=6.0, show_default=True, help="For training.")
-@click.option("--recipe", default="demo", show_default=True, help="Which list of runs; kt3d list shows them.")
-@click.option("--out", type=FOLDER, help="[default: kt3d-data/demo]")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Processes.")
-def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> None:
-    """The whole line on generated stand-ins, with no download: generate, prepare, train, score, boards, a picture."""
-    from kt3d_bench.cli.demo import run_demo
+def _tables(done: Reproduction) -> RenderableType:
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
 
-    run_demo(out or default_data_root() / "demo", recipe=recipe, budget_minutes=budget_minutes, workers=workers)
+    parts: list[RenderableType] = []
+    for one in done.tables:
+        title = escape(f"{done.recipe.name} on {one.benchmark.title}")
+        table = Table(title=title, caption=Text(one.note) if one.note else None)
+        for number, text in enumerate(one.header):
+            table.add_column(escape(text), justify="left" if number == 0 else "right", overflow="fold")
+        for row in one.rows:
+            table.add_row(*(escape(cell) for cell in row))
+        parts += [table, *map(Text, one.claims)]
+    return Group(*parts)
+
+
+@main.command()
+@click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=6.0, show_default=True, help="Training time.")
+@click.option("--recipe", default="demo", show_default=True, help="List of runs; kt3d list shows all.")
+@click.option("--out", type=FOLDER, help="[default: kt3d-data/demo]")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Number of processes."
+)
+def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> None:
+    """Run everything on generated stand-ins, without a download: generate, prepare, train, score, boards, pictures."""
+    from kt3d_bench import write_report
+    from kt3d_bench.cli.console import Terminal, console
+    from kt3d_bench.recipes.reproduce import run_demo
+
+    began, folder, say = time.monotonic(), out or default_data_root() / "demo", console()
+    with Terminal() as report:
+        done = run_demo(folder, recipe=recipe, budget_minutes=budget_minutes, workers=workers, report=report)
+    for failure in done.failures:
+        raise failure.error
+    if done.interrupted:
+        raise KeyboardInterrupt
+    newest = {outcome.result.entry.board: outcome.result for outcome in done.outcomes}
+    for last in newest.values():
+        say.print(last.table(say.width))
+    reports = [write_report(last.predictions.parent.parent) for last in newest.values()]
+    for line in (
+        f"Everything took {time.monotonic() - began:.0f} s.",
+        f"Boards: {folder / 'leaderboards' / 'README.md'}",
+        *(f"Picture: {path}" for path in done.pictures),
+        *(f"Report of a run: {path} (kt3d report writes one of any other)" for path in reports),
+        "These numbers are of generated stand-ins. For the real data: kt3d list, then kt3d prepare.",
+    ):
+        say.print(line, markup=False)

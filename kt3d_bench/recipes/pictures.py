@@ -15,7 +15,7 @@ from kt3d_bench.leaderboard.words import column
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.predictions import join, read_predictions
 from kt3d_bench.plugins.hookspecs import Recipe, RecipePicture
-from kt3d_bench.recipes.reproduce import Outcome
+from kt3d_bench.recipes.runs import Outcome
 from kt3d_bench.recipes.tables import benchmarks, measured
 
 SAMPLES_SHOWN = 4

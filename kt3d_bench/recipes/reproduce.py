@@ -1,117 +1,120 @@
-"""``kt3d reproduce``: every row of a recipe trained, scored and put on its board, beside what a paper reports of it.
-
-Shared stages are trained once: the stage store below the data root hands them from run to run. A run that is finished
-stays as it is, one that was interrupted goes on, so that the same command may be given as often as it takes.
-"""
+"""Reproduce a paper's table or figure, or run the demo."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from kt3d_bench.data.manifest import read_manifest
-from kt3d_bench.errors import Kt3dError, UsageError
-from kt3d_bench.leaderboard.publish import Result
-from kt3d_bench.plugins.hookspecs import Recipe
+from kt3d_bench.data.folders import shards_folder
+from kt3d_bench.errors import UsageError
+from kt3d_bench.files import default_data_root, write_whole
+from kt3d_bench.leaderboard.publish import default_leaderboards
+from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
-from kt3d_bench.recipes.plan import Job, Options, jobs, with_data
-from kt3d_bench.run_folder import RUN_FILE, finished
-from kt3d_bench.scoring import score
-from kt3d_bench.training.interrupts import InterruptedRunError
-from kt3d_bench.training.run import resolve
+from kt3d_bench.recipes import pictures
+from kt3d_bench.recipes.plan import Options, domains_read, jobs, named
+from kt3d_bench.recipes.runs import Reproduction, run_all
+from kt3d_bench.recipes.tables import benchmarks, markdown, tables
+from kt3d_bench.training.sources import make_stand_in
+
+DEMO_MINUTES = 6.0
+"""Training time of the demo: with installation and data everything takes less than ten minutes on two cores."""
+MARK = "kt3d-demo.txt"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One finished run of a recipe."""
+def reproduce(
+    recipe: str,
+    *,
+    preset: str = "paper",
+    seeds: int | None = None,
+    budget_minutes: float | None = None,
+    steps_scale: float = 1.0,
+    device: str = "auto",
+    compiled: bool | None = None,
+    generated: bool = False,
+    people: int | None = None,
+    frames: int | None = None,
+    workers: int | None = None,
+    data: Path | None = None,
+    out: Path | None = None,
+    leaderboards: Path | None = None,
+    report: Reporter | None = None,
+) -> Reproduction:
+    """Run every row of a recipe, and set the paper's numbers beside them. Call it again to continue.
 
-    job: Job
-    result: Result
-    kept: bool = False
-    """Whether the run had been finished before."""
+    What rows share is trained once. ``seeds`` = runs per row (default: what each row asks for); ``budget_minutes`` =
+    training time of the first seed's runs together, shared stages counted once (default: all steps); ``generated``
+    allows generated stand-ins, of ``people`` and ``frames``, in place of targets that are not there. Shards, stages
+    and runs are below ``data`` (default: ``KT3D_DATA`` or ``kt3d-data``). The table and the pictures go to ``out``, by
+    default ``<data>/reproductions/<recipe>-<preset>``.
 
-    @property
-    def label(self) -> str:
-        return self.job.label
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run that came to nothing, and why."""
-
-    job: Job
-    error: Kt3dError
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """What became of a recipe."""
-
-    recipe: Recipe
-    outcomes: tuple[Outcome, ...]
-    failures: tuple[Failure, ...] = ()
-    interrupted: bool = False
-    """Stopped by the user or the scheduler; the same command goes on."""
-
-
-def reproduce(recipe: Recipe, options: Options, report: Reporter, *, leaderboards: Path | None = None) -> Reproduction:
-    """Run all rows of ``recipe`` for all seeds, write their entries, render the boards.
-
-    A run whose training fails (a loss that is not finite, say) is reported and the others go on. Raises what planning
-    raises, before anything is trained.
+    Raises ``UsageError`` for an unknown recipe or an impossible option, and ``ArtefactError`` for missing targets,
+    before anything is trained. A run that fails is listed in ``failures``.
     """
-    planned = with_data(jobs(recipe, options), options, report)
-    outcomes: list[Outcome] = []
-    failures: list[Failure] = []
-    for number, job in enumerate(planned, 1):
-        report.note(f"[{number}/{len(planned)}] {job.label}, seed {job.config.seed}")
-        try:
-            outcomes.append(_run(job, report, leaderboards))
-        except InterruptedRunError:
-            return Reproduction(recipe, tuple(outcomes), tuple(failures), interrupted=True)
-        except UsageError:
-            raise
-        except Kt3dError as error:
-            report.note(f"{job.label}, seed {job.config.seed}, failed: {error.message}")
-            failures.append(Failure(job, error))
-    return Reproduction(recipe, tuple(outcomes), tuple(failures))
+    found, root = named(recipe), data or default_data_root()
+    options = Options(
+        root, preset, seeds, budget_minutes, steps_scale, device, compiled, generated, people, frames, workers
+    )
+    boards = leaderboards or default_leaderboards(root)
+    done = run_all(found, options, report or Reporter(), leaderboards=boards)
+    if not done.outcomes:
+        return done
+    folder = out or root / "reproductions" / f"{recipe}-{preset}"
+    summary, published = folder / f"{recipe}.md", registry.published()
+    write_whole(summary, markdown(found, done.outcomes, published).encode())
+    return replace(
+        done,
+        tables=tables(found, done.outcomes, published),
+        summary=summary,
+        pictures=pictures.draw(found, done.outcomes, folder),
+    )
 
 
-def _run(job: Job, report: Reporter, leaderboards: Path | None) -> Outcome:
-    from kt3d_bench.training.train import train
+def run_demo(
+    out: Path,
+    *,
+    recipe: str = "demo",
+    budget_minutes: float = DEMO_MINUTES,
+    workers: int | None = None,
+    report: Reporter | None = None,
+) -> Reproduction:
+    """Run a recipe with the preset "tiny" on small stand-ins of every dataset that it reads, below ``out``.
 
-    config = replace(job.config, name=run_name(job))
-    folder = config.data_root / "runs" / str(config.name)
-    kept = finished(folder)
-    if kept:
-        report.note(f"the run {folder.name} is finished and stays")
-    else:
-        train(config, report, resume=(folder / RUN_FILE).exists())
-    result = score(folder, data=config.data_root, leaderboards=leaderboards, report=report)
-    return Outcome(job, result, kept)
+    Data that an earlier demo generated is used again. Runs, trained stages and boards are replaced, so that the numbers
+    always come from this call. Raises ``UsageError`` when ``out`` holds runs that no demo made. A run that
+    fails is listed in ``failures``.
+    """
+    report, found = report or Reporter(), named(recipe)
+    options = Options(out, "tiny", seeds=1, budget_minutes=budget_minutes, device="cpu", workers=workers)
+    planned = jobs(found, options)
+    _make_room(out)
+    for domain in domains_read(planned):
+        plugin = domain.plugin
+        arguments = registry.load(f"{registry.generator(plugin)}:DEMO")
+        raw, shards = out / "raw" / plugin.name, shards_folder(out, plugin.name)
+        make_stand_in(plugin, arguments, raw, shards, report, workers=workers)
+    done = run_all(found, options, report, leaderboards=out / "leaderboards")
+    if done.failures or done.interrupted:
+        return done
+    drawn = []
+    for name in benchmarks(done.outcomes):
+        own = [one for one in done.outcomes if one.result.benchmark.id == name]
+        drawn.append(pictures.poses(out / "pictures" / f"{name}.png", own))
+    return replace(done, pictures=drawn)
 
 
-def run_name(job: Job) -> str:
-    """A name that says what the run is, with a digest of its config and data: equal runs of different recipes have the
-    same."""
-    config = job.config
-    facts = {
-        "settings": dict(config.settings),
-        "time_scale": config.time_scale,
-        "steps_scale": config.steps_scale,
-        "compiled": config.compiled,
-        "data": {role: read_manifest(Path(folder)).digest for role, folder in config.shards.items()},
-    }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    return f"{resolve(config).base_name}-{digest}"
-
-
-def by_label(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    """Row label -> its outcomes, one per seed, in the recipe's order."""
-    found: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        found.setdefault(outcome.label, []).append(outcome)
-    return found
+def _make_room(out: Path) -> None:
+    """Delete what an earlier demo trained."""
+    replaced = ("runs", "stages", "leaderboards", "pictures")
+    present = [name for name in replaced if (out / name).exists()]
+    if present and not (out / MARK).exists():
+        raise UsageError(
+            f"holds {', '.join(present)} that no demo made, and a demo would replace them",
+            where=out,
+            hint="choose another --out",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for name in present:
+        shutil.rmtree(out / name)
+    (out / MARK).write_text("Everything in this folder was made by kt3d demo and may be deleted.\n")

@@ -1,24 +1,21 @@
-"""The table a recipe ends with: what was measured beside what the paper reports."""
+"""Tables of a recipe: what was measured beside what the paper reports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
+from types import SimpleNamespace
 
 from kt3d_bench.errors import PluginError
+from kt3d_bench.leaderboard.markdown import markdown_table
 from kt3d_bench.leaderboard.ranking import Row, difference
 from kt3d_bench.leaderboard.words import NONE, column, reported_value, value_text
 from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.metrics.functional import METRICS
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.recipes.plan import label
-from kt3d_bench.recipes.reproduce import Outcome
+from kt3d_bench.recipes.runs import Outcome
 
-STAND_IN_NOTE = "Measured on generated stand-ins, which the paper's numbers do not speak of: no difference is formed."
+STAND_IN_NOTE = "Measured on generated stand-ins. The paper's numbers are for the real data, so no difference is shown."
 
 
 def reported_row(row: RecipeRow, published: Published | None) -> PublishedRow | None:
@@ -118,39 +115,31 @@ def claims(recipe: Recipe, outcomes: Sequence[Outcome], benchmark: Benchmark) ->
     return said
 
 
-def terminal(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str, Published]) -> RenderableType:
-    """The recipe's tables for a terminal, one per benchmark."""
-    parts: list[RenderableType] = []
+def tables(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str, Published]) -> list[SimpleNamespace]:
+    """Return a table per benchmark: ``benchmark``, ``header``, ``rows``, ``claims`` and, for stand-ins, a ``note``."""
+    found = []
     for name, benchmark in benchmarks(outcomes).items():
         header, rows = cells(recipe, outcomes, benchmark, published.get(name))
-        stand_in = any(one.result.entry.origin != "official" for one in outcomes if one.result.benchmark.id == name)
-        table = Table(
-            title=escape(f"{recipe.name} on {benchmark.title}"), caption=Text(STAND_IN_NOTE) if stand_in else None
-        )
-        for number, text in enumerate(header):
-            table.add_column(escape(text), justify="left" if number == 0 else "right", overflow="fold")
-        for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
-        parts.append(table)
-        parts += [Text(text) for text in claims(recipe, outcomes, benchmark)]
-    return Group(*parts)
+        entries = [one.result.entry for one in outcomes if one.result.benchmark.id == name]
+        note = STAND_IN_NOTE if any(entry.origin != "official" for entry in entries) else ""
+        said = claims(recipe, outcomes, benchmark)
+        found.append(SimpleNamespace(benchmark=benchmark, header=header, rows=rows, claims=said, note=note))
+    return found
 
 
 def markdown(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str, Published]) -> str:
-    """The same as Markdown, with the command."""
+    """Return the tables as Markdown, with the command that made them."""
     lines = [f"# {recipe.name}", "", recipe.summary + ".", ""]
     if outcomes:
         lines += [f"    {outcomes[-1].result.entry.provenance.command}", ""]
-    for name, benchmark in benchmarks(outcomes).items():
-        header, rows = cells(recipe, outcomes, benchmark, published.get(name))
-        lines += [f"## {benchmark.title}", ""]
-        lines += [" | ".join(["", *header, ""]).strip(), "|" + "---|" * len(header)]
-        lines += [" | ".join(["", *(cell.replace("|", "\\|") for cell in row), ""]).strip() for row in rows]
-        if said := claims(recipe, outcomes, benchmark):
-            lines += ["", "Paired over clips, 95 %:", "", *(f"- {text}" for text in said)]
-        if any(one.result.entry.origin != "official" for one in outcomes if one.result.benchmark.id == name):
-            lines += ["", STAND_IN_NOTE]
-        block = published.get(name)
+    for table in tables(recipe, outcomes, published):
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
+        lines += [f"## {table.benchmark.title}", "", *markdown_table(table.header, rows)]
+        if table.claims:
+            lines += ["", "Paired over clips, 95 %:", "", *(f"- {text}" for text in table.claims)]
+        if table.note:
+            lines += ["", table.note]
+        block = published.get(table.benchmark.id)
         if block is not None and any(one.job.row.reported for one in outcomes):
             lines += ["", f"Paper: {block.source}"]
         lines.append("")

@@ -7,11 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from kt3d_bench import plugins
-from kt3d_bench.cli import demo
+from kt3d_bench.cli import main
 from kt3d_bench.errors import UsageError
+from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
+from kt3d_bench.recipes.reproduce import run_demo
 
 SMALL = {"people": 1, "frames": 4, "test_postures": 2}
 
@@ -20,23 +22,20 @@ SMALL = {"people": 1, "frames": 4, "test_postures": 2}
 def one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo of the mean pose on a handful of depth images."""
     row = RecipeRow("mean-pose", target="ubc3v")
-    monkeypatch.setattr(plugins, "recipe", lambda name: Recipe(name, "", (row,)))
+    monkeypatch.setattr(registry, "recipe", lambda name: Recipe(name, "", (row,)))
     monkeypatch.setattr("kt3d_ubc3v.generate.DEMO", SMALL)
 
 
-def test_the_demo_ends_with_boards_and_a_picture(
-    one_row: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_ends_with_boards_and_a_picture(one_row: None, tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    (outcome,) = demo.run_demo(out, budget_minutes=0.1, workers=1)
-    said = capsys.readouterr().out
-    assert outcome.result.entry.board == "generated/ubc3v-hard"
-    assert np.isfinite(outcome.result.scores.overall["mpjpe_mm"])
+    done = CliRunner().invoke(main, ["demo", "--out", str(out), "--budget-minutes", "0.1", "--workers", "1"])
+    assert done.exit_code == 0, done.output
+    said = done.stdout
     assert "mean-pose" in said
     picture = cv2.imread(str(out / "pictures" / "ubc3v-hard.png"))
     assert picture is not None
     assert picture.std() > 10
-    assert str(out / "pictures" / "ubc3v-hard.png") in said
+    assert f"Picture: {out / 'pictures' / 'ubc3v-hard.png'}" in said
     (report,) = out.glob("runs/*/report.html")
     assert f"Report of a run: {report}" in said
     assert "mean-pose" in (out / "leaderboards" / "generated" / "ubc3v-hard" / "README.md").read_text()
@@ -45,16 +44,19 @@ def test_the_demo_ends_with_boards_and_a_picture(
 def test_a_second_demo_keeps_the_data_makes_the_runs_anew_and_touches_nothing_else(
     one_row: None, tmp_path: Path
 ) -> None:
-    first = demo.run_demo(tmp_path, budget_minutes=0.1, workers=1)
+    first = run_demo(tmp_path, budget_minutes=0.1, workers=1)
     (tmp_path / "mine.txt").write_text("precious")
     tar = next((tmp_path / "shards" / "ubc3v").glob("*.tar"))
     made = tar.stat().st_mtime_ns
     (next((tmp_path / "runs").iterdir()) / "stale").write_text("of the first demo")
-    second = demo.run_demo(tmp_path, budget_minutes=0.1, workers=1)
+    second = run_demo(tmp_path, budget_minutes=0.1, workers=1)
     assert tar.stat().st_mtime_ns == made
     assert not list((tmp_path / "runs").rglob("stale"))
     assert (tmp_path / "mine.txt").read_text() == "precious"
-    assert first[0].result.scores.overall == second[0].result.scores.overall
+    (one,), (other,) = first.outcomes, second.outcomes
+    assert other.result.entry.board == "generated/ubc3v-hard"
+    assert np.isfinite(other.result.scores.overall["mpjpe_mm"])
+    assert one.result.scores.overall == other.result.scores.overall
 
 
 def test_a_folder_that_no_demo_made_loses_nothing(one_row: None, tmp_path: Path) -> None:
@@ -62,5 +64,5 @@ def test_a_folder_that_no_demo_made_loses_nothing(one_row: None, tmp_path: Path)
     (tmp_path / "runs" / "mine" / "weights.pt").write_text("precious")
     for _ in range(2):
         with pytest.raises(UsageError, match=r"holds runs that no demo made.*choose another --out"):
-            demo.run_demo(tmp_path, budget_minutes=0.1, workers=1)
+            run_demo(tmp_path, budget_minutes=0.1, workers=1)
     assert (tmp_path / "runs" / "mine" / "weights.pt").read_text() == "precious"

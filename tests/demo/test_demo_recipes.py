@@ -23,7 +23,7 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
 from kt3d_bench.progress import Reporter
 from kt3d_bench.recipes import pictures, plan, tables
-from kt3d_bench.recipes.reproduce import Outcome, Reproduction, reproduce, run_name
+from kt3d_bench.recipes.runs import Outcome, Reproduction, run_all, run_name
 from kt3d_bench.run_folder import finished, read_run
 from kt3d_bench.training.sources import domain
 
@@ -70,7 +70,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(data: Path) -> tuple[Reproduction, Said, plan.Options]:
     options = plan.Options(data, "tiny", device="cpu")
     said = Said()
-    return reproduce(RECIPE, options, said, leaderboards=data / "boards"), said, options
+    return run_all(RECIPE, options, said, leaderboards=data / "boards"), said, options
 
 
 def test_rows_run_seed_by_seed_and_share_their_stages(done: tuple[Reproduction, Said, plan.Options]) -> None:
@@ -91,11 +91,11 @@ def test_rows_run_seed_by_seed_and_share_their_stages(done: tuple[Reproduction, 
 def test_the_same_command_again_trains_nothing(done: tuple[Reproduction, Said, plan.Options]) -> None:
     found, _, options = done
     said = Said()
-    again = reproduce(RECIPE, options, said, leaderboards=options.data_root / "boards")
+    again = run_all(RECIPE, options, said, leaderboards=options.data_root / "boards")
     assert [one.kept for one in again.outcomes] == [True] * 4
     assert not [stage for stage in said.started if not stage.startswith("predict")]
     assert [one.result.entry for one in again.outcomes] == [one.result.entry for one in found.outcomes]
-    other = reproduce(
+    other = run_all(
         Recipe("other", "", ROWS[:1]), replace(options, seeds=1), said, leaderboards=options.data_root / "boards"
     )
     assert other.outcomes[0].kept
@@ -123,10 +123,10 @@ def test_an_interrupted_row_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch)
         return take(self, *arguments)
 
     monkeypatch.setattr(steps.StageRun, "_take_step", stopping)
-    first = reproduce(recipe, options, Said(), leaderboards=data / "boards")
+    first = run_all(recipe, options, Said(), leaderboards=data / "boards")
     assert first.interrupted
     assert not first.outcomes
-    second = reproduce(recipe, options, Said(), leaderboards=data / "boards")
+    second = run_all(recipe, options, Said(), leaderboards=data / "boards")
     assert not second.interrupted
     assert taken == [0, 1, 2, 3, 4]
     folder = data / "runs" / run_name(second.outcomes[0].job)
@@ -137,7 +137,7 @@ def test_an_interrupted_row_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_row_that_fails_does_not_keep_the_others_from_running(data: Path) -> None:
     wild = {**SMALL, "learning_rate": 1e30, "adversarial": False, "synthetic_steps": 6}
     recipe = Recipe("wild", "", (replace(ROWS[1], settings=wild, label="wild"), ROWS[0]))
-    found = reproduce(recipe, plan.Options(data, "tiny", seeds=1, device="cpu"), Said(), leaderboards=data / "boards")
+    found = run_all(recipe, plan.Options(data, "tiny", seeds=1, device="cpu"), Said(), leaderboards=data / "boards")
     assert [one.label for one in found.outcomes] == ["floor"]
     assert [one.job.label for one in found.failures] == ["wild"]
     assert "loss" in found.failures[0].error.message
@@ -164,7 +164,7 @@ def test_the_budget_of_the_demo_is_what_its_methods_ask_for() -> None:
 def test_missing_targets_are_all_named_before_anything_is_made(tmp_path: Path) -> None:
     rows = (ROWS[0], RecipeRow("mean-pose", target="itop-front"), RecipeRow("mean-pose", target="itop-top"))
     with pytest.raises(ArtefactError, match=r"no shards of ubc3v, itop; make them \(kt3d prepare ubc3v; .*--generated"):
-        reproduce(Recipe("r", "", rows), plan.Options(tmp_path, "tiny", device="cpu"), Said())
+        run_all(Recipe("r", "", rows), plan.Options(tmp_path, "tiny", device="cpu"), Said(), leaderboards=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -172,12 +172,12 @@ def test_generated_targets_are_made_once_with_all_their_splits(tmp_path: Path, m
     monkeypatch.setattr("kt3d_ubc3v.generate.DEMO", {"people": 1, "frames": 4, "test_postures": 2})
     options = plan.Options(tmp_path, "tiny", seeds=1, device="cpu", generated=True, workers=1)
     recipe = Recipe("r", "", ROWS[:1])
-    found = reproduce(recipe, options, Said(), leaderboards=tmp_path / "boards")
+    found = run_all(recipe, options, Said(), leaderboards=tmp_path / "boards")
     shards = found.outcomes[0].job.config.shards["target"]
     assert Path(shards) == tmp_path / "generated" / SYNTHETIC / "1x4" / "shards"
     assert found.outcomes[0].result.entry.board == "generated/ubc3v-hard"
     made = (Path(shards) / "manifest.json").stat().st_mtime_ns
-    again = reproduce(recipe, options, Said(), leaderboards=tmp_path / "boards")
+    again = run_all(recipe, options, Said(), leaderboards=tmp_path / "boards")
     assert again.outcomes[0].kept
     assert (Path(shards) / "manifest.json").stat().st_mtime_ns == made
 
@@ -329,7 +329,7 @@ def test_the_command_ends_with_table_and_pictures(data: Path, tmp_path: Path, mo
     found = CliRunner().invoke(main, words)
     assert found.exit_code == 0, found.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small-poses-ubc3v-hard.png", "small.md"]
-    for said in ("depth branch", "17.3", tables.STAND_IN_NOTE.split(":")[0], str(tmp_path / "small.md")):
+    for said in ("depth branch", "17.3", tables.STAND_IN_NOTE.split(".")[0], str(tmp_path / "small.md")):
         assert said in found.output
     assert json.loads(next((data / "boards").rglob("*.json")).read_text())["benchmark"] == "ubc3v-hard"
 
@@ -338,7 +338,7 @@ def test_the_command_says_what_failed_and_what_was_interrupted(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kt3d_bench.recipes import reproduce as module
-    from kt3d_bench.recipes.reproduce import Failure
+    from kt3d_bench.recipes.runs import Failure
 
     monkeypatch.setattr(registry, "recipe", lambda name: RECIPE)
     job = plan.jobs(RECIPE, plan.Options(data, "tiny", device="cpu"))[0]
@@ -349,7 +349,7 @@ def test_the_command_says_what_failed_and_what_was_interrupted(
         "stopped; nothing is lost; give the same command again": Reproduction(RECIPE, (), interrupted=True),
     }
     for said, end in ends.items():
-        monkeypatch.setattr(module, "reproduce", lambda *arguments, end=end, **options: end)
+        monkeypatch.setattr(module, "run_all", lambda *arguments, end=end, **options: end)
         found = CliRunner().invoke(main, ["reproduce", "small", "--preset", "tiny", "--data", str(data)])
         assert found.exit_code == 1
         assert said in found.output

@@ -1,0 +1,116 @@
+"""Run all rows of a recipe: train, predict, score, and put each row on its board.
+
+Shared stages are trained once: the stage store below the data root hands them from run to run. A finished run stays as
+it is and an interrupted one continues, so the same call can be repeated until everything is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+from kt3d_bench.data.manifest import read_manifest
+from kt3d_bench.errors import Kt3dError, UsageError
+from kt3d_bench.leaderboard.publish import Result
+from kt3d_bench.plugins.hookspecs import Recipe
+from kt3d_bench.progress import Reporter
+from kt3d_bench.recipes.plan import Job, Options, jobs, with_data
+from kt3d_bench.run_folder import RUN_FILE, finished
+from kt3d_bench.scoring import score
+from kt3d_bench.training.interrupts import InterruptedRunError
+from kt3d_bench.training.run import resolve
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished run of a recipe."""
+
+    job: Job
+    result: Result
+    kept: bool = False
+    """Whether the run had been finished before."""
+
+    @property
+    def label(self) -> str:
+        return self.job.label
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed, and why."""
+
+    job: Job
+    error: Kt3dError
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What became of a recipe's runs, and the files that show it."""
+
+    recipe: Recipe
+    outcomes: tuple[Outcome, ...]
+    failures: tuple[Failure, ...] = ()
+    interrupted: bool = False
+    """Stopped by the user or the scheduler; the same call continues."""
+    tables: Sequence[SimpleNamespace] = ()
+    """As ``recipes.tables.tables``."""
+    summary: Path | None = None
+    """The tables, as Markdown."""
+    pictures: Sequence[Path] = ()
+
+
+def run_all(recipe: Recipe, options: Options, report: Reporter, *, leaderboards: Path) -> Reproduction:
+    """Run all rows of ``recipe`` for all seeds, write their entries and render the boards.
+
+    A run whose training fails (for example with a loss that is not finite) is reported, and the others go on. Raises
+    what planning raises, before anything is trained.
+    """
+    planned = with_data(jobs(recipe, options), options, report)
+    outcomes: list[Outcome] = []
+    failures: list[Failure] = []
+    for number, job in enumerate(planned, 1):
+        report.note(f"[{number}/{len(planned)}] {job.label}, seed {job.config.seed}")
+        try:
+            outcomes.append(_run(job, report, leaderboards))
+        except InterruptedRunError:
+            return Reproduction(recipe, tuple(outcomes), tuple(failures), interrupted=True)
+        except UsageError:
+            raise
+        except Kt3dError as error:
+            report.note(f"{job.label}, seed {job.config.seed}, failed: {error.message}")
+            failures.append(Failure(job, error))
+    return Reproduction(recipe, tuple(outcomes), tuple(failures))
+
+
+def _run(job: Job, report: Reporter, leaderboards: Path) -> Outcome:
+    from kt3d_bench.training.train import train
+
+    config = replace(job.config, name=run_name(job))
+    folder = config.data_root / "runs" / str(config.name)
+    kept = finished(folder)
+    if kept:
+        report.note(f"the run {folder.name} is already finished")
+    else:
+        train(config, report, resume=(folder / RUN_FILE).exists())
+    result = score(folder, data=config.data_root, leaderboards=leaderboards, report=report)
+    return Outcome(job, result, kept)
+
+
+def run_name(job: Job) -> str:
+    """Return a name that says what the run is, with a digest of its config and data.
+
+    Equal runs of different recipes have the same name."""
+    config = job.config
+    facts = {
+        "settings": dict(config.settings),
+        "time_scale": config.time_scale,
+        "steps_scale": config.steps_scale,
+        "compiled": config.compiled,
+        "data": {role: read_manifest(Path(folder)).digest for role, folder in config.shards.items()},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return f"{resolve(config).base_name}-{digest}"
