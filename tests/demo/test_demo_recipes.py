@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, UsageError
 from kt3d_bench.leaderboard.entries import Clips
 from kt3d_bench.leaderboard.publish import default_leaderboards
+from kt3d_bench.method import Progress
 from kt3d_bench.metrics.benchmarks import Published, PublishedRow
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
@@ -115,14 +117,15 @@ def test_an_interrupted_row_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch)
 
     recipe = Recipe("long", "", (replace(ROWS[1], settings={**SMALL, "synthetic_steps": 5}, label="long"),))
     options = plan.Options(data, "tiny", device="cpu")
-    take, taken = steps.StageRun._take_step, []
+    take, taken = steps.Learner.step, []
 
-    def stopping(self: Any, *arguments: Any) -> Any:
-        taken.append(self.step)
-        self.stop.requested = len(taken) == 3
-        return take(self, *arguments)
+    def stopping(self: Any, batches: Any, progress: Progress) -> Any:
+        taken.append(progress.step)
+        if len(taken) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return take(self, batches, progress)
 
-    monkeypatch.setattr(steps.StageRun, "_take_step", stopping)
+    monkeypatch.setattr(steps.Learner, "step", stopping)
     first = run_all(recipe, options, Said(), leaderboards=data / "boards")
     assert first.interrupted
     assert not first.outcomes
