@@ -24,6 +24,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import from_json
 
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import installed_versions, write_whole
@@ -44,7 +45,7 @@ _LATER = ("degenerate", "interval_rule", "clips", "breakdown")
 _LATER_PROVENANCE = ("metric_code_sha256", "protocol_digest", "submission")
 _NUMBERS = re.compile(r"(?<=\[)\n\s*(?:[-\d.e+]+,\s*|null,\s*){2,}(?:[-\d.e+]+|null)\s*(?=\])")
 _PACKAGES = ("kt3d-bench", "numpy", "scipy", "torch", "opencv-python-headless")
-_MEND = "remove it, or score the run again to write it anew"
+_HINT = "remove it, or score the run again"
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$"
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
@@ -247,6 +248,9 @@ def make_entry(
     Raises ``ArtefactError`` when a value cannot be stored, naming the field.
     """
     run = _json(provenance.get("run", {}), "run")
+    provenance |= _portable(run, provenance.get("command", ""))
+    if "versions" not in provenance:
+        provenance["versions"] = installed_versions(_PACKAGES)
     try:
         return Entry(
             **_measured(scores, benchmark),
@@ -261,11 +265,7 @@ def make_entry(
             seed=seed,
             provenance=Provenance(
                 **_measured_by(scores, benchmark),
-                **{
-                    "versions": installed_versions(_PACKAGES),
-                    **provenance,
-                    **_portable(run, provenance.get("command", "")),
-                },
+                **provenance,
             ),
             flags=Flags(
                 target_labels_seen=target_labels_seen,
@@ -349,18 +349,18 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def read_entry(path: Path) -> Entry:
-    """One entry. Raises ``ArtefactError`` naming the file and every field that is unknown, missing or wrong."""
+    """Read one entry. Raises ``ArtefactError`` naming the file and every field that is unknown, missing or wrong."""
     path = Path(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise ArtefactError(f"is larger than {_MAX_BYTES >> 20} MiB", where=path, hint=_MEND)
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtefactError(f"is not readable JSON ({error})", where=path, hint=_MEND) from error
+            raise ValueError(f"it is larger than {_MAX_BYTES >> 20} MiB")
+        document = from_json(path.read_bytes(), allow_inf_nan=False)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"is not readable JSON ({error})", where=path, hint=_HINT) from error
     try:
         return Entry.model_validate(document)
     except ValidationError as error:
-        raise ArtefactError(_problems(error), where=path, hint=_MEND) from error
+        raise ArtefactError(_problems(error), where=path, hint=_HINT) from error
 
 
 def read_entries(board_folder: Path) -> tuple[Entry, ...]:
@@ -439,14 +439,11 @@ def _rounded(value: float | None) -> float | None:
 def _json(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Settings as JSON holds them (tuples become lists). Raises ``ArtefactError`` for what it cannot hold."""
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
+        text = json.dumps(dict(values), allow_nan=False, ensure_ascii=False)
+        plain: dict[str, Any] = from_json(text.encode())
     except (TypeError, ValueError) as error:
         raise ArtefactError(f"{name} cannot be stored as JSON ({error})", hint="use plain, finite values") from error
     return plain
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
 
 
 def _problems(error: ValidationError) -> str:

@@ -327,7 +327,7 @@ def _published(found: Answers, scores: Scores, entry: Entry, path: Path, leaderb
     """Write the entry, the card of a submission, and the boards."""
     written = write_entry(leaderboards, entry)
     card = write_card(leaderboards, entry) if entry.provenance.submission is not None else None
-    render_boards(leaderboards, registry.benchmarks(), registry.published())
+    render_boards(leaderboards, registry.benchmarks(), registry.published(), changed_only=True)
     return Result(found.benchmark, scores, entry, written, path, leaderboards, card_path=card)
 
 

@@ -6,7 +6,7 @@ ranked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Group as RichGroup
@@ -120,12 +120,14 @@ def rendered_boards(
     boards: Mapping[str, tuple[Entry, ...]],
     benchmarks: Mapping[str, Benchmark],
     published: Mapping[str, Published],
+    drawn: Collection[str] | None = None,
 ) -> dict[Path, str]:
-    """File below ``root`` -> Markdown of the index and of all ``boards`` (``entries.known_boards``)."""
+    """Return file below ``root`` -> Markdown of the index of ``boards`` (``entries.known_boards``) and of each of them,
+    or of the ``drawn`` ones."""
     files = {root / "README.md": index_markdown(boards, benchmarks)}
-    for board, entries in boards.items():
+    for board in boards if drawn is None else drawn:
         name = board.removeprefix(f"{GENERATED}/")
-        files[root / board / "README.md"] = board_markdown(board, benchmarks[name], entries, published.get(name))
+        files[root / board / "README.md"] = board_markdown(board, benchmarks[name], boards[board], published.get(name))
     return files
 
 

@@ -8,14 +8,17 @@ equal bytes.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import BytecodeCache, ChoiceLoader, Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from kt3d_bench.progress import duration
@@ -80,10 +83,28 @@ def _environment(package: str) -> Environment:
         finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
+        bytecode_cache=_bytecode_cache(),
     )
     environment.globals.update(charts=charts, figure=charts.figure())
     environment.filters.update(web_address=web_address, spoken=spoken, duration=duration)
     return environment
+
+
+class _Bytecode(FileSystemBytecodeCache):
+    """Compiled templates, kept from process to process where the system's temporary folder can hold them."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with contextlib.suppress(OSError):
+            super().dump_bytecode(bucket)
+
+
+def _bytecode_cache() -> BytecodeCache | None:
+    """A cache in a folder that only this user can write, with names of this file's own: its options are compiled in."""
+    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    try:
+        return _Bytecode(pattern=f"kt3d-{own}-%s.cache")
+    except (RuntimeError, OSError):
+        return None
 
 
 @cache

@@ -221,7 +221,7 @@ def changed(made: Entry, change: Any) -> str:
         (lambda d: d.update(format_version=2), "format_version"),
         (lambda d: d.update(origin="real"), "origin"),
         (lambda d: d.update(benchmark="../../etc"), "benchmark"),
-        (lambda d: d["settings"].update(x=float("nan")), "NaN is no JSON value"),
+        (lambda d: d["settings"].update(x=float("nan")), "is not readable JSON"),
         (lambda d: d["intervals"].update(mpjpe_mm=[1.0]), "intervals.mpjpe_mm"),
         (lambda d: d["clips"]["samples"].append(4), "has 3 values for 4 clips"),
         (lambda d: d["clips"]["means"].update(accuracy=[1, 2, 3]), "unknown metric 'accuracy'"),
@@ -248,9 +248,27 @@ def test_files_that_are_no_entry(tmp_path: Path, content: bytes) -> None:
         read_entry(path)
 
 
+@pytest.mark.parametrize("place", ["settings", "title", "run", "command"])
+def test_text_that_cannot_be_encoded_is_refused(tmp_path: Path, place: str) -> None:
+    """JSON may name half of a surrogate pair, which no file and no terminal takes."""
+    path = write_entry(tmp_path, entry())
+    half = "\ud800"
+
+    def change(document: Any) -> None:
+        target = document["provenance"] if place in ("run", "command") else document
+        target[place] = {"a": half} if place in ("run", "settings") else half
+
+    path.write_text(changed(entry(), change))
+    with pytest.raises(ArtefactError, match=r"\.json: is not readable JSON \(.*hex escape") as caught:
+        read_entries(path.parent.parent)
+    caught.value.message.encode()
+    with pytest.raises(ArtefactError, match="settings cannot be stored as JSON"):
+        entry(settings={"a": half})
+
+
 def test_a_file_far_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kt3d_bench.leaderboard.entries._MAX_BYTES", 100)
-    with pytest.raises(ArtefactError, match="is larger than"):
+    with pytest.raises(ArtefactError, match="it is larger than"):
         read_entry(write_entry(tmp_path, entry()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,37 @@ def test_rendering_is_repeatable_and_follows_the_entries(tmp_path: Path) -> None
     render_boards(tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED})
     board = (tmp_path / "toy-test" / "README.md").read_text()
     assert [row[1] for row in table(board, "## Measured")[1:]] == ["second", "first"]
+
+
+def test_only_boards_whose_entries_changed_are_rendered_where_asked(tmp_path: Path) -> None:
+    """Written, edited and removed entries and missing pages count; the other board's README keeps what is in it."""
+    write_entry(tmp_path, entry(50.0, "first"))
+    other = write_entry(tmp_path, entry(40.0, "standin", origin="generated"))
+    render_boards(tmp_path, {"toy-test": BENCHMARK}, {})
+    readmes = [tmp_path / board / "README.md" for board in ("toy-test", "generated/toy-test")]
+    for readme in readmes:
+        readme.write_text("kept")
+
+    def rendered() -> list[bool]:
+        """Whether each board was rendered; puts the mark back."""
+        paths = render_boards(tmp_path, {"toy-test": BENCHMARK}, {}, changed_only=True)
+        assert {tmp_path / "README.md", tmp_path / "index.html"} <= set(paths)
+        found = [readme.read_text() != "kept" for readme in readmes]
+        for readme in readmes:
+            readme.write_text("kept")
+        return found
+
+    assert rendered() == [False, False]
+    written = write_entry(tmp_path, entry(30.0, "second"))
+    assert rendered() == [True, False]
+    assert "second" in (tmp_path / "README.md").read_text()
+    os.utime(other)
+    assert rendered() == [False, True]
+    written.unlink()
+    assert rendered() == [True, False]
+    (tmp_path / "toy-test" / "index.html").unlink()
+    assert rendered() == [True, False]
+    assert rendered() == [False, False]
 
 
 def test_a_broken_entry_leaves_the_boards_as_they_were(tmp_path: Path) -> None:

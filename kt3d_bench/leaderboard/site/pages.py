@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,11 +50,13 @@ def rendered_site(
     boards: Mapping[str, tuple[Entry, ...]],
     benchmarks: Mapping[str, Benchmark],
     published: Mapping[str, Published],
+    drawn: Collection[str] | None = None,
 ) -> dict[Path, str]:
-    """Return file below ``root`` -> text of every page of ``boards`` (``entries.known_boards``)."""
+    """Return file below ``root`` -> text of the index of ``boards`` (``entries.known_boards``) and of a page for each,
+    or for the ``drawn`` ones."""
     pages = {root / PAGE: _render("boards.html", index_page(boards, benchmarks, published), "")}
-    for board, entries in boards.items():
-        name = board.removeprefix(f"{GENERATED}/")
+    for board in boards if drawn is None else drawn:
+        name, entries = board.removeprefix(f"{GENERATED}/"), boards[board]
         page = board_page(board, benchmarks[name], entries, published.get(name))
         pages[root / board / PAGE] = _render("board.html", page, "../" * (board.count("/") + 1))
     return pages
