@@ -65,7 +65,7 @@ class JointRow:
 class Card:
     """The fields of ``card.yaml``; see this module's docstring for an example."""
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = {**STRICT, "str_strip_whitespace": True}  # noqa: RUF012
     name: Text
     title: Text
     what: Text

@@ -29,6 +29,12 @@ def test_a_card_is_read(card_folder: Path) -> None:
     assert (card.citation, card.box_rule, card.num_parts) == ("@misc{fake}", "joints", 5)
 
 
+def test_blank_lines_after_a_citation_are_no_part_of_it(card_folder: Path) -> None:
+    """Manifests hold the citation, so their bytes depend on it."""
+    change(card_folder, '"@misc{fake}"', "|\n  @misc{other}\n")
+    assert read_card(card_folder).citation == "@misc{other}"
+
+
 def test_all_problems_are_told_at_once(card_folder: Path) -> None:
     change(card_folder, "title: Fake", "tittle: Fake")
     change(card_folder, "box_rule: joints", "box_rule: guess")
