@@ -7,16 +7,88 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root, write_whole
+from kt3d_bench.schema import STRICT, Must, OneOf, Whole, parse, read_yaml
+from kt3d_bench.supervision import ROLES
+from kt3d_bench.training.config import RunConfig
 
 RUN_FILE = "run.yaml"
 FINAL = "final.pt"
+_HINT = "remove the run's folder, or train again"
+
+Digest = Annotated[str, Must("64 hexadecimal digits", re.compile("[0-9a-f]{64}").fullmatch)]
+Count = Annotated[int, Whole(0, 10**15)]
+
+
+@dataclass(frozen=True)
+class ShardsDocument:
+    """The shards that a run read in one role."""
+
+    __pydantic_config__ = STRICT
+    dataset: str
+    folder: str
+    """"" for samples that were drawn while training."""
+    samples: Count
+    origin: Annotated[str, OneOf(("official", "generated"))]
+    manifest_digest: str
+    name: str = ""
+    benchmark: str | None = None
+    url: str | None = None
+    split: str = ""
+    split_digest: str = ""
+    labels_digest: str | None = None
+    sample_list_digest: str | None = None
+    stream: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageDocument:
+    """One stage of a run."""
+
+    __pydantic_config__ = STRICT
+    name: str
+    digest: str
+    roles: tuple[str, ...] = ()
+    steps: Count = 0
+    seconds: float = 0.0
+    reused: bool = False
+    worlds: tuple[Count, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunDocument:
+    """``run.yaml``."""
+
+    __pydantic_config__ = STRICT
+    config: RunConfig
+    method_config: dict[str, Any]
+    shards: dict[Annotated[str, OneOf(ROLES)], ShardsDocument]
+    state: str = ""
+    command: str = ""
+    started: str = ""
+    finished: str = ""
+    context: dict[str, Any] = field(default_factory=dict)
+    accelerator: str = ""
+    precision: str = ""
+    acceleration: dict[str, bool] = field(default_factory=dict)
+    target_labels: dict[str, list[int]] = field(default_factory=dict)
+    selection_rule: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    processes: Count = 0
+    stages: tuple[StageDocument, ...] = ()
+    checkpoint_sha256: Digest | None = None
+
+
+_ALWAYS = ("config.method", "config.supervision", "config.joints", "config.preset", "config.settings", "config.seed",
+           "shards.target")  # fmt: skip
+"""What must be there although ``RunConfig`` has defaults: predicting and scoring rely on it."""
 
 
 def final_checkpoint(folder: Path) -> Path:
@@ -67,32 +139,15 @@ def write_run(folder: Path, document: Mapping[str, Any]) -> None:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """The document of a run's ``run.yaml``. Raises ``ArtefactError`` when it is missing or damaged."""
+    """Return the content of a run's ``run.yaml``. Raise ``ArtefactError`` when the file is missing or corrupt, naming
+    the fields that are unknown, missing or wrong."""
     path = folder / RUN_FILE
     if not path.is_file():
         raise ArtefactError("there is no run here", where=path, hint="name a folder below runs/, or train one")
-    try:
-        document = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArtefactError("is no readable YAML", where=path, hint="remove its folder, or train again") from error
-    if not isinstance(document, dict) or not _whole(document):
-        raise ArtefactError("lacks the run's config or shards", where=path, hint="remove its folder, or train again")
+    document: dict[str, Any] = read_yaml(path, error=ArtefactError, hint=_HINT)
+    parse(RunDocument, document, error=ArtefactError, where=path, hint=_HINT)
+    for place in _ALWAYS:
+        part, _, name = place.partition(".")
+        if name not in document[part]:
+            raise ArtefactError(f"the field '{place}' is missing", where=path, hint=_HINT)
     return document
-
-
-def _whole(document: Mapping[str, Any]) -> bool:
-    """Whether the parts that predicting, scoring and inspecting rely on are there."""
-    config, shards, digest = (document.get(name) for name in ("config", "shards", "checkpoint_sha256"))
-    return (
-        (digest is None or re.fullmatch("[0-9a-f]{64}", str(digest)) is not None)
-        and isinstance(config, dict)
-        and {"method", "supervision", "joints", "preset", "settings", "seed"} <= config.keys()
-        and isinstance(config["settings"], dict)
-        and isinstance(document.get("method_config"), dict)
-        and isinstance(shards, dict)
-        and "target" in shards
-        and all(
-            isinstance(found, dict) and {"dataset", "folder", "samples", "origin", "manifest_digest"} <= found.keys()
-            for found in shards.values()
-        )
-    )

@@ -1,6 +1,6 @@
 """Check data against the types, bounds and choices that its record declares, and read YAML safely.
 
-Records are plain dataclasses, typed dictionaries or pydantic models. What a type alone does not say is declared with
+Records are plain dataclasses or pydantic models. What a type alone does not say is declared with
 ``Annotated`` and the classes below. Importing this imports no pydantic: only checking does.
 """
 
@@ -28,6 +28,8 @@ _SHOWN = 60
 _WANTED = {
     "dataclass_type": "a mapping", "dict_type": "a mapping", "mapping_type": "a mapping", "model_type": "a mapping",
     "list_type": "a list", "tuple_type": "a list", "string_type": "text", "int_type": "a whole number",
+    "int_parsing": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
+    "float_parsing": "a number", "bool_type": "true or false", "bool_parsing": "true or false",
     "greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}", "literal_error": "{expected}",
     "path_type": "a path", "too_short": "at least {min_length}",
 }  # fmt: skip
@@ -79,9 +81,8 @@ class Whole:
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
-    from typing_extensions import is_typeddict
 
-    return TypeAdapter(kind, config=STRICT if is_typeddict(kind) else None)
+    return TypeAdapter(kind)
 
 
 def parse(kind: Callable[..., Record], content: Any, *, error: type[Kt3dError], where: Path | str, hint: str) -> Record:
@@ -143,7 +144,7 @@ def _part(kind: Any, place: Collection[Any]) -> Any:
 def _fields(kind: Any) -> Mapping[str, Any]:
     """Return field -> type of the record that a type is, or may be; empty for other types."""
     for option in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
-        if any(hasattr(option, mark) for mark in ("__dataclass_fields__", "__total__", "model_fields")):
+        if any(hasattr(option, mark) for mark in ("__dataclass_fields__", "model_fields")):
             return get_type_hints(option)
     return {}
 

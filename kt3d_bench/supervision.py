@@ -11,6 +11,8 @@ from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.skeletons import LABEL_SUBSETS, NUM_JOINTS
 
 LEVELS = ("none", "partial-2d", "partial-3d", "partial", "full-2d", "full-3d", "full")
+ROLES = ("target", "source", "pretrain")
+"""What a method may read a dataset as."""
 
 
 def level_name(level: str, joints: int | None) -> str:

@@ -19,11 +19,10 @@ from typing import Annotated, Any
 import pluggy
 
 from kt3d_bench.schema import STRICT, Must, OneOf, Whole
-from kt3d_bench.supervision import LEVELS
+from kt3d_bench.supervision import LEVELS, ROLES
 
 PROJECT = "kt3d_bench"
 MODALITIES = ("rgb", "depth", "parts")
-ROLES = ("target", "source", "pretrain")
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 

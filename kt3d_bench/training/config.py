@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from kt3d_bench.files import default_data_root
+from kt3d_bench.schema import STRICT, Must, OneOf, Whole
+from kt3d_bench.skeletons import LABEL_SUBSETS
+from kt3d_bench.supervision import LEVELS
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+_MANY = 10**6
+
+RunName = Annotated[
+    str,
+    Must("at most 100 letters, digits, '-', '_' and '.'", re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}").fullmatch),
+]
+Count = Annotated[int, Whole(1, _MANY)]
+Positive = Annotated[float, Must("more than 0", lambda value: value > 0)]
+NotNegative = Annotated[float, Must("at least 0", lambda value: value >= 0)]
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """What ``kt3d train`` is asked for. ``None`` for a dataset = the method's default."""
 
+    __pydantic_config__ = STRICT
     method: str
-    supervision: str = "none"
-    joints: int = 6
+    supervision: Annotated[str, OneOf(LEVELS)] = "none"
+    joints: Annotated[int, Whole(1, 17), Must(f"one of {sorted(LABEL_SUBSETS)}", LABEL_SUBSETS.__contains__)] = 6
     """How many joints "partial" supervision gives."""
     target: str | None = None
     """A dataset, or a benchmark where a dataset has several; the same below."""
@@ -26,32 +42,32 @@ class RunConfig:
     preset: str = "paper"
     settings: Mapping[str, Any] = field(default_factory=dict)
     """``--set``: fields of the method's config."""
-    seed: int = 0
+    seed: Annotated[int, Whole(0, 2**32 - 1)] = 0
     device: str = "auto"
     """"auto", "cpu", "cuda" or "cuda:<index>"."""
-    precision: str = "auto"
+    precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
     """"auto" = bf16-mixed on a GPU that has it, else 32-true."""
     channels_last: bool | None = None
     """Memory layout of the networks; ``None`` = on a GPU."""
     compiled: bool | None = None
     """Networks go through ``torch.compile``; ``None`` = on a GPU, but for the preset ``tiny``."""
     data_root: Path = field(default_factory=default_data_root)
-    name: str | None = None
+    name: RunName | None = None
     """Folder below ``runs``; derived when ``None``."""
     shards: Mapping[str, Path | str] = field(default_factory=dict)
     """Role -> folder or URL with shards, where they do not lie below the data root."""
-    devices: int = 1
-    num_nodes: int = 1
-    threads: int | None = None
-    steps_scale: float = 1.0
-    time_scale: float | None = None
+    devices: Count = 1
+    num_nodes: Count = 1
+    threads: Count | None = None
+    steps_scale: Positive = 1.0
+    time_scale: NotNegative | None = None
     """``None``: exactly the steps; a number scales the stages' time budgets, which then end them."""
-    clip_norm: float | None = None
-    checkpoint_steps: int | None = None
-    checkpoint_s: float = 300.0
-    stand_in_people: int | None = None
+    clip_norm: Positive | None = None
+    checkpoint_steps: Count | None = None
+    checkpoint_s: NotNegative = 300.0
+    stand_in_people: Count | None = None
     """Size of stand-ins made on the spot; ``None`` = by preset."""
-    stand_in_frames: int | None = None
+    stand_in_frames: Count | None = None
 
 
 class RunOptions(TypedDict, total=False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from kt3d_bench.files import installed_versions
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MethodPlugin
 from kt3d_bench.run_folder import RUN_FILE, finished
+from kt3d_bench.schema import parse
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.settings import build_config
@@ -23,9 +23,6 @@ from kt3d_bench.training.sources import Domain, domain, is_stream, stream_name
 if TYPE_CHECKING:
     from kt3d_bench.method import Method
 
-MAX_SEED = 2**32 - 1
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
-_PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 _LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
 
 
@@ -59,6 +56,7 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
     method does not accept, an impossible device, and the preset ``paper`` without a GPU.
     """
     plugin = registry.method(config.method)
+    config = parse(RunConfig, config, error=UsageError, where="the run", hint="correct these")
     granted = grant(config.supervision, config.joints)
     if config.supervision not in plugin.supervision:
         raise UsageError(
@@ -73,15 +71,6 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
             "the preset 'paper' needs a GPU: 140 epochs of ResNet-50 take weeks on a CPU",
             hint="choose --preset tiny, which takes minutes",
         )
-    if config.precision not in _PRECISIONS:
-        raise UsageError(f"unknown precision '{config.precision}'", hint=did_you_mean(config.precision, _PRECISIONS))
-    for name in ("devices", "num_nodes"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name} is {getattr(config, name)}, expected at least 1")
-    if not 0 <= config.seed <= MAX_SEED:
-        raise UsageError(f"the seed is {config.seed}", hint=f"choose one from 0 to {MAX_SEED}")
-    if not config.steps_scale > 0 or (config.time_scale is not None and config.time_scale < 0):
-        raise UsageError("steps_scale must be positive and time_scale must not be negative")
     kind = registry.load(plugin.load)
     return Resolved(
         config,
@@ -156,8 +145,6 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
     config = resolved.config
     runs = config.data_root / "runs"
     name = config.name or resolved.base_name
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"'{name}' is no name for a run", hint="use at most 100 letters, digits, '-', '_' and '.'")
     if resume:
         taken = sorted(
             (path for path in runs.glob(f"{name}*") if (path / RUN_FILE).exists() and not finished(path)),

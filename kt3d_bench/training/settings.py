@@ -1,18 +1,16 @@
-"""``--set name=value``: text becomes a method's frozen ``Config``, typed by its dataclass fields."""
+"""``--set name=value``: text becomes a method's frozen ``Config``, typed and bounded by its dataclass fields."""
 
 from __future__ import annotations
 
-import math
-import types
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.schema import problems, shown
 
-_TRUE, _FALSE, _NONE = ("true", "yes", "on", "1"), ("false", "no", "off", "0"), ("none", "null", "")
-
-
+_NONE = ("none", "null", "")
 Bundles = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -31,27 +29,27 @@ def build_config(
     """
     if preset not in presets:
         raise UsageError(f"the method has no preset '{preset}'", hint=did_you_mean(preset, presets))
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     known = [field.name for field in fields(kind)]
-    problems: list[str] = []
+    wrong: list[str] = []
     given: dict[str, Any] = {}
     for name, value in settings.items():
         if name not in known:
-            problems.append(f"there is no setting '{name}': {did_you_mean(name, known)}")
+            wrong.append(f"there is no setting '{name}': {did_you_mean(name, known)}")
             continue
         try:
             given[name] = convert(value, hints[name])
-        except ValueError:
-            problems.append(f"setting '{name}' is {describe(hints[name])}, found {value!r}")
+        except ValueError as error:
+            wrong.append(f"setting '{name}' is {shown(value)}: {error}")
     chosen: dict[str, Any] = dict(presets[preset])
     for name, words in (bundles or {}).items():
         word = given.get(name)
         if word is not None and word not in words:
-            problems.append(f"setting '{name}' is '{word}': {did_you_mean(str(word), words)}")
+            wrong.append(f"setting '{name}' is '{word}': {did_you_mean(str(word), words)}")
         chosen |= words.get(word, {}) if word is not None else {}
     chosen |= given
-    if problems:
-        raise UsageError("; ".join(problems), where="--set", hint="the method's README lists its settings")
+    if wrong:
+        raise UsageError("; ".join(wrong), where="--set", hint="the method's README lists its settings")
     try:
         return kind(**chosen)
     except ValueError as error:
@@ -59,66 +57,34 @@ def build_config(
 
 
 def convert(value: Any, hint: Any) -> Any:
-    """``value`` as the type that ``hint`` names; ``ValueError`` when it is not one."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return _convert_union(value, get_args(hint))
-    if origin is Literal:
-        for choice in get_args(hint):
-            if value == choice or (isinstance(value, str) and value == str(choice)):
-                return choice
-        raise ValueError(value)
-    if origin is tuple:
-        return _convert_tuple(value, get_args(hint))
-    if hint is bool:
-        text = str(value).lower()
-        if text not in _TRUE + _FALSE:
-            raise ValueError(value)
-        return text in _TRUE
-    if hint in (int, float):
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError(value)
-        if hint is int and isinstance(value, float) and not value.is_integer():
-            raise ValueError(value)
-        if not math.isfinite(number := hint(value)):
-            raise ValueError(value)
-        return number
-    if hint is str and isinstance(value, str):
+    """Return ``value``, or what it stands for as text, as the type that ``hint`` names.
+
+    Raise ``ValueError`` saying what the type or its bounds expect.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(hint, config={"allow_inf_nan": False}).validate_python(_read(value, hint))
+    except ValidationError as error:
+        raise ValueError("; ".join(problems(error, hint))) from error
+
+
+def _read(value: Any, hint: Any) -> Any:
+    """Return what a text stands for where pydantic would not read it: none, a choice, a comma-separated list."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    members = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        if type(None) in members and str(value).lower() in _NONE:
+            return None
+        others = [member for member in members if member is not type(None)]
+        return _read(value, others[0]) if len(others) == 1 else value
+    if isinstance(value, bool):
+        return value if hint is bool else str(value)
+    if not isinstance(value, str):
         return value
-    raise ValueError(value)
-
-
-def _convert_union(value: Any, members: tuple[Any, ...]) -> Any:
-    if type(None) in members and (value is None or (isinstance(value, str) and value.lower() in _NONE)):
-        return None
-    for member in members:
-        if member is type(None):
-            continue
-        try:
-            return convert(value, member)
-        except ValueError:
-            continue
-    raise ValueError(value)
-
-
-def _convert_tuple(value: Any, members: tuple[Any, ...]) -> tuple[Any, ...]:
-    parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError(value)
-    if len(members) == 2 and members[1] is Ellipsis:
-        return tuple(convert(part, members[0]) for part in parts)
-    if len(parts) != len(members):
-        raise ValueError(value)
-    return tuple(convert(part, member) for part, member in zip(parts, members, strict=True))
-
-
-def describe(hint: Any) -> str:
-    """A type in words: "int", "one of 'a', 'b'", "float or none"."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
-    if origin in (Union, types.UnionType):
-        return " or ".join("none" if member is type(None) else describe(member) for member in get_args(hint))
-    if origin is tuple:
-        return "a comma-separated list of " + describe(get_args(hint)[0])
-    return {bool: "true or false"}.get(hint, getattr(hint, "__name__", str(hint)))
+    if get_origin(hint) is Literal:
+        return next((choice for choice in members if str(choice) == value), value)
+    if get_origin(hint) is tuple:
+        return [_read(part.strip(), members[0]) for part in value.split(",") if part.strip()]
+    return value

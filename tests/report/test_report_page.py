@@ -158,13 +158,13 @@ def test_text_from_files_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run = whole_run(tmp_path, origin="official" if place == "redistribution" else "generated")
     content = document(tmp_path / "shards" / "yard")
     if place == "method":
-        content["config"]["method"] = content["config"]["supervision"] = HOSTILE
+        content["config"]["method"] = HOSTILE
     elif place == "command":
         content["command"] = content["state"] = content["versions"][HOSTILE] = HOSTILE
     elif place == "settings":
         content["method_config"] = {HOSTILE: HOSTILE}
     elif place == "role":
-        content["shards"][HOSTILE] = {**content["shards"]["source"], "name": HOSTILE, "samples": HOSTILE}
+        content["shards"]["source"]["name"] = content["shards"]["source"]["split"] = HOSTILE
     elif place == "stage":
         content["stages"][0]["name"] = HOSTILE
         (run / "log.jsonl").write_text(log_lines({HOSTILE: 20}))

@@ -146,26 +146,37 @@ def test_a_missing_target_names_the_command(workplace: Workplace) -> None:
     ("changes", "message"),
     [
         ({"method": "toi"}, "no method 'toi'.*did you mean 'toy'"),
-        ({"supervision": "some"}, "unknown supervision level"),
+        ({"supervision": "some"}, "supervision is 'some' .str.: did you mean 'none'"),
         ({"method": "picky"}, "'picky' does not accept supervision 'none'.*full"),
         ({"preset": "big"}, "no preset 'big'"),
         ({"preset": "paper"}, "needs a GPU.*tiny"),
         ({"settings": {"widht": "3"}}, "no setting 'widht': did you mean 'width'"),
-        ({"settings": {"width": "wide"}}, "setting 'width' is int, found 'wide'"),
-        ({"settings": {"kind": "odd"}}, "setting 'kind' is one of 'plain', 'noisy', found 'odd'"),
+        ({"settings": {"width": "wide"}}, "setting 'width' is 'wide' .str.: expected a whole number"),
+        ({"settings": {"kind": "odd"}}, "setting 'kind' is 'odd' .str.: expected 'plain' or 'noisy'"),
         ({"settings": {"width": "0"}}, "width must be at least 1"),
-        ({"settings": {"steps": "x", "stepz": "1"}}, "'steps' is int.*no setting 'stepz'"),
+        (
+            {"settings": {"steps": "x", "stepz": "1"}},
+            "'steps' is 'x' .str.: expected a whole number.*no setting 'stepz'",
+        ),
         ({"pretrain": "dots-source"}, "uses no pretrain data"),
         ({"target": "dots-tarket"}, "no dataset or benchmark 'dots-tarket'.*dots-target"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
-        ({"precision": "half"}, "unknown precision"),
-        ({"devices": 0}, "devices is 0"),
-        ({"steps_scale": 0.0}, "steps_scale"),
-        ({"seed": -1}, "the seed is -1; choose one from 0"),
-        ({"seed": 2**32}, "the seed is 4294967296"),
-        ({"settings": {"learning_rate": "nan"}}, "setting 'learning_rate' is float, found 'nan'"),
-        ({"settings": {"learning_rate": "1e999"}}, "setting 'learning_rate' is float, found '1e999'"),
+        ({"precision": "half"}, "precision is 'half' .str.: known names: 16-mixed, 32-true, auto"),
+        ({"devices": 0}, "devices is 0 .int.: expected at least 1"),
+        ({"steps_scale": 0.0}, "steps_scale is 0.0 .float.: expected more than 0"),
+        ({"seed": -1}, "seed is -1 .int.: expected at least 0"),
+        ({"seed": 2**32}, "seed is 4294967296 .int.: expected at most 4294967295"),
+        ({"settings": {"learning_rate": "nan"}}, "setting 'learning_rate' is 'nan' .str.: expected a finite number"),
+        (
+            {"settings": {"learning_rate": "1e999"}},
+            "setting 'learning_rate' is '1e999' .str.: expected a finite number",
+        ),
         ({"shards": {"sauce": Path()}}, "not used.*source"),
+        ({"joints": 5}, r"joints is 5 .int.: expected one of \[1, 3, 6, 12, 17\]"),
+        ({"joints": True}, "joints is True .bool.: expected a whole number"),
+        ({"settings": {"width": True}}, "setting 'width' is True .bool.: expected a whole number"),
+        ({"settings": {"width": 2.5}}, "setting 'width' is 2.5 .float.: expected a whole number"),
+        ({"settings": {"disturb": "maybe"}}, "setting 'disturb' is 'maybe' .str.: expected true or false"),
     ],
 )
 def test_what_cannot_be_asked_for(workplace: Workplace, changes: dict[str, Any], message: str) -> None:
@@ -188,7 +199,7 @@ def test_a_given_name_that_is_taken_is_refused(workplace: Workplace) -> None:
     with pytest.raises(UsageError, match="run 'mine' exists"):
         train(workplace.config(name="mine"))
     for name in ("../mine", "a/b", ".hidden", "x" * 101, "two words"):
-        with pytest.raises(UsageError, match="no name for a run"):
+        with pytest.raises(UsageError, match=r"name is .*expected at most 100 letters, digits"):
             train(workplace.config(name=name))
 
 
@@ -230,18 +241,46 @@ def test_a_damaged_run_file_is_refused(workplace: Workplace, tmp_path: Path) -> 
     with pytest.raises(ArtefactError, match="no run here"):
         read_run(tmp_path / "nowhere")
     (tmp_path / "run.yaml").write_text("a: [")
-    with pytest.raises(ArtefactError, match="no readable YAML"):
+    with pytest.raises(ArtefactError, match="is not readable YAML"):
         read_run(tmp_path)
     config = {"method": "toy", "supervision": "none", "joints": 6, "preset": "tiny", "settings": {}, "seed": 0}
     shards = {"dataset": "dots", "folder": "x", "samples": 1, "origin": "generated", "manifest_digest": "0"}
     whole = {"config": config, "method_config": {}, "shards": {"target": shards}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(whole))
     assert read_run(tmp_path) == whole
-    for damage in ({"config": 1}, {"config": {}}, {"shards": 5}, {"shards": {}}, {"shards": {"target": 1}},
-                   {"shards": {"target": {"dataset": "dots"}}}, {"method_config": 4}):  # fmt: skip
-        (tmp_path / "run.yaml").write_text(yaml.safe_dump(whole | damage))
-        with pytest.raises(ArtefactError, match="lacks the run's"):
+    stage = {"name": "first", "digest": "0" * 64, "roles": ["source"]}
+    for damage, message in (
+        ({"config": 1}, "config is 1 .int.: expected a mapping"),
+        ({"config": {}}, "the field 'config.method' is missing"),
+        ({"config": {"method": "toy"}}, "the field 'config.supervision' is missing"),
+        ({"config": config | {"sede": 1}}, "unknown field 'sede' in config, did you mean 'seed'"),
+        ({"config": config | {"seed": -1}}, "config.seed is -1 .int.: expected at least 0"),
+        ({"config": config | {"settings": []}}, "config.settings is .*expected a mapping"),
+        ({"shards": 5}, "shards is 5"),
+        ({"shards": {}}, "the field 'shards.target' is missing"),
+        ({"shards": {"target": 1}}, "shards.target is 1"),
+        ({"shards": {"target": {"dataset": "dots"}}}, "the field 'shards.target.folder' is missing"),
+        (
+            {"shards": {"target": shards | {"samples": []}}},
+            r"shards.target.samples is \[\] .list.: expected a whole number",
+        ),
+        ({"shards": {"target": shards | {"benchmark": {"a": 1}}}}, "shards.target.benchmark is .*expected text"),
+        ({"shards": {"target": shards | {"manifest_digest": -0.0}}}, "shards.target.manifest_digest is -0.0"),
+        ({"shards": {"target": shards, "tagret": shards}}, "name 'tagret' is 'tagret' .str.: did you mean 'target'"),
+        ({"stages": [stage | {"roles": [[[]]]}]}, "stages.0.roles.0 is .*expected text"),
+        ({"stages": [stage, 3]}, "stages.1 is 3 .int.: expected a mapping"),
+        ({"__class___": 1.0e308}, "unknown field '__class___'"),
+        ({"checkpoint_sha256": "0"}, "checkpoint_sha256 is '0' .str.: expected 64 hexadecimal digits"),
+        ({"method_config": 4}, "method_config is 4"),
+    ):
+        (tmp_path / "run.yaml").write_text(json.dumps(whole | damage))
+        with pytest.raises(ArtefactError, match=message) as caught:
             read_run(tmp_path)
+        assert "run.yaml: " in caught.value.message
+        assert "remove the run's folder, or train again" in caught.value.message
+    (tmp_path / "run.yaml").write_text("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n")
+    with pytest.raises(ArtefactError, match="holds a YAML alias"):
+        read_run(tmp_path)
 
 
 def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
