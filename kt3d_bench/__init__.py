@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     from kt3d_bench.plugins.hookspecs import RecipePicture as RecipePicture
     from kt3d_bench.plugins.hookspecs import RecipeRow as RecipeRow
     from kt3d_bench.plugins.hookspecs import hookimpl as hookimpl
+    from kt3d_bench.plugins.registry import benchmarks as benchmarks
+    from kt3d_bench.plugins.registry import card as card
+    from kt3d_bench.plugins.registry import datasets as datasets
+    from kt3d_bench.plugins.registry import methods as methods
+    from kt3d_bench.plugins.registry import published as published
+    from kt3d_bench.plugins.registry import recipes as recipes
     from kt3d_bench.recipes.reproduce import reproduce as reproduce
     from kt3d_bench.records import Camera as Camera
     from kt3d_bench.records import Sample as Sample
@@ -79,12 +85,13 @@ _HOMES = {
         "RecipeRow",
         "hookimpl",
     ),
+    "plugins.registry": ("benchmarks", "card", "datasets", "methods", "published", "recipes"),
     "recipes.reproduce": ("reproduce",),
     "records": ("Camera", "Sample", "Skipped", "WorkItem"),
     "report.build": ("write_report",),
     "scaffold": ("new_plugin",),
-    "testing.contract": ("check_plugin",),
     "scoring": ("score", "score_as"),
+    "testing.contract": ("check_plugin",),
     "training.runs": ("Run", "load_run", "train"),
 }
 """Module below ``kt3d_bench`` -> the public names it defines."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.costs.rates import Hardware, Table, measured, read_table
 from kt3d_bench.errors import UsageError
-from kt3d_bench.plugins.cards import read_card
+from kt3d_bench.plugins import registry
 from kt3d_bench.progress import duration
 from kt3d_bench.training import run as runs
 from kt3d_bench.training.config import RunConfig
@@ -126,7 +126,7 @@ def _method(resolved: Resolved) -> Method:
     source = domains.get("source")
     context = MethodContext(
         target_modality=domains["target"].modality,
-        num_parts=read_card(source.plugin.folder).num_parts if source is not None else 0,
+        num_parts=registry.card(source.dataset).num_parts if source is not None else 0,
         supervision=resolved.config.supervision,
         transfers=source is None or source.plugin is not domains["target"].plugin,
     )

@@ -14,6 +14,7 @@ from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, Recipe
 
 if TYPE_CHECKING:
     from kt3d_bench.metrics.benchmarks import Benchmark, Published
+    from kt3d_bench.plugins.cards import Card
 
 
 Found = TypeVar("Found")
@@ -37,6 +38,10 @@ class _Installed:
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
         return manager.collect(self.manager, "kt3d_recipes", Recipe)
+
+    @cached_property
+    def cards(self) -> dict[str, Card]:
+        return {}
 
     @cached_property
     def benchmarks(self) -> dict[str, Benchmark]:
@@ -128,6 +133,19 @@ def recipe(name: str) -> Recipe:
 def benchmark(name: str) -> Benchmark:
     """Return the benchmark of that id; ``UsageError`` with a suggestion when there is none."""
     return _named("benchmark", name, benchmarks())
+
+
+def card(dataset_name: str) -> Card:
+    """Return the card of an installed dataset: what it is, its terms, and how its joints map onto the 17.
+
+    Raise ``UsageError`` for an unknown dataset and ``PluginError`` for a card that is missing or wrong.
+    """
+    from kt3d_bench.plugins.cards import read_card
+
+    cards = _now().cards
+    if dataset_name not in cards:
+        cards[dataset_name] = read_card(dataset(dataset_name).folder)
+    return cards[dataset_name]
 
 
 def benchmarks_of(dataset: str) -> tuple[Benchmark, ...]:

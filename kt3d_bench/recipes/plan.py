@@ -12,7 +12,6 @@ from kt3d_bench.data.folders import has_shards, shards_folder
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
-from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.progress import Reporter
 from kt3d_bench.supervision import level_name
@@ -126,7 +125,7 @@ def stages_of(resolved: Resolved) -> tuple[Stage, ...]:
     target, source = resolved.domains["target"], resolved.domains.get("source")
     context = MethodContext(
         target_modality=target.modality,
-        num_parts=read_card(source.plugin.folder).num_parts if source is not None else 0,
+        num_parts=registry.card(source.dataset).num_parts if source is not None else 0,
         supervision=resolved.config.supervision,
         transfers=source is None or source.dataset != target.dataset,
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import kt3d_bench
+
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "kt3d_bench"
 
@@ -182,8 +184,37 @@ def test_core_names_no_dataset_and_no_method() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_public_names_are_declared_twice_and_alike() -> None:
+    tree = ast.parse((CORE / "__init__.py").read_text())
+    declared: dict[str, list[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("kt3d_bench."):
+            for alias in node.names:
+                assert alias.asname == alias.name
+                declared.setdefault(str(node.module).removeprefix("kt3d_bench."), []).append(alias.name)
+    assert {home: tuple(names) for home, names in declared.items()} == kt3d_bench._HOMES
+    assert set(kt3d_bench.__all__) == {"__version__", *(name for names in declared.values() for name in names)}
+    assert len(kt3d_bench.__all__) == len(set(kt3d_bench.__all__)), "two modules define one public name"
+    for name in kt3d_bench.__all__:
+        assert getattr(kt3d_bench, name) is not None
+        assert name in dir(kt3d_bench)
+    with pytest.raises(AttributeError, match="has no attribute 'lod'"):
+        getattr(kt3d_bench, "lod")  # noqa: B009
+
+
+def test_importing_the_package_imports_the_standard_library_alone() -> None:
+    script = (
+        "import sys; before = set(sys.modules); import kt3d_bench\n"
+        "found = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(found - sys.stdlib_module_names), sorted(n for n in sys.modules if n.startswith('kt3d')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "['kt3d_bench'] ['kt3d_bench']"
+
+
 LIGHT = {
-    "kt3d_bench": ("torch", "webdataset", "scipy", "cv2", "h5py", "pydantic"),
+    "kt3d_bench.plugins.registry": ("torch", "webdataset", "scipy", "cv2", "h5py", "pydantic", "yaml"),
+    "kt3d_bench.schema": ("numpy", "pydantic", "yaml"),
     "kt3d_bench.cli": ("torch", "webdataset", "scipy", "cv2", "h5py", "matplotlib", "numba"),
     "kt3d_bench.synth": ("numba",),
     "kt3d_bench.data.prepare": ("torch", "webdataset"),

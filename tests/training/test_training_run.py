@@ -355,7 +355,7 @@ def two_benchmarks(workplace: Workplace, **second: Any) -> None:
     path = registry.dataset("dots-target").folder / "benchmarks.yaml"
     (first,) = yaml.safe_load(path.read_text())["benchmarks"]
     first["train"] = "train"
-    path.write_text(yaml.safe_dump({"benchmarks": [first, {**first, "id": "dots-again", **second}]}))
+    path.write_text(json.dumps({"benchmarks": [first, {**first, "id": "dots-again", **second}]}))
     registry.clear()
 
 
