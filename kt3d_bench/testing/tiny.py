@@ -1,13 +1,13 @@
 """Tiny samples, tiny shards and a whole tiny dataset, for tests: images that show a square dot where each joint lies.
 
 The geometry is exact: projecting ``joints_cam_mm`` through the camera gives ``joints_px``, and the depth image holds
-each joint's depth at its dot. The module is also the ``convert`` and ``generate`` module of the datasets it makes.
+each joint's depth at its dot. The module is also the ``convert`` module of the datasets it makes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,7 +39,6 @@ NUM_PARTS = 3
 PART_MIRROR = (0, 2, 1)
 SIZE_PX = (40, 48)
 VERSION = 1
-DEMO = {"people": 3, "frames": 2}
 _FILE = "people.json"
 _FIELDS = {"rgb": "rgb", "depth": "depth_mm", "parts": "parts"}
 
@@ -191,11 +190,13 @@ def tiny_dataset(
     modality: str = "rgb",
     reference: str = "root-given",
     benchmark: str | None = None,
+    generate: str | None = None,
 ) -> DatasetPlugin:
     """Return a dataset plugin with the splits train and test; its card and benchmark are written into ``folder``.
 
     ``modality`` and ``reference`` are those of its benchmark, whose id is ``benchmark`` (default: the dataset's name);
-    a dataset with 2D labels has none. ``write_tiny_raw`` writes its raw data.
+    a dataset with 2D labels has none. ``write_tiny_raw`` writes its raw data. ``generate``: the module that generates
+    stand-ins, if any.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "card.yaml").write_text(tiny_card(name, modalities))
@@ -214,8 +215,8 @@ def tiny_dataset(
             "sees": "crops",
         }
         (folder / "benchmarks.yaml").write_text(yaml.safe_dump({"benchmarks": [tested]}))
-    here = __name__
-    return DatasetPlugin(name, f"Tiny data: {name}", modalities, ("train", "test"), folder, here, here, labels=labels)
+    title, splits = f"Tiny data: {name}", ("train", "test")
+    return DatasetPlugin(name, title, modalities, splits, folder, __name__, generate, labels=labels)
 
 
 def tiny_plugin(
@@ -246,14 +247,10 @@ def write_tiny_raw(
     """
     facts = {"train": train, "test": test, "seed": seed, "corrupt": corrupt, "labels": plugin.labels,
              "modalities": [] if poses else list(plugin.modalities)}  # fmt: skip
-    return _write(raw, plugin.name if generated else None, facts)
-
-
-def _write(raw: Path, marked: str | None, facts: Mapping[str, Any]) -> Path:
     raw.mkdir(parents=True, exist_ok=True)
     (raw / _FILE).write_text(json.dumps(facts))
-    if marked is not None:
-        marker = {"dataset": marked, "version": VERSION, "seed": facts["seed"], "people": facts["train"], "frames": 1}
+    if generated:
+        marker = {"dataset": plugin.name, "version": VERSION, "seed": seed, "people": train, "frames": 1}
         (raw / MARKER).write_text(json.dumps(marker))
     return raw
 
@@ -283,22 +280,3 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
 def describe(raw: Path) -> Sequence[str]:
     """Return one sentence on the raw data."""
     return ["Tiny data for tests."]
-
-
-def generate(
-    out: Path,
-    *,
-    people: int,
-    frames: int,
-    seed: int,
-    motion: Path | None,
-    device: str,
-    workers: int,
-    progress: Callable[[int, int], None],
-) -> Mapping[str, int]:
-    """Write raw data with all modalities; the folder is called after the dataset. Return the samples per split."""
-    promised = {"train": people * frames, "test": 2}
-    facts = {**promised, "seed": seed + 7, "corrupt": False, "labels": "3d", "modalities": list(MODALITIES)}
-    _write(out, out.name, facts)
-    progress(1, 1)
-    return promised

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from floor_batches import batch, people, unlabelled
 from kt3d_floor.martinez import DEPTH_UNIT_MM, Martinez, normalised
 from kt3d_floor.mean_pose import MeanPose, MeanPoseOracle
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.method import Method, MethodContext, Progress
 from kt3d_bench.plugins import registry
+from kt3d_bench.testing import tiny_batch, tiny_people, unlabelled
 
 
 def context(modality: str = "rgb") -> MethodContext:
@@ -25,17 +25,17 @@ def build(kind: type[Method], modality: str = "rgb", **settings: Any) -> Method:
 
 
 def test_mean_pose_is_the_mean_of_what_is_labelled() -> None:
-    joints = people(7)
+    joints = tiny_people(7)
     joints[2, 5] = float("nan")
     joints[:, 9] = float("nan")
     method = build(MeanPose)
     (stage,) = method.stages()
     assert stage.roles == {"source": ()}
     for rows in (joints[:3], joints[3:]):
-        result = method.step(stage, {"source": batch(rows)}, Progress(0, 0.0))
+        result = method.step(stage, {"source": tiny_batch(joints_cam_mm=rows)}, Progress(0, 0.0))
         assert not result.losses
     expected = np.nanmean((joints - joints[:, :1])[:, [*range(9), *range(10, 17)]].numpy(), axis=0)
-    estimate = method.predict(unlabelled(batch(people(2, seed=4))))
+    estimate = method.predict(unlabelled(tiny_batch(2, seed=4)))
     assert estimate.joints_root_mm is not None
     found = estimate.joints_root_mm.numpy()
     assert found.shape == (2, 17, 3)
@@ -48,8 +48,8 @@ def test_mean_pose_learns_how_deep_the_hip_lies_behind_the_surface() -> None:
     method = build(MeanPose, "depth")
     (stage,) = method.stages()
     assert stage.roles == {"source": ("depth",)}
-    method.step(stage, {"source": batch(people(6), surface_mm=3880.0)}, Progress(0, 0.0))
-    estimate = method.predict(unlabelled(batch(people(2), surface_mm=2000.0)))
+    method.step(stage, {"source": tiny_batch(6, surface_mm=3880.0)}, Progress(0, 0.0))
+    estimate = method.predict(unlabelled(tiny_batch(2, surface_mm=2000.0)))
     assert estimate.root_z_mm is not None
     assert estimate.root_z_mm.tolist() == pytest.approx([2120.0, 2120.0])
 
@@ -84,25 +84,27 @@ def test_the_lifter_learns_a_depth_that_the_image_tells() -> None:
     optimizer = torch.optim.Adam(method.lifter.parameters(), 1e-3)
     losses = []
     for step in range(200):
-        result = method.step(stage, {"source": batch(people(64, seed=step))}, Progress(step, step / 200))
+        result = method.step(stage, {"source": tiny_batch(64, seed=step)}, Progress(step, step / 200))
         optimizer.zero_grad()
         result.losses["depth"].backward()
         optimizer.step()
         losses.append(float(result.losses["depth"].detach()))
     assert np.mean(losses[-10:]) < 0.5 * losses[0]
     method.eval()
-    joints = people(32, seed=999)
+    joints = tiny_people(32, seed=999)
     with torch.no_grad():
-        depth = method.lifter(normalised(batch(joints).joints_px)) * DEPTH_UNIT_MM
+        depth = method.lifter(normalised(tiny_batch(joints_cam_mm=joints).joints_px)) * DEPTH_UNIT_MM
     truth = (joints - joints[:, :1])[..., 2]
     assert float((depth - truth).abs().mean()) < 0.6 * float(truth.abs().mean())
 
 
 def test_hidden_joints_do_not_teach_the_lifter() -> None:
     method = build(Martinez, width=16, dropout=0.0, noise=0.0)
-    joints = people(8)
+    joints = tiny_people(8)
     joints[:, 4] = float("nan")
-    loss = method.step(method.stages()[1], {"source": batch(joints)}, Progress(0, 0.0)).losses["depth"]
+    loss = method.step(method.stages()[1], {"source": tiny_batch(joints_cam_mm=joints)}, Progress(0, 0.0)).losses[
+        "depth"
+    ]
     loss.backward()
     assert torch.isfinite(loss)
     assert isinstance(method, Martinez)
@@ -115,7 +117,7 @@ def test_hidden_joints_do_not_teach_the_lifter() -> None:
 def test_martinez_predicts_and_shares_the_2d_stage() -> None:
     method = build(Martinez, width=16).eval()
     with torch.no_grad():
-        estimate = method.predict(unlabelled(batch(people(3))))
+        estimate = method.predict(unlabelled(tiny_batch(3)))
     assert estimate.joints_px is not None
     assert estimate.z_root_mm is not None
     assert estimate.joints_px.shape == (3, 17, 2)

@@ -8,10 +8,11 @@ import torch
 from kt3d_integral_pose.method import IntegralPose
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
+from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import MethodContext, Progress
 from kt3d_bench.nn.resnet import ResNet50
 from kt3d_bench.plugins import registry
+from kt3d_bench.testing import tiny_batch
 
 INPUT_PX = 32
 
@@ -23,22 +24,9 @@ def build(modality: str = "rgb", **settings: Any) -> IntegralPose:
 
 
 def batch(mask_2d: torch.Tensor, mask_3d: torch.Tensor, count: int = 4) -> LabelledBatch:
-    """Images with a bright spot at the hip; labels NaN where masked, as the loader hands them over."""
-    generator = torch.Generator().manual_seed(1)
-    joints_px = torch.rand((count, 17, 2), generator=generator) * (INPUT_PX - 1)
-    root = 600 * torch.rand((count, 17, 3), generator=generator) - 300
-    root[:, 0] = 0
-    cam = root + torch.tensor([0.0, 0.0, 4000.0])
-    rgb = torch.rand((count, 3, INPUT_PX, INPUT_PX), generator=generator)
-    depth = 3800 + 300 * torch.rand((count, 1, INPUT_PX, INPUT_PX), generator=generator)
-    seen_2d, seen_3d = mask_2d.expand(count, 17), mask_3d.expand(count, 17)
-    nan = torch.tensor(float("nan"))
-    cameras = CameraBatch(torch.eye(2, 3).repeat(count, 1, 1), torch.zeros(count, 5), 2.0)
-    return LabelledBatch(
-        {"rgb": rgb, "depth": depth}, cameras, torch.full((count,), 3900.0),
-        joints_px.where((seen_2d | seen_3d)[..., None], nan), cam.where(seen_3d[..., None], nan),
-        root.where(seen_3d[..., None], nan), seen_2d, seen_3d,
-    )  # fmt: skip
+    return tiny_batch(
+        count, ("rgb", "depth"), input_px=INPUT_PX, seed=1, mask_2d=mask_2d, mask_3d=mask_3d, surface_mm=3900.0
+    )
 
 
 ALL, NOTHING = torch.ones(17, dtype=torch.bool), torch.zeros(17, dtype=torch.bool)

@@ -10,8 +10,9 @@ import torch
 from kt3d_knowledge_transfer.config import PRESETS, Config
 from kt3d_knowledge_transfer.method import KnowledgeTransfer
 
-from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
+from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import MethodContext, Progress, Stage
+from kt3d_bench.testing import tiny_batch, unlabelled
 
 PX = 32
 PARTS = 6
@@ -36,31 +37,11 @@ def batch() -> Callable[..., Any]:
         labelled: bool = True,
         mask_2d: torch.Tensor | None = None,
         mask_3d: torch.Tensor | None = None,
+        surface_mm: float | None = None,
     ) -> UnlabelledBatch:
-        parts = torch.randint(0, PARTS, (size, PX, PX))
-        depth = torch.where(parts > 0, 3000.0 + 300 * torch.randn(size, PX, PX), torch.zeros(())).unsqueeze(1)
-        every = {"rgb": torch.rand(size, 3, PX, PX), "depth": depth, "parts": parts}
-        facts: dict[str, Any] = {
-            "images": {name: every[name] for name in images},
-            "cameras": CameraBatch(
-                torch.tensor([[40.0, 0, 15.5], [0, 40.0, 15.5]]).expand(size, 2, 3), torch.zeros(size, 5), 2.0
-            ),
-            "surface_mm": torch.full((size,), 3000.0 if "depth" in images else float("nan")),
-        }
-        if not labelled:
-            return UnlabelledBatch(**facts)
-        seen_2d = (torch.ones(17, dtype=torch.bool) if mask_2d is None else mask_2d).expand(size, 17)
-        seen_3d = (torch.ones(17, dtype=torch.bool) if mask_3d is None else mask_3d).expand(size, 17)
-        nan = torch.tensor(float("nan"))
-        joints_px = torch.where((seen_2d | seen_3d)[..., None], PX * (0.2 + 0.6 * torch.rand(size, 17, 2)), nan)
-        root_mm = 300 * torch.randn(size, 17, 3)
-        root_mm[:, 0] = 0
-        root_mm = torch.where(seen_3d[..., None], root_mm, nan)
-        hip_mm = torch.where(seen_3d[:, :1, None], torch.tensor([0.0, 0, 3200.0]), nan)
-        return LabelledBatch(
-            **facts, joints_px=joints_px, joints_cam_mm=root_mm + hip_mm, joints_root_mm=root_mm,
-            mask_2d=seen_2d.clone(), mask_3d=seen_3d.clone(),
-        )  # fmt: skip
+        masks = {"mask_2d": mask_2d, "mask_3d": mask_3d}
+        made = tiny_batch(size, images, input_px=PX, num_parts=PARTS, surface_mm=surface_mm, seed=None, **masks)
+        return made if labelled else unlabelled(made)
 
     return build
 

@@ -121,4 +121,4 @@ def test_pose_errors_are_millimetres(batch: Any) -> None:
     assert pose_error_mm(deeper, source, 32, 8) == pytest.approx(0.8 * 2000 / 8 * 14 / 17, rel=1e-4)
     aside = voxels.clone()
     aside[:, 3:, 0] += 0.5
-    assert pose_error_mm(aside, source, 32, 8) == pytest.approx(0.5 * 4 * 3200 / 40 * 14 / 17, rel=1e-4)
+    assert pose_error_mm(aside, source, 32, 8) == pytest.approx(0.5 * 4 * 4000 / 30 * 14 / 17, rel=1e-4)

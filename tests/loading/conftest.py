@@ -5,25 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from kt3d_bench.data.index import Labels
-from kt3d_bench.data.manifest import (
-    Counts,
-    CropRule,
-    Manifest,
-    Shard,
-    Split,
-    labels_digest,
-    sample_list_digest,
-    write_manifest,
-)
 from kt3d_bench.data.reader import ShardSet
-from kt3d_bench.data.writer import ShardWriter
 from kt3d_bench.geometry.cameras import project
 from kt3d_bench.records import Camera, Sample
+from kt3d_bench.testing import tiny_sample, tiny_shards
 
 LEFT_WRIST = 13
 PARTS = (0, 2, 1, 3)
@@ -52,22 +42,19 @@ def make_sample(index: int, rng: np.random.Generator, modalities: Sequence[str],
     depth = np.where(dot > 60, 3000 + 10 * index, 0).astype(np.uint16)
     parts = np.zeros(size[::-1], np.uint8)
     parts[:, : size[0] // 2], parts[:, size[0] // 2 :] = 1, 2
-    return Sample(
-        key=f"s{index:03d}",
+    images = {"rgb": np.repeat(dot[..., None], 3, 2).astype(np.uint8), "depth_mm": depth, "parts": parts}
+    return tiny_sample(
+        f"s{index:03d}",
+        modalities=(),
         camera=camera,
         joints_px=px,
         joints_cam_mm=None if flat else cam,
-        visible=np.ones(17),
-        quality=np.full(17, 3),
         box_px=[*px.min(0), *px.max(0)],
         subject=f"S{1 + index % 3}",
         action="sit" if index % 2 else "walk",
-        camera_id="c",
         sequence=f"q{index // 4}",
         frame=index,
-        rgb=np.repeat(dot[..., None], 3, 2).astype(np.uint8) if "rgb" in modalities else None,
-        depth_mm=depth if "depth" in modalities else None,
-        parts=parts if "parts" in modalities else None,
+        **{name: image for name, image in images.items() if name.removesuffix("_mm") in modalities},
     )
 
 
@@ -85,47 +72,11 @@ def make_shards(tmp_path: Path) -> MakeShards:
         tars: int = 1,
     ) -> ShardSet:
         rng = np.random.default_rng(5)
-        folder = tmp_path / f"shards{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
         samples = [make_sample(index, rng, modalities, longest=longest, flat=flat) for index in range(count)]
-        shards: list[Shard] = []
-        for number in range(tars):
-            path = folder / f"train-{number:06d}.tar"
-            with ShardWriter(path) as writer:
-                for sample in samples[number * count // tars : (number + 1) * count // tars]:
-                    writer.write(sample)
-            index = writer.index
-            assert index is not None
-            shards.append(Shard(name=path.name, sha256=index.tar_sha256, size=index.tar_size, samples=len(index)))
-        split = Split(
-            samples=count,
-            shards=tuple(shards),
-            counts=Counts(subject={}, action={}, camera={}),
-            modalities=tuple(modalities),
-            sample_list_digest=sample_list_digest([sample.key for sample in samples]),
-            labels_digest=labels_digest(np.array([sample.key for sample in samples]), Labels.of(samples)),
-            skipped=(),
-        )
-        manifest = Manifest(
-            format_version=1,
-            dataset="dots",
-            origin="generated",
-            generator_version=1,
-            splits={"train": split},
-            num_parts=len(PARTS) if "parts" in modalities else 0,
-            part_mirror=part_mirror if "parts" in modalities else None,
-            quality=(3,) * 17,
-            box_rule="joints",
-            crop=CropRule(margin=1.5, longest_px=longest),
-            source_digests={},
-            options={},
-            licence="-",
-            redistribution="-",
-            citation="-",
-            tool_version="0",
-        )
-        write_manifest(folder, manifest)
-        return ShardSet.open(folder, "train")
+        parts: dict[str, Any] = {}
+        if "parts" in modalities:
+            parts = {"num_parts": len(PARTS), "part_mirror": part_mirror}
+        return tiny_shards(tmp_path / f"shards{len(list(tmp_path.iterdir()))}", samples, dataset="dots", **parts)
 
     return make
 

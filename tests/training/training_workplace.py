@@ -7,11 +7,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import training_dataset as dots
-
 from kt3d_bench import MethodPlugin
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.plugins import registry
+from kt3d_bench.testing import tiny_dataset, tiny_plugin, write_tiny_raw
 from kt3d_bench.training.config import RunConfig
 
 
@@ -22,7 +21,7 @@ class Workplace:
     def prepare(self, dataset: str, *, at: Path | None = None, **raw: Any) -> Path:
         """Write and prepare raw data of a dataset; returns the shards' folder."""
         source = (at or self.root) / "raw" / dataset
-        dots.write_raw(source, **{"train": 12, "test": 5, **raw})
+        write_tiny_raw(source, registry.dataset(dataset), **raw)
         out = (at or self.root) / "shards" / dataset
         prepare(registry.dataset(dataset), raw=source, out=out, workers=1)
         return out
@@ -50,4 +49,8 @@ def offer(folder: Path) -> ModuleType:
         ),
         MethodPlugin("mean", "", "kt3d_floor.mean_pose:MeanPose", defaults=roles),
     ]
-    return dots.module("dots", [dots.dataset(folder / name, name) for name in roles.values()], methods)
+    datasets = [
+        tiny_dataset(folder / name, name, benchmark=f"{name}-rgb", generate="training_generator")
+        for name in roles.values()
+    ]
+    return tiny_plugin(datasets, methods)
