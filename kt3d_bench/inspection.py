@@ -28,23 +28,16 @@ _MANIFEST, _RUN = "manifest.json", "run.yaml"
 
 
 @dataclass(frozen=True)
-class _Deferred:
-    """A split whose work items only ``prepare`` finds out, at a cost that looking is not worth."""
+class _Split:
+    """What a raw folder holds of one split: its work items, or why there are none."""
 
-    sentence: str
-
-
-@dataclass(frozen=True)
-class _Refused:
-    """A split that cannot be prepared, and why."""
-
-    sentence: str
-    absent: bool
-    """Nothing of it is there: no sign that the folder is meant to be this dataset."""
-
-
-_Plans = Mapping[str, "list[WorkItem] | _Deferred | _Refused"]
-"""Split -> its work items, or what must be done first, or why there are none."""
+    items: list[WorkItem]
+    first: str = ""
+    """What ``prepare`` must do before it knows the work items, such as unpacking."""
+    refused: str = ""
+    """Why the split cannot be prepared."""
+    absent: bool = False
+    """Whether nothing of it is there: no sign that the folder is meant to be this dataset."""
 
 
 def inspect(path: Path | str, dataset: str | None = None) -> list[str]:
@@ -193,7 +186,7 @@ def _raw(path: Path, dataset: str | None) -> list[str]:
     lines: list[str] = []
     for plugin in registry.datasets().values():
         plans = _plans(plugin, path)
-        if not all(isinstance(found, _Refused) and found.absent for found in plans.values()):
+        if not all(found.absent for found in plans.values()):
             lines += _as_dataset(plugin, path, plans)
     if lines:
         return lines
@@ -207,7 +200,7 @@ def _raw(path: Path, dataset: str | None) -> list[str]:
     )
 
 
-def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) -> list[str]:
+def _as_dataset(plugin: DatasetPlugin, path: Path, plans: Mapping[str, _Split] | None = None) -> list[str]:
     """What a dataset's own reader says of a folder, what each split would give and cost, and how to get the rest."""
     if not path.is_dir():
         raise RawDataError(
@@ -223,7 +216,7 @@ def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) 
         lines.append(error.message)
     plans = _plans(plugin, path) if plans is None else plans
     lines += [line for line in _splits(plugin, plans, path) if line not in lines]
-    whole = [split for split, found in plans.items() if not isinstance(found, _Refused)]
+    whole = [split for split, found in plans.items() if not found.refused]
     if len(whole) < len(plans):
         lines.append("How to obtain what is missing:")
         lines += [f"  {number}. {step}" for number, step in enumerate(read_card(plugin.folder).how_to_obtain, 1)]
@@ -235,54 +228,46 @@ def _as_dataset(plugin: DatasetPlugin, path: Path, plans: _Plans | None = None) 
     return [*lines, f"Next: kt3d prepare {plugin.name} --raw {quoted}{only}"]
 
 
-def _plans(plugin: DatasetPlugin, path: Path) -> _Plans:
-    plan = registry.load_function(plugin.convert, "plan")
+def _plans(plugin: DatasetPlugin, path: Path) -> dict[str, _Split]:
+    module = registry.load(plugin.convert)
+    plan, deferred = registry.load_function(plugin.convert, "plan"), getattr(module, "deferred", None)
     options = {name: option.default for name, option in plugin.options.items()}
-    found: dict[str, list[WorkItem] | _Deferred | _Refused] = {}
+    found: dict[str, _Split] = {}
     for split in plugin.splits:
         try:
-            first = _deferred(plugin, path, split)
-            found[split] = first or list(plan(path, split, options)) or _Refused("nothing of it is here", absent=True)
+            first = deferred(path, split) if callable(deferred) else None
+            if not isinstance(first, str | None):
+                what = f"deferred() returned {first!r}, expected a sentence or None"
+                raise PluginError(what, where=f"module {plugin.convert}")
+            items = [] if first else list(plan(path, split, options))
+            missing = "" if first or items else "nothing of it is here"
+            found[split] = _Split(items, first or "", missing, absent=bool(missing))
         except PluginError:
             raise
         except Kt3dError as error:
             absent = isinstance(error, MissingDataError) or not path.is_dir()
-            found[split] = _Refused(error.message, absent)
+            found[split] = _Split([], refused=error.message, absent=absent)
     return found
 
 
-def _deferred(plugin: DatasetPlugin, path: Path, split: str) -> _Deferred | None:
-    function = getattr(registry.load(plugin.convert), "deferred", None)
-    said = function(path, split) if callable(function) else None
-    if said is None:
-        return None
-    if not isinstance(said, str):
-        raise PluginError(
-            f"deferred() returned {said!r}, expected a sentence or None", where=f"module {plugin.convert}"
-        )
-    return _Deferred(said)
-
-
-def _splits(plugin: DatasetPlugin, plans: _Plans, path: Path) -> Iterator[str]:
-    """Samples, disk and time of every split, estimated from a few samples of one of them."""
+def _splits(plugin: DatasetPlugin, plans: Mapping[str, _Split], path: Path) -> Iterator[str]:
+    """Describe every split, with samples, disk and time estimated from a few samples of one of them."""
     from kt3d_bench.data.estimate import probe
 
-    known = [items for items in plans.values() if isinstance(items, list)]
-    measured = probe(plugin.convert, known[0]) if known else ""
+    known = next((found.items for found in plans.values() if found.items), None)
+    measured = probe(plugin.convert, known) if known else ""
     cores = os.cpu_count() or 1
     total = 0.0
-    for split, items in plans.items():
+    for split, found in plans.items():
         view = next((f"view {view}, " for view in plugin.views if split.startswith(f"{view}-")), "")
-        if isinstance(items, _Refused):
-            yield f"{view}split '{split}' cannot be prepared: {items.sentence}"
+        if found.refused or found.first:
+            why = " cannot be prepared" if found.refused else ""
+            yield f"{view}split '{split}'{why}: {found.refused or found.first}"
             continue
-        if isinstance(items, _Deferred):
-            yield f"{view}split '{split}': {items.sentence}"
-            continue
-        samples = sum(item.expected_samples for item in items)
+        samples = sum(item.expected_samples for item in found.items)
         cost = ""
         if not isinstance(measured, str):
-            size, seconds = measured.disk_bytes(samples), measured.seconds(len(items), samples, cores)
+            size, seconds = measured.disk_bytes(samples), measured.seconds(len(found.items), samples, cores)
             total += size
             cost = f", about {in_bytes(size)} of shards and {duration(seconds)} on {cores} cores"
         yield f"{view}split '{split}' gives about {samples} samples{cost}"

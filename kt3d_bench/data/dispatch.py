@@ -1,5 +1,4 @@
-"""Who converts shards, and what happens when a worker dies: the same whether workers are processes of this machine or
-of a cluster."""
+"""Distribute shards to workers and retry those whose worker died; workers are local processes or a cluster's."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from kt3d_bench.progress import Reporter
 
 @dataclass(frozen=True)
 class Died:
-    """A worker died while it had these shards, or some of them, in hand."""
+    """A worker died while it was converting some of these shards."""
 
     tasks: tuple[ShardTask, ...]
 
@@ -29,14 +28,14 @@ class Crew(Protocol):
     """Workers that convert shards."""
 
     tries: int
-    """How many deaths it takes to give an item up."""
+    """Number of deaths after which a work item is given up."""
     gave_up: str
-    """What is then said of it, before the item's name."""
+    """Start of the error message that follows, before the item's name."""
     fewer: str
-    """How the user gives each worker more memory, or sees the crash."""
+    """Advice on giving each worker more memory, or on seeing the crash."""
 
     def run(self, tasks: Sequence[ShardTask]) -> Generator[Done | Died]:
-        """Convert shards in any order. May end early after a death. Closing it stops what is under way.
+        """Convert shards in any order; may end early after a death. Closing the generator stops running conversions.
 
         Raises the ``Kt3dError`` that a shard ended with.
         """
@@ -44,7 +43,7 @@ class Crew(Protocol):
 
 
 class Processes:
-    """Processes of this machine, or this very one."""
+    """Processes of this machine; with one worker, this process."""
 
     tries = 3
     gave_up = "the worker process died 3 times while converting"
@@ -81,9 +80,9 @@ class Processes:
 
 
 def convert_shards(title: str, tasks: Sequence[ShardTask], crew: Crew, report: Reporter) -> None:
-    """Write every shard that is not there yet.
+    """Write every shard that is not finished.
 
-    A shard whose worker dies is tried again alone, as often as the crew's ``tries``; the others are finished first.
+    A shard whose worker dies is retried alone, up to ``crew.tries`` times; the others are finished first.
     """
     report.start(title, sum(len(task.items) for task in tasks))
     totals = Counter[str]()
@@ -110,7 +109,7 @@ def convert_shards(title: str, tasks: Sequence[ShardTask], crew: Crew, report: R
 
 
 def _blamed(tasks: Iterable[ShardTask], pending: Sequence[ShardTask]) -> list[ShardTask]:
-    """Those that were begun, cleared of what was begun; all of them where none shows."""
+    """Return the tasks that have unfinished files, and delete those files; all tasks where none has any."""
     suspects = [task for task in tasks if task in pending]
     left = _temporaries(suspects)
     begun = [task for task in suspects if task.path in left]
@@ -119,14 +118,14 @@ def _blamed(tasks: Iterable[ShardTask], pending: Sequence[ShardTask]) -> list[Sh
 
 
 def remove_temporaries(tasks: Sequence[ShardTask]) -> None:
-    """Delete what was begun of these shards, whoever began it."""
+    """Delete the unfinished files of these shards."""
     for paths in _temporaries(tasks).values():
         for path in paths:
             path.unlink(missing_ok=True)
 
 
 def _temporaries(tasks: Sequence[ShardTask]) -> dict[Path, list[Path]]:
-    """Shard -> the unfinished files of it or of its index, for the shards that have any."""
+    """Return shard -> unfinished files of it or of its index, for the shards that have any."""
     wanted = {task.path for task in tasks}
     found: dict[Path, list[Path]] = defaultdict(list)
     for folder in {path.parent for path in wanted}:
@@ -154,5 +153,5 @@ def _worker_died(tasks: Sequence[ShardTask], crew: Crew) -> RawDataError:
     return RawDataError(
         f"{crew.gave_up} {shown}",
         where=tasks[0].path,
-        hint=f"a raw file of these items may be damaged, or memory short ({crew.fewer}); {CONTINUE}",
+        hint=f"a raw file of these items may be corrupt, or memory too small ({crew.fewer}); {CONTINUE}",
     )

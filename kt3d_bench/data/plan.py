@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from kt3d_bench.data.format import FORMAT_VERSION
 from kt3d_bench.errors import PluginError, RawDataError, UsageError, did_you_mean
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
@@ -74,27 +76,18 @@ def checked_options(plugin: DatasetPlugin, given: Mapping[str, Any]) -> dict[str
     }
 
 
-_BOOLEANS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
-
-
 def _option_value(dataset: str, name: str, option: Option, value: Any) -> Any:
     kind = type(option.default)
     where = f"--{name.replace('_', '-')} of {dataset}"
-    if isinstance(value, str) and kind is bool:
-        if value.lower() not in _BOOLEANS:
-            raise UsageError(f"expected true or false, found '{value}'", where=where)
-        value = _BOOLEANS[value.lower()]
-    elif isinstance(value, str) and kind in (int, float):
-        try:
-            value = kind(value)
-        except ValueError as error:
-            raise UsageError(f"expected a number like {option.default}, found '{value}'", where=where) from error
-    elif isinstance(value, str) and kind is tuple:
+    what = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+    wanted = "true or false" if kind is bool else f"{what} like {option.default}"
+    if isinstance(value, str) and kind is tuple:
         value = tuple(word for word in value.split(",") if word)
-    elif kind is float and type(value) is int:
-        value = float(value)
-    if option.default is not None and type(value) is not kind:
-        raise UsageError(f"expected {kind.__name__}, found {type(value).__name__} {value!r}", where=where)
+    elif option.default is not None and type(value) is not kind:
+        try:
+            value = TypeAdapter(kind).validate_python(value, strict=not isinstance(value, str) and kind is not float)
+        except ValidationError as error:
+            raise UsageError(f"expected {wanted}, found {value!r}", where=where) from error
     if option.choices and value not in option.choices:
         known = [str(choice) for choice in option.choices]
         raise UsageError(f"there is no choice '{value}'", where=where, hint=did_you_mean(str(value), known))

@@ -1,7 +1,7 @@
-"""Reading shards at random, through the side indexes: no torch, no WebDataset, 2 us a member instead of 50.
+"""Random access to shards through their side indexes, without torch or WebDataset: 2 us per member instead of 50.
 
-A tar that was cut between two members reads as a shorter tar without an error, so index, manifest and tar must agree
-before anything is read.
+A tar that was truncated between two members reads as a shorter tar without an error; therefore index, manifest and tar
+must agree before anything is read.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from kt3d_bench.data.remote import Mirror, local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.records import Camera, Sample
 
-_AGAIN = "run the same kt3d prepare command again; it keeps what is whole"
+_AGAIN = "run the same kt3d prepare command again; it keeps complete shards"
 _DELETE = "delete this file and run the same kt3d prepare command again"
 
 
 class _Files:
     """Read-only files of one split, opened when first read. Threads and forked processes may share it; pickling keeps
-    the paths and lets go of the descriptors. Of a mirror, a file that is not here yet is fetched first."""
+    the paths and drops the descriptors. A missing file of a mirror is downloaded first."""
 
     def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
         self.paths = tuple(folder / shard.name for shard in shards)
@@ -65,7 +65,7 @@ class _Files:
 class ShardSet:
     """One split of a prepared dataset, or a selection of its samples. Picklable; threads may share it.
 
-    Shapes: N samples.
+    ``loading.dataset.Dataset`` is the public view of it. Shapes: N samples.
     """
 
     folder: Path
@@ -92,9 +92,9 @@ class ShardSet:
     def open(cls, folder: Path | str, split: str, *, verify: bool = False) -> ShardSet:
         """Open a split of a folder or of a URL (``https://``, ``http://``, ``s3://``, ``file://``; see ``remote``).
 
-        Sizes of all tars are checked; ``verify=True`` also reads them whole and compares SHA-256. Tars behind a URL
-        are fetched, and then always compared, when they are first read, or by ``fetch``. Raises ``ArtefactError`` when
-        shards are missing, cut, changed or do not fit their index or manifest, and ``UsageError`` for an unknown split.
+        Checks the sizes of all tars; ``verify=True`` also compares their SHA-256. Tars behind a URL are downloaded, and
+        always compared, when they are first read, or by ``fetch``. Raises ``ArtefactError`` when shards are missing,
+        truncated, changed or do not fit their index or manifest, and ``UsageError`` for an unknown split.
         """
         folder = local_folder(folder)
         mirror = Mirror.of(folder)
@@ -124,7 +124,7 @@ class ShardSet:
 
     @classmethod
     def of(cls, folder: Path, split: str, manifest: Manifest, shards: Sequence[tuple[Shard, ShardIndex]]) -> ShardSet:
-        """Some shards of a split (at least one) with their indexes, unchecked; all must hold the same fields."""
+        """Combine some shards of a split (at least one) with their indexes, unchecked; all hold the same fields."""
         indexes = [index for _, index in shards]
         fields = indexes[0].fields
         return cls(
@@ -147,16 +147,16 @@ class ShardSet:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The tars; ``shard_of`` counts in them."""
+        """The tars, which ``shard_of`` indexes."""
         return self._files.paths
 
     @property
     def url(self) -> str | None:
-        """Where the shards are fetched from; ``None`` for those of a folder."""
+        """URL that the shards are downloaded from; ``None`` for those of a folder."""
         return None if self._files.mirror is None else self._files.mirror.url
 
     def fetch(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Have every tar here that these samples lie in, ahead of need; ``progress(done, total)`` in bytes fetched.
+        """Download every tar that these samples lie in; ``progress(done, total)`` in bytes.
 
         Does nothing for shards of a folder. Raises ``ArtefactError`` as ``remote.Mirror.fetch``.
         """
@@ -164,7 +164,7 @@ class ShardSet:
             self._files.mirror.fetch([self._files.shards[number] for number in np.unique(self.shard_of)], progress)
 
     def take(self, indices: npt.ArrayLike) -> ShardSet:
-        """The samples at ``indices`` (or where a bool mask is true), in that order; shares the open files."""
+        """Return the samples at ``indices`` (or where a bool mask is true), in that order; shares the open files."""
         chosen = np.asarray(indices)
         return replace(
             self,
@@ -176,7 +176,7 @@ class ShardSet:
         )
 
     def require(self, modalities: Iterable[str]) -> None:
-        """Raises ``UsageError`` for the first of ``modalities`` that the samples lack."""
+        """Raise ``UsageError`` for the first of ``modalities`` that the samples lack."""
         for name in modalities:
             if name not in self.modalities:
                 raise UsageError(
@@ -204,16 +204,16 @@ class ShardSet:
 
     @cached_property
     def sample_list_digest(self) -> str:
-        """Of the keys held here, in whatever order."""
+        """SHA-256 of the keys, whatever their order."""
         return sample_list_digest(self.keys)
 
     @cached_property
     def labels_digest(self) -> str:
-        """Of the keys, labels and cameras held here, in whatever order."""
+        """SHA-256 of keys, labels and cameras, whatever their order."""
         return labels_digest(self.keys, self.labels)
 
     def read(self, i: int, field: str) -> bytes:
-        """The stored bytes of one field ("rgb", "depth_mm", "parts", "labels") of sample ``i``."""
+        """Return the stored bytes of one field ("rgb", "depth_mm", "parts", "labels") of sample ``i``."""
         column = self._column(field)
         number, size = int(self.shard_of[i]), int(self.sizes[i, column])
         try:
@@ -221,11 +221,11 @@ class ShardSet:
         except OSError as error:
             raise self._damaged(i, f"the shard cannot be read ({error})") from error
         if len(data) != size:
-            raise self._damaged(i, f"{field} is cut: {len(data)} of {size} bytes")
+            raise self._damaged(i, f"{field} is truncated: {len(data)} of {size} bytes")
         return data
 
     def image(self, i: int, field: str) -> npt.NDArray[Any]:
-        """A decoded image of sample ``i``: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16, "parts" (H, W) uint8."""
+        """Decode an image of sample ``i``: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16, "parts" (H, W) uint8."""
         data = self.read(i, field)
         try:
             image = decode_image(field, data)
@@ -237,7 +237,7 @@ class ShardSet:
         return image
 
     def camera(self, i: int) -> Camera:
-        """The camera of the stored crop of sample ``i``."""
+        """Return the camera of the stored crop of sample ``i``."""
         labels = self.labels
         return Camera(
             labels.intrinsics_px[i],
@@ -249,7 +249,7 @@ class ShardSet:
         )
 
     def sample(self, i: int) -> Sample:
-        """Sample ``i`` whole, decoded from the tar's own members."""
+        """Decode the whole of sample ``i`` from the tar's own members."""
         key = str(self.keys[i])
         try:
             return decode(key, {FIELDS[name].extension: self.read(i, name) for name in self.fields})
@@ -257,7 +257,7 @@ class ShardSet:
             raise self._damaged(i, str(error)) from error
 
     def samples(self) -> Iterator[Sample]:
-        """All samples, in order."""
+        """Iterate over all samples, in order."""
         return (self.sample(i) for i in range(len(self)))
 
     def _column(self, field: str) -> int:
@@ -276,7 +276,7 @@ def _checked_index(path: Path, shard: Shard, verify: bool, *, mirrored: bool = F
     except OSError as error:
         raise ArtefactError("the shard is missing", where=path, hint=_AGAIN) from error
     if size != shard.size:
-        what = "is cut" if size < shard.size else "is too long"
+        what = "is truncated" if size < shard.size else "is too long"
         raise ArtefactError(f"the shard {what}: {size} bytes, not {shard.size}", where=path, hint=_AGAIN)
     index = read_index(index_path(path))
     if (index.tar_sha256, index.tar_size, len(index)) != (shard.sha256, shard.size, shard.samples):

@@ -1,13 +1,12 @@
-"""Shards that lie behind a URL: fetched into a local mirror, each file whole and verified, or not at all.
+"""Shards behind a URL: downloaded into a local mirror, each file complete and verified, or not at all.
 
 A mirror is an ordinary shards folder in the cache (``$KT3D_CACHE``, else ``cache`` in the data root), named after the
-SHA-256 of its manifest, which pins every tar by size and SHA-256; ``remote.json`` says where the rest is. Opening a
-split fetches its indexes; tars come when they are first read, or ahead of need by ``Mirror.fetch``. Processes may share
-a cache; a download that was cut off goes on where it stopped. Nothing is ever thrown away: delete what is not needed.
+SHA-256 of its manifest, which pins every tar by size and SHA-256; ``remote.json`` records the URL. Opening a split
+downloads its indexes; a tar is downloaded when it is first read, or ahead of time by ``Mirror.fetch``. Processes may
+share a cache, and an interrupted download continues where it stopped. Nothing is deleted automatically.
 
-http and https are read through fsspec's aiohttp client, which notices truncated bodies and stalls, and comes with
-Lightning; s3 through s3fs (the extra ``remote``). Nothing else is opened: some readers of tars would hand ``pipe:`` to
-a shell.
+Files are read through fsspec (http and https by aiohttp; s3 by s3fs, the extra ``remote``). Other schemes are refused:
+some readers of tars would hand ``pipe:`` to a shell.
 """
 
 from __future__ import annotations
@@ -28,89 +27,97 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from kt3d_bench.data.index import ShardIndex, index_path, read_index
+from kt3d_bench.data.index import index_path, read_index
 from kt3d_bench.data.manifest import MANIFEST, Shard, decode_manifest, read_manifest
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import cache_root, write_whole
 
 SOURCE = "remote.json"
 TRIES = 6
-"""Failures in a row, with nothing arriving in between, until a file is given up."""
+"""Failures in a row, without any byte in between, after which a file is given up."""
 CONNECT_S = 10.0
 STALL_S = 30.0
-"""A connection that delivers nothing for so long is given up."""
+"""Seconds without any byte after which a connection is dropped."""
 PIECE_BYTES = 8 << 20
-"""Asked for at a time: what a dropped connection can cost."""
+"""Bytes per request, and so the most that a dropped connection loses."""
+SMALL_BYTES = 1 << 30
+"""Largest manifest or index that is downloaded."""
 CONNECTIONS = 4
 _PAUSE_S = 0.5
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*(?:://|::)|pipe:")
-_ELSE = "give a folder, or a URL that begins with https://, http://, s3:// or file://"
+_SCHEMES = "give a folder, or a URL that begins with https://, http://, s3:// or file://"
+_ROOM = "free some space, or name another folder by KT3D_CACHE"
 
 
 def is_url(place: Path | str) -> bool:
-    """Whether a place is meant as a URL, of whatever scheme, and not as a folder."""
+    """Return whether a place is meant as a URL, of whatever scheme, and not as a folder."""
     return isinstance(place, str) and _URL.match(place) is not None
 
 
 def local_folder(place: Path | str) -> Path:
-    """The folder with the shards of a place: itself, or the mirror of a URL, whose manifest is fetched anew.
+    """Return the folder of a place's shards: itself, or the mirror of a URL, whose manifest is downloaded again.
 
-    Raises ``UsageError`` for a URL that is not supported, ``ArtefactError`` when nothing is to be had there.
+    Raises ``UsageError`` for an unsupported URL, ``ArtefactError`` when its manifest cannot be downloaded.
     """
     if isinstance(place, Path) or not is_url(place):
         return Path(place)
     parts = urlsplit(place)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
-            raise UsageError("a file URL names a folder of this machine", where=place, hint=_ELSE)
+            raise UsageError("a file URL names a folder of this machine", where=place, hint=_SCHEMES)
         return Path(unquote(parts.path))
-    return _mirrored(_checked(place)).folder
+    url = _checked(place)
+    where = f"{url}/{MANIFEST}"
+    data = _read(where, 0, SMALL_BYTES)
+    manifest = decode_manifest(data, where=where, hint="check the URL, which must name a folder of shards")
+    name = re.sub(r"[^A-Za-z0-9_.\-]", "_", url.rpartition("/")[2]) or manifest.dataset
+    folder = _mirrors() / f"{name}-{hashlib.sha256(data).hexdigest()[:24]}"
+    write_whole(folder / SOURCE, json.dumps({"url": url}).encode())
+    if not (folder / MANIFEST).exists():
+        write_whole(folder / MANIFEST, data)
+    return folder
+
+
+def _mirrors() -> Path:
+    return cache_root() / "shards"
 
 
 def _checked(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https", "s3"):
-        raise UsageError(f"shards are not read through '{url.partition(':')[0]}:'", where=url, hint=_ELSE)
+        raise UsageError(f"shards are not read through '{url.partition(':')[0]}:'", where=url, hint=_SCHEMES)
     if "::" in url or not parts.hostname or parts.query or parts.fragment:
-        raise UsageError("this is no URL of a folder", where=url, hint="leave out '::', '?' and '#'")
+        raise UsageError("this is not the URL of a folder", where=url, hint="leave out '::', '?' and '#'")
     if "@" in parts.netloc:
         hidden = url.replace(parts.netloc, parts.netloc.rpartition("@")[2])
         raise UsageError("the URL holds a password, which runs would record", where=hidden, hint="leave it out")
     return url.rstrip("/")
 
 
-def _mirrored(url: str) -> Mirror:
-    where = f"{url}/{MANIFEST}"
-    data = _read_whole(where)
-    manifest = decode_manifest(data, where=where, hint="check the URL, which must name a folder of shards")
-    name = re.sub(r"[^A-Za-z0-9_.\-]", "_", url.rpartition("/")[2]) or manifest.dataset
-    folder = cache_root() / "shards" / f"{name}-{hashlib.sha256(data).hexdigest()[:24]}"
-    write_whole(folder / SOURCE, json.dumps({"url": url}).encode())
-    if not (folder / MANIFEST).exists():
-        write_whole(folder / MANIFEST, data)
-    return Mirror(folder, url)
-
-
 @dataclass(frozen=True)
 class Mirror:
-    """A shards folder whose files are fetched from ``url``."""
+    """A shards folder whose files are downloaded from ``url``."""
 
     folder: Path
     url: str
 
     @classmethod
     def of(cls, folder: Path) -> Mirror | None:
-        """The mirror that a folder is; ``None`` for ordinary shards. Raises ``ArtefactError`` when it is damaged."""
+        """Return the mirror that a folder is; ``None`` for ordinary shards.
+
+        Only a folder in the cache can be a mirror: a ``remote.json`` in anybody's download must not cause network
+        requests. Raises ``ArtefactError`` when ``remote.json`` is damaged.
+        """
         path = folder / SOURCE
+        if folder.absolute().parent != _mirrors().absolute() or not path.exists():
+            return None
         try:
             return cls(folder, _checked(str(json.loads(path.read_bytes())["url"])))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
             raise ArtefactError("does not say where shards come from", where=path, hint="delete its folder") from error
 
     def fetch_indexes(self, shards: Sequence[Shard]) -> int:
-        """Fetch the missing indexes of ``shards``; returns how many were missing. Raises ``ArtefactError``."""
+        """Download the missing indexes of ``shards``; return how many were missing. Raises ``ArtefactError``."""
         missing = [shard for shard in shards if not index_path(self.folder / shard.name).exists()]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             list(pool.map(self._fetch_index, missing))
@@ -118,36 +125,34 @@ class Mirror:
 
     def _fetch_index(self, shard: Shard) -> None:
         path = index_path(self.folder / shard.name)
-        write_whole(path, _read_whole(f"{self.url}/{path.name}"))
-        index: ShardIndex | None = None
+        write_whole(path, _read(f"{self.url}/{path.name}", 0, SMALL_BYTES))
         with suppress(ArtefactError):
             index = read_index(path)
-        if index is None or (index.tar_sha256, index.tar_size, len(index)) != (shard.sha256, shard.size, shard.samples):
-            path.unlink(missing_ok=True)
-            raise self._foreign(path.name)
+            if (index.tar_sha256, index.tar_size, len(index)) == (shard.sha256, shard.size, shard.samples):
+                return
+        path.unlink(missing_ok=True)
+        raise self._foreign(path.name)
 
     def forget_indexes(self, shards: Sequence[Shard]) -> ArtefactError:
-        """Delete indexes that do not hold what the manifest says; returns the error to raise."""
+        """Delete indexes that do not hold what the manifest says; return the error to raise."""
         for shard in shards:
             index_path(self.folder / shard.name).unlink(missing_ok=True)
         return self._foreign("the indexes")
 
     def fetch(self, shards: Sequence[Shard], progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Fetch the missing tars of ``shards``, several at a time; ``progress(done, total)`` in bytes.
+        """Download the missing tars of ``shards``, several at a time; ``progress(done, total)`` in bytes.
 
-        Raises ``ArtefactError`` when one cannot be had whole, or the disk has no room; what is there stays.
+        Raises ``ArtefactError`` when one cannot be downloaded completely, or the disk has no room. What has arrived
+        stays.
         """
         missing = [shard for shard in shards if not (self.folder / shard.name).exists()]
-        total = sum(shard.size for shard in missing)
-        begun = sum(_size(self._part(shard)) for shard in missing)
+        parts = [self.folder / f"{shard.name}.part" for shard in missing]
+        total, done = sum(shard.size for shard in missing), 0
+        needed = total - sum(part.stat().st_size for part in parts if part.exists())
         free = shutil.disk_usage(self.folder).free
-        if total - begun > free:
-            raise ArtefactError(
-                f"{(total - begun) / 1e9:.1f} GB are to be fetched and {free / 1e9:.1f} GB are free",
-                where=self.folder,
-                hint="free some space, or name another folder by KT3D_CACHE",
-            )
-        done = 0
+        if needed > free:
+            what = f"the download needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+            raise ArtefactError(what, where=self.folder, hint=_ROOM)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             try:
                 for shard in pool.map(self.fetch_tar, missing):
@@ -158,33 +163,28 @@ class Mirror:
                 raise
 
     def fetch_tar(self, shard: Shard) -> Shard:
-        """Have one tar here, whole and of the manifest's SHA-256. Raises ``ArtefactError``."""
-        target = self.folder / shard.name
+        """Download one tar unless it is there, and check its SHA-256, twice at most. Raises ``ArtefactError``."""
+        target, part = self.folder / shard.name, self.folder / f"{shard.name}.part"
         try:
-            with _part_file(target, self._part(shard)) as part:
-                if part is None:
-                    return shard
-                for attempt in (1, 2):
-                    _download(f"{self.url}/{shard.name}", part, shard.size)
-                    part.seek(0)
-                    if hashlib.file_digest(part, "sha256").hexdigest() == shard.sha256:
-                        os.fsync(part.fileno())
-                        self._part(shard).replace(target)
-                        return shard
-                    part.truncate(0)
-                    if attempt == 2:
-                        self._part(shard).unlink(missing_ok=True)
+            with _locked(target, part) as file:
+                for _ in range(2 if file else 0):
+                    assert file is not None
+                    _download(f"{self.url}/{shard.name}", file, shard.size)
+                    file.seek(0)
+                    if hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256:
+                        os.fsync(file.fileno())
+                        part.replace(target)
+                        break
+                    file.truncate(0)
+                else:
+                    if file is not None:
+                        part.unlink(missing_ok=True)
+                        raise self._foreign(shard.name)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise ArtefactError(
-                "the disk is full" if full else f"cannot be written ({error})",
-                where=target,
-                hint="free some space, or name another folder by KT3D_CACHE",
-            ) from error
-        raise self._foreign(shard.name)
-
-    def _part(self, shard: Shard) -> Path:
-        return self.folder / f"{shard.name}.part"
+            what = "the disk is full" if full else f"cannot be written ({error})"
+            raise ArtefactError(what, where=target, hint=_ROOM) from error
+        return shard
 
     def _foreign(self, name: str) -> ArtefactError:
         return ArtefactError(
@@ -195,39 +195,30 @@ class Mirror:
 
 
 def complete(folder: Path, splits: Sequence[str] | None = None) -> None:
-    """Have everything of a mirror here (of ``splits``, default all), for what reads shards file by file.
+    """Download everything of a mirror (of ``splits``, default all) for code that reads shards file by file.
 
     Does nothing for ordinary shards. Raises ``ArtefactError`` as ``Mirror.fetch``.
     """
     mirror = Mirror.of(folder)
-    if mirror is None:
-        return
-    for name, split in read_manifest(folder).splits.items():
-        if splits is None or name in splits:
+    for name, split in read_manifest(folder).splits.items() if mirror else ():
+        if mirror and (splits is None or name in splits):
             mirror.fetch_indexes(split.shards)
             mirror.fetch(split.shards)
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
 @contextmanager
-def _part_file(target: Path, part: Path) -> Iterator[BufferedRandom | None]:
-    """The unfinished file, open and ours alone; ``None`` when someone has finished it meanwhile."""
+def _locked(target: Path, part: Path) -> Iterator[BufferedRandom | None]:
+    """Yield the unfinished file, open and locked; ``None`` when another process has finished it meanwhile."""
     import fcntl
 
-    while True:
-        if target.exists():
-            yield None
-            return
+    while not target.exists():
         with part.open("a+b") as file:
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
-            if target.exists() or not part.exists() or os.fstat(file.fileno()).st_ino != part.stat().st_ino:
-                continue
-            yield file
-            return
+            if not target.exists() and part.exists() and os.fstat(file.fileno()).st_ino == part.stat().st_ino:
+                yield file
+                return
+    yield None
 
 
 def _download(url: str, file: BufferedRandom, size: int) -> None:
@@ -235,76 +226,58 @@ def _download(url: str, file: BufferedRandom, size: int) -> None:
     offset = file.seek(0, os.SEEK_END)
     if offset > size:
         offset = file.truncate(0)
-    failures = 0
     while offset < size:
-        end = min(offset + PIECE_BYTES, size)
-        piece, problem = _read(url, offset, end)
-        if len(piece) > end - offset:
-            piece = piece[offset:] if len(piece) == size else b""
-            problem = problem or "it sends something else than was asked for"
-        if piece:
-            file.write(piece)
-            file.flush()
-            offset += len(piece)
-            failures = 0
-            continue
-        failures += 1
-        _give_up_or_wait(url, failures, problem or "nothing arrives")
+        file.write(_read(url, offset, min(offset + PIECE_BYTES, size), size))
+        file.flush()
+        offset = file.tell()
 
 
-def _read_whole(url: str) -> bytes:
-    failures = 0
-    while True:
-        data, problem = _read(url, None, None)
-        if problem is None:
-            return data
-        failures += 1
-        _give_up_or_wait(url, failures, problem)
+def _read(url: str, start: int, end: int, size: int | None = None) -> bytes:
+    """Return bytes ``start`` to ``end`` of a file, or the first of them that arrive; ``size`` is that of the whole.
 
-
-def _give_up_or_wait(url: str, failures: int, problem: str) -> None:
-    if failures >= TRIES:
-        raise ArtefactError(
-            f"cannot be fetched ({problem}; tried {failures} times)",
-            where=url,
-            hint="check the address and the network; what has arrived is kept and the same command goes on",
-        )
-    time.sleep(_PAUSE_S * 2 ** (failures - 1))
-
-
-def _read(url: str, start: int | None, end: int | None) -> tuple[bytes, str | None]:
-    """Bytes from ``start`` to ``end`` (``None`` = all), and what went wrong where trying again may help.
-
-    Raises ``ArtefactError`` where it does not: what is not there, or not for us.
+    Without ``size`` the whole file is wanted, which must not be longer than ``end``. Raises ``ArtefactError`` at once
+    for a file that is not there, not permitted or too long, else after ``TRIES`` failures.
     """
-
     from aiohttp import ClientError, ClientResponseError
 
-    file_system = _file_system(urlsplit(url).scheme)
-    try:
-        return file_system.cat_file(url, start=start, end=end), None
-    except FileNotFoundError as error:
-        raise ArtefactError("there is no such file", where=url, hint="check the URL: it must hold shards") from error
-    except PermissionError as error:
-        raise ArtefactError(f"access is denied ({error})", where=url, hint="log in as its owner says") from error
-    except ClientResponseError as error:
-        if error.status < 500 and error.status not in (408, 416, 425, 429):
+    problem = ""
+    for failures in range(TRIES):
+        if failures:
+            time.sleep(_PAUSE_S * 2 ** (failures - 1))
+        try:
+            data: bytes = _file_system(urlsplit(url).scheme).cat_file(url, start=start, end=end)
+            if size is None and len(data) >= end:
+                raise ArtefactError(f"the file is larger than {end} bytes", where=url, hint="check the URL")
+            if len(data) > end - start:
+                data = data[start:] if len(data) == size else b""
+                problem = "the server sends other bytes than requested"
+            if data or size is None:
+                return data
+            problem = problem or "nothing arrives"
+        except FileNotFoundError as error:
             raise ArtefactError(
-                f"the server answers {error.status} {error.message}", where=url, hint="check the URL"
+                "there is no such file", where=url, hint="check the URL: it must hold shards"
             ) from error
-        return b"", f"the server answers {error.status}"
-    except (ClientError, OSError, TimeoutError) as error:
-        return b"", str(error) or type(error).__name__
-    except Exception as error:
-        if type(error).__module__ != "botocore.exceptions":
-            raise
-        if type(error).__name__ == "NoCredentialsError":
-            raise ArtefactError(
-                "S3 asks for credentials",
-                where=url,
-                hint="set AWS_PROFILE or AWS_ACCESS_KEY_ID, or FSSPEC_S3_ANON=true for a public bucket",
-            ) from error
-        return b"", str(error)
+        except PermissionError as error:
+            raise ArtefactError(f"access is denied ({error})", where=url, hint="log in as its owner says") from error
+        except ClientResponseError as error:
+            problem = f"the server answers {error.status}"
+            if error.status < 500 and error.status not in (408, 416, 425, 429):
+                raise ArtefactError(f"{problem} {error.message}", where=url, hint="check the URL") from error
+        except (ClientError, OSError, TimeoutError) as error:
+            problem = str(error) or type(error).__name__
+        except Exception as error:
+            if type(error).__module__ != "botocore.exceptions":
+                raise
+            problem = str(error)
+            if type(error).__name__ == "NoCredentialsError":
+                hint = "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or FSSPEC_S3_ANON=true for a public bucket"
+                raise ArtefactError("S3 asks for credentials", where=url, hint=hint) from error
+    raise ArtefactError(
+        f"cannot be downloaded ({problem}; tried {TRIES} times)",
+        where=url,
+        hint="check the address and the network; what has arrived is kept, and the same command continues",
+    )
 
 
 def _file_system(scheme: str) -> Any:

@@ -1,4 +1,4 @@
-"""Converting one shard, in whatever process: nothing half-written stays, and no stale worker publishes anything."""
+"""Convert one shard in any process; no unfinished file remains, and a worker that was given up publishes nothing."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Done:
 
 
 def finished(task: ShardTask) -> Done | None:
-    """The shard as it lies in the folder, if it is whole and made from the same things.
+    """Return the shard that is in the folder, if it is complete and was made from the same things.
 
-    Not if it lacks something for a damaged raw file: that file may have been mended, even without a change that its
-    size and first bytes would show.
+    A shard that lacks something because of a corrupt raw file does not count: the file may have been replaced by one
+    of the same size and first bytes.
     """
     try:
         index = read_index(index_path(task.path))
@@ -52,7 +52,8 @@ def _done(task: ShardTask, index: ShardIndex) -> Done:
 
 
 def in_worker(task: ShardTask, lease: Path | None = None) -> Done | Kt3dError:
-    """``write_shard`` in a worker process: an expected error is returned, as not every pool carries it home intact."""
+    """Run ``write_shard`` in a worker process. An expected error is returned, since not every pool transports it
+    intact."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -71,11 +72,11 @@ class _BegunError(Exception):
 
 
 def write_shard(task: ShardTask, lease: Path | None = None) -> Done:
-    """Write one shard. A work item whose raw file turns out to be damaged is left out whole and listed as skipped: what
-    was written of it before is worth nothing, and the shard is begun again without it.
+    """Write one shard. A work item whose raw file is corrupt is left out entirely and listed as skipped; if samples of
+    it were already written, the shard is started again without it.
 
-    ``lease``: a file that whoever wants the shard keeps; once it is gone, the shard is given up (``ArtefactError``), so
-    that a worker nobody waits for any longer cannot put an old shard among new ones.
+    ``lease``: a file that exists as long as the shard is wanted; once it is gone, the shard is given up
+    (``ArtefactError``), so that a forgotten worker cannot put an old shard among new ones.
     """
     convert: Callable[[WorkItem], Iterator[Any]] = load_function(task.convert, "convert")
     damaged: dict[str, Skipped] = {}
@@ -101,7 +102,7 @@ def write_shard(task: ShardTask, lease: Path | None = None) -> Done:
 
 def _check_lease(lease: Path | None) -> None:
     if lease is not None and not lease.exists():
-        raise ArtefactError("the preparation that wanted this shard has ended", where=lease)
+        raise ArtefactError("the preparation that needed this shard has ended", where=lease)
 
 
 def _write_item(
@@ -157,7 +158,7 @@ def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:
         raise PluginError(
             f"sample {sample.key} has no image",
             where=where,
-            hint="yield Skipped for it, or say poses_only in the work item",
+            hint="yield Skipped for it, or set poses_only in the work item",
         )
     for name in IMAGES:
         modality = FIELDS[name].modality

@@ -1,8 +1,8 @@
-"""Writing one shard: a WebDataset tar and its side index, with bytes that depend on the samples alone.
+"""Write one shard: a WebDataset tar and its side index, whose bytes depend on the samples alone.
 
-WebDataset's ``TarWriter`` would stamp the clock and open paths through a shell; here it gets an open file and fixed
+WebDataset's ``TarWriter`` would record the time and open paths through a shell; here it gets an open file and fixed
 times. Both files are written under a temporary name in the same folder, flushed to disk and renamed, the index last:
-where an index lies, the shard is whole.
+if there is an index, the shard is complete.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _FIELD_OF_EXTENSION = {field.extension: name for name, field in FIELDS.items()}
 
 
 def _temporary_of(path: Path, mark: str) -> Path:
-    """Where a shard's file is written before it is whole: found by its ending when its worker was killed, and of this
-    attempt alone, as a worker taken for dead may still be writing."""
+    """Return the name of a shard's file before it is complete. It can be found by its ending after a crash, and each
+    attempt has its own, since a worker that was given up may still be writing."""
     return path.with_name(f"{path.name}.{mark}.tmp")
 
 
 class ShardWriter:
     """Context manager that writes ``path`` (``<split>-%06d.tar``) and its index.
 
-    Leaving it normally publishes both files and sets ``index``; leaving it by an exception removes what was begun. A
-    shard without a single sample publishes an index only, which keeps its skipped samples and says it is done.
+    Leaving it normally publishes both files and sets ``index``; leaving it by an exception removes the unfinished
+    files. A shard without samples publishes only an index, which lists its skipped samples and marks it as done.
     """
 
     def __init__(self, path: Path, *, configuration: str = "") -> None:
@@ -70,11 +70,11 @@ class ShardWriter:
         return self
 
     def start_item(self, name: str) -> None:
-        """Samples written from now on belong to this work item; messages and the index name it."""
+        """Assign the samples written from now on to this work item; messages and the index name it."""
         self._items.append(name)
 
     def write(self, sample: Sample) -> None:
-        """Append a sample. Raises ``PluginError`` for a key that is already there, for other images than the samples
+        """Append a sample. Raises ``PluginError`` for a key that was used before, for other images than the samples
         before it have, and for values that cannot be stored."""
         if not self._items:
             self.start_item(self.path.stem)
@@ -162,6 +162,6 @@ class ShardWriter:
 
 
 def doubled_key(key: str, first: str, second: str) -> PluginError:
-    """The error for a key that two work items (or one item twice) produced."""
+    """Return the error for a key that two work items (or one item twice) produced."""
     items = f"item {first}, twice" if first == second else f"items {first} and {second}"
     return PluginError(f"the sample key {key} is produced by {items}", hint="keys must be unique within a split")

@@ -75,7 +75,7 @@ def test_options_of_the_wrong_kind(kt3d: Any) -> None:
     said(
         kt3d("prepare", "h36m", "--train-every", "often"),
         2,
-        "--train-every of h36m: expected a number like 5, found 'often'",
+        "--train-every of h36m: expected a whole number like 5, found 'often'",
     )
     said(kt3d("prepare", "h36m", "--train-every"), 2, "--train-every needs a value")
     said(kt3d("train", "--method", "mean-pose", "--set", "x"), 2, "--set wants NAME=VALUE, found 'x'")

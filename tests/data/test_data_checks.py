@@ -146,7 +146,7 @@ def test_a_flipped_byte_inside_an_image_is_found_there_too(shards: Path) -> None
     ("damage", "sentence"),
     [
         (lambda tar: tar.unlink(), "the tar is missing"),
-        (lambda tar: tar.write_bytes(tar.read_bytes()[:-512]), "the tar is cut"),
+        (lambda tar: tar.write_bytes(tar.read_bytes()[:-512]), "the tar is truncated"),
         (lambda tar: tar.write_bytes(tar.read_bytes() + bytes(512)), "the tar is too long"),
         (lambda tar: index_path(tar).unlink(), "the index of this shard is missing"),
         (lambda tar: index_path(tar).write_bytes(b"PK"), "the index is damaged"),
@@ -284,15 +284,15 @@ def behind(sample: Sample) -> Sample:
 @pytest.mark.parametrize(
     ("change", "check", "sentence"),
     [
-        (shifted_px, "projection", "projects 4.2 px beside its image position"),
-        (lambda s: replace(s, joints_px=swapped(s.joints_px)), "projection", "px beside its image position"),
-        (scaled_camera, "projection", "px beside its image position"),
+        (shifted_px, "projection", "projects 4.2 px away from its image position"),
+        (lambda s: replace(s, joints_px=swapped(s.joints_px)), "projection", "px away from its image position"),
+        (scaled_camera, "projection", "px away from its image position"),
         (mirrored_camera, "lens", "focal lengths -"),
         (behind, "in front", "1 joints lie behind the camera or nearer than 100 mm (head at -5 mm)"),
         (lambda s: replace(s, box_px=s.box_px[[2, 1, 0, 3]]), "box", "its corners are exchanged"),
         (lambda s: replace(s, box_px=s.box_px - 400), "box", "is not inside the crop"),
-        (one_code("visible", 5), "codes", "1 visibility or quality codes mean nothing"),
-        (one_code("quality", 9), "codes", "1 visibility or quality codes mean nothing"),
+        (one_code("visible", 5), "codes", "1 visibility or quality codes are not defined"),
+        (one_code("quality", 9), "codes", "1 visibility or quality codes are not defined"),
         (one_code("quality", 0), "absent", "1 joints (right_knee) contradict their quality"),
         (without_wrist, "absent", "1 joints (left_wrist) contradict their quality"),
     ],
@@ -511,7 +511,7 @@ def too_many_parts(sample: Sample) -> Sample:
     ("change", "check", "sentence"),
     [
         (moved_images, "silhouette", "joints lie beside the person: image and labels do not belong together"),
-        (deeper, "surface", "mm before it: depth image and labels do not fit"),
+        (deeper, "surface", "mm in front of it: depth image and labels do not fit"),
         (wall, "surface", "mm behind it: depth image and labels do not fit"),
         (too_many_parts, "part ids", "part id 200, but the manifest counts 44 classes with the background"),
         (lambda s: replace(s, depth_mm=np.zeros_like(s.depth_mm)), "content", "depth_mm shows nothing"),
@@ -568,7 +568,7 @@ def test_distance_from_the_person_is_measured_in_the_mask() -> None:
     by_name = {reading.check: reading for reading in images.positions({"parts": parts}, of, "given")}
     assert by_name["silhouette"].value == pytest.approx(100 / 17)
     assert by_name["stray joints"].value == pytest.approx(20, abs=0.5)
-    assert "head lies 20 px beside the person" in by_name["stray joints"].sentence
+    assert "head lies 20 px away from the person" in by_name["stray joints"].sentence
 
 
 def test_depth_of_joints_is_measured_from_the_surface_and_occluded_ones_are_left_out() -> None:
@@ -582,7 +582,7 @@ def test_depth_of_joints_is_measured_from_the_surface_and_occluded_ones_are_left
     assert by_name["surface"].value == pytest.approx(80)
     assert by_name["surface"].excess == pytest.approx(80 / 300)
     assert by_name["floating joints"].value == pytest.approx(200)
-    assert "head lies 200 mm before" in by_name["floating joints"].sentence
+    assert "head lies 200 mm in front of" in by_name["floating joints"].sentence
     visible[0, joint("head")] = 0
     by_name = {reading.check: reading for reading in images.positions({"depth_mm": depth}, of, "given")}
     assert by_name["floating joints"].value == 0

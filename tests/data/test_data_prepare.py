@@ -479,11 +479,11 @@ def test_usage_errors_suggest(fake: DatasetPlugin, raw: Path, out: Path) -> None
         run(fake, raw, out, options={"stepp": 1})
     with pytest.raises(UsageError, match="--view of fake: there is no choice 'topp'; did you mean 'top'"):
         run(fake, raw, out, options={"view": "topp"})
-    with pytest.raises(UsageError, match="--step of fake: expected a number like 1, found 'two'"):
+    with pytest.raises(UsageError, match="--step of fake: expected a whole number like 1, found 'two'"):
         run(fake, raw, out, options={"step": "two"})
     with pytest.raises(UsageError, match="--flip of fake: expected true or false, found 'maybe'"):
         run(fake, raw, out, options={"flip": "maybe"})
-    with pytest.raises(UsageError, match=r"--step of fake: expected int, found float 1\.5"):
+    with pytest.raises(UsageError, match=r"--step of fake: expected a whole number like 1, found 1\.5"):
         run(fake, raw, out, options={"step": 1.5})
     assert not out.exists()
 
@@ -544,7 +544,7 @@ def test_a_key_in_two_shards_names_both_items(fake: DatasetPlugin, raw: Path, ou
         ("rgb-only", "items train/a and train/b hold different images"),
         ("factor", "items train/a and train/b hold different images or distortion formulas"),
         ("huge", "a sample cannot be stored"),
-        ("pose", "item train/b: sample train_b_000 has no image; yield Skipped for it, or say poses_only"),
+        ("pose", "item train/b: sample train_b_000 has no image; yield Skipped for it, or set poses_only"),
     ],
 )
 def test_a_converter_that_breaks_its_contract_is_named(

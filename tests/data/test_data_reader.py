@@ -212,7 +212,7 @@ def test_a_cut_shard_is_refused(folder: Path) -> None:
     path = folder / "train-000001.tar"
     whole = path.read_bytes()
     path.write_bytes(whole[:4096])
-    with pytest.raises(ArtefactError, match=rf"the shard is cut: 4096 bytes, not {len(whole)}"):
+    with pytest.raises(ArtefactError, match=rf"the shard is truncated: 4096 bytes, not {len(whole)}"):
         ShardSet.open(folder, "train")
     path.write_bytes(whole + b"x")
     with pytest.raises(ArtefactError, match="the shard is too long"):
@@ -268,7 +268,7 @@ def test_damaged_members_name_shard_and_key(folder: Path) -> None:
         shards.sample(6)
     assert shards.image(6, "parts").shape == (9, 12)
     path.write_bytes(data[:600])
-    with pytest.raises(ArtefactError, match=r"sample train_b_003: parts is cut: 0 of \d+ bytes"):
+    with pytest.raises(ArtefactError, match=r"sample train_b_003: parts is truncated: 0 of \d+ bytes"):
         shards.read(8, "parts")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -186,18 +187,21 @@ def test_what_connections_do_is_overcome(host: Host, shards: Path, word: str) ->
 def test_a_download_goes_on_where_it_stopped(host: Host, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = ShardSet.open(host.url, "test")
     monkeypatch.setattr(remote, "TRIES", 2)
-    real, calls = remote._read, Counter[str]()
+    real, calls = remote._file_system, Counter[str]()
 
-    def failing(url: str, start: int | None, end: int | None) -> tuple[bytes, str | None]:
-        calls["all"] += 1
-        return real(url, start, end) if calls["all"] <= 2 else (b"", "the network is down")
+    class Failing:
+        def cat_file(self, url: str, **span: int) -> bytes:
+            calls["all"] += 1
+            if calls["all"] > 2:
+                raise OSError("the network is down")
+            return bytes(real("http").cat_file(url, **span))
 
-    monkeypatch.setattr(remote, "_read", failing)
-    with pytest.raises(ArtefactError, match=r"test-000000.tar: cannot be fetched \(the network is down; tried 2 times"):
+    monkeypatch.setattr(remote, "_file_system", lambda scheme: Failing())
+    with pytest.raises(ArtefactError, match=r"000.tar: cannot be downloaded \(the network is down; tried 2 times"):
         there.fetch()
     assert (there.folder / "test-000000.tar.part").stat().st_size == 2 * PIECE
     assert not (there.folder / "test-000000.tar").exists()
-    monkeypatch.setattr(remote, "_read", real)
+    monkeypatch.setattr(remote, "_file_system", real)
     host.asked.clear()
     there.fetch()
     assert host.served(".tar")[0] == f"bytes={2 * PIECE}-{3 * PIECE - 1}"
@@ -240,7 +244,7 @@ def test_what_is_not_there_or_not_for_us_is_said_at_once(host: Host, shards: Pat
 
 def test_an_unreachable_host_is_a_sentence(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "TRIES", 2)
-    with pytest.raises(ArtefactError, match=r"manifest.json: cannot be fetched \(.*; tried 2 times\); check"):
+    with pytest.raises(ArtefactError, match=r"manifest.json: cannot be downloaded \(.*; tried 2 times\); check"):
         ShardSet.open("http://127.0.0.1:1/data", "train")
 
 
@@ -248,7 +252,7 @@ def test_no_room_is_said_before_anything_is_fetched(host: Host, monkeypatch: pyt
     there = ShardSet.open(host.url, "train")
     usage = type("Usage", (), {"free": 5})
     monkeypatch.setattr(remote.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(ArtefactError, match=r"GB are to be fetched and 0.0 GB are free; free some space, or name"):
+    with pytest.raises(ArtefactError, match=r"the download needs 0.0 GB and 0.0 GB are free; free some space, or name"):
         there.fetch()
     assert host.served(".tar") == []
 
@@ -282,14 +286,14 @@ def test_processes_share_a_cache(host: Host, shards: Path, tmp_path: Path) -> No
         ("pipe:cat /etc/passwd", "shards are not read through 'pipe:'; give a folder, or a URL that begins with"),
         ("ftp://host/shards", "shards are not read through 'ftp:'"),
         ("filecache::http://host/shards", "shards are not read through 'filecache:'"),
-        ("http://host/a::b", "this is no URL of a folder"),
-        ("https://host/shards?key=1", "this is no URL of a folder"),
-        ("s3:///shards", "this is no URL of a folder"),
+        ("http://host/a::b", "this is not the URL of a folder"),
+        ("https://host/shards?key=1", "this is not the URL of a folder"),
+        ("s3:///shards", "this is not the URL of a folder"),
         ("https://me:secret@host/shards", "^https://host/shards: the URL holds a password"),
         ("file://elsewhere/shards", "a file URL names a folder of this machine"),
     ],
 )
-def test_what_no_url_of_shards_is(url: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_that_cannot_name_shards_is_refused(url: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_read", None)
     with pytest.raises(UsageError, match=message):
         ShardSet.open(url, "train")
@@ -298,6 +302,23 @@ def test_what_no_url_of_shards_is(url: str, message: str, monkeypatch: pytest.Mo
 def test_a_file_url_is_a_folder(shards: Path) -> None:
     assert ShardSet.open(shards.as_uri(), "train").folder == shards
     assert remote.local_folder("folder/with:colon") == Path("folder/with:colon")
+
+
+def test_a_folder_outside_the_cache_never_causes_a_request(host: Host, shards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(ShardSet.open(host.url, "train").folder, tmp_path / "downloaded"))
+    assert (folder / "remote.json").exists()
+    asked = len(host.asked)
+    with pytest.raises(ArtefactError, match="the shard is missing"):
+        ShardSet.open(folder, "train")
+    remote.complete(folder)
+    assert len(host.asked) == asked
+    assert not list(folder.glob("*.tar"))
+
+
+def test_an_index_beyond_any_size_is_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "SMALL_BYTES", 500)
+    with pytest.raises(ArtefactError, match=r"manifest.json: the file is larger than 500 bytes"):
+        ShardSet.open(host.url, "train")
 
 
 def test_a_mirror_that_does_not_know_its_source_is_refused(host: Host) -> None:
@@ -350,5 +371,5 @@ def test_s3_without_credentials_says_what_to_set(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ArtefactError, match="S3 asks for credentials; set AWS_PROFILE"):
         ShardSet.open("s3://data/set", "train")
     raised.pop(0)
-    with pytest.raises(ArtefactError, match=r"cannot be fetched .*tried 6 times"):
+    with pytest.raises(ArtefactError, match=r"cannot be downloaded .*tried 6 times"):
         ShardSet.open("s3://data/set", "train")

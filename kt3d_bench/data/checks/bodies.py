@@ -1,9 +1,9 @@
-"""Checks of bodies: are these the bones of people, and is left where left is?
+"""Checks of bodies: human bone lengths, and left and right not exchanged.
 
 Limits on bones come from body proportions: segment lengths as fractions of stature (Drillis and Contini, Body segment
 parameters, 1966; reprinted in Winter, Biomechanics and Motor Control of Human Movement), for statures of 1450 to 2050
-mm, widened by 35 % since joint centres are defined differently by every dataset. What lies outside is odd, not wrong:
-valid frames of real recordings hold forearms of 70 to 650 mm. Shapes: N samples, J joints (17), K bones.
+mm, widened by 35 % since every dataset defines joint centres differently. Values outside are notes, not errors: valid
+frames of real recordings contain forearms of 70 to 650 mm. Shapes: N samples, J joints (17), K bones.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ LIMBS = tuple(number for number, (child, _) in enumerate(BONES) if H36M17.joints
 LEG_MM = (500.0, 1150.0)
 """Thigh and shank together: 0.49 of statures from child to giant; outside, a unit is wrong."""
 BENT_MM = 60.0
-"""A knee this far off the line from hip to ankle is bent beyond doubt."""
+"""A knee this far from the line between hip and ankle is clearly bent."""
 FEWEST_KNEES = 20
 MOST_BACKWARD = 60.0
-"""Per cent. Exchanged sides make all but a few knees bend to the back; straight legs measured with much noise, half."""
+"""Per cent. With exchanged sides nearly all knees bend backward; with straight legs and much noise, half do."""
 
 ABSURD = Check("absurd bones", "no bone is longer than a metre", "1000 mm", "mm")
 SIZE = Check("size", "the median leg (thigh and shank) of a split is a person's", "500 to 1150 mm", "mm")
-KNEES = Check("left and right", "knees bend to the front, as left and right define it", "60 % of bent knees", "%")
+KNEES = Check("left and right", "knees bend forward, where left and right define the front", "60 % of bent knees", "%")
 BONE = Check("bones", "bone lengths are those of people", "1.35 x the proportions of 1450 to 2050 mm", "mm", "note")
 STEADY = Check(
     "steady bones", "limbs keep their length within a subject's sequence", "25 % off its median", "%", "note"
@@ -63,13 +63,13 @@ SYMMETRY = Check("symmetry", "left and right limbs are equally long", "25 %", "%
 
 
 def body_checks(labels: Labels) -> list[Measured]:
-    """Every per-sample check of this module."""
+    """Run every per-sample check of this module."""
     lengths = bone_lengths_mm(labels)
     return [absurd(lengths), bones(lengths), steady(labels, lengths), symmetry(lengths)]
 
 
 def bone_lengths_mm(labels: Labels) -> FloatArray:
-    """(N, K) lengths of ``BONES``; NaN where an end is missing."""
+    """Return the (N, K) lengths of ``BONES``; NaN where an end is missing."""
     joints = labels.joints_cam_mm.astype(np.float64)
     children, parents = (np.array(ends) for ends in zip(*BONES, strict=True))
     lengths: FloatArray = np.linalg.norm(joints[:, children] - joints[:, parents], axis=-1)
@@ -77,19 +77,19 @@ def bone_lengths_mm(labels: Labels) -> FloatArray:
 
 
 def bone_name(number: int) -> str:
-    """Of a bone by its place in ``BONES``: "left_hip to left_knee"."""
+    """Return the name of a bone by its place in ``BONES``: "left_hip to left_knee"."""
     child, parent = BONES[number]
     return f"{H36M17.joints[parent]} to {H36M17.joints[child]}"
 
 
 def absurd(lengths_mm: FloatArray) -> Measured:
-    """The longest bone."""
+    """Measure the longest bone."""
     worst, bone = largest(lengths_mm)
     return measured(ABSURD, worst, ABSURD_MM, lambda i: f"{bone_name(bone[i])} measures {worst[i]:.0f} mm")
 
 
 def bones(lengths_mm: FloatArray) -> Measured:
-    """The bone furthest outside ``LIMITS_MM``."""
+    """Measure the bone furthest outside ``LIMITS_MM``."""
     low, high = LIMITS_MM.T
     with np.errstate(divide="ignore"):
         excess, bone = largest(np.maximum(lengths_mm / high, low / lengths_mm))
@@ -99,13 +99,13 @@ def bones(lengths_mm: FloatArray) -> Measured:
         length,
         excess,
         lambda i: (
-            f"{bone_name(bone[i])} measures {length[i]:.0f} mm, of people {low[bone[i]]:.0f} to {high[bone[i]]:.0f} mm"
+            f"{bone_name(bone[i])} measures {length[i]:.0f} mm, in people {low[bone[i]]:.0f} to {high[bone[i]]:.0f} mm"
         ),
     )
 
 
 def steady(labels: Labels, lengths_mm: FloatArray) -> Measured:
-    """The largest deviation (%) of a limb from its median in the same subject's sequence."""
+    """Measure the largest deviation (%) of a limb from its median in the same subject's sequence."""
     limbs = lengths_mm[:, LIMBS]
     names = np.char.add(np.char.add(labels.subject, "\n"), labels.sequence)
     _, group = np.unique(names, return_inverse=True)
@@ -143,7 +143,7 @@ _PAIRS = tuple(
 
 
 def symmetry(lengths_mm: FloatArray) -> Measured:
-    """The largest difference (%) between a left limb and the right one."""
+    """Measure the largest difference (%) between a left limb and the right one."""
     right, left = (np.array(side) for side in zip(*_PAIRS, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = lengths_mm[:, left] / lengths_mm[:, right]
@@ -160,7 +160,7 @@ def symmetry(lengths_mm: FloatArray) -> Measured:
 
 
 def median_leg_mm(labels: Labels) -> float:
-    """Median over samples of thigh plus shank, both legs; NaN without 3D legs."""
+    """Return the median over samples of thigh plus shank, both legs; NaN without 3D legs."""
     lengths = bone_lengths_mm(labels)
     legs = [
         lengths[:, _CHILDREN.index(H36M17.index(f"{side}_knee"))]
@@ -172,11 +172,11 @@ def median_leg_mm(labels: Labels) -> float:
 
 
 def backward_knees(labels: Labels) -> tuple[int, int]:
-    """Clearly bent knees, and how many of them bend to the back.
+    """Return the number of clearly bent knees, and how many of them bend backward.
 
-    With up = hip to thorax and left = right hip and shoulder to left ones, the front is left x up; a knee off the line
-    from its hip to its ankle stands before it. Exchanged sides, a mirrored image or a left-handed frame turn the front
-    into the back, whatever the cameras, so that most knees seem to bend the wrong way.
+    With up = hip to thorax and left = right hip and shoulder to the left ones, the front is left x up; a bent knee lies
+    in front of the line from hip to ankle. Exchanged sides, a mirrored image or a left-handed frame exchange front and
+    back, whatever the cameras, so that most knees seem to bend backward.
     """
     joints = labels.joints_cam_mm.astype(np.float64)
 
@@ -200,7 +200,7 @@ def backward_knees(labels: Labels) -> tuple[int, int]:
 
 
 def split_facts(labels: Labels) -> list[tuple[Check, float, str]]:
-    """(check, value, what is wrong or "") of what can only be said of a split as a whole."""
+    """Return (check, value, what is wrong or "") for what can only be measured on a whole split."""
     facts: list[tuple[Check, float, str]] = []
     leg = median_leg_mm(labels)
     if not np.isnan(leg):
@@ -209,6 +209,6 @@ def split_facts(labels: Labels) -> list[tuple[Check, float, str]]:
     bent, backward = backward_knees(labels)
     if bent >= FEWEST_KNEES:
         share = 100 * backward / bent
-        wrong = f"{share:.0f} % of {bent} bent knees bend to the back: left and right are exchanged, or an axis flipped"
+        wrong = f"{share:.0f} % of {bent} bent knees bend backward: left and right are exchanged, or an axis is flipped"
         facts.append((KNEES, share, wrong if share > MOST_BACKWARD else ""))
     return facts

@@ -19,18 +19,18 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.geometry.foreground import RULES
 
-FILES = Check("files", "every shard of the manifest is there, whole, with its index", "")
+FILES = Check("files", "every shard of the manifest is there, complete, with its index", "")
 DIGEST = Check("digest", "the SHA-256 of every tar is the manifest's", "")
 MEMBERS = Check("members", "the index points at the members it names", "none")
 COUNTS = Check("counts", "the manifest counts what the shards hold", "none")
 DIGESTS = Check("sample list", "sample list and labels have the manifest's digests", "")
-LEFTOVERS = Check("leftovers", "no shard beside the manifest's, and nothing unfinished", "none", "", "note")
+LEFTOVERS = Check("leftovers", "no shard that the manifest does not list, and no unfinished file", "none", "", "note")
 
 _TAR_BLOCK = 512
 
 
 def shard_file(folder: Path, shard: Shard, split: str) -> tuple[ShardIndex | None, Finding | None]:
-    """The index of one shard, or what is wrong with its files. Reads sizes and the index, never the tar."""
+    """Return the index of one shard, or what is wrong with its files. Reads sizes and the index, not the tar."""
     path = folder / shard.name
     index_file = index_path(path)
 
@@ -42,7 +42,7 @@ def shard_file(folder: Path, shard: Shard, split: str) -> tuple[ShardIndex | Non
     except OSError:
         return wrong("the tar is missing")
     if size != shard.size:
-        return wrong(f"the tar is {'cut' if size < shard.size else 'too long'}: {size} bytes, not {shard.size}")
+        return wrong(f"the tar is {'truncated' if size < shard.size else 'too long'}: {size} bytes, not {shard.size}")
     try:
         index = read_index(index_file)
     except ArtefactError as error:
@@ -53,7 +53,7 @@ def shard_file(folder: Path, shard: Shard, split: str) -> tuple[ShardIndex | Non
 
 
 def digest(folder: Path, shard: Shard, split: str) -> Finding | None:
-    """Whether the tar's SHA-256 is the manifest's; reads it whole."""
+    """Check that the tar's SHA-256 is the manifest's, which reads the whole tar."""
     try:
         with (folder / shard.name).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -66,8 +66,8 @@ def digest(folder: Path, shard: Shard, split: str) -> Finding | None:
 
 
 def members(path: Path, shards: ShardSet, number: int) -> Finding | None:
-    """Whether each member that the index of tar ``path``, the ``number``-th of a split, names has its own tar header
-    just before it; the first that has not."""
+    """Check that each member named by the index of tar ``path``, the ``number``-th of a split, follows its own tar
+    header; the finding names the first that does not."""
     wrong: list[str] = []
     samples = np.flatnonzero(shards.shard_of == number)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -83,13 +83,13 @@ def members(path: Path, shards: ShardSet, number: int) -> Finding | None:
         os.close(descriptor)
     if not wrong:
         return None
-    sentence = f"the index points beside {len(wrong)} members of the tar, the first {wrong[0]}"
+    sentence = f"the index points to wrong places for {len(wrong)} members of the tar, the first {wrong[0]}"
     removed = (index_path(path).name,)
     return _finding(MEMBERS, shards.split, sentence, shard=path.name, value=len(wrong), remove=removed)
 
 
 def _is_header_of(header: bytes, name: str, size: int) -> bool:
-    """Whether a tar header names this member; long names are stored cut, after a block of their own."""
+    """Return whether a tar header names this member; long names are stored truncated, after a block of their own."""
     stored = header[:100].rstrip(b"\0")
     try:
         return stored == name.encode()[:100] and int(header[124:135].rstrip(b" \0") or b"0", 8) == size
@@ -98,7 +98,7 @@ def _is_header_of(header: bytes, name: str, size: int) -> bool:
 
 
 def claims(split: Split, keys: Any, labels: Labels, per_shard: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """(claim, what is wrong with it or "") for every number of a split's manifest that its shards decide."""
+    """Yield (claim, what is wrong with it or "") for every number in a split's manifest that its shards determine."""
     held = len(keys)
     yield "samples", "" if held == split.samples else f"{split.samples} samples are claimed, {held} are there"
     off = [f"{shard.name} {shard.samples}, not {per_shard[shard.name]}" for shard in split.shards
@@ -113,7 +113,7 @@ def claims(split: Split, keys: Any, labels: Labels, per_shard: Mapping[str, int]
 
 
 def digests(split: Split, keys: Any, labels: Labels) -> Iterator[tuple[str, str]]:
-    """(digest, what is wrong with it or "")."""
+    """Yield (digest, what is wrong with it or "")."""
     listed = sample_list_digest(keys) == split.sample_list_digest
     yield "sample list", "" if listed else "the keys in the indexes are not those of the manifest's sample list"
     same = labels_digest(keys, labels) == split.labels_digest
@@ -121,24 +121,24 @@ def digests(split: Split, keys: Any, labels: Labels) -> Iterator[tuple[str, str]
 
 
 def quality_claim(manifest: Manifest, splits: Sequence[Labels]) -> str:
-    """What is wrong with the manifest's joint qualities, given the labels of all of its splits; "" when nothing is."""
+    """Return what is wrong with the manifest's joint qualities, given the labels of all its splits; "" = nothing."""
     found = np.min([labels.quality.min(axis=0) for labels in splits], axis=0)
     return "" if found.tolist() == list(manifest.quality) else "the joint qualities are not the worst of its samples"
 
 
 def foreground_claim(manifest: Manifest) -> str:
-    """What is wrong with the manifest's foreground rule; "" when nothing is."""
+    """Return what is wrong with the manifest's foreground rule; "" = nothing."""
     known = manifest.foreground in RULES
     return "" if known else f"the foreground rule '{manifest.foreground}' is not known to this version"
 
 
 def leftovers(folder: Path, manifest: Manifest) -> list[Finding]:
-    """Shards that no split of the manifest lists, and files that were begun and never finished."""
+    """Find shards that no split of the manifest lists, and unfinished files."""
     listed = {shard.name for split in manifest.splits.values() for shard in split.shards}
     found = []
     for path in sorted(folder.iterdir()):
         if path.name.endswith(".tmp"):
-            found.append(_finding(LEFTOVERS, "", f"{path.name} was begun and never finished", shard=path.name))
+            found.append(_finding(LEFTOVERS, "", f"{path.name} is unfinished", shard=path.name))
         elif re.fullmatch(r".+-\d{6}\.tar", path.name) and path.name not in listed:
             found.append(_finding(LEFTOVERS, "", f"{path.name} is not in the manifest", shard=path.name))
     return found

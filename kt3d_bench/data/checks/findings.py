@@ -1,7 +1,7 @@
-"""A check, what it measured, and what of that is worth saying.
+"""A check, what it measured, and its findings.
 
-Every check measures one number per sample (or shard, or split) and compares it with a limit. Errors say that the shards
-must not be used as they are; notes say what a careful reader would look at. Shapes: n things tested.
+Every check measures one number per sample (or shard, or split) and compares it with a limit. An error means that the
+shards must not be used as they are; a note points out something unusual. Shapes: n things tested.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_FINDINGS = 20
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold."""
+    """One condition that good shards meet."""
 
     name: str
     what: str
@@ -41,9 +41,9 @@ class Measured:
     value: npt.NDArray[np.float64]
     """(n,) the measured number, in the check's unit."""
     excess: npt.NDArray[np.float64]
-    """(n,) how many times the limit: above 1 fails. The common scale on which samples are ranked."""
+    """(n,) the value as a multiple of the limit: above 1 fails. Samples are ranked by it."""
     say: Callable[[int], str]
-    """Position 0..n-1 -> what was found there, a sentence without the sample's name."""
+    """Position 0..n-1 -> what was found there: a sentence without the sample's name."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Finding:
     limit: str
     sentence: str
     remove: tuple[str, ...] = ()
-    """Files that must go before ``prepare`` makes the shard again, where it would take them for whole."""
+    """Files to delete before ``prepare`` writes the shard again, because it would take them for complete."""
     remade: bool = False
-    """Whether ``prepare`` mends it: false where it would write the same again, since raw data or converter is at
-    fault."""
+    """Whether ``prepare`` repairs it: false where it would write the same again, since raw data or converter is
+    wrong."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Outcome:
     worst: float
     """The value furthest beyond (or nearest to) the limit; NaN where nothing was measured."""
     excess: float
-    """How many times the limit that is."""
+    """That value as a multiple of the limit."""
     findings: tuple[Finding, ...] = field(default=())
     """The ``MOST_FINDINGS`` worst."""
 
@@ -92,8 +92,8 @@ def measured(
     indices: npt.ArrayLike | None = None,
     tested: npt.ArrayLike | None = None,
 ) -> Measured:
-    """``value`` (N,) against one upper ``limit`` (0 = must be zero); NaN values, and those that the mask ``tested``
-    leaves out, do not take part."""
+    """Compare ``value`` (N,) with one upper ``limit`` (0 = must be zero). NaN values, and those outside the mask
+    ``tested``, are not tested."""
     values = np.asarray(value, np.float64)
     excess = values / limit if limit else np.where(values > 0, 1 + values, 0.0)
     return ranged(check, values, excess, say, indices=indices, tested=tested)
@@ -108,7 +108,7 @@ def ranged(
     indices: npt.ArrayLike | None = None,
     tested: npt.ArrayLike | None = None,
 ) -> Measured:
-    """As ``measured``, with the excess given: for limits on two sides, or of each joint's own."""
+    """Do what ``measured`` does with a given excess: for limits on two sides, or one per joint."""
     values, excesses = np.asarray(value, np.float64), np.asarray(excess, np.float64)
     numbers = np.arange(len(values)) if indices is None else np.asarray(indices, np.int64)
     keep = ~np.isnan(excesses)
@@ -119,8 +119,8 @@ def ranged(
 
 
 def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: npt.NDArray[Any], **more: Any) -> Outcome:
-    """The outcome of per-sample measurements; ``keys`` and ``shard_names`` (N,) name the samples. ``more`` = further
-    fields of every finding."""
+    """Return the outcome of per-sample measurements; ``keys`` and ``shard_names`` (N,) name the samples, ``more`` =
+    further fields of every finding."""
     failing = np.flatnonzero(results.excess > 1)
     ranked = failing[np.argsort(-results.excess[failing], kind="stable")][:MOST_FINDINGS]
     worst, excess = np.nan, 0.0
@@ -144,8 +144,8 @@ def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: np
 
 
 def tally(check: Check, split: str, tested: int, findings: Sequence[Finding]) -> Outcome:
-    """The outcome of a check on shards or on a whole split, from its findings: all of those about shards are kept, and
-    the first ``MOST_FINDINGS`` about samples."""
+    """Return the outcome of a check on shards or on a split. Findings about shards are all kept, those about samples up
+    to ``MOST_FINDINGS``."""
     kept = [finding for i, finding in enumerate(findings) if not finding.sample or i < MOST_FINDINGS]
     worst = max((finding.value for finding in findings), default=float("nan"))
     return Outcome(check, split, tested, len(findings), worst, 2.0 * bool(findings), tuple(kept))

@@ -1,4 +1,4 @@
-"""Checks of one sample's images against its labels: do they decode, and do they show the person whom the labels mean?
+"""Checks of one sample's images: that they decode, and that they show the person whom the labels describe.
 
 Depth and parts show where the person is (depth by the manifest's foreground rule); each joint is looked up in them.
 Shapes: H and W image rows and columns, J joints (17).
@@ -25,26 +25,26 @@ Image = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
 
 DECODE = Check("images", "every image decodes and has the crop's size", "none", "damaged images")
-INDEX = Check("index", "the index holds the labels that lie in the tar", "none", "differing labels")
+INDEX = Check("index", "index and tar hold the same labels", "none", "differing labels")
 CONTENT = Check("content", "RGB and depth images show something", "none", "empty images")
 NO_PARTS = Check("content of parts", "part masks show somebody", "none", "empty masks", "note")
 PART_IDS = Check("part ids", "part ids are below the manifest's num_parts", "none", "ids too large")
 SILHOUETTE = Check("silhouette", "joints lie on the person", "a third of the joints beside it", "%")
 SURFACE = Check("surface", "joints lie just behind the measured surface", "-75 to 300 mm, in the lower quartile", "mm")
 STRAY = Check("stray joints", "every joint lies on the person", "5 % of the crop's side", "%", "note")
-BURIED = Check("floating joints", "no joint lies before the measured surface", "150 mm", "mm", "note")
+BURIED = Check("floating joints", "no joint lies in front of the measured surface", "150 mm", "mm", "note")
 IMAGE_CHECKS: Mapping[str, Check] = {
     check.name: check for check in (DECODE, INDEX, CONTENT, NO_PARTS, PART_IDS, SILHOUETTE, SURFACE, STRAY, BURIED)
 }
 
 BESIDE = 0.05
-"""A joint further than this share of the crop's side from the person's pixels lies beside the person. A hand or foot
-that the mask lost to noise is about that long."""
+"""A joint lies beside the person when it is further from the person's pixels than this share of the crop's side, about
+the length of a hand or foot that the mask lost to noise."""
 MOST_BESIDE = 1 / 3
-"""Real recordings have limbs labelled wrongly, or lost from the mask: one or two of four. More, and image and labels do
-not belong together."""
+"""In real recordings one or two of four limbs are labelled wrongly or missing from the mask. With more, image and
+labels do not belong together."""
 SURFACE_MM = (-75.0, 300.0)
-"""The joints nearest to the surface are within half a trunk of it, in whatever posture; others hide behind limbs."""
+"""In any posture, the joints nearest to the surface lie within half a trunk of it; others are hidden behind limbs."""
 FLOATING_MM = 150.0
 EMPTY_STEP = 2.0
 """Standard deviation (grey levels) below which an RGB image is blank."""
@@ -61,7 +61,7 @@ class Reading:
 
 
 def readings(shards: ShardSet, i: int) -> list[Reading]:
-    """Everything that the images of sample ``i`` say. Damaged images are a reading, never an exception."""
+    """Run every check on the images of sample ``i``. Corrupt images are a reading, never an exception."""
     images: dict[str, Image] = {}
     damaged: list[str] = []
     for name in IMAGES:
@@ -78,7 +78,7 @@ def readings(shards: ShardSet, i: int) -> list[Reading]:
         found.append(_content(images))
     if "parts" in images:
         empty = int(not images["parts"].any())
-        found.append(Reading(NO_PARTS.name, empty, _count(empty), "the part mask shows nobody"))
+        found.append(Reading(NO_PARTS.name, empty, _count(empty), "the part mask is empty"))
         found.append(_part_ids(images["parts"], shards.num_parts))
     return found + positions(images, labels, shards.manifest.foreground)
 
@@ -120,8 +120,8 @@ def _part_ids(parts: Image, num_parts: int) -> Reading:
 
 
 def positions(images: Mapping[str, Image], labels: Labels, foreground: str) -> list[Reading]:
-    """Joints of one sample (``labels`` of length 1) against its depth and parts; empty without either, or without any
-    pixel of the person."""
+    """Compare the joints of one sample (``labels`` of length 1) with its depth and parts; empty without either, or
+    without any pixel of the person."""
     known = "depth_mm" in images and foreground in RULES
     depth = person_depth(images["depth_mm"], foreground) if known else None
     mask = (images["parts"] > 0) if "parts" in images and images["parts"].any() else None
@@ -170,7 +170,7 @@ def _beside(points: FloatArray, inside: npt.NDArray[np.bool_], mask: npt.NDArray
             STRAY.name,
             100 * float(off[worst]),
             float(off[worst]) / BESIDE,
-            f"{name} lies {off[worst] * max(mask.shape):.0f} px beside the person",
+            f"{name} lies {off[worst] * max(mask.shape):.0f} px away from the person",
         ),
     ]
 
@@ -178,7 +178,7 @@ def _beside(points: FloatArray, inside: npt.NDArray[np.bool_], mask: npt.NDArray
 def _behind(
     points: FloatArray, candidates: npt.NDArray[np.bool_], joint_depth_mm: Image, depth_mm: Image
 ) -> list[Reading]:
-    """Joint depth minus the surface at its pixel, where both are known."""
+    """Compare the depth of joints with the surface at their pixels, where both are known."""
     joints = np.flatnonzero(candidates & ~np.isnan(joint_depth_mm))
     if not len(joints):
         return []
@@ -195,25 +195,25 @@ def _behind(
             SURFACE.name,
             near,
             _outside(near, *SURFACE_MM),
-            f"the joints nearest to the measured surface lie {abs(near):.0f} mm {'before' if near < 0 else 'behind'} "
-            "it: depth image and labels do not fit",
+            f"the joints nearest to the measured surface lie {abs(near):.0f} mm "
+            f"{'in front of' if near < 0 else 'behind'} it: depth image and labels do not fit",
         ),
         Reading(
             BURIED.name,
             max(-float(behind[first]), 0.0),
             max(-float(behind[first]), 0.0) / FLOATING_MM,
-            f"{H36M17.joints[joints[first]]} lies {-behind[first]:.0f} mm before the measured surface",
+            f"{H36M17.joints[joints[first]]} lies {-behind[first]:.0f} mm in front of the measured surface",
         ),
     ]
 
 
 def _outside(value: float, low: float, high: float) -> float:
-    """How many times ``value`` is as far from 0 as the limit on its side."""
+    """Return ``value`` as a multiple of the limit on its side of 0."""
     return value / high if value >= 0 else value / low
 
 
 def gather(numbers: Sequence[int], found: Sequence[Sequence[Reading]]) -> list[Measured]:
-    """Readings of samples ``numbers``, by check."""
+    """Group the readings of samples ``numbers`` by check."""
     by_check: dict[str, list[tuple[int, Reading]]] = {}
     for number, several in zip(numbers, found, strict=True):
         for reading in several:

@@ -31,13 +31,13 @@ ABSENT = Check("absent", "joints have a position where their quality says so, an
 PROJECTION_PX = 1.0
 """Annotations rounded to whole pixels of the full frame lie up to 0.71 px off; a crop only shrinks that."""
 NEAREST_MM = 100.0
-"""No sensor of the kind measures closer, and no camera films a whole person from there."""
+"""No depth sensor measures closer, and no camera shows a whole person from there."""
 ORTHONORMAL = 1e-4
-"""What ``records.Camera`` accepts."""
+"""The limit of ``records.Camera``."""
 
 
 def label_checks(labels: Labels, tangential_factor: float) -> list[Measured]:
-    """Every check of this module on all samples."""
+    """Run every check of this module on all samples."""
     return [
         numbers(labels),
         rotation(labels),
@@ -52,7 +52,7 @@ def label_checks(labels: Labels, tangential_factor: float) -> list[Measured]:
 
 
 def numbers(labels: Labels) -> Measured:
-    """No infinite number anywhere; a point is NaN in all of its coordinates or in none; boxes and cameras never NaN."""
+    """Count infinite numbers, points that are NaN in some coordinates only, and NaN in boxes and cameras."""
     count = np.zeros(len(labels), np.int64)
     for points in (labels.joints_px, labels.joints_cam_mm):
         whole = np.isfinite(points).all(axis=-1) | np.isnan(points).all(axis=-1)
@@ -64,17 +64,17 @@ def numbers(labels: Labels) -> Measured:
 
 
 def rotation(labels: Labels) -> Measured:
-    """Largest entry of |R R^T - 1|, and 2 for a reflection."""
+    """Measure the largest entry of |R R^T - 1|, at least 2 for a reflection."""
     product = labels.rotation @ np.swapaxes(labels.rotation, -1, -2)
     with np.errstate(invalid="ignore"):
         off = np.abs(product - np.eye(3)).max(axis=(1, 2))
         off = np.where(np.linalg.det(np.nan_to_num(labels.rotation)) < 0, np.maximum(off, 2.0), off)
-    return measured(ROTATION, off, ORTHONORMAL, lambda i: f"the rotation is off by {off[i]:.2g}: no proper rotation")
+    return measured(ROTATION, off, ORTHONORMAL, lambda i: f"not a proper rotation: off by {off[i]:.2g}")
 
 
 def lens(labels: Labels) -> Measured:
-    """Focal lengths and the determinant of the linear part are positive (a mirrored image would turn left into right),
-    and the image has a size that a shard can hold."""
+    """Check that focal lengths and the determinant of the linear part are positive (a mirrored image exchanges left and
+    right), and that the image has a size that a shard can hold."""
     matrix = labels.intrinsics_px
     focal = np.stack([matrix[:, 0, 0], matrix[:, 1, 1]], axis=-1)
     with np.errstate(invalid="ignore"):
@@ -94,7 +94,7 @@ def _size(size_px: npt.NDArray[Any]) -> str:
 
 
 def projection(labels: Labels, tangential_factor: float) -> Measured:
-    """Largest distance (px) between a joint's projection and its joints_px."""
+    """Measure the largest distance (px) between a joint's projection and its joints_px."""
     projected = project_arrays(labels.intrinsics_px, labels.distortion, tangential_factor, labels.joints_cam_mm)
     off = np.linalg.norm(projected - labels.joints_px, axis=-1)
     worst, joint = largest(off)
@@ -102,12 +102,12 @@ def projection(labels: Labels, tangential_factor: float) -> Measured:
         PROJECTION,
         worst,
         PROJECTION_PX,
-        lambda i: f"{H36M17.joints[joint[i]]} projects {worst[i]:.1f} px beside its image position",
+        lambda i: f"{H36M17.joints[joint[i]]} projects {worst[i]:.1f} px away from its image position",
     )
 
 
 def in_front(labels: Labels) -> Measured:
-    """How many joints lie behind the camera or nearer than ``NEAREST_MM``."""
+    """Count joints that lie behind the camera or nearer than ``NEAREST_MM``."""
     depth = labels.joints_cam_mm[:, :, 2]
     count = (depth < NEAREST_MM).sum(axis=1)
     tested = ~np.isnan(depth).all(axis=1)
@@ -124,7 +124,7 @@ def in_front(labels: Labels) -> Measured:
 
 
 def box(labels: Labels) -> Measured:
-    """How far (px) the box reaches beyond the crop; infinite when its corners are exchanged."""
+    """Measure how far (px) the box extends beyond the crop; infinite when its corners are exchanged."""
     edges = labels.box_px.astype(np.float64)
     last = labels.size_px - 1
     beyond = np.maximum(-edges[:, :2], edges[:, 2:] - last).max(axis=1)
@@ -138,7 +138,7 @@ def box(labels: Labels) -> Measured:
 
 
 def in_crop(labels: Labels) -> Measured:
-    """How far (px) the outermost joint lies outside the crop."""
+    """Measure how far (px) the outermost joint lies outside the crop."""
     points = labels.joints_px.astype(np.float64)
     outside = np.maximum(-points, points - (labels.size_px[:, None, :] - 1)).max(axis=-1)
     worst, joint = largest(np.maximum(outside, 0))
@@ -148,14 +148,14 @@ def in_crop(labels: Labels) -> Measured:
 
 
 def codes(labels: Labels) -> Measured:
-    """How many visibility and quality codes mean nothing."""
+    """Count visibility and quality codes that are not defined."""
     wrong = (~np.isin(labels.visible, (-1, 0, 1))).sum(axis=1) + (labels.quality > max(Quality)).sum(axis=1)
-    return measured(CODES, wrong, 0, lambda i: f"{wrong[i]} visibility or quality codes mean nothing")
+    return measured(CODES, wrong, 0, lambda i: f"{wrong[i]} visibility or quality codes are not defined")
 
 
 def absent(labels: Labels) -> Measured:
-    """How many joints contradict their quality: a position though absent, or no 3D position though present in a sample
-    that has others. A joint that is not annotated in a 2D dataset may be NaN whatever its quality."""
+    """Count joints that contradict their quality: with a position though absent, or without a 3D position though
+    present in a sample that has others. In a 2D dataset a joint that is not annotated may be NaN."""
     has_px, has_mm = (~np.isnan(points[..., 0]) for points in (labels.joints_px, labels.joints_cam_mm))
     named = labels.quality > Quality.ABSENT
     labelled = np.logical_or.reduce(has_mm, axis=1, keepdims=True)
@@ -169,7 +169,7 @@ def absent(labels: Labels) -> Measured:
 
 
 def largest(values: FloatArray) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """(N, J) -> largest entry of each row, NaN ignored (NaN for rows of NaN), and where it stands."""
+    """Return the largest entry of each row of (N, J), NaN ignored (NaN for rows of NaN), and its column."""
     filled = np.where(np.isnan(values), -np.inf, values)
     at = filled.argmax(axis=1)
     best = filled[np.arange(len(values)), at]
@@ -180,7 +180,7 @@ _KEY = re.compile(r"[A-Za-z0-9_\-]+")
 
 
 def bad_keys(keys: npt.NDArray[Any]) -> list[tuple[int, str]]:
-    """(index, sentence) of every key that occurs again later in the split or that WebDataset would cut."""
+    """Return (index, sentence) for every key that was used before in the split or that WebDataset would truncate."""
     seen: dict[str, int] = {}
     wrong: list[tuple[int, str]] = []
     for number, key in enumerate(keys.tolist()):
@@ -193,5 +193,5 @@ def bad_keys(keys: npt.NDArray[Any]) -> list[tuple[int, str]]:
 
 
 def shared(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """What stands in both, sorted, empty names left out."""
+    """Return the names in both, sorted, without empty ones."""
     return sorted((set(first) & set(second)) - {""})
