@@ -1,4 +1,4 @@
-"""The records that cross a border between rooms: frozen, checked once here, trusted everywhere else.
+"""The records that packages exchange: frozen, checked once here, trusted everywhere else.
 
 Lengths are mm, image points px, angles rad. Camera frame: x right, y down, z forward. Pixel centres lie at integer
 coordinates. Joints are in ``skeletons.H36M17`` order. Absent values are NaN or ``None``, never zero.
@@ -85,8 +85,8 @@ class Camera:
 class Sample:
     """One person in one image: the stored crop, its camera and its labels, as a converter yields it.
 
-    Where only poses were handed on (``WorkItem.poses_only``), there is no image: the camera and the labels are those of
-    the crop that would have been cut.
+    A sample of poses only (``WorkItem.poses_only``) has no image: its camera and labels are those of the crop that
+    would have been cut.
     """
 
     key: str
@@ -108,7 +108,7 @@ class Sample:
     """"" where the dataset names none."""
     camera_id: str
     sequence: str
-    """Clip the frame belongs to: the unit of the bootstrap."""
+    """Clip that the frame belongs to: the unit of the bootstrap."""
     frame: int
     rgb: npt.NDArray[np.uint8] | None = None
     """(H, W, 3) RGB order."""
@@ -140,18 +140,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A sample or a work item that could not be used: said, counted and listed in the manifest, never silently
-    dropped."""
+    """A sample or a work item that could not be used. The manifest counts and lists it."""
 
     name: str
     reason: str
     where: str = ""
-    """The raw file that is damaged or missing, where that is the reason: once it is mended, the same ``prepare``
-    command takes the sample in."""
+    """The corrupt or missing raw file, where that is the reason. Once it is replaced, the same ``prepare`` command
+    converts the sample."""
 
     @classmethod
     def damaged(cls, name: str, error: Kt3dError) -> Skipped:
-        """What an error about a raw file says, as the reason to skip the sample or work item ``name``."""
+        """Return the record of a sample or work item that is skipped because of an error about a raw file."""
         reason = error.what if error.hint is None else f"{error.what}; {error.hint}"
         return cls(name, reason, error.where or "")
 
@@ -160,9 +159,9 @@ class Skipped:
 class WorkItem:
     """One unit of conversion (a video, a section, a slice of images) that a worker process can do alone.
 
-    ``name`` sorts and names it; ``expected_samples`` sizes the shards; ``payload`` is plain data (str, int, float,
-    bool, None, tuples and dicts of these) that the dataset's ``convert`` understands. ``poses_only``: its samples hold
-    labels and cameras but no image, as a lifting method needs; without it a sample without image is a mistake.
+    ``name`` identifies and sorts it; ``expected_samples`` determines the shards; ``payload`` is plain data (str, int,
+    float, bool, None, tuples and dicts of these) for the dataset's ``convert``. ``poses_only``: its samples hold labels
+    and cameras but no image, as a lifting method needs; otherwise a sample without an image is an error.
     """
 
     name: str

@@ -1,8 +1,7 @@
-"""Converting shards on a Dask cluster, through ``distributed`` itself.
+"""Convert shards on a Dask cluster.
 
-One task is one shard, as with processes of this machine. Raw data and shards lie in folders that every worker sees
-under the same path; workers write there and report a few numbers. The cluster belongs to its owner: nothing of it is
-started, stopped or configured here.
+One task is one shard, as with local processes. Raw data and shards lie in folders that every worker sees under the same
+path; workers write there and report a few numbers. The cluster itself is never started, stopped or configured here.
 """
 
 from __future__ import annotations
@@ -27,19 +26,20 @@ from kt3d_bench.progress import Reporter
 
 CONNECT_S = 5.0
 WORKERS_S = 20.0
-"""How long to wait for the first worker."""
+"""Time to wait for the first worker."""
 LONELY_S = 60.0
-"""How long the cluster may be without any worker while shards are waiting."""
+"""Time that the cluster may be without any worker while shards are waiting."""
 _POLL_S = 2.0
 _DECIDE_BYTES = ("kt3d-bench", "numpy", "opencv-python-headless", "simplejpeg", "webdataset")
 
 
 @contextmanager
 def cluster_crew(address: str, raw: Path, out: Path, report: Reporter) -> Iterator[ClusterCrew]:
-    """The workers of the scheduler at ``address``, which all must see ``raw`` and ``out`` and have our versions.
+    """Connect to the workers of the scheduler at ``address``, which must all see ``raw`` and ``out`` and have the same
+    versions installed as this process.
 
-    Raises ``UsageError`` when distributed is not installed, the address is none, or the workers do not fit, and
-    ``ArtefactError`` when nothing answers there or no worker is there: within seconds.
+    Raises, within seconds, ``UsageError`` when distributed is not installed, the address is invalid, or the workers do
+    not fit, and ``ArtefactError`` when nothing answers or there is no worker.
     """
     try:
         import distributed
@@ -71,7 +71,7 @@ def cluster_crew(address: str, raw: Path, out: Path, report: Reporter) -> Iterat
 
 
 def _answering(address: str) -> str:
-    """The address in full, once a Dask scheduler has answered there."""
+    """Return the full address once a Dask scheduler has answered there."""
     from distributed.comm.addressing import normalize_address, parse_host_port
     from distributed.comm.core import connect
     from distributed.core import send_recv
@@ -81,7 +81,9 @@ def _answering(address: str) -> str:
         address = normalize_address(address)
         parse_host_port(address.partition("://")[2])
     except ValueError as error:
-        raise UsageError(f"'{address}' is no address of a scheduler ({error})", where="--cluster", hint=hint) from error
+        raise UsageError(
+            f"'{address}' is not the address of a scheduler ({error})", where="--cluster", hint=hint
+        ) from error
 
     async def ask() -> Any:
         async with asyncio.timeout(2 * CONNECT_S):
@@ -94,16 +96,18 @@ def _answering(address: str) -> str:
     try:
         identity = asyncio.run(ask())
     except ValueError as error:
-        raise UsageError(f"'{address}' is no address of a scheduler ({error})", where="--cluster", hint=hint) from error
+        raise UsageError(
+            f"'{address}' is not the address of a scheduler ({error})", where="--cluster", hint=hint
+        ) from error
     except (OSError, TimeoutError) as error:
         raise ArtefactError("no Dask scheduler answers", where=address, hint=hint) from error
     if not isinstance(identity, Mapping) or identity.get("type") != "Scheduler":
-        raise UsageError("what answers is no Dask scheduler", where=address, hint=hint)
+        raise UsageError("this is not a Dask scheduler", where=address, hint=hint)
     return address
 
 
 def facts(raw: Path, lease: Path) -> dict[str, Any]:
-    """What a worker says of itself: versions, and whether it sees the folders. Runs on the worker."""
+    """Return a worker's versions and whether it sees the folders. Runs on the worker."""
     deadline = time.monotonic() + 3.0
     while not (sees := lease.exists()) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -114,12 +118,12 @@ def facts(raw: Path, lease: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides the bytes of shards, and of what carries work to a worker."""
+    """Return the versions of Python and of the libraries that determine the bytes of shards."""
     return {**installed_versions(_DECIDE_BYTES), "python": ".".join(platform.python_version_tuple()[:2])}
 
 
 def _check_workers(client: Any, address: str, raw: Path, lease: Path) -> int:
-    """How many workers there are, once each was found to fit."""
+    """Check that every worker fits, and return their number."""
     own = versions()
     answers: Mapping[str, Any] = client.run(facts, raw, lease, on_error="return")
     for worker, answer in sorted(answers.items()):
@@ -138,7 +142,7 @@ def _check_workers(client: Any, address: str, raw: Path, lease: Path) -> int:
             raise UsageError(
                 f"the worker has {', '.join(other)}",
                 where=worker,
-                hint="install the same versions on every worker: shards must not depend on who wrote them",
+                hint="install the same versions on every worker, so that shards do not depend on the worker",
             )
         for folder, seen in answer["folders"].items():
             if not seen:
@@ -153,18 +157,18 @@ def _check_workers(client: Any, address: str, raw: Path, lease: Path) -> int:
 
 
 class ClusterCrew:
-    """Workers of a Dask cluster. The scheduler itself gives the shard of a dead worker to others, until it has killed
-    more of them than its ``allowed-failures``: that is one death here."""
+    """Workers of a Dask cluster. The scheduler itself reassigns the shard of a dead worker; when more workers died than
+    its ``allowed-failures``, that counts as one death here."""
 
     tries = 2
-    gave_up = "worker after worker of the cluster died while converting"
-    fewer = "give its workers more, or try without --cluster"
+    gave_up = "several workers of the cluster died while converting"
+    fewer = "give its workers more memory, or try without --cluster"
 
     def __init__(self, client: Any, address: str, lease: Path) -> None:
         self._client, self._address, self._lease = client, address, lease
 
     def run(self, tasks: Sequence[ShardTask]) -> Generator[Done | Died]:
-        """See ``crews.Crew``. Raises ``ArtefactError`` when the scheduler or all workers are gone."""
+        """Do what ``dispatch.Crew`` says. Raises ``ArtefactError`` when the scheduler or all workers are gone."""
         from distributed.scheduler import KilledWorker
 
         completed: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -195,7 +199,7 @@ class ClusterCrew:
                     self._client.cancel([future for _, future in waiting.values()], force=True)
 
     def _next(self, completed: queue.SimpleQueue[Any]) -> Any:
-        """The next future that is done."""
+        """Return the next future that is done."""
         seen = time.monotonic()
         while True:
             try:

@@ -1,6 +1,6 @@
-"""What preparing will cost: a few samples of some work items converted on the spot, never into a file.
+"""Estimate the disk space and time of a preparation by converting a few samples, without writing files.
 
-Reading someone's raw data may crash or never end, so it happens in a process of its own that is killed after a while.
+Reading corrupt raw data may crash or hang, so it happens in a process of its own, which is killed after a while.
 """
 
 from __future__ import annotations
@@ -19,46 +19,44 @@ from kt3d_bench.plugins.registry import load_function
 from kt3d_bench.records import Sample, WorkItem
 
 SAMPLES = 8
-"""Converted for an estimate at most."""
+"""Most samples converted for an estimate."""
+ITEMS = 4
+"""Work items that they come from, spread over the split."""
 LIMIT_S = 20.0
 """The process is killed after this long."""
 STARTING_S = 2.0
-"""What worker processes need before they convert anything."""
+"""Start-up time of worker processes."""
 _STOP_S = 6.0
-"""No further sample is begun after this long."""
+"""No further sample is started after this long."""
 _BLOCK = 512
-"""Of a tar: every member has a header of one block and is filled up to whole ones."""
-
-
-ITEMS = 4
-"""Work items they are taken from, spread over the split."""
+"""Bytes of a tar block: every member has a header of one block and is padded to whole blocks."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a few samples of some work items cost."""
+    """Measured disk space and time of a few samples."""
 
     samples: int
     items: int
     bytes_per_sample: float
-    """On disk: members of the tar and their share of the index."""
+    """Members of the tar and their share of the index."""
     seconds_per_sample: float
     opening_s: float
-    """Before an item's first sample."""
+    """Time before an item's first sample."""
 
     def disk_bytes(self, samples: int) -> float:
-        """Of the shards of so many samples."""
+        """Return the size of the shards of so many samples."""
         return samples * self.bytes_per_sample
 
     def seconds(self, items: int, samples: int, workers: int) -> float:
-        """To convert so many samples out of so many work items, worker processes started first."""
+        """Return the time to convert so many samples of so many work items, start-up of the workers included."""
         return STARTING_S + (items * self.opening_s + samples * self.seconds_per_sample) / max(1, min(workers, items))
 
 
 def probe(convert: str, items: Sequence[WorkItem], *, limit_s: float = LIMIT_S) -> Probe | str:
-    """Convert a few samples of some of the work items with the dataset's module ``convert``.
+    """Convert a few samples of some of the work items with the dataset's module ``convert`` and measure them.
 
-    Returns what they cost, or a sentence on why that is not known: damage, a crash or a hang is no reason to fail.
+    Returns a sentence instead where that is impossible: a corrupt file, a crash or a hang is not an error here.
     """
     filled = [item for item in items if item.expected_samples > 0]
     if not filled:
@@ -82,7 +80,7 @@ def probe(convert: str, items: Sequence[WorkItem], *, limit_s: float = LIMIT_S) 
 
 @dataclass(frozen=True)
 class _Run:
-    """The first samples of one item: when each was there (s), and what it takes on disk (bytes)."""
+    """The first samples of one item: the time when each was ready (s) and its size on disk (bytes)."""
 
     times_s: tuple[float, ...]
     sizes: tuple[int, ...]
@@ -112,7 +110,7 @@ def _measured(convert: str, items: Sequence[WorkItem]) -> Probe | str:
 
 
 def _some(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem, count: int, stop: float) -> _Run:
-    """The first ``count`` samples of an item. The very first run of all also pays for imports, and is not counted."""
+    """Convert the first ``count`` samples of an item. The first call also imports modules, and is not counted."""
     started = time.perf_counter()
     times: list[float] = []
     sizes: list[int] = []

@@ -1,8 +1,8 @@
-"""One sample as bytes: which field lies under which extension, with which codec, and back.
+"""Encode one sample as bytes and decode it: field, extension and codec.
 
-Members of a shard are ``<key>.<extension>``. Images are lossless but for RGB. The labels are JSON with sorted keys and
-absent values as null. Nothing is decoded automatically: WebDataset's stock decoders would cut 16-bit depth to 8 bits.
-Sizes are read from the headers and bounded before any pixel is unpacked, since a small file can declare a huge image.
+Members of a shard are ``<key>.<extension>``. All images but RGB are lossless. Labels are JSON with sorted keys; absent
+values are null. Nothing is decoded automatically: WebDataset's own decoders would reduce 16-bit depth to 8 bits. Sizes
+are read from the headers and bounded before any pixel is decoded, since a small file can declare a huge image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ JPEG_QUALITY = 95
 JPEG_SUBSAMPLING = "444"
 PNG_COMPRESSION = 1
 MAX_SIDE_PX = 2048
-"""Larger stored images are refused unread; prepared crops stay below 400."""
+"""Larger stored images are refused before decoding; prepared crops stay below 400."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Field:
     name: str
     """Attribute of ``records.Sample``, or "labels" for everything that is not an image."""
     modality: str
-    """What datasets and benchmarks call it: "rgb", "depth", "parts"; "" for the labels."""
+    """Name in datasets and benchmarks: "rgb", "depth", "parts"; "" for the labels."""
     extension: str
     dtype: str
-    """Of the decoded image; "" for the labels."""
+    """Type of the decoded image; "" for the labels."""
     unit: str
     codec: str
 
@@ -56,8 +56,8 @@ FIELD_OF_MODALITY: Mapping[str, str] = {field.modality: name for name, field in 
 
 
 def encode(sample: Sample) -> dict[str, bytes]:
-    """Extension -> bytes, in the order of ``FIELDS``. Raises ``ValueError`` for labels that are infinite and for
-    images larger than ``MAX_SIDE_PX``."""
+    """Return extension -> bytes, in the order of ``FIELDS``. Raises ``ValueError`` for infinite labels and for images
+    larger than ``MAX_SIDE_PX``."""
     if max(sample.camera.size_px) > MAX_SIDE_PX or min(sample.camera.size_px) < 1:
         raise ValueError(
             f"sample {sample.key}: a stored image of {sample.camera.size_px} px is outside 1..{MAX_SIDE_PX}"
@@ -74,7 +74,7 @@ def encode(sample: Sample) -> dict[str, bytes]:
 
 
 def encode_rgb(rgb: npt.NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) RGB -> JPEG."""
+    """Encode (H, W, 3) RGB as JPEG."""
     import simplejpeg
 
     data = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), JPEG_QUALITY, "RGB", JPEG_SUBSAMPLING)
@@ -82,9 +82,9 @@ def encode_rgb(rgb: npt.NDArray[np.uint8]) -> bytes:
 
 
 def encode_png(image: npt.NDArray[Any]) -> bytes:
-    """(H, W) uint8 or uint16 -> PNG, lossless.
+    """Encode (H, W) uint8 or uint16 as PNG, lossless.
 
-    Rows are stored as they are: on depth images and masks PNG's filters cost time, at both ends, and gain no bytes.
+    Rows are not filtered: on depth images and masks PNG's filters take time at both ends and save no bytes.
     """
     import cv2
 
@@ -96,7 +96,7 @@ def encode_png(image: npt.NDArray[Any]) -> bytes:
 
 
 def encode_labels(sample: Sample) -> bytes:
-    """Everything but the images as JSON. float32 values are written as their shortest exact decimals."""
+    """Encode everything but the images as JSON. float32 values are written as their shortest exact decimals."""
     import orjson
 
     camera = sample.camera
@@ -128,9 +128,9 @@ def encode_labels(sample: Sample) -> bytes:
 
 
 def _contiguous(values: Any) -> Any:
-    """Arrays that orjson cannot read in place, as those it can."""
+    """Copy arrays that orjson cannot read in place."""
     if not isinstance(values, np.ndarray):
-        raise TypeError(f"a {type(values).__name__} is no label")
+        raise TypeError(f"a {type(values).__name__} is not a label")
     return np.array(values, order="C", dtype=values.dtype.newbyteorder("="))
 
 
@@ -145,7 +145,7 @@ def _nan_for_none(numbers: Any) -> Any:
 
 
 def decode(key: str, members: Mapping[str, bytes]) -> Sample:
-    """The sample that ``encode`` wrote; ``members`` maps extension -> bytes. Raises ``ValueError`` else."""
+    """Decode what ``encode`` wrote; ``members`` maps extension -> bytes. Raises ``ValueError`` for anything else."""
     try:
         labels = json.loads(members[FIELDS["labels"].extension])
         camera = labels["camera"]
@@ -177,13 +177,13 @@ def decode(key: str, members: Mapping[str, bytes]) -> Sample:
             **images,
         )
     except (KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
-        raise ValueError(f"sample {key}: the labels are damaged ({type(error).__name__}: {error})") from error
+        raise ValueError(f"sample {key}: the labels are corrupt ({type(error).__name__}: {error})") from error
 
 
 def decode_image(field: str, data: bytes) -> npt.NDArray[Any]:
-    """One image field by name: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16 or "parts" (H, W) uint8.
+    """Decode an image field by name: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16 or "parts" (H, W) uint8.
 
-    Raises ``ValueError`` for what is damaged or too large."""
+    Raises ``ValueError`` for corrupt or oversized data."""
     decoders: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {
         "rgb": decode_rgb,
         "depth_mm": decode_depth,
@@ -193,7 +193,7 @@ def decode_image(field: str, data: bytes) -> npt.NDArray[Any]:
 
 
 def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
-    """JPEG -> (H, W, 3) RGB. Raises ``ValueError`` for damaged, truncated or oversized data."""
+    """Decode JPEG to (H, W, 3) RGB. Raises ``ValueError`` for corrupt, truncated or oversized data."""
     import simplejpeg
 
     height, width, _, _ = simplejpeg.decode_jpeg_header(data)
@@ -203,12 +203,12 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def decode_depth(data: bytes) -> npt.NDArray[np.uint16]:
-    """PNG -> (H, W) uint16 mm, 0 = no reading. Raises ``ValueError`` for damaged, truncated or oversized data."""
+    """Decode PNG to (H, W) uint16 mm, 0 = no reading. Raises ``ValueError`` as ``decode_rgb``."""
     return _decode_png(data, bits=16)
 
 
 def decode_parts(data: bytes) -> npt.NDArray[np.uint8]:
-    """PNG -> (H, W) uint8 part ids, 0 = background. Raises ``ValueError`` for damaged, truncated or oversized data."""
+    """Decode PNG to (H, W) uint8 part ids, 0 = background. Raises ``ValueError`` as ``decode_rgb``."""
     return _decode_png(data, bits=8)
 
 
@@ -229,7 +229,7 @@ def _decode_png(data: bytes, *, bits: int) -> npt.NDArray[Any]:
         raise ValueError(f"expected a grey PNG image of {bits} bits, found {depth} bits of colour type {colour}")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError("the PNG image is damaged")
+        raise ValueError("the PNG image is corrupt")
     return image
 
 

@@ -1,8 +1,8 @@
-"""The side index of one shard: keys, member offsets, labels as arrays, and how the shard came to be.
+"""The side index of one shard: keys, member offsets, labels as arrays, and what the shard was made from.
 
 It lies beside ``<split>-%06d.tar`` as ``<split>-%06d.index.npz``: an uncompressed zip of plain arrays with fixed time
-stamps, so that equal content gives equal bytes. It serves random access, scoring, resume and the loader without
-WebDataset and without parsing JSON. Shapes: N samples, J joints (17).
+stamps, so that equal content gives equal bytes. Random access, scoring, resume and the loader read it instead of
+parsing JSON. Shapes: N samples, J joints (17).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Labels:
         return len(self.frame)
 
     def take(self, indices: npt.ArrayLike) -> Labels:
-        """The samples at ``indices`` (or where a bool mask is true), in that order."""
+        """Return the samples at ``indices`` (or where a bool mask is true), in that order."""
         chosen = np.asarray(indices)
         return Labels(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
@@ -73,7 +73,7 @@ class Labels:
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Labels:
-        """The labels of samples, as arrays."""
+        """Collect the labels of samples as arrays."""
         absent = np.full((NUM_JOINTS, 3), np.nan, np.float32)
         cameras: list[Camera] = [sample.camera for sample in samples]
 
@@ -113,10 +113,10 @@ _FROM_SAMPLE = tuple(name for name in LABEL_ARRAYS if name not in (*_FROM_CAMERA
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """What is known of one tar without opening it."""
+    """Everything known about one tar without opening it."""
 
     configuration: str
-    """Digest of what the shard was made from: equal digests promise equal bytes."""
+    """Digest of what the shard was made from: equal digests mean equal bytes."""
     tar_sha256: str
     tar_size: int
     """Bytes."""
@@ -149,7 +149,7 @@ def index_path(tar: Path) -> Path:
 
 
 def encode_index(index: ShardIndex) -> bytes:
-    """The file's bytes: a function of the content alone."""
+    """Return the file's bytes, which depend on the content alone."""
     arrays: dict[str, Array] = {
         "format_version": np.array(FORMAT_VERSION),
         "configuration": np.array(index.configuration),
@@ -171,7 +171,7 @@ def encode_index(index: ShardIndex) -> bytes:
 
 
 def read_index(path: Path) -> ShardIndex:
-    """Read and check a side index. Raises ``ArtefactError`` when it is missing, damaged or of another version."""
+    """Read and check a side index. Raises ``ArtefactError`` when it is missing, corrupt or of another version."""
     try:
         arrays = _read_arrays(path.read_bytes())
         version = int(arrays["format_version"])
@@ -185,7 +185,7 @@ def read_index(path: Path) -> ShardIndex:
     except FileNotFoundError as error:
         raise ArtefactError("the index of this shard is missing", where=path, hint=_PREPARE_AGAIN) from error
     except _DAMAGE as error:
-        raise ArtefactError(f"the index is damaged ({error})", where=path, hint=_PREPARE_AGAIN) from error
+        raise ArtefactError(f"the index is corrupt ({error})", where=path, hint=_PREPARE_AGAIN) from error
 
 
 _PREPARE_AGAIN = "run the same kt3d prepare command again"
@@ -195,7 +195,7 @@ _DAMAGE = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, OverflowError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
 )
-"""What zipfile and NumPy raise for damaged files."""
+"""What zipfile and NumPy raise for corrupt files."""
 
 
 def _read_arrays(data: bytes) -> dict[str, Array]:
@@ -216,12 +216,12 @@ def _read_array(data: bytes) -> Array:
     try:
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     except Exception as error:  # NumPy's parser lets errors of Python's tokenizer and compiler through.
-        raise ValueError(f"the header of an array is damaged ({type(error).__name__})") from error
+        raise ValueError(f"the header of an array is corrupt ({type(error).__name__})") from error
     if fortran or dtype.hasobject or dtype.fields is not None or not dtype.isnative:
         raise ValueError("an array is not plain")
     expected = dtype.itemsize * int(np.prod(shape, dtype=object)) if shape else dtype.itemsize
     if min(shape, default=0) < 0 or len(data) - stream.tell() != expected:
-        raise ValueError("an array is cut or too long")
+        raise ValueError("an array is truncated or too long")
     if not expected:
         return np.zeros(shape, dtype)
     if dtype.kind == "U":

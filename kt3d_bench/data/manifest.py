@@ -1,4 +1,4 @@
-"""The manifest of a shards folder: what is in it, from where, on which terms, with which digests."""
+"""The manifest of a shards folder: content, origin, licence and digests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SkippedSample(_Strict):
     name: str
     reason: str
     where: str = ""
-    """The raw file that is damaged or missing, relative to the raw folder, where that is the reason."""
+    """The corrupt or missing raw file, relative to the raw folder, where that is the reason."""
 
 
 class Counts(_Strict):
@@ -65,9 +65,9 @@ class Split(_Strict):
     counts: Counts
     modalities: tuple[str, ...]
     sample_list_digest: Sha256
-    """Of the keys, in whatever order."""
+    """Digest of the keys, whatever their order."""
     labels_digest: Sha256
-    """Of keys, labels and cameras, in whatever order and grouping; see ``labels_digest``."""
+    """Digest of keys, labels and cameras, whatever their order and grouping; see ``labels_digest``."""
     skipped: tuple[SkippedSample, ...]
 
     def skipped_lines(self) -> list[str]:
@@ -150,15 +150,15 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
-    """Write ``manifest.json`` into a shards folder in one step: readers see the old one or the new one."""
+    """Write ``manifest.json`` into a shards folder atomically: readers see the old one or the new one."""
     path = folder / MANIFEST
     write_atomically(path, encode_manifest(manifest))
     return path
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a shards folder. Raises ``ArtefactError`` when the folder or its manifest is missing (naming the
-    command that makes it), damaged, or of another format version."""
+    """Read the manifest of a shards folder. Raises ``ArtefactError`` when the folder or its manifest is missing (naming
+    the command that writes it), corrupt, or of another format version."""
     path = folder / MANIFEST
     try:
         data = path.read_bytes()
@@ -173,7 +173,7 @@ _AGAIN = "run the same kt3d prepare command again"
 
 
 def decode_manifest(data: bytes, *, where: Path | str, hint: str = _AGAIN) -> Manifest:
-    """The manifest that a file's bytes are. Raises ``ArtefactError`` as ``read_manifest``."""
+    """Decode the bytes of a manifest. Raises ``ArtefactError`` as ``read_manifest``."""
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -189,11 +189,11 @@ def decode_manifest(data: bytes, *, where: Path | str, hint: str = _AGAIN) -> Ma
         return Manifest.model_validate(content)
     except ValidationError as error:
         found = "; ".join(problems(error, Manifest))
-        raise ArtefactError(f"the manifest is damaged: {found}", where=where, hint=hint) from error
+        raise ArtefactError(f"the manifest is corrupt: {found}", where=where, hint=hint) from error
 
 
 def _missing(folder: Path) -> ArtefactError:
-    """What to say of a folder without a manifest: only one that ``prepare`` would fill is worth a ``prepare``."""
+    """Return the error for a folder without a manifest; it suggests ``prepare`` only where that could help."""
     if folder.is_dir() and any(folder.iterdir()):
         unfinished = any(folder.glob("*-??????.tar"))
         hint = _AGAIN if unfinished else f"see what it is instead: kt3d inspect {shlex.quote(str(folder))}"
@@ -205,7 +205,7 @@ def _missing(folder: Path) -> ArtefactError:
 
 
 def sample_list_digest(keys: Sequence[str] | np.ndarray[Any, Any]) -> Sha256:
-    """SHA-256 over the sorted keys, one per line: says *which* samples, in whatever order or grouping."""
+    """Return the SHA-256 over the sorted keys, one per line: which samples these are, whatever their order."""
     return hashlib.sha256("\n".join(sorted(str(key) for key in keys)).encode()).hexdigest()
 
 
@@ -216,10 +216,10 @@ _DECIMALS: Mapping[str, int] = {
 
 
 def labels_digest(keys: np.ndarray[Any, Any], labels: Labels) -> Sha256:
-    """SHA-256 over keys, labels and cameras, sorted by key: two preparations that agree on it score alike.
+    """Return the SHA-256 over keys, labels and cameras, sorted by key: equal digests score alike.
 
     Numbers are rounded first (0.01 mm and px; 0.001 px for intrinsics; 1e-6 for rotation and distortion), so that the
-    last bit of another CPU's arithmetic is most unlikely to make another label set.
+    last bit of another CPU's arithmetic hardly ever changes the digest.
     """
     order = np.argsort(keys, kind="stable")
     digest = hashlib.sha256("\n".join(str(key) for key in keys[order]).encode())
@@ -241,7 +241,7 @@ def _rounded(values: np.ndarray[Any, Any], decimals: int) -> np.ndarray[Any, Any
 
 
 def counts(labels: Labels) -> Counts:
-    """Samples per subject, action and camera, sorted by name."""
+    """Count samples per subject, action and camera, sorted by name."""
 
     def tally(names: np.ndarray[Any, Any]) -> dict[str, int]:
         values, numbers = np.unique(names, return_counts=True)

@@ -1,4 +1,4 @@
-"""What a preparation will do, before it does anything: options, origin, shards, and digests that tell them apart."""
+"""Plan a preparation: options, origin of the raw data, shards, and the digests that identify them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kt3d_bench.records import WorkItem
 from kt3d_bench.standins import MARKER
 
 SAMPLES_PER_SHARD = 1024
-"""Expected samples of a shard; small datasets get smaller shards, so that several workers have something to do."""
+"""Expected samples per shard; small datasets get smaller shards, so that several workers can share them."""
 _FEWEST_PER_SHARD = 64
 _SHARDS_WANTED = 16
 _HEAD_BYTES = 65536
@@ -28,7 +28,7 @@ _HEAD_BYTES = 65536
 
 @dataclass(frozen=True)
 class Origin:
-    """Whether the raw data is the official one, or which generator wrote it."""
+    """Whether the raw data is official, or which generator wrote it."""
 
     generated: bool = False
     version: int | None = None
@@ -38,7 +38,7 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class ShardTask:
-    """One shard to write, complete in itself: a worker process needs nothing else."""
+    """One shard to write, with everything that a worker process needs."""
 
     convert: str
     """Module reference of the dataset's ``convert``."""
@@ -56,14 +56,14 @@ class SplitPlan:
     split: str
     items: tuple[WorkItem, ...]
     source_digest: str
-    """Of the plan and of the raw files that it names."""
+    """Digest of the plan and of the raw files that it names."""
     configuration: str
-    """Of everything the split's shards depend on but the content of raw files, on which each shard depends alone."""
+    """Digest of everything that the split's shards depend on, except the content of raw files."""
     tasks: tuple[ShardTask, ...]
 
 
 def checked_options(plugin: DatasetPlugin, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option of the dataset with its value: given or default, converted from text where needed.
+    """Return every option of the dataset with its value: given or default, converted from text where needed.
 
     Raises ``UsageError`` for an unknown name, a value of the wrong type, or one that is not among the choices.
     """
@@ -95,10 +95,8 @@ def _option_value(dataset: str, name: str, option: Option, value: Any) -> Any:
 
 
 def read_origin(plugin: DatasetPlugin, raw: Path) -> Origin:
-    """The generator's marker in ``raw``, one of its parents or a folder directly inside it, else the official origin.
-
-    Raises ``RawDataError`` for a marker that is damaged or of another dataset.
-    """
+    """Read the generator's marker in ``raw``, one of its parents or a folder directly inside it; without one, the data
+    is official. Raises ``RawDataError`` for a marker that is corrupt or of another dataset."""
     absolute = raw.absolute()
     places = [absolute / MARKER, *(parent / MARKER for parent in absolute.parents), *sorted(raw.glob(f"*/{MARKER}"))]
     path = next((place for place in places if place.is_file()), None)
@@ -134,7 +132,7 @@ def plan_split(
     num_parts: int,
     samples_per_shard: int | None,
 ) -> SplitPlan:
-    """Ask the dataset for its work items and group them into shards, by the plan alone."""
+    """Ask the dataset for its work items and group them into shards; nothing but the plan decides the groups."""
     planned = load_function(plugin.convert, "plan")(raw, split, options)
     items = tuple(planned)
     where = f"{plugin.convert}.plan"
@@ -179,10 +177,10 @@ def _see_inspect(raw: Path) -> str:
 
 
 def group(items: Sequence[WorkItem], samples_per_shard: int | None = None) -> list[tuple[WorkItem, ...]]:
-    """Work items in order, cut into shards of about ``samples_per_shard`` expected samples (an item is never cut).
+    """Group work items, in order, into shards of about ``samples_per_shard`` expected samples; no item is divided.
 
-    By default 1024, or fewer for small datasets so that there are up to 16 shards of at least 64 samples. The number
-    of workers plays no part, so it cannot change a byte.
+    The default is 1024, or fewer for small datasets so that there are up to 16 shards of at least 64 samples. It does
+    not depend on the number of workers, which therefore changes no byte.
     """
     total = sum(max(item.expected_samples, 1) for item in items)
     target = samples_per_shard or min(SAMPLES_PER_SHARD, max(_FEWEST_PER_SHARD, -(-total // _SHARDS_WANTED)))
@@ -199,14 +197,14 @@ def group(items: Sequence[WorkItem], samples_per_shard: int | None = None) -> li
 
 
 def _source_digest(raw: Path, items: Sequence[WorkItem]) -> str:
-    """Of the plan, and of name, size and first 64 KiB of each file that it names: what one shard is made from."""
+    """Return the digest of a shard's sources: its plan, and name, size and first 64 KiB of each file named in it."""
     plan, named = _plan_without_place(raw, items)
     files = sorted((text.replace(str(raw), "."), raw / text) for text in named if _is_file(raw / text))
     return _digest({"plan": plan, "files": [[name, path.stat().st_size, _head(path)] for name, path in files]})
 
 
 def _plan_without_place(raw: Path, items: Sequence[WorkItem]) -> tuple[list[Any], set[str]]:
-    """The plan as plain data with ``raw`` cut off its paths, and every text in it."""
+    """Return the plan as plain data with ``raw`` removed from its paths, and every text in it."""
     root = str(raw)
     named: set[str] = set()
 
@@ -233,7 +231,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _head(path: Path) -> str:
-    """Digest of a file's first bytes; "" where it cannot be read, which ``convert`` will say of the right item."""
+    """Return the digest of a file's first bytes; "" where it cannot be read, which ``convert`` will report."""
     try:
         with path.open("rb") as file:
             return hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()

@@ -1,7 +1,7 @@
 """Raw data to shards: plan, convert in worker processes, write the manifest last.
 
-One task is one shard, so bytes do not depend on the number of workers, and whatever is finished stays: after an error,
-a full disk, a killed worker or Ctrl-C the same command continues where it stopped.
+One task is one shard, so bytes do not depend on the number of workers. Finished shards stay: after an error, a full
+disk, a killed worker or Ctrl-C the same command continues where it stopped.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.records import Skipped
 
 STATE = "prepare.json"
-"""What the shards of a folder are made from; written first, compared on every later run."""
+"""File that records what the shards of a folder are made from; written first, compared on every later run."""
 
 
 class PrepareInterruptedError(Kt3dError):
@@ -142,10 +142,10 @@ def prepare(
 def chosen_splits(
     plugin: DatasetPlugin, splits: Sequence[str] | None = None, views: Sequence[str] | None = None
 ) -> list[str]:
-    """The dataset's splits that are meant, in its order.
+    """Return the chosen splits, in the dataset's order.
 
     ``views`` (or "all") limits them to some views; ``splits`` may name a split in full ("front-test") or for every view
-    ("test"). Raises ``UsageError`` for an unknown name, and when the two together leave nothing.
+    ("test"). Raises ``UsageError`` for an unknown name, and when the two together leave no split.
     """
     if views and not plugin.views:
         raise UsageError(f"{plugin.name} has one view only", hint="leave out --view")
@@ -189,7 +189,7 @@ def _writing(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Keep a second ``prepare`` out of the folder, on file systems that have locks."""
+    """Lock the folder against a second ``prepare``, on file systems that have locks."""
     descriptor = os.open(out, os.O_RDONLY)
     try:
         if not _lock(descriptor):
@@ -221,7 +221,7 @@ def _claim(
     origin: Origin,
     overwrite: bool,
 ) -> Manifest | None:
-    """Make ``out`` the folder of this configuration; return the manifest of the splits in it that stay as they are."""
+    """Claim ``out`` for this configuration; return the manifest of the splits in it that stay as they are."""
     common = {
         "format_version": FORMAT_VERSION,
         "dataset": plugin.name,
@@ -262,7 +262,7 @@ def _read_state(out: Path) -> dict[str, Any] | None:
 
 
 def _without(out: Path, splits: set[str]) -> Manifest | None:
-    """The manifest without ``splits``; ``None`` when nothing is left, or when it is damaged and must be made again."""
+    """Return the manifest without ``splits``; ``None`` when no split remains or the manifest is corrupt."""
     try:
         manifest = read_manifest(out)
     except ArtefactError:
@@ -278,7 +278,7 @@ def _shard_files(out: Path, splits: set[str]) -> list[Path]:
 
 
 def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.uint8]]:
-    """The manifest's entry of a finished split, and the worst quality of each joint."""
+    """Return the manifest's entry of a finished split, and the worst quality of each joint."""
     shards = [(task, read_index(index_path(task.path))) for task in plan.tasks]
     skipped = tuple(_skipped(one, raw) for _, index in shards for one in index.skipped)
     filled = [(task, index) for task, index in shards if len(index)]

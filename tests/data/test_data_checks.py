@@ -149,7 +149,7 @@ def test_a_flipped_byte_inside_an_image_is_found_there_too(shards: Path) -> None
         (lambda tar: tar.write_bytes(tar.read_bytes()[:-512]), "the tar is truncated"),
         (lambda tar: tar.write_bytes(tar.read_bytes() + bytes(512)), "the tar is too long"),
         (lambda tar: index_path(tar).unlink(), "the index of this shard is missing"),
-        (lambda tar: index_path(tar).write_bytes(b"PK"), "the index is damaged"),
+        (lambda tar: index_path(tar).write_bytes(b"PK"), "the index is corrupt"),
         (lambda tar: shutil.copy(index_path(tar.with_name("train-000001.tar")), index_path(tar)), "does not belong"),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_damaged_index_is_one_error_whatever_the_damage(tmp_path: Path) -> Non
     assert refused > 50
     for length in range(0, len(data), 501):
         path.write_bytes(data[:length])
-        with pytest.raises(ArtefactError, match="the index is damaged"):
+        with pytest.raises(ArtefactError, match="the index is corrupt"):
             read_index(path)
     path.unlink()
     with pytest.raises(ArtefactError, match="index of this shard is missing; run the same kt3d prepare command again"):
@@ -196,7 +196,7 @@ def test_an_array_that_numpy_stumbles_over_is_one_sentence(tmp_path: Path, keys:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in {**members, "keys.npy": keys}.items():
             archive.writestr(name, data)
-    with pytest.raises(ArtefactError, match="the index is damaged") as caught:
+    with pytest.raises(ArtefactError, match="the index is corrupt") as caught:
         read_index(path)
     assert caught.value.where == str(path)
     assert "\n" not in caught.value.message
@@ -213,14 +213,14 @@ def _rewritten(data: bytes, **changes: np.ndarray) -> bytes:
     ("name", "value", "message"),
     [
         ("format_version", np.array(99), "format version 99, this kt3d reads 1; prepare the shards again"),
-        ("keys", np.array(["a"]), "damaged"),
+        ("keys", np.array(["a"]), "corrupt"),
         ("label.frame", np.zeros(2, np.float64), "label.frame is float64"),
         ("label.visible", np.zeros((2, 16), np.int8), "label.visible is int8"),
         ("offset.labels", np.array([0, 10**9]), "members of labels lie outside the tar"),
         ("size.rgb", np.array([1, -1]), "members of rgb lie outside the tar"),
         ("item_of", np.array([0, 4]), "item_of points outside items"),
-        ("fields", np.array(["rgb", "smell"]), "damaged"),
-        ("skipped_reason", np.array([], np.str_), "damaged"),
+        ("fields", np.array(["rgb", "smell"]), "corrupt"),
+        ("skipped_reason", np.array([], np.str_), "corrupt"),
     ],
 )
 def test_an_index_that_lies_is_refused(tmp_path: Path, name: str, value: np.ndarray, message: str) -> None:
