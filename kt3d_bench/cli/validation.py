@@ -99,7 +99,7 @@ def _place(finding: Finding) -> str:
 
 
 def as_json(validation: Validation, *, raw: Path | None = None) -> dict[str, Any]:
-    """Everything, for scripts; values that were not measured are null."""
+    """Return everything, for scripts; values that were not measured are null."""
 
     def number(value: float) -> float | None:
         return value if math.isfinite(value) else None
@@ -107,28 +107,19 @@ def as_json(validation: Validation, *, raw: Path | None = None) -> dict[str, Any
     return {
         "folder": str(validation.folder),
         "dataset": validation.manifest.dataset,
-        "splits": validation.splits,
-        "samples": validation.samples,
-        "images_read": validation.images_read,
-        "sound": validation.sound,
+        **{name: getattr(validation, name) for name in ("splits", "samples", "images_read", "sound")},
         "checks": [
             {
                 "check": outcome.check.name,
-                "what": outcome.check.what,
-                "level": outcome.check.level,
-                "limit": outcome.check.limit,
-                "unit": outcome.check.unit,
-                "split": outcome.split,
-                "tested": outcome.tested,
-                "failed": outcome.failed,
+                **{name: getattr(outcome.check, name) for name in ("what", "level", "limit", "unit")},
+                **{name: getattr(outcome, name) for name in ("split", "tested", "failed")},
                 "worst": number(outcome.worst),
-                "findings": [_finding_json(finding, number(finding.value)) for finding in outcome.findings],
+                "findings": [
+                    {"shard": one.shard, "sample": one.sample, "value": number(one.value), "sentence": one.sentence}
+                    for one in outcome.findings
+                ],
             }
             for outcome in validation.outcomes
         ],
         "repairs": list(validation.repairs(raw=raw)),
     }
-
-
-def _finding_json(finding: Finding, value: float | None) -> dict[str, Any]:
-    return {"shard": finding.shard, "sample": finding.sample, "value": value, "sentence": finding.sentence}

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.data.checks import bodies, files, images, labels
-from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, judge, tally
+from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, found, judge, tally
 from kt3d_bench.data.index import index_path
 from kt3d_bench.data.manifest import Manifest, read_manifest
 from kt3d_bench.data.reader import ShardSet
@@ -35,19 +35,19 @@ SUBJECTS = Check("subjects across splits", "no subject is in two splits", "none"
 
 @dataclass(frozen=True)
 class Validation:
-    """What was checked in a folder of shards, and what came of it."""
+    """The outcome of all checks on a folder of shards."""
 
     folder: Path
     manifest: Manifest
     splits: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
-    """By split ("" for the folder as a whole), in the order of checking."""
+    """One per check and split ("" for the folder as a whole), in the order of checking."""
     images_read: int
     samples: int
-    """Of the splits that were checked, as far as their shards can be read."""
+    """Number of samples in the splits that were checked, as far as their shards can be read."""
 
     def failed(self, level: str) -> list[Outcome]:
-        """Checks of that level ("error" or "note") that found something."""
+        """Return the outcomes of that level ("error" or "note") that found something."""
         return [outcome for outcome in self.outcomes if outcome.failed and outcome.check.level == level]
 
     @property
@@ -125,8 +125,8 @@ def validate(
     opened: dict[str, ShardSet] = {}
     read = 0
     for name in chosen:
-        opened_split, found = _files(folder, manifest, name, report)
-        outcomes += found
+        opened_split, of_files = _files(folder, manifest, name, report)
+        outcomes += of_files
         if opened_split is not None:
             opened[name] = opened_split
             more, looked = _samples(opened_split, sampled, report)
@@ -137,8 +137,8 @@ def validate(
 
 
 def open_whole(folder: Path, manifest: Manifest, split: str) -> tuple[ShardSet | None, list[Finding]]:
-    """A split as far as its shards are there with sizes and indexes that fit (``None`` where none is), and what is
-    wrong with the others. Tars are not read."""
+    """Open the shards of a split whose sizes and indexes fit (``None`` where none does); also return what is wrong with
+    the others. Tars are not read."""
     there = [(shard, *files.shard_file(folder, shard, split)) for shard in manifest.splits[split].shards]
     usable = [(shard, index) for shard, index, _ in there if index is not None]
     broken = [wrong for _, _, wrong in there if wrong is not None]
@@ -150,17 +150,13 @@ def open_whole(folder: Path, manifest: Manifest, split: str) -> tuple[ShardSet |
         if (index.fields, index.tangential_factor) == (first.fields, first.tangential_factor):
             alike.append((shard, index))
         else:
-            broken.append(
-                Finding(files.FILES.name, "error", split, shard.name, "", 1.0, "", _OTHER, (shard.name,), True)
-            )
+            sentence = "the shard holds other images than the first"
+            broken.append(found(files.FILES, split, sentence, shard=shard.name, remove=(shard.name,)))
     return ShardSet.of(folder, split, manifest, alike), broken
 
 
-_OTHER = "the shard holds other images than the first"
-
-
 def _files(folder: Path, manifest: Manifest, split: str, report: Reporter) -> tuple[ShardSet | None, list[Outcome]]:
-    """The shards of a split that can be read, and what is wrong with the others."""
+    """Return the shards of a split that can be read, and the outcomes of the checks of files."""
     shards, broken = open_whole(folder, manifest, split)
     listed = manifest.splits[split].shards
     missing = {finding.shard for finding in broken}
@@ -168,21 +164,20 @@ def _files(folder: Path, manifest: Manifest, split: str, report: Reporter) -> tu
     digests: list[Finding | None] = []
     report.start(f"{split}: reading shards", len(usable))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, found in enumerate(pool.map(lambda shard: files.digest(folder, shard, split), usable), 1):
-            digests.append(found)
+        for done, wrong in enumerate(pool.map(lambda shard: files.digest(folder, shard, split), usable), 1):
+            digests.append(wrong)
             report.advance(done)
-    pointing = (
-        [] if shards is None else [files.members(path, shards, number) for number, path in enumerate(shards.paths)]
-    )
+    paths = () if shards is None else shards.paths
+    pointing = [files.members(path, shards, number) for number, path in enumerate(paths) if shards is not None]
     return shards, [
         tally(files.FILES, split, len(listed), broken),
-        tally(files.DIGEST, split, len(usable), [found for found in digests if found]),
-        tally(files.MEMBERS, split, len(pointing), [found for found in pointing if found]),
+        tally(files.DIGEST, split, len(usable), [wrong for wrong in digests if wrong]),
+        tally(files.MEMBERS, split, len(pointing), [wrong for wrong in pointing if wrong]),
     ]
 
 
 def _samples(shards: ShardSet, sampled: int | None, report: Reporter) -> tuple[list[Outcome], int]:
-    """The checks on what a split's shards hold, and how many samples' images were read for them."""
+    """Run the checks on the content of a split's shards; also return how many samples' images were read."""
     split, entry = shards.split, shards.manifest.splits[shards.split]
     names = np.array([shard.name for shard in entry.shards])
     complete = len(shards) == sum(shard.samples for shard in entry.shards)
@@ -195,11 +190,11 @@ def _samples(shards: ShardSet, sampled: int | None, report: Reporter) -> tuple[l
             (files.COUNTS, list(files.claims(entry, shards.keys, shards.labels, per_shard))),
             (files.DIGESTS, list(files.digests(entry, shards.keys, shards.labels))),
         ):
-            wrong = [_of_split(check, split, sentence) for _, sentence in claims if sentence]
+            wrong = [found(check, split, sentence) for sentence in claims if sentence]
             altered |= check is files.DIGESTS and bool(wrong)
             outcomes.append(tally(check, split, len(claims), wrong))
     doubled = [
-        _of_split(KEYS, split, sentence, sample=str(shards.keys[i]), shard=str(shard_names[i]), remade=False)
+        found(KEYS, split, sentence, sample=str(shards.keys[i]), shard=str(shard_names[i]), remade=False)
         for i, sentence in labels.bad_keys(shards.keys)
     ]
     outcomes.append(tally(KEYS, split, len(shards), doubled))
@@ -208,13 +203,13 @@ def _samples(shards: ShardSet, sampled: int | None, report: Reporter) -> tuple[l
         outcome = judge(column, split, shards.keys, shard_names)
         outcomes.append(_index_removed(outcome) if column.check is images.INDEX else outcome)
     for check, value, sentence in bodies.split_facts(shards.labels):
-        found = [_of_split(check, split, sentence, value=value, remade=False)] if sentence else []
-        outcomes.append(Outcome(check, split, 1, len(found), value, 2.0 * bool(found), tuple(found)))
+        facts = [found(check, split, sentence, value=value, remade=False)] if sentence else []
+        outcomes.append(Outcome(check, split, 1, len(facts), value, 2.0 * bool(facts), tuple(facts)))
     return outcomes, len(numbers) if shards.modalities else 0
 
 
 def spread(total: int, count: int | None) -> npt.NDArray[np.int64]:
-    """``count`` of ``total`` numbers, evenly spread with both ends; all of them for ``None``."""
+    """Return ``count`` of ``total`` numbers, evenly spread with both ends; all of them for ``None``."""
     if count is None or count >= total:
         return np.arange(total)
     return np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
@@ -229,81 +224,60 @@ def measure(
     report = report or Reporter()
     columns = [*labels.label_checks(shards.labels, shards.tangential_factor), *bodies.body_checks(shards.labels)]
     chosen = [int(number) for number in numbers]
-    found: list[list[images.Reading]] = []
-    report.start(f"{shards.split}: looking at images", len(chosen))
+    seen: list[list[images.Reading]] = []
+    report.start(f"{shards.split}: checking images", len(chosen))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(chosen), _CHUNK):
             part = chosen[start : start + _CHUNK]
-            found += pool.map(lambda i: images.readings(shards, i), part)
-            report.advance(len(found))
-    return [column for column in (*columns, *images.gather(chosen, found)) if len(column.excess)]
+            seen += pool.map(lambda i: images.readings(shards, i), part)
+            report.advance(len(seen))
+    return [column for column in (*columns, *images.gather(chosen, seen)) if len(column.excess)]
 
 
 def _index_removed(outcome: Outcome) -> Outcome:
-    """An index that differs from its tar is taken for whole by ``prepare``: it must go first."""
-    mended = tuple(
-        replace(finding, remove=(index_path(Path(finding.shard)).name,), remade=True) for finding in outcome.findings
-    )
-    return replace(outcome, findings=mended)
-
-
-def _of_split(
-    check: Check,
-    split: str,
-    sentence: str,
-    *,
-    sample: str = "",
-    shard: str = "",
-    value: float = 1.0,
-    remade: bool = True,
-) -> Finding:
-    return Finding(check.name, check.level, split, shard, sample, value, check.limit, sentence, remade=remade)
+    """Mark indexes that differ from their tars for removal: ``prepare`` takes them for complete."""
+    removed = (replace(one, remove=(index_path(Path(one.shard)).name,), remade=True) for one in outcome.findings)
+    return replace(outcome, findings=tuple(removed))
 
 
 def _folder(folder: Path, manifest: Manifest, opened: dict[str, ShardSet]) -> list[Outcome]:
-    """What concerns several splits, or the folder."""
+    """Run the checks across splits, and those of the folder."""
     outcomes: list[Outcome] = []
     if len(opened) > 1:
         pairs = list(combinations(opened.values(), 2))
-        across = [found for first, second in pairs if (found := _common_keys(first, second))]
-        outcomes.append(tally(ACROSS, "", len(pairs), across))
+        across = [_common(ACROSS, one, other, (one.keys, other.keys)) for one, other in pairs]
+        outcomes.append(tally(ACROSS, "", len(pairs), [wrong for wrong in across if wrong]))
         different = [pair for pair in pairs if _protocol_name(pair[0].split) != _protocol_name(pair[1].split)]
-        people = [found for first, second in different if (found := _common_subjects(first, second))]
-        outcomes.append(tally(SUBJECTS, "", len(different), people))
+        people = [_common(SUBJECTS, one, other, (one.labels.subject, other.labels.subject)) for one, other in different]
+        outcomes.append(tally(SUBJECTS, "", len(different), [wrong for wrong in people if wrong]))
     claims = [files.foreground_claim(manifest)]
     if set(opened) == set(manifest.splits) and all(
         len(shards) == manifest.splits[name].samples for name, shards in opened.items()
     ):
         claims.append(files.quality_claim(manifest, [shards.labels for shards in opened.values()]))
-    wrong = [_of_split(files.COUNTS, "", sentence) for sentence in claims if sentence]
+    wrong = [found(files.COUNTS, "", sentence) for sentence in claims if sentence]
     outcomes.append(tally(files.COUNTS, "", len(claims), wrong))
     outcomes.append(tally(files.LEFTOVERS, "", 1, files.leftovers(folder, manifest)))
     return outcomes
 
 
 def _protocol_name(split: str) -> str:
-    """``front-train`` and ``top-train`` are the same people seen twice."""
+    """Return "train" for "front-train" and "top-train", which show the same people."""
     return split.rpartition("-")[2]
 
 
-def _common_keys(first: ShardSet, second: ShardSet) -> Finding | None:
-    both = labels.shared(first.keys.tolist(), second.keys.tolist())
+def _common(check: Check, first: ShardSet, second: ShardSet, names: Sequence[npt.NDArray[Any]]) -> Finding | None:
+    """Report names that two splits share."""
+    both = labels.shared(*(column.tolist() for column in names))
     if not both:
         return None
-    sentence = f"{len(both)} keys are in {first.split} and in {second.split}, the first {both[0]}"
-    return _of_split(ACROSS, "", sentence, value=len(both), remade=False)
-
-
-def _common_subjects(first: ShardSet, second: ShardSet) -> Finding | None:
-    both = labels.shared(first.labels.subject.tolist(), second.labels.subject.tolist())
-    if not both:
-        return None
-    sentence = f"{len(both)} subjects are in {first.split} and in {second.split}: {', '.join(both[:5])}"
-    return _of_split(SUBJECTS, "", sentence, value=len(both), remade=False)
+    what = check.name.partition(" ")[0]
+    sentence = f"{len(both)} {what} are in {first.split} and in {second.split}: {', '.join(both[:5])}"
+    return found(check, "", sentence, value=len(both), remade=False)
 
 
 def _default(dataset: str, option: str, otherwise: Any) -> Any:
-    """The default of a dataset's option, as JSON keeps it; ``otherwise`` when the dataset is not installed."""
+    """Return the default of a dataset's option, as JSON keeps it; ``otherwise`` when it is not installed."""
     known = registry.datasets().get(dataset)
     if known is None or option not in known.options:
         return otherwise

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kt3d_bench.data.checks.findings import Check, Finding
+from kt3d_bench.data.checks.findings import Check, Finding, found
 from kt3d_bench.data.format import FIELDS
 from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
 from kt3d_bench.data.manifest import Manifest, Shard, Split, counts, labels_digest, sample_list_digest
@@ -35,7 +35,7 @@ def shard_file(folder: Path, shard: Shard, split: str) -> tuple[ShardIndex | Non
     index_file = index_path(path)
 
     def wrong(sentence: str, *remove: str) -> tuple[None, Finding]:
-        return None, _finding(FILES, split, sentence, shard=shard.name, remove=remove)
+        return None, found(FILES, split, sentence, shard=shard.name, remove=remove)
 
     try:
         size = path.stat().st_size
@@ -56,13 +56,13 @@ def digest(folder: Path, shard: Shard, split: str) -> Finding | None:
     """Check that the tar's SHA-256 is the manifest's, which reads the whole tar."""
     try:
         with (folder / shard.name).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return _finding(DIGEST, split, f"the tar cannot be read ({error})", shard=shard.name)
-    if found == shard.sha256:
+        return found(DIGEST, split, f"the tar cannot be read ({error})", shard=shard.name)
+    if sha256 == shard.sha256:
         return None
-    sentence = f"the tar was changed: its SHA-256 is {found[:12]}..., not {shard.sha256[:12]}..."
-    return _finding(DIGEST, split, sentence, shard=shard.name, remove=(shard.name,))
+    sentence = f"the tar was changed: its SHA-256 is {sha256[:12]}..., not {shard.sha256[:12]}..."
+    return found(DIGEST, split, sentence, shard=shard.name, remove=(shard.name,))
 
 
 def members(path: Path, shards: ShardSet, number: int) -> Finding | None:
@@ -85,7 +85,7 @@ def members(path: Path, shards: ShardSet, number: int) -> Finding | None:
         return None
     sentence = f"the index points to wrong places for {len(wrong)} members of the tar, the first {wrong[0]}"
     removed = (index_path(path).name,)
-    return _finding(MEMBERS, shards.split, sentence, shard=path.name, value=len(wrong), remove=removed)
+    return found(MEMBERS, shards.split, sentence, shard=path.name, value=len(wrong), remove=removed)
 
 
 def _is_header_of(header: bytes, name: str, size: int) -> bool:
@@ -97,33 +97,33 @@ def _is_header_of(header: bytes, name: str, size: int) -> bool:
         return False
 
 
-def claims(split: Split, keys: Any, labels: Labels, per_shard: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Yield (claim, what is wrong with it or "") for every number in a split's manifest that its shards determine."""
+def claims(split: Split, keys: Any, labels: Labels, per_shard: Mapping[str, int]) -> Iterator[str]:
+    """Yield what is wrong, or "", for every number in a split's manifest that its shards determine."""
     held = len(keys)
-    yield "samples", "" if held == split.samples else f"{split.samples} samples are claimed, {held} are there"
+    yield "" if held == split.samples else f"{split.samples} samples are claimed, {held} are there"
     off = [f"{shard.name} {shard.samples}, not {per_shard[shard.name]}" for shard in split.shards
            if per_shard.get(shard.name, shard.samples) != shard.samples]  # fmt: skip
-    yield "samples per shard", "" if not off else f"samples are claimed that are not there: {', '.join(off[:3])}"
-    found = counts(labels)
+    yield "" if not off else f"samples are claimed that are not there: {', '.join(off[:3])}"
+    counted = counts(labels)
     for what in ("subject", "action", "camera"):
-        claimed, real = getattr(split.counts, what), getattr(found, what)
+        claimed, real = getattr(split.counts, what), getattr(counted, what)
         names = [name for name in sorted({*claimed, *real}) if claimed.get(name, 0) != real.get(name, 0)]
         shown = ", ".join(f"'{name}' {claimed.get(name, 0)}, not {real.get(name, 0)}" for name in names[:3])
-        yield f"per {what}", "" if not names else f"samples per {what} are wrong: {shown}"
+        yield "" if not names else f"samples per {what} are wrong: {shown}"
 
 
-def digests(split: Split, keys: Any, labels: Labels) -> Iterator[tuple[str, str]]:
-    """Yield (digest, what is wrong with it or "")."""
+def digests(split: Split, keys: Any, labels: Labels) -> Iterator[str]:
+    """Yield what is wrong, or "", for the two digests of a split."""
     listed = sample_list_digest(keys) == split.sample_list_digest
-    yield "sample list", "" if listed else "the keys in the indexes are not those of the manifest's sample list"
+    yield "" if listed else "the keys in the indexes are not those of the manifest's sample list"
     same = labels_digest(keys, labels) == split.labels_digest
-    yield "labels", "" if same else "the labels in the indexes are not those of the manifest's labels digest"
+    yield "" if same else "the labels in the indexes are not those of the manifest's labels digest"
 
 
 def quality_claim(manifest: Manifest, splits: Sequence[Labels]) -> str:
     """Return what is wrong with the manifest's joint qualities, given the labels of all its splits; "" = nothing."""
-    found = np.min([labels.quality.min(axis=0) for labels in splits], axis=0)
-    return "" if found.tolist() == list(manifest.quality) else "the joint qualities are not the worst of its samples"
+    worst = np.min([labels.quality.min(axis=0) for labels in splits], axis=0)
+    return "" if worst.tolist() == list(manifest.quality) else "the joint qualities are not the worst of its samples"
 
 
 def foreground_claim(manifest: Manifest) -> str:
@@ -135,16 +135,10 @@ def foreground_claim(manifest: Manifest) -> str:
 def leftovers(folder: Path, manifest: Manifest) -> list[Finding]:
     """Find shards that no split of the manifest lists, and unfinished files."""
     listed = {shard.name for split in manifest.splits.values() for shard in split.shards}
-    found = []
+    wrong: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         if path.name.endswith(".tmp"):
-            found.append(_finding(LEFTOVERS, "", f"{path.name} is unfinished", shard=path.name))
+            wrong[path.name] = "is unfinished"
         elif re.fullmatch(r".+-\d{6}\.tar", path.name) and path.name not in listed:
-            found.append(_finding(LEFTOVERS, "", f"{path.name} is not in the manifest", shard=path.name))
-    return found
-
-
-def _finding(
-    check: Check, split: str, sentence: str, *, shard: str = "", value: float = 1.0, remove: Sequence[str] = ()
-) -> Finding:
-    return Finding(check.name, check.level, split, shard, "", value, check.limit, sentence, tuple(remove), remade=True)
+            wrong[path.name] = "is not in the manifest"
+    return [found(LEFTOVERS, "", f"{name} {what}", shard=name) for name, what in wrong.items()]

@@ -67,6 +67,15 @@ class Finding:
     wrong."""
 
 
+def found(
+    check: Check, split: str, sentence: str, *, shard: str = "", sample: str = "", value: float = 1.0,
+    remove: Sequence[str] = (), remade: bool = True,
+) -> Finding:  # fmt: skip
+    """Return a finding of ``check``."""
+    level, limit = check.level, check.limit
+    return Finding(check.name, level, split, shard, sample, value, limit, sentence, tuple(remove), remade)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One check in one split, over all that was tested."""
@@ -127,16 +136,14 @@ def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: np
     if len(results.excess):
         worst, excess = results.value[np.argmax(results.excess)], results.excess.max()
     findings = tuple(
-        Finding(
-            check=results.check.name,
-            level=results.check.level,
-            split=split,
+        found(
+            results.check,
+            split,
+            results.say(int(i)),
             shard=str(shard_names[results.indices[i]]),
             sample=str(keys[results.indices[i]]),
             value=float(results.value[i]),
-            limit=results.check.limit,
-            sentence=results.say(int(i)),
-            **more,
+            **{"remade": False, **more},
         )
         for i in ranked
     )

@@ -73,18 +73,19 @@ def readings(shards: ShardSet, i: int) -> list[Reading]:
     labels = shards.labels.take([i])
     found = [_index(shards, i, labels)]
     if images or damaged:
-        found.append(Reading(DECODE.name, len(damaged), _count(len(damaged)), "; ".join(damaged)))
+        found.append(_counted(DECODE, len(damaged), "; ".join(damaged)))
     if {"rgb", "depth_mm"} & set(images):
         found.append(_content(images))
     if "parts" in images:
         empty = int(not images["parts"].any())
-        found.append(Reading(NO_PARTS.name, empty, _count(empty), "the part mask is empty"))
+        found.append(_counted(NO_PARTS, empty, "the part mask is empty"))
         found.append(_part_ids(images["parts"], shards.num_parts))
     return found + positions(images, labels, shards.manifest.foreground)
 
 
-def _count(number: int) -> float:
-    return 1.0 + number if number else 0.0
+def _counted(check: Check, number: int, sentence: str) -> Reading:
+    """Return the reading of a check that counts what is wrong."""
+    return Reading(check.name, number, 1.0 + number if number else 0.0, sentence)
 
 
 def _index(shards: ShardSet, i: int, indexed: Labels) -> Reading:
@@ -92,10 +93,10 @@ def _index(shards: ShardSet, i: int, indexed: Labels) -> Reading:
     try:
         stored = Labels.of([decode(key, {FIELDS["labels"].extension: shards.read(i, "labels")})])
     except (ArtefactError, ValueError) as error:
-        return Reading(INDEX.name, 1, _count(1), f"the labels in the tar cannot be read ({error})")
+        return _counted(INDEX, 1, f"the labels in the tar cannot be read ({error})")
     differing = [name for name in LABEL_ARRAYS if not _equal(getattr(stored, name), getattr(indexed, name))]
     text = f"the index has other {', '.join(differing)} than the tar"
-    return Reading(INDEX.name, len(differing), _count(len(differing)), text)
+    return _counted(INDEX, len(differing), text)
 
 
 def _equal(first: Image, second: Image) -> bool:
@@ -105,18 +106,14 @@ def _equal(first: Image, second: Image) -> bool:
 def _content(images: Mapping[str, Image]) -> Reading:
     empty = [name for name in ("rgb",) if name in images and images[name].std() < EMPTY_STEP]
     empty += [name for name in ("depth_mm",) if name in images and not images[name].any()]
-    return Reading(CONTENT.name, len(empty), _count(len(empty)), f"{', '.join(empty)} shows nothing")
+    return _counted(CONTENT, len(empty), f"{', '.join(empty)} shows nothing")
 
 
 def _part_ids(parts: Image, num_parts: int) -> Reading:
     largest = int(parts.max())
     too_large = len(np.unique(parts[parts >= num_parts])) if num_parts < 256 else 0
-    return Reading(
-        PART_IDS.name,
-        too_large,
-        _count(too_large),
-        f"part id {largest}, but the manifest counts {num_parts} classes with the background",
-    )
+    sentence = f"part id {largest}, but the manifest counts {num_parts} classes with the background"
+    return _counted(PART_IDS, too_large, sentence)
 
 
 def positions(images: Mapping[str, Image], labels: Labels, foreground: str) -> list[Reading]:
