@@ -65,6 +65,18 @@ def test_depth_takes_the_nearest_reading_and_invents_none() -> None:
     np.testing.assert_array_equal(crop.parts[height // 2, inside], crop.depth_mm[height // 2, inside] % 7)
 
 
+def test_a_shrunk_crop_holds_no_depth_or_part_that_was_not_there() -> None:
+    """Stripes of three columns: person, nothing measured, background. Any averaging yields depths between them."""
+    stripes = np.tile(np.repeat(np.array([2000, 0, 4000], np.uint16), 3), (1002, 111))
+    parts = (stripes // 1000).astype(np.uint8)
+    crop = crop_person(CAMERA, np.array([250, 150, 600, 800]), depth_mm=stripes, parts=parts)
+    assert crop.depth_mm is not None
+    assert crop.parts is not None
+    assert max(crop.depth_mm.shape) < 500, "the crop was not shrunk"
+    assert np.unique(crop.depth_mm).tolist() == [0, 2000, 4000]
+    assert np.unique(crop.parts).tolist() == [0, 2, 4]
+
+
 def test_outside_the_frame_is_nothing() -> None:
     white = np.full((1002, 1000, 3), 255, np.uint8)
     near = crop_person(CAMERA, np.array([-50, -50, 150, 150]), rgb=white)

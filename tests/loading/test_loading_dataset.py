@@ -148,7 +148,7 @@ def test_tensors_are_those_of_the_loader(test: kt.Dataset) -> None:
 
 def test_tensors_of_some_images_only(test: kt.Dataset) -> None:
     assert not {"rgb", "depth", "parts", "surface_mm"} & test.torch(64, modalities=())[0].keys()
-    depth = test.select(action="sit").torch(64, modalities=("depth",))
+    depth = test.select(action="sit").torch(32, modalities=("depth",))
     assert depth[0]["key"] == "s001"
     values = np.unique(depth[0]["depth"])
     assert values.tolist() == [0, 3010], "a depth between person and background was invented"
