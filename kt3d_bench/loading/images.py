@@ -74,7 +74,7 @@ class ImageStore:
         stored = np.asarray(shards.labels.size_px, np.float64)
         self.shrink: npt.NDArray[np.float64] = self.sizes_px / stored
         """(N, 2) x and y scale from the stored crop; px = (crop px + 0.5) * shrink - 0.5."""
-        self._surfaces_mm = np.full(len(stored), np.inf)
+        self._surfaces_mm: dict[int, float] = {}
         self.workers = workers or min(8, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode", initializer=one_thread_each)
 
@@ -97,26 +97,29 @@ class ImageStore:
 
     def _load(self, index: int) -> Decoded:
         images = {name: self._shards.image(index, FIELD_OF_MODALITY[name]) for name in self._modalities}
-        if "depth" in images:
-            images["depth"] = person_depth(images["depth"], self._foreground)
-        size = (int(self.sizes_px[index, 0]), int(self.sizes_px[index, 1]))
-        decoded = Decoded(
-            {name: resized(name, image, size) for name, image in images.items()},
-            self._surface_mm(index, images.get("depth")),
-        )
+        decoded = shrunk(images, self._foreground, self.sizes_px[index].tolist(), self._surfaces_mm.get(index))
+        self._surfaces_mm[index] = decoded.surface_mm
         with self._lock:
             if decoded.nbytes <= self._budget and index not in self._kept:
                 self._budget -= decoded.nbytes
                 self._kept[index] = decoded
         return decoded
 
-    def _surface_mm(self, index: int, depth_mm: npt.NDArray[Any] | None) -> float:
-        """Computed once per sample; infinite until then."""
-        if depth_mm is None:
-            return float("nan")
-        if np.isinf(self._surfaces_mm[index]):
-            self._surfaces_mm[index] = surface_reference_mm(depth_mm)
-        return float(self._surfaces_mm[index])
+
+def shrunk(
+    images: Mapping[str, npt.NDArray[Any]], foreground: str, size: Sequence[int], surface_mm: float | None = None
+) -> Decoded:
+    """Return the images of one sample at (width, height) ``size``, with the person alone in the depth image.
+
+    ``foreground``: rule of ``geometry.foreground`` that finds the person. ``surface_mm``: the surface reference where
+    it is known. RGB averages areas; depth and parts take the nearest value, so that none is invented.
+    """
+    kept = dict(images)
+    if "depth" in kept:
+        kept["depth"] = person_depth(kept["depth"], foreground)
+    if surface_mm is None:
+        surface_mm = float(surface_reference_mm(kept["depth"])) if "depth" in kept else float("nan")
+    return Decoded({name: resized(name, image, (size[0], size[1])) for name, image in kept.items()}, surface_mm)
 
 
 def shrunk_sizes(size_px: npt.NDArray[Any], margin: float, input_px: int) -> npt.NDArray[np.int64]:
@@ -135,7 +138,7 @@ def one_thread_each() -> None:
 
 
 def resized(modality: str, image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """To (width, height): averages areas for RGB, takes the nearest reading for depth and parts: none is invented."""
+    """Resize to (width, height): averaging areas for RGB, taking the nearest value for depth and parts."""
     import cv2
 
     if image.shape[1::-1] == size:

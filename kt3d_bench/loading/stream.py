@@ -22,13 +22,11 @@ import torch
 from kt3d_bench.data.format import FIELD_OF_MODALITY
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
 from kt3d_bench.geometry.crops import MARGIN
-from kt3d_bench.geometry.foreground import person_depth
-from kt3d_bench.geometry.reference import surface_reference_mm
 from kt3d_bench.loading.assembly import assembly
 from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
-from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, resized, shrunk_sizes
+from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, shrunk, shrunk_sizes
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
@@ -298,12 +296,7 @@ def _shrunk(sample: Sample, task: _Task) -> _Drawn:
     images = {name: getattr(sample, FIELD_OF_MODALITY[name]) for name in task.modalities}
     if any(image is None for image in images.values()) or sample.joints_cam_mm is None:
         raise PluginError(f"sample {sample.key} lacks an image or its 3D joints", where=f"{task.module}.samples")
-    surface_mm = float("nan")
-    if "depth" in images:
-        images["depth"] = person_depth(images["depth"], task.foreground)
-        surface_mm = surface_reference_mm(images["depth"])
-    width, height = shrunk_sizes(np.array([camera.size_px]), MARGIN, task.input_px)[0].tolist()
-    small = {name: resized(name, image, (width, height)) for name, image in images.items()}
+    size = shrunk_sizes(np.array([camera.size_px]), MARGIN, task.input_px)[0].tolist()
     return _Drawn(
         camera.size_px,
         camera.intrinsics_px,
@@ -311,5 +304,5 @@ def _shrunk(sample: Sample, task: _Task) -> _Drawn:
         camera.tangential_factor,
         sample.joints_px,
         sample.joints_cam_mm,
-        Decoded(small, surface_mm),
+        shrunk(images, task.foreground, size),
     )

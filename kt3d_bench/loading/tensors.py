@@ -12,13 +12,11 @@ from torch.utils.data import get_worker_info
 
 from kt3d_bench.data.format import FIELD_OF_MODALITY
 from kt3d_bench.data.reader import ShardSet
-from kt3d_bench.geometry.foreground import person_depth
-from kt3d_bench.geometry.reference import surface_reference_mm
 from kt3d_bench.loading.assembly import WarpedHere
 from kt3d_bench.loading.augment import Draws, place
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
-from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, resized, shrunk_sizes
+from kt3d_bench.loading.images import crop_boxes, one_thread_each, shrunk, shrunk_sizes
 
 
 class TensorView(torch.utils.data.Dataset[dict[str, Any]]):
@@ -63,13 +61,7 @@ class TensorView(torch.utils.data.Dataset[dict[str, Any]]):
         placement = place(draws, crop_boxes(stored, manifest.crop.margin), self._input_px)
         warped = WarpedHere(self._modalities, from_shrunk(placement.affine_px, size / stored), self._input_px)
         images = {name: self._shards.image(at, FIELD_OF_MODALITY[name]) for name in self._modalities}
-        surface_mm = float("nan")
-        if "depth" in images:
-            images["depth"] = person_depth(images["depth"], manifest.foreground)
-            surface_mm = surface_reference_mm(images["depth"])
-        width, height = size[0].tolist()
-        small = {name: resized(name, image, (width, height)) for name, image in images.items()}
-        warped.take(0, Decoded(small, surface_mm))
+        warped.take(0, shrunk(images, manifest.foreground, size[0].tolist()))
         crops = Crops(
             labels.intrinsics_px[one],
             labels.distortion[one],

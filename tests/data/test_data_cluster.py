@@ -17,7 +17,7 @@ from data_fake_dataset import plugin
 from kt3d_bench.data import cluster
 from kt3d_bench.data.manifest import Manifest
 from kt3d_bench.data.prepare import PrepareInterruptedError, prepare
-from kt3d_bench.errors import ArtefactError, RawDataError, UsageError
+from kt3d_bench.errors import ArtefactError, PluginError, RawDataError, UsageError
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
 
@@ -116,10 +116,16 @@ def test_an_item_that_keeps_killing_workers_is_named_and_the_others_are_finished
     assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept, "finished shards were made again"
 
 
-def test_an_expected_error_comes_home(fake: DatasetPlugin, raw: Path, out: Path, address: str) -> None:
+def test_an_error_comes_home(fake: DatasetPlugin, raw: Path, out: Path, address: str) -> None:
     add(raw, "b", "1", "full")
     with pytest.raises(ArtefactError, match=r"train-000001.tar: the disk is full"):
         run(fake, raw, out, cluster=address)
+    add(raw, "b", "1", "bug")
+    with pytest.raises(
+        PluginError, match=r"item train/b, after sample train_b_000 \(frame 1\): the converter"
+    ) as caught:
+        run(fake, raw, out, cluster=address)
+    assert 'raise ZeroDivisionError("division by zero")' in caught.value.__notes__[0]
 
 
 def test_ctrl_c_cancels_what_waits_and_leaves_the_cluster_to_its_owner(
