@@ -167,7 +167,7 @@ def inspect(
     for line in kt.inspect(path, dataset):
         click.echo(line)
     if picture is not None:
-        from kt3d_bench.cli.sheets import sheet
+        from kt3d_bench.cli.contact_sheet import sheet
         from kt3d_bench.data.remote import complete
 
         for folder in folders:

@@ -204,10 +204,11 @@ def predict(run: str | None, benchmark: str | None, shards: Path | None, device:
 @click.option("--out", type=FILE, help="[default: report.html in the run's folder]")
 def report(run: str | None, no_images: bool, samples: int, shards: Path | None, out: Path | None) -> None:
     """Write a RUN, by default the newest, as one HTML file: curves, scores, and samples that can be turned in 3D."""
-    from kt3d_bench.report.build import run_to_report, write_report
+    from kt3d_bench import write_report
+    from kt3d_bench.report.build import run_to_report
     from kt3d_bench.run_folder import finished
 
-    folder = run_folder(run) or run_to_report(default_data_root())
+    folder = run_to_report(run)
     path = write_report(folder, images=not no_images, samples=samples, shards=shards, out=out)
     click.echo(f"Report: {path}")
     if any((folder / "predictions").glob("*.npz")):
@@ -215,4 +216,4 @@ def report(run: str | None, no_images: bool, samples: int, shards: Path | None, 
     elif finished(folder):
         click.echo(f"Next: {shlex.join(['kt3d', 'score', '--run', str(folder)])}, then this again to see samples.")
     else:
-        click.echo("Next: the run's kt3d train command with --resume goes on with it.")
+        click.echo("Next: give the run's kt3d train command again with --resume to continue it.")

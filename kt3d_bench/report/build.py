@@ -17,11 +17,11 @@ from types import SimpleNamespace
 from markupsafe import Markup
 
 from kt3d_bench.errors import ArtefactError, UsageError
-from kt3d_bench.files import write_whole
+from kt3d_bench.files import default_data_root, write_whole
 from kt3d_bench.plugins import registry
 from kt3d_bench.report import curves
 from kt3d_bench.report.page import report_page
-from kt3d_bench.run_folder import RUN_FILE, newest_run, read_run
+from kt3d_bench.run_folder import RUN_FILE, found_run, read_run
 from kt3d_bench.web.page import policy_hash, render
 
 REPORT = "report.html"
@@ -29,16 +29,27 @@ SAMPLES, MAX_SAMPLES = 3, 8
 
 
 def write_report(
-    folder: Path, *, images: bool = True, samples: int = SAMPLES, shards: Path | None = None, out: Path | None = None
+    run: Path | str | None = None,
+    *,
+    images: bool = True,
+    samples: int = SAMPLES,
+    shards: Path | None = None,
+    out: Path | None = None,
+    data: Path | None = None,
 ) -> Path:
-    """Write a run's report and return its path, by default ``<folder>/report.html``.
+    """Write a run's report as one HTML file and return its path, by default ``report.html`` in the run's folder.
 
-    ``images=False`` leaves the dataset's images out; ``samples`` is how many of the best, of the median and of the
-    worst are shown. The report names what is missing or corrupt. Raises ``ArtefactError`` when there is no run or
-    the file cannot be written, ``UsageError`` for an impossible number of samples.
+    ``run`` is a folder, or a name below ``runs/`` of the data root ``data``; ``None`` = the newest finished run, or
+    the newest of all where none has finished. ``images=False`` leaves the dataset's images out; ``samples`` is how many
+    of the best, of the median and of the worst are shown; ``shards`` is the folder of the test shards, if not where
+    the run found them. The report names what is missing or corrupt.
+
+    Raises ``ArtefactError`` when there is no run or the file cannot be written, ``UsageError`` for an unknown run or
+    an impossible number of samples.
     """
     if not 1 <= samples <= MAX_SAMPLES:
         raise UsageError(f"{samples} samples of each kind were asked for", hint=f"choose 1 to {MAX_SAMPLES}")
+    folder = run_to_report(run, data)
     document = read_run(folder)
     page = report_page(folder, document, registry.benchmarks(), shards=shards, samples=samples, images=images)
     path = out or folder / REPORT
@@ -46,12 +57,13 @@ def write_report(
     return path
 
 
-def run_to_report(data_root: Path) -> Path:
-    """The newest finished run, or the newest at all where none has finished. Raises ``ArtefactError`` without any."""
+def run_to_report(run: Path | str | None = None, data: Path | None = None) -> Path:
+    """Return the folder of the run that ``write_report`` means, with the same arguments."""
+    root = data or default_data_root()
     try:
-        return newest_run(data_root)
+        return found_run(run, root)
     except ArtefactError:
-        found = list((data_root / "runs").glob(f"*/{RUN_FILE}"))
+        found = list((root / "runs").glob(f"*/{RUN_FILE}"))
         if not found:
             raise
         return max(found, key=lambda path: (path.stat().st_mtime_ns, path.parent.name)).parent

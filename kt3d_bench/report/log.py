@@ -1,4 +1,4 @@
-"""``log.jsonl`` as curves: what a run logged of its stages, read without trust and bounded in size."""
+"""Read ``log.jsonl`` of a run as curves. The file is not trusted: what cannot be used is counted, sizes are bounded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.run_folder import RUN_FILE, read_run
 
 LOG = "log.jsonl"
 MAX_BYTES = 64 << 20
@@ -17,7 +18,7 @@ MAX_LINE = 1 << 20
 MAX_STAGES, MAX_SERIES = 40, 60
 TOTAL, SPEED = "sum of losses", "samples per second"
 WARNING = "warn"
-"""Logged scalars whose names begin like this are flags: not drawn, but said where they are not 0."""
+"""Logged scalars whose names begin like this are flags: not drawn, but reported where they are not 0."""
 
 Kind = Literal["loss", "rate", "log"]
 
@@ -63,7 +64,7 @@ class StageLog:
 
 
 def read_log(path: Path) -> tuple[dict[str, StageLog], tuple[str, ...]]:
-    """Stage -> its log, in the order of training, and what is wrong with the file, in sentences. Never raises."""
+    """Return stage -> its log, in the order of training, and sentences on what is wrong with the file. Never raises."""
     collected: dict[str, _Collected] = {}
     try:
         size = path.stat().st_size
@@ -85,49 +86,43 @@ def read_log(path: Path) -> tuple[dict[str, StageLog], tuple[str, ...]]:
         collected.setdefault(name, _Collected()).add(entry)
     complaints = []
     if broken:
-        complaints.append(f"{broken} lines of the log cannot be used and were passed over.")
+        complaints.append(f"{broken} lines of the log cannot be used and were skipped.")
     if size > MAX_BYTES:
         complaints.append(f"Only the first {MAX_BYTES >> 20} MiB of the log were read.")
     return {name: found.log(name) for name, found in collected.items()}, tuple(complaints)
 
 
 def flag_sentences(log: StageLog) -> list[str]:
-    """One sentence for each flag that was raised."""
-    said = []
+    """Return one sentence for each flag that was raised."""
+    sentences = []
     for flag in log.flags:
         raised = [step for step, value in zip(flag.steps, flag.values, strict=True) if value]
         if raised:
             end = "and still at its end" if flag.values[-1] else f"last at step {raised[-1]}"
-            said.append(
-                f"Stage '{log.name}' raised '{flag.name}' in {len(raised)} of {len(flag.steps)} logged steps, {end}."
-            )
-    return said
+            often = f"{len(raised)} of {len(flag.steps)} logged steps"
+            sentences.append(f"Stage '{log.name}' raised '{flag.name}' in {often}, {end}.")
+    return sentences
 
 
 def trained_elsewhere(folder: Path, digest: str, stage: str) -> tuple[str, StageLog] | None:
-    """The run beside ``folder`` that trained a stage which ``folder`` reused, and its log of it; ``None`` without."""
-    found = []
-    for path in folder.parent.glob("*/run.yaml"):
-        if path.parent == folder or not digest:
-            continue
+    """Return the run beside ``folder`` that trained a stage which ``folder`` reused, and its log; ``None`` without."""
+    for path in sorted(folder.parent.glob(f"*/{RUN_FILE}")) if digest else ():
         try:
-            text = path.read_text(encoding="utf-8")
-            if digest not in text:
+            if path.parent == folder or digest not in path.read_text(encoding="utf-8"):
                 continue
-            stages = yaml.safe_load(text).get("stages")
-            owns = any(one["digest"] == digest and one["name"] == stage and not one["reused"] for one in stages)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, KeyError):
+            stages = read_run(path.parent).get("stages")
+            owns = any(one["digest"] == digest and one["name"] == stage and not one["reused"] for one in stages or ())
+        except (ArtefactError, OSError, UnicodeDecodeError, TypeError, KeyError):
             continue
-        if owns:
-            found.append(path.parent)
-    for other in sorted(found, key=lambda path: path.name):
-        log = read_log(other / LOG)[0].get(stage)
+        log = read_log(path.parent / LOG)[0].get(stage) if owns else None
         if log is not None:
-            return other.name, log
+            return path.parent.name, log
     return None
 
 
 class _Collected:
+    """What was read of one stage so far."""
+
     def __init__(self) -> None:
         self.curves: dict[tuple[Kind, str], dict[int, float]] = {}
         self.steps = 0
@@ -139,30 +134,21 @@ class _Collected:
         if not isinstance(step, int) or isinstance(step, bool) or not 0 < step < 1 << 53:
             return
         self.steps = max(self.steps, step)
-        self.elapsed_s = next(_numbers({"": entry.get("elapsed_s")}), ("", self.elapsed_s))[1]
+        self.elapsed_s = dict(_numbers({"": entry.get("elapsed_s")})).get("", self.elapsed_s)
         for kind, name, value in _scalars(entry):
             if (kind, name) not in self.curves and len(self.curves) >= MAX_SERIES:
                 self.refused.add(name)
-                continue
-            self.curves.setdefault((kind, name), {})[step] = value
+            else:
+                self.curves.setdefault((kind, name), {})[step] = value
 
     def log(self, name: str) -> StageLog:
-        series = [
-            Series(title, kind, tuple(sorted(points)), tuple(points[step] for step in sorted(points)))
-            for (kind, title), points in self.curves.items()
-        ]
-        return StageLog(
-            name,
-            tuple(one for one in series if not _is_flag(one)),
-            tuple(one for one in series if _is_flag(one)),
-            self.steps,
-            self.elapsed_s,
-            len(self.refused),
-        )
-
-
-def _is_flag(series: Series) -> bool:
-    return series.kind == "log" and series.name.startswith(WARNING)
+        series: list[Series] = []
+        flags: list[Series] = []
+        for (kind, title), points in self.curves.items():
+            steps = tuple(sorted(points))
+            flag = kind == "log" and title.startswith(WARNING)
+            (flags if flag else series).append(Series(title, kind, steps, tuple(points[step] for step in steps)))
+        return StageLog(name, tuple(series), tuple(flags), self.steps, self.elapsed_s, len(self.refused))
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
@@ -176,12 +162,11 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 
 def _scalars(entry: Mapping[str, Any]) -> Iterator[tuple[Kind, str, float]]:
-    for kind, field in (("loss", "losses"), ("log", "logs")):
-        named = entry.get(field)
+    rates = {"learning rate": entry.get("lr"), SPEED: entry.get("rate")}
+    kinds: tuple[tuple[Kind, Any], ...] = (("loss", entry.get("losses")), ("log", entry.get("logs")), ("rate", rates))
+    for kind, named in kinds:
         for name, value in _numbers(named if isinstance(named, dict) else {}):
-            yield kind, name, value  # type: ignore[misc]
-    for name, value in _numbers({"learning rate": entry.get("lr"), SPEED: entry.get("rate")}):
-        yield "rate", name, value
+            yield kind, name, value
 
 
 def _numbers(named: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -1,15 +1,15 @@
-"""What a run predicted and how that scores: measured anew where the test shards are at hand, else as it was stored."""
+"""Measure what a run predicted: again where its test shards are found, else from its stored scores."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
 
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, Kt3dError
@@ -23,6 +23,8 @@ from kt3d_bench.skeletons import NUM_JOINTS
 FloatArray = npt.NDArray[np.float64]
 FOLDS = {"by_action": "action", "by_subject": "subject", "by_camera": "camera"}
 _MAX_JSON_BYTES = 64 << 20
+_AGAIN = "write it again: kt3d score"
+Fold = dict[str, float | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +33,12 @@ class Measured:
 
     benchmark: Benchmark
     summary: Mapping[str, Any]
-    """As ``scoring.score.Scores.summary`` gives it."""
+    """As ``Scores.summary`` returns it."""
     keys: npt.NDArray[np.str_]
     per_sample: FloatArray
     """(N,) the headline of each sample; NaN = undefined."""
     counts: Mapping[str, Mapping[str, int]]
-    """Fold -> group -> samples; empty where only stored scores are at hand."""
+    """Fold -> group -> samples; empty for stored scores."""
     notes: tuple[str, ...]
     test: ShardSet | None = None
     pred_mm: npt.NDArray[np.float32] | None = None
@@ -49,7 +51,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Missing:
-    """A benchmark that was predicted, and why there are no numbers."""
+    """A predicted benchmark without numbers, and why there are none."""
 
     benchmark: str
     notes: tuple[str, ...]
@@ -58,8 +60,10 @@ class Missing:
 def measure(
     folder: Path, document: Mapping[str, Any], known: Mapping[str, Benchmark], shards: Path | None
 ) -> tuple[Measured | Missing, ...]:
-    """Every benchmark that a run predicted or scored, by name. ``shards`` is where its test shards lie, where that is
-    another place than the run and the data root say. Never raises for files that are missing or damaged."""
+    """Measure every benchmark that a run predicted or scored, by name.
+
+    ``shards`` is where its test shards are, if not where the run and the data root say. Never raises for files that
+    are missing or corrupt."""
     found = [*(folder / "predictions").glob("*.npz"), *(folder / "scores").glob("*.npz")]
     return tuple(
         _measure(folder, document, name, known.get(name), shards) for name in sorted({path.stem for path in found})
@@ -67,7 +71,7 @@ def measure(
 
 
 def shards_places(folder: Path, document: Mapping[str, Any], dataset: str) -> list[Path]:
-    """Where the shards of a dataset may lie, in the order of trying."""
+    """Return where the shards of a dataset may be, in the order of trying."""
     target = document["shards"]["target"]
     own = [Path(str(target["folder"]))] if target["dataset"] == dataset else []
     roots = [Path(str(document["config"].get("data_root", "."))), folder.absolute().parent.parent, default_data_root()]
@@ -78,26 +82,25 @@ def _measure(
     folder: Path, document: Mapping[str, Any], name: str, benchmark: Benchmark | None, given: Path | None
 ) -> Measured | Missing:
     if benchmark is None:
-        return Missing(name, (f"The benchmark '{name}' is not installed, so nothing is said of it.",))
+        return Missing(name, (f"The benchmark '{name}' is not installed, so its results are not shown.",))
     path, notes = folder / "predictions" / f"{name}.npz", []
     try:
         predictions = read_predictions(path)
         notes += _stale(predictions, document)
-        return _anew(predictions, _shards(folder, document, benchmark, given), benchmark, path, notes)
+        return _measured(predictions, _shards(folder, document, benchmark, given), benchmark, path, notes)
     except Kt3dError as error:
         notes.append(f"{error.message}.")
     try:
-        stored = _stored(folder / "scores" / f"{name}.npz", benchmark, notes)
+        return _stored(folder / "scores" / f"{name}.npz", benchmark, notes)
     except ArtefactError as error:
         return Missing(name, (*notes, f"There are no stored scores either: {error.message}."))
-    return stored
 
 
 def _stale(predictions: Predictions, document: Mapping[str, Any]) -> list[str]:
     made_by = predictions.meta.get("checkpoint_sha256")
     if made_by == document.get("checkpoint_sha256"):
         return []
-    return ["The predictions were made by another checkpoint than the run's last: kt3d predict makes them anew."]
+    return ["The predictions are from another checkpoint than the run's last. Run kt3d predict to replace them."]
 
 
 def _shards(folder: Path, document: Mapping[str, Any], benchmark: Benchmark, given: Path | None) -> Path:
@@ -106,7 +109,7 @@ def _shards(folder: Path, document: Mapping[str, Any], benchmark: Benchmark, giv
     return present[0] if present else places[0]
 
 
-def _anew(predictions: Predictions, shards: Path, benchmark: Benchmark, path: Path, notes: list[str]) -> Measured:
+def _measured(predictions: Predictions, shards: Path, benchmark: Benchmark, path: Path, notes: list[str]) -> Measured:
     found = replace(find_answers(benchmark, predictions, shards=shards), path=path)
     scores, truth = found.scores(incomplete=True), found.truth
     headline = benchmark.headline[0]
@@ -136,52 +139,46 @@ def _tally(groups: npt.NDArray[np.str_]) -> dict[str, int]:
     return {str(name): int(count) for name, count in zip(names, counts, strict=True) if name}
 
 
+class _Summary(BaseModel):
+    """The parts of stored scores that the report shows: numbers, or null where undefined."""
+
+    benchmark: str
+    benchmark_version: int
+    metric_version: int
+    origin: Literal["official", "generated"]
+    samples: int
+    overall: Fold
+    undefined: Fold
+    action_mean: Fold
+    by_action: dict[str, Fold]
+    by_subject: dict[str, Fold]
+    by_camera: dict[str, Fold]
+    by_joint: dict[str, Fold]
+    intervals: dict[str, tuple[float | None, float | None]]
+    pck_curve: list[float | None]
+
+
 def _stored(path: Path, benchmark: Benchmark, notes: list[str]) -> Measured:
-    """Scores as ``kt3d score`` wrote them. Raises ``ArtefactError`` where they are missing or damaged."""
+    """Return scores as ``kt3d score`` wrote them. Raises ``ArtefactError`` where they are missing or corrupt."""
     arrays = load_npz(path)
-    described = path.with_suffix(".json")
+    described, headline = path.with_suffix(".json"), benchmark.headline[0]
     try:
         if described.stat().st_size > _MAX_JSON_BYTES:
             raise ValueError("it is too large")
-        summary = json.loads(described.read_text(encoding="utf-8"))
-        headline = benchmark.headline[0]
+        summary = _Summary.model_validate_json(described.read_bytes(), strict=True)
         keys, values = arrays["keys"], np.asarray(arrays[headline], np.float64)
         counted = np.asarray(arrays["counted"], bool)
-        whole = (
-            summary["benchmark"] == benchmark.id
-            and summary["benchmark_version"] == benchmark.version
-            and summary["metric_version"] == METRIC_VERSION
-            and values.shape == (len(keys), NUM_JOINTS) == counted.shape
-            and keys.dtype.kind == "U"
-            and _is_summary(summary)
-        )
-        if not whole:
-            raise ValueError("it is of another version, or incomplete")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtefactError(f"cannot be used ({error})", where=described, hint="kt3d score writes it anew") from error
-    said = (*notes, "The numbers below are the stored ones, from when the run was scored; samples cannot be shown.")
-    named = METRICS[headline].joints == "original"
-    mask = np.isfinite(values) if named else counted
-    return Measured(benchmark, summary, keys, mean_over_joints(values, mask), {}, said)
-
-
-def _is_summary(summary: Mapping[str, Any]) -> bool:
-    """Whether it holds numbers (or null) where the report looks for them."""
-
-    def numbers(fold: Any) -> bool:
-        return isinstance(fold, dict) and all(
-            value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in fold.values()
-        )
-
-    return (
-        all(numbers(summary[name]) for name in ("overall", "undefined", "action_mean"))
-        and all(
-            isinstance(summary[name], dict) and all(numbers(fold) for fold in summary[name].values())
-            for name in ("by_action", "by_subject", "by_camera", "by_joint")
-        )
-        and isinstance(summary["intervals"], dict)
-        and all(len(one) == 2 and numbers(dict(enumerate(one))) for one in summary["intervals"].values())
-        and numbers(dict(enumerate(summary["pck_curve"])))
-        and isinstance(summary["samples"], int)
-        and summary["origin"] in ("official", "generated")
-    )
+        versions = (summary.benchmark, summary.benchmark_version, summary.metric_version)
+        if versions != (benchmark.id, benchmark.version, METRIC_VERSION):
+            raise ValueError("it is of another version")
+        if not values.shape == (len(keys), NUM_JOINTS) == counted.shape or keys.dtype.kind != "U":
+            raise ValueError("its arrays do not fit")
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+        raise ArtefactError(f"cannot be used ({reason})", where=described, hint=_AGAIN) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"cannot be used ({error})", where=described, hint=_AGAIN) from error
+    stored = "The numbers below are stored ones, from when the run was scored. Samples cannot be shown."
+    mask = np.isfinite(values) if METRICS[headline].joints == "original" else counted
+    return Measured(benchmark, summary.model_dump(), keys, mean_over_joints(values, mask), {}, (*notes, stored))

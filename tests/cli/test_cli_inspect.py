@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kt3d_bench.cli import main
-from kt3d_bench.cli.sheets import sheet
+from kt3d_bench.cli.contact_sheet import sheet
 from kt3d_bench.data.estimate import Probe, probe
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.prepare import prepare
@@ -272,7 +272,7 @@ def test_a_contact_sheet(root: Path, tmp_path: Path, name: str, by: str) -> None
 def test_no_sample_is_shown_twice(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: Any) -> None:
     drawn: list[str] = []
     monkeypatch.setattr(
-        "kt3d_bench.cli.sheets.contact_sheet",
+        "kt3d_bench.cli.contact_sheet.contact_sheet",
         lambda path, sections: drawn.extend(tile.title for section in sections for tile in section.tiles),
     )
     sheet([root / "shards" / "ubc3v"], tmp_path / "s.png", by=by, count=12)

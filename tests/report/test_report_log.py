@@ -56,7 +56,7 @@ def test_what_cannot_be_used_is_passed_over_and_counted(tmp_path: Path) -> None:
         line(7, losses={"pose": float("nan")}), line(8, lr=1e400),
     )  # fmt: skip
     found, complaints = read_log(path)
-    assert complaints == ("4 lines of the log cannot be used and were passed over.",)
+    assert complaints == ("4 lines of the log cannot be used and were skipped.",)
     assert [(one.name, one.steps) for one in found["adapt"].series] == [("pose", (1, 8))]
 
 

@@ -219,7 +219,7 @@ def test_without_shards_stored_scores_are_shown(run: Path) -> None:
     shutil.rmtree(run.parents[1] / "shards")
     page = reading(write_report(run))
     assert "there are no shards of 'yard' to score against" in page.text
-    assert "The numbers below are the stored ones" in page.text
+    assert "The numbers below are stored ones" in page.text
     assert page.images() == []
     for words in ("115.0 mm MPJPE", "PCK@100 ", "By joint", "Median 115.0 mm"):
         assert words in whole, words
@@ -278,7 +278,7 @@ def test_damaged_predictions_fall_back_to_stored_scores(run: Path) -> None:
 
 def test_predictions_of_an_older_checkpoint_are_said(run: Path) -> None:
     change(run, checkpoint_sha256="e" * 64)
-    assert "The predictions were made by another checkpoint" in reading(write_report(run)).text
+    assert "The predictions are from another checkpoint" in reading(write_report(run)).text
 
 
 def test_a_benchmark_that_is_not_installed_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,11 +339,11 @@ def test_the_newest_finished_run_is_reported_else_the_newest(run: Path) -> None:
     root = run.parents[1]
     later = root / "runs" / "later"
     write_document(later, document(root, state="training"))
-    assert run_to_report(root) == run
+    assert run_to_report(data=root) == run
     (run / "checkpoints" / "final.pt").unlink()
-    assert run_to_report(root) == later
+    assert run_to_report(data=root) == later
     with pytest.raises(ArtefactError, match="there is no finished run"):
-        run_to_report(root / "runs")
+        run_to_report(data=root / "runs")
 
 
 def told(run: Path, *words: str) -> str:
@@ -362,10 +362,17 @@ def test_the_command_writes_prints_and_says_what_is_next(run: Path, tmp_path: Pa
     shutil.rmtree(run / "predictions")
     assert f"Next: kt3d score --run {run}" in told(run, str(run))
     (run / "checkpoints" / "final.pt").unlink()
-    assert "--resume goes on with it" in told(run)
+    assert "with --resume to continue it" in told(run)
 
 
 def test_the_command_refuses_in_a_sentence(run: Path) -> None:
     done = CliRunner().invoke(main, ["report", "toy-yart"], env={"KT3D_DATA": str(run.parents[1])})
     assert done.exit_code == 1 or done.exit_code == 2
     assert f"did you mean '{run.name}'" in done.output.lower() or run.name in done.output
+
+
+def test_a_run_is_named_or_the_newest(run: Path) -> None:
+    root = run.parents[1]
+    assert write_report(run.name, data=root) == write_report(data=root) == run / "report.html"
+    with pytest.raises(UsageError, match=f"there is no run '{run.name}x'.*did you mean '{run.name}'"):
+        write_report(f"{run.name}x", data=root)

@@ -1,4 +1,4 @@
-"""Contact sheets of shards: which samples to show, with what beside them. ``pictures`` draws them."""
+"""Contact sheets of shards: which samples to show, with which caption. ``drawing`` draws them."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _NEAR = 0.05
 def sheet(
     folders: Sequence[Path], path: Path, *, by: By = "dataset", count: int = COUNT, split: str | None = None
 ) -> list[str]:
-    """Write a PNG of samples with their skeletons over every image they have; returns sentences on what it shows.
+    """Write a PNG of samples with their skeletons over every image they have; return sentences on what it shows.
 
     ``by``: "dataset" spreads the samples evenly over each folder's splits, "action" over the actions (or subjects,
-    cameras, sequences, where there is but one action), "worst" shows what is nearest to or beyond the limit of each
-    check, the worst check first. Several folders share ``count``. Shards and images that cannot be
-    read are left out and said.
+    cameras, sequences, where there is only one action), "worst" shows what is nearest to or beyond the limit of each
+    check, the worst check first. Several folders share ``count``. Shards and images that cannot be read are left out
+    and named.
 
     Raises ``ArtefactError`` where no shard of a folder can be read, ``UsageError`` for an unknown split.
     """
     sections: list[Section] = []
-    said: list[str] = []
+    notes: list[str] = []
     for folder in folders:
         opened, broken = _open(folder, split)
-        said += broken
+        notes += broken
         share = max(1, count // len(folders))
         chosen, how = _chosen(opened, by, share)
         tiles = [_tile(shards, i, remark, by) for shards, i, remark in chosen]
@@ -52,27 +52,27 @@ def sheet(
         names = ", ".join(shards.split for shards in opened)
         heading = f"{manifest.dataset}{stand_in} - {names} - {len(tiles)} of {total} samples, {how}"
         sections.append(Section(heading, tiles))
-        said += [f"{tile.title}: {problem}" for tile in tiles for problem in tile.problems]
+        notes += [f"{tile.title}: {problem}" for tile in tiles for problem in tile.problems]
     contact_sheet(path, sections)
-    return [f"{sum(len(section.tiles) for section in sections)} samples in {path}", *said]
+    return [f"{sum(len(section.tiles) for section in sections)} samples in {path}", *notes]
 
 
 def _open(folder: Path, split: str | None) -> tuple[list[ShardSet], list[str]]:
-    """The splits as far as they can be read, and what cannot."""
+    """Return the splits as far as they can be read, and sentences on what cannot."""
     manifest = read_manifest(folder)
     if split is not None and split not in manifest.splits:
         raise UsageError(f"there is no split '{split}'", where=folder, hint=did_you_mean(split, manifest.splits))
-    opened, said = [], []
+    opened, notes = [], []
     for name in sorted(manifest.splits):
         if split in (None, name):
             shards, broken = open_whole(folder, manifest, name)
             opened += [shards] if shards is not None else []
-            said += [f"Left out {folder / finding.shard}: {finding.sentence}" for finding in broken]
+            notes += [f"Left out {folder / finding.shard}: {finding.sentence}" for finding in broken]
     if not opened:
         raise ArtefactError(
             "no shard can be read", where=folder, hint=f"see what is wrong: kt3d validate {shlex.quote(str(folder))}"
         )
-    return opened, said
+    return opened, notes
 
 
 _Chosen = list[tuple[ShardSet, int, str]]
@@ -98,7 +98,7 @@ def _chosen(opened: Sequence[ShardSet], by: By, count: int) -> tuple[_Chosen, st
 
 def _by_action(opened: Sequence[ShardSet], count: int) -> tuple[_Chosen, str]:
     """The same number of samples of every action, or of what tells the samples apart where all share one; taken from
-    another place in each, lest all show the first person through the first camera."""
+    another place in each, so that not all show the first person through the first camera."""
     for name in ("action", "subject", "camera_id", "sequence"):
         groups: dict[str, list[tuple[ShardSet, int]]] = {}
         for shards in opened:
