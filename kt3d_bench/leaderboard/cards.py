@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import Entry
-from kt3d_bench.leaderboard.markdown import as_markdown
+from kt3d_bench.leaderboard.wording import as_markdown
 from kt3d_bench.metrics.functional import METRICS
 
 CARDS = "cards"

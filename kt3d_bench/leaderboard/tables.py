@@ -16,16 +16,18 @@ from rich.table import Table
 from rich.text import Text
 
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry
-from kt3d_bench.leaderboard.markdown import as_markdown, markdown_table, plain
 from kt3d_bench.leaderboard.ranking import RankedGroup, ranked_groups
-from kt3d_bench.leaderboard.words import (
+from kt3d_bench.leaderboard.wording import (
     NONE,
     REPORTED_TITLE,
+    as_markdown,
     capital,
     column,
     group_sentence,
+    markdown_table,
     method_name,
     notes_on,
+    plain,
     rank_text,
     reported_name,
     reported_value,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,26 @@ class Case:
     action: npt.NDArray[np.str_]
     """(N,) "" = none."""
 
+    @cached_property
+    def absolute(self) -> FloatArray:
+        """(N, 17) distances in mm, nothing aligned; NaN = not labelled, here and below."""
+        return joint_errors(self.pred_mm, self.true_mm, mask=self.mask)
+
+    @cached_property
+    def rooted(self) -> FloatArray:
+        """(N, 17) distances in mm, both hips at the origin."""
+        return joint_errors(self.pred_mm, self.true_mm, root=_HIP, mask=self.mask)
+
+    @cached_property
+    def aligned(self) -> FloatArray:
+        """(N, 17) distances in mm after the best rotation, translation and scale, without mirroring."""
+        return pa_joint_errors(self.pred_mm, self.true_mm, mask=self.mask)
+
+    @cached_property
+    def scaled(self) -> FloatArray:
+        """(N, 17) distances in mm, both hips at the origin and each prediction scaled."""
+        return scaled_joint_errors(self.pred_mm, self.true_mm, root=_HIP, mask=self.mask)
+
 
 @dataclass(frozen=True)
 class Printed:
@@ -63,11 +84,10 @@ class Convention:
 def as_printed(
     name: str, pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any], action: npt.NDArray[np.str_]
 ) -> tuple[tuple[Printed, ...], int]:
-    """What the program of that name prints for (N, 17, 3) predictions and truth in the camera frame, mm, and for how
-    many of the N samples.
+    """Return what a program prints for (N, 17, 3) predictions and truth, mm, camera frame, and for how many samples.
 
-    Samples without a finite answer for every labelled joint are left out, as are those without a labelled hip and those
-    that no alignment is defined for. Raises ``UsageError`` for another name, and where nothing remains.
+    Left out are samples without a finite answer for every labelled joint, without a labelled hip, or without a defined
+    alignment. Raises ``UsageError`` for an unknown name, and where no sample remains.
     """
     if name not in CONVENTIONS:
         raise UsageError(f"there is no convention '{name}'", hint=did_you_mean(name, CONVENTIONS))
@@ -83,46 +103,41 @@ def as_printed(
 
 
 def _mmpose(case: Case) -> tuple[Printed, ...]:
-    rooted = joint_errors(case.pred_mm, case.true_mm, root=_HIP, mask=case.mask)
-    aligned = pa_joint_errors(case.pred_mm, case.true_mm, mask=case.mask)
-    scaled = scaled_joint_errors(case.pred_mm, case.true_mm, root=_HIP, mask=case.mask)
     return (
-        Printed("MPJPE", _pooled(rooted), "mm", "root-relative, one mean over all visible joints of all frames"),
-        Printed("P-MPJPE", _pooled(aligned), "mm", "rotation, translation and scale, no mirroring; one pooled mean"),
-        Printed("N-MPJPE", _pooled(scaled), "mm", "root-relative, one scale per pose; one pooled mean"),
+        Printed("MPJPE", _pooled(case.rooted), "mm", "root-relative, one mean over all visible joints of all frames"),
+        Printed(
+            "P-MPJPE", _pooled(case.aligned), "mm", "rotation, translation and scale, no mirroring; one pooled mean"
+        ),
+        Printed("N-MPJPE", _pooled(case.scaled), "mm", "root-relative, one scale per pose; one pooled mean"),
     )
 
 
 def _videopose3d(case: Case) -> tuple[Printed, ...]:
-    errors = (
-        ("Protocol #1 (MPJPE)", joint_errors(case.pred_mm, case.true_mm, root=_HIP, mask=case.mask), "root-relative"),
-        ("Protocol #2 (P-MPJPE)", pa_joint_errors(case.pred_mm, case.true_mm, mask=case.mask),
-         "rotation, translation and scale, no mirroring"),
-        ("Protocol #3 (N-MPJPE)", scaled_joint_errors(case.pred_mm, case.true_mm, root=_HIP, mask=case.mask),
-         "root-relative, one scale per pose"),
-    )  # fmt: skip
     return tuple(
-        Printed(f"{label} action-wise average", _action_mean(values, case), "mm",
+        Printed(f"Protocol #{number} ({name}) action-wise average", _action_mean(values, case), "mm",
                 f"{how}; mean over frames of an action, then over actions")
-        for label, values, how in errors
+        for number, name, values, how in (
+            (1, "MPJPE", case.rooted, "root-relative"),
+            (2, "P-MPJPE", case.aligned, "rotation, translation and scale, no mirroring"),
+            (3, "N-MPJPE", case.scaled, "root-relative, one scale per pose"),
+        )
     )  # fmt: skip
 
 
 def _baseline(case: Case) -> tuple[Printed, ...]:
-    rooted = joint_errors(case.pred_mm, case.true_mm, root=_HIP, mask=case.mask)
     aligned = pa_joint_errors(
         align_root(case.pred_mm, _HIP), align_root(case.true_mm, _HIP), mask=case.mask
     )  # its poses are root-relative, which a similarity does not notice
     return (
-        Printed("Average", _action_mean(rooted, case), "mm", "hip moved to the origin; mean over the actions' means"),
-        Printed("Val error avg", _pooled(rooted), "mm", "the same, one mean over all frames"),
+        Printed("Average", _action_mean(case.rooted, case), "mm",
+                "hip moved to the origin; mean over the actions' means"),
+        Printed("Val error avg", _pooled(case.rooted), "mm", "the same, one mean over all frames"),
         Printed("Average --procrustes", _action_mean(aligned, case), "mm",
                 "rotation, translation and scale, no mirroring; mean over the actions' means"),
     )  # fmt: skip
 
 
 def _integral_pose(case: Case) -> tuple[Printed, ...]:
-    rooted = joint_errors(case.pred_mm, case.true_mm, root=_HIP, mask=case.mask)
     # the program aligns 18 joints, the last of which is the point between the shoulders
     pred, true = _with_thorax(case.pred_mm), _with_thorax(case.true_mm)
     mask = np.column_stack([case.mask, case.mask[:, _SHOULDERS].all(axis=1)])
@@ -130,7 +145,7 @@ def _integral_pose(case: Case) -> tuple[Printed, ...]:
     rerooted = joint_errors(aligned, true, root=_HIP, mask=mask)[:, :-1]
     kept = joint_errors(aligned, true, mask=mask)[:, :-1]
     return (
-        Printed("hm36_17j", _pooled(rooted), "mm", "hip moved to the origin, the hip counts as one joint of 17"),
+        Printed("hm36_17j", _pooled(case.rooted), "mm", "hip moved to the origin, the hip counts as one joint of 17"),
         Printed("hm36_17j_align", _pooled(rerooted), "mm",
                 "rotation and translation without scale, over 18 joints, then the hip is moved to the origin again"),
         Printed("Protocol #1 error (PA MPJPE)", _pooled(kept), "mm",
@@ -139,9 +154,7 @@ def _integral_pose(case: Case) -> tuple[Printed, ...]:
 
 
 def _posepile(case: Case) -> tuple[Printed, ...]:
-    rooted = joint_errors(case.pred_mm, case.true_mm, root=_HIP, mask=case.mask)
-    aligned = pa_joint_errors(case.pred_mm, case.true_mm, mask=case.mask)
-    absolute = joint_errors(case.pred_mm, case.true_mm, mask=case.mask)
+    rooted, aligned, absolute = case.rooted, case.aligned, case.absolute
     lines = [
         Printed("MPJPE", _pooled(rooted), "mm", "hip moved to the origin; one mean over all joints of all frames"),
         Printed("MPJPE --procrustes", _pooled(aligned), "mm", "rotation, translation and scale, no mirroring"),
@@ -157,8 +170,7 @@ def _posepile(case: Case) -> tuple[Printed, ...]:
 
 
 def _kt3d(case: Case) -> tuple[Printed, ...]:
-    rooted = joint_errors(case.pred_mm, case.true_mm, root=_HIP, mask=case.mask)
-    aligned = pa_joint_errors(case.pred_mm, case.true_mm, mask=case.mask)
+    rooted, aligned = case.rooted, case.aligned
     area = np.where(np.isnan(rooted), np.nan, 1 - np.searchsorted(CURVE_MM, rooted) / len(CURVE_MM))
     return (
         Printed("MPJPE (root-aligned)", _framewise(rooted), "mm", "mean over joints, then over samples"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -71,10 +72,7 @@ def clip_interval(
     taken further out by what Student's t and the missing n / (n - 1) demand, since the plain ones are too narrow for
     few clips. ``None`` for fewer than two clips.
     """
-    if len(means) < 2:
-        return None
-    drawn = np.concatenate(list(_resampled(np.asarray(means, np.float64), np.asarray(counts, np.float64), draws)))
-    return _percentiles(drawn, len(means), level)
+    return None if len(means) < 2 else _interval(_bytes(means), _bytes(counts), 0.0, draws, level)
 
 
 def paired_interval(
@@ -95,12 +93,24 @@ def paired_interval(
     if len(first) < MIN_PAIRED_CLIPS:
         return None
     difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    drawn = np.concatenate(list(_resampled(difference, np.asarray(counts, np.float64), draws)))
+    return _interval(_bytes(difference), _bytes(counts), seeds_sd, draws, level)
+
+
+def _bytes(values: npt.NDArray[Any]) -> bytes:
+    return np.asarray(values, np.float64).tobytes()
+
+
+@lru_cache(maxsize=4096)
+def _interval(means: bytes, counts: bytes, seeds_sd: float, draws: int, level: float) -> tuple[float, float]:
+    """The interval of the mean of clips' ``means`` with ``counts``, as bytes of float64; boards ask for each often."""
+    values, weights = np.frombuffer(means), np.frombuffer(counts)
+    drawn = np.concatenate(list(_resampled(values, weights, draws)))
     if seeds_sd > 0:
         drawn = drawn + np.random.default_rng(_SEED + 1).normal(0.0, seeds_sd, len(drawn))
-    return _percentiles(drawn, len(first), level)
+    return _percentiles(drawn, len(values), level)
 
 
+@cache
 def student_quantile(probability: float, degrees: int) -> float:
     """The quantile of Student's t for a whole number of degrees of freedom and 0.5 < ``probability`` < 1.
 

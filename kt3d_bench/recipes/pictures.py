@@ -11,7 +11,7 @@ import numpy as np
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.drawing import comparison, new_figure, save
 from kt3d_bench.leaderboard.ranking import Row
-from kt3d_bench.leaderboard.words import column
+from kt3d_bench.leaderboard.wording import column
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.predictions import join, read_predictions
 from kt3d_bench.plugins.hookspecs import Recipe, RecipePicture

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 from kt3d_bench.errors import PluginError
-from kt3d_bench.leaderboard.markdown import markdown_table
 from kt3d_bench.leaderboard.ranking import Row, difference
-from kt3d_bench.leaderboard.words import NONE, column, reported_value, value_text
+from kt3d_bench.leaderboard.wording import NONE, column, markdown_table, reported_value, value_text
 from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.metrics.functional import METRICS
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow

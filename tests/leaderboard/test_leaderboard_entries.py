@@ -25,7 +25,7 @@ from kt3d_bench.leaderboard.entries import (
     read_entry,
     write_entry,
 )
-from kt3d_bench.leaderboard.words import supervision_name
+from kt3d_bench.leaderboard.wording import supervision_name
 from kt3d_bench.metrics.benchmarks import Benchmark, protocol_digest
 from kt3d_bench.metrics.evaluate import measure
 from kt3d_bench.metrics.predictions import Predictions

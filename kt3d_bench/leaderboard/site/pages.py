@@ -22,7 +22,7 @@ from kt3d_bench.leaderboard.site.rows import (
     shared_scale,
 )
 from kt3d_bench.leaderboard.transfer import Transfer, transfers
-from kt3d_bench.leaderboard.words import REFERENCES, capital, notes_on, reported_value, supervision_name
+from kt3d_bench.leaderboard.wording import REFERENCES, capital, notes_on, reported_value, supervision_name
 from kt3d_bench.metrics.benchmarks import Benchmark, Published
 from kt3d_bench.metrics.functional import METRICS, Metric
 from kt3d_bench.skeletons import H36M17

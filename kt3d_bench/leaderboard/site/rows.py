@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row
-from kt3d_bench.leaderboard.words import (
+from kt3d_bench.leaderboard.wording import (
     NONE,
     capital,
     rank_text,

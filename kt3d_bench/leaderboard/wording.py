@@ -1,7 +1,8 @@
-"""What a board says of rows, numbers and itself, in plain words: shared by Markdown, terminal and pages."""
+"""How boards word rows, numbers and notes, in Markdown, in a terminal and on pages; and text of others as Markdown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
@@ -12,6 +13,7 @@ from kt3d_bench.metrics.functional import METRICS
 from kt3d_bench.supervision import level_name
 
 NONE = "–"
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<#|~&$])")
 REPORTED_TITLE = "As reported by the paper, not measured here"
 REFERENCES = {
     "root-given": "camera-frame positions use the hip's true depth (root-given)",
@@ -141,3 +143,18 @@ def group_sentence(group: RankedGroup, *, markdown: bool = True) -> str:
         f"{group.metric_version}, sample list {tick}{group.sample_list_digest[:12]}{tick}, labels "
         f"{tick}{group.labels_digest[:12]}{tick}."
     )
+
+
+def plain(text: str) -> str:
+    """Return one line without control characters."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def as_markdown(text: str) -> str:
+    """Return one line that Markdown shows as it is."""
+    return _SPECIAL.sub(r"\\\1", plain(text))
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose cells are Markdown already."""
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
