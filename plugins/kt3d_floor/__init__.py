@@ -1,4 +1,4 @@
-"""What any method must beat: ``mean-pose``, ``mean-pose-oracle`` and ``martinez``."""
+"""Baselines that any method must beat: ``mean-pose``, ``mean-pose-oracle`` and ``martinez``."""
 
 from __future__ import annotations
 

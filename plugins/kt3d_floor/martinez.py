@@ -1,4 +1,4 @@
-"""A 2D network and a lifter that never met: 2D joints from RGB, depth from a residual MLP trained on source poses.
+"""A 2D network and a separately trained lifter: 2D joints from RGB, depth from a residual MLP trained on source poses.
 
 The lifter follows Martinez, Hossain, Romero, Little: A simple yet effective baseline for 3d human pose estimation, ICCV
 2017: two residual blocks of two linear layers with batch norm, ReLU and dropout. It learns from labels of the source
@@ -34,19 +34,19 @@ class Config:
     input_px: int = 256
     backbone: Literal["resnet50", "tiny"] = "resnet50"
     epochs: float = 140.0
-    """Of the 2D stage."""
+    """Length of the 2D stage."""
     pretrain_steps: int = 0
     """Steps of the 2D stage; 0 = ``epochs`` decide."""
     lift_steps: int = 40000
     batch_size: int = 32
-    """Of the 2D stage."""
+    """Batch size of the 2D stage."""
     lift_batch_size: int = 64
     learning_rate: float = 1e-3
     width: int = 1024
     dropout: float = 0.5
     noise: float = 0.3
-    """Of the lifter's 2D input, in units of the pose's own size: each sample draws its standard deviation between 0 and
-    this, as the lifter cannot know how good the 2D network is on images it never saw."""
+    """Noise on the lifter's 2D input, in units of the pose's size. Each sample draws its standard deviation between 0
+    and this: the lifter cannot know how good the 2D network is on new images."""
 
     def __post_init__(self) -> None:
         if self.input_px < 32 or self.input_px % 8:
@@ -72,7 +72,7 @@ class Lifter(ResidualMlp):
 def normalised(joints_px: Tensor) -> Tensor:
     """(B, J, 2) px -> the same relative to the hip, divided by the root mean square distance from it.
 
-    Neither the crop's position nor its scale remains, so training poses and predicted ones agree.
+    The crop's position and scale are removed, so that training poses and predicted ones agree.
     """
     relative = joints_px - joints_px[:, :1]
     size = relative.square().sum(-1).mean(-1).sqrt().clamp(min=1e-3)

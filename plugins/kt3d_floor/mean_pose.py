@@ -16,7 +16,7 @@ from kt3d_bench.skeletons import NUM_JOINTS
 
 @dataclass(frozen=True)
 class Config:
-    """Options of ``mean-pose`` and ``mean-pose-oracle``."""
+    """Options of ``mean-pose`` and ``mean-pose-oracle``; ``--set name=value`` changes one."""
 
     batch_size: int = 32
     epochs: float = 1.0
@@ -76,7 +76,7 @@ class MeanPose(Method):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Depth images for the hip's depth; of RGB images nothing."""
+        """Depth images, for the hip's depth; RGB images are not read."""
         return ("depth",) if self.context.target_modality == "depth" else ()
 
     def stages(self) -> tuple[Stage, ...]:
@@ -105,6 +105,6 @@ class MeanPose(Method):
 
 
 class MeanPoseOracle(MeanPose):
-    """The same over the target's training labels: what knowing the test domain's mean is worth."""
+    """The same over the target's training labels: the gain from knowing the test domain's mean."""
 
     role = "target"

@@ -30,7 +30,7 @@ class Config:
     """Side of the square network input; the volumes have a quarter of it."""
     backbone: Literal["resnet50", "tiny"] = "resnet50"
     epochs: float = 140.0
-    """Of each stage; the number that the transfer paper gives, so that both are trained alike."""
+    """Length of each stage: the transfer paper's number, so that both methods are trained alike."""
     steps: int = 0
     """Steps of the supervised stage; 0 = ``epochs`` decide."""
     pretrain_steps: int = 0

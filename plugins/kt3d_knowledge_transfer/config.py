@@ -1,8 +1,8 @@
-"""Every choice of the knowledge-transfer method, in one frozen record.
+"""All options of the knowledge-transfer method, in one frozen record.
 
-Defaults are the sizes and schedule of the paper with the options that measured best (README.md has the numbers);
-``AS_PUBLISHED`` holds the options that differ from what the paper says. ``--set fidelity=as-published`` chooses them
-all. What is set by name wins over ``fidelity``, and ``fidelity`` wins over the preset.
+The defaults are the paper's sizes and schedule, with the options that measured best (README.md has the numbers).
+``AS_PUBLISHED`` holds the options with which the method does what the paper says; ``--set fidelity=as-published`` sets
+them all. What is set by name wins over ``fidelity``, and ``fidelity`` wins over the preset.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 class Config:
     """Options of ``knowledge-transfer`` and ``source-only``; ``--set name=value`` changes one.
 
-    Raises ``UsageError`` for a word that is no choice, for a number out of range, and for options that exclude each
-    other.
+    Raises ``UsageError`` for an unknown choice, a number out of range, and options that exclude each other.
     """
 
     fidelity: str = "ours"
@@ -50,16 +49,17 @@ class Config:
     backbone: str = "resnet50"
     """"resnet50" or "tiny"."""
     generator_width: int = 32
-    """Channels of the generator at full resolution (dcgan; doubled with each halving) or throughout (limb-map)."""
+    """Channels of the generator: at full resolution, doubled with each halving (dcgan), or throughout (limb-map)."""
     limb_shrink: int = 2
     """Limb maps are drawn at input_px / limb_shrink."""
     classifier_width: int = 256
     """Hidden units of the domain classifier."""
 
-    # Schedule. The paper's 140 epochs are applied to each stage: it does not say which they cover.
+    # Schedule.
     epochs: float = 140.0
+    """Length of each stage. The paper does not say which stages its 140 epochs cover."""
     synthetic_steps: int = 0
-    """0 = ``epochs`` decide; the same below."""
+    """Steps of the stage ``synthetic``; 0 = ``epochs`` decide, as for the three below."""
     generator_steps: int = 0
     pretrain_steps: int = 0
     adapt_steps: int = 0
@@ -70,25 +70,26 @@ class Config:
     pretrain_learning_rate: float = 1e-3
     adapt_learning_rate: float = 1e-3
     adversarial_delay_steps: int = 5000
-    """The adversarial loss starts after this many steps of a stage ..."""
+    """Start the adversarial loss after this many steps of a stage ..."""
     adversarial_delay: float = 0.0
     """... and after this fraction of it."""
 
     # The synthetic stage.
     mask: str = "one-hot"
-    """What a mask pixel holds: "one-hot" parts, or "part-depth": depth in the part's channel."""
+    """Content of a mask pixel: "one-hot" parts, or "part-depth": the depth in the part's channel."""
     weight_depth: float = 0.4
-    """w1, smooth L1 of the depth branch."""
+    """w1: weight of the depth branch's smooth L1."""
     weight_mask: float = 0.4
-    """w2, smooth L1 of the mask branch."""
+    """w2: weight of the mask branch's smooth L1."""
     weight_reconstruction: float = 0.15
-    """w3, of generated masks in the joint schedule; the separate ``generator`` stage has no other loss."""
+    """w3: weight of the generated masks' loss in the joint schedule; a separate ``generator`` stage does not use it."""
     weight_adversarial: float = 0.05
-    """w4."""
+    """w4: weight of the domain loss in the stage ``synthetic``."""
     weight_offset: float = 0.1
-    """Of the hip's depth behind the surface, in units of 50 mm; the paper does not say how it finds absolute depth."""
+    """Weight of the hip's depth behind the surface (smooth L1, threshold 50 mm). The paper does not say how it finds
+    absolute depth."""
     adversarial: bool = True
-    """The domain classifier, in both stages."""
+    """Whether the domain classifier is used, in both stages."""
 
     # The generator.
     generator: str = "limb-map"
@@ -98,78 +99,80 @@ class Config:
     generator_input: str = "truth"
     """Poses the generator learns from: "predicted" by the depth branch (the paper's) or "truth"."""
     generator_hide_depth: float = 0.5
-    """Share of its samples that lose depths (set to the hip's), so that it learns to lift as well as to draw: half of
-    these lose all of them, the other half those of random joints."""
+    """Share of the generator's samples whose depths are replaced by the hip's, so that it learns to lift as well as to
+    draw: of half of these all depths, of the other half those of random joints."""
     generator_noise: float = 0.3
-    """Of its poses, in units of the pose's own size: each sample draws its standard deviation between 0 and this."""
+    """Noise on the generator's poses, in units of the pose's size: each sample draws its standard deviation between 0
+    and this."""
     weight_lift: float = 0.1
-    """Of the cycle's error in the separate ``generator`` stage: what D_s(E_s(G(pose))) makes of a noisy pose with
-    hidden depths, against the true pose."""
+    """Weight of the cycle's error in the separate ``generator`` stage: D_s(E_s(G(pose))) of a noisy pose with hidden
+    depths, against the true pose."""
     reconstruction: str = "cross-entropy"
     """"si-log" (the paper's), "si", "mse" (Table 4's traditional), or "cross-entropy" for one-hot masks."""
 
     # The adapt stage.
     weight_pose: float = 0.95
-    """l1."""
+    """l1: weight of L_3D."""
     weight_domain: float = 0.05
-    """l2."""
+    """l2: weight of the domain loss in the stage ``adapt``."""
     weight_cycle: float = 1.0
-    """Inside L_3D: of the prediction against its own cycle through G, E_s and D_s."""
+    """Weight inside L_3D: the prediction against its own cycle through G, E_s and D_s."""
     weight_label: float = 1.0
-    """Inside L_3D: of the prediction against granted labels."""
+    """Weight inside L_3D: the prediction against granted labels."""
     weight_cycle_label: float = 1.0
-    """Inside L_3D: of the cycle's outcome against granted labels."""
+    """Weight inside L_3D: the cycle's output against granted labels."""
     cycle_gradient: bool = True
     """Whether the gradient flows through the cycle."""
     cycle_input: str = "prediction"
-    """What goes round the cycle: the "prediction" (the paper's), or the "anchor": the teacher's 2D pose, with granted
-    labels in their places. The cycle is then a fixed teacher, and its outcome needs no labels of its own."""
+    """Input of the cycle: the "prediction" (the paper's), or the "anchor": the teacher's 2D pose, with granted labels
+    in place. The cycle is then a fixed teacher, and its output needs no labels of its own."""
     cycle_depth: str = "predicted"
     """Depths that enter the cycle: "predicted", or "zero": the cycle lifts the 2D pose alone."""
     cycle_where_labelled: bool = True
-    """Whether coordinates that a label gives must agree with the cycle too."""
+    """Whether labelled coordinates must also agree with the cycle."""
     cycle_beside_lift: float = 0.1
-    """Factor of both weights of the cycle where the lifted anchor of RGB targets holds the pose: what the mask network
-    gets wrong is then more than what the cycle tells."""
+    """Factor of both weights of the cycle while the lifted anchor of RGB targets is used: the mask network's errors
+    then outweigh what the cycle adds."""
     cycle_share: float = 0.5
-    """Share of each batch that goes round the cycle, which costs four times as much as the network itself; C sees as
-    many synthetic masks."""
+    """Share of each batch that passes the cycle, which takes four times as long as the network itself; C sees as many
+    synthetic masks."""
     anchor: str = "lifted-2d"
-    """What holds the pose of target images: "none" (the paper's), "frozen-2d": the network as the stage found it,
+    """Target for the pose of unlabelled images: "none" (the paper's), "frozen-2d": the network as the stage found it,
     "ema-2d": the moving average of the student (mean teacher), "lifted-2d": the frozen network's 2D pose, with granted
-    labels in their places, cleaned and lifted by the pose prior. For depth targets, whose start sees all three axes,
-    they are held as they are and "lifted-2d" is "frozen-2d"."""
+    labels in place, cleaned and lifted by the pose prior. For depth targets, whose start sees all three axes, poses
+    are used as they are, and "lifted-2d" means "frozen-2d"."""
     anchor_with_labels: bool = False
-    """Whether unlabelled joints are held too where others have labels; if not, the anchor is for batches without. The
-    lifted anchor of RGB targets, which sees the labels, always stays."""
+    """Whether the anchor is also used for the unlabelled joints of labelled batches; if not, only for batches without
+    labels. The lifted anchor of RGB targets, which sees the labels, is always used."""
     anchor_weight: float = 1.0
     anchor_decay: float = 0.99
-    """Of the mean teacher, per step."""
+    """Decay of the mean teacher, per step."""
     anchor_confidence_vox: float = 2.0
-    """A teacher that says something else of the mirrored image counts less: weight exp(-(difference / this)^2), in
-    voxels of a 64-bin volume. 0 = no mirrored look and weight 1."""
+    """Tolerance for the teacher's disagreement with itself on the mirrored image: weight exp(-(difference / this)^2),
+    in voxels of a 64-bin volume. 0 = no mirrored image, and weight 1."""
     lifted_pose: str = "student"
-    """Whose x and y the prior lifts for the anchor "lifted-2d": the "student"'s own, which become better than the
-    "teacher"'s while it learns. The x and y that hold it are the teacher's, cleaned, in both."""
+    """Whose x and y the prior lifts for the anchor "lifted-2d": the "student"'s, which become better than the
+    "teacher"'s during training. The anchor's own x and y are the teacher's, cleaned, in both cases."""
     view_strength: float = 0.0
     """The student sees the image mirrored, scaled and shifted by up to this share; 0 = as it is."""
     mix_pretrain: float = 1.0
     """Weight of the loss on a batch of the pretrain role beside each target batch (RGB targets): its 2D labels and,
     where the anchor is "lifted-2d", the depths that the pose prior gives them. 0 = none."""
     mix_share: float = 0.25
-    """Share of that batch that is used: each image costs as much as one of the target's."""
+    """Share of that batch that is used: each image takes as long as one of the target's."""
     depth_at_test: str = "network"
-    """Depths of a prediction on RGB images: the "network"'s, or those that the pose "prior" gives its x and y."""
+    """Source of a prediction's depths on RGB images: the "network", or the pose "prior" from the network's x and y."""
 
     # The pose prior (anchor "lifted-2d" of RGB targets): learned from the synthetic poses alone.
     prior_steps: int = 40000
-    """0 = ``epochs`` decide, as for the other stages."""
+    """Steps of the stage ``prior``; 0 = ``epochs`` decide, as for the other stages."""
     prior_batch_size: int = 64
     prior_learning_rate: float = 1e-3
     prior_width: int = 1024
-    """Units of its layers."""
+    """Hidden units of the prior's layers."""
     prior_noise: float = 0.3
-    """Of its input, in units of the pose's own size: each sample draws its standard deviation between 0 and this."""
+    """Noise on the prior's input, in units of the pose's size: each sample draws its standard deviation between 0 and
+    this."""
     depth_init: str = "depth-net"
     """Start of E_r, D_r for depth targets: E_d, D_d, or from "scratch"."""
 
@@ -242,7 +245,7 @@ AS_PUBLISHED: Mapping[str, Any] = {
 """Settings under which the method does what the paper says, and nothing that it does not say."""
 
 BUNDLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"fidelity": {"ours": {}, "as-published": AS_PUBLISHED}}
-"""What ``fidelity`` chooses together."""
+"""Field -> word -> the options that the word sets together."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},

@@ -196,8 +196,8 @@ class MeanTeacher(nn.Module):
 
 @contextmanager
 def as_if_first() -> Iterator[None]:
-    """Inside, weights are drawn as if nothing had been drawn since torch was seeded: a network that several methods
-    pretrain alike starts alike, whatever else they build before it."""
+    """Draw weights as if nothing had been drawn since torch was seeded, so that a network that several methods pretrain
+    starts alike in all of them, whatever they build before it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch.initial_seed())
         yield
