@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -140,6 +141,7 @@ class BoundedReader:
         self._memory_mb = memory_mb
         self._child: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[bytes, bytes] | None = None
+        self._one_at_a_time = threading.Lock()
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -155,18 +157,18 @@ class BoundedReader:
 
         Raises ``RawDataError`` for ``where`` when the file is damaged or exceeds a limit.
         """
-        try:
-            pipe = self._running()
-            pipe.send_bytes(json.dumps([str(path), *arguments]).encode())
-            if not pipe.poll(self._timeout_s):
+        with self._one_at_a_time:
+            try:
+                pipe = self._running()
+                pipe.send_bytes(json.dumps([str(path), *arguments]).encode())
+                answer = pipe.recv_bytes() if pipe.poll(self._timeout_s) else None
+            except (EOFError, OSError) as error:
                 self.close()
-                raise RawDataError(
-                    f"is damaged: it could not be read within {self._timeout_s:g} s", where=where, hint=hint
-                )
-            answer = pipe.recv_bytes()
-        except (EOFError, OSError) as error:
-            self.close()
-            raise RawDataError("is damaged: it ended the process that read it", where=where, hint=hint) from error
+                raise RawDataError("is damaged: it ended the process that read it", where=where, hint=hint) from error
+            if answer is None:
+                self.close()
+                late = f"is damaged: it could not be read within {self._timeout_s:g} s"
+                raise RawDataError(late, where=where, hint=hint)
         if answer.startswith(b"!"):
             raise RawDataError(answer[1:].decode(), where=where, hint=hint)
         with np.load(io.BytesIO(answer), allow_pickle=False) as arrays:

@@ -24,8 +24,8 @@ from kt3d_h36m.archives import Source, local_file, local_files
 from kt3d_h36m.boxes import read_boxes
 from kt3d_h36m.cdf import read_pose
 from kt3d_h36m.layout import RawFolder, cameras_of, check_complete, describe_official, scan
-from kt3d_h36m.layouts import convert_derived, describe_derived, find_derived, plan_derived, refusals
 from kt3d_h36m.metadata import read_frame_counts
+from kt3d_h36m.other_layouts import convert_other, describe_other, find_other, plan_other, refusals
 from kt3d_h36m.recordings import Recording, Selection, select
 from kt3d_h36m.samples import STANDARD_17, Planned, check_projection, fit_size, make_sample, plan_videos
 from kt3d_h36m.video import frames_rgb
@@ -44,9 +44,9 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         raise UsageError(f"--train-every is {every}, expected 1 or more", hint="use 5 for every fifth frame")
     selection = select(split, **{name: options.get(name, "") for name in ("subjects", "drop", "keep")})
     official_boxes, partial = options.get("boxes", "joints") == "official", options.get("partial", False)
-    derived = find_derived(raw)
-    if derived is not None:
-        return plan_derived(derived, raw, selection, every, partial=partial, official_boxes=official_boxes)
+    other = find_other(raw)
+    if other is not None:
+        return plan_other(other, raw, selection, every, partial=partial, official_boxes=official_boxes)
     found = scan(raw, subjects=selection.subjects, without=() if official_boxes else ("ground_truth_bb",))
     if not any(found.files.values()) and (refused := next(refusals(raw), None)) is not None:
         raise refused
@@ -125,7 +125,7 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
         yield Skipped(load["name"], load["skip"])
         return
     if "layout" in load:
-        yield from convert_derived(load)
+        yield from convert_other(load)
         return
     camera = Camera(**load["camera"])
     poses_mm = _read(Source(*load["d3"]), 3)
@@ -163,8 +163,8 @@ def _read(source: Source, dimensions: int) -> npt.NDArray[np.float64]:
 
 def describe(raw: Path) -> list[str]:
     """Return sentences for ``kt3d inspect``. Raises ``RawDataError`` when ``raw`` is no folder or a file is damaged."""
-    derived = find_derived(raw)
-    lines = list(describe_official(scan(raw)) if derived is None else describe_derived(derived, raw))
+    other = find_other(raw)
+    lines = list(describe_official(scan(raw)) if other is None else describe_other(other, raw))
     lines += [f"Not read: {error.message}" for error in refusals(raw)]
     try:
         facts = json.loads((raw / MARKER).read_bytes())

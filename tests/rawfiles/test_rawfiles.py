@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -88,6 +89,14 @@ def test_ctrl_c_reaches_the_parent_only(reader: BoundedReader, tmp_path: Path) -
     child = int(reader.read(path, 1, where="a", hint=HINT)["child"])
     os.kill(child, signal.SIGINT)
     assert reader.read(path, 1, where="a", hint=HINT)["child"] == child
+
+
+def test_threads_take_turns(reader: BoundedReader, tmp_path: Path) -> None:
+    paths = [write(tmp_path / str(number), str(number)) for number in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda path: reader.read(path, 1, where=path, hint=HINT), paths))
+    assert [one["numbers"].tolist() for one in found] == [[number] for number in range(40)]
+    assert len({int(one["child"]) for one in found}) == 1
 
 
 def test_the_child_ends_with_the_reader(reader: BoundedReader, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from kt3d_h36m import fetch, moon, videopose
 from kt3d_h36m.layout import METADATA_HINT, cameras_of, find_metadata, holds_videos
 from kt3d_h36m.recordings import Selection
 
-Derived = moon.MoonFolder | fetch.FetchFolder | videopose.PlainPoses
+OtherLayout = moon.MoonFolder | fetch.FetchFolder | videopose.PlainPoses
 _CONVERT = {moon.LAYOUT: moon.convert, fetch.LAYOUT: fetch.convert, videopose.LAYOUT: videopose.convert}
 _INSTEAD = "use the official download, or images and JSON of Moon et al., beside metadata.xml"
 _REFUSED = {
@@ -36,17 +36,17 @@ _REFUSED = {
 """Files of layouts that are not read, or packed parts of those that are -> what to say of each, and the hint."""
 
 
-def find_derived(raw: Path) -> Derived | None:
-    """Return the derived layout to read ``raw`` as, images before poses alone; ``None`` = official, or nothing."""
+def find_other(raw: Path) -> OtherLayout | None:
+    """Return the other layout to read ``raw`` as, images before poses alone; ``None`` = official, or nothing."""
     if not raw.is_dir() or holds_videos(raw):
         return None
     return fetch.find(raw) or moon.find(raw) or videopose.find(raw)
 
 
-def plan_derived(
-    found: Derived, raw: Path, selection: Selection, every: int, *, partial: bool, official_boxes: bool
+def plan_other(
+    found: OtherLayout, raw: Path, selection: Selection, every: int, *, partial: bool, official_boxes: bool
 ) -> list[WorkItem]:
-    """Return the work items of a derived layout. Raises ``RawDataError`` naming what is missing, ``UsageError`` for
+    """Return the work items of another layout. Raises ``RawDataError`` naming what is missing, ``UsageError`` for
     official boxes, which go with the official videos."""
     if official_boxes:
         raise UsageError("the official boxes go with the official videos", where=raw, hint="leave --boxes at joints")
@@ -57,12 +57,12 @@ def plan_derived(
     return found.plan(selection, every, partial, cameras_of(metadata, raw, kept))
 
 
-def convert_derived(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
+def convert_other(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
     """Return the samples of one of these items."""
     return _CONVERT[load["layout"]](load)
 
 
-def describe_derived(found: Derived, raw: Path) -> Iterator[str]:
+def describe_other(found: OtherLayout, raw: Path) -> Iterator[str]:
     """Yield sentences for ``kt3d inspect``: the layout, what of it is here, and what is missing."""
     calibrated = find_metadata(raw) is not None
     yield from found.describe(calibrated)
