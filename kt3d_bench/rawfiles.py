@@ -14,10 +14,12 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -33,8 +35,8 @@ from kt3d_bench.files import npz_bytes
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DAMAGE = (
-    OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, MemoryError,
-    zipfile.BadZipFile, zlib.error, tarfile.TarError,
+    OSError, EOFError, LookupError, RuntimeError, ValueError, TypeError, MemoryError, OverflowError, SyntaxError,
+    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, tarfile.TarError,
 )  # fmt: skip
 _IMAGE_BYTES, _IMAGE_PIXELS = 64 << 20, 100_000_000
 

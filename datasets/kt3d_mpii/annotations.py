@@ -117,7 +117,7 @@ def _read_json(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
                 joints, labelled = np.array(entry["joints"], np.float64), np.array(entry["joints_vis"], np.float64)
                 if not isinstance(name, str) or joints.shape != (len(JOINTS), 2) or labelled.shape != (len(JOINTS),):
                     raise ValueError(f"image {name!r}, joints {joints.shape}, joints_vis {labelled.shape}")
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise RawDataError(
                     f"entry {number} is not an image with 16 joints ({type(error).__name__}: {error})",
                     where=path,

@@ -153,6 +153,7 @@ DERIVED = {
         (json.dumps([{**DERIVED, "joints": [[1, 2]]}]).encode(), "entry 0 is not an image with 16 joints"),
         (json.dumps([{**DERIVED, "image": 7}]).encode(), "entry 0 is not an image with 16 joints"),
         (json.dumps([{**DERIVED, "joints": [["a", "b"]] * 16}]).encode(), "entry 0 is not an image with 16 joints"),
+        (json.dumps([{**DERIVED, "joints": [[10**400, 1]] * 16}]).encode(), "entry 0 is not an image with 16 joints"),
     ],
 )
 def test_damaged_derived_annotations(bench: Made, content: bytes, what: str) -> None:

@@ -188,3 +188,15 @@ def test_a_member_shorter_than_its_header_says_is_refused(tmp_path):
         archive.writestr("S9/Directions 1.npy", content[:-4])
     with pytest.raises(RawDataError, match="holds 1148 bytes, expected 1152"):
         converted(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", [b"{'descr': ('<f8',", b"{'descr': '<f8', 'fortran_order': False, 'shape': (1, ", b"((((("]
+)
+def test_a_header_that_is_no_python_literal_is_refused(tmp_path, text):
+    path = write(tmp_path, **{"S9/Directions 1": metres(3)})
+    header = text.ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("S9/Directions 1.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(RawDataError, match=r"plain\.npz: is damaged or cut short"):
+        converted(tmp_path)
