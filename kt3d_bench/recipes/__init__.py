@@ -1,1 +1,1 @@
-"""Recipes: lists of runs that belong together, run to their end with what they share trained once."""
+"""Recipes: lists of runs that belong together, such as the rows of a paper's table."""

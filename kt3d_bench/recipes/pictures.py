@@ -1,4 +1,4 @@
-"""What a recipe's finished runs look like: poses over test images, and error against the number of labelled joints."""
+"""Pictures of a recipe's finished runs: poses over test images, and error against the number of labelled joints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CURVES = {"partial": "2D and 3D labels", "partial-2d": "2D labels", "partial-3d
 
 
 def draw(recipe: Recipe, outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
-    """The recipe's pictures, as far as finished rows allow: ``<folder>/<recipe>-<kind>-<benchmark>.png``."""
+    """Write the recipe's pictures, as far as finished rows allow: ``<folder>/<recipe>-<kind>-<benchmark>.png``."""
     written = []
     for picture in recipe.pictures:
         for name, benchmark in benchmarks(outcomes).items():
@@ -62,8 +62,8 @@ def _title(outcome: Outcome) -> str:
 
 
 def joints(path: Path, picture: RecipePicture, outcomes: Sequence[Outcome], benchmark: Benchmark) -> Path | None:
-    """Headline error over the number of joints with labels, one curve per kind of label, with 95 % intervals over
-    clips; reference rows as level lines. ``None`` without a row to draw."""
+    """Draw the headline error over the number of joints with labels, one curve per kind of label, with 95 % intervals
+    over clips; reference rows as horizontal lines. Return ``None`` without a row to draw."""
     metric = benchmark.headline[0]
     rows = measured(outcomes, benchmark.id)
     curves: dict[str, list[tuple[int, Row]]] = {}

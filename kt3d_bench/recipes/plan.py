@@ -1,4 +1,4 @@
-"""What a recipe will do, before it does anything: its runs, the stages they share, the data they read."""
+"""Plan a recipe: its runs, the stages that they share, the data that they read."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """How a recipe is run: the same for all its rows."""
+    """Options that all rows of a recipe share."""
 
     data_root: Path = field(default_factory=default_data_root)
     preset: str = "paper"
     seeds: int | None = None
     """Seeds 0, 1, ... of every row; ``None`` = as many as each row asks for."""
     budget_minutes: float | None = None
-    """Training time of the first seed's runs together, each shared stage counted once; ``None``: exactly the steps."""
+    """Training time of the first seed's runs together, each shared stage counted once; ``None`` = all steps."""
     steps_scale: float = 1.0
     """Multiplies the steps of every stage."""
     device: str = "auto"
     compiled: bool | None = None
     """As ``RunConfig``."""
     generated: bool = False
-    """Whether generated stand-ins may take the place of targets that are not there."""
+    """Whether generated stand-ins may replace missing targets."""
     people: int | None = None
     frames: int | None = None
     """Size of stand-ins; ``None`` = by preset."""
@@ -48,9 +48,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.seeds is not None and self.seeds < 1:
-            raise UsageError(f"{self.seeds} seeds", hint="ask for at least 1")
+            raise UsageError(f"{self.seeds} seeds were asked for", hint="ask for at least 1")
         if self.budget_minutes is not None and not self.budget_minutes > 0:
-            raise UsageError(f"a budget of {self.budget_minutes} minutes", hint="ask for more than 0")
+            raise UsageError(f"the budget is {self.budget_minutes} minutes", hint="give more than 0")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Job:
 
 
 def label(row: RecipeRow) -> str:
-    """What a row is called."""
+    """Return the name of a row."""
     if row.label:
         return row.label
     settings = "".join(f", {name}={value}" for name, value in row.settings.items())
@@ -74,7 +74,7 @@ def label(row: RecipeRow) -> str:
 
 
 def jobs(recipe: Recipe, options: Options) -> list[Job]:
-    """The runs, seed by seed: all rows of seed 0 first. Raises ``UsageError`` for what no run can be asked for."""
+    """Return the runs, all rows of seed 0 first. Raises ``UsageError`` for an impossible option."""
     planned = []
     for seed in range(max([options.seeds or row.seeds for row in recipe.rows], default=0)):
         for row in recipe.rows:
@@ -103,7 +103,7 @@ def jobs(recipe: Recipe, options: Options) -> list[Job]:
 
 
 def budget_s(planned: Sequence[Job]) -> float:
-    """Seconds that the stages of these runs ask for in a time-limited run, each shared stage counted once."""
+    """Return the seconds that the stages ask for in a time-limited run, each shared stage counted once."""
     stages: dict[str, float] = {}
     for job in planned:
         resolved = resolve(job.config)
@@ -117,7 +117,7 @@ def budget_s(planned: Sequence[Job]) -> float:
 
 
 def stages_of(resolved: Resolved) -> tuple[Stage, ...]:
-    """The stages that a run will have, found without its data and without memory for its weights."""
+    """Return the stages that a run will have, without its data and without memory for its weights."""
     import torch
 
     from kt3d_bench.method import MethodContext
@@ -135,10 +135,10 @@ def stages_of(resolved: Resolved) -> tuple[Stage, ...]:
 
 
 def with_data(planned: Sequence[Job], options: Options, report: Reporter) -> list[Job]:
-    """The same runs with the folder of every shard set they read: those below the data root, else stand-ins, made now.
+    """Return the same runs with the folders of the shards that they read; missing shards are generated first.
 
-    Raises ``ArtefactError`` naming all targets that are missing, before anything is made or trained, unless generated
-    ones are allowed.
+    Raises ``ArtefactError`` naming all missing targets, before anything is generated or trained, unless generated ones
+    are allowed.
     """
     needed = [(job, _roles(job.config)) for job in planned]
     splits: dict[str, dict[str, None]] = {}
@@ -168,7 +168,7 @@ def with_data(planned: Sequence[Job], options: Options, report: Reporter) -> lis
 
 
 def domains_read(planned: Sequence[Job]) -> list[Domain]:
-    """What the runs read, each dataset once, by name."""
+    """Return what the runs read, each dataset once, by name."""
     found = {domain.dataset: domain for job in planned for domain in _roles(job.config).values()}
     return [found[name] for name in sorted(found)]
 
@@ -196,13 +196,19 @@ def _refuse_missing(targets: Sequence[str], data_root: Path) -> None:
 
 
 def named(recipe: str) -> Recipe:
-    """An installed recipe. Raises ``UsageError`` with the nearest name when there is none, and ``PluginError`` when one
-    of its pictures or claims names a row that it has not."""
+    """Return an installed recipe.
+
+    Raises ``UsageError`` for an unknown name, and ``PluginError`` when one of its pictures or claims names a row that
+    it does not have."""
     found = registry.recipe(recipe)
     known = [label(row) for row in found.rows]
     drawn = [name for picture in found.pictures for name in (*picture.rows, *picture.reference)]
     compared = [name for claim in found.claims for name in (claim.row, claim.than, claim.goal) if name]
     for name in (*drawn, *compared):
         if name not in known:
-            raise PluginError(f"speaks of the row '{name}', {did_you_mean(name, known)}", where=f"recipe '{recipe}'")
+            raise PluginError(
+                f"a picture or claim names the row '{name}', which the recipe does not have",
+                where=f"recipe '{recipe}'",
+                hint=did_you_mean(name, known),
+            )
     return found

@@ -18,9 +18,9 @@ STAND_IN_NOTE = "Measured on generated stand-ins. The paper's numbers are for th
 
 
 def reported_row(row: RecipeRow, published: Published | None) -> PublishedRow | None:
-    """The paper's row that stands beside ``row``; ``None`` where it names none, or nothing is published.
+    """Return the paper's row that is shown beside ``row``; ``None`` where it names none, or nothing is published.
 
-    Raises ``PluginError`` when its words fit no published row, or several.
+    Raises ``PluginError`` when it matches no published row, or several.
     """
     if not row.reported or published is None:
         return None
@@ -32,7 +32,7 @@ def reported_row(row: RecipeRow, published: Published | None) -> PublishedRow | 
     found = [candidate for candidate in (*published.rows, *published.ablation) if fits(candidate)]
     if len(found) != 1:
         raise PluginError(
-            f"{dict(row.reported)} fits {len(found)} published rows of '{published.benchmark}', expected 1",
+            f"{dict(row.reported)} matches {len(found)} published rows of '{published.benchmark}', expected 1",
             where=f"recipe row '{label(row)}'",
             hint="name method, category, supervision or details of one of them",
         )
@@ -40,12 +40,12 @@ def reported_row(row: RecipeRow, published: Published | None) -> PublishedRow | 
 
 
 def benchmarks(outcomes: Sequence[Outcome]) -> dict[str, Benchmark]:
-    """The benchmarks tested on, in order."""
+    """Return the benchmarks that were tested on, in order."""
     return {outcome.result.benchmark.id: outcome.result.benchmark for outcome in outcomes}
 
 
 def measured(outcomes: Sequence[Outcome], benchmark: str) -> dict[str, tuple[RecipeRow, Row]]:
-    """Label -> the recipe's row and its entries of all seeds, for one benchmark."""
+    """Return label -> the recipe's row and its entries of all seeds, for one benchmark."""
     found: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.result.benchmark.id == benchmark:
@@ -56,8 +56,8 @@ def measured(outcomes: Sequence[Outcome], benchmark: str) -> dict[str, tuple[Rec
 def cells(
     recipe: Recipe, outcomes: Sequence[Outcome], benchmark: Benchmark, published: Published | None
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: label, seeds, per headline metric the measured value, the paper's and, on official data only,
-    their difference; then the training time of one run."""
+    """Return header and rows: label, seeds, per headline metric the measured value, the paper's value and, on official
+    data only, their difference; then the training time of one run."""
     rows = measured(outcomes, benchmark.id)
     beside = {name: reported_row(row, published) for name, (row, _) in rows.items()}
     paper = any(beside.values())
@@ -88,11 +88,11 @@ def _beside(row: Row, metric: str, reported: float | None) -> list[str]:
 
 
 def claims(recipe: Recipe, outcomes: Sequence[Outcome], benchmark: Benchmark) -> list[str]:
-    """A sentence per claim of the recipe whose rows are finished: the difference, whether a paired test over clips can
-    tell it from none, and how much of the way to the goal has been gone."""
+    """Return a sentence per claim of the recipe whose rows are finished: the difference, whether it is significant in a
+    paired test over clips, and how much of the gap to the goal it closes."""
     rows, metric = measured(outcomes, benchmark.id), benchmark.headline[0]
     unit, sign = METRICS[metric].unit, 1 if METRICS[metric].better == "lower" else -1
-    said = []
+    sentences = []
     for claim in recipe.claims:
         if claim.row not in rows or claim.than not in rows:
             continue
@@ -104,14 +104,14 @@ def claims(recipe: Recipe, outcomes: Sequence[Outcome], benchmark: Benchmark) ->
         verdict = "not tested: too few clips"
         if around is not None:
             gain = (-sign * around[0], -sign * around[1])
-            verdict = "better" if min(gain) > 0 else "worse" if max(gain) < 0 else "not told apart"
+            verdict = "better" if min(gain) > 0 else "worse" if max(gain) < 0 else "not significant"
             verdict = f"[{around[0]:+.1f}, {around[1]:+.1f}], {verdict}"
         text = f"{claim.row} against {claim.than}: {value - other:+.1f} {unit} {verdict}"
         goal = rows[claim.goal][1].value(metric) if claim.goal in rows else None
         if goal is not None and goal != other:
-            text += f"; {100 * (other - value) / (other - goal):.0f} % of the way to {claim.goal}"
-        said.append(text + ".")
-    return said
+            text += f"; {100 * (other - value) / (other - goal):.0f} % of the gap to {claim.goal} closed"
+        sentences.append(text + ".")
+    return sentences
 
 
 def tables(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str, Published]) -> list[SimpleNamespace]:
@@ -121,8 +121,8 @@ def tables(recipe: Recipe, outcomes: Sequence[Outcome], published: Mapping[str, 
         header, rows = cells(recipe, outcomes, benchmark, published.get(name))
         entries = [one.result.entry for one in outcomes if one.result.benchmark.id == name]
         note = STAND_IN_NOTE if any(entry.origin != "official" for entry in entries) else ""
-        said = claims(recipe, outcomes, benchmark)
-        found.append(SimpleNamespace(benchmark=benchmark, header=header, rows=rows, claims=said, note=note))
+        compared = claims(recipe, outcomes, benchmark)
+        found.append(SimpleNamespace(benchmark=benchmark, header=header, rows=rows, claims=compared, note=note))
     return found
 
 

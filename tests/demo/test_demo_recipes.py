@@ -315,13 +315,15 @@ def test_the_curve_falls_where_the_error_does(done: tuple[Reproduction, Said, pl
 def test_what_cannot_be_asked_for_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="table1"):
         plan.named("tabel1")
-    with pytest.raises(UsageError, match="0 seeds"):
+    with pytest.raises(UsageError, match="0 seeds were asked for; ask for at least 1"):
         plan.Options(seeds=0)
-    with pytest.raises(UsageError, match="budget of 0 minutes"):
+    with pytest.raises(UsageError, match="the budget is 0 minutes; give more than 0"):
         plan.Options(budget_minutes=0)
     wrong = replace(RECIPE, pictures=(RecipePicture("poses", rows=("mask brunch",)),))
     monkeypatch.setattr(registry, "recipe", lambda name: wrong)
-    with pytest.raises(PluginError, match="speaks of the row 'mask brunch', did you mean 'mask branch'"):
+    with pytest.raises(
+        PluginError, match="names the row 'mask brunch', which the recipe does not have; did you mean 'mask branch'"
+    ):
         plan.named("small")
 
 
@@ -383,9 +385,9 @@ def test_claims_are_tested_over_clips(done: tuple[Reproduction, Said, plan.Optio
     said = tables.claims(Recipe("r", "", (), (), asked), outcomes, benchmark)
     assert len(said) == 3
     assert said[0].startswith("none against start: -30.0 mm [-3")
-    assert said[0].endswith("better; 60 % of the way to full.")
+    assert said[0].endswith("better; 60 % of the gap to full closed.")
     assert said[1].startswith("noise against start: +0.0 mm [-")
-    assert said[1].endswith("not told apart.")
+    assert said[1].endswith("not significant.")
     assert said[2] == "start against full: +50.0 mm [+50.0, +50.0], worse."
     few = [clipped(template, name, [1.0, 2.0]) for name in ("none", "start")]
     assert tables.claims(Recipe("r", "", (), (), asked[:1]), few, benchmark) == [
