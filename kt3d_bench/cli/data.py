@@ -15,12 +15,13 @@ import kt3d_bench as kt
 from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, main
 from kt3d_bench.errors import PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
-from kt3d_bench.plugins import registry
 
 
 def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, str]:
     """Return the dataset's own options: ``--train-every 5 --drop x`` -> {"train_every": "5", "drop": "x"}."""
-    known = registry.dataset(name).options
+    if name not in kt.datasets():
+        return {}
+    known = kt.datasets()[name].options
     given: dict[str, str] = {}
     words = list(extra)
     while words:
@@ -90,8 +91,8 @@ def prepare(
 def _next_step(dataset: str, shards: Path) -> str:
     """Return the command that continues from a dataset's shards; ``kt3d train`` finds only those in the usual place."""
 
-    tested = registry.benchmarks_of(dataset)
-    methods = list(registry.methods().values())
+    tested = [benchmark for benchmark in kt.benchmarks().values() if benchmark.dataset == dataset]
+    methods = list(kt.methods().values())
     if not tested or not methods or shards.absolute() != (default_data_root() / "shards" / dataset).absolute():
         return f"kt3d inspect {shlex.quote(str(shards))}"
     users = [method for method in methods if method.defaults.get("target") == dataset]
