@@ -20,8 +20,8 @@ def python_blocks(document: str) -> list[str]:
 
 def test_the_guides_method_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
-    from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
     from kt3d_bench.method import MethodContext, Progress
+    from kt3d_bench.testing import tiny_batch
 
     (source,) = [block for block in python_blocks("CONTRIBUTING.md") if "class OneNet" in block]
     guide = ModuleType("guide")
@@ -31,17 +31,7 @@ def test_the_guides_method_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     config = names["Config"](**names["OneNet"].PRESETS["tiny"])
     torch.manual_seed(0)
     method = names["OneNet"](config, MethodContext("rgb", 0, "full", transfers=False))
-    joints = torch.rand(4, 17, 3) * 40 + 10
-    batch = LabelledBatch(
-        images={"rgb": torch.rand(4, 3, 64, 64)},
-        cameras=CameraBatch(torch.eye(2, 3).expand(4, 2, 3), torch.zeros(4, 5), 2.0),
-        surface_mm=torch.full((4,), float("nan")),
-        joints_px=joints[..., :2],
-        joints_cam_mm=joints,
-        joints_root_mm=joints - joints[:, :1],
-        mask_2d=torch.ones(4, 17, dtype=torch.bool),
-        mask_3d=torch.ones(4, 17, dtype=torch.bool),
-    )
+    batch = tiny_batch(4, input_px=64)
     optimiser = torch.optim.Adam(method.parameters(), lr=3e-3)
     (stage,) = method.stages()
     losses = []
