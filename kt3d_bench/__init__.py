@@ -10,6 +10,7 @@ import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from kt3d_bench.costs.estimate import estimate as estimate
     from kt3d_bench.data.prepare import prepare as prepare
     from kt3d_bench.data.validate import validate as validate
     from kt3d_bench.drawing import plot as plot
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "costs.estimate": ("estimate",),
     "data.prepare": ("prepare",),
     "data.validate": ("validate",),
     "drawing": ("plot",),

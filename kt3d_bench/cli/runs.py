@@ -1,197 +1,171 @@
-"""Commands about runs: train, predict, report."""
+"""Commands about runs: train, estimate, predict, report."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+import kt3d_bench as kt
 from kt3d_bench.cli.base import FILE, SHARDS, main, run_folder
 from kt3d_bench.errors import UsageError
 from kt3d_bench.files import default_data_root
-from kt3d_bench.plugins import registry
 from kt3d_bench.supervision import LEVELS
 
-DEVICES = "1, or what torchrun or srun started"
+Command = TypeVar("Command", bound=Callable[..., Any])
+_ROLE_SHARDS = "Where the shards of target, source or pretrain are; repeatable. [default: below kt3d-data/shards]"
+_RUN_OPTIONS = (
+    click.option("--method", required=True, help="Method to train; kt3d list shows them."),
+    click.option("--supervision", default="none", show_default=True, help=f"One of {', '.join(LEVELS)}."),
+    click.option(
+        "--joints",
+        type=int,
+        default=6,
+        show_default=True,
+        help="Labelled joints of partial levels: 1, 3, 6, 12, 17.",
+    ),
+    click.option("--target", help="Dataset or benchmark to adapt to and be tested on. [default: the method's]"),
+    click.option("--source", help="Synthetic dataset; generated[:NAME] draws it on the fly. [default: the method's]"),
+    click.option("--pretrain", help="2D dataset for pre-training. [default: the method's]"),
+    click.option("--shards", multiple=True, metavar="ROLE=FOLDER|URL", help=_ROLE_SHARDS),
+    click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny."),
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Option of the method; repeatable."),
+    click.option("--precision", default="auto", show_default=True, help="auto, 32-true, bf16-mixed or 16-mixed."),
+)
+
+
+def _device_options(device: str) -> tuple[Callable[[Command], Command], ...]:
+    """Return the options about devices; ``device`` is the help of ``--device``."""
+    launched = "1, or what torchrun or srun started"
+    return (
+        click.option("--device", default="auto", show_default=True, help=device),
+        click.option(
+            "--devices", type=click.IntRange(min=1), default=1, show_default=launched, help="Processes, one per device."
+        ),
+        click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Number of machines."),
+    )
+
+
+def _with(*groups: Iterable[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """Return a decorator that adds groups of options, in this order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return add
+
+
+_DEVICE = "auto, cpu, cuda or cuda:INDEX."
 
 
 @main.command()
-@click.option("--method", required=True, help="kt3d list shows them.")
-@click.option("--supervision", type=str, default="none", show_default=True, help=f"One of {', '.join(LEVELS)}.")
-@click.option(
-    "--joints", type=int, default=6, show_default=True, help="How many joints partial gives: 1, 3, 6, 12, 17."
-)
-@click.option("--target", help="Dataset or benchmark to adapt to and be tested on. [default: the method's]")
-@click.option("--source", help="Synthetic dataset; generated[:NAME]: drawn on the fly. [default: the method's]")
-@click.option("--pretrain", help="2D dataset for pre-training. [default: the method's]")
-@click.option(
-    "--shards",
-    multiple=True,
-    metavar="ROLE=FOLDER|URL",
-    help="Where the shards of target, source or pretrain lie; may be repeated. [default: below kt3d-data/shards]",
-)
-@click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="One option of the method; may be repeated."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random draws.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
-@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=DEVICES, help="Processes, one a device.")
-@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines.")
-@click.option("--precision", default="auto", show_default=True, help="auto, 32-true, bf16-mixed or 16-mixed.")
-@click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile. [default: on a GPU]")
-@click.option("--name", help="Name of the run. [default: derived]")
-@click.option("--resume", is_flag=True, help="Go on with the unfinished run of the same name.")
+@_with(_RUN_OPTIONS, _device_options(_DEVICE))
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+@click.option("--compile/--no-compile", "compiled", default=None, help="Use torch.compile. [default: on a GPU]")
+@click.option("--name", help="Name of the run. [default: derived from the options]")
+@click.option("--resume", is_flag=True, help="Continue the unfinished run of the same name.")
 @click.option("--predict/--no-predict", "then_predict", default=True, help="Predict the target's benchmark at the end.")
-def train(
-    method: str,
-    settings: tuple[str, ...],
-    shards: tuple[str, ...],
-    nodes: int,
-    resume: bool,
-    then_predict: bool,
-    **options: Any,
-) -> None:
-    """Train a method, and predict the benchmark of its target."""
+def train(settings: tuple[str, ...], shards: tuple[str, ...], nodes: int, then_predict: bool, **options: Any) -> None:
+    """Train a method, then predict the benchmark of its target."""
     from kt3d_bench.cli.console import Terminal
-    from kt3d_bench.training.config import RunConfig
-    from kt3d_bench.training.predict import predict as predict_run
-    from kt3d_bench.training.run import is_main_process
-    from kt3d_bench.training.sources import domain
-    from kt3d_bench.training.train import train as train_run
 
-    config = RunConfig(
-        method=method,
-        settings=_settings(settings),
-        shards=_folders(shards),
-        num_nodes=nodes,
-        data_root=default_data_root(),
-        **options,
-    )
     with Terminal() as report:
-        folder = train_run(config, report, resume=resume)
-        target = config.target or registry.method(method).defaults.get("target", "")
-        tested = bool(registry.benchmarks_of(domain(target).dataset))
+        run = kt.train(settings=_settings(settings), shards=_folders(shards), num_nodes=nodes, report=report, **options)
+        target = run.document["shards"]["target"]["dataset"]
+        tested = any(benchmark.dataset == target for benchmark in kt.benchmarks().values())
         if then_predict and tested:
-            predict_run(folder, device=config.device, devices=config.devices, nodes=nodes, report=report)
-    if not is_main_process():
+            run.predict(device=options["device"], devices=options["devices"], nodes=nodes, report=report)
+    if not run.in_main_process:
         return
-    click.echo(f"Run: {folder}")
+    click.echo(f"Run: {run.folder}")
     if tested:
         click.echo("Next: kt3d score")
     else:
-        click.echo(f"No benchmark tests on {target}; kt3d predict --benchmark ID tries another (kt3d list).")
+        click.echo(f"No benchmark tests on {target}. To predict another one: kt3d predict --benchmark ID (kt3d list)")
 
 
 @main.command()
-@click.option("--method", required=True, help="kt3d list shows them.")
-@click.option("--supervision", type=str, default="none", show_default=True, help=f"One of {', '.join(LEVELS)}.")
-@click.option("--target", help="As for train. [default: the method's]")
-@click.option("--source", help="As for train. [default: the method's]")
-@click.option("--pretrain", help="As for train. [default: the method's]")
-@click.option("--shards", multiple=True, metavar="ROLE=FOLDER|URL", help="Whose samples to count. [default: as train]")
-@click.option(
-    "--samples", multiple=True, metavar="ROLE=N", help="Training samples of a role whose shards are not here."
-)
-@click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="One option of the method; may be repeated."
-)
-@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="On each machine.")
-@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines.")
-@click.option("--precision", default="auto", show_default=True, help="auto, 32-true, bf16-mixed or 16-mixed.")
-@click.option("--hardware", help="A row of the table of measured rates, such as cpu-2-cores.")
-@click.option("--images-per-second", type=float, help="A rate you know, through the longest stage on one device.")
-@click.option("--measure", is_flag=True, help="Time a few steps of every stage on this machine instead.")
-@click.option("--device", default="auto", show_default=True, help="Where --measure times: auto, cpu, cuda, cuda:INDEX.")
+@_with(_RUN_OPTIONS, _device_options("Where --measure times: auto, cpu, cuda or cuda:INDEX."))
+@click.option("--samples", multiple=True, metavar="ROLE=N", help="Training samples of a role without shards here.")
+@click.option("--hardware", help="Row of the table of measured rates, such as cpu-2-cores-busy.")
+@click.option("--images-per-second", type=float, help="Rate you know, through the longest stage on one device.")
+@click.option("--measure", is_flag=True, help="Time a few steps of every stage on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, for scripts.")
 def estimate(
     settings: tuple[str, ...],
     shards: tuple[str, ...],
     samples: tuple[str, ...],
     nodes: int,
-    hardware: str | None,
-    images_per_second: float | None,
-    measure: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """What a training run will cost: hours, memory of a GPU, disk. Nothing is trained, and no rate is invented."""
-    from kt3d_bench.costs import estimate as costs
-    from kt3d_bench.training.config import RunConfig
-
-    config = RunConfig(
-        settings=_settings(settings), shards=_folders(shards), num_nodes=nodes, data_root=default_data_root(), **options
+    """Estimate the hours, GPU memory and disk space of a training run. Nothing is trained."""
+    counts = _counts(samples)
+    found = kt.estimate(
+        settings=_settings(settings), shards=_folders(shards), samples=counts, num_nodes=nodes, **options
     )
-    found = costs.estimate(
-        config,
-        samples=_counts(samples),
-        hardware=hardware,
-        images_per_second=images_per_second,
-        measure=measure,
-    )
-    for line in [json.dumps(costs.document(found), indent=1)] if as_json else costs.lines(found):
+    for line in [json.dumps(found.document(), indent=1)] if as_json else found.lines():
         click.echo(line)
 
 
-def _counts(pairs: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
+def _pairs(option: str, pairs: Iterable[str], form: str, example: str) -> dict[str, str]:
+    """Split NAME=VALUE texts. Raises ``UsageError`` for a text without "=", or without a name or a value."""
+    found: dict[str, str] = {}
     for pair in pairs:
-        role, equals, number = pair.partition("=")
+        name, equals, value = pair.partition("=")
+        if not equals or not name or (not value and option != "--set"):
+            raise UsageError(f"{option} needs {form}, found '{pair}'", hint=f"for example: {option} {example}")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _counts(texts: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for role, number in _pairs("--samples", texts, "ROLE=N", "target=300000").items():
         digits = number.replace(",", "").replace("_", "")
-        if not equals or not role or not digits.isdecimal() or not int(digits):
-            raise UsageError(f"--samples wants ROLE=N, found '{pair}'", hint="for example: --samples target=300000")
-        counts[role.strip()] = int(digits)
+        if not digits.isdecimal() or not int(digits):
+            raise UsageError(
+                f"--samples needs ROLE=N, found '{role}={number}'", hint="for example: --samples target=300000"
+            )
+        counts[role] = int(digits)
     return counts
 
 
-def _settings(pairs: Iterable[str]) -> dict[str, str]:
-    settings: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--set wants NAME=VALUE, found '{pair}'")
-        settings[name.strip().replace("-", "_")] = value.strip()
-    return settings
+def _settings(texts: Iterable[str]) -> dict[str, str]:
+    pairs = _pairs("--set", texts, "NAME=VALUE", "steps=100")
+    return {name.replace("-", "_"): value for name, value in pairs.items()}
 
 
-def _folders(pairs: Iterable[str]) -> dict[str, Path | str]:
+def _folders(texts: Iterable[str]) -> dict[str, Path | str]:
     from kt3d_bench.data.remote import is_url
 
-    folders: dict[str, Path | str] = {}
-    for pair in pairs:
-        role, equals, folder = pair.partition("=")
-        if not equals or not role or not folder:
-            raise UsageError(f"--shards wants ROLE=FOLDER, found '{pair}'", hint="for example: --shards source=FOLDER")
-        folders[role.strip()] = folder if is_url(folder) else Path(folder).expanduser()
-    return folders
+    pairs = _pairs("--shards", texts, "ROLE=FOLDER", "source=FOLDER")
+    return {role: folder if is_url(folder) else Path(folder).expanduser() for role, folder in pairs.items()}
 
 
 @main.command()
 @click.argument("run", required=False)
-@click.option("--benchmark", help="[default: the one of the run's target]")
+@click.option("--benchmark", help="Benchmark to predict. [default: the one of the run's target]")
 @click.option("--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: where the run found its target]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
-@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=DEVICES, help="Processes, one a device.")
-@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="How many machines.")
+@_with(_device_options(_DEVICE))
 def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str, devices: int, nodes: int) -> None:
     """Predict a benchmark with a finished RUN, by default the newest."""
     from kt3d_bench.cli.console import Terminal
-    from kt3d_bench.run_folder import newest_run
-    from kt3d_bench.training.predict import predict as predict_run
-    from kt3d_bench.training.run import is_main_process
 
-    folder = run_folder(run) or newest_run(default_data_root())
+    opened = kt.load_run(run)
     with Terminal() as report:
-        path = predict_run(folder, benchmark, shards=shards, device=device, devices=devices, nodes=nodes, report=report)
-    if not is_main_process():
+        found = opened.predict(benchmark, shards=shards, device=device, devices=devices, nodes=nodes, report=report)
+    if not opened.in_main_process:
         return
+    path = opened.folder / "predictions" / f"{found.meta['benchmark']}.npz"
     click.echo(f"Predictions: {path}")
-    words = [str(path), "--shards", str(shards)] if shards else ["--run", str(folder)] if run else []
+    words = [str(path), "--shards", str(shards)] if shards else ["--run", str(opened.folder)] if run else []
     words += ["--benchmark", benchmark] if benchmark else []
     click.echo(f"Next: {shlex.join(['kt3d', 'score', *words])}")
 

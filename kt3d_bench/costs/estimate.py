@@ -1,38 +1,92 @@
-"""``kt3d estimate``: stages, steps, hours, memory and disk of a run that has not been started."""
+"""``kt.estimate``: stages, steps, hours, memory and disk of a run before it starts.
+
+``rates.yaml`` holds measured rates. A row without a number was not measured, and nothing is estimated from it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from kt3d_bench.costs.rates import Hardware, Table, measured, read_table
-from kt3d_bench.errors import UsageError
-from kt3d_bench.plugins import registry
+import yaml
+
+from kt3d_bench.data.folders import has_shards, shards_folder
+from kt3d_bench.data.manifest import Split, read_manifest
+from kt3d_bench.data.remote import local_folder
+from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.files import default_data_root
 from kt3d_bench.progress import duration
-from kt3d_bench.training import run as runs
-from kt3d_bench.training.config import RunConfig
-from kt3d_bench.training.run import Resolved
+from kt3d_bench.training.config import RunConfig, RunOptions
+from kt3d_bench.training.run import Resolved, device_name, resolve
+from kt3d_bench.training.sources import training_split
+from kt3d_bench.training.train import build_method
 
 if TYPE_CHECKING:
     from kt3d_bench.costs.count import StepCount
-    from kt3d_bench.method import Method
+    from kt3d_bench.method import Method, Stage
 
+TABLE = Path(__file__).with_name("rates.yaml")
 COUNTED_IMAGES = 2
-"""Of a counted step: batch norm needs two."""
+"""Images of a counted step: batch norm needs two."""
 MOST_IMAGES_ON_CPU = 8
-"""Of a timed step, which then counts in proportion: a large batch would not fit into an ordinary machine's memory."""
+"""Most images of a step timed on a CPU, which then counts in proportion: larger batches may not fit into memory."""
 HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
+class Hardware:
+    """One device as it was measured."""
+
+    name: str
+    kind: str
+    """"cpu" or "cuda"."""
+    what: str
+    gflop_per_s: float | None
+    """Convolutions and matrix products of training steps, forward and backward (``torch.utils.flop_counter``), over
+    the time of the whole step; ``None`` = not measured yet."""
+    memory_gb: float | None
+    how: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """``rates.yaml``."""
+
+    hardware: Mapping[str, Hardware]
+    crop_bytes: Mapping[str, float]
+    """Modality -> bytes of a stored crop, tar header and share of the labels included."""
+
+    def measured(self, name: str) -> Hardware:
+        """Return a row that holds a rate. Raises ``UsageError`` for an unknown name and a row without a rate."""
+        if name not in self.hardware:
+            hint = did_you_mean(name, self.hardware)
+            raise UsageError(f"there is no hardware '{name}'", where="--hardware", hint=hint)
+        if self.hardware[name].gflop_per_s is None:
+            known = ", ".join(row.name for row in self.hardware.values() if row.gflop_per_s is not None)
+            raise UsageError(
+                f"the rate of '{name}' has not been measured yet",
+                where="--hardware",
+                hint=f"give --images-per-second N, or run kt3d estimate --measure on that machine (measured: {known})",
+            )
+        return self.hardware[name]
+
+
+def read_table(path: Path = TABLE) -> Table:
+    """Read the table of measured rates."""
+    content = yaml.safe_load(path.read_text())
+    rows = {name: Hardware(name=name, **row) for name, row in content["hardware"].items()}
+    return Table(rows, dict(content["crop_bytes"]["rows"]))
+
+
+@dataclass(frozen=True)
 class StageCost:
-    """One stage."""
+    """The cost of one stage."""
 
     name: str
     samples: int
-    """Of its first role: an epoch."""
+    """Training samples of its first role: one epoch."""
     steps: int
     batch_size: int
     """Over all devices."""
@@ -53,140 +107,147 @@ class Estimate:
 
     stages: tuple[StageCost, ...]
     hours: tuple[float, ...]
-    """Of each stage."""
+    """Hours of each stage."""
     basis: str
-    """What the hours rest on."""
+    """What the hours are based on."""
     devices: int
     memory_bytes: float
-    """On each device, at the most: the stage that needs most, its activations counted, workspaces not."""
+    """Peak on each device, in the stage that needs most: activations counted, workspaces not."""
     memory_gb: float | None
     """What the hardware has."""
     disk: Mapping[str, tuple[int, float, bool]]
-    """Role -> samples, bytes of its shards, whether they were counted (or reckoned from rates)."""
+    """Role -> samples, bytes of its shards, whether these were counted (or computed from rates)."""
     bf16: bool
 
     @property
     def total_hours(self) -> float:
         return sum(self.hours)
 
+    def document(self) -> dict[str, Any]:
+        """Return the estimate as plain data."""
+        return {**asdict(self), "total_hours": self.total_hours}
+
+    def lines(self) -> list[str]:
+        """Return the estimate as sentences."""
+        found = []
+        for cost, hours in zip(self.stages, self.hours, strict=True):
+            each = cost.step.flop / cost.step.images / 1e9
+            found.append(
+                f"Stage {cost.name}: {cost.steps:,} steps of {cost.batch_size} images ({cost.samples:,} samples per "
+                f"epoch), {each:,.2f} GFLOP per image: {duration(hours * HOUR_S)}."
+            )
+        share = "" if self.devices == 1 else f" at least, on {self.devices} devices that share the work evenly"
+        found.append(f"Total: {duration(self.total_hours * HOUR_S)}{share}. Based on {self.basis}.")
+        if self.devices > 1:
+            most = max(cost.step.gradient_bytes for cost in self.stages)
+            found.append(f"In every step each device sends and receives about {2 * most / 1e6:,.0f} MB of gradients.")
+        room = "" if self.memory_gb is None else f" of {self.memory_gb:g} GB"
+        kind = "bf16 where possible" if self.bf16 else "float32"
+        found.append(
+            f"Memory of a device: about {self.memory_bytes / 1e9:.2f} GB{room} (weights, gradients, Adam's moments and "
+            f"activations in {kind}; workspaces and queued images come on top)."
+        )
+        for role, (count, size, counted) in self.disk.items():
+            how = "from the shards here" if counted else "from the sizes of stand-in crops"
+            found.append(f"Disk for the {role}'s training shards: {size / 1e9:.1f} GB ({count:,} samples, {how}).")
+        return found
+
 
 def estimate(
-    config: RunConfig,
+    method: str,
     *,
     samples: Mapping[str, int] | None = None,
     hardware: str | None = None,
     images_per_second: float | None = None,
     measure: bool = False,
-    table: Table | None = None,
+    data: Path | str | None = None,
+    **options: Unpack[RunOptions],
 ) -> Estimate:
-    """Estimate a run of ``config``.
+    """Estimate hours, memory and disk of a run; train nothing. ``method``, ``data`` and ``options`` as in ``kt.train``.
 
-    ``samples``: role -> training samples, for roles whose shards are not here. Exactly one thing gives the hours:
-    ``hardware``, a measured row of the table; ``images_per_second`` through the longest stage, the others in proportion
-    to their counted work; or ``measure``, which times a few steps of every stage on this machine's ``config.device``.
-    Several ``config.devices`` share the work evenly: the hours are then a lower bound.
+    ``samples``: role -> training samples, for roles whose shards are not here. The hours are based on exactly one of:
+    ``hardware``, a row of measured rates such as "cpu-2-cores-busy"; ``images_per_second`` through the longest stage,
+    the others in proportion to their counted work; ``measure``, which times a few steps of every stage on this
+    machine's ``device``. Several ``devices`` share the work evenly: the hours are then a lower bound.
 
-    Raises ``UsageError`` for what cannot be asked for, for roles whose size is not known, and for rates that were never
-    measured.
+    Raises ``UsageError`` for impossible options, roles of unknown size, and hardware that was not measured.
     """
+    config = RunConfig(method=method, data_root=Path(data or default_data_root()), **options)
     if sum((hardware is not None, images_per_second is not None, measure)) != 1:
         raise UsageError(
-            "the hours need one thing to rest on",
-            hint="give --hardware NAME, --images-per-second N or --measure, and only one of them",
+            "hours need exactly one basis", hint="give one of --hardware NAME, --images-per-second N and --measure"
         )
-    table = table or read_table()
-    row = measured(hardware, table) if hardware is not None else None
-    resolved = runs.resolve(config, planning=True)
+    table = read_table()
+    row = table.measured(hardware) if hardware is not None else None
+    resolved = resolve(config, planning=True)
     kind = resolved.accelerator if measure else row.kind if row is not None else "cuda"
     bf16 = kind == "cuda" and config.precision in ("auto", "bf16-mixed")
-    method = _method(resolved)
-    sizes = _sizes(resolved, method, samples or {})
-    costs = tuple(_cost(resolved, method, number, sizes, bf16) for number in range(len(method.stages())))
+    built = build_method(resolved.method, resolved.method_config, resolved.planned_context(), config.seed)
+    roles = dict.fromkeys(role for stage in built.stages() for role in stage.roles)
+    sizes = {role: _samples(resolved, role, samples or {}) for role in roles}
+    costs = [_cost(resolved, built, stage, sizes[next(iter(stage.roles))], bf16) for stage in built.stages()]
     if measure:
-        costs = tuple(_timed(resolved, method, number, cost, bf16) for number, cost in enumerate(costs))
+        costs = [_timed(resolved, built, stage, cost, bf16) for stage, cost in zip(built.stages(), costs, strict=True)]
     devices = config.devices * config.num_nodes
     hours, basis = _hours(costs, row, images_per_second)
     return Estimate(
-        costs,
+        tuple(costs),
         tuple(each / devices for each in hours),
         basis,
         devices,
         max((cost.step.memory_bytes(-(-cost.batch_size // devices)) for cost in costs), default=0.0),
         row.memory_gb if row is not None else None,
-        {role: _disk(resolved, method, role, count, table) for role, count in sizes.items()},
+        {role: _disk(resolved, role, count, table) for role, count in sizes.items()},
         bf16,
     )
 
 
-def _method(resolved: Resolved) -> Method:
-    from kt3d_bench.method import MethodContext
-    from kt3d_bench.training.train import build_method
+def _samples(resolved: Resolved, role: str, given: Mapping[str, int]) -> int:
+    folder, split = _shards(resolved, role)
+    if role in given:
+        return given[role]
+    if split is None:
+        raise UsageError(
+            f"the number of training samples of the {role} is not known: its shards are not here",
+            where=folder,
+            hint=f"prepare them, or give --samples {role}=N (the dataset's README says how many there are)",
+        )
+    return split.samples
 
-    domains = resolved.domains
-    source = domains.get("source")
-    context = MethodContext(
-        target_modality=domains["target"].modality,
-        num_parts=registry.card(source.dataset).num_parts if source is not None else 0,
-        supervision=resolved.config.supervision,
-        transfers=source is None or source.plugin is not domains["target"].plugin,
+
+def _shards(resolved: Resolved, role: str) -> tuple[Path, Split | None]:
+    """Where a role's shards belong, and their training split if they are there."""
+    domain, given = resolved.domains.get(role), resolved.config.shards.get(role)
+    folder = (
+        local_folder(given)
+        if given is not None
+        else shards_folder(resolved.config.data_root, domain.dataset if domain is not None else role)
     )
-    return build_method(resolved.method, resolved.method_config, context, resolved.config.seed)
+    if domain is None or not has_shards(folder):
+        return folder, None
+    return folder, read_manifest(folder).splits[training_split(domain, folder)]
 
 
-def _sizes(resolved: Resolved, method: Method, samples: Mapping[str, int]) -> dict[str, int]:
-    from kt3d_bench.data.folders import has_shards
-    from kt3d_bench.data.manifest import read_manifest
-    from kt3d_bench.training.sources import training_split
-
-    sizes: dict[str, int] = {}
-    for role in dict.fromkeys(role for stage in method.stages() for role in stage.roles):
-        folder = _folder(resolved, role)
-        if role in samples:
-            sizes[role] = samples[role]
-        elif role in resolved.domains and has_shards(folder):
-            sizes[role] = read_manifest(folder).splits[training_split(resolved.domains[role], folder)].samples
-        else:
-            raise UsageError(
-                f"how many training samples the {role} has is not known: its shards are not here",
-                where=folder,
-                hint=f"prepare them, or give --samples {role}=N (the dataset's README says how many there are)",
-            )
-    return sizes
-
-
-def _folder(resolved: Resolved, role: str) -> Path:
-    from kt3d_bench.data.folders import shards_folder
-    from kt3d_bench.data.remote import local_folder
-
-    if role in resolved.config.shards:
-        return local_folder(resolved.config.shards[role])
-    dataset = resolved.domains[role].dataset if role in resolved.domains else role
-    return shards_folder(resolved.config.data_root, dataset)
-
-
-def _cost(resolved: Resolved, method: Method, number: int, sizes: Mapping[str, int], bf16: bool) -> StageCost:
+def _cost(resolved: Resolved, method: Method, stage: Stage, samples: int, bf16: bool) -> StageCost:
     from kt3d_bench.costs.count import count_step, made_up_batches
     from kt3d_bench.training.stages import stage_steps
 
-    stage = method.stages()[number]
-    count = sizes[next(iter(stage.roles))]
     images = min(COUNTED_IMAGES, stage.batch_size)
     batches = made_up_batches(stage, images, method.input_px, method.context.num_parts, resolved.grant)
     step = count_step(method, stage, batches, bf16=bf16)
-    return StageCost(stage.name, count, stage_steps(stage, count, resolved.config.steps_scale), stage.batch_size, step)
+    return StageCost(
+        stage.name, samples, stage_steps(stage, samples, resolved.config.steps_scale), stage.batch_size, step
+    )
 
 
-def _timed(resolved: Resolved, method: Method, number: int, cost: StageCost, bf16: bool) -> StageCost:
+def _timed(resolved: Resolved, method: Method, stage: Stage, cost: StageCost, bf16: bool) -> StageCost:
     from kt3d_bench.costs.count import made_up_batches, time_step
 
-    stage = method.stages()[number]
-    devices = resolved.config.devices * resolved.config.num_nodes
-    images = max(COUNTED_IMAGES, stage.batch_size // devices)
+    images = max(COUNTED_IMAGES, stage.batch_size // (resolved.config.devices * resolved.config.num_nodes))
     if resolved.accelerator == "cpu":
         images = min(images, MOST_IMAGES_ON_CPU)
     batches = made_up_batches(stage, images, method.input_px, method.context.num_parts, resolved.grant)
-    device = resolved.config.device if ":" in resolved.config.device else resolved.accelerator
-    seconds, held = time_step(method, stage, batches, device, bf16=bf16)
+    seconds, held = time_step(method, stage, batches, device_name(resolved.config.device), bf16=bf16)
     step = replace(cost.step, seconds=seconds / images * cost.step.images)
     if held is not None:
         step = replace(step, activation_bytes=round(max(0, held - step.fixed_bytes) / images * step.images))
@@ -194,71 +255,31 @@ def _timed(resolved: Resolved, method: Method, number: int, cost: StageCost, bf1
 
 
 def _hours(
-    costs: tuple[StageCost, ...], row: Hardware | None, images_per_second: float | None
+    costs: Sequence[StageCost], row: Hardware | None, images_per_second: float | None
 ) -> tuple[list[float], str]:
-    """Hours of each stage on one device, and what they rest on."""
+    """Hours of each stage on one device, and what they are based on."""
     if row is not None and row.gflop_per_s is not None:
         per_s = row.gflop_per_s * 1e9
         return [cost.flop / per_s / HOUR_S for cost in costs], f"{row.what}: {row.gflop_per_s:g} GFLOP/s ({row.how})"
     if images_per_second is not None:
         if not images_per_second > 0:
-            raise UsageError(f"--images-per-second is {images_per_second:g}, expected more than nothing")
+            raise UsageError(f"--images-per-second is {images_per_second:g}", hint="give a number above 0")
         longest = max(costs, key=lambda cost: cost.flop, default=None)
         if longest is None or not longest.flop:
-            return [0.0 for _ in costs], "nothing is trained"
+            return [0.0 for _ in costs], "nothing: no stage is trained"
         per_flop_s = longest.batch_size / longest.flop_per_step / images_per_second
         return [cost.flop * per_flop_s / HOUR_S for cost in costs], (
             f"{images_per_second:g} images/s through stage '{longest.name}', as given; other stages by their work"
         )
     timed = [(cost, cost.step.seconds or 0.0) for cost in costs]
     return [cost.steps * each / cost.step.images * cost.batch_size / HOUR_S for cost, each in timed], (
-        "a few steps of each stage, timed on this machine just now; loading not included"
+        "a few steps of each stage, timed on this machine just now, without loading"
     )
 
 
-def _disk(resolved: Resolved, method: Method, role: str, count: int, table: Table) -> tuple[int, float, bool]:
-    from kt3d_bench.data.folders import has_shards
-    from kt3d_bench.data.manifest import read_manifest
-    from kt3d_bench.training.sources import training_split
-
-    folder = _folder(resolved, role)
-    if has_shards(folder):
-        split = read_manifest(folder).splits[training_split(resolved.domains[role], folder)]
-        each = sum(shard.size for shard in split.shards) / max(split.samples, 1)
-        return count, each * count, True
+def _disk(resolved: Resolved, role: str, count: int, table: Table) -> tuple[int, float, bool]:
+    _, split = _shards(resolved, role)
+    if split is not None:
+        return count, sum(shard.size for shard in split.shards) / max(split.samples, 1) * count, True
     modalities = resolved.domains[role].plugin.modalities
-    each = table.crop_bytes["labels"] + sum(table.crop_bytes[name] for name in modalities)
-    return count, each * count, False
-
-
-def lines(found: Estimate) -> list[str]:
-    """An estimate in words."""
-    said = []
-    for cost, hours in zip(found.stages, found.hours, strict=True):
-        each = cost.step.flop / cost.step.images / 1e9
-        said.append(
-            f"Stage {cost.name}: {cost.steps:,} steps of {cost.batch_size} images ({cost.samples:,} samples an epoch), "
-            f"{each:,.2f} GFLOP an image: {duration(hours * HOUR_S)}."
-        )
-    share = "" if found.devices == 1 else f" on {found.devices} devices that share the work evenly, at the least"
-    said.append(f"Together {duration(found.total_hours * HOUR_S)}{share}. Rests on {found.basis}.")
-    if found.devices > 1:
-        most = max(cost.step.gradient_bytes for cost in found.stages)
-        said.append(f"At every step each device sends and receives about {2 * most / 1e6:,.0f} MB of gradients.")
-    room = "" if found.memory_gb is None else f" of {found.memory_gb:g} GB"
-    kind = "bf16 where it may" if found.bf16 else "float32"
-    said.append(
-        f"Memory of a device: about {found.memory_bytes / 1e9:.2f} GB{room} (weights, gradients, Adam's moments and "
-        f"activations in {kind}; workspaces and images waiting come on top)."
-    )
-    for role, (count, size, counted) in found.disk.items():
-        how = "as the shards here" if counted else "from the sizes of stand-in crops"
-        said.append(f"Disk for the {role}'s training shards: {size / 1e9:.1f} GB ({count:,} samples, {how}).")
-    return said
-
-
-def document(found: Estimate) -> dict[str, Any]:
-    """An estimate as plain data."""
-    from dataclasses import asdict
-
-    return {**asdict(found), "total_hours": found.total_hours}
+    return count, (table.crop_bytes["labels"] + sum(table.crop_bytes[name] for name in modalities)) * count, False

@@ -120,17 +120,8 @@ def stages_of(resolved: Resolved) -> tuple[Stage, ...]:
     """Return the stages that a run will have, without its data and without memory for its weights."""
     import torch
 
-    from kt3d_bench.method import MethodContext
-
-    target, source = resolved.domains["target"], resolved.domains.get("source")
-    context = MethodContext(
-        target_modality=target.modality,
-        num_parts=registry.card(source.dataset).num_parts if source is not None else 0,
-        supervision=resolved.config.supervision,
-        transfers=source is None or source.dataset != target.dataset,
-    )
     with torch.device("meta"):
-        method = resolved.method(resolved.method_config, context)
+        method = resolved.method(resolved.method_config, resolved.planned_context())
     return method.stages()
 
 

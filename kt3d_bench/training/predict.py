@@ -29,7 +29,7 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training import ranks
-from kt3d_bench.training import run as runs
+from kt3d_bench.training.run import device_kind, device_name
 from kt3d_bench.training.sources import (
     fetch,
 )
@@ -164,10 +164,9 @@ class _Workers:
 @contextmanager
 def _started(device: str, devices: int, nodes: int, report: Reporter | None) -> Iterator[_Workers]:
     """Start the processes; on leaving, wait for the main one."""
-    kind = runs.device_kind(device)
     count = ranks.processes(devices, nodes)
-    fabric = ranks.start(count, kind, device, "32-true") if count.world > 1 else None
-    place = str(fabric.device) if fabric is not None else device if ":" in device else kind
+    fabric = ranks.start(count, device_kind(device), device, "32-true") if count.world > 1 else None
+    place = str(fabric.device) if fabric is not None else device_name(device)
     quiet = report is None or (fabric is not None and fabric.global_rank > 0)
     yield _Workers(fabric, place, Reporter() if quiet or report is None else report)
     if fabric is not None:

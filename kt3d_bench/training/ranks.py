@@ -7,6 +7,7 @@ SLURM's ``srun``; the last two say themselves how many processes there are.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -76,6 +77,12 @@ def processes(devices: int, nodes: int, environment: Mapping[str, str] = os.envi
             hint="leave out --devices and --nodes: the launcher decides",
         )
     return found
+
+
+def is_main_process() -> bool:
+    """Return whether this process reports and writes, of however many were started."""
+    known = sys.modules.get("lightning_fabric.utilities.rank_zero")
+    return known is None or int(getattr(known.rank_zero_only, "rank", None) or 0) == 0
 
 
 def start(count: Processes, accelerator: str, device: str, precision: str) -> Fabric:

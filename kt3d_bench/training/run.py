@@ -21,7 +21,7 @@ from kt3d_bench.training.settings import build_config
 from kt3d_bench.training.sources import Domain, domain, is_stream, stream_name
 
 if TYPE_CHECKING:
-    from kt3d_bench.method import Method
+    from kt3d_bench.method import Method, MethodContext
 
 _LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
 
@@ -47,6 +47,18 @@ class Resolved:
         config = self.config
         level = config.supervision + (f"-{config.joints}" if "partial" in config.supervision else "")
         return f"{config.method}-{self.domains['target'].name}-{level}-{config.preset}-s{config.seed}"
+
+    def planned_context(self) -> MethodContext:
+        """Return what the method will know about the run, found without its data."""
+        from kt3d_bench.method import MethodContext
+
+        target, source = self.domains["target"], self.domains.get("source")
+        return MethodContext(
+            target_modality=target.modality,
+            num_parts=registry.card(source.dataset).num_parts if source is not None else 0,
+            supervision=self.config.supervision,
+            transfers=source is None or source.dataset != target.dataset,
+        )
 
 
 def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
@@ -128,6 +140,12 @@ def device_kind(device: str) -> str:
     return "cuda"
 
 
+def device_name(device: str) -> str:
+    """Return torch's name of a device as the user names it. Raises what ``device_kind`` raises."""
+    kind = device_kind(device)
+    return device if ":" in device else kind
+
+
 def _precision(asked: str, accelerator: str) -> str:
     import torch
 
@@ -167,12 +185,6 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
 
 def _numbered(name: str, base: str) -> bool:
     return name.startswith(f"{base}-") and name[len(base) + 1 :].isdigit()
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that speaks and writes, of however many ``train`` started."""
-    known = sys.modules.get("lightning_fabric.utilities.rank_zero")
-    return known is None or int(getattr(known.rank_zero_only, "rank", None) or 0) == 0
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from kt3d_bench.files import default_data_root
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import finished, found_run, read_run
 from kt3d_bench.training.config import RunConfig, RunOptions
+from kt3d_bench.training.ranks import is_main_process
 
 if TYPE_CHECKING:
     from kt3d_bench.loading.dataset import Dataset
@@ -33,6 +34,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the final checkpoint was written."""
         return finished(self.folder)
+
+    @property
+    def in_main_process(self) -> bool:
+        """Whether this is the process that reports and writes, of however many ``devices`` and ``nodes`` started."""
+        return is_main_process()
 
     @cached_property
     def document(self) -> Mapping[str, Any]:

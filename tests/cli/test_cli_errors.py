@@ -78,7 +78,11 @@ def test_options_of_the_wrong_kind(kt3d: Any) -> None:
         "--train-every of h36m: expected a whole number like 5, found 'often'",
     )
     said(kt3d("prepare", "h36m", "--train-every"), 2, "--train-every needs a value")
-    said(kt3d("train", "--method", "mean-pose", "--set", "x"), 2, "--set wants NAME=VALUE, found 'x'")
+    said(
+        kt3d("train", "--method", "mean-pose", "--set", "x"),
+        2,
+        "--set needs NAME=VALUE, found 'x'; for example: --set steps=100",
+    )
 
 
 def test_unknown_command_and_missing_argument_are_usage_errors(kt3d: Any) -> None:

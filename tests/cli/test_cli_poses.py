@@ -60,7 +60,7 @@ def test_whoever_needs_images_is_told_at_once_in_one_sentence(kt3d: Any) -> None
 def test_folders_of_shards_are_given_by_role(kt3d: Any, text: str) -> None:
     refused = kt3d("train", "--method", "mean-pose", "--shards", text)
     assert refused.exit_code == 2
-    assert f"--shards wants ROLE=FOLDER, found '{text}'; for example: --shards source=FOLDER" in refused.stderr
+    assert f"--shards needs ROLE=FOLDER, found '{text}'; for example: --shards source=FOLDER" in refused.stderr
 
 
 def test_a_role_that_is_not_used_is_named(kt3d: Any) -> None:

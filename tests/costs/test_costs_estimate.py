@@ -14,21 +14,19 @@ from torch.profiler import ProfilerActivity, profile
 
 from kt3d_bench.cli import main
 from kt3d_bench.costs.count import ADAM_BYTES, count_step, made_up_batches
-from kt3d_bench.costs.estimate import Estimate, estimate, lines
-from kt3d_bench.costs.rates import measured, read_table
+from kt3d_bench.costs.estimate import Estimate, estimate, read_table
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.supervision import grant
-from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.stages import freeze_all_but
 
 SIZES = {"target": 312188, "source": 1000000, "pretrain": 25925}
 
 
-def config(tmp_path: Path, **changes: Any) -> RunConfig:
-    return RunConfig(**{"method": "integral-pose", "supervision": "full", "preset": "tiny", "device": "cpu",
-                        "data_root": tmp_path, **changes})  # fmt: skip
+def estimated(tmp_path: Path, **options: Any) -> Estimate:
+    run = {"supervision": "full", "preset": "tiny", "device": "cpu", "data": tmp_path, "samples": SIZES}
+    return estimate("integral-pose", **{**run, **options})
 
 
 class OneConvolution(Method):
@@ -110,17 +108,16 @@ def test_made_up_batches_hide_what_the_loader_hides() -> None:
 
 
 def test_hours_follow_from_steps_work_and_rate(tmp_path: Path) -> None:
-    found = estimate(config(tmp_path, settings={"steps": "1000"}), samples=SIZES, images_per_second=50.0)
+    found = estimated(tmp_path, settings={"steps": "1000"}, images_per_second=50.0)
     longest = max(found.stages, key=lambda cost: cost.flop)
     at = found.stages.index(longest)
     assert found.hours[at] == pytest.approx(longest.steps * longest.batch_size / 50 / 3600)
     assert sum(found.hours) == pytest.approx(sum(c.flop for c in found.stages) / longest.flop * found.hours[at])
-    four = estimate(config(tmp_path, settings={"steps": "1000"}, devices=2, num_nodes=2), samples=SIZES,
-                    images_per_second=50.0)  # fmt: skip
+    four = estimated(tmp_path, settings={"steps": "1000"}, devices=2, num_nodes=2, images_per_second=50.0)
     assert four.total_hours == pytest.approx(found.total_hours / 4)
     assert four.memory_bytes < found.memory_bytes
-    assert any("on 4 devices that share the work evenly" in line for line in lines(four))
-    cpu = estimate(config(tmp_path, settings={"steps": "1000"}), samples=SIZES, hardware="cpu-2-cores-busy")
+    assert any("on 4 devices that share the work evenly" in line for line in four.lines())
+    cpu = estimated(tmp_path, settings={"steps": "1000"}, hardware="cpu-2-cores-busy")
     rate = read_table().hardware["cpu-2-cores-busy"].gflop_per_s
     assert rate is not None
     assert cpu.total_hours == pytest.approx(sum(cost.flop for cost in cpu.stages) / (rate * 1e9) / 3600)
@@ -128,14 +125,14 @@ def test_hours_follow_from_steps_work_and_rate(tmp_path: Path) -> None:
 
 
 def test_measuring_times_this_machine(tmp_path: Path) -> None:
-    found = estimate(config(tmp_path, settings={"steps": "10"}), samples=SIZES, measure=True)
+    found = estimated(tmp_path, settings={"steps": "10"}, measure=True)
     assert all(0 < hours < 1 for hours in found.hours)
     assert "timed on this machine" in found.basis
 
 
 def test_the_paper_preset_is_counted_without_a_gpu(tmp_path: Path) -> None:
     """8.36 GMAC forward, as measured elsewhere; three times that with the backward pass; two operations each."""
-    found = estimate(config(tmp_path, preset="paper"), samples=SIZES, images_per_second=1000.0)
+    found = estimated(tmp_path, preset="paper", images_per_second=1000.0)
     supervised = found.stages[-1]
     assert supervised.steps == round(140 * 312188 / 32)
     assert supervised.step.flop / supervised.step.images == pytest.approx(6 * 8.36e9, rel=0.02)
@@ -145,23 +142,25 @@ def test_no_rate_is_invented(tmp_path: Path) -> None:
     table = read_table()
     unknown = [row.name for row in table.hardware.values() if row.gflop_per_s is None]
     for name in unknown:
-        with pytest.raises(UsageError, match=f"the rate of '{name}' is not measured yet, and is not invented here"):
-            measured(name, table)
+        with pytest.raises(UsageError, match=f"the rate of '{name}' has not been measured yet"):
+            table.measured(name)
     with pytest.raises(UsageError, match="there is no hardware 'cpu-2-cores-bus'; did you mean 'cpu-2-cores-busy'"):
-        measured("cpu-2-cores-bus", table)
+        table.measured("cpu-2-cores-bus")
     for given in ({}, {"measure": True, "images_per_second": 3.0}):
-        with pytest.raises(UsageError, match="the hours need one thing to rest on; give --hardware NAME"):
-            estimate(config(tmp_path), samples=SIZES, **given)
-    with pytest.raises(UsageError, match="expected more than nothing"):
-        estimate(config(tmp_path), samples=SIZES, images_per_second=0.0)
-    with pytest.raises(UsageError, match=r"how many training samples the \w+ has is not known.*--samples \w+=N"):
-        estimate(config(tmp_path), images_per_second=5.0)
+        with pytest.raises(UsageError, match="hours need exactly one basis; give one of --hardware NAME"):
+            estimated(tmp_path, **given)
+    with pytest.raises(UsageError, match="--images-per-second is 0; give a number above 0"):
+        estimated(tmp_path, images_per_second=0.0)
+    with pytest.raises(UsageError, match=r"the number of training samples of the \w+ is not known.*--samples \w+=N"):
+        estimated(tmp_path, samples=None, images_per_second=5.0)
 
 
 def test_shards_that_are_here_are_counted(workplace: Any) -> None:
     for dataset in ("dots-target", "dots-source"):
         workplace.prepare(dataset)
-    found: Estimate = estimate(workplace.config(), images_per_second=10.0)
+    found: Estimate = estimate(
+        "toy", preset="tiny", device="cpu", settings={"steps": 4}, data=workplace.root, images_per_second=10.0
+    )
     tars = sum(path.stat().st_size for path in (workplace.root / "shards" / "dots-target").glob("train-*.tar"))
     assert found.disk["target"] == (12, tars, True)
     assert [cost.samples for cost in found.stages] == [12, 12]
@@ -173,13 +172,13 @@ def test_the_command_says_it_in_words_and_in_json(tmp_path: Path, monkeypatch: p
     sizes = ["--samples", "target=312,188", "--samples", "pretrain=25925"]
     said = CliRunner().invoke(main, [*words, *sizes, "--hardware", "cpu-2-cores-busy"])
     assert said.exit_code == 0, said.output
-    assert "Stage supervised: 600 steps of 32 images (312,188 samples an epoch)" in said.output
+    assert "Stage supervised: 600 steps of 32 images (312,188 samples per epoch)" in said.output
     assert "Disk for the target's training shards: 9.5 GB (312,188 samples, from the sizes of stand-in" in said.output
     said = CliRunner().invoke(main, [*words, *sizes, "--images-per-second", "100", "--json"])
     assert json.loads(said.output)["stages"][-1]["steps"] == 600
     said = CliRunner().invoke(main, [*words, "--samples", "target=many", "--hardware", "h200"])
     assert said.exit_code == 2
-    assert "--samples wants ROLE=N, found 'target=many'" in said.output
+    assert "--samples needs ROLE=N, found 'target=many'" in said.output
     said = CliRunner().invoke(main, [*words, *sizes, "--hardware", "h200"])
     assert said.exit_code == 2
-    assert "not measured yet" in said.output
+    assert "not been measured yet" in said.output

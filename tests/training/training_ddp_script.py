@@ -22,7 +22,7 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.predict import predict
-from kt3d_bench.training.run import is_main_process
+from kt3d_bench.training.ranks import is_main_process
 from kt3d_bench.training.train import train
 
 if __name__ == "__main__":
