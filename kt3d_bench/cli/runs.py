@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FILE, SHARDS, main, run_folder
+from kt3d_bench.cli.base import FILE, SHARDS, main
 from kt3d_bench.errors import UsageError
-from kt3d_bench.files import default_data_root
 from kt3d_bench.supervision import LEVELS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
