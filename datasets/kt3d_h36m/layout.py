@@ -263,16 +263,16 @@ def check_complete(found: RawFolder, selection: Selection, *, partial: bool, box
     if found.metadata is None:
         raise RawDataError("metadata.xml with the cameras is missing", where=where, hint=METADATA_HINT)
 
-    def missing(what: str, archive: str, more: str = "") -> RawDataError:
-        return RawDataError(f"{what} are missing", where=where, hint=f"put {archive}.tgz there, from {SITE}{more}")
+    def missing(what: str, archive: str, more: str = "", *, why: str = "") -> RawDataError:
+        return RawDataError(f"{what} are missing{why}", where=where, hint=f"put {archive}.tgz there, from {SITE}{more}")
 
     partial = partial or found.generated
     present = [s for s in subjects if s in features["Videos"] or s in features[poses_from]]
     for s in present if partial and present else subjects:
         if s not in features[poses_from]:
             universal = " (D3_Positions_mono_universal does not fit the images)"
-            held = universal if s in features["D3_Positions_mono_universal"] else ""
-            raise missing(f"the poses of S{s}{held}", f"Poses_{poses_from}_S{s}")
+            why = universal if s in features["D3_Positions_mono_universal"] else ""
+            raise missing(f"the poses of S{s}", f"Poses_{poses_from}_S{s}", why=why)
         if s not in features["Videos"]:
             raise missing(f"the videos of S{s}", f"Videos_S{s}")
     for s in subjects if boxes else ():
