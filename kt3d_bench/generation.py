@@ -11,6 +11,7 @@ from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
+from kt3d_bench.standins import check_options
 from kt3d_bench.training.run import device_kind
 
 
@@ -36,8 +37,8 @@ def generate(
     take poses from. ``device``: where bodies are rendered, "cpu", "cuda" or "auto". ``workers``: processes (default:
     one per core); their number changes no byte. ``options``: what else the dataset's generator accepts.
 
-    Raises ``UsageError`` for an unknown dataset, one without a generator, an ``out`` that is not empty, or a device
-    that is not there; ``RawDataError`` for motion files that cannot be read.
+    Raises ``UsageError`` for an unknown dataset or option, a dataset without a generator, an ``out`` that is not empty,
+    or a device that is not there; ``RawDataError`` for motion files that cannot be read.
     """
     plugin = registry.dataset(dataset) if isinstance(dataset, str) else dataset
     report = report or Reporter()
@@ -47,6 +48,7 @@ def generate(
     if out.exists() and any(out.iterdir()):
         raise UsageError("is not empty", where=out, hint="choose another --out, or remove what is there")
     make = registry.load_function(generator, "generate")
+    check_options(make, options)
     small = registry.load(f"{generator}:DEMO")
     if motion is not None:
         from kt3d_bench.synth import read_motions

@@ -26,8 +26,8 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def check_numbers(numbers: Mapping[str, tuple[int, int, int]], *, seed: int, workers: int | None) -> None:
-    """Raise ``UsageError`` unless every number (name -> value, least, most), the seed and the workers are in bounds."""
+def check_numbers(seed: int, workers: int | None, **numbers: tuple[int, int, int]) -> None:
+    """Raise ``UsageError`` unless the seed, the workers and every number (value, least, most) are within bounds."""
     common = {"seed": (seed, 0, 2**63), "workers": (1 if workers is None else workers, 1, 1024)}
     for name, (value, least, most) in {**numbers, **common}.items():
         if not least <= value <= most:
@@ -37,7 +37,8 @@ def check_numbers(numbers: Mapping[str, tuple[int, int, int]], *, seed: int, wor
 def check_options(generate: Callable[..., Any], options: Collection[str]) -> None:
     """Raise ``UsageError`` for an option that the dataset's ``generate`` does not have."""
     known = inspect.signature(generate).parameters
-    for name in sorted(set(options) - set(known)):
+    any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    for name in [] if any_name else sorted(set(options) - set(known)):
         raise UsageError(f"the generator has no option '{name}'", hint=did_you_mean(name, known))
 
 

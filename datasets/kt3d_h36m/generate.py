@@ -7,7 +7,7 @@ writer shares no constant or helper with the reader, so that reading the set bac
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from kt3d_bench.synth import (
     shade,
 )
 from kt3d_h36m.standin_cameras import Rig, metadata_xml, sample_rig
-from kt3d_h36m.standin_files import write_pose_cdf, write_video
 from kt3d_h36m.standin_recordings import ACTIVITIES, CAMERA_IDS, LEFT_OUT, PEOPLE, Take
 from kt3d_h36m.standin_room import Room
 from kt3d_h36m.standin_skeleton import JOINT_NAMES, joints_32
@@ -49,6 +48,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 _LONG_FRAMES = 130
 _TEST_STEP, _TRAIN_STEP = 64, 5
 _RATE_HZ = 50.0
+_CDF_REAL4 = 44
 _WIDTH_PX = (64, 2000)
 _PLACE_MM = 650.0
 _BATCH = 5
@@ -98,16 +98,8 @@ def generate(
     Raises ``UsageError`` for impossible numbers or when ``out`` holds something else, ``RawDataError`` when no motion
     can be used or none is as long as the longest clip.
     """
-    check_numbers(
-        {
-            "frames": (frames, 1, 10_000),
-            "actions": (actions, 1, len(ACTIVITIES)),
-            "takes": (takes, 1, 2),
-            "frame_px": (frame_px, *_WIDTH_PX),
-        },
-        seed=seed,
-        workers=workers,
-    )
+    check_numbers(seed, workers, frames=(frames, 1, 10_000), actions=(actions, 1, len(ACTIVITIES)), takes=(takes, 1, 2),
+                  frame_px=(frame_px, *_WIDTH_PX))  # fmt: skip
     if frame_px % 2:
         raise UsageError(f"frame_px is {frame_px}, but video frames have even sizes", hint=f"use {frame_px + 1}")
     chosen = PEOPLE[: min(max(people, 2), len(PEOPLE))]
@@ -180,19 +172,19 @@ def _record(studio: _Studio, take: Take) -> list[int]:
     folder = studio.root / take.subject
     features = folder / "MyPoseFeatures"
     world_mm = joints_32(figures, height_mm)
-    write_pose_cdf(features / "D3_Positions" / f"{take.file_name}.cdf", world_mm)
+    _write_pose_cdf(features / "D3_Positions" / f"{take.file_name}.cdf", world_mm)
     rng = studio.rng(_TAKES, who, take.action_number, take.number)
     lengths = []
     for index, camera_id in enumerate(CAMERA_IDS):
         name = f"{take.file_name}.{camera_id}"
         cam_mm = studio.rig.to_camera(take.subject, index, world_mm)
-        write_pose_cdf(features / "D3_Positions_mono" / f"{name}.cdf", cam_mm)
-        write_pose_cdf(features / "D2_Positions" / f"{name}.cdf", studio.rig.to_image(index, cam_mm))
+        _write_pose_cdf(features / "D3_Positions_mono" / f"{name}.cdf", cam_mm)
+        _write_pose_cdf(features / "D2_Positions" / f"{name}.cdf", studio.rig.to_image(index, cam_mm))
         camera = studio.rig.camera(take.subject, index)
         empty = studio.rooms[index][: camera.size_px[1]]
         more = int(rng.integers(0, 3) if index in (0, 3) else rng.integers(2, 6))
         images = _images(figures, camera, style, empty, more, studio.device)
-        write_video(folder / "Videos" / f"{name}.mp4", images)
+        _write_video(folder / "Videos" / f"{name}.mp4", images)
         lengths.append(take.frames + more)
     return [*lengths, 4 * take.frames + int(rng.integers(0, 4))]
 
@@ -220,3 +212,44 @@ def _people(studio: _Studio, take: Take, who: int) -> tuple[Figures, float]:
     place = np.append(rng.uniform(-_PLACE_MM, _PLACE_MM, 2), 0.0)
     turned = figures.moved(0.0, -middle).moved(rng.uniform(-np.pi, np.pi), place)
     return turned, float(body.height_mm[0])
+
+
+def _write_pose_cdf(path: Path, points: npt.NDArray[np.float64]) -> None:
+    """Write (n, 32, 2|3) as variable ``Pose`` (1, n, 64|96), float32, uncompressed: compression stores the time."""
+    from cdflib.cdfwrite import CDF
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = points.reshape(len(points), -1).astype(np.float32)
+    variable = {
+        "Variable": "Pose",
+        "Data_Type": _CDF_REAL4,
+        "Num_Elements": 1,
+        "Rec_Vary": True,
+        "Dim_Sizes": list(values.shape),
+        "Compress": 0,
+    }
+    with CDF(path, cdf_spec={"Majority": "row_major"}) as cdf:
+        cdf.write_var(variable, var_data=values[None])
+
+
+def _write_video(path: Path, images: Iterable[npt.NDArray[np.uint8]]) -> None:
+    """Write (H, W, 3) RGB images of one even size as MPEG-4 at 50 frames per second."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(
+            "mpeg4", rate=round(_RATE_HZ), options={"qmin": "2", "qmax": "3", "flags": "+bitexact"}
+        )
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 40_000_000
+        stream.codec_context.thread_count = 1
+        started = False
+        for image in images:
+            if not started:
+                stream.height, stream.width = image.shape[:2]
+                started = True
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -119,56 +119,41 @@ def sample_rig(rng: np.random.Generator, width_px: int) -> Rig:
     return Rig(width_px, angles, centres, lenses)
 
 
-def _child(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.Element:
-    element = ElementTree.SubElement(parent, tag)
-    element.text = text
-    return element
+def _row(parent: ElementTree.Element, tag: str, texts: Iterable[str]) -> None:
+    """Append an element with one ``td`` per text."""
+    row = ElementTree.SubElement(parent, tag)
+    for text in texts:
+        ElementTree.SubElement(row, "td").text = text
 
 
-def _list(values: Sequence[Any]) -> str:
+def _list(values: Iterable[Any]) -> str:
     return f"[{' '.join(str(value) for value in values)}]"
 
 
 def metadata_xml(rig: Rig, counts: Mapping[tuple[str, str, int], Sequence[int]], joints: Sequence[str]) -> bytes:
     """Return the file's content. ``counts``: (subject, action, take) -> four video lengths, number of mocap samples."""
     root = ElementTree.Element("metadata")
-    mapping = _child(root, "mapping")
-    header = _child(mapping, "tr")
-    for text in ("", "", *ALL_SUBJECTS):
-        _child(header, "td", text)
-    rows = [("_ALL", take) for take in (1, 2)] + [(action, take) for action in ACTIVITIES for take in (1, 2)]
-    for index, (action, take) in enumerate(rows):
-        row = _child(mapping, "tr")
-        _child(row, "td", str(1 + index // 2))
-        _child(row, "td", str(take))
-        for subject in ALL_SUBJECTS:
-            warm_up = "_ALL 1" if take == 1 else "_ALL"
-            _child(row, "td", warm_up if action == "_ALL" else file_name(subject, action, take))
-    sizes = _child(mapping, "tr")
-    for text in ("", "", *(_size_cell(rig, subject) for subject in ALL_SUBJECTS)):
-        _child(sizes, "td", text)
-    names = _child(root, "actionnames")
-    for text in ("Miscellaneous", *ACTIVITIES):
-        _child(names, "td", text)
-    cameras = _child(_child(root, "dbcameras"), "index2id")
-    for camera_id in CAMERA_IDS:
-        _child(cameras, "td", camera_id)
-    frames = _child(root, "frames")
+    mapping = ElementTree.SubElement(root, "mapping")
+    _row(mapping, "tr", ("", "", *ALL_SUBJECTS))
+    recordings = [(action, take) for action in ("_ALL", *ACTIVITIES) for take in (1, 2)]
+    warm_up = ("_ALL 1", "_ALL")
+    for index, (action, take) in enumerate(recordings):
+        files = [warm_up[index] if index < 2 else file_name(subject, action, take) for subject in ALL_SUBJECTS]
+        _row(mapping, "tr", (str(1 + index // 2), str(take), *files))
+    sizes_px = [[rig.size_px(subject, camera) for camera in range(4)] for subject in ALL_SUBJECTS]
+    _row(mapping, "tr", ("", "", *(_list(f"{height} {width}" for width, height in sizes) for sizes in sizes_px)))
+    _row(root, "actionnames", ("Miscellaneous", *ACTIVITIES))
+    _row(ElementTree.SubElement(root, "dbcameras"), "index2id", CAMERA_IDS)
+    frames = ElementTree.SubElement(root, "frames")
     for subject in ALL_SUBJECTS:
-        line = _child(frames, "tr")
-        _child(line, "td")
-        for action, take in rows:
-            numbers = counts.get((subject, action, take))
-            _child(line, "td", "" if numbers is None else _list(numbers))
-    skeleton = _child(root, "skel_pos")
+        numbers = [counts.get((subject, action, take)) for action, take in recordings]
+        _row(frames, "tr", ("", *("" if lengths is None else _list(lengths) for lengths in numbers)))
+    skeleton = ElementTree.SubElement(root, "skel_pos")
     for index, name in enumerate(joints):
-        _child(skeleton, "joint", name).set("index", str(index))
+        ElementTree.SubElement(skeleton, "joint", index=str(index)).text = name
     extrinsic = np.concatenate([rig.angles_rad, rig.centres_mm], axis=-1)
-    _child(root, "w0", _list([repr(float(value)) for value in (*extrinsic.ravel(), *rig.lenses.ravel())]))
+    values = [*extrinsic.ravel().tolist(), *rig.lenses.ravel().tolist()]
+    ElementTree.SubElement(root, "w0").text = _list(map(repr, values))
     ElementTree.indent(root)
     content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return content
-
-
-def _size_cell(rig: Rig, subject: str) -> str:
-    return _list([f"{rig.size_px(subject, camera)[1]} {rig.size_px(subject, camera)[0]}" for camera in range(4)])

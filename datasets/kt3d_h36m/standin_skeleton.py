@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.synth import Figures
 from kt3d_bench.synth.rig import unit_vectors
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,13 +27,7 @@ _HEAD_LENGTH_MM = 115.0
 _NECK_LENGTH_MM = (107.0, 121.0)
 
 
-class Landmarks(Protocol):
-    """Posed people, as far as needed here."""
-
-    def landmark(self, name: str) -> FloatArray: ...
-
-
-def joints_32(figures: Landmarks, height_mm: float) -> FloatArray:
+def joints_32(figures: Figures, height_mm: float) -> FloatArray:
     """Return (N, 32, 3) world mm for people of one ``height_mm``.
 
     Joint 0 is the mean of the hips. The neck is above the base of the neck, 40 to 80 mm from the middle of the

@@ -75,11 +75,10 @@ def generate(
     which are twice as large as everything else. Raises ``UsageError`` for impossible numbers or when
     ``out`` holds data that was not generated, and ``RawDataError`` for motions that cannot be used.
     """
-    check_numbers(
-        {"people": (people, 1, _MOST_PEOPLE), "frames": (frames, 1, _MOST_FRAMES)}, seed=seed, workers=workers
-    )
+    images = max(people, 2) * frames
+    check_numbers(seed, workers, people=(people, 1, _MOST_PEOPLE), frames=(frames, 1, _MOST_FRAMES),
+                  people_x_frames=(images, 1, _MOST_FRAMES))  # fmt: skip
     people = max(people, 2)
-    check_numbers({"people x frames": (people * frames, 1, _MOST_FRAMES)}, seed=seed, workers=workers)
     marker = {"dataset": "itop", "version": VERSION, "seed": seed, "people": people, "frames": frames}
     motions = read_motions(motion) if motion else None
     if motions:

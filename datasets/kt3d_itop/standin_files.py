@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_itop.standin_views import HEIGHT_PX, METRES_PER_PX, MIDDLE_PX, WIDTH_PX
+from kt3d_itop.standin_sensor import HEIGHT_PX, METRES_PER_PX, MIDDLE_PX, WIDTH_PX
 
 _IMAGE = (HEIGHT_PX, WIDTH_PX)
 _FIELDS: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {

@@ -13,8 +13,18 @@ from kt3d_bench.synth import PARTS, Figures, RenderedFigure, render
 from kt3d_itop import standin_people as people
 from kt3d_itop.standin_people import Doing, figures_of, labelled, true_joints
 from kt3d_itop.standin_room import Box, chair, in_front, sample_room
-from kt3d_itop.standin_sensor import Blemishes, blots, measure, ragged, sample_blemishes
-from kt3d_itop.standin_views import HEIGHT_PX, VIEWS, WIDTH_PX, View, pixels
+from kt3d_itop.standin_sensor import (
+    HEIGHT_PX,
+    VIEWS,
+    WIDTH_PX,
+    Blemishes,
+    View,
+    blots,
+    measure,
+    pixels,
+    ragged,
+    sample_blemishes,
+)
 
 Arrays = dict[str, npt.NDArray[Any]]
 Float32 = npt.NDArray[np.float32]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_itop.standin_views import View, pixels
+from kt3d_itop.standin_sensor import View, pixels
 
 Depth = npt.NDArray[np.float32]
 

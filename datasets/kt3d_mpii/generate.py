@@ -40,11 +40,7 @@ def generate(
     """
     total = people * frames
     most = _MOST_IMAGES
-    check_numbers(
-        {"people": (people, 1, most), "frames": (frames, 1, most), "people x frames": (total, 1, most)},
-        seed=seed,
-        workers=workers,
-    )
+    check_numbers(seed, workers, people=(people, 1, most), frames=(frames, 1, most), people_x_frames=(total, 1, most))
     marker = {"dataset": "mpii", "version": VERSION, "seed": seed, "people": people, "frames": frames}
     motions = read_motions(motion) if motion else None
     with standin_folder(out, (_IMAGES, _ANNOTATIONS), marker | (motions.marker if motions else {})) as folder:

@@ -103,16 +103,8 @@ def generate(
     """
     train, most = people * frames, _MOST_POSTURES
     test = max(1, round(train / 7)) if test_postures is None else test_postures
-    check_numbers(
-        {
-            "people": (people, 1, most),
-            "frames": (frames, 1, most),
-            "people x frames": (train, 1, most),
-            "test postures": (test, 1, most),
-        },
-        seed=seed,
-        workers=workers,
-    )
+    check_numbers(seed, workers, people=(people, 1, most), frames=(frames, 1, most), people_x_frames=(train, 1, most),
+                  test_postures=(test, 1, most))  # fmt: skip
     marker = {"dataset": "ubc3v", "version": VERSION, "seed": seed, "people": people, "frames": frames}
     motions = read_motions(motion) if motion else None
     with standin_folder(out, _SUBSETS, marker | (motions.marker if motions else {})) as folder:

@@ -18,7 +18,6 @@ class Clip:
     lift: FloatArray
     """(F,) height of the lowest point above the floor, leg lengths."""
     rate_hz: float
-    activity: str = ""
     angles_deg: FloatArray | None = field(default=None, repr=False)
     """(F, D) the named angles of a clip that was made from them."""
 

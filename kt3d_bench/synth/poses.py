@@ -6,8 +6,6 @@ correlated between left and right) and adds slow, smooth sway. Shapes: F frames,
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from kt3d_bench.errors import UsageError, did_you_mean
@@ -190,4 +188,4 @@ def sample_clip(rng: np.random.Generator, activity: str, frames: int, rate_hz: f
             clip = _recipe_clip(rng, recipe, times, rate_hz)
         if entangled_frames(clip.rotations).mean() <= _ENTANGLED_SHARE:
             break
-    return replace(clip, activity=activity)
+    return clip

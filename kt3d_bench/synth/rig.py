@@ -120,26 +120,25 @@ def rotations_from_angles(angles_deg: npt.NDArray[Any]) -> FloatArray:
         rotations[:, RIG_INDEX[joint]] = vector(
             -share * angle("neck.tilt"), share * angle("neck.nod"), share * angle("neck.turn")
         )
+    none = np.zeros(len(angles))
     for side, sign in (("l", 1.0), ("r", -1.0)):
 
-        def of(joint: str, side: str = side) -> int:
-            return RIG_INDEX[f"{joint}_{side}"]
+        def at(name: str, side: str = side) -> FloatArray:
+            return angle(name.replace(".", f"_{side}."))
 
-        def at(joint: str, name: str, side: str = side) -> FloatArray:
-            return angle(f"{joint}_{side}.{name}")
-
-        none = np.zeros(len(angles))
-        rotations[:, of("clavicle")] = vector(sign * at("clavicle", "raise"), none, -sign * at("clavicle", "forward"))
+        sided = {
+            "clavicle": vector(sign * at("clavicle.raise"), none, -sign * at("clavicle.forward")),
+            "elbow": axis_rotation(1, -at("elbow.flex")) @ axis_rotation(2, -sign * at("elbow.pronate")),
+            "wrist": vector(sign * at("wrist.flex") * -1, -at("wrist.deviate"), none),
+            "knee": axis_rotation(1, at("knee.flex")),
+            "ankle": vector(-sign * at("ankle.invert"), -at("ankle.flex"), none),
+            "ball": axis_rotation(1, -at("ball.flex")),
+        }
         for joint in ("shoulder", "hip"):
-            swing = vector(sign * at(joint, "abduct"), -at(joint, "flex"), none)
-            rotations[:, of(joint)] = swing @ axis_rotation(2, sign * at(joint, "twist"))
-        rotations[:, of("elbow")] = axis_rotation(1, -at("elbow", "flex")) @ axis_rotation(
-            2, -sign * at("elbow", "pronate")
-        )
-        rotations[:, of("wrist")] = vector(sign * at("wrist", "flex") * -1, -at("wrist", "deviate"), none)
-        rotations[:, of("knee")] = axis_rotation(1, at("knee", "flex"))
-        rotations[:, of("ankle")] = vector(-sign * at("ankle", "invert"), -at("ankle", "flex"), none)
-        rotations[:, of("ball")] = axis_rotation(1, -at("ball", "flex"))
+            swing = vector(sign * at(f"{joint}.abduct"), -at(f"{joint}.flex"), none)
+            sided[joint] = swing @ axis_rotation(2, sign * at(f"{joint}.twist"))
+        for joint, turn in sided.items():
+            rotations[:, RIG_INDEX[f"{joint}_{side}"]] = turn
     return rotations
 
 

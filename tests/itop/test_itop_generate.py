@@ -19,8 +19,7 @@ from kt3d_itop.generate import DEMO, VERSION, generate
 from kt3d_itop.standin_files import compress
 from kt3d_itop.standin_people import ACTIONS, Doing, figures_of, true_joints
 from kt3d_itop.standin_room import Box, Room, in_front, sample_room
-from kt3d_itop.standin_sensor import shadow
-from kt3d_itop.standin_views import SIDE, TOP, VIEWS
+from kt3d_itop.standin_sensor import SIDE, TOP, VIEWS, shadow
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.records import Sample
@@ -305,7 +304,7 @@ def test_point_clouds_are_the_unprojected_depth(tmp_path: Path) -> None:
     [
         ({"people": 0, "frames": 4}, "people must be 1 to 100"),
         ({"people": 101, "frames": 4}, "people must be 1 to 100"),
-        ({"people": 20, "frames": 4000}, "people x frames must be 1 to 60,000, found 80,000"),
+        ({"people": 20, "frames": 4000}, "people_x_frames must be 1 to 60,000, found 80,000"),
         ({"people": 2, "frames": 4, "motion": Path("walk.c3d")}, "walk.c3d"),
     ],
 )

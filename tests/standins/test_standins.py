@@ -10,6 +10,7 @@ import cv2
 import pytest
 import torch
 
+import kt3d_bench as kt
 from kt3d_bench.errors import UsageError
 from kt3d_bench.standins import MARKER, check_numbers, check_options, in_parallel, standin_folder
 
@@ -118,19 +119,25 @@ def test_numbers_out_of_bounds_are_refused(changed: dict[str, Any], words: str) 
     good = {"people": (20_000, 1, 20_000), "seed": 0, "workers": None}
 
     def check(people: tuple[int, int, int], seed: int, workers: int | None) -> None:
-        check_numbers({"people": people}, seed=seed, workers=workers)
+        check_numbers(seed, workers, people=people)
 
     check(**good)
     with pytest.raises(UsageError, match=f"^{words}$"):
         check(**{**good, **changed})
 
 
-def test_an_unknown_option_is_refused_with_the_name_that_was_meant() -> None:
+def test_an_unknown_option_is_refused_with_the_name_that_was_meant(tmp_path: Path) -> None:
     def generate(out: Path, *, test_postures: int) -> None: ...
 
+    def anything(out: Path, **options: int) -> None: ...
+
     check_options(generate, {"test_postures": 1})
+    check_options(anything, {"test_posture": 1})
     with pytest.raises(UsageError, match=r"has no option 'test_posture'.*test_postures"):
         check_options(generate, {"test_posture": 1})
+    with pytest.raises(UsageError, match=r"has no option 'test_posture'.*test_postures"):
+        kt.generate("ubc3v", out=tmp_path / "out", test_posture=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def _threads_of(number: int) -> tuple[int, int, int, int]:

@@ -1,9 +1,9 @@
-"""Which joint of a recorded skeleton is the left knee: by its name, or else by the tree's shape.
+"""Find a person's joints, such as the left knee, in a recorded skeleton: by name, or else by the tree's shape.
 
 Names are compared without namespaces (``mixamorig:LeftLeg``), prefixes that all joints share (``Bip01 L Calf``),
 separators and case. Known are the joint names of the CMU database (BVH and ASF), Mixamo, MotionBuilder, Xsens, 3ds Max
-Biped, Rigify, SMPL, Poser and the LAFAN1 set. Where names do not tell, shape does: legs and arms hang from where three
-chains meet, their two longest bones in a row are thigh and shank, upper arm and forearm, and toes point forward.
+Biped, Rigify, SMPL, Poser and the LAFAN1 set. Shape: legs and arms start where three chains meet, their two longest
+consecutive bones are thigh and shank, upper arm and forearm, and toes point forward.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ALIASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("wrist", ("wrist", "hand")),
     ("hand", ("middle1", "handmiddle1", "middle01", "fmiddle01", "finger2", "finger1", "hand", "handindex1end")),
 )
-"""For both sides, best first; a joint serves once, so a foot above a toe is an ankle, and below an ankle a ball."""
+"""For both sides, best first; each joint is used once, so a foot above a toe is an ankle, and below an ankle a ball."""
 _NECK, _HEAD = ("neck", "lowerneck", "neck1", "neck01", "spine004"), ("head", "skull", "spine006")
 _LEAST_PREFIX = 3
 _RIG_PREFIX = re.compile(r"^(def|org|mch)[-_.]", re.IGNORECASE)
@@ -45,9 +45,9 @@ class Tree:
     names: tuple[str, ...]
     parents: tuple[int, ...]
     rest: FloatArray
-    """(J, 3) all rotations zero, any unit and axes."""
+    """(J, 3) positions with all rotations zero, any unit and axes."""
     ends: bool
-    """A joint bears the name of the bone that ends in it (ASF), not of those that start there (BVH)."""
+    """Whether a joint has the name of the bone that ends in it (ASF), not of those that start there (BVH)."""
 
     @cached_property
     def children(self) -> tuple[tuple[int, ...], ...]:
@@ -65,7 +65,7 @@ class Tree:
         return joint == above
 
     def way_down(self, joint: int) -> list[int]:
-        """From ``joint`` to the farthest joint below it, thumbs aside; the far end first in the file wins a tie."""
+        """Return the joints down to the farthest one, without thumbs; the first in the file wins a tie."""
         ways = [self.way_down(child) for child in self.children[joint] if not _THUMB.search(self.names[child])]
         return [joint, *max(ways, key=lambda way: sum(map(self.length, way)), default=[])]
 
@@ -74,10 +74,10 @@ class Tree:
 
 
 def find_joints(tree: Tree, poses: FloatArray) -> tuple[dict[str, int], list[str]]:
-    """(role -> joint of the file, roles that could not be found).
+    """Return role -> joint of the file, and the roles that were not found.
 
-    Roles: those of ``REQUIRED``, ``neck``, ``head``, ``spine``, and per side ``ball``, ``toe``, ``hand`` where the
-    skeleton has them. ``poses`` (F, J, 3), y or z up, tell left from right where names do not.
+    Roles: those of ``REQUIRED``, ``neck``, ``head``, ``spine``, and per side ``ball``, ``toe``, ``hand`` if the
+    skeleton has them. ``poses`` (F, J, 3), y or z up, distinguish left from right if names do not.
     """
     named = _by_name(tree)
     missing = [role for role in REQUIRED if role not in named] + _out_of_order(tree, named)
@@ -111,7 +111,7 @@ def _by_name(tree: Tree) -> dict[str, int]:
 
 
 def _stems(names: Sequence[str]) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
-    """((side, stem) -> joint, stem of a joint without side -> joint); the first joint of a name counts."""
+    """Return (side, stem) -> joint, and stem -> joint for names without a side; the first joint of a name counts."""
     bare = [re.split(r"[:|]", name)[-1] for name in names]
     shared = _shared_prefix(bare[1:]) if len(bare) > 3 else 0
     sided: dict[tuple[str, str], int] = {}
@@ -135,7 +135,7 @@ def _stem(name: str) -> str:
 
 
 def _sides(name: str) -> list[tuple[str, str]]:
-    """What a name may mean: ``LeftLeg``, ``leg_l``, ``L Calf``, ``lShin`` and ``lfemur`` are all of the left."""
+    """Return the possible (side, rest) of a name: ``LeftLeg``, ``leg_l``, ``L Calf`` and ``lShin`` are all left."""
     found = []
     for side, word in (("l", "left"), ("r", "right")):
         lower = name.lower()
@@ -155,7 +155,7 @@ def _sides(name: str) -> list[tuple[str, str]]:
 
 
 def _out_of_order(tree: Tree, named: Mapping[str, int]) -> list[str]:
-    """Roles whose joint does not hang below the one before it, or lies in the same place."""
+    """Return roles whose joint is not below the previous one in the tree, or is in the same place."""
     wrong = []
     for upper, lower in ((limb[place], limb[place + 1]) for limb in _LIMBS for place in (0, 1)):
         for side in "lr":
@@ -169,7 +169,7 @@ def _out_of_order(tree: Tree, named: Mapping[str, int]) -> list[str]:
 
 
 def _completed(tree: Tree, found: Mapping[str, int]) -> dict[str, int]:
-    """With the ends of feet and hands, and the middle of the back, where the tree has them."""
+    """Add the ends of feet and hands, and the middle of the back, if the tree has them."""
     joints = dict(found)
     for side in "lr":
         for above, first, last in (("ankle", "ball", "toe"), ("wrist", "", "hand")):
@@ -187,14 +187,15 @@ def _completed(tree: Tree, found: Mapping[str, int]) -> dict[str, int]:
                     joints[f"{last}_{side}"] = end[-1]
     if "neck" not in joints:
         joints["neck"] = _meeting(tree, joints["shoulder_l"], joints["shoulder_r"])
-    back, joint = [], joints["neck"]
+    back: list[int] = []
+    joint = joints["neck"]
     while joint > 0:
-        back.append(joint)
+        back.insert(0, joint)
         joint = tree.parents[joint]
-    heights = np.cumsum([0.0, *(tree.length(joint) for joint in back[::-1])])
+    heights = np.cumsum([0.0, *map(tree.length, back)])
     between = [
         (abs(height / heights[-1] - 0.4), joint)
-        for joint, height in zip(back[::-1], heights[1:], strict=True)
+        for joint, height in zip(back, heights[1:], strict=True)
         if 0.1 * heights[-1] < height < 0.75 * heights[-1]
     ]
     if between:
@@ -203,14 +204,14 @@ def _completed(tree: Tree, found: Mapping[str, int]) -> dict[str, int]:
 
 
 def _meeting(tree: Tree, one: int, other: int) -> int:
-    """The lowest joint that both hang from."""
+    """Return the lowest joint that is above both."""
     while not tree.is_below(other, one):
         one = tree.parents[one]
     return one
 
 
 def _by_shape(tree: Tree, poses: FloatArray) -> dict[str, int]:
-    """Empty where the tree is not a person's: two legs, two arms, a head."""
+    """Return role -> joint, empty if the tree is not a person's: two legs, two arms, a head."""
     forks = [joint for joint in range(len(tree.names)) if len(_branches(tree, joint)) >= 3]
     if len(forks) < 2:
         return {}
@@ -238,13 +239,13 @@ def _by_shape(tree: Tree, poses: FloatArray) -> dict[str, int]:
 
 
 def _branches(tree: Tree, joint: int) -> list[int]:
-    """The children that lead somewhere, the farthest-reaching first."""
+    """Return the children with bones of positive length below them, the farthest-reaching first."""
     reaches = {child: tree.reach(child) for child in tree.children[joint]}
     return sorted((child for child, reach in reaches.items() if reach > 1e-9), key=lambda child: -reaches[child])
 
 
 def _two_longest(tree: Tree, start: int) -> tuple[int, ...] | None:
-    """The joints where a limb's two longest bones in a row start, meet and end, and the next one where there is one."""
+    """Return the joints where a limb's two longest consecutive bones start, meet and end, and the next one if any."""
     way = [tree.parents[start], *tree.way_down(start)]
     way = [way[0], *(joint for joint in way[1:] if tree.length(joint) > 1e-9)]
     if len(way) < 3:
@@ -255,7 +256,7 @@ def _two_longest(tree: Tree, start: int) -> tuple[int, ...] | None:
 
 
 def _by_hinges(found: Mapping[str, int], poses: FloatArray) -> dict[str, int]:
-    """Exchanges legs or arms where the ankles' hinges, which point left, say that left is right."""
+    """Swap legs or arms if the ankles' hinges, which point left, show that left is right."""
     at = {role: poses[:, joint] for role, joint in found.items()}
     hinges = [np.cross(at[f"knee_{side}"] - at[f"ankle_{side}"], at[f"ball_{side}"] - at[f"ankle_{side}"])
               for side in "lr"]  # fmt: skip

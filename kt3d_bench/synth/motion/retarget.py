@@ -7,7 +7,7 @@ import numpy as np
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.synth.clip import Clip
 from kt3d_bench.synth.motion.recorded import Motion, resampled, rest_frame
-from kt3d_bench.synth.rig import PARENTS, RIG, RIG_INDEX, FloatArray, unit_vectors
+from kt3d_bench.synth.rig import PARENTS, RIG, FloatArray, unit_vectors
 
 _FLOOR_SLACK_MM = 50.0
 """How far the lowest joint of a standing foot rises as the foot rolls from heel to toe."""
@@ -62,7 +62,7 @@ def clip_from_motion(motion: Motion, rate_hz: float, start: int = 0, frames: int
                         + np.linalg.norm(points["ankle_l"] - points["knee_l"], axis=-1)))  # fmt: skip
     lift = _lift_mm(motion, part, start) / leg
     pelvis = points["pelvis"]
-    return Clip(rotations, (pelvis[:, :2] - pelvis[:1, :2]) / leg, lift, rate_hz, "motion")
+    return Clip(rotations, (pelvis[:, :2] - pelvis[:1, :2]) / leg, lift, rate_hz)
 
 
 def _lift_mm(motion: Motion, part: Motion, start: int) -> FloatArray:
@@ -177,13 +177,8 @@ def _swing(base: FloatArray, up: FloatArray) -> FloatArray:
 
 
 def _local_rotations(world: dict[str, FloatArray]) -> FloatArray:
-    count = len(world["pelvis"])
-    local = np.empty((count, len(RIG), 3, 3))
-    for name in RIG:
-        joint = RIG_INDEX[name]
-        parent = PARENTS[joint]
-        if parent < 0:
-            local[:, joint] = world[name]
-        else:
-            local[:, joint] = np.swapaxes(world[RIG[parent]], -1, -2) @ world[name]
-    return local
+    local = [
+        world[name] if parent < 0 else np.swapaxes(world[RIG[parent]], -1, -2) @ world[name]
+        for name, parent in zip(RIG, PARENTS, strict=True)
+    ]
+    return np.stack(local, axis=1)
