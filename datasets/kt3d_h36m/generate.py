@@ -15,21 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench import synth
 from kt3d_bench.errors import UsageError
 from kt3d_bench.records import Camera
 from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
-from kt3d_bench.synth import (
-    Figures,
-    Motions,
-    Style,
-    pose,
-    read_motions,
-    render,
-    sample_bodies,
-    sample_clip,
-    sample_style,
-    shade,
-)
 from kt3d_h36m.standin_cameras import Rig, metadata_xml, sample_rig
 from kt3d_h36m.standin_recordings import ACTIVITIES, CAMERA_IDS, LEFT_OUT, PEOPLE, Take
 from kt3d_h36m.standin_room import Room
@@ -66,7 +55,7 @@ class _Studio:
     rig: Rig
     rooms: tuple[Image, ...]
     """The empty room per camera, as high as the highest images of any subject."""
-    motions: Motions | None
+    motions: synth.Motions | None
     takes: tuple[Take, ...]
     device: str
 
@@ -109,7 +98,7 @@ def generate(
         "motion": None,
     }  # fmt: skip
     recorded = _takes(seed, [subject for subject, _ in chosen], actions, takes, frames, long_clip)
-    motions = read_motions(motion) if motion else None
+    motions = synth.read_motions(motion) if motion else None
     if motions:
         motions.require(max(take.frames for take in recorded), _RATE_HZ)
         facts |= motions.marker
@@ -151,7 +140,7 @@ def _expected_samples(recorded: Sequence[Take], split_of: Mapping[str, str]) -> 
 
 
 def _new_studio(
-    root: Path, seed: int, frame_px: int, takes: Sequence[Take], motions: Motions | None, device: str
+    root: Path, seed: int, frame_px: int, takes: Sequence[Take], motions: synth.Motions | None, device: str
 ) -> _Studio:
     subjects = list(dict.fromkeys(take.subject for take in takes))
     rig = sample_rig(np.random.default_rng([seed, _RIG]), frame_px)
@@ -168,7 +157,7 @@ def _record(studio: _Studio, take: Take) -> list[int]:
     """Write one recording: a world CDF, and per camera a camera CDF, an image CDF and a video."""
     who = int(take.subject[1:])
     figures, height_mm = _people(studio, take, who)
-    style = sample_style(studio.rng(_PERSON, who, 1))
+    style = synth.sample_style(studio.rng(_PERSON, who, 1))
     folder = studio.root / take.subject
     features = folder / "MyPoseFeatures"
     world_mm = joints_32(figures, height_mm)
@@ -189,25 +178,27 @@ def _record(studio: _Studio, take: Take) -> list[int]:
     return [*lengths, 4 * take.frames + int(rng.integers(0, 4))]
 
 
-def _images(figures: Figures, camera: Camera, style: Style, empty: Image, more: int, device: str) -> Iterator[Image]:
+def _images(
+    figures: synth.Figures, camera: Camera, style: synth.Style, empty: Image, more: int, device: str
+) -> Iterator[Image]:
     """Yield the video's images: one per figure, and the last one ``more`` times again."""
     image = empty
     for figure in figures:
-        image = shade(render(figure, [camera], device=device)[0], style, empty)
+        image = synth.shade(synth.render(figure, [camera], device=device)[0], style, empty)
         yield image
     for _ in range(more):
         yield image
 
 
-def _people(studio: _Studio, take: Take, who: int) -> tuple[Figures, float]:
+def _people(studio: _Studio, take: Take, who: int) -> tuple[synth.Figures, float]:
     """Return the take's posed person near the middle of the room, facing any direction, and the person's height."""
     rng = studio.rng(_CLIP, who, take.action_number, take.number)
-    body = sample_bodies(studio.rng(_PERSON, who, 0), 1, height_mm=(1560, 1890))
+    body = synth.sample_bodies(studio.rng(_PERSON, who, 0), 1, height_mm=(1560, 1890))
     if studio.motions is None:
-        clip = sample_clip(rng, str(rng.choice(ACTIVITIES[take.action])), take.frames, _RATE_HZ)
+        clip = synth.sample_clip(rng, str(rng.choice(ACTIVITIES[take.action])), take.frames, _RATE_HZ)
     else:
         clip = studio.motions.clip(studio.takes.index(take), take.frames, _RATE_HZ, seed=(studio.seed, _MOTION))
-    figures = pose(body, clip)
+    figures = synth.pose(body, clip)
     middle = np.append(figures.landmark("pelvis")[:, :2].mean(axis=0), 0.0)
     place = np.append(rng.uniform(-_PLACE_MM, _PLACE_MM, 2), 0.0)
     turned = figures.moved(0.0, -middle).moved(rng.uniform(-np.pi, np.pi), place)

@@ -37,10 +37,10 @@ class ViewFiles:
         import h5py
 
         kinds = ["depth_map", "labels", *(["point_cloud"] if point_cloud else [])]
-        self.paths = [folder / f"ITOP_{view}_{split}_{kind}.h5" for kind in kinds]
         self._files = {}
         self._filled = 0
-        for kind, path in zip(kinds, self.paths, strict=True):
+        for kind in kinds:
+            path = folder / f"ITOP_{view}_{split}_{kind}.h5"
             file = self._files[kind] = h5py.File(path, "w", libver=("earliest", "v108"))
             for name, (shape, dtype) in _FIELDS[kind].items():
                 file.create_dataset(name, (frames, *shape), dtype, track_times=False)

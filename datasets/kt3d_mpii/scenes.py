@@ -9,20 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench import synth
 from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.records import Camera
-from kt3d_bench.synth import (
-    ACTIVITIES,
-    Figures,
-    Motions,
-    pose,
-    render,
-    sample_background,
-    sample_bodies,
-    sample_clip,
-    sample_style,
-    shade,
-)
 from kt3d_mpii.release import DrawnImage, DrawnPerson
 
 FloatArray = npt.NDArray[np.float64]
@@ -60,7 +49,7 @@ class Block:
     first: int
     count: int
     seed: int
-    motions: Motions | None
+    motions: synth.Motions | None
     device: str
 
 
@@ -83,7 +72,7 @@ def draw_block(block: Block) -> list[DrawnImage]:
                 second=int(rng.integers(1, 300)),
                 category=_CATEGORIES.get(activity, "miscellaneous"),
                 activity=activity,
-                activity_id=sorted(ACTIVITIES).index(activity) + 1 if activity in ACTIVITIES else 0,
+                activity_id=sorted(synth.ACTIVITIES).index(activity) + 1 if activity in synth.ACTIVITIES else 0,
                 persons=tuple(persons),
                 stream=(block.seed, number, 1),
             )
@@ -93,24 +82,24 @@ def draw_block(block: Block) -> list[DrawnImage]:
 
 def _scene(rng: np.random.Generator, block: Block, number: int) -> tuple[npt.NDArray[np.uint8], list[DrawnPerson], str]:
     size_px = (int(rng.integers(320, 481)), int(rng.integers(260, 401)))
-    image = sample_background(rng, size_px, "room" if rng.random() < _INDOOR_SHARE else "wild")
+    image = synth.sample_background(rng, size_px, "room" if rng.random() < _INDOOR_SHARE else "wild")
     if rng.random() < _EMPTY_SHARE:
         return image, [], "none"
     count = 2 if rng.random() < _PAIR_SHARE else 1
     figures, activity = _figures(rng, count, block, number)
     camera = _camera(rng, size_px, figures)
     order = np.argsort(-world_to_cam(camera, figures.landmark("pelvis"))[:, 2])
-    rendered = render(figures, [camera] * count, device=block.device)
+    rendered = synth.render(figures, [camera] * count, device=block.device)
     nearest = np.full((size_px[1], size_px[0]), np.inf, np.float32)
     for place, index in enumerate(order):
         last = place == count - 1
-        image = shade(rendered[int(index)], sample_style(rng), image, rng if last else None)
+        image = synth.shade(rendered[int(index)], synth.sample_style(rng), image, rng if last else None)
         depth = rendered[int(index)].depth_mm
         nearest = np.where(depth > 0, np.minimum(nearest, depth), nearest)
     return image, [_person(rng, camera, figures[index], nearest) for index in range(count)], activity
 
 
-def _figures(rng: np.random.Generator, count: int, block: Block, number: int) -> tuple[Figures, str]:
+def _figures(rng: np.random.Generator, count: int, block: Block, number: int) -> tuple[synth.Figures, str]:
     """Draw ``count`` people side by side, each turned at random; return them and the first one's activity."""
     figures, activities = [], []
     for index in range(count):
@@ -118,22 +107,22 @@ def _figures(rng: np.random.Generator, count: int, block: Block, number: int) ->
             activity = "recorded"
             clip = block.motions.clip(number, 1, _RATE_HZ, seed=(block.seed, 2, index))
         else:
-            activity = str(rng.choice(ACTIVITIES, p=_activity_shares()))
-            clip = sample_clip(rng, activity, 1, _RATE_HZ)
-        figure = pose(sample_bodies(rng, 1, height_mm=(1350, 2000), girth=(0.8, 1.4)), clip)
+            activity = str(rng.choice(synth.ACTIVITIES, p=_activity_shares()))
+            clip = synth.sample_clip(rng, activity, 1, _RATE_HZ)
+        figure = synth.pose(synth.sample_bodies(rng, 1, height_mm=(1350, 2000), girth=(0.8, 1.4)), clip)
         start = figure.landmark("pelvis")[0] * [1.0, 1.0, 0.0]
         aside = index * np.array([rng.uniform(-700, 700), rng.choice([-1, 1]) * rng.uniform(500, 1100), 0.0])
         figures.append(figure.moved(0.0, -start).moved(rng.uniform(-np.pi, np.pi), aside))
         activities.append(activity)
-    return Figures.concatenate(figures), activities[0]
+    return synth.Figures.concatenate(figures), activities[0]
 
 
 def _activity_shares() -> FloatArray:
-    weights = np.array([_RARE_WEIGHT if activity in _RARE else 1.0 for activity in ACTIVITIES])
+    weights = np.array([_RARE_WEIGHT if activity in _RARE else 1.0 for activity in synth.ACTIVITIES])
     return np.asarray(weights / weights.sum(), np.float64)
 
 
-def _camera(rng: np.random.Generator, size_px: tuple[int, int], figures: Figures) -> Camera:
+def _camera(rng: np.random.Generator, size_px: tuple[int, int], figures: synth.Figures) -> Camera:
     """Draw a camera anywhere around, near or far, slightly tilted, with at least eight joints per person in view."""
     points = figures.landmarks_world_mm.reshape(-1, 3)
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
@@ -163,7 +152,7 @@ def _inside(points_px: FloatArray, size_px: tuple[int, int]) -> npt.NDArray[np.b
     return np.asarray(inside)
 
 
-def _joints(figure: Figures) -> FloatArray:
+def _joints(figure: synth.Figures) -> FloatArray:
     """Return (16, 3) world mm of MPII's joints."""
     hips = (figure.landmark("hip_r")[0] + figure.landmark("hip_l")[0]) / 2
     shoulders = (figure.landmark("shoulder_r")[0] + figure.landmark("shoulder_l")[0]) / 2
@@ -173,7 +162,9 @@ def _joints(figure: Figures) -> FloatArray:
     return joints
 
 
-def _person(rng: np.random.Generator, camera: Camera, figure: Figures, nearest_mm: npt.NDArray[Any]) -> DrawnPerson:
+def _person(
+    rng: np.random.Generator, camera: Camera, figure: synth.Figures, nearest_mm: npt.NDArray[Any]
+) -> DrawnPerson:
     joints_cam = world_to_cam(camera, _joints(figure))
     joints_px = project(camera, joints_cam)
     inside = _inside(joints_px, camera.size_px)

@@ -17,19 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench import synth
 from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
-from kt3d_bench.synth import (
-    ACTIVITIES,
-    Bodies,
-    Clip,
-    Figures,
-    Motions,
-    pose,
-    read_motions,
-    render,
-    sample_bodies,
-    sample_clip,
-)
 from kt3d_ubc3v.painting import paint
 from kt3d_ubc3v.recording import SIZE_PX, MayaCamera, joint_matrices, sample_camera, write_ground_truth
 
@@ -60,7 +49,7 @@ class _Split:
     """Seed and number of the split."""
     characters: int
     hard: bool
-    motions: Motions | None
+    motions: synth.Motions | None
     device: str
 
 
@@ -106,7 +95,7 @@ def generate(
     check_numbers(seed, workers, people=(people, 1, most), frames=(frames, 1, most), people_x_frames=(train, 1, most),
                   test_postures=(test, 1, most))  # fmt: skip
     marker = {"dataset": "ubc3v", "version": VERSION, "seed": seed, "people": people, "frames": frames}
-    motions = read_motions(motion) if motion else None
+    motions = synth.read_motions(motion) if motion else None
     with standin_folder(out, _SUBSETS, marker | (motions.marker if motions else {})) as folder:
         easy, hard = (folder / subset for subset in _SUBSETS)
         blocks = itertools.chain(
@@ -154,7 +143,7 @@ def _paint_block(block: _Block) -> _Painted:
         for name in _CAMERA_NAMES:
             camera = sample_camera(rng)
             poses[name].append(camera)
-            image = render(figures[index], [camera.camera()], device=block.split.device, normals=False)[0]
+            image = synth.render(figures[index], [camera.camera()], device=block.split.device, normals=False)[0]
             depth, parts = paint(image.maps, image.window_px, SIZE_PX, rng)
             for kind, rgba in (("depthRender", depth), ("groundtruth", parts)):
                 folder = block.section / "images" / kind / name
@@ -165,10 +154,10 @@ def _paint_block(block: _Block) -> _Painted:
     return block.section, joint_matrices(figures), poses
 
 
-def _figures(block: _Block, rng: np.random.Generator) -> Figures:
+def _figures(block: _Block, rng: np.random.Generator) -> synth.Figures:
     """Return one figure per posture, turned at random, hips near the origin."""
     split = block.split
-    characters = sample_bodies(np.random.default_rng(split.stream), split.characters)
+    characters = synth.sample_bodies(np.random.default_rng(split.stream), split.characters)
     postures = []
     for index in range(block.count):
         body = characters[int(rng.integers(split.characters))]
@@ -176,17 +165,19 @@ def _figures(block: _Block, rng: np.random.Generator) -> Figures:
         if split.motions is not None:
             clip = split.motions.clip(block.number + index, 1, _RATE_HZ, seed=(*split.stream, 2))
         postures.append(posture(body, rng, hard=split.hard, clip=clip))
-    return Figures.concatenate(postures)
+    return synth.Figures.concatenate(postures)
 
 
-def posture(body: Bodies, rng: np.random.Generator, *, hard: bool = False, clip: Clip | None = None) -> Figures:
+def posture(
+    body: synth.Bodies, rng: np.random.Generator, *, hard: bool = False, clip: synth.Clip | None = None
+) -> synth.Figures:
     """Draw one body in one posture, turned at random, hips near the origin; ``hard`` poses go beyond the activities."""
     if clip is None:
-        activities = sorted(set(ACTIVITIES) - {"random"})
+        activities = sorted(set(synth.ACTIVITIES) - {"random"})
         loose = hard and rng.random() < _RANDOM_SHARE
         activity = "random" if loose else activities[int(rng.integers(len(activities)))]
-        clip = sample_clip(rng, activity, 1, _RATE_HZ)
-    figure = pose(body, clip)
+        clip = synth.sample_clip(rng, activity, 1, _RATE_HZ)
+    figure = synth.pose(body, clip)
     at = figure.landmark("pelvis")[0]
     drift = rng.normal(0.0, [40.0, 40.0, 25.0])
     yaw = rng.uniform(-np.pi, np.pi)

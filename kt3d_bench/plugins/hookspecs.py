@@ -94,7 +94,7 @@ class DatasetPlugin:
         progress: Callable[[int, int], None], ...) -> Mapping[str, int]`` - writes a licence-free stand-in in the
         official layout, the same for any number of worker processes, and returns the number of samples per split that
         ``prepare`` must find there. It grows beside ``out`` and leaves ``kt3d-generated.json`` in it
-        (``standins.standin_folder``): half a stand-in must never be taken for the dataset. ``motion`` is a BVH or
+        (``standins.standin_folder``): an unfinished one is never mistaken for the data. ``motion`` is a BVH or
         AMC file or a folder of them, for ``synth.read_motions``.
         ``VERSION: int`` - bumped with every change of what is generated.
         ``DEMO: Mapping[str, Any]`` - ``people``, ``frames`` and other options of a stand-in that a laptop makes and
