@@ -1,51 +1,58 @@
-"""What the installed plugins offer, for ``kt3d list``."""
+"""What ``kt3d list`` prints: the installed datasets, methods, benchmarks and recipes, or everything about one."""
 
 from __future__ import annotations
 
-from typing import Any
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from itertools import pairwise
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from kt3d_bench.cli.options import option_lines
+import kt3d_bench as kt
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.metrics.benchmarks import Benchmark, protocol_digest
 from kt3d_bench.plugins import registry
-from kt3d_bench.plugins.cards import read_card
-from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, Recipe
 from kt3d_bench.skeletons import H36M17
 
 
 def tables() -> Group:
-    """One table each of datasets, methods, benchmarks and recipes."""
+    """Return one table each of datasets, methods, benchmarks and recipes."""
     return Group(
         _table(
             "Datasets",
             ("name", "what", "modalities", "splits", "redistribution"),
-            [
-                (p.name, p.title, ", ".join(p.modalities), ", ".join(p.splits), read_card(p.folder).redistribution)
-                for p in registry.datasets().values()
-            ],
+            (
+                (one.name, one.title, ", ".join(one.modalities), ", ".join(one.splits), kt.card(name).redistribution)
+                for name, one in kt.datasets().items()
+            ),
         ),
         _table(
             "Methods",
             ("name", "what", "presets", "supervision"),
-            [(m.name, m.summary, ", ".join(m.presets), ", ".join(m.supervision)) for m in registry.methods().values()],
+            (
+                (one.name, one.summary, ", ".join(one.presets), ", ".join(one.supervision))
+                for one in kt.methods().values()
+            ),
         ),
         _table(
             "Benchmarks",
             ("id", "what", "headline", "reference depth", "box"),
-            [
-                (f"{b.id} v{b.version}", b.title, ", ".join(b.headline), b.reference, b.box_rule)
-                for b in registry.benchmarks().values()
-            ],
+            (
+                (f"{one.id} v{one.version}", one.title, ", ".join(one.headline), one.reference, one.box_rule)
+                for one in kt.benchmarks().values()
+            ),
         ),
-        _table("Recipes", ("name", "what"), [(r.name, r.summary) for r in registry.recipes().values()]),
+        _table("Recipes", ("name", "what"), ((one.name, one.summary) for one in kt.recipes().values())),
     )
 
 
-def _table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+def _table(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
     table = Table(title=title, title_justify="left")
     for name in header:
         table.add_column(name, overflow="fold")
@@ -55,48 +62,38 @@ def _table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> 
 
 
 def as_json() -> dict[str, Any]:
-    """Names and facts, for scripts."""
+    """Return names and facts, for scripts."""
     return {
-        "datasets": {
-            p.name: {"title": p.title, "modalities": p.modalities, "splits": p.splits}
-            for p in registry.datasets().values()
-        },
-        "methods": {
-            m.name: {"summary": m.summary, "presets": m.presets, "supervision": m.supervision, "defaults": m.defaults}
-            for m in registry.methods().values()
-        },
-        "benchmarks": {
-            b.id: {
-                "version": b.version,
-                "dataset": b.dataset,
-                "split": b.split,
-                "train": b.train,
-                "foreground": b.foreground,
-                "headline": b.headline,
-            }
-            for b in registry.benchmarks().values()
-        },
-        "recipes": {r.name: r.summary for r in registry.recipes().values()},
+        "datasets": _facts(kt.datasets(), "title", "modalities", "splits"),
+        "methods": _facts(kt.methods(), "summary", "presets", "supervision", "defaults"),
+        "benchmarks": _facts(kt.benchmarks(), "version", "dataset", "split", "train", "foreground", "headline"),
+        "recipes": {one.name: one.summary for one in kt.recipes().values()},
     }
 
 
+def _facts(records: Mapping[str, Any], *names: str) -> dict[str, dict[str, Any]]:
+    return {key: {name: getattr(record, name) for name in names} for key, record in records.items()}
+
+
 def describe(name: str) -> list[str]:
-    """Everything about one name of whatever kind. Raises ``UsageError`` with a suggestion for another name."""
-    benchmarks = registry.benchmarks()
-    if name in registry.datasets():
-        return _dataset_lines(registry.dataset(name))
-    if name in registry.methods():
-        return _method_lines(registry.method(name))
-    if name in benchmarks:
-        return _benchmark_lines(benchmarks[name])
-    if name in registry.recipes():
-        return _recipe_lines(registry.recipe(name))
-    known = [*registry.datasets(), *registry.methods(), *benchmarks, *registry.recipes()]
+    """Return everything about a dataset, method, benchmark or recipe, line by line.
+
+    Raise ``UsageError`` with a suggestion for an unknown name.
+    """
+    if name in kt.datasets():
+        return _dataset_lines(kt.datasets()[name])
+    if name in kt.methods():
+        return _method_lines(kt.methods()[name])
+    if name in kt.benchmarks():
+        return _benchmark_lines(kt.benchmarks()[name])
+    if name in kt.recipes():
+        return _recipe_lines(kt.recipes()[name])
+    known = [*kt.datasets(), *kt.methods(), *kt.benchmarks(), *kt.recipes()]
     raise UsageError(f"nothing is called '{name}'", hint=did_you_mean(name, known))
 
 
-def _dataset_lines(plugin: DatasetPlugin) -> list[str]:
-    card = read_card(plugin.folder)
+def _dataset_lines(plugin: kt.DatasetPlugin) -> list[str]:
+    card = kt.card(plugin.name)
     options = [
         f"  --{name.replace('_', '-')} (default {option.default!r}): {option.help}"
         for name, option in plugin.options.items()
@@ -124,7 +121,7 @@ def _dataset_lines(plugin: DatasetPlugin) -> list[str]:
     ]
 
 
-def _method_lines(method: MethodPlugin) -> list[str]:
+def _method_lines(method: kt.MethodPlugin) -> list[str]:
     return [
         f"{method.name}: {method.summary}",
         f"Presets: {', '.join(method.presets)}",
@@ -132,11 +129,60 @@ def _method_lines(method: MethodPlugin) -> list[str]:
         *(f"Default {role}: {dataset}" for role, dataset in method.defaults.items()),
         f"Class: {method.load}",
         "Options (--set name=value; in brackets what a preset sets instead):",
-        *option_lines(method),
+        *_option_lines(method),
     ]
 
 
-def _recipe_lines(recipe: Recipe) -> list[str]:
+def _option_lines(method: kt.MethodPlugin) -> list[str]:
+    """Return one line per option that ``kt3d train --set`` takes, with default, presets, choices and documentation.
+
+    This imports the method, and torch with it. Raise ``PluginError`` when that fails.
+    """
+    loaded = registry.load(method.load)
+    config, presets = loaded.Config, loaded.PRESETS
+    defaults = config()
+    documentation = _documentation(config)
+    hints = get_type_hints(config)
+    lines = []
+    for field in fields(config):
+        default = getattr(defaults, field.name)
+        others = [
+            f"{name} {_shown(presets[name][field.name])}"
+            for name in method.presets
+            if field.name in presets.get(name, {}) and presets[name][field.name] != default
+        ]
+        extra = f" ({', '.join(others)})" if others else ""
+        choices = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else ()
+        known = f" one of {', '.join(map(str, choices))}." if choices else ""
+        text = documentation.get(field.name, "")
+        colon = ":" if text or known else ""
+        lines.append(f"  {field.name} = {_shown(default)}{extra}{colon}{known}{' ' + text if text else ''}")
+    return lines
+
+
+def _documentation(config: type[Any]) -> dict[str, str]:
+    """Return field -> the text below it in the source of a dataclass, on one line; empty where there is no source."""
+    found: dict[str, str] = {}
+    for cls in reversed(config.__mro__[:-1]):
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        except (OSError, TypeError, SyntaxError, ValueError):
+            continue
+        body = getattr(tree, "body", [])
+        for statement, below in pairwise(body):
+            if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+                continue
+            value = below.value if isinstance(below, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                found[statement.target.id] = " ".join(value.value.split())
+    return found
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _recipe_lines(recipe: kt.Recipe) -> list[str]:
     rows = []
     for row in recipe.rows:
         joints = f" --joints {row.joints}" if row.supervision.startswith("partial") else ""
