@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import pluggy
 
 from kt3d_bench.errors import PluginError, UsageError, did_you_mean
 from kt3d_bench.plugins import manager
@@ -20,99 +22,92 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 
-class _Installed:
-    """Everything that some modules offer, collected when it is first asked for."""
-
-    def __init__(self, modules: Mapping[str, Any] | None = None) -> None:
-        self.modules = modules
-        self.manager = manager.manager(modules)
-
-    @cached_property
-    def datasets(self) -> dict[str, DatasetPlugin]:
-        return manager.collect(self.manager, "kt3d_datasets", DatasetPlugin)
-
-    @cached_property
-    def methods(self) -> dict[str, MethodPlugin]:
-        return manager.collect(self.manager, "kt3d_methods", MethodPlugin)
-
-    @cached_property
-    def recipes(self) -> dict[str, Recipe]:
-        return manager.collect(self.manager, "kt3d_recipes", Recipe)
-
-    @cached_property
-    def cards(self) -> dict[str, Card]:
-        return {}
-
-    @cached_property
-    def benchmarks(self) -> dict[str, Benchmark]:
-        """In the order of the datasets' names and of their files."""
-        from kt3d_bench.metrics.benchmarks import all_benchmarks
-
-        return all_benchmarks([plugin.folder for plugin in self.datasets.values()])
-
-    @cached_property
-    def published(self) -> dict[str, Published]:
-        from kt3d_bench.metrics.benchmarks import read_published
-
-        found = [read_published(plugin.folder) for plugin in self.datasets.values()]
-        return {name: block for blocks in found for name, block in blocks.items() if name in self.benchmarks}
+_modules: Mapping[str, Any] | None = None
+"""Plugin name -> module of what is lent; ``None`` = everything installed."""
 
 
-_installed: _Installed | None = None
+@cache
+def _manager() -> pluggy.PluginManager:
+    return manager.manager(_modules)
 
 
-def _now() -> _Installed:
-    global _installed
-    if _installed is None:
-        _installed = _Installed()
-    return _installed
+@cache
+def datasets() -> dict[str, DatasetPlugin]:
+    """Return the installed datasets by name, sorted."""
+    return manager.collect(_manager(), "kt3d_datasets", DatasetPlugin)
+
+
+@cache
+def methods() -> dict[str, MethodPlugin]:
+    """Return the installed methods by name, sorted."""
+    return manager.collect(_manager(), "kt3d_methods", MethodPlugin)
+
+
+@cache
+def recipes() -> dict[str, Recipe]:
+    """Return the installed recipes by name, sorted."""
+    return manager.collect(_manager(), "kt3d_recipes", Recipe)
+
+
+@cache
+def benchmarks() -> dict[str, Benchmark]:
+    """Return the benchmarks of all installed datasets by id, sorted."""
+    return dict(sorted(_benchmarks().items()))
+
+
+@cache
+def _benchmarks() -> dict[str, Benchmark]:
+    """Return the benchmarks in the order of the datasets' names and of their files."""
+    from kt3d_bench.metrics.benchmarks import all_benchmarks
+
+    return all_benchmarks([plugin.folder for plugin in datasets().values()])
+
+
+@cache
+def published() -> dict[str, Published]:
+    """Return what papers report, by benchmark id."""
+    from kt3d_bench.metrics.benchmarks import read_published
+
+    found = [read_published(plugin.folder) for plugin in datasets().values()]
+    return {name: block for blocks in found for name, block in blocks.items() if name in _benchmarks()}
+
+
+@cache
+def card(dataset_name: str) -> Card:
+    """Return the card of an installed dataset: what it is, its terms, and how its joints map onto the 17.
+
+    Raise ``UsageError`` for an unknown dataset and ``PluginError`` for a card that is missing or wrong.
+    """
+    from kt3d_bench.plugins.cards import read_card
+
+    return read_card(dataset(dataset_name).folder)
 
 
 def clear() -> None:
     """Forget everything collected: the next question calls the hooks and reads the plugins' files again."""
-    global _installed
-    if _installed is not None:
-        _installed = _Installed(_installed.modules)
+    for cached in _CACHED:
+        cached.cache_clear()
+
+
+_CACHED = (_manager, datasets, methods, recipes, benchmarks, _benchmarks, published, card)
 
 
 @contextmanager
 def lent(modules: Mapping[str, Any], *, alone: bool = False) -> Iterator[None]:
     """Offer more modules (plugin name -> module) as if they were installed; ``alone``: instead of what is installed.
 
-    Raises ``PluginError`` as ``manager.manager`` does.
+    Raise ``PluginError`` as ``manager.manager`` does.
     """
-    global _installed
-    before = _installed
-    _installed = _Installed(modules if alone else {**registered(), **modules})
+    global _modules
+    before, offered = _modules, modules if alone else {**registered(), **modules}
     try:
+        _modules = offered
+        clear()
+        _manager()
         yield
     finally:
-        _installed = before
-
-
-def datasets() -> dict[str, DatasetPlugin]:
-    """Return the installed datasets by name, sorted."""
-    return _now().datasets
-
-
-def methods() -> dict[str, MethodPlugin]:
-    """Return the installed methods by name, sorted."""
-    return _now().methods
-
-
-def recipes() -> dict[str, Recipe]:
-    """Return the installed recipes by name, sorted."""
-    return _now().recipes
-
-
-def benchmarks() -> dict[str, Benchmark]:
-    """Return the benchmarks of all installed datasets by id, sorted."""
-    return dict(sorted(_now().benchmarks.items()))
-
-
-def published() -> dict[str, Published]:
-    """Return what papers report, by benchmark id."""
-    return _now().published
+        _modules = before
+        clear()
 
 
 def dataset(name: str) -> DatasetPlugin:
@@ -135,22 +130,9 @@ def benchmark(name: str) -> Benchmark:
     return _named("benchmark", name, benchmarks())
 
 
-def card(dataset_name: str) -> Card:
-    """Return the card of an installed dataset: what it is, its terms, and how its joints map onto the 17.
-
-    Raise ``UsageError`` for an unknown dataset and ``PluginError`` for a card that is missing or wrong.
-    """
-    from kt3d_bench.plugins.cards import read_card
-
-    cards = _now().cards
-    if dataset_name not in cards:
-        cards[dataset_name] = read_card(dataset(dataset_name).folder)
-    return cards[dataset_name]
-
-
 def benchmarks_of(dataset: str) -> tuple[Benchmark, ...]:
     """Return the benchmarks that test on a dataset, in the order of its ``benchmarks.yaml``."""
-    return tuple(one for one in _now().benchmarks.values() if one.dataset == dataset)
+    return tuple(one for one in _benchmarks().values() if one.dataset == dataset)
 
 
 def _named(kind: str, name: str, known: Mapping[str, Found]) -> Found:
@@ -161,12 +143,12 @@ def _named(kind: str, name: str, known: Mapping[str, Found]) -> Found:
 
 def registered() -> dict[str, Any]:
     """Return entry point name -> module of every plugin."""
-    return {name: module for name, module in sorted(_now().manager.list_name_plugin()) if module is not None}
+    return {name: module for name, module in sorted(_manager().list_name_plugin()) if module is not None}
 
 
 def owner_of(kind: str, name: str) -> str | None:
     """The entry point name of the plugin that offers the "dataset" or "method" of that name."""
-    for implementation in getattr(_now().manager.hook, f"kt3d_{kind}s").get_hookimpls():
+    for implementation in getattr(_manager().hook, f"kt3d_{kind}s").get_hookimpls():
         if any(record.name == name for record in manager.returned(f"kt3d_{kind}s", implementation)):
             return str(implementation.plugin_name)
     return None
