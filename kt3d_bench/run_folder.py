@@ -5,7 +5,6 @@ It lies at ``<data root>/runs/<name>/``. ``run.yaml`` records what was asked for
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root, write_whole
-from kt3d_bench.schema import STRICT, Must, OneOf, Whole, parse, read_yaml
+from kt3d_bench.schema import STRICT, OneOf, Sha256, Whole, parse, read_yaml
 from kt3d_bench.supervision import ROLES
 from kt3d_bench.training.config import RunConfig
 
@@ -23,7 +22,6 @@ RUN_FILE = "run.yaml"
 FINAL = "final.pt"
 _HINT = "remove the run's folder, or train again"
 
-Digest = Annotated[str, Must("64 hexadecimal digits", re.compile("[0-9a-f]{64}").fullmatch)]
 Count = Annotated[int, Whole(0, 10**15)]
 
 
@@ -83,7 +81,7 @@ class RunDocument:
     versions: dict[str, str] = field(default_factory=dict)
     processes: Count = 0
     stages: tuple[StageDocument, ...] = ()
-    checkpoint_sha256: Digest | None = None
+    checkpoint_sha256: Sha256 | None = None
 
 
 _ALWAYS = ("config.method", "config.supervision", "config.joints", "config.preset", "config.settings", "config.seed",

@@ -6,11 +6,12 @@ Records are plain dataclasses or pydantic models. What a type alone does not say
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from kt3d_bench.errors import Kt3dError, did_you_mean
 
@@ -78,6 +79,12 @@ class Whole:
         return int_schema(strict=True, ge=self.low, le=self.high)
 
 
+Text = Annotated[str, Must("text", str.strip)]
+Sha256 = Annotated[str, Must("64 hexadecimal digits", re.compile(r"[0-9a-f]{64}").fullmatch)]
+SOME = Must("at least one", len)
+DIFFERENT = Must("different ones", lambda values: len(set(values)) == len(values))
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
@@ -86,7 +93,15 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def parse(kind: Callable[..., Record], content: Any, *, error: type[Kt3dError], where: Path | str, hint: str) -> Record:
-    """Return ``content`` as a ``kind``. Raise ``error``, naming every field that is unknown, missing or wrong.
+    """Return ``content`` as a ``kind``. Raise ``error``, naming every field that is unknown, missing or wrong."""
+    found, wrong = checked(kind, content)
+    if found is None or wrong:
+        raise error("; ".join(wrong), where=where, hint=hint)
+    return found
+
+
+def checked(kind: Callable[..., Record], content: Any) -> tuple[Record | None, list[str]]:
+    """Return ``content`` as a ``kind``, or ``None`` and a sentence per wrong field.
 
     A record's method ``conflicts()``, where it has one, gives sentences on fields that do not fit together.
     """
@@ -95,12 +110,9 @@ def parse(kind: Callable[..., Record], content: Any, *, error: type[Kt3dError], 
     validate: Callable[[Any], Record] = _adapter(kind).validate_python
     try:
         found = validate(content)
-    except ValidationError as wrong:
-        raise error("; ".join(problems(wrong, kind)), where=where, hint=hint) from wrong
-    conflicts = list(found.conflicts()) if hasattr(found, "conflicts") else []
-    if conflicts:
-        raise error("; ".join(conflicts), where=where, hint=hint)
-    return found
+    except ValidationError as error:
+        return None, problems(error, kind)
+    return found, list(found.conflicts()) if hasattr(found, "conflicts") else []
 
 
 def problems(error: ValidationError, kind: Any) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from kt3d_bench.errors import PluginError, did_you_mean
 from kt3d_bench.metrics.functional import METRICS
-from kt3d_bench.schema import STRICT, Must, OneOf, Whole, parse, read_yaml
+from kt3d_bench.schema import DIFFERENT, SOME, STRICT, Must, OneOf, Sha256, Text, Whole, checked, parse, read_yaml
 from kt3d_bench.skeletons import NUM_JOINTS, Quality
 
 BENCHMARKS_FILE = "benchmarks.yaml"
@@ -35,14 +35,9 @@ _NUMBERS_AS_TEXT = {**STRICT, "coerce_numbers_to_str": True}
 _HINT = "see Benchmark, Published and PublishedRow in kt3d_bench/metrics/benchmarks.py for the fields"
 
 
-def _differ(values: tuple[Any, ...]) -> bool:
-    return len(set(values)) == len(values)
-
-
-Text = Annotated[str, Must("text", str.strip)]
 Metrics = tuple[Annotated[str, OneOf(METRICS)], ...]
 Joint = Annotated[int, Whole(0, NUM_JOINTS - 1)]
-Joints = Annotated[tuple[Joint, ...], Must("different joints", _differ)]
+Joints = Annotated[tuple[Joint, ...], DIFFERENT]
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Benchmark:
     split: Text
     modality: Annotated[str, OneOf(("rgb", "depth"))]
     """What a method is given at test time."""
-    headline: Annotated[Metrics, Must("at least one metric", len)]
+    headline: Annotated[Metrics, SOME]
     """The first one ranks."""
     root: Joint | None
     """Joint at which prediction and truth are aligned before measuring; ``None`` = absolute positions."""
@@ -71,7 +66,7 @@ class Benchmark:
     """Further metrics, shown but not ranked by."""
     action_mean: bool = False
     """Also show the headline averaged over actions instead of frames."""
-    joints: Annotated[Joints, Must("at least one joint", len)] = tuple(range(NUM_JOINTS))
+    joints: Annotated[Joints, SOME] = tuple(range(NUM_JOINTS))
     """Joints that count, in the common order; a file may write ``all``."""
     min_quality: Annotated[str, OneOf(QUALITIES)] = "approximate"
     """Joints whose mapping is worse than this are not counted."""
@@ -81,9 +76,7 @@ class Benchmark:
     """How a checkpoint may be chosen."""
     train: Text | None = None
     """The split that methods train on; ``None`` = the dataset's first one that no benchmark tests on."""
-    sample_list_digest: Annotated[str, Must("64 hexadecimal digits", re.compile(r"[0-9a-f]{64}").fullmatch)] | None = (
-        None
-    )
+    sample_list_digest: Sha256 | None = None
     """SHA-256 of the official test samples' keys; ``None`` = not pinned. Stand-ins have lists of their own."""
     foreground: Text = "given"
     """How the person is found in a depth image: "given" (nothing else is in it), else the name of a rule."""
@@ -95,7 +88,7 @@ class Benchmark:
 
     def conflicts(self) -> Iterator[str]:
         """Yield a sentence on each field that contradicts another."""
-        if not _differ(self.metrics):
+        if len(set(self.metrics)) < len(self.metrics):
             yield "a metric is named twice"
         if self.train == self.split:
             yield "'train' must be another split than 'split'"
@@ -181,14 +174,12 @@ def read_benchmarks(folder: Path) -> tuple[Benchmark, ...]:
         if isinstance(entry, dict) and entry.get("joints") == "all":
             entry = {**entry, "joints": tuple(range(NUM_JOINTS))}
         name = f"{entry.get('id')!s:.40}" if isinstance(entry, dict) and "id" in entry else f"number {number}"
-        try:
-            benchmark = parse(Benchmark, entry, error=PluginError, where="", hint="")
-        except PluginError as error:
-            problems.append(f"{name}{error.message}")
-            continue
-        if benchmark.id in found:
-            problems.append(f"the id '{benchmark.id}' is used twice")
-        found[benchmark.id] = benchmark
+        benchmark, wrong = checked(Benchmark, entry)
+        problems += [f"{name}: {text}" for text in wrong]
+        if benchmark is not None:
+            if benchmark.id in found:
+                problems.append(f"the id '{benchmark.id}' is used twice")
+            found[benchmark.id] = benchmark
     if problems:
         raise PluginError("; ".join(problems), where=path, hint=_HINT)
     return tuple(found.values())

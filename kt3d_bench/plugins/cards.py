@@ -39,16 +39,13 @@ import numpy.typing as npt
 from kt3d_bench.errors import PluginError
 from kt3d_bench.geometry.foreground import RULES
 from kt3d_bench.plugins.hookspecs import MODALITIES
-from kt3d_bench.schema import STRICT, Must, OneOf, Whole, parse, read_yaml
+from kt3d_bench.schema import SOME, STRICT, OneOf, Text, Whole, parse, read_yaml
 from kt3d_bench.skeletons import H36M17, Quality
 
 CARD = "card.yaml"
 QUALITIES = tuple(one.name.lower() for one in Quality)
 BOX_RULES = ("joints", "mask", "detector")
 _HINT = "see kt3d_bench/plugins/cards.py for the fields"
-
-Text = Annotated[str, Must("text", str.strip)]
-Texts = Annotated[tuple[Text, ...], Must("at least one", len)]
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,9 @@ class Card:
     name: Text
     title: Text
     what: Text
-    modalities: Annotated[tuple[Annotated[str, OneOf(MODALITIES)], ...], Must("at least one", len)]
+    modalities: Annotated[tuple[Annotated[str, OneOf(MODALITIES)], ...], SOME]
     homepage: Text
-    how_to_obtain: Texts
+    how_to_obtain: Annotated[tuple[Text, ...], SOME]
     download_size: Text
     licence: Text
     redistribution: Text

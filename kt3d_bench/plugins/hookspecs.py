@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import pluggy
 
-from kt3d_bench.schema import STRICT, Must, OneOf, Whole
+from kt3d_bench.schema import DIFFERENT, SOME, STRICT, Must, OneOf, Whole
 from kt3d_bench.supervision import LEVELS, ROLES
 
 PROJECT = "kt3d_bench"
@@ -51,15 +51,10 @@ def _is_object(reference: str) -> bool:
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def _all_differ(names: Sequence[str]) -> bool:
-    return len(set(names)) == len(names)
-
-
 Name = Annotated[
     str, Must("a name of lower-case letters, digits, '-' and '_'", re.compile(r"[a-z0-9][a-z0-9_\-]{0,79}").fullmatch)
 ]
 Word = Annotated[str, Must("letters, digits, '-' and '_'", re.compile(r"[A-Za-z0-9_\-]{1,80}").fullmatch)]
-Several = (Must("at least one name", len), Must("different names", _all_differ))
 Module = Annotated[str, Must("the name of a module that exists", _is_module)]
 Value = Annotated[Any, Must("a truth value, number, text or None", lambda one: isinstance(one, _PLAIN))]
 
@@ -118,8 +113,8 @@ class DatasetPlugin:
     __pydantic_config__ = STRICT
     name: Name
     title: str
-    modalities: Annotated[tuple[Annotated[str, OneOf(MODALITIES)], ...], *Several]
-    splits: Annotated[tuple[Word, ...], *Several]
+    modalities: Annotated[tuple[Annotated[str, OneOf(MODALITIES)], ...], SOME, DIFFERENT]
+    splits: Annotated[tuple[Word, ...], SOME, DIFFERENT]
     folder: Annotated[Path, Must("an existing folder", Path.is_dir)]
     convert: Module
     generate: Module | None = None
@@ -127,7 +122,7 @@ class DatasetPlugin:
     stream: Module | None = None
     labels: Annotated[str, OneOf(("3d", "2d"))] = "3d"
     options: Mapping[str, Option] = field(default_factory=dict)
-    views: Annotated[tuple[Word, ...], Several[1]] = ()
+    views: Annotated[tuple[Word, ...], DIFFERENT] = ()
     """Where the same scenes were recorded from, for datasets with one split per view: ``splits`` are then called
     ``<view>-<name>``, and ``prepare --view`` and ``--split`` choose among them."""
 
@@ -145,8 +140,8 @@ class MethodPlugin:
     name: Name
     summary: str
     load: Annotated[str, Must("'module:Class' with a module that exists", _is_object)]
-    presets: Annotated[tuple[Word, ...], *Several] = ("paper", "small", "tiny")
-    supervision: Annotated[tuple[Annotated[str, OneOf(LEVELS)], ...], *Several] = tuple(LEVELS)
+    presets: Annotated[tuple[Word, ...], SOME, DIFFERENT] = ("paper", "small", "tiny")
+    supervision: Annotated[tuple[Annotated[str, OneOf(LEVELS)], ...], SOME, DIFFERENT] = tuple(LEVELS)
     """Levels the method accepts."""
     defaults: Mapping[Annotated[str, OneOf(ROLES)], str] = field(default_factory=dict)
     """Role -> name of the dataset it uses by default."""

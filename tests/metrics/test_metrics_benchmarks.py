@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ GOOD = {
 def folder(tmp_path: Path, *entries: object, name: str = "a") -> Path:
     place = tmp_path / name
     place.mkdir()
-    (place / "benchmarks.yaml").write_text(json.dumps({"benchmarks": list(entries)}))
+    (place / "benchmarks.yaml").write_text(yaml.safe_dump({"benchmarks": [copy.deepcopy(entry) for entry in entries]}))
     return place
 
 
@@ -80,18 +80,18 @@ def test_a_folder_without_the_file_has_none(tmp_path: Path) -> None:
         ({"selection_rule": "best"}, "selection_rule is 'best'"),
         ({"min_quality": "absent"}, "min_quality is 'absent'"),
         ({"headline": "mpjpe_mm"}, "headline is 'mpjpe_mm' .str.: expected a list"),
-        ({"headline": []}, r"headline is \[\] .list.: expected at least one metric"),
+        ({"headline": []}, r"headline is \[\] .list.: expected at least one"),
         ({"headline": ["mpjpe"]}, r"headline.0 is 'mpjpe' .str.: did you mean 'mpjpe_mm'\?"),
         ({"beside": ["mpjpe_mm"]}, "a metric is named twice"),
-        ({"joints": []}, r"joints is \[\] .list.: expected at least one joint"),
-        ({"joints": [0, 0]}, "joints is .*expected different joints"),
+        ({"joints": []}, r"joints is \[\] .list.: expected at least one"),
+        ({"joints": [0, 0]}, "joints is .*expected different ones"),
         ({"joints": [17]}, "joints.0 is 17 .int.: expected at most 16"),
         ({"joints": 18446744073709551616}, "joints is 18446744073709551616 .int.: expected a list"),
         ({"original_joints": [1, [[]]]}, r"original_joints.1 is \[\[\]\] .list.: expected a whole number"),
         ({"version": float("inf")}, "version is inf .float.: expected a whole number"),
         ({5: "x"}, "5 is 5 .int."),
         ({"original_joints": [17]}, "original_joints.0 is 17"),
-        ({"original_joints": [1, 1]}, "original_joints is .*expected different joints"),
+        ({"original_joints": [1, 1]}, "original_joints is .*expected different ones"),
         ({"original_joints": 3}, "original_joints is 3 .int.: expected a list"),
         ({"beside": ["map_100"]}, "the metric 'map_100' needs 'original_joints'"),
         ({"train": 3}, "train is 3 .int.: expected text"),
@@ -116,7 +116,7 @@ def test_all_problems_of_all_benchmarks_are_said_at_once(tmp_path: Path) -> None
     for part in (
         "toy-test: the field 'sees' is missing",
         "other: version is -1",
-        "root is 'hip'",
+        "other: root is 'hip'",
         "number 3: expected a mapping",
     ):
         assert part in caught.value.message
