@@ -24,7 +24,7 @@ def card_path(leaderboards: Path, entry: Entry) -> Path:
 
 
 def card_markdown(entry: Entry) -> str:
-    """The page down to the heading of the notes: a pure function of the entry."""
+    """Return the page down to the heading of the notes: a pure function of the entry."""
     facts, handed = entry.provenance, entry.provenance.submission
     lines = [
         f"# {as_markdown(entry.title or entry.method)} on `{entry.board}`",
@@ -64,7 +64,7 @@ def card_markdown(entry: Entry) -> str:
 
 
 def write_card(leaderboards: Path, entry: Entry) -> Path:
-    """Write the page; notes that its author wrote there before are kept, else the questions are asked."""
+    """Write the page; keep the notes that its author wrote before, else ask the questions."""
     path = card_path(leaderboards, entry)
     notes = "\n" + "\n".join(f"- {question}" for question in _ASKED) + "\n"
     if path.is_file():

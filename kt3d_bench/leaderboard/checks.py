@@ -1,4 +1,4 @@
-"""What a pull request may not bring: edited tables, edited numbers, unknown fields, doubled or unverifiable entries."""
+"""Find what a pull request must not bring: edited tables or numbers, doubled or unverifiable entries."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from kt3d_bench.metrics.functional import CURVE_MM, METRIC_VERSION
 from kt3d_bench.metrics.uncertainty import clip_interval
 
 _CLOSE = 2e-3
-"""mm or %: what rounding per-clip means can leave between numbers that say the same."""
+"""mm or %: rounding of per-clip means can leave that much between equal numbers."""
 _FOLD_SLACK = 0.05
-"""Of the largest part: masked joints weigh parts differently, so that a whole may lie a little outside of them."""
+"""Share of the largest part: masked joints weigh parts differently, so a whole may lie a little outside of them."""
 
 
 def problems(leaderboards: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]) -> list[str]:
-    """Everything that is wrong below ``leaderboards``, one sentence each; none = fit to be merged."""
+    """Return everything that is wrong below ``leaderboards``, one sentence each; none = it can be merged."""
     root = Path(leaderboards)
     found: list[str] = []
     for folder in sorted(
@@ -49,7 +49,7 @@ def problems(leaderboards: Path, benchmarks: Mapping[str, Benchmark], published:
 
 
 def _folder(folder: Path, entries: tuple[Entry, ...]) -> Iterator[str]:
-    """Entries that were edited, files that are none, and cards that do not fit."""
+    """Find edited entries, files that are not entries, and cards that do not match their entry."""
     for entry in entries:
         if (folder / ENTRIES / entry.file_name).read_bytes() != encode_entry(entry):
             yield f"{ENTRIES}/{entry.file_name}: is not as the program writes it; score or submit it again"
@@ -65,7 +65,7 @@ def _folder(folder: Path, entries: tuple[Entry, ...]) -> Iterator[str]:
             yield f"{CARDS}/{card.name}: the part above the notes is not what its entry says; submit it again"
     for path in sorted((folder / ENTRIES).glob("*")):
         if path.suffix != ".json":
-            yield f"{ENTRIES}/{path.name}: is no entry"
+            yield f"{ENTRIES}/{path.name}: is not an entry"
 
 
 def _entry(entry: Entry, benchmark: Benchmark) -> Iterator[str]:
@@ -90,7 +90,7 @@ def _entry(entry: Entry, benchmark: Benchmark) -> Iterator[str]:
 
 
 def _inconsistent(entry: Entry) -> Iterator[str]:
-    """Numbers of one entry that contradict one another, as edited ones do."""
+    """Find numbers of one entry that contradict one another, as edited ones do."""
     if entry.clips is not None:
         counts = np.array(entry.clips.samples)
         if not entry.samples - max(entry.undefined.values(), default=0) <= counts.sum() <= entry.samples:
@@ -120,7 +120,7 @@ def _inconsistent(entry: Entry) -> Iterator[str]:
 
 
 def _folds_beside(entry: Entry) -> Iterator[str]:
-    """Means of parts between which the mean of the whole does not lie."""
+    """Find means of a whole that do not lie between the means of its parts."""
     assert entry.breakdown is not None
     for what in ("joint", "action", "subject", "camera"):
         folds = getattr(entry.breakdown, f"by_{what}").values()
@@ -132,7 +132,7 @@ def _folds_beside(entry: Entry) -> Iterator[str]:
 
 
 def _uneven(entries: tuple[Entry, ...]) -> Iterator[str]:
-    """Entries that say another number of samples than others of the same list."""
+    """Find entries whose number of samples differs from others of the same list."""
     first: dict[str, Entry] = {}
     for entry in entries:
         other = first.setdefault(entry.provenance.sample_list_digest, entry)
@@ -143,7 +143,7 @@ def _uneven(entries: tuple[Entry, ...]) -> Iterator[str]:
 
 
 def _doubled(entries: tuple[Entry, ...]) -> Iterator[str]:
-    """Entries of the same predictions under two names."""
+    """Find entries of the same predictions under two names."""
     seen: dict[tuple[str, int, int], str] = {}
     for entry in entries:
         digest = entry.provenance.predictions_sha256

@@ -56,7 +56,7 @@ Origin = Literal["official", "generated"]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _METRIC_CODE = (alignment, degenerate, functional, evaluate, uncertainty)
 _DECIMALS = 4
-"""Of per-clip means and breakdowns, in mm or %: far below what they are sure of."""
+"""Decimals of per-clip means and breakdowns, in mm or %: far finer than their uncertainty."""
 
 
 class _Strict(BaseModel):
@@ -76,12 +76,12 @@ class TrainingData(_Strict):
 
 
 class Submission(_Strict):
-    """A file that somebody handed in."""
+    """A prediction file that was submitted."""
 
     form: str
-    """Which of the accepted forms it had (``scoring.foreign.FORMS``)."""
+    """Which of the accepted forms it had (``metrics.predictions.FORMS``)."""
     file_sha256: Digest
-    """Of the file as handed in; ``predictions_sha256`` is of what it was turned into."""
+    """SHA-256 of the file as submitted; ``predictions_sha256`` is that of its converted form."""
     suspicions: tuple[str, ...] = ()
     """What was flagged about it, in sentences."""
     link: str = ""
@@ -92,7 +92,7 @@ class Clips(_Strict):
     """Means per clip, for paired tests between rows without their predictions."""
 
     names_sha256: Digest
-    """Of the clips' sorted names, one per line."""
+    """SHA-256 of the clips' sorted names, one per line."""
     samples: tuple[Annotated[int, Field(ge=1)], ...]
     """Samples of each clip, in that order."""
     means: dict[str, tuple[Finite, ...]]
@@ -117,7 +117,7 @@ class Breakdown(_Strict):
     by_subject: dict[str, dict[str, Finite | None]] = {}
     by_camera: dict[str, dict[str, Finite | None]] = {}
     pck_curve: Annotated[tuple[Finite | None, ...], Field(min_length=len(CURVE_MM), max_length=len(CURVE_MM))]
-    """PCK at ``scoring.metrics.CURVE_MM``."""
+    """PCK at ``metrics.functional.CURVE_MM``."""
 
 
 class Provenance(_Strict):
@@ -138,9 +138,9 @@ class Provenance(_Strict):
     wall_seconds: Finite | None = None
     """Training time."""
     metric_code_sha256: Digest | None = None
-    """Of the files that measured: they may differ between rows of one metric version, which promises equal numbers."""
+    """SHA-256 of the files that measured; they may differ within one metric version, which promises equal numbers."""
     protocol_digest: Digest | None = None
-    """Of what the benchmark asked for, see ``scoring.benchmarks.protocol_digest``."""
+    """SHA-256 of what the benchmark asked for (``metrics.benchmarks.protocol_digest``)."""
     submission: Submission | None = None
     """How the predictions came here, where no run of this harness made them."""
 
@@ -165,9 +165,9 @@ class Entry(_Strict):
     benchmark: BenchmarkId
     benchmark_version: Annotated[int, Field(ge=1)]
     origin: Origin
-    """Of the test data; decides the board."""
+    """Origin of the test data; it decides the board."""
     generator_version: Count | None = None
-    """Of the stand-in that was tested on."""
+    """Version of the generator that made the stand-in test data."""
     method: Name
     title: str = ""
     """Shown instead of ``method`` where given."""
@@ -186,7 +186,7 @@ class Entry(_Strict):
     """Samples with a counted joint that has no prediction: such a row is shown but not ranked."""
     undefined: dict[str, Count] = {}
     degenerate: dict[str, Count] = {}
-    """Kind of pose that is none (``scoring.degenerate``) -> samples."""
+    """Kind of degenerate pose (``metrics.degenerate``) -> samples."""
     interval_rule: Literal["percentile", "expanded-percentile"] = "percentile"
     """How ``intervals`` were made; the plain percentiles of earlier entries are too narrow for few clips."""
     clips: Clips | None = None
@@ -243,7 +243,7 @@ def make_entry(
     generator_version: int | None = None,
     **provenance: Any,
 ) -> Entry:
-    """The entry of a scored run; ``provenance`` = further fields of ``Provenance``, kept without absolute paths.
+    """Return the entry of scored predictions; ``provenance`` = more fields of ``Provenance``, without absolute paths.
 
     Raises ``ArtefactError`` when a value cannot be stored, naming the field.
     """
@@ -281,7 +281,7 @@ def make_entry(
 
 
 def rescored(entry: Entry, scores: Scores, benchmark: Benchmark) -> Entry:
-    """The entry with everything measured anew, and all else as it was but for absolute paths."""
+    """Return the entry with new measurements; all else stays, but absolute paths go."""
     told = _portable(entry.provenance.run, entry.provenance.command)
     provenance = entry.provenance.model_copy(update={**_measured_by(scores, benchmark), **told})
     return entry.model_copy(update={**_measured(scores, benchmark), "provenance": provenance})
@@ -323,7 +323,7 @@ def _measured_by(scores: Scores, benchmark: Benchmark) -> dict[str, Any]:
 
 
 def is_name(text: str) -> bool:
-    """Whether an entry's method may be called so: it becomes part of a file name."""
+    """Return whether an entry's method may have that name: it becomes part of a file name."""
     return re.fullmatch(_NAME[1:-1], text) is not None
 
 
@@ -335,7 +335,7 @@ def write_entry(leaderboards: Path, entry: Entry) -> Path:
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Sorted, indented JSON, long lists of numbers on one line: equal entries give equal bytes.
+    """Return sorted, indented JSON, long lists of numbers on one line: equal entries give equal bytes.
 
     What format version 1 gained later is left out where it has its default, so that older entries keep their bytes.
     """
@@ -364,7 +364,7 @@ def read_entry(path: Path) -> Entry:
 
 
 def read_entries(board_folder: Path) -> tuple[Entry, ...]:
-    """All entries of one board, by file name; none when it has no ``entries`` folder.
+    """Read all entries of one board, by file name; none when it has no ``entries`` folder.
 
     Raises ``ArtefactError`` for a broken entry, one that lies on another board than its own, and one whose file name
     does not fit its content.
@@ -383,7 +383,7 @@ def read_entries(board_folder: Path) -> tuple[Entry, ...]:
 
 
 def read_boards(leaderboards: Path) -> dict[str, tuple[Entry, ...]]:
-    """Board -> its entries, for every board under ``leaderboards`` that has an ``entries`` folder; sorted."""
+    """Return board -> its entries, for every board below ``leaderboards`` that has an ``entries`` folder; sorted."""
     root = Path(leaderboards)
     folders = sorted({*root.glob(f"*/{ENTRIES}"), *root.glob(f"{GENERATED}/*/{ENTRIES}")})
     return {
@@ -392,8 +392,8 @@ def read_boards(leaderboards: Path) -> dict[str, tuple[Entry, ...]]:
 
 
 def known_boards(leaderboards: Path, benchmarks: Collection[str]) -> dict[str, tuple[Entry, ...]]:
-    """The boards that are rendered: the real one of every known benchmark, with entries or without, and those of
-    stand-ins that have some. Boards of unknown benchmarks are left alone.
+    """Return the boards to render: the real one of every known benchmark, with entries or without, and those of
+    stand-ins that have entries. Boards of unknown benchmarks are left alone.
 
     Raises ``ArtefactError`` for a broken entry.
     """
@@ -406,7 +406,7 @@ def known_boards(leaderboards: Path, benchmarks: Collection[str]) -> dict[str, t
 
 
 def metric_code_sha256() -> str:
-    """Digest of the files that decide the numbers, comments and all."""
+    """Return the SHA-256 of the files that decide the numbers, comments included."""
     digest = hashlib.sha256()
     for module in _METRIC_CODE:
         digest.update(Path(str(module.__file__)).read_bytes())
@@ -437,7 +437,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _json(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Settings as JSON holds them (tuples become lists). Raises ``ArtefactError`` for what it cannot hold."""
+    """Return settings as JSON holds them (tuples become lists). Raises ``ArtefactError`` for what it cannot hold."""
     try:
         text = json.dumps(dict(values), allow_nan=False, ensure_ascii=False)
         plain: dict[str, Any] = from_json(text.encode())

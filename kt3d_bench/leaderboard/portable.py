@@ -1,4 +1,4 @@
-"""What an entry may say of the machine that made it: entries are published, and nobody's folders belong there."""
+"""Remove absolute paths from what an entry records: entries are published, and nobody's folders belong there."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FILE_URL = "file://"
 
 
 def data_root(run: Mapping[str, Any]) -> str | None:
-    """The data root that a run's configuration names, if any."""
+    """Return the data root that a run's configuration names, if any."""
     config = run.get("config")
     root = config.get("data_root") if isinstance(config, Mapping) else None
     return root if isinstance(root, str) else None
 
 
 def portable(value: Any, root: str | None = None) -> Any:
-    """Plain data without absolute paths and ``file://`` URLs: what lies below ``root`` begins with that folder's name,
-    any other path is its last name. Relative paths, other URLs and all else stay."""
+    """Return plain data without absolute paths and ``file://`` URLs: a path below ``root`` begins with that folder's
+    name, any other path becomes its last name. Relative paths, other URLs and all else stay."""
     if isinstance(value, str):
         return _path(value, root)
     if isinstance(value, Mapping):
@@ -31,8 +31,8 @@ def portable(value: Any, root: str | None = None) -> Any:
 
 
 def portable_command(command: str, root: str | None = None) -> str:
-    """A command line without absolute paths, also in ``name=/path``. One that names none, or cannot be split, stays
-    as it is to the letter."""
+    """Return a command line without absolute paths, also in ``name=/path``. One without such paths, or that cannot be
+    split, is returned unchanged."""
     try:
         words = shlex.split(command)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Who may be compared with whom, what is one row, and which rows cannot be told apart: everything a board decides.
+"""Decide which entries form one row, which rows may be compared, and which differ significantly.
 
 Runs of one configuration that differ in their seed alone are one row. Rows are ranked together only when benchmark
 version, sample list, test labels and metric version agree. From the best downwards, every row that a paired test over
-clips cannot tell from the first of its rank shares that rank; the first that it can begins the next.
+clips cannot tell from the first of its rank shares that rank; the next row begins a new rank.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class RankedGroup:
 
 
 def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[RankedGroup, ...]:
-    """Entries in comparable groups, newest versions and largest sample lists first, best row first in each.
+    """Return entries in comparable groups: newest versions and largest sample lists first, best row first in each.
 
     Rows with unanswered samples, without a headline value, with one that is undefined for samples where other rows' is
     not, or whose checkpoint was chosen by the target's labels come last, unranked.
@@ -89,8 +89,8 @@ def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[Ranke
 
 
 def difference(first: Row, second: Row, metric: str) -> tuple[float, float] | None:
-    """95 % interval of ``first`` - ``second`` by a paired bootstrap over clips; where a row has several seeds, their
-    spread is part of it. ``None`` where an entry holds no values per clip, or the clips differ or are too few."""
+    """Return the 95 % interval of ``first`` - ``second`` by a paired bootstrap over clips. It includes the spread over
+    seeds. ``None`` where an entry holds no values per clip, or the clips differ or are too few."""
     one, other = _clips(first, metric), _clips(second, metric)
     if one is None or other is None or _clip_names(first) != _clip_names(second):
         return None
@@ -102,7 +102,7 @@ def difference(first: Row, second: Row, metric: str) -> tuple[float, float] | No
 
 
 def may_be_tested(row: Row, metric: str) -> bool:
-    """Whether the row holds what a paired test needs."""
+    """Return whether the row holds what a paired test needs."""
     clips = _clips(row, metric)
     return clips is not None and len(clips[1]) >= MIN_PAIRED_CLIPS
 

@@ -1,4 +1,4 @@
-"""Tables from entries: pure functions to Markdown boards and to a terminal table. Nothing here is ever edited by hand.
+"""Make Markdown boards and terminal tables from entries. All functions are pure.
 
 Each group of comparable rows (``leaderboard.ranking``) is a table of its own. Reported rows stand apart and are never
 ranked.
@@ -46,7 +46,7 @@ FULL_WIDTH = 140
 def board_markdown(
     board: str, benchmark: Benchmark, entries: Sequence[Entry], published: Published | None = None
 ) -> str:
-    """The README of one board."""
+    """Return the README of one board."""
     generated = board.startswith(f"{GENERATED}/")
     lines = [f"# {as_markdown(benchmark.title)}{' (stand-in)' if generated else ''}", ""]
     if generated:
@@ -91,7 +91,7 @@ def board_markdown(
 
 
 def index_markdown(boards: Mapping[str, Sequence[Entry]], benchmarks: Mapping[str, Benchmark]) -> str:
-    """The README over all boards: one row per board with its best ranked result."""
+    """Return the README over all boards: one row per board with its best ranked result."""
     rows = []
     for board in sorted(boards, key=lambda name: (name.startswith(GENERATED), name)):
         benchmark = benchmarks[board.removeprefix(f"{GENERATED}/")]
@@ -141,9 +141,9 @@ def terminal_table(
     highlight: str | None = None,
     width: int | None = None,
 ) -> RenderableType:
-    """The board for a terminal; ``highlight`` = file name of the entry to set off. Third-party text is escaped.
+    """Return the board for a terminal; ``highlight`` = file name of the entry to set off. Third-party text is escaped.
 
-    In fewer than ``FULL_WIDTH`` columns only the headline's are shown, whole, and what is left out is said.
+    In fewer than ``FULL_WIDTH`` columns only the headline metrics are shown, and the caption says what is left out.
     """
     narrow = width is not None and width < FULL_WIDTH
     headline = ("#", "Method", "Supervision", *map(column, benchmark.headline))

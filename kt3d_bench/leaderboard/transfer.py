@@ -1,4 +1,4 @@
-"""Across domains: what each row was trained on, and how much of the gap between domains it closes.
+"""Compute what each row was trained on, and how much of the gap between domains it closes.
 
 Of one method with one set of settings, *source-only* is the row that saw no data of the target, and the *oracle* the
 row that saw all of the target's labels; both from the same sources. What a row between them closes of the gap is
@@ -43,7 +43,7 @@ class Transfer:
 
 
 def transfers(group: RankedGroup, benchmark: Benchmark) -> tuple[Transfer, ...]:
-    """Every row of a group, in its order."""
+    """Return every row of a group as a step between domains, in its order."""
     return tuple(_transfer(row, group.rows, benchmark) for row in group.rows)
 
 
@@ -111,7 +111,7 @@ def _stages(entry: Entry) -> frozenset[str]:
 
 
 def _best(rows: Iterator[Row]) -> Row | None:
-    """Of several ranked rows the best: that makes the share of the gap the smallest claim. Rows come in that order."""
+    """The best of several ranked rows, which makes the claimed share of the gap the smallest. Rows come best first."""
     return next((row for row in rows if row.rank is not None), None)
 
 

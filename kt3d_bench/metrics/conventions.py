@@ -1,8 +1,8 @@
-"""What public code bases would print for the same predictions, and why each number differs from the others.
+"""Compute what public code bases would print for the same predictions, and say why the numbers differ.
 
 Written from reading their evaluation code, not from their papers; none of it is imported or copied. Shapes: N samples,
 17 joints in the common order, mm. Each takes all joints that the truth has (no benchmark's choice of joints, no
-quality). What cannot be repeated from a prediction file is said in ``why``.
+quality). ``why`` names what cannot be repeated from a prediction file.
 """
 
 from __future__ import annotations

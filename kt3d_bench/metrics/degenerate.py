@@ -1,9 +1,9 @@
-"""Predictions that are no pose: counted by kind, so that no table hides them.
+"""Count degenerate predictions by kind, so that no table hides them.
 
-What the metrics make of them: a joint without a finite answer leaves MPJPE, N-MPJPE and PA-MPJPE of its sample
+How metrics treat them: a joint without a finite answer leaves MPJPE, N-MPJPE and PA-MPJPE of its sample
 undefined (NaN) and is wrong for PCK, AUC and mAP; joints all in one point leave PA-MPJPE undefined, and N-MPJPE too as
 they lie at the root; joints on a line are measured like any others; fewer than three counted joints leave PA-MPJPE
-undefined. Nothing of it is ever 0.
+undefined. None of it ever counts as an error of 0.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _FLAT = 1e-6
 
 
 def degenerate_samples(pred_mm: npt.NDArray[Any], counted: npt.NDArray[np.bool_]) -> dict[str, int]:
-    """Kind -> samples of (N, J, 3) predictions whose ``counted`` (N, J) joints are so; each under its first kind, kinds
-    that do not occur left out. ``FEW_JOINTS`` is the truth's doing, the others the prediction's."""
+    """Return kind -> number of (N, J, 3) predictions whose ``counted`` (N, J) joints are of that kind, each under its
+    first kind. ``FEW_JOINTS`` comes from the truth, the other kinds from the prediction."""
     pred = np.asarray(pred_mm, np.float64)
     answered = np.isfinite(pred).all(axis=-1)
     kinds = np.full(len(pred), "", dtype=f"<U{max(map(len, (NO_ANSWER, ALL_ZERO, ONE_POINT, ON_A_LINE, FEW_JOINTS)))}")

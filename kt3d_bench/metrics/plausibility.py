@@ -1,10 +1,10 @@
-"""What is likely wrong with a prediction file, by name: units, order of joints, sides, axes, samples, precision.
+"""Name what is likely wrong with predictions: units, order of joints, sides, axes, samples, precision.
 
 Every rule is a pure function of predictions and truth with one stated threshold. Most compare the file with what it
 would be after a certain mistake was undone: where undoing it makes the poses *clearly* better, that mistake was
 probably made. The thresholds lie between honest methods (noisy, shrunken, constant) and the mistakes, which a test on
-generated people shows. A method that hardly sees the pose hides its mistakes, too. Shapes: N samples, 17 joints, mm,
-camera frame; what is not finite or not labelled takes no part.
+generated people shows. Mistakes of a method that hardly recognises the pose are not found. Shapes: N samples, 17
+joints, mm, camera frame; joints that are not finite or not labelled are ignored.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Evidence:
 
 
 def suspicions_of(predictions: Predictions, truth: Truth, benchmark: Benchmark) -> tuple[Suspicion, ...]:
-    """``suspicions`` of a prediction file; a clip seen by one camera is a row of frames in the order of their keys."""
+    """Return the ``suspicions`` of predictions; a clip is what one camera saw, its frames by key."""
     camera = np.full(len(truth.keys), "") if truth.camera is None else truth.camera
     clip = np.array([f"{one}/{two}" for one, two in zip(truth.sequence, camera, strict=True)], np.str_)
     order = np.lexsort((truth.keys, clip))
@@ -77,7 +77,7 @@ def suspicions(
     root: int | None,
     listed: npt.NDArray[Any] | None = None,
 ) -> tuple[Suspicion, ...]:
-    """Everything suspicious about ``pred_mm`` (N, 17, 3) against ``true_mm``, NaN = no answer or no label.
+    """Return everything suspicious about ``pred_mm`` (N, 17, 3) against ``true_mm``, NaN = no answer or no label.
 
     ``clip`` (N,): names; frames of one clip follow one another in the arrays. ``listed`` (N,): places in the test's own
     list, where that is another order. ``root`` as in the benchmark. Of order, frames and axes only the first that
@@ -110,7 +110,7 @@ def suspicions(
 
 
 def half_precision(stored: npt.NDArray[Any]) -> Suspicion | None:
-    """Every coordinate survives 16 bits, which 32-bit predictions do not by chance."""
+    """Find coordinates that all survive 16 bits, which 32-bit predictions do not by chance."""
     values = np.unique(stored[:: max(1, len(stored) // _MOST_POSES)])
     values = values[np.isfinite(values)]
     with np.errstate(over="ignore"):
@@ -275,8 +275,8 @@ def _shuffled(given: Evidence) -> Suspicion | None:
 
 
 def _orientation(given: Evidence) -> Suspicion | None:
-    """Right poses that are turned, each in another way: a world frame, or another camera's. Of medians, as a few poses
-    far away are no turned ones."""
+    """Right poses, each rotated differently: they are in a world frame or another camera's. Medians are compared, as
+    a few distant outliers do not mean that."""
     rooted = float(np.nanmedian(mpjpe(given.pred_mm, given.true_mm, root=_HIP, mask=given.mask)))
     aligned = float(np.nanmedian(pa_mpjpe(given.pred_mm, given.true_mm, mask=given.mask)))
     if not aligned < 0.35 * rooted or rooted < 150:

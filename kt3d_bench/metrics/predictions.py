@@ -231,7 +231,7 @@ def looks_like_metres(pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any]) -> b
         bones = np.linalg.norm(np.asarray(joints, np.float64)[:, children] - joints[:, parents], axis=-1)
         known = np.isfinite(bones).any(axis=0)
         medians = np.full(len(children), np.nan)
-        medians[known] = np.nanmedian(bones[:, known], axis=0)
+        medians[known] = [np.median(bone[np.isfinite(bone)]) for bone in bones.T[known]]
         return medians
 
     if not len(pred_mm):
@@ -313,7 +313,7 @@ def _mmpose(path: Path) -> PredictionFile:
                 raise TypeError
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ArtefactError(
-                f"prediction {number} is no object with 'img_path', 'target_img_path' or 'key', and {NUM_JOINTS} "
+                f"prediction {number} is not an object with 'img_path', 'target_img_path' or 'key', and {NUM_JOINTS} "
                 "'keypoints' [x, y, z]",
                 where=path,
                 hint=_HINT,
@@ -335,7 +335,7 @@ def _posepile(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> PredictionF
     try:
         return PredictionFile(path, "posepile-npz", names.astype(np.str_), poses, "world")
     except UnicodeDecodeError as error:
-        raise ArtefactError(f"'image_path' is no ASCII text ({error})", where=path, hint=_HINT) from error
+        raise ArtefactError(f"'image_path' is not ASCII text ({error})", where=path, hint=_HINT) from error
 
 
 def _recordings(

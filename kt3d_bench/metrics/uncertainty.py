@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether two rows differ: bootstrap over whole clips, as frames of one are not independent.
+"""Intervals of means and of differences between rows, by a bootstrap over whole clips: frames of one are dependent.
 
 Shapes: N samples, C clips. Everything is deterministic. What is *not* covered: that all clips show the same few people,
 and, for a single run, the spread over seeds.
@@ -40,7 +40,7 @@ class ClipValues:
 
 
 def clip_values(sample_values: Mapping[str, FloatArray], clips: TextArray) -> ClipValues | None:
-    """Per-sample values (N,) by metric, NaN = undefined, folded by clip; ``None`` where nothing is defined."""
+    """Return per-sample values (N,) by metric, NaN = undefined, averaged by clip; ``None`` where nothing is defined."""
     first = next(iter(sample_values.values()), np.empty(0))
     defined = np.isfinite(first)
     if not defined.any():
@@ -57,8 +57,8 @@ def clip_values(sample_values: Mapping[str, FloatArray], clips: TextArray) -> Cl
 def bootstrap_interval(
     per_sample: FloatArray, clips: TextArray, *, draws: int = BOOTSTRAP_DRAWS, level: float = LEVEL
 ) -> tuple[float, float] | None:
-    """Interval of the mean of ``per_sample`` (N,), NaN left out, over ``clips`` (N,) names; ``None`` for fewer than
-    two clips."""
+    """Return the interval of the mean of ``per_sample`` (N,), NaN left out, over ``clips`` (N,) names; ``None`` for
+    fewer than two clips."""
     found = clip_values({"": per_sample}, clips)
     return None if found is None else clip_interval(found.means[""], found.counts, draws=draws, level=level)
 
@@ -66,7 +66,7 @@ def bootstrap_interval(
 def clip_interval(
     means: npt.NDArray[Any], counts: npt.NDArray[Any], *, draws: int = BOOTSTRAP_DRAWS, level: float = LEVEL
 ) -> tuple[float, float] | None:
-    """Interval of the mean over samples, from means (C,) and counts (C,) of clips.
+    """Return the interval of the mean over samples, from means (C,) and counts (C,) of clips.
 
     The expanded percentile interval (Hesterberg, The American Statistician 2015): percentiles of the bootstrap means,
     taken further out by what Student's t and the missing n / (n - 1) demand, since the plain ones are too narrow for
@@ -84,7 +84,7 @@ def paired_interval(
     draws: int = BOOTSTRAP_DRAWS,
     level: float = LEVEL,
 ) -> tuple[float, float] | None:
-    """Interval of the mean difference ``first`` - ``second``, means (C,) over the same clips, counts (C,).
+    """Return the interval of the mean difference ``first`` - ``second``, means (C,) over the same clips, counts (C,).
 
     Both rows are resampled by the same clips, so what makes a clip hard for both cancels. ``seeds_sd`` is the standard
     error that the choice of seeds adds to the difference. ``None`` for fewer than ``MIN_PAIRED_CLIPS`` clips. Two rows
@@ -112,7 +112,7 @@ def _interval(means: bytes, counts: bytes, seeds_sd: float, draws: int, level: f
 
 @cache
 def student_quantile(probability: float, degrees: int) -> float:
-    """The quantile of Student's t for a whole number of degrees of freedom and 0.5 < ``probability`` < 1.
+    """Return the quantile of Student's t for a whole number of degrees of freedom and 0.5 < ``probability`` < 1.
 
     Bisection of the finite series for the distribution (Abramowitz and Stegun, 26.7.3 and 26.7.4).
     """

@@ -142,7 +142,7 @@ def test_files_that_belong_to_nothing_are_refused(boards: Path) -> None:
     (boards / "toy-test" / "cards" / "other.md").write_text("x")
     (boards / "stranger" / "entries").mkdir(parents=True)
     found = problems(boards, KNOWN, {})
-    assert "toy-test/entries/notes.txt: is no entry" in found
+    assert "toy-test/entries/notes.txt: is not an entry" in found
     assert "toy-test/cards/other.md: belongs to no entry" in found
     assert "stranger: there is no such benchmark" in found
 

@@ -240,7 +240,7 @@ def test_mmposes_lifting_models_name_target_frames(
     assert entry.scores["mpjpe_mm"] == pytest.approx(expected, abs=1e-3)
     rows[1]["keypoints"] = poses[1:8]
     (tmp_path / "short.json").write_text(json.dumps({"unit": "m", "predictions": rows}))
-    assert "prediction 1 is no object with" in submit(tmp_path, prepared, tmp_path / "short.json", code=1).output
+    assert "prediction 1 is not an object with" in submit(tmp_path, prepared, tmp_path / "short.json", code=1).output
 
 
 def test_motionberts_plain_form(prepared: Path, predicted: Predicted, test_set: ShardSet, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ POSE = [[0.0, 0.0, 0.0]] * 17
         ("x.json", "{", "is not readable JSON"),
         ("x.json", [], "expected an object with the list 'predictions'"),
         ("x.json", {"predictions": []}, "'unit' is None"),
-        ("x.json", {"unit": "m", "predictions": [{"img_path": "a.jpg"}]}, "prediction 0 is no object with"),
+        ("x.json", {"unit": "m", "predictions": [{"img_path": "a.jpg"}]}, "prediction 0 is not an object with"),
         ("x.json", {"unit": "m", "predictions": [{"img_path": "a", "keypoints": [[0, 0, 0]]}]}, "prediction 0"),
         ("x.json", {"unit": "m", "predictions": [{"img_path": "a.jpg", "keypoints": POSE}]}, "1 names mean no sample"),
         ("x.npz", {"poses": np.zeros((2, 17, 3))}, "holds the arrays poses, which no accepted form has"),
