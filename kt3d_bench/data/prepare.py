@@ -12,7 +12,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -190,27 +190,19 @@ def _writing(out: Path) -> Iterator[None]:
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """Lock the folder against a second ``prepare``, on file systems that have locks."""
+    import fcntl
+
     descriptor = os.open(out, os.O_RDONLY)
     try:
-        if not _lock(descriptor):
-            raise ArtefactError(
-                "another kt3d prepare is writing here", where=out, hint="wait for it, or choose another --out"
-            )
+        with suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                hint = "wait for it, or choose another --out"
+                raise ArtefactError("another kt3d prepare is writing here", where=out, hint=hint) from None
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _claim(
