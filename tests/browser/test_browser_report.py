@@ -212,7 +212,7 @@ def test_all_text_has_contrast(page: Page, scheme: str) -> None:
 def test_hostile_names_stay_text_and_no_other_script_runs(tab: Page, tmp_path: Path) -> None:
     run = whole_run(tmp_path, origin="official")
     content = document(tmp_path / "shards" / "yard", command=HOSTILE, state=HOSTILE)
-    content["config"] |= {"method": HOSTILE, "supervision": HOSTILE}
+    content["config"] |= {"method": HOSTILE, "preset": HOSTILE}
     content["stages"][0]["name"] = HOSTILE
     write_document(run, content)
     (run / "log.jsonl").write_text(log_lines({HOSTILE: 20}))
