@@ -86,11 +86,11 @@ class RunDocument:
 
 _ALWAYS = ("config.method", "config.supervision", "config.joints", "config.preset", "config.settings", "config.seed",
            "shards.target")  # fmt: skip
-"""What must be there although ``RunConfig`` has defaults: predicting and scoring rely on it."""
+"""Fields that must be present although ``RunConfig`` has defaults: predicting and scoring need them."""
 
 
 def final_checkpoint(folder: Path) -> Path:
-    """The checkpoint from which a finished run predicts."""
+    """Return the path of the checkpoint from which a finished run predicts."""
     return folder / "checkpoints" / FINAL
 
 
@@ -99,7 +99,7 @@ def finished(folder: Path) -> bool:
 
 
 def newest_run(data_root: Path | None = None) -> Path:
-    """The folder of the run that finished last. Raises ``ArtefactError`` when there is none."""
+    """Return the folder of the run that finished last. Raise ``ArtefactError`` when there is none."""
     runs = (data_root or default_data_root()) / "runs"
     found = [path.parent for path in runs.glob(f"*/{RUN_FILE}") if finished(path.parent)]
     if not found:
@@ -131,7 +131,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_run(folder: Path, document: Mapping[str, Any]) -> None:
-    """Write ``run.yaml``, whole or not at all. Raises ``ArtefactError`` when it cannot be written."""
+    """Write ``run.yaml``, whole or not at all. Raise ``ArtefactError`` when it cannot be written."""
     text = yaml.safe_dump(_plain(document), sort_keys=False, allow_unicode=True, width=100)
     write_whole(folder / RUN_FILE, text.encode())
 

@@ -38,10 +38,10 @@ class ShardsPlace(click.ParamType[Path]):
 
 SHARDS = ShardsPlace(FOLDER)
 ANY_PLACE = ShardsPlace(click.Path(path_type=Path))
-USERS_TO_MEND = frozenset(
+USER_ERRORS = frozenset(
     {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 )
-"""What a system says of a full disk, a folder without permission, a file where a folder should be."""
+"""Errors that the user can repair: a full disk, a missing permission, a file where a folder should be."""
 
 
 class Commands(click.Group):
@@ -55,7 +55,7 @@ class Commands(click.Group):
             ctx.exit(error.exit_code)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            if error.errno not in USERS_TO_MEND or (error.filename is None and not full):
+            if error.errno not in USER_ERRORS or (error.filename is None and not full):
                 raise
             where = "" if error.filename is None else f"{error.filename}: "
             click.echo(f"Error: {where}{error.strerror}; free space, or choose another folder", err=True)
@@ -68,7 +68,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kt3d")
 def main() -> None:
-    """Datasets, methods and one honest harness for 3D human pose estimation across domains.
+    """Datasets, methods and benchmarks for 3D human pose estimation across domains.
 
     raw dataset -> prepare -> shards -> train -> checkpoint -> predict -> predictions -> score -> leaderboard
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def run_folder(run: str | None) -> Path | None:
-    """A run by name or by folder; ``None`` = the newest."""
+    """Return the folder of a run given by name or folder; ``None`` = the newest."""
     from kt3d_bench.run_folder import found_run
 
     return None if run is None else found_run(run, default_data_root())

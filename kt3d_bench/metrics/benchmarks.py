@@ -1,4 +1,4 @@
-"""Benchmarks as data: what is tested on, which joints and alignment count, and what a run may see.
+"""Benchmarks: the test split, the joints and alignment that count, and what a method may see.
 
 A dataset's folder holds ``benchmarks.yaml`` and may hold ``published.yaml`` (numbers as papers report them).
 A benchmark whose meaning changes gets a new version, never a new meaning.
@@ -57,7 +57,7 @@ class Benchmark:
     root: Joint | None
     """Joint at which prediction and truth are aligned before measuring; ``None`` = absolute positions."""
     reference: Annotated[str, OneOf(REFERENCES)]
-    """How camera-frame positions come about: "root-given" (the hip's true depth) or "from-depth"."""
+    """Depth of camera-frame positions: "root-given" (the hip's true depth) or "from-depth"."""
     box_rule: Annotated[str, OneOf(BOX_RULES)]
     """Where the person's box comes from."""
     sees: Text
@@ -75,11 +75,11 @@ class Benchmark:
     selection_rule: Annotated[str, OneOf(SELECTION_RULES)] = "last"
     """How a checkpoint may be chosen."""
     train: Text | None = None
-    """The split that methods train on; ``None`` = the dataset's first one that no benchmark tests on."""
+    """The split that methods train on; ``None`` = the dataset's first split that no benchmark tests on."""
     sample_list_digest: Sha256 | None = None
-    """SHA-256 of the official test samples' keys; ``None`` = not pinned. Stand-ins have lists of their own."""
+    """SHA-256 of the official test samples' keys; ``None`` = not pinned. Stand-ins have their own lists."""
     foreground: Text = "given"
-    """How the person is found in a depth image: "given" (nothing else is in it), else the name of a rule."""
+    """How the person is found in a depth image: "given" (it shows nothing else), else the name of a rule."""
     footnotes: tuple[str, ...] = ()
 
     @property
@@ -150,7 +150,7 @@ class _PublishedFile:
 
 
 def protocol_digest(benchmark: Benchmark) -> str:
-    """SHA-256 of what a number on this benchmark means: whatever changes it asks for a new version.
+    """Return the SHA-256 of what a number on this benchmark means; a change of it needs a new version.
 
     Title, footnotes, further metrics and the training split are not part of it.
     """

@@ -1,4 +1,4 @@
-"""Every hook, and the light records that plugins hand over. This file is the extension guide.
+"""The hooks, and the records that plugins return from them. This file is the reference for plugin authors.
 
 A plugin is a package registered under the entry-point group ``kt3d_bench``. Its top module defines functions marked
 ``@hookimpl`` whose names are the hooks below. Registering is cheap: records hold names and ``"module:object"``
@@ -77,12 +77,12 @@ class DatasetPlugin:
 
     ``convert`` names a module with
         ``plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]`` - finds the official layout
-        under ``raw``, refuses what is not it (``RawDataError`` with file and hint; ``MissingDataError`` when nothing of
-        this split is there), and lists the work in a fixed order that depends on the raw data alone;
+        under ``raw`` and lists the work in a fixed order that depends on the raw data alone. Raises ``RawDataError``
+        with file and hint for another layout, ``MissingDataError`` when nothing of this split is there;
         ``convert(item: WorkItem) -> Iterator[Sample | Skipped]`` - runs in a worker process, in a fixed order.
-        ``describe(raw: Path) -> Sequence[str]`` - sentences on what is here and what is missing, for ``inspect``.
-        ``deferred(raw: Path, split: str) -> str | None`` - may be left out: a sentence on what ``plan`` would have to
-        do first, such as unpacking gigabytes, which ``inspect`` then says instead of planning.
+        ``describe(raw: Path) -> Sequence[str]`` - sentences on what is present and what is missing, for ``inspect``.
+        ``deferred(raw: Path, split: str) -> str | None`` - optional: a sentence on what ``plan`` must do first, such
+        as unpacking gigabytes; ``inspect`` prints it instead of planning.
 
     ``generate`` may name a module with
         ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str, workers: int,
@@ -91,23 +91,23 @@ class DatasetPlugin:
         ``prepare`` must find there. It grows beside ``out`` and leaves ``kt3d-generated.json`` in it
         (``standins.standin_folder``): an unfinished one is never mistaken for the data. ``motion`` is a BVH or
         AMC file or a folder of them, for ``synth.read_motions``.
-        ``VERSION: int`` - bumped with every change of what is generated.
-        ``DEMO: Mapping[str, Any]`` - ``people``, ``frames`` and other options of a stand-in that a laptop makes and
-        trains on in minutes; ``kt3d demo`` uses it.
-        ``SIZES: Mapping[str, Mapping[str, Any]]`` - may be left out: preset -> arguments of a stand-in for training of
-        that size, where people x frames alone do not tell it.
-        ``CHECK: Mapping[str, Any]`` - may be left out: what ``kt3d check`` changes in ``DEMO`` for the smallest
+        ``VERSION: int`` - increased with every change of what is generated.
+        ``DEMO: Mapping[str, Any]`` - ``people``, ``frames`` and other options of a stand-in that a laptop
+        generates and trains on in minutes; ``kt3d demo`` uses it.
+        ``SIZES: Mapping[str, Mapping[str, Any]]`` - optional: preset -> arguments of a stand-in for training at
+        that size, where people x frames alone do not decide it.
+        ``CHECK: Mapping[str, Any]`` - optional: what ``kt3d check`` changes in ``DEMO`` for the smallest
         stand-in that has every split; two people and two frames by default.
 
     ``stream`` may name a module that draws training samples on the fly, for ``kt3d train --source generated``:
         ``samples(seed: int, index: int, count: int, device: str) -> Iterator[Sample]`` - samples ``index`` up to
         ``index + count`` of an endless list that depends on ``seed`` alone, whatever ``device`` renders them; each is
         what ``convert`` would yield of a training sample.
-        ``VERSION: int`` - bumped with every change of what is drawn. ``EPOCH: int`` - samples that count as one epoch.
+        ``VERSION: int`` - increased with every change of the samples. ``EPOCH: int`` - samples that count as one epoch.
 
     ``names`` may name a module with
-        ``sample_key(name: str) -> str | None`` - the sample that an image name of other programs means, so that
-        ``kt3d submit`` reads their predictions; ``None`` for a name that means nothing.
+        ``sample_key(name: str) -> str | None`` - the key of the sample that another program's name stands for,
+        so that ``kt3d submit`` reads its predictions; ``None`` for an unknown name.
     """
 
     __pydantic_config__ = STRICT
@@ -158,12 +158,12 @@ class RecipeRow:
     target: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
-    """What the row is called in tables and pictures; derived where empty."""
+    """Name of the row in tables and pictures; derived when empty."""
     reported: Mapping[str, str] = field(default_factory=dict)
-    """What tells the row of a paper that this one stands beside, among those published for its benchmark: words that
-    its ``method``, ``category``, ``supervision`` or one of its ``details`` must equal. Empty = none."""
+    """Which of the benchmark's published rows is shown beside this one: values that its ``method``, ``category``,
+    ``supervision`` or one of its ``details`` must equal. Empty = none."""
     seeds: Annotated[int, Whole(1, 1000)] = 1
-    """Runs, with seeds 0, 1, ..., where the user asks for no number."""
+    """Number of runs, with seeds 0, 1, ..., unless the user asks for another."""
 
 
 @dataclass(frozen=True)
@@ -183,14 +183,14 @@ class RecipePicture:
 
 @dataclass(frozen=True)
 class RecipeClaim:
-    """A comparison that the recipe is about, by labels of its rows: it is tested, paired over the test set's clips."""
+    """A comparison of two rows, by their labels, tested with pairs over the test set's clips."""
 
     __pydantic_config__ = STRICT
     row: str
     than: str
     """What ``row`` should be better than."""
     goal: str = ""
-    """Where given, also how much of the way from ``than`` to this row has been gone."""
+    """A row; when given, also report how much of the gap from ``than`` to it is closed."""
 
 
 @dataclass(frozen=True)

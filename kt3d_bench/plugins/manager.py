@@ -1,4 +1,4 @@
-"""Register plugins strictly: everything sorted by name, every failure naming the plugin."""
+"""Register plugins strictly: records are sorted by name, and every error names the plugin."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def _points() -> tuple[EntryPoint, ...]:
 
 
 def manager(modules: Mapping[str, Any] | None = None) -> pluggy.PluginManager:
-    """A fresh manager holding ``modules`` (name -> module), by default everything installed under ``kt3d_bench``.
+    """Return a new manager of ``modules`` (name -> module), by default everything installed under ``kt3d_bench``.
 
-    Raises ``PluginError`` naming the plugin that cannot be imported, defines no hook, misspells one, forgets to mark
+    Raise ``PluginError`` naming the plugin that cannot be imported, defines no hook, misspells one, forgets to mark
     one, or is registered twice.
     """
     found = pluggy.PluginManager(PROJECT)
@@ -43,13 +43,13 @@ def manager(modules: Mapping[str, Any] | None = None) -> pluggy.PluginManager:
 
 
 def where(name: str) -> str:
-    """``plugin 'x' of <distribution>``."""
+    """Return ``plugin 'x' of <distribution>`` for an error message."""
     owners = {point.dist.name for point in _points() if point.name == name and point.dist}
     return f"plugin '{name}'" + (f" of {' and '.join(sorted(owners))}" if owners else "")
 
 
 def _check_hooks(name: str, module: Any) -> None:
-    """Raises ``PluginError`` unless the module marks at least one hook and every hook's name is one that exists."""
+    """Raise ``PluginError`` unless the module marks at least one hook and every hook's name is one that exists."""
     hooks = [hook for hook, value in vars(hookspecs).items() if hasattr(value, f"{PROJECT}_spec")]
     marked: list[str] = []
     for attribute, value in vars(module).items():
@@ -96,9 +96,9 @@ def _installed() -> dict[str, Any]:
 
 
 def collect(found: pluggy.PluginManager, hook: str, kind: type[Record]) -> dict[str, Record]:
-    """Everything the plugins return for one hook, by name, sorted.
+    """Return the records that all plugins return for one hook, by name, sorted.
 
-    Raises ``PluginError`` naming the plugin whose hook raises, returns something of a wrong type, a record with
+    Raise ``PluginError`` naming the plugin whose hook raises, returns something of a wrong type, a record with
     impossible fields (all of them at once), or a name that is offered twice.
     """
     records: dict[str, Record] = {}
@@ -127,7 +127,7 @@ def collect(found: pluggy.PluginManager, hook: str, kind: type[Record]) -> dict[
 
 
 def returned(hook: str, implementation: Any) -> list[Any]:
-    """What one plugin's hook returns, in a list."""
+    """Return the list of records that one plugin's hook returns."""
     owner = where(implementation.plugin_name)
     try:
         records = implementation.function()

@@ -147,7 +147,7 @@ def registered() -> dict[str, Any]:
 
 
 def owner_of(kind: str, name: str) -> str | None:
-    """The entry point name of the plugin that offers the "dataset" or "method" of that name."""
+    """Return the entry point name of the plugin that offers the "dataset" or "method" of that name."""
     for implementation in getattr(_manager().hook, f"kt3d_{kind}s").get_hookimpls():
         if any(record.name == name for record in manager.returned(f"kt3d_{kind}s", implementation)):
             return str(implementation.plugin_name)
@@ -155,8 +155,10 @@ def owner_of(kind: str, name: str) -> str | None:
 
 
 def load(reference: str) -> Any:
-    """Import ``"module"`` or ``"module:object"`` that a plugin named; ``PluginError`` when it is not there or its
-    import fails, naming the plugin that owns the module."""
+    """Import and return the ``"module"`` or ``"module:object"`` that a plugin names.
+
+    Raise ``PluginError`` when it does not exist or its import fails, naming the plugin that owns the module.
+    """
     module_name, _, attribute = reference.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -185,7 +187,7 @@ def _owns(module: Any, name: str) -> bool:
 
 
 def load_function(module_reference: str, name: str) -> Callable[..., Any]:
-    """A function that the contract demands of a plugin's module; ``PluginError`` when it is missing."""
+    """Return a function that a plugin's module must define; raise ``PluginError`` when it is missing."""
     function = getattr(load(module_reference), name, None)
     if not callable(function):
         raise PluginError(

@@ -1,4 +1,4 @@
-"""``--set name=value``: text becomes a method's frozen ``Config``, typed and bounded by its dataclass fields."""
+"""Build a method's frozen ``Config`` from its preset and the user's settings, as its fields' types and bounds say."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def build_config(
     settings: Mapping[str, Any],
     bundles: Bundles | None = None,
 ) -> Any:
-    """An instance of the dataclass ``kind``: its defaults, overlaid by the preset, by the bundles (``Method.BUNDLES``)
-    that the settings name, and by the other ``settings``.
+    """Return an instance of the dataclass ``kind``: its defaults, overlaid by the preset, by the bundles
+    (``Method.BUNDLES``) that the settings name, and by the other ``settings``.
 
-    Values may be text (from the command line) or already of the field's type. Raises one ``UsageError`` that lists
+    Values may be text (from the command line) or already of the field's type. Raise one ``UsageError`` that lists
     every unknown name (with the nearest known one), every value of the wrong type, and what ``kind`` itself refuses.
     """
     if preset not in presets:
@@ -49,7 +49,7 @@ def build_config(
         chosen |= words.get(word, {}) if word is not None else {}
     chosen |= given
     if wrong:
-        raise UsageError("; ".join(wrong), where="--set", hint="the method's README lists its settings")
+        raise UsageError("; ".join(wrong), where="--set", hint="kt3d list METHOD describes its settings")
     try:
         return kind(**chosen)
     except ValueError as error:
