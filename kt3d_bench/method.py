@@ -47,8 +47,8 @@ class Stage:
     after: tuple[str, ...] = ()
     """Earlier stages of this method whose outcome this one builds on."""
     code: str = ""
-    """Package whose source decides the outcome beside the harness; empty = the method's own. A stage that is trained
-    again whenever this source changes cannot be mistaken for what older code trained."""
+    """Package whose source decides the outcome beside the harness; empty = the method's own. The stage is
+    trained again whenever this source changes."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Progress:
 @dataclass(frozen=True, eq=False)
 class StepResult:
     """Losses of one step, already weighted: the harness minimises their sum. ``logs`` are only shown and recorded; one
-    whose name begins with ``warn_`` is a warning of the method: said while it trains, where it is not 0, and in the
-    run's report."""
+    whose name begins with ``warn_`` is a warning of the method: shown during training, where it is not 0, and in
+    the run's report."""
 
     losses: Mapping[str, Tensor]
     logs: Mapping[str, float] = field(default_factory=dict)

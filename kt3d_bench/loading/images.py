@@ -1,4 +1,4 @@
-"""Decoded images of a split: decoded in threads, shrunk towards the network's input, kept while they fit a budget.
+"""Images of a split, decoded in threads, shrunk towards the network's input, and cached within a budget.
 
 Shapes: N samples of the split, B of a batch.
 """
@@ -22,14 +22,14 @@ from kt3d_bench.geometry.reference import surface_reference_mm
 from kt3d_bench.loading.augment import BOX_MARGIN
 
 HEADROOM = 1.5
-"""Shrunk images keep this many times the resolution of the network's input, for augmentation that enlarges."""
+"""Shrunk images keep this many times the resolution of the network's input, for augmentations that enlarge."""
 
 
 def crop_boxes(size_px: npt.NDArray[Any], margin: float) -> npt.NDArray[np.float64]:
     """(N, 2) width and height of stored crops -> (N, 4) x0, y0, x1, y1 px: the square around the person in each.
 
-    The person's box is a label in disguise and is not read: what a network sees depends on the stored image and its
-    camera alone. A crop is a square of ``margin`` times the box's longer side around the box (``geometry.crops``), so
+    The person's box is derived from labels and is not read: what a network sees depends on the stored image and its
+    camera only. A crop is a square of ``margin`` times the box's longer side around the box (``geometry.crops``), so
     its middle is the square around that box, to within a pixel or so.
     """
     size = np.asarray(size_px, np.float64)
@@ -131,7 +131,7 @@ def shrunk_sizes(size_px: npt.NDArray[Any], margin: float, input_px: int) -> npt
 
 
 def one_thread_each() -> None:
-    """The store's threads share the cores already: OpenCV starts no further ones for images this small."""
+    """Keep OpenCV from starting threads of its own: those that decode share the cores already."""
     import cv2
 
     cv2.setNumThreads(1)

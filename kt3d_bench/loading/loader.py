@@ -27,12 +27,12 @@ from kt3d_bench.supervision import Grant
 IntArray = npt.NDArray[np.int64]
 CACHE_BYTES = 1 << 30
 _AHEAD = 2
-"""Batches whose decoding is under way while one is being used."""
+"""Batches that are decoded while one is used."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Coming:
-    """A batch whose images are under way."""
+    """A batch whose images are being decoded."""
 
     number: int
     indices: IntArray
@@ -47,7 +47,7 @@ class Loader:
 
     ``shuffle=True``: iterating never ends. Epoch after epoch, each a fresh permutation that depends on (seed, epoch)
     alone, is laid end to end, and batch b of ``world`` ranks takes the next ``world * batch_size`` samples of that
-    stream, every world-th of them for each rank. Iteration goes on where the last one stopped; ``state_dict`` says
+    stream, every world-th of them for each rank. Iteration continues where the last one stopped; ``state_dict`` says
     where. ``shuffle=False``: one pass in order over this rank's samples, the last batch perhaps smaller.
 
     ``labelled=False`` yields ``UnlabelledBatch`` and reads images and crop cameras, nothing else.
@@ -125,17 +125,17 @@ class Loader:
             yield self._assemble(coming, self._labelled)
 
     def ordered(self) -> Iterator[tuple[IntArray, UnlabelledBatch]]:
-        """One pass for prediction: (indices into the split, batch without labels), each of this rank's samples exactly
-        once, in file order, never augmented."""
+        """Yield (indices into the split, batch without labels) for prediction: each of this rank's samples exactly
+        once, in file order, not augmented."""
         yield from self._pass(False)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the endless pass stands, as plain data."""
+        """Return the position in the endless pass, as plain data."""
         return {**self._identity(), "delivered": self._delivered}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on exactly where ``state`` was taken. ``ArtefactError`` when it was taken from other data or settings, as
-        the order of samples would then differ."""
+        """Continue exactly where ``state`` was taken. ``ArtefactError`` when it was taken with other data or settings,
+        which have another order of samples."""
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise ArtefactError(
@@ -170,7 +170,7 @@ class Loader:
         return np.asarray(table, np.int64)
 
     def _stream(self, start: int) -> Iterator[tuple[int, tuple[IntArray, IntArray]]]:
-        """(batch number, (epochs (B,), indices (B,))) for ever."""
+        """Yield (batch number, (epochs (B,), indices (B,))), endlessly."""
         orders: dict[int, IntArray] = {}
         number = start
         while True:
@@ -200,7 +200,7 @@ class Loader:
         return self._augmentation.draw(self._seed, epochs, indices)
 
     def _ahead(self, plan: Iterator[tuple[int, tuple[IntArray, IntArray]]], *, augmented: bool) -> Iterator[_Coming]:
-        """Keep the images of the next batches under way; those of the one handed over are complete."""
+        """Decode the next batches in the background; a batch that is yielded is complete."""
         waiting: deque[_Coming] = deque()
         for number, (epochs, indices) in plan:
             draws = self._draws(epochs, indices) if augmented else Draws.none(len(indices))
@@ -238,7 +238,7 @@ class Loader:
 
 
 def _complete(coming: _Coming) -> _Coming:
-    """Wait for its images; errors of decoding are raised here."""
+    """Wait for the batch's images; errors of decoding are raised here."""
     for part in coming.decoding:
         part.result()
     return coming

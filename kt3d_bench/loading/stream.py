@@ -1,4 +1,4 @@
-"""Batches of samples that are drawn while training instead of read: the same seed gives the same batches.
+"""Batches of samples that are generated during training instead of read: the same seed gives the same batches.
 
 A dataset's stream (``DatasetPlugin.stream``) yields sample i as a function of a seed and i alone. Processes draw the
 next batches while one is used; each renders on the training device. What they hand over goes through the shrinking,
@@ -33,15 +33,15 @@ from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.records import Sample
 
 _AHEAD = 3
-"""Batches that are being drawn while one is used."""
+"""Batches that are generated while one is used."""
 _MOST_PROCESSES = 16
 _CHUNK = 4
-"""Samples that a process draws in one go."""
+"""Samples that a process generates per task."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A dataset's endless list of drawn samples, with what its shards' manifest would say."""
+    """A dataset's endless list of generated samples, with the facts that the manifest of its shards would hold."""
 
     plugin: DatasetPlugin
     seed: int
@@ -89,7 +89,7 @@ class Stream:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def require(self, modalities: Sequence[str]) -> None:
-        """Raises ``UsageError`` for a modality that the dataset has not."""
+        """Raise ``UsageError`` for a modality that the dataset lacks."""
         for name in modalities:
             if name not in self.plugin.modalities:
                 raise UsageError(
@@ -101,7 +101,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class _Task:
-    """A run of consecutive samples; all that a process needs to draw them."""
+    """Consecutive samples to generate: everything that a process needs for it."""
 
     module: str
     seed: int
@@ -115,7 +115,7 @@ class _Task:
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
-    """One sample, its images as small as the network lets them be."""
+    """One generated sample, its images shrunk towards the network's input."""
 
     size_px: tuple[int, int]
     """Of the crop before it was shrunk."""
@@ -129,7 +129,7 @@ class _Drawn:
 
 @dataclass(frozen=True, eq=False)
 class _Coming:
-    """A batch whose samples are under way."""
+    """A batch whose samples are being generated."""
 
     number: int
     indices: npt.NDArray[np.int64]
@@ -137,11 +137,11 @@ class _Coming:
 
 
 class StreamLoader:
-    """Labelled batches of a stream, for ever: batch b of ``world`` ranks takes its next ``world * batch_size`` samples,
+    """Endless labelled batches of a stream: batch b of ``world`` ranks takes its next ``world * batch_size`` samples,
     every world-th of them for each rank, as ``Loader`` does with stored ones.
 
-    ``workers``: processes; 0 = draw here, when the batch is asked for. Raises ``UsageError`` for a modality that the
-    dataset has not, and for mirrored part images of a card that does not say which parts are left and right.
+    ``workers``: processes; 0 = generate in this process, on demand. Raises ``UsageError`` for a modality that the
+    dataset lacks, and for mirrored part images when the card does not say which parts are left and right.
     """
 
     def __init__(
@@ -194,11 +194,11 @@ class StreamLoader:
             yield self._batch(coming.indices, samples)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands, as plain data."""
+        """Return the position in the stream, as plain data."""
         return {**self._identity(), "delivered": self._delivered}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on exactly where ``state`` was taken; ``ArtefactError`` when it was taken from another stream."""
+        """Continue exactly where ``state`` was taken; ``ArtefactError`` when it was taken from another stream."""
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise ArtefactError(
@@ -266,7 +266,7 @@ class StreamLoader:
 
 
 def _runs(indices: npt.NDArray[np.int64], longest: int) -> list[tuple[int, int]]:
-    """(first, count) of the consecutive runs in ascending ``indices``, none longer than ``longest``."""
+    """Return (first, count) of the consecutive runs in ascending ``indices``, none longer than ``longest``."""
     runs: list[tuple[int, int]] = []
     for index in indices.tolist():
         first, count = runs[-1] if runs else (-1, longest)
@@ -278,7 +278,7 @@ def _runs(indices: npt.NDArray[np.int64], longest: int) -> list[tuple[int, int]]
 
 
 def _alone() -> None:
-    """One thread per process: the processes share the cores already."""
+    """Use one thread in this process: the processes share the cores already."""
     torch.set_num_threads(1)
     one_thread_each()
 

@@ -1,4 +1,4 @@
-"""Where batches come from: one feed per role, with what the harness must know about it before it is opened."""
+"""Where batches come from: one feed per role, with what the loop must know about it before it is opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Which process this is, and where its batches go."""
+    """Which process this is, and the device of its batches."""
 
     device: str = "cpu"
     rank: int = 0
@@ -45,10 +45,10 @@ class BatchSource(Protocol):
         """Plain data: after how many batches we are, and in which order."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
+        """Continue where ``state_dict`` was taken."""
 
     def close(self) -> None:
-        """Let go of threads and memory."""
+        """Release threads and memory."""
 
 
 class Feed(Protocol):

@@ -1,7 +1,7 @@
-"""``predict``: a finished run's final checkpoint over a benchmark's test images, as a prediction file.
+"""Predict with a finished run's final checkpoint: a benchmark's test images into a prediction file, or any samples.
 
-How an ``Estimate`` becomes camera millimetres, with the hip's depth Z either given (reference ``root-given``: the true
-depth of joint 0) or the method's own (``from-depth``: ``root_z_mm``; no label is read then):
+An ``Estimate`` becomes camera millimetres with the hip's depth Z, which is either given (reference ``root-given``: the
+true depth of joint 0) or estimated by the method (``from-depth``: ``root_z_mm``; no label is read then):
 
 * ``joints_px`` with ``z_root_mm``: each joint is unprojected through the crop's camera at depth Z + its own depth;
 * ``joints_root_mm``: the pose is placed with its hip at depth Z on the ray through ``joints_px`` of joint 0 if given,
@@ -59,13 +59,12 @@ def predict(
     limit: int | None = None,
     report: Reporter | None = None,
 ) -> Path:
-    """Predict a benchmark's test samples with a run's final checkpoint; returns
-    ``<folder>/predictions/<benchmark>.npz``.
+    """Predict a benchmark's test samples; return the file, ``<folder>/predictions/<benchmark>.npz``.
 
     ``benchmark`` defaults to the one of the run's target; ``shards`` (a folder or a URL) to the target's folder, or the
     data root's for another dataset. Several processes (``devices`` on each of ``nodes``, or as a launcher started them)
     predict a part each; every sample is predicted once, and the first process writes. Raises ``UsageError`` for an
-    unknown benchmark or one of another modality, ``ArtefactError`` for missing shards and missing or damaged
+    unknown benchmark or one of another modality, ``ArtefactError`` for missing shards and missing or corrupt
     checkpoints.
     """
     from kt3d_bench.data.reader import ShardSet
@@ -174,9 +173,9 @@ def _started(device: str, devices: int, nodes: int, report: Reporter | None) -> 
 
 
 def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
-    """Rebuild a method from its final checkpoint alone; also what the checkpoint says about itself.
+    """Rebuild a method from its final checkpoint; return it and what the checkpoint records about itself.
 
-    Raises ``ArtefactError`` for a damaged checkpoint and for one whose method has changed its config or networks.
+    Raises ``ArtefactError`` for a corrupt checkpoint and for one whose method has changed its config or networks.
     """
     from kt3d_bench.method import MethodContext
     from kt3d_bench.training import checkpoint
@@ -197,7 +196,7 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
 
 
 def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
-    """The named benchmark of any dataset, or the only one of the run's target that its shards can serve."""
+    """Return the named benchmark of any dataset, or the only one of the run's target that its shards can serve."""
     from kt3d_bench.data.manifest import read_manifest
 
     if name is not None:
@@ -220,7 +219,7 @@ def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
 
 
 def _data_roots(run: Path) -> tuple[Path, Path]:
-    """Where the data of a run may lie when it is not where it was: the root that holds the run, and this command's."""
+    """Return where a run's data may be after a move: the root that holds the run, and this command's data root."""
     return run.absolute().parents[1], default_data_root()
 
 
@@ -292,8 +291,8 @@ def _pass(
 def camera_positions(
     estimate: Estimate, batch: UnlabelledBatch, input_px: int, root_z_mm: npt.NDArray[Any] | None
 ) -> FloatArray:
-    """(B, 17, 3) mm in the camera frame from an estimate; ``root_z_mm`` (B,) is the given depth of the hip, or ``None``
-    to use the estimate's own. See the module's text for the rules.
+    """Return (B, 17, 3) mm in the camera frame; ``root_z_mm`` (B,) is the given depth of the hip, or ``None`` to use
+    the estimate's own. The module's docstring has the rules.
 
     Raises ``PluginError`` when the estimate does not hold what is needed.
     """

@@ -1,7 +1,7 @@
-"""How many processes a command runs as, which one this is, and what they exchange.
+"""The processes of a command: how many there are, which one this is, and what they exchange.
 
-The same command works alone, with ``--devices`` (which starts the other processes itself), under ``torchrun`` and under
-SLURM's ``srun``; the last two say themselves how many processes there are.
+The same command runs as one process, with ``--devices`` (it then starts the others itself), and under ``torchrun`` or
+SLURM's ``srun``, which say how many processes there are.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Processes:
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> Processes | None:
-    """What ``torchrun`` or ``srun`` has started; ``None`` when this process was started alone.
+    """Return what ``torchrun`` or ``srun`` started; ``None`` when this process was started alone.
 
-    A batch script of SLURM's that calls the program without ``srun`` starts it alone, however many tasks it reserved.
+    A SLURM batch script that calls the program without ``srun`` starts one process, however many tasks it reserved.
     """
     try:
         if {"RANK", "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE"} <= environment.keys():
@@ -61,9 +61,9 @@ def launched(environment: Mapping[str, str] = os.environ) -> Processes | None:
 
 
 def processes(devices: int, nodes: int, environment: Mapping[str, str] = os.environ) -> Processes:
-    """What was asked for, or what a launcher has started.
+    """Return the processes that were asked for, or those that a launcher started.
 
-    Raises ``UsageError`` for fewer than one, and where a launcher has started another number than was asked for.
+    Raises ``UsageError`` for fewer than one, and where a launcher started another number than was asked for.
     """
     if devices < 1 or nodes < 1:
         raise UsageError(f"asked for {devices} devices on {nodes} machines, expected at least 1")
@@ -86,10 +86,10 @@ def is_main_process() -> bool:
 
 
 def start(count: Processes, accelerator: str, device: str, precision: str) -> Fabric:
-    """Fabric with all its processes started and known to one another.
+    """Start all processes, connect them and return Fabric.
 
-    Several share unused-parameter detection, as stages may use only part of a network they train. ``device`` may name
-    one GPU by its index, for one process. Raises ``UsageError`` when it does so for several.
+    Several processes detect unused parameters, as a stage may use only part of a network it trains. ``device`` may name
+    one GPU by its index for one process; ``UsageError`` for several.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -123,7 +123,7 @@ def start(count: Processes, accelerator: str, device: str, precision: str) -> Fa
 def gather_rows(
     fabric: Fabric, indices: npt.NDArray[np.int64], values: npt.NDArray[np.float32], total: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """What all processes found for their rows, in every process: (total,) ascending indices and their values.
+    """Return in every process what all of them found: (total,) ascending indices and their values.
 
     ``indices`` (n,) and ``values`` (n, ...) of this process; n may differ by one between processes. Raises
     ``PluginError`` unless each of ``total`` rows was found exactly once.
@@ -145,7 +145,7 @@ def gather_rows(
 
 
 def _from_all(fabric: Fabric, own: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """(world, ...) an array of equal shape from every process."""
+    """Return (world, ...): an array of equal shape from every process."""
     import torch
 
     tensor = torch.from_numpy(own).to(fabric.device)

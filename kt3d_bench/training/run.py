@@ -124,7 +124,7 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
 
 
 def device_kind(device: str) -> str:
-    """ "cpu" or "cuda" for a device as the user names it. Raises ``UsageError`` for one that is not here."""
+    """Return "cpu" or "cuda" for a device as the user names it. Raises ``UsageError`` for one that is not here."""
     kind, _, index = device.partition(":")
     if kind == "cpu" and not index:
         return "cpu"
@@ -155,7 +155,7 @@ def _precision(asked: str, accelerator: str) -> str:
 
 
 def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
-    """The run's folder: a new one, or with ``resume`` the unfinished one that is to go on.
+    """Return the run's folder: a new one, or with ``resume`` the unfinished one to continue.
 
     A derived name is numbered when it is taken. Raises ``UsageError`` for a given name that is taken, and when there
     is nothing to resume.
@@ -188,10 +188,10 @@ def _numbered(name: str, base: str) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide numbers."""
+    """Return the versions of Python and of the libraries that decide numbers."""
     return installed_versions(_LIBRARIES)
 
 
 def command_line() -> str:
-    """The command that started this process, as it would be typed."""
+    """Return the command that started this process, as it would be typed."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

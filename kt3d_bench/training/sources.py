@@ -1,4 +1,4 @@
-"""Finding the shards of each role, and making stand-ins for source and pre-training data that are not there."""
+"""Find the shards of each role, and generate stand-ins for missing source and pre-training data."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from kt3d_bench.training.config import RunConfig
 
 STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"small": (400, 25), "paper": (2000, 40)}
-"""Preset -> people and frames of a stand-in that is made on the spot."""
+"""Preset -> people and frames of a stand-in."""
 STAND_IN_SEED = 0
 GENERATED = "generated"
 _MADE = "kt3d-stand-in.txt"
-"""Beside a stand-in that was made here: generator version and arguments."""
+"""File in a stand-in made here: generator version and arguments."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What a name given to --target, --source or --pretrain stands for: a dataset, or one benchmark's part of it."""
+    """The meaning of a name given to --target, --source or --pretrain: a dataset, or one benchmark's part of it."""
 
     name: str
     """As it was given."""
@@ -62,17 +62,17 @@ class Domain:
 
 
 def is_stream(name: str | None) -> bool:
-    """Whether a name given to ``--source`` asks for samples that are drawn while training."""
+    """Return whether a name given to ``--source`` asks for samples that are generated during training."""
     return name is not None and name.partition(":")[0] == GENERATED
 
 
 def stream_name(name: str) -> str | None:
-    """What ``generated:NAME`` names; ``None`` for ``generated`` alone, which means the method's own source."""
+    """Return NAME of ``generated:NAME``; ``None`` for ``generated`` alone, which means the method's default source."""
     return name.partition(":")[2] or None
 
 
 def domain(name: str) -> Domain:
-    """The domain of a dataset's or a benchmark's name.
+    """Return the domain of a dataset's or a benchmark's name.
 
     Raises ``UsageError`` for a name that is neither, and for a dataset whose benchmarks train on different splits.
     """
@@ -127,10 +127,10 @@ class Located:
 
 
 def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, device: str = "cpu") -> Located:
-    """Open the training split of a role's domain; of shards behind a URL, have every tar here first.
+    """Open the training split of a role's domain; download shards behind a URL first.
 
-    Missing source and pre-training shards are replaced by generated ones, which is said. Raises ``ArtefactError``
-    naming the ``kt3d prepare`` to run when a target's are missing, and for shards that are damaged.
+    Missing source and pre-training shards are generated, with a note. Raises ``ArtefactError`` for corrupt shards, and
+    when the target's are missing, with the ``kt3d prepare`` command to run.
     """
     from kt3d_bench.data.reader import ShardSet
 
@@ -159,7 +159,7 @@ def fetch(shards: ShardSet, report: Reporter) -> None:
 
 
 def training_split(domain: Domain, folder: Path) -> str:
-    """The split of these shards to train on. Raises ``ArtefactError`` when they hold none."""
+    """Return the split of these shards to train on. Raises ``ArtefactError`` when they hold none."""
     from kt3d_bench.data.manifest import read_manifest
 
     present = read_manifest(folder).splits
@@ -182,7 +182,7 @@ def stand_in(
     splits: Sequence[str] | None = None,
     workers: int | None = None,
 ) -> Path:
-    """Shards of a generated stand-in, made now unless they are there; returns their folder.
+    """Generate and prepare a stand-in unless it is there; return the folder of its shards.
 
     ``splits``: by default the one to train on.
     """
@@ -216,8 +216,8 @@ def make_stand_in(
     device: str = "cpu",
     workers: int | None = None,
 ) -> None:
-    """Generate a stand-in in ``raw`` and prepare its ``splits`` (default: all) in ``out``; what is there already, of
-    the same generator and arguments, is kept.
+    """Generate a stand-in in ``raw`` and prepare its ``splits`` (default: all) in ``out``; keep what the same generator
+    already made of the same arguments.
 
     Raises ``UsageError`` when ``raw`` holds something that was not generated.
     """
@@ -235,7 +235,7 @@ def make_stand_in(
 
 
 def is_stand_in(raw: Path, plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> bool:
-    """Whether ``raw`` holds what the present generator makes of ``arguments``."""
+    """Return whether ``raw`` holds what the present generator makes of ``arguments``."""
     made = raw / _MADE
     return made.is_file() and made.read_text() == _described(plugin, arguments)
 
@@ -246,7 +246,7 @@ def _described(plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> str:
 
 
 def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, Any]:
-    """What a stand-in is generated with: for ``tiny`` what the dataset's demo uses, else a size by preset."""
+    """Return the generator's arguments: for ``tiny`` those of the dataset's demo, else a size by preset."""
     arguments: dict[str, Any] = {}
     if config.preset in STAND_IN_SIZES:
         arguments["people"], arguments["frames"] = STAND_IN_SIZES[config.preset]

@@ -1,4 +1,4 @@
-"""What makes a stage: its digest (who may share it), freezing, the learning rate, and the store of finished stages."""
+"""A stage's digest (runs with the same one share it), freezing, learning rate, and the store of finished stages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STORE_VERSION = 1
 
 
 def check_stages(method: Method, stages: tuple[Stage, ...]) -> None:
-    """Raises ``PluginError`` when a method's stages contradict themselves or name submodules it does not have."""
+    """Raise ``PluginError`` when a method's stages contradict themselves or name submodules it does not have."""
     children = {name for name, _ in method.named_children()}
     earlier: set[str] = set()
     for stage in stages:
@@ -44,13 +44,13 @@ def check_stages(method: Method, stages: tuple[Stage, ...]) -> None:
 
 
 def stage_steps(stage: Stage, samples: int, steps_scale: float) -> int:
-    """Optimiser steps of a stage whose first role has ``samples`` samples; at least one."""
+    """Return the optimiser steps of a stage whose first role has ``samples`` samples; at least one."""
     steps = stage.steps if stage.steps is not None else (stage.epochs or 0.0) * samples / stage.batch_size
     return max(1, round(steps * steps_scale))
 
 
 def learning_rate(stage: Stage, fraction: float) -> float:
-    """The stage's rate after its milestones so far, each a division by ten."""
+    """Return the learning rate after the milestones so far, each a division by ten."""
     passed: int = sum(fraction >= milestone for milestone in stage.milestones)
     return float(stage.learning_rate * 0.1**passed)
 
@@ -66,7 +66,7 @@ def stage_digest(
     input_px: int,
     extra: Mapping[str, Any],
 ) -> str:
-    """Hex digest of everything that decides a stage's outcome: stages of equal digest are trained once.
+    """Return the hex digest of everything that decides a stage's outcome: stages of equal digest are trained once.
 
     ``data``: role -> digest of the data it may see; ``earlier``: digests of the stages it builds on; ``initial``:
     digest of the initial weights of what it trains; ``extra``: run options that reach into training (time limit,
@@ -101,14 +101,14 @@ _HARNESS = ("kt3d_bench.geometry", "kt3d_bench.loading", "kt3d_bench.nn", "kt3d_
 
 
 def code_digests(method: Method, stage: Stage) -> dict[str, str]:
-    """Package -> digest of its source, for the harness and for the package that defines the stage."""
+    """Return package -> digest of its source, for this package's parts and for the package that defines the stage."""
     own = stage.code or type(method).__module__.partition(".")[0]
     return {name: source_digest(name) for name in (*_HARNESS, own)}
 
 
 @cache
 def source_digest(package: str) -> str:
-    """SHA-256 over the names and bytes of all Python files of an importable package or module."""
+    """Return the SHA-256 over the names and bytes of all Python files of an importable package or module."""
     module = importlib.import_module(package)
     folders = [Path(folder) for folder in getattr(module, "__path__", ())]
     files = [(path.relative_to(folder).as_posix(), path) for folder in folders for path in folder.rglob("*.py")]
@@ -122,13 +122,13 @@ def source_digest(package: str) -> str:
 
 
 def trained_state(method: Method, stage: Stage) -> dict[str, torch.Tensor]:
-    """The part of the method's state that the stage trains: parameters and buffers, on the CPU."""
+    """Return the part of the method's state that the stage trains: parameters and buffers, on the CPU."""
     prefixes = tuple(f"{name}." for name in stage.trains)
     return {name: tensor.detach().cpu() for name, tensor in method.state_dict().items() if name.startswith(prefixes)}
 
 
 def frozen_digests(method: Method, stage: Stage) -> dict[str, str]:
-    """Digest of each submodule that the stage must leave alone."""
+    """Return the digest of each submodule that the stage must not change."""
     return {
         name: checkpoint.state_digest(child.state_dict())
         for name, child in method.named_children()
@@ -137,20 +137,20 @@ def frozen_digests(method: Method, stage: Stage) -> dict[str, str]:
 
 
 def check_frozen(method: Method, stage: Stage, before: Mapping[str, str]) -> None:
-    """Raises ``PluginError`` naming a submodule that changed although the stage does not train it."""
+    """Raise ``PluginError`` naming a submodule that changed although the stage does not train it."""
     for name, digest in frozen_digests(method, stage).items():
         if digest != before[name]:
             raise PluginError(
                 f"changed the frozen submodule '{name}'",
                 where=f"stage '{stage.name}' of {type(method).__name__}",
-                hint="name it in the stage's trains, or leave its weights and batch-norm statistics alone",
+                hint="list it in the stage's trains, or keep its weights and batch-norm statistics unchanged",
             )
 
 
 def freeze_all_but(method: Method, stage: Stage) -> None:
-    """Training mode and gradients for the stage's submodules; evaluation mode and no gradients for all others.
+    """Set training mode and gradients for the stage's submodules, evaluation mode and no gradients for all others.
 
-    Parameters that the method itself froze in ``start_stage`` inside a trained submodule are not told apart.
+    This also unfreezes parameters that the method froze in ``start_stage`` inside a trained submodule.
     """
     method.eval()
     method.requires_grad_(False)
@@ -177,7 +177,7 @@ class StageStore:
     def restore(self, digest: str, method: Method, stage: Stage) -> dict[str, Any] | None:
         """Load the stage into ``method`` and return what was recorded about it; ``None`` when it is not here.
 
-        Raises ``ArtefactError`` when it is damaged.
+        Raises ``ArtefactError`` when it is corrupt.
         """
         path = self.path(digest)
         if not path.exists():
@@ -191,7 +191,9 @@ class StageStore:
             or {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in expected.items()}
         ):
             raise ArtefactError(
-                f"does not hold what stage '{stage.name}' trains", where=path, hint="delete it; it is trained again"
+                f"does not hold what stage '{stage.name}' trains",
+                where=path,
+                hint="delete it and train again",
             )
         method.load_state_dict({**method.state_dict(), **state})
         return about

@@ -1,4 +1,4 @@
-"""``--source generated``: a role whose samples are drawn while training, in the place of shards."""
+"""``--source generated``: a role whose samples are generated during training instead of read from shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kt3d_bench.training.sources import GENERATED, Domain
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """What a role reads, where it reads no shards; otherwise as ``sources.Located``."""
+    """A role's data when it is generated; the counterpart of ``sources.Located``."""
 
     role: str
     domain: Domain

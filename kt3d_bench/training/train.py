@@ -1,4 +1,4 @@
-"""``train``: from a config to a finished run folder."""
+"""Train one run, from a config to the finished folder."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = False) -> Path:
     """Train one run to its end and return its folder, ``<data root>/runs/<name>``.
 
-    Stages that an earlier run trained under the same conditions are reused. ``resume`` goes on with the newest
-    unfinished run of that name. Raises ``UsageError`` for what cannot be asked for, ``ArtefactError`` for missing
+    Stages that an earlier run trained under the same conditions are reused. ``resume`` continues the newest unfinished
+    run of that name. Raises ``UsageError`` for impossible options, ``ArtefactError`` for missing
     target shards and damaged files, ``InterruptedRunError`` after Ctrl-C, ``Kt3dError`` for a loss that is not finite.
     """
     from kt3d_bench.training.loop import run_stages
@@ -62,7 +62,7 @@ def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = F
 
 
 def start_fabric(resolved: Resolved) -> Fabric:
-    """Fabric with its processes started."""
+    """Start the processes and return Fabric."""
     import torch
 
     config = resolved.config
@@ -107,8 +107,8 @@ def _build(
     for role in {role: None for stage in method.stages() for role in stage.roles}:
         if role not in domains:
             raise UsageError(
-                f"method '{resolved.plugin.name}' reads {role} data here, and no dataset is named for it",
-                hint=f"name one: --{role} DATASET",
+                f"method '{resolved.plugin.name}' reads {role} data, and no dataset was given for it",
+                hint=f"give one: --{role} DATASET",
             )
         if role not in located:
             located[role] = opened(role)
@@ -132,7 +132,7 @@ def _check_schedule(resolved: Resolved, stage: Stage) -> None:
 
 
 def build_method(kind: type[Method], config: Any, context: MethodContext, seed: int) -> Method:
-    """A method with initial weights that depend on the seed alone."""
+    """Build a method whose initial weights depend on the seed only."""
     import torch
 
     torch.manual_seed(seed)
@@ -157,7 +157,7 @@ def _feed(resolved: Resolved, found: Located | Streamed) -> Any:
 
 
 def _folder(resolved: Resolved, fabric: Fabric, resume: bool) -> Path:
-    """The main process claims the folder; the others are told."""
+    """Claim the folder in the main process and tell the others."""
     folder = runs.claim_folder(resolved, resume=resume) if fabric.is_global_zero else None
     if fabric.world_size > 1:
         folder = fabric.broadcast(folder)
@@ -197,7 +197,7 @@ def _acceleration(resolved: Resolved) -> Any:
 
 
 def _about(resolved: Resolved, context: MethodContext) -> dict[str, Any]:
-    """What lets a checkpoint be understood, and the method be rebuilt, without any other file."""
+    """Return what a checkpoint needs to rebuild its method without any other file."""
 
     return {
         "method": resolved.plugin.name,
@@ -237,7 +237,7 @@ def _finish(
     outcomes: tuple[StageOutcome, ...],
     about: Mapping[str, Any],
 ) -> None:
-    """Write the final checkpoint, then say in ``run.yaml`` that the run is complete."""
+    """Write the final checkpoint, then record in ``run.yaml`` that the run is complete."""
 
     from kt3d_bench.training import checkpoint
 
