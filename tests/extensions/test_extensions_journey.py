@@ -78,7 +78,7 @@ BREAKS = {
     "is not marked as a hook": ("@hookimpl\n", ""),
     "did you mean 'kt3d_methods'?": ("def kt3d_methods(", "def kt3d_metods("),
     "kt3d_methods returned NoneType, expected a sequence": ("    return [", "    _ = ["),
-    "presets is 'tiny' (a str), expected a tuple": ('presets=("paper", "tiny")', 'presets="tiny"'),
+    "presets is 'tiny' (str): expected a list": ('presets=("paper", "tiny")', 'presets="tiny"'),
     "offers 'mean-pose', which plugin '": (f'name="{METHOD}"', 'name="mean-pose"'),
 }
 
