@@ -26,7 +26,7 @@ from kt3d_bench.plugins import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES: dict[str, dict[str, Any]] = {
-    "h36m": {"people": 3, "frames": 1, "frame_px": 200, "actions": 6, "takes": 1, "long_clip": False},
+    "h36m": {"people": 3, "frames": 1, "frame_px": 200, "actions": 15, "takes": 1, "long_clip": False},
     "itop": {"people": 5, "frames": 18},
     "mpii": {"people": 60, "frames": 1},
     "ubc3v": {"people": 4, "frames": 10, "test_postures": 8},
