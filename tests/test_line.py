@@ -243,9 +243,9 @@ def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest
     """Word for word, on stand-ins, with a preset of four steps a stage."""
     import matplotlib.pyplot as plt
     import torch
+    from kt3d_knowledge_transfer.method import KnowledgeTransfer
 
     import kt3d_bench as kt
-    from kt3d_knowledge_transfer.method import KnowledgeTransfer
 
     (tmp_path / "shards").symlink_to(home / "kt3d-data" / "shards")
     monkeypatch.setenv("KT3D_DATA", str(tmp_path))
