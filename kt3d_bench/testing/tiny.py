@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from kt3d_bench.data.index import Labels
 from kt3d_bench.data.manifest import (
     CropRule,
     Manifest,
@@ -112,28 +113,38 @@ def _nonsense() -> dict[str, Any]:
 
 
 def tiny_shards(
-    folder: Path, samples: Sequence[Sample] | int = 4, *, split: str = "train", dataset: str = "tiny", **changes: Any
+    folder: Path,
+    samples: Sequence[Sample] | int = 4,
+    *,
+    split: str = "train",
+    dataset: str = "tiny",
+    tars: int = 1,
+    **changes: Any,
 ) -> ShardSet:
-    """Write ``samples`` (or that many tiny ones) as one shard with its index and manifest, and open the split.
+    """Write ``samples`` (or that many tiny ones) as ``tars`` shards with indexes and manifest, and open the split.
 
     ``changes`` replaces any field of the ``Manifest``, such as ``part_mirror`` or ``origin``. The folder may be new.
     """
     if isinstance(samples, int):
         samples = [tiny_sample(f"tiny_{number:03d}", number) for number in range(samples)]
     folder.mkdir(parents=True, exist_ok=True)
-    with ShardWriter(folder / f"{split}-000000.tar") as writer:
-        for sample in samples:
-            writer.write(sample)
-    index = writer.index
-    assert index is not None
+    shards: list[Shard] = []
+    for number in range(tars):
+        with ShardWriter(folder / f"{split}-{number:06d}.tar") as writer:
+            for sample in samples[number * len(samples) // tars : (number + 1) * len(samples) // tars]:
+                writer.write(sample)
+        index = writer.index
+        assert index is not None
+        shards.append(Shard(name=writer.path.name, sha256=index.tar_sha256, size=index.tar_size, samples=len(index)))
+    keys, labels = np.array([sample.key for sample in samples]), Labels.of(samples)
     modalities = tuple(name for name in MODALITIES if getattr(samples[0], _FIELDS[name]) is not None)
     written = Split(
         samples=len(samples),
-        shards=(Shard(name=writer.path.name, sha256=index.tar_sha256, size=index.tar_size, samples=len(samples)),),
-        counts=counts(index.labels),
+        shards=tuple(shards),
+        counts=counts(labels),
         modalities=modalities,
-        sample_list_digest=sample_list_digest(index.keys),
-        labels_digest=labels_digest(index.keys, index.labels),
+        sample_list_digest=sample_list_digest(keys),
+        labels_digest=labels_digest(keys, labels),
         skipped=(),
     )
     fields: dict[str, Any] = {

@@ -76,7 +76,8 @@ def make_shards(tmp_path: Path) -> MakeShards:
         parts: dict[str, Any] = {}
         if "parts" in modalities:
             parts = {"num_parts": len(PARTS), "part_mirror": part_mirror}
-        return tiny_shards(tmp_path / f"shards{len(list(tmp_path.iterdir()))}", samples, dataset="dots", **parts)
+        folder = tmp_path / f"shards{len(list(tmp_path.iterdir()))}"
+        return tiny_shards(folder, samples, dataset="dots", tars=tars, **parts)
 
     return make
 
