@@ -2,7 +2,8 @@
 
 ``<leaderboards>/<board>/entries/<method>-<hash>.json``, where the board is the benchmark's id, or ``generated/<id>``
 when the test set was a stand-in. The hash is of what the result is *of* (method, settings, supervision, seed,
-benchmark version), so that running the same again replaces its own entry and nothing else.
+benchmark version), so that running the same again replaces its own entry and nothing else. Entries are published, so
+they hold no absolute paths.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import unquote
 
 from pydantic import (
     BaseModel,
@@ -29,8 +32,7 @@ from pydantic_core import from_json
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import installed_versions, write_whole
 from kt3d_bench.geometry import alignment
-from kt3d_bench.leaderboard.portable import data_root, portable, portable_command
-from kt3d_bench.metrics import degenerate, evaluate, functional, uncertainty
+from kt3d_bench.metrics import evaluate, functional, uncertainty
 from kt3d_bench.metrics.benchmarks import Benchmark, protocol_digest
 from kt3d_bench.metrics.evaluate import Scores
 from kt3d_bench.metrics.functional import CURVE_MM, METRICS
@@ -54,7 +56,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Origin = Literal["official", "generated"]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-_METRIC_CODE = (alignment, degenerate, functional, evaluate, uncertainty)
+_METRIC_CODE = (alignment, functional, evaluate, uncertainty)
 _DECIMALS = 4
 """Decimals of per-clip means and breakdowns, in mm or %: far finer than their uncertainty."""
 
@@ -186,7 +188,7 @@ class Entry(_Strict):
     """Samples with a counted joint that has no prediction: such a row is shown but not ranked."""
     undefined: dict[str, Count] = {}
     degenerate: dict[str, Count] = {}
-    """Kind of degenerate pose (``metrics.degenerate``) -> samples."""
+    """Kind of degenerate pose -> samples."""
     interval_rule: Literal["percentile", "expanded-percentile"] = "percentile"
     """How ``intervals`` were made; the plain percentiles of earlier entries are too narrow for few clips."""
     clips: Clips | None = None
@@ -403,6 +405,50 @@ def known_boards(leaderboards: Path, benchmarks: Collection[str]) -> dict[str, t
         if board.removeprefix(f"{GENERATED}/") in benchmarks
     }
     return {**dict.fromkeys(sorted(benchmarks), ()), **read}
+
+
+def data_root(run: Mapping[str, Any]) -> str | None:
+    """Return the data root that a run's configuration names, if any."""
+    config = run.get("config")
+    root = config.get("data_root") if isinstance(config, Mapping) else None
+    return root if isinstance(root, str) else None
+
+
+def portable(value: Any, root: str | None = None) -> Any:
+    """Return plain data without absolute paths and ``file://`` URLs: a path below ``root`` begins with that folder's
+    name, any other path becomes its last name. Relative paths, other URLs and all else stay."""
+    if isinstance(value, str):
+        return _path(value, root)
+    if isinstance(value, Mapping):
+        return {name: portable(inner, root) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(inner, root) for inner in value]
+    return value
+
+
+def portable_command(command: str, root: str | None = None) -> str:
+    """Return a command line without absolute paths, also in ``name=/path``. One without such paths, or that cannot be
+    split, is returned unchanged."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    cut = [_word(word, root) for word in words]
+    return command if cut == words else shlex.join(cut)
+
+
+def _word(word: str, root: str | None) -> str:
+    name, equals, path = word.partition("=")
+    return f"{name}={_word(path, root)}" if equals else _path(word, root)
+
+
+def _path(text: str, root: str | None) -> str:
+    path = PurePosixPath(unquote(text.removeprefix("file://")) if text.startswith("file://") else text)
+    if not path.is_absolute() or not path.name:
+        return text
+    if root and PurePosixPath(root).name and path.is_relative_to(root):
+        return str(PurePosixPath(PurePosixPath(root).name) / path.relative_to(root))
+    return path.name
 
 
 def metric_code_sha256() -> str:

@@ -6,18 +6,40 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kt3d_bench.files import write_whole
-from kt3d_bench.leaderboard.entries import ENTRIES, known_boards
-from kt3d_bench.leaderboard.site.pages import PAGE, rendered_site
-from kt3d_bench.leaderboard.tables import rendered_boards
+from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, known_boards
+from kt3d_bench.leaderboard.site.pages import PAGE, board_page, index_page, page_text
+from kt3d_bench.leaderboard.tables import board_markdown, index_markdown
 from kt3d_bench.metrics.benchmarks import Benchmark, Published
+
+README = "README.md"
 
 
 def rendered_files(
-    leaderboards: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]
+    leaderboards: Path,
+    benchmarks: Mapping[str, Benchmark],
+    published: Mapping[str, Published],
+    *,
+    html: Path | None = None,
+    changed_only: bool = False,
 ) -> dict[Path, str]:
-    """Return file -> text of every Markdown board and of their index. Raises ``ArtefactError`` for a broken entry."""
+    """Return file -> text of every Markdown board and of their index, and of their pages in the folder ``html``.
+
+    ``changed_only`` leaves out boards that are younger than their entries. Raises ``ArtefactError`` for a broken entry.
+    """
     root = Path(leaderboards)
-    return rendered_boards(root, known_boards(root, benchmarks), benchmarks, published)
+    boards = known_boards(root, benchmarks)
+    files = {root / README: index_markdown(boards, benchmarks)}
+    if html is not None:
+        files[html / PAGE] = page_text(index_page(boards, benchmarks, published))
+    for board, entries in boards.items():
+        if changed_only and not _changed(root / board):
+            continue
+        name = board.removeprefix(f"{GENERATED}/")
+        shown = board, benchmarks[name], entries, published.get(name)
+        files[root / board / README] = board_markdown(*shown)
+        if html is not None:
+            files[html / board / PAGE] = page_text(board_page(*shown), board)
+    return files
 
 
 def render_boards(
@@ -28,21 +50,18 @@ def render_boards(
     html: Path | None = None,
     changed_only: bool = False,
 ) -> list[Path]:
-    """Write every board and the index as Markdown and as an HTML page; return the files.
+    """Write the ``rendered_files``, pages too; return the files.
 
-    Pages go beside the Markdown, or into the folder ``html`` together with the entries that they link to. With
-    ``changed_only``, boards stay that are younger than their entries. Everything is rendered before anything is
-    written, so a broken entry leaves the boards as they were.
+    Pages go beside the Markdown, or into the folder ``html`` together with the entries that they link to. Everything is
+    rendered before anything is written, so a broken entry leaves the boards as they were.
     """
     root = Path(leaderboards)
-    boards = known_boards(root, benchmarks)
-    drawn = [board for board in boards if not changed_only or _changed(root / board)]
-    texts = rendered_boards(root, boards, benchmarks, published, drawn)
-    texts |= rendered_site(html or root, boards, benchmarks, published, drawn)
+    texts = rendered_files(root, benchmarks, published, html=html or root, changed_only=changed_only)
     files = {path: text.encode() for path, text in texts.items()}
     if html is not None:
-        for path in (path for board in boards for path in (root / board / ENTRIES).glob("*.json")):
-            files[html / path.relative_to(root)] = path.read_bytes()
+        for board in [path.parent.relative_to(html) for path in texts if path.name == PAGE]:
+            for path in (root / board / ENTRIES).glob("*.json"):
+                files[html / board / ENTRIES / path.name] = path.read_bytes()
     for path, content in files.items():
         write_whole(path, content)
     return sorted(files)
@@ -50,7 +69,7 @@ def render_boards(
 
 def _changed(board: Path) -> bool:
     """Whether a board was never rendered, or one of its entries was written or removed since."""
-    pages, entries = (board / "README.md", board / PAGE), board / ENTRIES
+    pages, entries = (board / README, board / PAGE), board / ENTRIES
     if not all(page.is_file() for page in pages):
         return True
     rendered = min(page.stat().st_mtime_ns for page in pages)

@@ -6,8 +6,7 @@ ranked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group as RichGroup
 from rich.console import RenderableType
@@ -115,22 +114,6 @@ def index_markdown(boards: Mapping[str, Sequence[Entry]], benchmarks: Mapping[st
         "Boards of stand-ins and of real data are never mixed. Rendered by `kt3d score`; edits are overwritten.",
         "",
     ])  # fmt: skip
-
-
-def rendered_boards(
-    root: Path,
-    boards: Mapping[str, tuple[Entry, ...]],
-    benchmarks: Mapping[str, Benchmark],
-    published: Mapping[str, Published],
-    drawn: Collection[str] | None = None,
-) -> dict[Path, str]:
-    """Return file below ``root`` -> Markdown of the index of ``boards`` (``entries.known_boards``) and of each of them,
-    or of the ``drawn`` ones."""
-    files = {root / "README.md": index_markdown(boards, benchmarks)}
-    for board in boards if drawn is None else drawn:
-        name = board.removeprefix(f"{GENERATED}/")
-        files[root / board / "README.md"] = board_markdown(board, benchmarks[name], boards[board], published.get(name))
-    return files
 
 
 def terminal_table(

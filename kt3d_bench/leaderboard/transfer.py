@@ -12,7 +12,7 @@ also a stage of the row (``run.stages``: equal digests mean the same networks, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,8 +56,7 @@ def _transfer(row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Transfer:
     if kind != "adapted":
         return Transfer(row, kind, sources)
     metric = benchmark.headline[0]
-    unadapted = _best(_unadapted_rows(row, rows, benchmark))
-    oracle = _best(_oracles(row, rows, benchmark))
+    unadapted, oracle = (_best(wanted, row, rows, benchmark) for wanted in ("unadapted", "oracle"))
     closed, why = _closed(row, unadapted, oracle, metric)
     return Transfer(row, kind, sources, unadapted, oracle, closed, why)
 
@@ -75,22 +74,17 @@ def _kind(entry: Entry, benchmark: Benchmark) -> Kind:
     return "oracle" if entry.supervision == _ALL_LABELS else "adapted"
 
 
-def _unadapted_rows(row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Iterator[Row]:
+def _best(kind: str, row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Row | None:
+    """The best ranked row of that kind to compare with, which makes the claimed share of the gap the smallest. ``rows``
+    come best first."""
+    own = row.entry
     for other in rows:
-        alike = _kind(other.entry, benchmark) == "unadapted" and sources_of(other.entry) == sources_of(row.entry)
-        if alike and (_same_method(other, row) or _part_of(other, row)):
-            yield other
-
-
-def _oracles(row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Iterator[Row]:
-    for other in rows:
-        alike = _kind(other.entry, benchmark) == "oracle" and sources_of(other.entry) == sources_of(row.entry)
-        if alike and _same_method(other, row):
-            yield other
-
-
-def _same_method(one: Row, other: Row) -> bool:
-    return (one.entry.method, one.entry.settings) == (other.entry.method, other.entry.settings)
+        one = other.entry
+        if _kind(one, benchmark) == kind and sources_of(one) == sources_of(own) and other.rank is not None:
+            same = (one.method, one.settings) == (own.method, own.settings)
+            if same or (kind == "unadapted" and _part_of(other, row)):
+                return other
+    return None
 
 
 def _part_of(one: Row, other: Row) -> bool:
@@ -108,11 +102,6 @@ def _stages(entry: Entry) -> frozenset[str]:
         return frozenset()
     digests = [stage.get("digest") for stage in stages if isinstance(stage, dict)]
     return frozenset(digest for digest in digests if isinstance(digest, str) and digest)
-
-
-def _best(rows: Iterator[Row]) -> Row | None:
-    """The best of several ranked rows, which makes the claimed share of the gap the smallest. Rows come best first."""
-    return next((row for row in rows if row.rank is not None), None)
 
 
 def _closed(row: Row, unadapted: Row | None, oracle: Row | None, metric: str) -> tuple[float | None, str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row, may_be_tested
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.degenerate import FEW_JOINTS
+from kt3d_bench.metrics.evaluate import FEW_JOINTS
 from kt3d_bench.metrics.functional import METRICS
 from kt3d_bench.supervision import level_name
 

@@ -55,9 +55,28 @@ class Case:
         return pa_joint_errors(self.pred_mm, self.true_mm, mask=self.mask)
 
     @cached_property
+    def aligned_rooted(self) -> FloatArray:
+        """The same of root-relative poses, which a similarity does not notice."""
+        pred, true = (align_root(joints, _HIP) for joints in (self.pred_mm, self.true_mm))
+        return pa_joint_errors(pred, true, mask=self.mask)
+
+    @cached_property
     def scaled(self) -> FloatArray:
         """(N, 17) distances in mm, both hips at the origin and each prediction scaled."""
         return scaled_joint_errors(self.pred_mm, self.true_mm, root=_HIP, mask=self.mask)
+
+    @cached_property
+    def rigid(self) -> tuple[FloatArray, FloatArray]:
+        """(N, 17) distances in mm after the best rotation and translation over 18 joints, the last of which is between
+        the shoulders: with the hip moved to the origin again, and with the hip where alignment put it."""
+        pred, true = (
+            np.concatenate([joints, joints[:, _SHOULDERS].mean(axis=1, keepdims=True)], axis=1)
+            for joints in (self.pred_mm, self.true_mm)
+        )
+        mask = np.column_stack([self.mask, self.mask[:, _SHOULDERS].all(axis=1)])
+        moved = align_similarity(pred, true, scale=False, mask=mask)
+        rerooted, kept = (joint_errors(moved, true, root=root, mask=mask)[:, :-1] for root in (_HIP, None))
+        return rerooted, kept
 
 
 @dataclass(frozen=True)
@@ -65,8 +84,8 @@ class Printed:
     """One number as the program prints it."""
 
     label: str
-    value: float
     unit: str
+    value: float
     why: str
     """How it differs from the others of this name."""
 
@@ -78,7 +97,8 @@ class Convention:
     """Whose program, and which of its files."""
     why: str
     """One line on what makes its numbers its own."""
-    printed: Callable[[Case], tuple[Printed, ...]]
+    numbers: tuple[tuple[str, str, Callable[[Case], float], str], ...]
+    """The fields of each ``Printed``, its value as a function."""
 
 
 def as_printed(
@@ -99,113 +119,8 @@ def as_printed(
         raise UsageError("no sample is both answered and labelled, so there is nothing to print")
     pred, true = (np.asarray(poses, np.float64)[usable] for poses in (pred_mm, true_mm))
     case = Case(pred, true, mask[usable], action[usable])
-    return CONVENTIONS[name].printed(case), int(usable.sum())
-
-
-def _mmpose(case: Case) -> tuple[Printed, ...]:
-    return (
-        Printed("MPJPE", _pooled(case.rooted), "mm", "root-relative, one mean over all visible joints of all frames"),
-        Printed(
-            "P-MPJPE", _pooled(case.aligned), "mm", "rotation, translation and scale, no mirroring; one pooled mean"
-        ),
-        Printed("N-MPJPE", _pooled(case.scaled), "mm", "root-relative, one scale per pose; one pooled mean"),
-    )
-
-
-def _videopose3d(case: Case) -> tuple[Printed, ...]:
-    return tuple(
-        Printed(f"Protocol #{number} ({name}) action-wise average", _action_mean(values, case), "mm",
-                f"{how}; mean over frames of an action, then over actions")
-        for number, name, values, how in (
-            (1, "MPJPE", case.rooted, "root-relative"),
-            (2, "P-MPJPE", case.aligned, "rotation, translation and scale, no mirroring"),
-            (3, "N-MPJPE", case.scaled, "root-relative, one scale per pose"),
-        )
-    )  # fmt: skip
-
-
-def _baseline(case: Case) -> tuple[Printed, ...]:
-    aligned = pa_joint_errors(
-        align_root(case.pred_mm, _HIP), align_root(case.true_mm, _HIP), mask=case.mask
-    )  # its poses are root-relative, which a similarity does not notice
-    return (
-        Printed("Average", _action_mean(case.rooted, case), "mm",
-                "hip moved to the origin; mean over the actions' means"),
-        Printed("Val error avg", _pooled(case.rooted), "mm", "the same, one mean over all frames"),
-        Printed("Average --procrustes", _action_mean(aligned, case), "mm",
-                "rotation, translation and scale, no mirroring; mean over the actions' means"),
-    )  # fmt: skip
-
-
-def _integral_pose(case: Case) -> tuple[Printed, ...]:
-    # the program aligns 18 joints, the last of which is the point between the shoulders
-    pred, true = _with_thorax(case.pred_mm), _with_thorax(case.true_mm)
-    mask = np.column_stack([case.mask, case.mask[:, _SHOULDERS].all(axis=1)])
-    aligned = align_similarity(pred, true, scale=False, mask=mask)
-    rerooted = joint_errors(aligned, true, root=_HIP, mask=mask)[:, :-1]
-    kept = joint_errors(aligned, true, mask=mask)[:, :-1]
-    return (
-        Printed("hm36_17j", _pooled(case.rooted), "mm", "hip moved to the origin, the hip counts as one joint of 17"),
-        Printed("hm36_17j_align", _pooled(rerooted), "mm",
-                "rotation and translation without scale, over 18 joints, then the hip is moved to the origin again"),
-        Printed("Protocol #1 error (PA MPJPE)", _pooled(kept), "mm",
-                "the PyTorch port by mks0601, first version: as above, but the hip stays where alignment put it"),
-    )  # fmt: skip
-
-
-def _posepile(case: Case) -> tuple[Printed, ...]:
-    rooted, aligned, absolute = case.rooted, case.aligned, case.absolute
-    lines = [
-        Printed("MPJPE", _pooled(rooted), "mm", "hip moved to the origin; one mean over all joints of all frames"),
-        Printed("MPJPE --procrustes", _pooled(aligned), "mm", "rotation, translation and scale, no mirroring"),
-        Printed("absolute MPJPE", _pooled(absolute), "mm", "nothing aligned: means little where the depth was given"),
-    ]
-    for threshold in (50, 100, 150):
-        below = np.where(np.isnan(rooted), np.nan, rooted < threshold)
-        lines.append(Printed(f"PCK@{threshold}", 100 * _pooled(below), "%", "distance < threshold, hip included"))
-    for threshold in (50, 100, 150):
-        lines.append(Printed(f"AUC@{threshold}", 100 * _pooled(np.maximum(0, 1 - rooted / threshold)), "%",
-                             "the exact area under the curve, not a mean over 31 thresholds"))  # fmt: skip
-    return tuple(lines)
-
-
-def _kt3d(case: Case) -> tuple[Printed, ...]:
-    rooted, aligned = case.rooted, case.aligned
-    area = np.where(np.isnan(rooted), np.nan, 1 - np.searchsorted(CURVE_MM, rooted) / len(CURVE_MM))
-    return (
-        Printed("MPJPE (root-aligned)", _framewise(rooted), "mm", "mean over joints, then over samples"),
-        Printed("PA-MPJPE (with scale)", _framewise(aligned), "mm",
-                "rotation, translation and scale, no mirroring; mean over joints, then over samples"),
-        Printed("PCK@150 (root-aligned)", 100 * _framewise(np.where(np.isnan(rooted), np.nan, rooted <= 150)), "%",
-                "distance <= threshold, hip included"),
-        Printed("AUC (root-aligned)", 100 * _framewise(area), "%", "mean PCK over 0, 5, ..., 150 mm"),
-    )  # fmt: skip
-
-
-CONVENTIONS: Mapping[str, Convention] = {
-    one.name: one
-    for one in (
-        Convention("kt3d", "this harness",
-                   "means over joints, then over samples; every variant has its own name", _kt3d),
-        Convention("mmpose", "open-mmlab/mmpose 1.x, keypoint_mpjpe",
-                   "pools all visible joints of all frames into one mean, so frames with more joints weigh more; its "
-                   "alignment uses invisible joints too, which cannot be repeated without their truth",
-                   _mmpose),
-        Convention("videopose3d", "facebookresearch/VideoPose3D, run.py and common/loss.py",
-                   "averages over actions, so an action with few frames weighs as much as one with many; it does not "
-                   "move the predicted hip to the origin, which here it is", _videopose3d),
-        Convention("3d-pose-baseline", "una-dinosauria/3d-pose-baseline, src/predict_3dpose.py",
-                   "averages over actions; it also drops the frames of an incomplete last batch of 64 per action, "
-                   "which a file cannot repeat", _baseline),
-        Convention("integral", "JimmySuen/integral-human-pose, hm36.py",
-                   "aligns without scale and over 18 joints, and moves the hip back afterwards: the largest of the "
-                   "numbers called PA-MPJPE; the 18th joint is taken between the shoulders", _integral_pose),
-        Convention("posepile", "isarandi/PosePile, its Human3.6M eval.py",
-                   "pools all joints of all frames; PCK counts distances below the threshold only, and AUC is exact",
-                   _posepile),
-    )
-}  # fmt: skip
-"""Every convention by name; ``kt3d`` is this harness's own, for comparison."""
+    printed = (Printed(label, unit, value(case), why) for label, unit, value, why in CONVENTIONS[name].numbers)
+    return tuple(printed), int(usable.sum())
 
 
 def _pooled(values: FloatArray) -> float:
@@ -222,5 +137,75 @@ def _action_mean(values: FloatArray, case: Case) -> float:
     return float(np.mean([_pooled(values[case.action == action]) for action in np.unique(case.action)]))
 
 
-def _with_thorax(joints: FloatArray) -> FloatArray:
-    return np.concatenate([joints, joints[:, _SHOULDERS].mean(axis=1, keepdims=True)], axis=1)
+def _known(values: npt.NDArray[Any], of: FloatArray) -> FloatArray:
+    """``values`` where ``of`` is labelled, else NaN."""
+    return np.where(np.isnan(of), np.nan, values)
+
+
+_SIMILAR = "rotation, translation and scale, no mirroring"
+_ACTIONS = "; mean over frames of an action, then over actions"
+CONVENTIONS: Mapping[str, Convention] = {
+    one.name: one
+    for one in (
+        Convention("kt3d", "this harness", "means over joints, then over samples; every variant has its own name", (
+            ("MPJPE (root-aligned)", "mm", lambda c: _framewise(c.rooted), "mean over joints, then over samples"),
+            ("PA-MPJPE (with scale)", "mm", lambda c: _framewise(c.aligned),
+             f"{_SIMILAR}; mean over joints, then over samples"),
+            ("PCK@150 (root-aligned)", "%", lambda c: 100 * _framewise(_known(c.rooted <= 150, c.rooted)),
+             "distance <= threshold, hip included"),
+            ("AUC (root-aligned)", "%",
+             lambda c: 100 * _framewise(_known(1 - np.searchsorted(CURVE_MM, c.rooted) / len(CURVE_MM), c.rooted)),
+             "mean PCK over 0, 5, ..., 150 mm"),
+        )),
+        Convention("mmpose", "open-mmlab/mmpose 1.x, keypoint_mpjpe",
+                   "pools all visible joints of all frames into one mean, so frames with more joints weigh more; its "
+                   "alignment uses invisible joints too, which cannot be repeated without their truth", (
+            ("MPJPE", "mm", lambda c: _pooled(c.rooted),
+             "root-relative, one mean over all visible joints of all frames"),
+            ("P-MPJPE", "mm", lambda c: _pooled(c.aligned), f"{_SIMILAR}; one pooled mean"),
+            ("N-MPJPE", "mm", lambda c: _pooled(c.scaled), "root-relative, one scale per pose; one pooled mean"),
+        )),
+        Convention("videopose3d", "facebookresearch/VideoPose3D, run.py and common/loss.py",
+                   "averages over actions, so an action with few frames weighs as much as one with many; it does not "
+                   "move the predicted hip to the origin, which here it is", (
+            ("Protocol #1 (MPJPE) action-wise average", "mm", lambda c: _action_mean(c.rooted, c),
+             f"root-relative{_ACTIONS}"),
+            ("Protocol #2 (P-MPJPE) action-wise average", "mm", lambda c: _action_mean(c.aligned, c),
+             f"{_SIMILAR}{_ACTIONS}"),
+            ("Protocol #3 (N-MPJPE) action-wise average", "mm", lambda c: _action_mean(c.scaled, c),
+             f"root-relative, one scale per pose{_ACTIONS}"),
+        )),
+        Convention("3d-pose-baseline", "una-dinosauria/3d-pose-baseline, src/predict_3dpose.py",
+                   "averages over actions; it also drops the frames of an incomplete last batch of 64 per action, "
+                   "which a file cannot repeat", (
+            ("Average", "mm", lambda c: _action_mean(c.rooted, c),
+             "hip moved to the origin; mean over the actions' means"),
+            ("Val error avg", "mm", lambda c: _pooled(c.rooted), "the same, one mean over all frames"),
+            ("Average --procrustes", "mm", lambda c: _action_mean(c.aligned_rooted, c),
+             f"{_SIMILAR}; mean over the actions' means"),
+        )),
+        Convention("integral", "JimmySuen/integral-human-pose, hm36.py",
+                   "aligns without scale and over 18 joints, and moves the hip back afterwards: the largest of the "
+                   "numbers called PA-MPJPE; the 18th joint is taken between the shoulders", (
+            ("hm36_17j", "mm", lambda c: _pooled(c.rooted),
+             "hip moved to the origin, the hip counts as one joint of 17"),
+            ("hm36_17j_align", "mm", lambda c: _pooled(c.rigid[0]),
+             "rotation and translation without scale, over 18 joints, then the hip is moved to the origin again"),
+            ("Protocol #1 error (PA MPJPE)", "mm", lambda c: _pooled(c.rigid[1]),
+             "the PyTorch port by mks0601, first version: as above, but the hip stays where alignment put it"),
+        )),
+        Convention("posepile", "isarandi/PosePile, its Human3.6M eval.py",
+                   "pools all joints of all frames; PCK counts distances below the threshold only, and AUC is exact", (
+            ("MPJPE", "mm", lambda c: _pooled(c.rooted),
+             "hip moved to the origin; one mean over all joints of all frames"),
+            ("MPJPE --procrustes", "mm", lambda c: _pooled(c.aligned), _SIMILAR),
+            ("absolute MPJPE", "mm", lambda c: _pooled(c.absolute),
+             "nothing aligned: means little where the depth was given"),
+            *((f"PCK@{mm}", "%", lambda c, mm=mm: 100 * _pooled(_known(c.rooted < mm, c.rooted)),
+               "distance < threshold, hip included") for mm in (50, 100, 150)),
+            *((f"AUC@{mm}", "%", lambda c, mm=mm: 100 * _pooled(np.maximum(0, 1 - c.rooted / mm)),
+               "the exact area under the curve, not a mean over 31 thresholds") for mm in (50, 100, 150)),
+        )),
+    )
+}  # fmt: skip
+"""Every convention by name; ``kt3d`` is this harness's own, for comparison."""

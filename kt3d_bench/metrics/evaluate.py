@@ -4,6 +4,11 @@
 samples, J joints (17). Only the ground truth decides which joints count: a joint counts where the benchmark names it,
 its label exists and its mapping is good enough. A method cannot shrink that set: where it gives no answer the sample is
 undefined (MPJPE, PA-MPJPE) or wrong (PCK), counts as unanswered, and keeps the row from being ranked.
+
+Degenerate predictions are counted by kind, so that no table hides them; none ever counts as an error of 0. A joint
+without a finite answer leaves MPJPE, N-MPJPE and PA-MPJPE of its sample undefined (NaN) and is wrong for PCK, AUC and
+mAP; joints all in one point leave PA-MPJPE undefined, and N-MPJPE too as they lie at the root; joints on a line are
+measured like any others; fewer than three counted joints leave PA-MPJPE undefined.
 """
 
 from __future__ import annotations
@@ -23,7 +28,6 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root, npz_bytes, write_whole
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.degenerate import FEW_JOINTS, degenerate_samples
 from kt3d_bench.metrics.functional import METRIC_VERSION, METRICS, JointInput, mean_over_joints, pck_curve
 from kt3d_bench.metrics.plausibility import Suspicion, half_precision, suspicions_of
 from kt3d_bench.metrics.predictions import (
@@ -37,12 +41,19 @@ from kt3d_bench.metrics.predictions import (
     some,
 )
 from kt3d_bench.metrics.truth import Truth, open_test, truth_from_shards
-from kt3d_bench.metrics.uncertainty import ClipValues, clip_interval, clip_values
+from kt3d_bench.metrics.uncertainty import ClipValues, bootstrap_interval, clip_values
 from kt3d_bench.plugins import registry
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
 
 FloatArray = npt.NDArray[np.float64]
 TextArray = npt.NDArray[np.str_]
+NO_ANSWER = "a counted joint without a finite answer"
+ALL_ZERO = "every joint at the origin"
+ONE_POINT = "all joints in one point"
+ON_A_LINE = "all joints on one line"
+FEW_JOINTS = "fewer than three counted joints"
+_FLAT = 1e-6
+"""Second over first singular value of the centred joints, at or below which they lie on a line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +88,7 @@ class Scores:
     unanswered: int
     """Samples in which at least one counted joint has no (finite) prediction."""
     degenerate: Mapping[str, int]
-    """Kind of degenerate pose (``metrics.degenerate``) -> samples."""
+    """Kind of degenerate pose -> samples."""
     samples: int
     sample_list_digest: str
     labels_digest: str
@@ -253,7 +264,11 @@ def measure(
             H36M17.joints[joint]: {name: _mean(per_joint[:, joint]) for name, per_joint in values.items()}
             for joint in sorted({*benchmark.joints, *benchmark.original_joints})
         },
-        intervals=_intervals(sample_values, truth.sequence),
+        intervals={
+            name: interval
+            for name, per_sample in sample_values.items()
+            if (interval := bootstrap_interval(per_sample, truth.sequence)) is not None
+        },
         clips=clip_values(sample_values, truth.sequence),
         pck_curve=tuple(pck_curve(pred, truth.joints_cam_mm, root=benchmark.root, mask=counted).tolist()),
         undefined=undefined,
@@ -265,6 +280,28 @@ def measure(
         origin=truth.origin,
         warnings=_warnings(missing, extra, unanswered, undefined, degenerate),
     )
+
+
+def degenerate_samples(pred_mm: npt.NDArray[Any], counted: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """Return kind -> number of (N, J, 3) predictions whose ``counted`` (N, J) joints are of that kind, each under its
+    first kind. ``FEW_JOINTS`` comes from the truth, the other kinds from the prediction."""
+    pred = np.asarray(pred_mm, np.float64)
+    answered = np.isfinite(pred).all(axis=-1)
+    kinds = np.full(len(pred), "", dtype=f"<U{max(map(len, (NO_ANSWER, ALL_ZERO, ONE_POINT, ON_A_LINE, FEW_JOINTS)))}")
+    kinds[counted.sum(axis=1) < 3] = FEW_JOINTS
+    kinds[(kinds == "") & (counted & ~answered).any(axis=1)] = NO_ANSWER
+    rest = np.flatnonzero(kinds == "")
+    used = np.where(counted[rest, :, None], pred[rest], 0.0)
+    kinds[rest[(used == 0).all(axis=(1, 2))]] = ALL_ZERO
+    weights = counted[rest].sum(axis=1)[:, None, None]
+    centred = np.where(counted[rest, :, None], used - used.sum(axis=1, keepdims=True) / weights, 0.0)
+    spread = np.einsum("njk,njl->nkl", centred, centred)
+    largest, second = np.sqrt(np.maximum(np.linalg.eigvalsh(spread)[:, :0:-1], 0.0)).T
+    magnitude = np.abs(used).max(axis=(1, 2), initial=0.0)
+    kinds[rest[(kinds[rest] == "") & (largest <= 1e-9 * magnitude)]] = ONE_POINT
+    kinds[rest[(kinds[rest] == "") & (second <= _FLAT * largest)]] = ON_A_LINE
+    names, counts = np.unique(kinds[kinds != ""], return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def write_scores(path: Path, scores: Scores) -> None:
@@ -396,16 +433,6 @@ def _warnings(
     found += [f"{METRICS[name].title} is undefined for {count} samples" for name, count in undefined.items() if count]
     found += [f"{count} samples: {kind}" for kind, count in degenerate.items() if count and kind != FEW_JOINTS]
     return tuple(found)
-
-
-def _intervals(sample_values: Mapping[str, FloatArray], sequence: TextArray) -> dict[str, tuple[float, float]]:
-    found: dict[str, tuple[float, float]] = {}
-    for name, per_sample in sample_values.items():
-        clips = clip_values({name: per_sample}, sequence)
-        interval = None if clips is None else clip_interval(clips.means[name], clips.counts)
-        if interval is not None:
-            found[name] = interval
-    return found
 
 
 def _folds(sample_values: Mapping[str, FloatArray], groups: TextArray) -> dict[str, dict[str, float]]:

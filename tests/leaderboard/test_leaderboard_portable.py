@@ -2,7 +2,7 @@
 
 import pytest
 
-from kt3d_bench.leaderboard.portable import data_root, portable, portable_command
+from kt3d_bench.leaderboard.entries import data_root, portable, portable_command
 
 RUN = {
     "config": {

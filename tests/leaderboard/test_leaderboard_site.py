@@ -25,13 +25,12 @@ from kt3d_bench.leaderboard.entries import (
     Provenance,
     Submission,
     TrainingData,
-    known_boards,
     write_entry,
 )
 from kt3d_bench.leaderboard.ranking import Row
-from kt3d_bench.leaderboard.render import render_boards
+from kt3d_bench.leaderboard.render import render_boards, rendered_files
 from kt3d_bench.leaderboard.site import rows as site_rows
-from kt3d_bench.leaderboard.site.pages import board_page, index_page, rendered_site
+from kt3d_bench.leaderboard.site.pages import board_page, index_page
 from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.metrics.functional import CURVE_MM, METRICS
 from kt3d_bench.skeletons import H36M17
@@ -120,7 +119,8 @@ def site(folder: Path, *entries: Entry, published: Published | None = PUBLISHED)
     reported = {} if published is None else {"toy-test": published}
     return {
         path.relative_to(folder).as_posix(): text
-        for path, text in rendered_site(folder, known_boards(folder, KNOWN), KNOWN, reported).items()
+        for path, text in rendered_files(folder, KNOWN, reported, html=folder).items()
+        if path.suffix == ".html"
     }
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry
@@ -45,25 +44,9 @@ _SELECTION = {
 _MOST_STEPS = 10
 
 
-def rendered_site(
-    root: Path,
-    boards: Mapping[str, tuple[Entry, ...]],
-    benchmarks: Mapping[str, Benchmark],
-    published: Mapping[str, Published],
-    drawn: Collection[str] | None = None,
-) -> dict[Path, str]:
-    """Return file below ``root`` -> text of the index of ``boards`` (``entries.known_boards``) and of a page for each,
-    or for the ``drawn`` ones."""
-    pages = {root / PAGE: _render("boards.html", index_page(boards, benchmarks, published), "")}
-    for board in boards if drawn is None else drawn:
-        name, entries = board.removeprefix(f"{GENERATED}/"), boards[board]
-        page = board_page(board, benchmarks[name], entries, published.get(name))
-        pages[root / board / PAGE] = _render("board.html", page, "../" * (board.count("/") + 1))
-    return pages
-
-
-def _render(template: str, page: SimpleNamespace, root: str) -> str:
-    """``root`` leads from the page's folder to the boards'."""
+def page_text(page: SimpleNamespace, board: str = "") -> str:
+    """Return the text of the page of a board, by default that of the index."""
+    template, root = ("board.html", "../" * (board.count("/") + 1)) if board else ("boards.html", "")
     return render("kt3d_bench.leaderboard.site", template, page=page, root=root, entries_folder=ENTRIES)
 
 
