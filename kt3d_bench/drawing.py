@@ -198,22 +198,14 @@ class Tile:
     """Images that cannot be read, one sentence each."""
 
 
-@dataclass(frozen=True, eq=False)
-class Section:
-    """Some tiles under a heading."""
-
-    heading: str
-    tiles: Sequence[Tile]
-
-
 PANEL_PX, GAP_PX, CAPTION_PX, HEADING_PX, LEGEND_PX, MARGIN_PX = 240, 6, 44, 40, 44, 16
 SHEET_PX = 2016
 """Width that a sheet's rows fill: seven panels, or four pairs."""
 _LEGEND_WIDTH_PX = 1230
 
 
-def contact_sheet(path: Path, sections: Sequence[Section]) -> Path:
-    """Write a PNG of all tiles: each image of a sample in a panel of its own, the projected skeleton over it.
+def contact_sheet(path: Path, sections: Sequence[tuple[str, Sequence[Tile]]]) -> Path:
+    """Write a PNG of (heading, tiles): each image of a sample in a panel of its own, the projected skeleton over it.
 
     Depth is coloured near (yellow) to far (violet) on the person, grey off the person, black without a reading; parts
     have one colour each. Left limbs are blue, right limbs red, occluded joints hollow.
@@ -221,13 +213,13 @@ def contact_sheet(path: Path, sections: Sequence[Section]) -> Path:
     placed: list[tuple[int, int, Tile, list[npt.NDArray[np.uint8]]]] = []
     headings: list[tuple[int, str]] = []
     top, right = LEGEND_PX, _LEGEND_WIDTH_PX
-    for section in sections:
-        panels = [_panels(tile) for tile in section.tiles]
+    for heading, tiles in sections:
+        panels = [_panels(tile) for tile in tiles]
         width = max(map(len, panels), default=1) * (PANEL_PX + GAP_PX) + 2 * GAP_PX
         columns = max(1, (SHEET_PX + 2 * GAP_PX) // width)
-        headings.append((top + HEADING_PX - 14, section.heading))
+        headings.append((top + HEADING_PX - 14, heading))
         top += HEADING_PX
-        for number, (tile, images) in enumerate(zip(section.tiles, panels, strict=True)):
+        for number, (tile, images) in enumerate(zip(tiles, panels, strict=True)):
             row, column = divmod(number, columns)
             left = MARGIN_PX + column * width
             placed.append((left, top + row * (PANEL_PX + CAPTION_PX), tile, images))
@@ -246,7 +238,7 @@ def contact_sheet(path: Path, sections: Sequence[Section]) -> Path:
         _write(axes, left, top + PANEL_PX + 29, _shortened(tile.caption, room / 6.2), 9, colour)
     for top, heading in headings:
         _write(axes, MARGIN_PX, top, heading, 13, _INK, weight="bold")
-    _legend(axes, {name for section in sections for tile in section.tiles for name in tile.images})
+    _legend(axes, {name for _, tiles in sections for tile in tiles for name in tile.images})
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), aspect="auto")
     return save(figure, path, dpi=100)
 

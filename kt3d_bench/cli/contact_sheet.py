@@ -15,7 +15,7 @@ from kt3d_bench.data.format import FIELDS
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.validate import IMAGES, measure, open_whole, spread
-from kt3d_bench.drawing import Section, Tile, contact_sheet
+from kt3d_bench.drawing import Tile, contact_sheet
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.geometry.foreground import RULES, person_depth
 
@@ -38,7 +38,7 @@ def sheet(
 
     Raises ``ArtefactError`` where no shard of a folder can be read, ``UsageError`` for an unknown split.
     """
-    sections: list[Section] = []
+    sections: list[tuple[str, list[Tile]]] = []
     notes: list[str] = []
     for folder in folders:
         opened, broken = _open(folder, split)
@@ -51,10 +51,10 @@ def sheet(
         total = sum(map(len, opened))
         names = ", ".join(shards.split for shards in opened)
         heading = f"{manifest.dataset}{stand_in} - {names} - {len(tiles)} of {total} samples, {how}"
-        sections.append(Section(heading, tiles))
+        sections.append((heading, tiles))
         notes += [f"{tile.title}: {problem}" for tile in tiles for problem in tile.problems]
     contact_sheet(path, sections)
-    return [f"{sum(len(section.tiles) for section in sections)} samples in {path}", *notes]
+    return [f"{sum(len(tiles) for _, tiles in sections)} samples in {path}", *notes]
 
 
 def _open(folder: Path, split: str | None) -> tuple[list[ShardSet], list[str]]:

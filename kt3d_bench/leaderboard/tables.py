@@ -14,7 +14,7 @@ from rich.markup import escape as escape_rich
 from rich.table import Table
 from rich.text import Text
 
-from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry
+from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, ranked_groups
 from kt3d_bench.leaderboard.wording import (
     NONE,
@@ -25,9 +25,11 @@ from kt3d_bench.leaderboard.wording import (
     group_sentence,
     markdown_table,
     method_name,
+    metric_names,
     notes_on,
     plain,
     rank_text,
+    reported_columns,
     reported_name,
     reported_value,
     supervision_name,
@@ -166,9 +168,7 @@ def terminal_table(
 
 def _measured(group: RankedGroup, benchmark: Benchmark, *, markdown: bool = True) -> tuple[list[str], list[list[str]]]:
     text = as_markdown if markdown else plain
-    names = [*benchmark.metrics]
-    if benchmark.action_mean:
-        names.insert(1, ACTION_MEAN + benchmark.headline[0])
+    names = metric_names(benchmark)
     header = ["#", *_TEXT_COLUMNS, *map(column, names), "Seed"]
     rows = []
     for row in group.rows:
@@ -189,19 +189,10 @@ def _reported(
     rows: Sequence[PublishedRow], benchmark: Benchmark, *, markdown: bool = True
 ) -> tuple[list[str], list[list[str]]]:
     text = as_markdown if markdown else plain
-    names = [name for name in benchmark.metrics if any(name in row.scores for row in rows)]
-    details = list(dict.fromkeys(name for row in rows for name in row.details))
-    levels = any(row.supervision for row in rows)
-    header = ["Method", "Category", *(["Supervision"] if levels else []), *(capital(text(name)) for name in details)]
+    titles, details, names, words = reported_columns(rows, benchmark)
+    header = [*titles, *(capital(text(name)) for name in details)]
     header += [f"{reported_name(name)} ({METRICS[name].unit})" for name in names]
-    cells = []
-    for row in rows:
-        method = row.method if row.cite is None else f"{row.method} ({row.cite})"
-        cells.append([
-            text(method),
-            text(row.category) or NONE,
-            *([text(row.supervision) or NONE] if levels else []),
-            *(text(row.details.get(name, "")) or NONE for name in details),
-            *(reported_value(row.scores.get(name), name) for name in names),
-        ])  # fmt: skip
-    return header, cells
+    return header, [
+        [*(text(word) or NONE for word in own), *(reported_value(row.scores.get(name), name) for name in names)]
+        for row, own in zip(rows, words, strict=True)
+    ]

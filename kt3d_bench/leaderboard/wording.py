@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row, may_be_tested
-from kt3d_bench.metrics.benchmarks import Benchmark
+from kt3d_bench.metrics.benchmarks import Benchmark, PublishedRow
 from kt3d_bench.metrics.evaluate import FEW_JOINTS
 from kt3d_bench.metrics.functional import METRICS
 from kt3d_bench.supervision import level_name
@@ -32,10 +32,35 @@ def reported_value(value: float | None, metric: str) -> str:
     return f"{value:.1f}" if METRICS[metric].unit == "mm" and value == round(value, 1) else f"{value:g}"
 
 
+def reported_columns(
+    rows: Sequence[PublishedRow], benchmark: Benchmark
+) -> tuple[list[str], list[str], list[str], list[list[str]]]:
+    """Return the titles that all tables share, the details' and the metrics' names, and each row's words, raw."""
+    details = list(dict.fromkeys(name for row in rows for name in row.details))
+    levels = any(row.supervision for row in rows)
+    words = []
+    for row in rows:
+        method = row.method if row.cite is None else f"{row.method} ({row.cite})"
+        level = [row.supervision] if levels else []
+        words.append([method, row.category, *level, *(row.details.get(name, "") for name in details)])
+    names = [name for name in benchmark.metrics if any(name in row.scores for row in rows)]
+    return ["Method", "Category", *(["Supervision"] if levels else [])], details, names, words
+
+
+def metric_names(benchmark: Benchmark) -> tuple[str, ...]:
+    """Return the metrics in the order of their columns: the headline's first, its action mean beside it."""
+    first, *others = benchmark.metrics
+    return (first, *([ACTION_MEAN + first] if benchmark.action_mean else []), *others)
+
+
+def metric_title(name: str) -> str:
+    title = METRICS[name.removeprefix(ACTION_MEAN)].title
+    return f"{title} (action mean)" if name.startswith(ACTION_MEAN) else title
+
+
 def column(name: str) -> str:
-    metric = METRICS[name.removeprefix(ACTION_MEAN)]
-    title = f"{metric.title} (action mean)" if name.startswith(ACTION_MEAN) else metric.title
-    return f"{title} ({metric.unit})" if "(" not in title else f"{title[:-1]}, {metric.unit})"
+    title, unit = metric_title(name), METRICS[name.removeprefix(ACTION_MEAN)].unit
+    return f"{title} ({unit})" if "(" not in title else f"{title[:-1]}, {unit})"
 
 
 def rank_text(row: Row) -> str:

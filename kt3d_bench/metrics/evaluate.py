@@ -28,7 +28,7 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root, npz_bytes, write_whole
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.functional import METRIC_VERSION, METRICS, JointInput, mean_over_joints, pck_curve
+from kt3d_bench.metrics.functional import METRIC_VERSION, METRICS, JointInput, defined_mean, mean_over_joints, pck_curve
 from kt3d_bench.metrics.plausibility import Suspicion, half_precision, suspicions_of
 from kt3d_bench.metrics.predictions import (
     Cameras,
@@ -52,6 +52,11 @@ ALL_ZERO = "every joint at the origin"
 ONE_POINT = "all joints in one point"
 ON_A_LINE = "all joints on one line"
 FEW_JOINTS = "fewer than three counted joints"
+_FACTS = (
+    "benchmark", "benchmark_version", "metric_version", "origin", "samples", "unanswered", "sample_list_digest",
+    "labels_digest",
+)  # fmt: skip
+"""Fields of ``Scores`` that a summary holds as they are."""
 _FLAT = 1e-6
 """Second over first singular value of the centred joints, at or below which they lie on a line."""
 
@@ -98,25 +103,16 @@ class Scores:
 
     def summary(self) -> dict[str, Any]:
         """Return plain JSON data without the per-sample values; NaN becomes ``None``."""
+        folds = ("by_action", "by_subject", "by_camera", "by_joint")
         return {
-            "benchmark": self.benchmark,
-            "benchmark_version": self.benchmark_version,
-            "metric_version": self.metric_version,
-            "origin": self.origin,
-            "samples": self.samples,
-            "unanswered": self.unanswered,
+            **{name: getattr(self, name) for name in _FACTS},
             "undefined": dict(self.undefined),
             "degenerate": dict(self.degenerate),
             "overall": _plain(self.overall),
             "action_mean": _plain(self.action_mean),
             "intervals": {name: list(interval) for name, interval in self.intervals.items()},
             "pck_curve": [value if np.isfinite(value) else None for value in self.pck_curve],
-            "by_action": {name: _plain(fold) for name, fold in self.by_action.items()},
-            "by_subject": {name: _plain(fold) for name, fold in self.by_subject.items()},
-            "by_camera": {name: _plain(fold) for name, fold in self.by_camera.items()},
-            "by_joint": {name: _plain(fold) for name, fold in self.by_joint.items()},
-            "sample_list_digest": self.sample_list_digest,
-            "labels_digest": self.labels_digest,
+            **{fold: {name: _plain(means) for name, means in getattr(self, fold).items()} for fold in folds},
             "warnings": list(self.warnings),
         }
 
@@ -253,15 +249,15 @@ def measure(
         sequence=truth.sequence,
         values=values,
         counted=counted,
-        overall={name: _mean(per_sample) for name, per_sample in sample_values.items()},
+        overall={name: defined_mean(per_sample) for name, per_sample in sample_values.items()},
         action_mean={
-            name: _mean(np.array([fold[name] for fold in by_action.values()])) for name in values if by_action
+            name: defined_mean(np.array([fold[name] for fold in by_action.values()])) for name in values if by_action
         },
         by_action=by_action,
         by_subject=_folds(sample_values, truth.subject),
         by_camera={} if truth.camera is None else _folds(sample_values, truth.camera),
         by_joint={
-            H36M17.joints[joint]: {name: _mean(per_joint[:, joint]) for name, per_joint in values.items()}
+            H36M17.joints[joint]: {name: defined_mean(per_joint[:, joint]) for name, per_joint in values.items()}
             for joint in sorted({*benchmark.joints, *benchmark.original_joints})
         },
         intervals={
@@ -437,15 +433,10 @@ def _warnings(
 
 def _folds(sample_values: Mapping[str, FloatArray], groups: TextArray) -> dict[str, dict[str, float]]:
     return {
-        str(group): {name: _mean(per_sample[groups == group]) for name, per_sample in sample_values.items()}
+        str(group): {name: defined_mean(per_sample[groups == group]) for name, per_sample in sample_values.items()}
         for group in np.unique(groups)
         if group
     }
-
-
-def _mean(values: FloatArray) -> float:
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def _plain(fold: Mapping[str, float]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ is not finite makes the error of its pose NaN (and is wrong for PCK), and so doe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from kt3d_bench.geometry.alignment import align_root, align_similarity, check_pa
 from kt3d_bench.skeletons import H36M17
 
 FloatArray = npt.NDArray[np.float64]
+PerJoint = Callable[[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None], FloatArray]
+"""Poses (N, J, 3) twice and their mask -> (N, J)."""
 
 METRIC_VERSION = 1
 """Raised with every change that can change a number; rows of different versions are never ranked together."""
@@ -40,13 +42,7 @@ def joint_errors(
 
     ``root`` is the joint that both poses are moved to before measuring; ``None`` measures where they are.
     """
-    pred, true, counted = check_pair(pred_mm, true_mm, mask)
-    errors = np.empty(pred.shape[:2])
-    for part in _chunks(len(pred)):
-        errors[part] = _distances(pred[part], true[part], root)
-    if counted is not None:
-        errors[~counted] = np.nan
-    return errors
+    return _in_chunks(pred_mm, true_mm, mask, lambda pred, true, _: _distances(pred, true, root))
 
 
 def pa_joint_errors(
@@ -58,15 +54,11 @@ def pa_joint_errors(
     mask: npt.NDArray[Any] | None = None,
 ) -> FloatArray:
     """(N, J) distances in mm after each prediction was moved onto its truth; see ``alignment.align_similarity``."""
-    pred, true, counted = check_pair(pred_mm, true_mm, mask)
-    errors = np.empty(pred.shape[:2])
-    for part in _chunks(len(pred)):
-        weights = None if counted is None else counted[part]
-        aligned = align_similarity(pred[part], true[part], scale=scale, reflection=reflection, mask=weights)
-        errors[part] = _distances(aligned, true[part], None)
-    if counted is not None:
-        errors[~counted] = np.nan
-    return errors
+
+    def errors(pred: npt.NDArray[Any], true: npt.NDArray[Any], counted: npt.NDArray[Any] | None) -> FloatArray:
+        return _distances(align_similarity(pred, true, scale=scale, reflection=reflection, mask=counted), true, None)
+
+    return _in_chunks(pred_mm, true_mm, mask, errors)
 
 
 def scaled_joint_errors(
@@ -81,18 +73,36 @@ def scaled_joint_errors(
 
     A pose is NaN where that factor is undefined: a counted joint that is not finite, or all of them at the root.
     """
+
+    def errors(pred: npt.NDArray[Any], true: npt.NDArray[Any], counted: npt.NDArray[Any] | None) -> FloatArray:
+        moved, fixed = align_root(pred, root), align_root(true, root)
+        weights = np.ones(moved.shape[:2], bool) if counted is None else counted
+        used, wanted = np.where(weights[..., None], moved, 0.0), np.where(weights[..., None], fixed, 0.0)
+        factor = np.einsum("njk,njk->n", used, wanted) / np.einsum("njk,njk->n", used, used)
+        return _distances(moved * factor[:, None, None], fixed, None)
+
+    with np.errstate(all="ignore"):
+        return _in_chunks(pred_mm, true_mm, mask, errors)
+
+
+def _in_chunks(
+    pred_mm: npt.NDArray[Any], true_mm: npt.NDArray[Any], mask: npt.NDArray[Any] | None, joint_values: PerJoint
+) -> FloatArray:
+    """(N, J) ``joint_values``, a few thousand poses at a time; NaN where masked."""
     pred, true, counted = check_pair(pred_mm, true_mm, mask)
     errors = np.empty(pred.shape[:2])
-    with np.errstate(all="ignore"):
-        for part in _chunks(len(pred)):
-            moved, fixed = align_root(pred[part], root), align_root(true[part], root)
-            weights = np.ones(moved.shape[:2], bool) if counted is None else counted[part]
-            used, wanted = np.where(weights[..., None], moved, 0.0), np.where(weights[..., None], fixed, 0.0)
-            factor = np.einsum("njk,njk->n", used, wanted) / np.einsum("njk,njk->n", used, used)
-            errors[part] = _distances(moved * factor[:, None, None], fixed, None)
+    for start in range(0, len(pred), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        errors[part] = joint_values(pred[part], true[part], None if counted is None else counted[part])
     if counted is not None:
         errors[~counted] = np.nan
     return errors
+
+
+def defined_mean(values: FloatArray) -> float:
+    """Return the mean of the finite values; NaN without any."""
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def mean_over_joints(values: FloatArray, mask: npt.NDArray[Any] | None = None) -> FloatArray:
@@ -201,7 +211,7 @@ def _per_pose(
     true_mm: npt.ArrayLike,
     root: int | None,
     mask: npt.ArrayLike | None,
-    joint_values: Callable[[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None], FloatArray],
+    joint_values: PerJoint,
 ) -> FloatArray:
     """Return ``joint_values`` of (N, J, 3) poses and their (N, J) mask, averaged over joints, in the poses' own shape.
 
@@ -373,10 +383,6 @@ METRICS: Mapping[str, Metric] = {
     )
 }  # fmt: skip
 """Every metric by name."""
-
-
-def _chunks(samples: int) -> Iterator[slice]:
-    return (slice(start, start + _CHUNK) for start in range(0, samples, _CHUNK))
 
 
 def _correct(errors_mm: FloatArray, true_mm: npt.NDArray[Any], root: int | None, threshold_mm: float) -> FloatArray:

@@ -9,7 +9,7 @@ joints, mm, camera frame; joints that are not finite or not labelled are ignored
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Any
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from kt3d_bench.geometry.alignment import align_root
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.functional import joint_errors, mpjpe, pa_mpjpe
+from kt3d_bench.metrics.functional import defined_mean, joint_errors, mpjpe, pa_mpjpe
 from kt3d_bench.metrics.predictions import Predictions, join
 from kt3d_bench.metrics.truth import Truth
 from kt3d_bench.skeletons import H36M17
@@ -133,16 +133,12 @@ def _filler(pred: FloatArray) -> Suspicion | None:
     return None
 
 
-def _moved(*blocks: Sequence[int]) -> tuple[int, ...]:
-    return tuple(joint for block in blocks for joint in block)
-
-
 _TRUNK, _RIGHT_LEG, _LEFT_LEG = (7, 8, 9, 10), (1, 2, 3), (4, 5, 6)
 _LEFT_ARM, _RIGHT_ARM = (11, 12, 13), (14, 15, 16)
 ORDERS: Mapping[str, tuple[int | None, ...]] = {
     "left and right exchanged": tuple(int(joint) for joint in H36M17.mirror),
-    "the right arm before the left": _moved((0,), _RIGHT_LEG, _LEFT_LEG, _TRUNK, _RIGHT_ARM, _LEFT_ARM),
-    "the left leg before the right": _moved((0,), _LEFT_LEG, _RIGHT_LEG, _TRUNK, _LEFT_ARM, _RIGHT_ARM),
+    "the right arm before the left": (0, *_RIGHT_LEG, *_LEFT_LEG, *_TRUNK, *_RIGHT_ARM, *_LEFT_ARM),
+    "the left leg before the right": (0, *_LEFT_LEG, *_RIGHT_LEG, *_TRUNK, *_LEFT_ARM, *_RIGHT_ARM),
     "the hip last": (*range(1, 17), 0),
     "the reverse order": tuple(range(16, -1, -1)),
     "legs and arms from their ends": (0, 3, 2, 1, 6, 5, 4, 7, 8, 9, 10, 13, 12, 11, 16, 15, 14),
@@ -257,15 +253,15 @@ def _shuffled(given: Evidence) -> Suspicion | None:
         return None
     order = np.random.default_rng(0).permutation(count)
     strangers = [order[np.argsort(np.roll(order, step))] for step in range(1, _STRANGERS + 1)]
-    own = _mean(pa_mpjpe(given.pred_mm, given.true_mm, mask=given.mask))
+    own = defined_mean(pa_mpjpe(given.pred_mm, given.true_mm, mask=given.mask))
     strange = float(np.mean([
-        _mean(pa_mpjpe(given.pred_mm, given.true_mm[other], mask=given.mask & given.mask[other]))
+        defined_mean(pa_mpjpe(given.pred_mm, given.true_mm[other], mask=given.mask & given.mask[other]))
         for other in strangers
     ]))  # fmt: skip
     other = strangers[0]
     mask = given.mask & given.mask[other]
-    vary = _mean(mpjpe(given.pred_mm, given.pred_mm[other], root=_HIP, mask=mask))
-    truly = _mean(mpjpe(given.true_mm, given.true_mm[other], root=_HIP, mask=mask))
+    vary = defined_mean(mpjpe(given.pred_mm, given.pred_mm[other], root=_HIP, mask=mask))
+    truly = defined_mean(mpjpe(given.true_mm, given.true_mm[other], root=_HIP, mask=mask))
     if not own > 0.93 * strange or vary < 0.5 * truly:
         return None
     return Suspicion(
@@ -329,8 +325,3 @@ def _ratio(undone: FloatArray, asis: FloatArray) -> float:
     both = np.isfinite(undone) & np.isfinite(asis)
     total = float(asis[both].sum())
     return float(undone[both].sum()) / total if total > 0 else 1.0
-
-
-def _mean(values: FloatArray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")

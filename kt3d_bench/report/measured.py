@@ -70,14 +70,6 @@ def measure(
     )
 
 
-def shards_places(folder: Path, document: Mapping[str, Any], dataset: str) -> list[Path]:
-    """Return where the shards of a dataset may be, in the order of trying."""
-    target = document["shards"]["target"]
-    own = [Path(str(target["folder"]))] if target["dataset"] == dataset else []
-    roots = [Path(str(document["config"].get("data_root", "."))), folder.absolute().parent.parent, default_data_root()]
-    return [*own, *(root / "shards" / dataset for root in roots)]
-
-
 def _measure(
     folder: Path, document: Mapping[str, Any], name: str, benchmark: Benchmark | None, given: Path | None
 ) -> Measured | Missing:
@@ -86,8 +78,11 @@ def _measure(
     path, notes = folder / "predictions" / f"{name}.npz", []
     try:
         predictions = read_predictions(path)
-        notes += _stale(predictions, document)
-        return _measured(predictions, _shards(folder, document, benchmark, given), benchmark, path, notes)
+        if predictions.meta.get("checkpoint_sha256") != document.get("checkpoint_sha256"):
+            notes.append(
+                "The predictions are from another checkpoint than the run's last. Run kt3d predict to replace them."
+            )
+        return _measured(predictions, given or _shards(folder, document, benchmark.dataset), benchmark, path, notes)
     except Kt3dError as error:
         notes.append(f"{error.message}.")
     try:
@@ -96,17 +91,13 @@ def _measure(
         return Missing(name, (*notes, f"There are no stored scores either: {error.message}."))
 
 
-def _stale(predictions: Predictions, document: Mapping[str, Any]) -> list[str]:
-    made_by = predictions.meta.get("checkpoint_sha256")
-    if made_by == document.get("checkpoint_sha256"):
-        return []
-    return ["The predictions are from another checkpoint than the run's last. Run kt3d predict to replace them."]
-
-
-def _shards(folder: Path, document: Mapping[str, Any], benchmark: Benchmark, given: Path | None) -> Path:
-    places = [given] if given is not None else shards_places(folder, document, benchmark.dataset)
-    present = [place for place in places if (place / "manifest.json").is_file()]
-    return present[0] if present else places[0]
+def _shards(folder: Path, document: Mapping[str, Any], dataset: str) -> Path:
+    """Where the run, its folder's data root or the default one has the shards of a dataset."""
+    target = document["shards"]["target"]
+    own = [Path(str(target["folder"]))] if target["dataset"] == dataset else []
+    roots = [Path(str(document["config"].get("data_root", "."))), folder.absolute().parent.parent, default_data_root()]
+    places = [*own, *(root / "shards" / dataset for root in roots)]
+    return next((place for place in places if (place / "manifest.json").is_file()), places[0])
 
 
 def _measured(predictions: Predictions, shards: Path, benchmark: Benchmark, path: Path, notes: list[str]) -> Measured:

@@ -19,7 +19,7 @@ from kt3d_bench.cli.contact_sheet import sheet
 from kt3d_bench.data.estimate import Probe, probe
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.prepare import prepare
-from kt3d_bench.drawing import Section, Tile, coloured_depth, contact_sheet, part_palette
+from kt3d_bench.drawing import Tile, coloured_depth, contact_sheet, part_palette
 from kt3d_bench.inspection import in_bytes
 from kt3d_bench.metrics.predictions import write_predictions
 from kt3d_bench.plugins import registry
@@ -356,7 +356,7 @@ def columns(path: Path, rgb: tuple[int, int, int], tolerance: int = 12) -> np.nd
 
 def test_sides_have_colours_and_places(tmp_path: Path) -> None:
     """The panel begins 16 px from the left and enlarges 100 px to 240: x = 30 lies at 88, x = 70 at 184."""
-    path = contact_sheet(tmp_path / "s.png", [Section("heading", [tile()])])
+    path = contact_sheet(tmp_path / "s.png", [("heading", [tile()])])
     blue, red = columns(path, LEFT_RGB), columns(path, RIGHT_RGB)
     assert min(len(blue), len(red)) > 50
     assert blue.max() == pytest.approx(184, abs=3)
@@ -368,7 +368,7 @@ def test_every_image_has_a_panel_with_the_skeleton(tmp_path: Path) -> None:
     depth = np.zeros((100, 100), np.uint16)
     depth[10:90, 40:60] = 2000
     images = {"depth": depth, "parts": (depth > 0).astype(np.uint8)}
-    path = contact_sheet(tmp_path / "s.png", [Section("heading", [tile(images=images, num_parts=2)])])
+    path = contact_sheet(tmp_path / "s.png", [("heading", [tile(images=images, num_parts=2)])])
     red = columns(path, RIGHT_RGB)
     assert red.min() == pytest.approx(88, abs=3)
     assert red[red > 262].min() == pytest.approx(88 + 246, abs=3)
@@ -385,7 +385,7 @@ def test_a_pose_alone_is_drawn_from_its_pixels_or_from_the_front(tmp_path: Path)
             },
         )
     ):
-        path = contact_sheet(tmp_path / f"{number}.png", [Section("heading", [tile(**changes)])])
+        path = contact_sheet(tmp_path / f"{number}.png", [("heading", [tile(**changes)])])
         blue, red = columns(path, LEFT_RGB), columns(path, RIGHT_RGB)
         assert min(len(blue), len(red)) > 50
         assert red.mean() + 10 < blue.mean()
@@ -395,11 +395,11 @@ def test_joints_that_are_not_known_are_bridged(tmp_path: Path) -> None:
     """Without a spine the trunk is drawn from hip to thorax; without the left limbs there is no blue."""
     joints = standing()
     joints[[left for _, left in H36M17.mirror_pairs]] = np.nan
-    path = contact_sheet(tmp_path / "s.png", [Section("heading", [tile(joints_px=joints)])])
+    path = contact_sheet(tmp_path / "s.png", [("heading", [tile(joints_px=joints)])])
     assert len(columns(path, LEFT_RGB)) == 0
     trunk = columns(path, (0x44, 0x44, 0x44), 90)
     joints[H36M17.index("spine")] = np.nan
-    path = contact_sheet(tmp_path / "t.png", [Section("heading", [tile(joints_px=joints)])])
+    path = contact_sheet(tmp_path / "t.png", [("heading", [tile(joints_px=joints)])])
     assert len(columns(path, (0x44, 0x44, 0x44), 90)) > 0.8 * len(trunk) > 80
 
 

@@ -13,7 +13,10 @@ from kt3d_bench.leaderboard.ranking import RankedGroup, Row
 from kt3d_bench.leaderboard.wording import (
     NONE,
     capital,
+    metric_names,
+    metric_title,
     rank_text,
+    reported_columns,
     reported_name,
     reported_value,
     supervision_name,
@@ -24,6 +27,11 @@ from kt3d_bench.metrics.functional import CURVE_MM, METRICS
 from kt3d_bench.web.charts import Measure, Scale, bar, bar_scale
 
 LONGEST_NAME = 90
+_REPORTED = {
+    "Method": "as the paper calls it, with the number in its list of references",
+    "Category": "as the paper groups its rows",
+    "Supervision": "the level of this harness that it corresponds to",
+}
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,6 @@ class Value:
     undefined: int = 0
 
 
-def metric_names(benchmark: Benchmark) -> tuple[str, ...]:
-    """Return the metrics in the order of their columns: the headline's first, its action mean beside it."""
-    first, *others = benchmark.metrics
-    return (first, *([ACTION_MEAN + first] if benchmark.action_mean else []), *others)
-
-
 def metric_columns(benchmark: Benchmark) -> list[Column]:
     where = "absolute" if benchmark.root is None else f"after moving joint {benchmark.root} of both poses to the origin"
     found = []
@@ -58,8 +60,7 @@ def metric_columns(benchmark: Benchmark) -> list[Column]:
         about = f"{metric.about}, {where}" if metric.alignment == "benchmark" else metric.about
         if name.startswith(ACTION_MEAN):
             about = "the same, averaged over actions instead of samples"
-        title = f"{metric.title} (action mean)" if name.startswith(ACTION_MEAN) else metric.title
-        found.append(Column(title, metric.unit, f"{about}; {metric.better} is better", metric.better))
+        found.append(Column(metric_title(name), metric.unit, f"{about}; {metric.better} is better", metric.better))
     return found
 
 
@@ -72,19 +73,20 @@ def measured_table(group: RankedGroup, benchmark: Benchmark) -> SimpleNamespace:
 
 def reported_table(rows: Sequence[PublishedRow], benchmark: Benchmark) -> SimpleNamespace:
     """Return the header and, row by row, (cells, level, search text)."""
-    names = [name for name in benchmark.metrics if any(name in row.scores for row in rows)]
-    details = list(dict.fromkeys(name for row in rows for name in row.details))
-    levels = any(row.supervision for row in rows)
-    header = [
-        Column("Method", "", "as the paper calls it, with the number in its list of references"),
-        Column("Category", "", "as the paper groups its rows"),
-        *([Column("Supervision", "", "the level of this harness that it corresponds to")] if levels else []),
-        *(Column(capital(name), "", "as the paper says") for name in details),
-    ]
+    titles, details, names, words = reported_columns(rows, benchmark)
+    header = [Column(title, "", _REPORTED[title]) for title in titles]
+    header += [Column(capital(name), "", "as the paper says") for name in details]
     for name in names:
         meaning = "as printed; the paper defines its exact protocol"
         header.append(Column(reported_name(name), METRICS[name].unit, meaning, METRICS[name].better))
-    return SimpleNamespace(header=header, rows=[_reported(row, names, details, levels) for row in rows])
+    lines = []
+    for row, own in zip(rows, words, strict=True):
+        cells = [Value(short(word) or NONE, word.lower()) for word in own]
+        for name in names:
+            value = row.scores.get(name)
+            cells.append(Value(reported_value(value, name), "" if value is None else f"{value:.6f}"))
+        lines.append((cells, row.supervision or row.category, " ".join(own).lower()))
+    return SimpleNamespace(header=header, rows=lines)
 
 
 def short(text: str) -> str:
@@ -217,15 +219,3 @@ def _value(row: Row, metric: str) -> Value:
     if value is None:
         return Value(NONE, "", undefined=missing)
     return Value(f"{value:.1f}", f"{value:.6f}", "" if spread is None else f"± {spread:.1f}", missing)
-
-
-def _reported(
-    row: PublishedRow, names: Sequence[str], details: Sequence[str], levels: bool
-) -> tuple[list[Value], str, str]:
-    method = row.method if row.cite is None else f"{row.method} ({row.cite})"
-    words = [method, row.category, *([row.supervision] if levels else []), *(row.details.get(n, "") for n in details)]
-    cells = [Value(short(word) or NONE, word.lower()) for word in words]
-    for name in names:
-        value = row.scores.get(name)
-        cells.append(Value(reported_value(value, name), "" if value is None else f"{value:.6f}"))
-    return cells, row.supervision or row.category, " ".join(words).lower()
