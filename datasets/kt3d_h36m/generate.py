@@ -19,10 +19,8 @@ from kt3d_bench import synth
 from kt3d_bench.errors import UsageError
 from kt3d_bench.records import Camera
 from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
-from kt3d_h36m.standin_cameras import Rig, metadata_xml, sample_rig
-from kt3d_h36m.standin_recordings import ACTIVITIES, CAMERA_IDS, LEFT_OUT, PEOPLE, Take
-from kt3d_h36m.standin_room import Room
-from kt3d_h36m.standin_skeleton import JOINT_NAMES, joints_32
+from kt3d_h36m.standin_recordings import ACTIVITIES, CAMERA_IDS, JOINT_NAMES, LEFT_OUT, PEOPLE, Take, joints_32
+from kt3d_h36m.standin_room import Rig, Room, metadata_xml, sample_rig
 
 Image = npt.NDArray[np.uint8]
 VERSION = 1

@@ -7,7 +7,6 @@ the person in it, without labels, is the benchmark's rule (``geometry.foreground
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,42 @@ from kt3d_bench.geometry.cameras import project
 from kt3d_bench.geometry.crops import box_from_mask, box_from_points, crop_person
 from kt3d_bench.geometry.foreground import person_depth
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_itop.hdf5 import HEIGHT_PX, WIDTH_PX, Opened, check_same_ids, opened, read_ids, split_id
-from kt3d_itop.joints import JOINTS, MAPPING, map_visible
+from kt3d_bench.skeletons import JointMapping
+from kt3d_itop.hdf5 import HEIGHT_PX, WIDTH_PX, check_same_ids, opened, read_ids, split_id
 from kt3d_itop.layout import SPLITS, deferred, describe, find_files
+
+JOINTS: tuple[str, ...] = (
+    "Head", "Neck", "R Shoulder", "L Shoulder", "R Elbow", "L Elbow", "R Hand", "L Hand", "Torso", "R Hip", "L Hip",
+    "R Knee", "L Knee", "R Foot", "L Foot",
+)  # fmt: skip
+"""In the order of ``real_world_coordinates``; the part ids of ``segmentation`` are the same numbers."""
+
+MAPPING = JointMapping.of(
+    JOINTS,
+    exact={
+        "right_hip": "R Hip", "right_knee": "R Knee", "left_hip": "L Hip", "left_knee": "L Knee",
+        "left_shoulder": "L Shoulder", "left_elbow": "L Elbow",
+        "right_shoulder": "R Shoulder", "right_elbow": "R Elbow",
+    },
+    derived={"hip": ("R Hip", "L Hip"), "spine": "Torso", "thorax": "Neck", "nose": ("Head", "Neck")},
+    approximate={
+        "right_ankle": "R Foot", "left_ankle": "L Foot", "head": "Head",
+        "left_wrist": "L Hand", "right_wrist": "R Hand",
+    },
+)  # fmt: skip
+"""In the data itself Neck is the middle of the shoulders, and Torso the middle between Neck and the hips."""
+
+_SOURCES = tuple([JOINTS.index(name) for name in entry.sources] for entry in MAPPING.table)
+
+
+def map_visible(flags: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+    """Map (N, 15) ``visible_joints`` to (N, 17) 1, 0 or -1: a derived joint is visible where all of its sources are.
+
+    Values other than 0 and 1 mean not known.
+    """
+    known = np.where((flags == 0) | (flags == 1), flags, -1).astype(np.int8)
+    return np.stack([known[:, sources].min(axis=1) for sources in _SOURCES], axis=1)
+
 
 __all__ = ["convert", "deferred", "describe", "plan"]
 
@@ -123,10 +155,21 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     with opened(Path(load["labels"]), "labels") as labels, opened(Path(load["depth"]), "depth_map") as depth:
         longest = min(max(SLAB_ROWS, labels.chunk_rows, depth.chunk_rows), _MOST_ROWS)
         for first, stop in _slabs(load["rows"], longest):
-            slab = _Slab.read(depth, labels, load["view"], first, stop)
-            for row in range(first, stop):
+            joints_mm = to_camera_mm(labels.read("real_world_coordinates", first, stop))
+            joints_cam_mm = MAPPING.apply(joints_mm)
+            slab = zip(
+                range(first, stop),
+                depth.read("data", first, stop),
+                labels.read("segmentation", first, stop),
+                joints_cam_mm,
+                project(camera(load["view"]), joints_cam_mm),
+                map_visible(labels.read("visible_joints", first, stop)),
+                _implausible(joints_mm),
+                strict=True,
+            )
+            for row, *content in slab:
                 if row in names:
-                    yield _sample(load, names[row], clips[row], slab, row - first)
+                    yield _sample(load, names[row], clips[row], *content)
 
 
 def _slabs(rows: Sequence[int], longest: int) -> list[tuple[int, int]]:
@@ -140,51 +183,30 @@ def _slabs(rows: Sequence[int], longest: int) -> list[tuple[int, int]]:
     return slabs
 
 
-@dataclass(frozen=True, eq=False)
-class _Slab:
-    """Consecutive frames: images as stored, labels converted together."""
-
-    depth_m: npt.NDArray[np.float16]
-    """(N, 240, 320)."""
-    segmentation: npt.NDArray[np.int8]
-    """(N, 240, 320) 0..14, -1 = background."""
-    joints_cam_mm: npt.NDArray[np.float64]
-    """(N, 17, 3)."""
-    joints_px: npt.NDArray[np.float64]
-    """(N, 17, 2) px of the full frame."""
-    visible: npt.NDArray[np.int8]
-    """(N, 17)."""
-    problems: Sequence[str | None]
-    """What is wrong with the joints of a frame, if anything."""
-
-    @classmethod
-    def read(cls, depth: Opened, labels: Opened, view: str, first: int, stop: int) -> _Slab:
-        joints_mm = to_camera_mm(labels.read("real_world_coordinates", first, stop))
-        joints_cam_mm = MAPPING.apply(joints_mm)
-        return cls(
-            depth.read("data", first, stop),
-            labels.read("segmentation", first, stop),
-            joints_cam_mm,
-            project(camera(view), joints_cam_mm),
-            map_visible(labels.read("visible_joints", first, stop)),
-            _implausible(joints_mm),
-        )
-
-
-def _sample(load: Mapping[str, Any], name: str, clip: str, slab: _Slab, index: int) -> Sample | Skipped:
+def _sample(
+    load: Mapping[str, Any],
+    name: str,
+    clip: str,
+    depth_m: npt.NDArray[np.float16],
+    segmentation: npt.NDArray[np.int8],
+    joints_cam_mm: npt.NDArray[np.float64],
+    joints_px: npt.NDArray[np.float64],
+    visible: npt.NDArray[np.int8],
+    problem: str | None,
+) -> Sample | Skipped:
+    """Return one frame's sample from its depth and parts as stored, -1 = background, and its 17 joints."""
     key = f"{load['prefix']}_{name}"
-    segmentation = slab.segmentation[index]
-    problem = slab.problems[index] or _unknown_part(segmentation)
+    problem = problem or _unknown_part(segmentation)
     if problem is not None:
         return Skipped(key, problem)
-    depth_mm = to_depth_mm(slab.depth_m[index])
+    depth_mm = to_depth_mm(depth_m)
     if load["boxes"] == "detector":
         person = person_depth(depth_mm, FOREGROUND) > 0
         if not person.any():
             return Skipped(key, "nobody found in the depth image")
         box_px = box_from_mask(person)
     else:
-        box_px = box_from_points(slab.joints_px[index])
+        box_px = box_from_points(joints_px)
     parts = (segmentation + np.int8(1)).view(np.uint8)
     crop = crop_person(camera(load["view"]), box_px, depth_mm=depth_mm, parts=parts)
     if crop.depth_mm is None or not crop.depth_mm.any():
@@ -193,9 +215,9 @@ def _sample(load: Mapping[str, Any], name: str, clip: str, slab: _Slab, index: i
     return Sample(
         key=key,
         camera=crop.camera,
-        joints_px=crop.to_crop(slab.joints_px[index]).astype(np.float32),
-        joints_cam_mm=slab.joints_cam_mm[index].astype(np.float32),
-        visible=slab.visible[index],
+        joints_px=crop.to_crop(joints_px).astype(np.float32),
+        joints_cam_mm=joints_cam_mm.astype(np.float32),
+        visible=visible,
         quality=MAPPING.quality,
         box_px=crop.to_crop(box_px.reshape(2, 2)).ravel().astype(np.float32),
         subject=subject,

@@ -112,18 +112,9 @@ def blots(rng: np.random.Generator, count: int) -> Float32:
     return fields
 
 
-@dataclass(frozen=True, eq=False)
-class Blemishes:
-    """What one sensor cannot see well in one room."""
-
-    bias_steps: Float32
-    """(H, W) slowly varying error."""
-    glare: Float32
-    """(H, W) 0..1: how likely dark or shiny surfaces absorb the pattern."""
-
-
-def sample_blemishes(rng: np.random.Generator, depth_mm: Float32) -> Blemishes:
-    """Draw a warped field of view and a few spots that return nothing."""
+def sample_blemishes(rng: np.random.Generator, depth_mm: Float32) -> tuple[Float32, Float32]:
+    """Draw what one sensor cannot see well in a room: (H, W) slowly varying error in steps, and (H, W) 0..1 how likely
+    dark or shiny surfaces absorb the pattern."""
     corners = rng.normal(0, 0.7, (3, 4)).astype(np.float32)
     bias: Float32 = np.asarray(cv2.resize(corners, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_CUBIC), np.float32)
     glare = np.zeros((HEIGHT_PX, WIDTH_PX), np.float32)
@@ -133,7 +124,7 @@ def sample_blemishes(rng: np.random.Generator, depth_mm: Float32) -> Blemishes:
         cv2.ellipse(glare, middle, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0.5, 1.0)), -1)
     soft = np.asarray(cv2.GaussianBlur(glare, (0, 0), 2.5), np.float32)
     grazing = cv2.morphologyEx(depth_mm, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0.12 * depth_mm
-    return Blemishes(bias, np.maximum(soft, 0.35 * grazing.astype(np.float32)))
+    return bias, np.maximum(soft, 0.35 * grazing.astype(np.float32))
 
 
 def ragged(image: npt.NDArray[Any], wobble: Float32, corner_px: tuple[int, int]) -> npt.NDArray[Any]:

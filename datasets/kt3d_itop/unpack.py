@@ -154,7 +154,9 @@ def _unpack(source: Path, copy: Path, declared: int) -> None:
             for block in _blocks(source):
                 if (written := written + len(block)) > declared:
                     break
-                _write(file.fileno(), block)
+                left = memoryview(block)
+                while left:
+                    left = left[os.write(file.fileno(), left) :]
             os.fsync(file.fileno())
         if written != declared:
             size = (
@@ -179,9 +181,3 @@ def _blocks(source: Path) -> Iterator[bytes]:
     with reading(source, _HINT), gzip.open(source) as packed:
         while block := packed.read(_BLOCK):
             yield block
-
-
-def _write(descriptor: int, block: bytes) -> None:
-    left = memoryview(block)
-    while left:
-        left = left[os.write(descriptor, left) :]

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_mpii.annotations import AnnotatedImage, Points, read_annotations
-from kt3d_mpii.joints import JOINTS, MAPPING
+from kt3d_mpii.annotations import JOINTS, MAPPING, AnnotatedImage, Points, read_annotations
 from kt3d_mpii.layout import ARCHIVES, SITE, find_annotations, find_coco, find_images, read_image
 
 IMAGES_PER_ITEM = 100

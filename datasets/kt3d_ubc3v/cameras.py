@@ -20,7 +20,6 @@ _MAYA_FOCAL_PX = 25.422 / 36.0 * SIZE_PX[0]
 _KINECT2_FOCAL_PX = 366.370858
 _KINECT2_CENTER_PX = (257.864685, 205.123200)
 _KINECT2_RADIAL = (0.0959123, -0.2738710, 0.0934708)
-INTRINSICS = ("maya", "kinect2")
 
 
 def camera(intrinsics: str, rotation: FloatArray, translate_cm: npt.NDArray[Any]) -> Camera:

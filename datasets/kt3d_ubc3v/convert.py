@@ -15,8 +15,8 @@ from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.geometry.crops import box_from_mask, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
-from kt3d_ubc3v import cameras, joints, regions
-from kt3d_ubc3v.groundtruth import GroundTruth, read_ground_truth
+from kt3d_ubc3v import cameras, regions
+from kt3d_ubc3v.groundtruth import MAPPING, GroundTruth, read_ground_truth
 from kt3d_ubc3v.layout import CAMERAS, PROTOCOL, Section, describe, find_sections, read_rgba
 
 __all__ = ["convert", "describe", "plan"]
@@ -253,14 +253,14 @@ def person(
     if _stray(project(camera, points_mm), box_px):
         return Skipped(key, "joints and silhouette disagree")
     crop = crop_person(camera, box_px, depth_mm=depth_mm, parts=part_ids)
-    joints_cam_mm = joints.MAPPING.apply(points_mm)
+    joints_cam_mm = MAPPING.apply(points_mm)
     return Sample(
         key=key,
         camera=crop.camera,
         joints_px=project(crop.camera, joints_cam_mm).astype(np.float32),
         joints_cam_mm=joints_cam_mm.astype(np.float32),
         visible=np.full(len(joints_cam_mm), -1, np.int8),
-        quality=joints.MAPPING.quality,
+        quality=MAPPING.quality,
         box_px=crop.to_crop(box_px.reshape(2, 2)).ravel().astype(np.float32),
         subject=subject,
         action="",

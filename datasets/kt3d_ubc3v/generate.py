@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 from kt3d_bench import synth
 from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
-from kt3d_ubc3v.painting import paint
-from kt3d_ubc3v.recording import SIZE_PX, MayaCamera, joint_matrices, sample_camera, write_ground_truth
+from kt3d_ubc3v.recording import SIZE_PX, MayaCamera, joint_matrices, paint, sample_camera, write_ground_truth
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}

@@ -15,9 +15,8 @@ from kt3d_bench.records import Sample, Skipped
 from kt3d_bench.synth import Bodies, render, sample_bodies
 from kt3d_ubc3v import cameras, generate, regions
 from kt3d_ubc3v.convert import depth_of, person
-from kt3d_ubc3v.joints import FIELDS
-from kt3d_ubc3v.painting import paint
-from kt3d_ubc3v.recording import BONES, SIZE_PX, joint_matrices, sample_camera
+from kt3d_ubc3v.groundtruth import FIELDS
+from kt3d_ubc3v.recording import BONES, SIZE_PX, joint_matrices, paint, sample_camera
 
 VERSION = 1
 """Increased with every change of the samples."""

@@ -9,7 +9,6 @@ rgb = shade(images[0], sample_style(rng), sample_background(rng, camera.size_px,
 
 from kt3d_bench.synth.backgrounds import sample_background
 from kt3d_bench.synth.body import LANDMARKS, PARTS, Bodies, Figures, pose, sample_bodies
-from kt3d_bench.synth.clip import Clip
 from kt3d_bench.synth.motion.acclaim import read_amc
 from kt3d_bench.synth.motion.bvh import read_bvh
 from kt3d_bench.synth.motion.folder import Motions, read_motion, read_motions
@@ -17,6 +16,7 @@ from kt3d_bench.synth.motion.recorded import Motion
 from kt3d_bench.synth.motion.retarget import clip_from_motion
 from kt3d_bench.synth.poses import ACTIVITIES, sample_clip
 from kt3d_bench.synth.render import RenderedFigure, render
+from kt3d_bench.synth.rig import Clip
 from kt3d_bench.synth.shade import Style, sample_style, shade
 
 __all__ = [

@@ -15,8 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.synth.clip import Clip
-from kt3d_bench.synth.rig import PARENTS, RIG, RIG_INDEX, FloatArray, forward_kinematics
+from kt3d_bench.synth.rig import PARENTS, RIG, RIG_INDEX, Clip, FloatArray, forward_kinematics
 
 Point = tuple[float, float, float]
 

@@ -1,19 +1,151 @@
 """Clips of activities: key poses in named angles, natural variation around them, smooth motion.
 
 An activity is a cycle of a few key poses plus a spread. A clip draws one person's style once (offsets that are
-correlated between left and right) and adds slow, smooth sway. Shapes: F frames, R rig joints, D named angles.
+correlated between left and right) and adds slow, smooth sway; poses with limbs inside the body are drawn again.
+The foot on the ground does not slide, so the pelvis moves forward as that foot moves backward under it. The pelvis
+follows a smooth curve, so fast gaits leave the ground. Shapes: F frames, R rig joints, D named angles.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.synth.activities import TABLE, Activity
-from kt3d_bench.synth.clip import Clip
-from kt3d_bench.synth.collisions import entangled_frames, forward_lean_rad
-from kt3d_bench.synth.gait import gait_of
-from kt3d_bench.synth.rig import ANGLE_INDEX, ANGLES, LIMITS_DEG, FloatArray, clamp_angles, rotations_from_angles
+from kt3d_bench.synth.body import mean_body
+from kt3d_bench.synth.rig import (
+    ANGLE_INDEX,
+    ANGLES,
+    LIMITS_DEG,
+    RIG_INDEX,
+    Clip,
+    FloatArray,
+    clamp_angles,
+    rotations_from_angles,
+    unit_vectors,
+)
+
+
+def _segment_distance(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatArray:
+    along = b - a
+    share = np.clip(((point - a) * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-9), 0, 1)
+    distance: FloatArray = np.linalg.norm(point - a - share[..., None] * along, axis=-1)
+    return distance
+
+
+def entangled_frames(rotations: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return (F,) whether a wrist, hand or elbow is inside the trunk, the head or a leg, or hands or knees are inside
+    each other; ``rotations`` (F, R, 3, 3)."""
+    points, frames = mean_body().joints(rotations)
+
+    def at(name: str) -> FloatArray:
+        return points[:, RIG_INDEX[name]]
+
+    pelvis, chest, neck, head = at("pelvis"), at("spine_high"), at("neck"), at("head")
+    crown = head + 110 * frames[:, RIG_INDEX["head"], :, 2]
+    found = np.zeros(len(rotations), bool)
+    hands = {}
+    for side in "lr":
+        wrist = at(f"wrist_{side}")
+        hand = hands[side] = wrist - 95 * frames[:, RIG_INDEX[f"wrist_{side}"], :, 2]
+        middle = (wrist + at(f"elbow_{side}")) / 2
+        for point, slack in ((wrist, 1.0), (hand, 0.9), (middle, 1.0), (at(f"elbow_{side}"), 0.8)):
+            found |= _segment_distance(pelvis, chest, point) < 125 * slack
+            found |= _segment_distance(chest, neck, point) < 105 * slack
+            found |= _segment_distance(head, crown, point) < 85 * slack
+        for other in "lr":
+            for point in (wrist, hand, middle):
+                found |= _segment_distance(at(f"hip_{other}"), at(f"knee_{other}"), point) < 65
+                found |= _segment_distance(at(f"knee_{other}"), at(f"ankle_{other}"), point) < 50
+    found |= np.linalg.norm(hands["l"] - hands["r"], axis=-1) < 35
+    found |= np.linalg.norm(at("wrist_l") - at("wrist_r"), axis=-1) < 50
+    found |= np.linalg.norm(at("knee_l") - at("knee_r"), axis=-1) < 80
+    found |= _segment_distance(at("knee_l"), at("ankle_l"), at("ankle_r")) < 75
+    found |= _segment_distance(at("knee_r"), at("ankle_r"), at("ankle_l")) < 75
+    return found
+
+
+_WEIGHTS = {"spine_high": 0.30, "spine_low": 0.22, "head": 0.08, "knee_l": 0.13, "knee_r": 0.13, "elbow_l": 0.07,
+            "elbow_r": 0.07}  # fmt: skip
+
+
+def forward_lean_rad(rotations: FloatArray) -> FloatArray:
+    """Return (F,) the angle about the ankles by which the centre of mass is ahead of the middle of the feet;
+    ``rotations`` (F, R, 3, 3)."""
+    points, frames = mean_body().joints(rotations)
+    forward = unit_vectors(frames[:, 0, :, 0] * [1, 1, 0])
+    mass = np.tensordot(list(_WEIGHTS.values()), points[:, [RIG_INDEX[name] for name in _WEIGHTS]], (0, 1))
+    feet = points[:, [RIG_INDEX[f"{joint}_{side}"] for joint in ("ankle", "ball") for side in "lr"]].mean(axis=1)
+    arm = mass - feet
+    lean: FloatArray = np.arctan2((arm * forward).sum(-1), np.maximum(arm[:, 2], 200.0))
+    return lean
+
+
+_SOLES = (("ankle", (-44.0, 0.0, -72.0)), ("ball", (0.0, 0.0, -25.0)), ("ball", (60.0, 0.0, -20.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Gait:
+    """One cycle, sampled at equal phases. Lengths in leg lengths."""
+
+    advance: FloatArray
+    """(S + 1,) distance covered since the cycle's start."""
+    lift: FloatArray
+    """(S + 1,) height of the lowest sole above the floor."""
+
+    def travel(self, phase: FloatArray) -> FloatArray:
+        """Return the distance since phase 0 at (F,) phases, counted in cycles."""
+        cycles = np.floor(phase)
+        within: FloatArray = np.interp(phase - cycles, np.linspace(0, 1, len(self.advance)), self.advance)
+        total: FloatArray = cycles * self.advance[-1] + within
+        return total
+
+    def height(self, phase: FloatArray) -> FloatArray:
+        """Return the lift at (F,) phases, counted in cycles."""
+        lifted: FloatArray = np.interp(phase % 1.0, np.linspace(0, 1, len(self.lift)), self.lift)
+        return lifted
+
+
+def gait_of(rotations: FloatArray, *, period_s: float, speed: float | None = None) -> Gait:
+    """Return the gait of one cycle, given as ``rotations`` (S, R, 3, 3) at equal phases.
+
+    ``speed`` (leg lengths per second): a run, which moves forward evenly; ``None``: a walk, moved by the standing foot.
+    """
+    count = len(rotations)
+    body = mean_body()
+    points, frames = body.joints(rotations)
+    leg = float(body.leg_mm[0])
+    lowest, ahead = [], []
+    for side in "lr":
+        soles = np.stack(
+            [
+                points[:, RIG_INDEX[f"{joint}_{side}"]] + frames[:, RIG_INDEX[f"{joint}_{side}"]] @ np.array(point)
+                for joint, point in _SOLES
+            ],
+            axis=1,
+        )
+        lowest.append(soles[..., 2].min(axis=1))
+        ahead.append(points[:, RIG_INDEX[f"ankle_{side}"], 0] * 0.5 + points[:, RIG_INDEX[f"ball_{side}"], 0] * 0.5)
+    heights, positions = np.array(lowest), np.array(ahead)
+    pelvis = -heights.min(axis=0)
+    waves = np.fft.rfft(pelvis)
+    waves[3:] = 0
+    smooth = np.fft.irfft(waves, count)
+    if speed is not None:
+        smooth += 0.5 * (pelvis - smooth).max()
+    lift = np.maximum(0.0, smooth - pelvis) / leg
+    if speed is None:
+        stands = 1 / (1 + np.exp((heights[0] - heights[1]) / 6.0))
+        backward = positions - np.roll(positions, -1, axis=1)
+        steps = (stands * backward[0] + (1 - stands) * backward[1]) / leg
+        steps = 0.8 * np.maximum(steps, 0) + 0.2 * max(float(steps.mean()), 0.0)
+    else:
+        steps = np.full(count, speed * period_s / count)
+    return Gait(np.concatenate([[0.0], np.cumsum(steps)]), np.append(lift, lift[0]))
+
 
 ACTIVITIES: tuple[str, ...] = (*TABLE, "random")
 _ATTEMPTS = 12

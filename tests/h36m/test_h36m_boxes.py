@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 from h36m_handmade import CAMERA_IDS
-from kt3d_h36m.boxes import read_boxes
 from kt3d_h36m.convert import convert, describe, plan
+from kt3d_h36m.video import read_boxes
 
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.records import Sample, Skipped

@@ -9,12 +9,11 @@ import cdflib
 import kt3d_h36m
 import numpy as np
 import pytest
-from kt3d_h36m import standin_skeleton
 from kt3d_h36m.convert import convert, describe, plan
 from kt3d_h36m.generate import VERSION, generate
 from kt3d_h36m.metadata import read_cameras, read_frame_counts
 from kt3d_h36m.recordings import ACTIONS, find_recording, recordings
-from kt3d_h36m.standin_recordings import ACTIVITIES, file_name
+from kt3d_h36m.standin_recordings import ACTIVITIES, JOINT_NAMES, file_name
 
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import project, world_to_cam
@@ -281,4 +280,4 @@ def test_reader_and_writer_share_nothing():
 
 
 def test_joint_names_count():
-    assert len(standin_skeleton.JOINT_NAMES) == 32
+    assert len(JOINT_NAMES) == 32

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from itop_handmade import SIDE_JOINTS_M, frames, top_joints_m, write
 from kt3d_itop import convert
-from kt3d_itop.joints import MAPPING
+from kt3d_itop.convert import MAPPING
 
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.data.reader import ShardSet

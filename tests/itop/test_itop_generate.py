@@ -15,8 +15,7 @@ import numpy.typing as npt
 import pytest
 from itop_gen_view import RIGHT_OF, onto_image
 from kt3d_itop import convert
-from kt3d_itop.generate import DEMO, VERSION, generate
-from kt3d_itop.standin_files import compress
+from kt3d_itop.generate import DEMO, VERSION, compress, generate
 from kt3d_itop.standin_people import ACTIONS, Doing, figures_of, true_joints
 from kt3d_itop.standin_room import Box, Room, in_front, sample_room
 from kt3d_itop.standin_sensor import SIDE, TOP, VIEWS, shadow

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kt3d_mpii import convert
-from kt3d_mpii.joints import MAPPING
+from kt3d_mpii.annotations import MAPPING
 
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.crops import transform_points

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kt3d_bench.synth import pose, sample_bodies, sample_clip
-from kt3d_bench.synth.gait import Gait
+from kt3d_bench.synth.poses import Gait
 
 
 def test_travel_adds_up_over_cycles() -> None:

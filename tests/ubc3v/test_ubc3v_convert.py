@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.io
 from kt3d_ubc3v import convert
-from kt3d_ubc3v.joints import MAPPING
+from kt3d_ubc3v.groundtruth import MAPPING
 from kt3d_ubc3v.regions import REGION_NAMES
 from ubc3v_sections import (
     CAMERAS,

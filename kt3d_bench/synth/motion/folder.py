@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from kt3d_bench.errors import RawDataError, UsageError
-from kt3d_bench.synth.clip import Clip
 from kt3d_bench.synth.motion.acclaim import read_amc
 from kt3d_bench.synth.motion.bvh import read_bvh
 from kt3d_bench.synth.motion.recorded import Motion
 from kt3d_bench.synth.motion.retarget import clip_from_motion
+from kt3d_bench.synth.rig import Clip
 
 SUFFIXES = (".bvh", ".amc")
 _MOST_LINES = 10

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.synth.clip import Clip
 from kt3d_bench.synth.motion.recorded import Motion, resampled, rest_frame
-from kt3d_bench.synth.rig import PARENTS, RIG, FloatArray, unit_vectors
+from kt3d_bench.synth.rig import PARENTS, RIG, Clip, FloatArray, unit_vectors
 
 _FLOOR_SLACK_MM = 50.0
 """How far the lowest joint of a standing foot rises as the foot rolls from heel to toe."""
