@@ -106,7 +106,6 @@ def _copy(archive: str, member: str, size: int, content: IO[bytes], folder: Path
 
 @contextmanager
 def _open_tar(archive: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
-    """Open an archive as a forward-only tar; yield it and the unpacked stream below it."""
     with archive.open("rb") as packed, ExitStack() as stack:
         compressed = packed.read(2) == b"\x1f\x8b"
         packed.seek(0)

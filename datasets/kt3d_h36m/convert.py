@@ -22,19 +22,9 @@ from kt3d_bench.geometry.cameras import world_to_cam
 from kt3d_bench.rawfiles import find
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.standins import MARKER
-from kt3d_h36m import fetch, moon, videopose
+from kt3d_h36m import fetch, layout, moon, videopose
 from kt3d_h36m.archives import Source, local_file, local_files
 from kt3d_h36m.cdf import read_pose
-from kt3d_h36m.layout import (
-    METADATA_HINT,
-    RawFolder,
-    cameras_of,
-    check_complete,
-    describe_official,
-    find_metadata,
-    holds_videos,
-    scan,
-)
 from kt3d_h36m.metadata import read_frame_counts
 from kt3d_h36m.recordings import Recording, Selection, select
 from kt3d_h36m.samples import STANDARD_17, Planned, check_projection, fit_size, make_sample, plan_videos
@@ -64,7 +54,7 @@ _REFUSED = {
 
 def find_other(raw: Path) -> OtherLayout | None:
     """Return the other layout to read ``raw`` as, images before poses alone; ``None`` = official, or nothing."""
-    if not raw.is_dir() or holds_videos(raw):
+    if not raw.is_dir() or layout.holds_videos(raw):
         return None
     return fetch.find(raw) or moon.find(raw) or videopose.find(raw)
 
@@ -76,11 +66,11 @@ def plan_other(
     official boxes, which go with the official videos."""
     if official_boxes:
         raise UsageError("the official boxes go with the official videos", where=raw, hint="leave --boxes at joints")
-    metadata = find_metadata(raw)
+    metadata = layout.find_metadata(raw)
     if isinstance(found, moon.MoonFolder):
-        return found.plan(selection, every, partial, None if metadata is None else cameras_of(metadata, raw))
+        return found.plan(selection, every, partial, None if metadata is None else layout.cameras_of(metadata, raw))
     kept = " (h36m-fetch keeps it beside its folder processed: point --raw one folder up)"
-    return found.plan(selection, every, partial, cameras_of(metadata, raw, kept))
+    return found.plan(selection, every, partial, layout.cameras_of(metadata, raw, kept))
 
 
 def convert_other(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
@@ -90,12 +80,12 @@ def convert_other(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
 
 def describe_other(found: OtherLayout, raw: Path) -> Iterator[str]:
     """Yield sentences for ``kt3d inspect``: the layout, what of it is here, and what is missing."""
-    calibrated = find_metadata(raw) is not None
+    calibrated = layout.find_metadata(raw) is not None
     yield from found.describe(calibrated)
     if calibrated:
         yield "Cameras are those of the official metadata.xml, with lens distortion."
     elif not isinstance(found, moon.MoonFolder):
-        yield f"metadata.xml is missing: {METADATA_HINT}."
+        yield f"metadata.xml is missing: {layout.METADATA_HINT}."
 
 
 def refusals(root: Path) -> Iterator[RawDataError]:
@@ -124,18 +114,18 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     other = find_other(raw)
     if other is not None:
         return plan_other(other, raw, selection, every, partial=partial, official_boxes=official_boxes)
-    found = scan(raw, subjects=selection.subjects, without=() if official_boxes else ("ground_truth_bb",))
+    found = layout.scan(raw, subjects=selection.subjects, without=() if official_boxes else ("ground_truth_bb",))
     if not any(found.files.values()) and (refused := next(refusals(raw), None)) is not None:
         raise refused
-    check_complete(found, selection, partial=partial, boxes=official_boxes)
+    layout.check_complete(found, selection, partial=partial, boxes=official_boxes)
     counts = _pose_counts(found)
     takes = ((one, _planned(one, found, counts, selection, every, official_boxes)) for one in selection.recordings())
-    return plan_videos(takes, cameras_of(found.metadata, raw))
+    return plan_videos(takes, layout.cameras_of(found.metadata, raw))
 
 
 def _planned(
     recording: Recording,
-    found: RawFolder,
+    found: layout.RawFolder,
     counts: Mapping[tuple[Recording, str], int],
     selection: Selection,
     every: int,
@@ -165,7 +155,7 @@ def _planned(
     return planned
 
 
-def _pose_counts(found: RawFolder) -> dict[tuple[Recording, str], int]:
+def _pose_counts(found: layout.RawFolder) -> dict[tuple[Recording, str], int]:
     """Return the number of poses in each file. Of a damaged file it is what ``metadata.xml`` announces, so that the
     plan is the same once the file is repaired; ``convert`` reports it, and skips this recording alone."""
     keys = {source: key for key, source in found.files[found.poses_from].items()}
@@ -178,7 +168,7 @@ def _pose_counts(found: RawFolder) -> dict[tuple[Recording, str], int]:
     return counts
 
 
-def _announced_poses(found: RawFolder, recording: Recording) -> int:
+def _announced_poses(found: layout.RawFolder, recording: Recording) -> int:
     assert found.metadata is not None
     try:
         with local_file(found.metadata) as path:
@@ -225,7 +215,6 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
 
 
 def _official_boxes(load: Mapping[str, Any]) -> dict[int, npt.NDArray[np.float64]]:
-    """Return frame -> box; nothing where boxes come from joints."""
     if load["boxes"] is None:
         return {}
     frames, source = range(0, load["poses"], load["every"]), Source(*load["boxes"])
@@ -241,7 +230,7 @@ def _read(source: Source, dimensions: int) -> npt.NDArray[np.float64]:
 def describe(raw: Path) -> list[str]:
     """Return sentences for ``kt3d inspect``. Raises ``RawDataError`` when ``raw`` is no folder or a file is damaged."""
     other = find_other(raw)
-    lines = list(describe_official(scan(raw)) if other is None else describe_other(other, raw))
+    lines = list(layout.describe_official(layout.scan(raw)) if other is None else describe_other(other, raw))
     lines += [f"Not read: {error.message}" for error in refusals(raw)]
     try:
         facts = json.loads((raw / MARKER).read_bytes())

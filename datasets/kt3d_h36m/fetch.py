@@ -23,16 +23,8 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.rawfiles import own_dataset, reading
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+from kt3d_h36m import samples
 from kt3d_h36m.recordings import CAMERAS, Recording, Selection
-from kt3d_h36m.samples import (
-    STANDARD_17,
-    Planned,
-    check_projection,
-    describe_splits,
-    plan_videos,
-    refuse_incomplete,
-    still_samples,
-)
 
 LAYOUT = "fetch"
 _HINT = "process the recording again with h36m-fetch (process_all.py)"
@@ -63,7 +55,7 @@ class FetchFolder:
     def describe(self, calibrated: bool) -> Iterator[str]:
         """Yield sentences for ``kt3d inspect``."""
         yield f"Layout: processed frames of h36m-fetch in {self.root}."
-        yield from describe_splits(self.missing, hint=f": {_HINT}")
+        yield from samples.describe_splits(self.missing, hint=f": {_HINT}")
 
     def plan(
         self, selection: Selection, every: int, partial: bool, cameras: Mapping[tuple[int, str], Camera]
@@ -75,12 +67,14 @@ class FetchFolder:
         """
         missing = [path for recording in selection.recordings() if (path := self.missing(recording)) is not None]
         there = [recording for recording in selection.recordings() if self.missing(recording) is None]
-        items = plan_videos(((one, self._planned(one, selection, every)) for one in there), cameras)
+        items = samples.plan_videos(((one, self._planned(one, selection, every)) for one in there), cameras)
         subjects = f"recording of S{', S'.join(map(str, selection.subjects))}"
-        refuse_incomplete(items, missing, partial, what="recordings", subjects=subjects, where=self.root, hint=_HINT)
+        samples.refuse_incomplete(
+            items, missing, partial, what="recordings", subjects=subjects, where=self.root, hint=_HINT
+        )
         return items
 
-    def _planned(self, recording: Recording, selection: Selection, every: int) -> Callable[[str], Planned]:
+    def _planned(self, recording: Recording, selection: Selection, every: int) -> Callable[[str], samples.Planned]:
         folder = self.recording(recording)
         path, take = folder / "annot.h5", (recording.subject, recording.action, recording.subaction)
         try:
@@ -90,7 +84,7 @@ class FetchFolder:
         except RawDataError:
             counts = dict.fromkeys(CAMERAS, len(range(0, recording.poses, every)))
 
-        def planned(camera_id: str) -> Planned:
+        def planned(camera_id: str) -> samples.Planned:
             if (reason := selection.reason(recording, camera_id)) is not None:
                 return reason
             if not counts[camera_id]:
@@ -107,10 +101,8 @@ class Annotation(NamedTuple):
 
     frame: npt.NDArray[np.int64]
     camera: npt.NDArray[np.int64]
-    joints_cam_mm: npt.NDArray[np.float64]
-    """(n, 32, 3)"""
-    joints_px: npt.NDArray[np.float64]
-    """(n, 32, 2)"""
+    joints_cam_mm: npt.NDArray[np.float64]  # (n, 32, 3)
+    joints_px: npt.NDArray[np.float64]  # (n, 32, 2)
 
 
 def find(root: Path) -> FetchFolder | None:
@@ -132,11 +124,11 @@ def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
     if not len(rows):
         return iter([Skipped(load["name"], "h36m-fetch kept no frame of this camera", str(path))])
     joints_mm, joints_px = annotation.joints_cam_mm[rows[0]], annotation.joints_px[rows[0]]
-    check_projection(camera, joints_mm, joints_px, str(path), "use the official metadata.xml")
+    samples.check_projection(camera, joints_mm, joints_px, str(path), "use the official metadata.xml")
     row_of = {int(annotation.frame[row]): row for row in rows}
     frames = _chosen(annotation.frame[rows], load["every"])
-    joints = {frame: annotation.joints_cam_mm[row_of[frame], STANDARD_17] for frame in frames}
-    return still_samples(load, camera, joints, "img_%06d.jpg")
+    joints = {frame: annotation.joints_cam_mm[row_of[frame], samples.STANDARD_17] for frame in frames}
+    return samples.still_samples(load, camera, joints, "img_%06d.jpg")
 
 
 def _chosen(frames: npt.NDArray[np.int64], every: int) -> list[int]:

@@ -23,8 +23,7 @@ from kt3d_h36m.standin_recordings import ACTIVITIES, CAMERA_IDS, JOINT_NAMES, LE
 from kt3d_h36m.standin_room import Rig, Room, metadata_xml, sample_rig
 
 Image = npt.NDArray[np.uint8]
-VERSION = 1
-"""Bumped with every change of what is generated."""
+VERSION = 1  # Bumped with every change of what is generated
 DEMO: Mapping[str, Any] = {"people": 7, "frames": 1, "frame_px": 400, "long_clip": False}
 """A stand-in that a laptop makes and trains on in minutes: one frame of each sequence, no long clip."""
 SIZES: Mapping[str, Mapping[str, Any]] = {
@@ -38,8 +37,7 @@ _RATE_HZ = 50.0
 _CDF_REAL4 = 44
 _WIDTH_PX = (64, 2000)
 _PLACE_MM = 650.0
-_BATCH = 5
-"""Recordings that a worker makes at once."""
+_BATCH = 5  # Recordings that a worker makes at once
 # independent random streams
 _RIG, _ROOM, _VIEW, _PERSON, _TAKES, _CLIP, _LENGTHS, _MOTION = range(8)
 

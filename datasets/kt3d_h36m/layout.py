@@ -38,11 +38,9 @@ _SITE_NUMBERS = {1: 1, 6: 5, 7: 6, 2: 7, 3: 8, 4: 9, 5: 11}
 """k of the site's ``SubjectSpecific_<k>.tgz`` -> subject."""
 _IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d|imageSequence|S\d+_.+\.\d{8}")
 """Folders of other layouts with a million images: not official, not walked."""
-_RECORDINGS = 30
-"""Recordings of each subject."""
+_RECORDINGS = 30  # Recordings of each subject
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")
-_GLANCE = 64
-"""How many files of an archive are looked at to see whether it is Human3.6M's."""
+_GLANCE = 64  # How many files of an archive are looked at to see whether it is Human3.6M's
 _CODE = re.compile(r"code|release|metadata|h36m|human3", re.IGNORECASE)
 """Matches the name of a .zip that should hold the cameras."""
 
@@ -164,7 +162,6 @@ def holds_videos(root: Path) -> bool:
 
 
 def _complete(found: Mapping[tuple[Recording, str], Source], feature: str, subject: int | None) -> bool:
-    """Return whether all files of one subject's feature are there, unpacked."""
     unpacked = sum(one.subject == subject and source.member is None for (one, _), source in found.items())
     return unpacked == _full(feature)
 

@@ -25,10 +25,8 @@ _HINT = "take metadata.xml from code-v1.2.zip (folder Release-v1.2) of the offic
 class FrameCount:
     """What ``metadata.xml`` says about one recording."""
 
-    videos: tuple[int, int, int, int]
-    """Video frames of cameras 1..4."""
-    poses: int
-    """50 Hz poses: mocap samples // 4."""
+    videos: tuple[int, int, int, int]  # Video frames of cameras 1..4
+    poses: int  # 50 Hz poses: mocap samples // 4
 
 
 def _root(path: Path) -> ElementTree.Element:
@@ -97,7 +95,6 @@ def read_cameras(path: Path) -> dict[tuple[int, str], Camera]:
 
 
 def _image_sizes(root: ElementTree.Element) -> dict[tuple[int, int], tuple[int, int]]:
-    """Return (subject, camera index) -> (width, height)."""
     sizes = {
         (subject, index): (1000, 1002 if index in (0, 3) or subject in _TALL_SUBJECTS else 1000)
         for subject in range(1, _SUBJECTS + 1)

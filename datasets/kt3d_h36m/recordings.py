@@ -73,14 +73,10 @@ class Recording:
     """One recording of one subject, seen by four cameras."""
 
     subject: int
-    action: int
-    """2..16"""
-    subaction: int
-    """1 or 2"""
-    file_name: str
-    """The official base name, such as ``Directions 1``."""
-    poses: int
-    """Number of 50 Hz poses of the official release."""
+    action: int  # 2..16
+    subaction: int  # 1 or 2
+    file_name: str  # The official base name, such as ``Directions 1``
+    poses: int  # Number of 50 Hz poses of the official release
 
     @property
     def action_name(self) -> str:
@@ -141,8 +137,7 @@ class Selection:
     """Which recordings of a split are used."""
 
     subjects: tuple[int, ...]
-    left_out: Mapping[tuple[Recording, str], str]
-    """(recording, camera identifier) -> the reason."""
+    left_out: Mapping[tuple[Recording, str], str]  # (recording, camera identifier) -> the reason
 
     def recordings(self) -> list[Recording]:
         """Return all recordings of the subjects, left out or not."""

@@ -56,10 +56,8 @@ class Take:
     """One recording to generate."""
 
     subject: str
-    action: str
-    """A key of ``ACTIVITIES``."""
-    number: int
-    """1 or 2"""
+    action: str  # A key of ``ACTIVITIES``
+    number: int  # 1 or 2
     frames: int
 
     @property

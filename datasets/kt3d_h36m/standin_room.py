@@ -83,12 +83,9 @@ class Rig:
     """The calibration of one stand-in, in the numbers that ``metadata.xml`` lists."""
 
     width_px: int
-    angles_rad: FloatArray
-    """(4, 11, 3) Euler angles per camera and subject."""
-    centres_mm: FloatArray
-    """(4, 11, 3)."""
-    lenses: FloatArray
-    """(4, 9): fx, fy, cx, cy in px, k1, k2, k3, p1, p2."""
+    angles_rad: FloatArray  # (4, 11, 3) Euler angles per camera and subject
+    centres_mm: FloatArray  # (4, 11, 3)
+    lenses: FloatArray  # (4, 9): fx, fy, cx, cy in px, k1, k2, k3, p1, p2
 
     def size_px(self, subject: str, camera: int) -> tuple[int, int]:
         """Return (width, height), with two more rows for cameras 1 and 4 and for some subjects, as in the original."""
@@ -178,7 +175,6 @@ def sample_rig(rng: np.random.Generator, width_px: int) -> Rig:
 
 
 def _row(parent: ElementTree.Element, tag: str, texts: Iterable[str]) -> None:
-    """Append an element with one ``td`` per text."""
     row = ElementTree.SubElement(parent, tag)
     for text in texts:
         ElementTree.SubElement(row, "td").text = text

@@ -38,8 +38,7 @@ CONVERSION = (
 """A command for users who trust VideoPose3D's file; this project never runs it."""
 PICKLED = "holds pickled Python objects, which can run any code when they are read, so it is not opened"
 _HINT = "make it again from VideoPose3D's file; the dataset's README has the command"
-_ABSENT = "S11 Directions"
-"""VideoPose3D leaves it out for all four cameras."""
+_ABSENT = "S11 Directions"  # VideoPose3D leaves it out for all four cameras
 _MOST_POSES = 100_000
 _FARTHEST_M = 50.0
 
@@ -158,8 +157,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-_Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
-"""Shape, Fortran order and type of an array."""
+_Header = tuple[tuple[int, ...], bool, np.dtype[Any]]  # Shape, Fortran order and type of an array
 
 
 def _header(file: IO[bytes]) -> _Header:

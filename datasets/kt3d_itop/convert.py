@@ -64,8 +64,7 @@ CENTER_PX = (160.0, 120.0)
 ROWS_PER_ITEM = 256
 SLAB_ROWS = 64
 _MOST_ROWS = 1024
-_GAP_ROWS = 8
-"""A gap of up to this many unused rows does not start another slab."""
+_GAP_ROWS = 8  # A gap of up to this many unused rows does not start another slab
 CLIP_GAP_FRAMES = 30
 """Used frames further apart than this (about a second) belong to different sequences."""
 _NEAR_MM, _FAR_MM = 100.0, 10_000.0

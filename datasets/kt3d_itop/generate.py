@@ -24,8 +24,7 @@ from kt3d_bench.synth import Motions, read_motions
 from kt3d_itop.standin_people import ACTIONS, RATE_HZ, Block, Doing, record
 from kt3d_itop.standin_sensor import HEIGHT_PX, METRES_PER_PX, MIDDLE_PX, WIDTH_PX
 
-VERSION = 1
-"""Bumped with every change of what is generated."""
+VERSION = 1  # Bumped with every change of what is generated
 DEMO: Mapping[str, Any] = {"people": 20, "frames": 84}
 """A stand-in that a laptop makes and trains on in minutes."""
 SIZES: Mapping[str, Mapping[str, Any]] = {
@@ -34,8 +33,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 }
 """Preset -> arguments of a stand-in for training of that size."""
 _SPLITS = ("train", "test")
-_VIEWS = {"side": "front", "top": "top"}
-"""View in the files' names -> view in the splits' names."""
+_VIEWS = {"side": "front", "top": "top"}  # View in the files' names -> view in the splits' names
 _NAMES = tuple(
     f"ITOP_{view}_{split}_{kind}.h5.gz"
     for view in _VIEWS
@@ -48,14 +46,11 @@ _MOST_PEOPLE, _MOST_FRAMES = 100, 60_000
 """Person numbers have two digits; the official set has somewhat fewer frames in total."""
 _TEST_EVERY = 5
 _VALID_SHARE = 0.55
-_STRETCH_FRAMES = 9.0
-"""Mean number of consecutive approved frames."""
+_STRETCH_FRAMES = 9.0  # Mean number of consecutive approved frames
 _ACTIONS_EACH = 15
 _CLIP_FRAMES = (3, 40)
-_BLOCK_FRAMES = 50
-"""Frames that a worker records at once, approximately."""
-_GROWTH_SHARE = 0.75
-"""Share of the progress that recording takes; packing takes the rest."""
+_BLOCK_FRAMES = 50  # Frames that a worker records at once, approximately
+_GROWTH_SHARE = 0.75  # Share of the progress that recording takes; packing takes the rest
 
 
 def generate(
@@ -102,7 +97,6 @@ def generate(
 
 
 def _people(count: int) -> dict[str, list[int]]:
-    """Return split -> numbers of its people."""
     test = list(range(_TEST_EVERY - 1, count, _TEST_EVERY)) or [count - 1]
     return {"train": sorted(set(range(count)) - set(test)), "test": test}
 
@@ -169,7 +163,6 @@ def _record(plan: Mapping[str, Sequence[Block]], folder: Path, point_cloud: bool
 
 
 def _pack(folder: Path, workers: int | None, before: int, total: int, progress: Callable[[int, int], None]) -> None:
-    """Compress every file, several in parallel."""
     paths = sorted(folder.glob("*.h5"), key=lambda path: -path.stat().st_size)
     sizes = np.array([path.stat().st_size for path in paths])
     shares = np.cumsum(sizes) / sizes.sum()

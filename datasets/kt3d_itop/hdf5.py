@@ -29,8 +29,7 @@ _DATASETS: dict[str, dict[str, tuple[str, tuple[int, ...] | None]]] = {
     },
 }
 """File kind -> dataset -> (type, shape of one frame)."""
-_MOST_FRAMES = 200_000
-"""The largest official file has 39 795: a small file can declare any number."""
+_MOST_FRAMES = 200_000  # The largest official file has 39 795: a small file can declare any number
 _LARGEST_CHUNK_BYTES = 512 << 20
 _LONGEST_ID = 64
 _ID = re.compile(r"(\d{2})_(\d{5})")
@@ -41,8 +40,7 @@ _AGAIN = "download the file again, or unpack it again"
 class Opened:
     """One official file, its datasets checked."""
 
-    source: Path
-    """The file as the user has it, perhaps packed; errors name it."""
+    source: Path  # The file as the user has it, perhaps packed; errors name it
     datasets: dict[str, Any]
 
     @property

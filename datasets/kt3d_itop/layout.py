@@ -21,8 +21,7 @@ SPLITS: dict[str, tuple[str, str]] = {
 _KINDS = ("depth_map", "labels")
 _SITE = "https://zenodo.org/records/3932973"
 _FRAME_BYTES = HEIGHT_PX * WIDTH_PX * 2
-_QUICK_BYTES = 256 << 20
-"""Files of this size unpack in about a second."""
+_QUICK_BYTES = 256 << 20  # Files of this size unpack in about a second
 
 
 def find_files(raw: Path, split: str) -> tuple[Path, Path]:

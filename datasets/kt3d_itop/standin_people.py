@@ -10,18 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.synth import PARTS, Bodies, Figures, Motions, RenderedFigure, pose, render, sample_bodies, sample_clip
+from kt3d_itop import standin_sensor as sensor
 from kt3d_itop.standin_room import Box, chair, in_front, sample_room
-from kt3d_itop.standin_sensor import (
-    HEIGHT_PX,
-    VIEWS,
-    WIDTH_PX,
-    View,
-    blots,
-    measure,
-    pixels,
-    ragged,
-    sample_blemishes,
-)
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -35,13 +25,11 @@ _PLACE_MM, _PLACE_SD_MM = (-190.0, 0.0), (85.0, 70.0)
 _FACING_SD_RAD = 0.3
 _LEAP_SHARE, _HIGHEST_LEAP = 0.3, 0.12
 """Nobody jumps high below a sensor on the ceiling; the second number is in leg lengths."""
-_TURNED_SHARE = 0.03
-"""Share of clips in which the person faces any direction."""
+_TURNED_SHARE = 0.03  # Share of clips in which the person faces any direction
 
 HEAD, NECK, SHOULDER_R, SHOULDER_L, ELBOW_R, ELBOW_L, HAND_R, HAND_L, TORSO, HIP_R, HIP_L, KNEE_R, KNEE_L, FOOT_R, \
     FOOT_L = range(15)  # fmt: skip
-_HEAD_SHARE = 0.55
-"""Position of the head joint between the base of the skull and the crown."""
+_HEAD_SHARE = 0.55  # Position of the head joint between the base of the skull and the crown
 _HIP_UP_MM, _HIP_OUT_MM = 30.0, 14.0
 _LABEL_BIAS_MM, _LABEL_SD_MM = 7.0, 6.0
 _GROSS_SHARE = 0.015
@@ -55,14 +43,11 @@ class Doing:
 
     seed: int
     person: int
-    number: int
-    """Number of the clip among the person's."""
+    number: int  # Number of the clip among the person's
     action: str
     frames: int
-    motions: Motions | None = None
-    """Recordings that replace the action."""
-    turn: int = 0
-    """Number of the clip among everybody's."""
+    motions: Motions | None = None  # Recordings that replace the action
+    turn: int = 0  # Number of the clip among everybody's
 
 
 def body_of(seed: int, person: int) -> Bodies:
@@ -144,8 +129,7 @@ class Block:
     person: int
     first_frame: int
     clips: tuple[Doing, ...]
-    valid: tuple[bool, ...]
-    """Per frame, whether its labels are approved."""
+    valid: tuple[bool, ...]  # Per frame, whether its labels are approved
     device: str
 
     @property
@@ -157,12 +141,14 @@ def record(block: Block) -> Mapping[str, Arrays]:
     """Return view -> dataset of the official files -> the rows that this block adds to it."""
     room = sample_room(np.random.default_rng((block.seed, 2, block.person)))
     darkness = _darkness(np.random.default_rng((block.seed, 3, block.person)))
-    empty = {view.name: room.depth_mm(view) for view in VIEWS}
+    empty = {view.name: room.depth_mm(view) for view in sensor.VIEWS}
     blemishes = {
-        view.name: sample_blemishes(np.random.default_rng((block.seed, 5, block.person, number)), empty[view.name])
-        for number, view in enumerate(VIEWS)
+        view.name: sensor.sample_blemishes(
+            np.random.default_rng((block.seed, 5, block.person, number)), empty[view.name]
+        )
+        for number, view in enumerate(sensor.VIEWS)
     }
-    pieces: dict[str, list[Arrays]] = {view.name: [] for view in VIEWS}
+    pieces: dict[str, list[Arrays]] = {view.name: [] for view in sensor.VIEWS}
     done = 0
     for doing in block.clips:
         rng = np.random.default_rng((block.seed, 4, block.person, doing.number))
@@ -170,7 +156,7 @@ def record(block: Block) -> Mapping[str, Arrays]:
         valid = np.array(block.valid[done : done + doing.frames])
         labels_mm = labelled(true_joints(figures), valid, rng)
         seat = _seat(figures) if doing.action == "sit" and doing.motions is None else []
-        for view in VIEWS:
+        for view in sensor.VIEWS:
             depth_mm = in_front(view, empty[view.name], seat)
             rows = _film(view, figures, depth_mm, blemishes[view.name], darkness, labels_mm, valid, rng, block.device)
             first = block.first_frame + done
@@ -184,7 +170,6 @@ def record(block: Block) -> Mapping[str, Arrays]:
 
 
 def _seat(figures: Figures) -> list[Box]:
-    """Return a chair under a sitting person."""
     pelvis = figures.landmark("pelvis").mean(axis=0)
     across = (figures.landmark("hip_l") - figures.landmark("hip_r")).mean(axis=0)
     facing = float(np.arctan2(-across[0], across[1]))
@@ -194,7 +179,7 @@ def _seat(figures: Figures) -> list[Box]:
 
 
 def _film(
-    view: View,
+    view: sensor.View,
     figures: Figures,
     room_mm: Float32,
     blemishes: tuple[Float32, Float32],
@@ -206,17 +191,17 @@ def _film(
 ) -> Arrays:
     bias_steps, glare = blemishes
     count = len(figures)
-    depth = np.empty((count, HEIGHT_PX, WIDTH_PX), np.float16)
-    parts = np.full((count, HEIGHT_PX, WIDTH_PX), _BACKGROUND, np.int8)
+    depth = np.empty((count, sensor.HEIGHT_PX, sensor.WIDTH_PX), np.float16)
+    parts = np.full((count, sensor.HEIGHT_PX, sensor.WIDTH_PX), _BACKGROUND, np.int8)
     nearest = np.empty((count, 15))
     metres = view.metres(labels_mm)
-    places = pixels(metres)
+    places = sensor.pixels(metres)
     for index, figure in enumerate(render(figures, [view.camera()] * count, device=device, normals=False)):
-        noise = blots(rng, 2)
+        noise = sensor.blots(rng, 2)
         scene_mm, weak = room_mm.copy(), glare.copy()
         _put(figure, scene_mm, weak, parts[index], darkness, noise[:, ::-1])
         nearest[index] = _at(scene_mm, places[index])
-        depth[index] = measure(scene_mm, weak, bias_steps, noise, rng)
+        depth[index] = sensor.measure(scene_mm, weak, bias_steps, noise, rng)
         parts[index][depth[index] == 0] = _BACKGROUND
         if not valid[index]:
             parts[index] = _mistaken(parts[index], metres[index], rng)
@@ -250,7 +235,7 @@ def _put(figure: RenderedFigure, scene_mm: Float32, weak: Float32,
     x0, y0, x1, y1 = figure.window_px
     window = (slice(y0, y1), slice(x0, x1))
     order = np.arange((y1 - y0) * (x1 - x0)).reshape(y1 - y0, x1 - x0)
-    fetched = ragged(order, wobble, (y0, x0)).ravel()
+    fetched = sensor.ragged(order, wobble, (y0, x0)).ravel()
     depth_mm = figure.maps["depth_mm"].ravel()[fetched].reshape(order.shape)
     seen = (depth_mm > 0) & (depth_mm < scene_mm[window])
     chosen = fetched[seen.ravel()]
@@ -289,7 +274,7 @@ def joint_regions(part: npt.NDArray[Any], along: npt.NDArray[Any], left: npt.NDA
 def _at(image: Float32, places_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return (J,) the image's values at (J, 2) px; minus infinity outside."""
     columns, rows = np.rint(np.clip(np.nan_to_num(places_px, nan=-1.0), -1, 1e4)).astype(int).T
-    known = (columns >= 0) & (columns < WIDTH_PX) & (rows >= 0) & (rows < HEIGHT_PX)
+    known = (columns >= 0) & (columns < sensor.WIDTH_PX) & (rows >= 0) & (rows < sensor.HEIGHT_PX)
     values = np.full(len(places_px), -np.inf)
     values[known] = image[rows[known], columns[known]]
     return values

@@ -21,10 +21,8 @@ Depth = npt.NDArray[np.float32]
 class Box:
     """An upright box, turned about the vertical."""
 
-    middle_mm: tuple[float, float]
-    """x, y."""
-    size_mm: tuple[float, float, float]
-    """Lengths along its own x and y axes, and its height."""
+    middle_mm: tuple[float, float]  # x, y
+    size_mm: tuple[float, float, float]  # Lengths along its own x and y axes, and its height
     bottom_mm: float = 0.0
     yaw_rad: float = 0.0
 
@@ -154,7 +152,6 @@ def _near_the_camera(rng: np.random.Generator, side: float) -> Box:
 
 
 def _chair(rng: np.random.Generator) -> list[Box]:
-    """Draw a chair beside or behind the person."""
     bearing, away = rng.uniform(0.4, 1.6) * np.pi, rng.uniform(750, 1250)
     middle = (float(away * np.cos(bearing) - 150), float(away * np.sin(bearing)))
     return chair(middle, rng.uniform(400, 480), rng.uniform(-np.pi, np.pi), back=True)

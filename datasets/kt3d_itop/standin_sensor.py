@@ -26,8 +26,7 @@ Mask = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
 WIDTH_PX, HEIGHT_PX = 320, 240
-METRES_PER_PX = 0.0035
-"""Width of a pixel at a distance of one metre."""
+METRES_PER_PX = 0.0035  # Width of a pixel at a distance of one metre
 MIDDLE_PX = (160.0, 120.0)
 _SIDE_HEIGHT_MM = 1230.0
 """Above the floor, so that feet are outside the image about as often as in the release."""
@@ -39,10 +38,8 @@ class View:
     """One sensor. Labels: metres, x to the image's right, y up, z away from the sensor."""
 
     name: str
-    rotation: FloatArray
-    """(3, 3) world -> x right, y down, z away."""
-    position_mm: FloatArray
-    """(3,)."""
+    rotation: FloatArray  # (3, 3) world -> x right, y down, z away
+    position_mm: FloatArray  # (3,)
 
     def camera(self) -> Camera:
         """Return this sensor as a ``Camera`` for rendering."""

@@ -20,8 +20,7 @@ from kt3d_bench.errors import RawDataError
 from kt3d_bench.rawfiles import DISK_FULL, reading
 
 FOLDER = "kt3d-unpacked"
-LARGEST_BYTES = 8 << 30
-"""The largest official file unpacks to 5.7 GiB."""
+LARGEST_BYTES = 8 << 30  # The largest official file unpacks to 5.7 GiB
 _BLOCK = 1 << 20
 _HEAD = 64
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -74,7 +73,6 @@ def _copy_name(source: Path) -> str:
 
 
 def _remove_older(folder: Path, source: Path) -> None:
-    """Remove copies of earlier versions, and what an interrupted unpacking left."""
     for path in folder.glob(f"{source.name.removesuffix('.h5.gz')}.{_place(source)}.*"):
         path.unlink(missing_ok=True)
 

@@ -55,12 +55,10 @@ class AnnotatedImage(NamedTuple):
     """One training image with everybody in its ``annorect``, annotated or not; plain data."""
 
     name: str
-    action: str
-    """Category of the activity; "" = not labelled."""
+    action: str  # Category of the activity; "" = not labelled
     video: int | None
     second: int
-    persons: tuple[tuple[int, Points], ...]
-    """Place in the image's ``annorect`` (from 0) and joints."""
+    persons: tuple[tuple[int, Points], ...]  # Place in the image's ``annorect`` (from 0) and joints
 
 
 def read_annotations(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
@@ -206,7 +204,6 @@ def _records(value: Any) -> Iterator[Any]:
 
 
 def _field(record: Any, name: str) -> Any:
-    """Return a field of a struct element, ``None`` when it has no such field."""
     return record[name] if record is not None and name in (record.dtype.names or ()) else None
 
 

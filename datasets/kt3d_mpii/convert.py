@@ -20,8 +20,7 @@ IMAGES_PER_ITEM = 100
 FOCAL_OVER_LONGEST_SIDE = 1.2
 """MPII publishes no cameras: a sample's camera is a pinhole of this focal length (45 degrees across the longer side)
 at the image's centre, so that crops and warps have one. Nothing metric follows from it."""
-MIN_JOINTS = 4
-"""Persons with fewer annotated joints of the common 17 are skipped."""
+MIN_JOINTS = 4  # Persons with fewer annotated joints of the common 17 are skipped
 _LARGEST_EXTENT = 3
 
 

@@ -73,8 +73,7 @@ _TEST_SHARE = 1 / 16
 _PAIR_SHARE = 0.2
 _INDOOR_SHARE = 0.4
 _RARE = ("lie", "random", "sit-floor", "crouch", "bend", "jump", "kick")
-_RARE_WEIGHT = 0.4
-"""In photographs, most people stand, walk or sit."""
+_RARE_WEIGHT = 0.4  # In photographs, most people stand, walk or sit
 _CLOSE_SHARE = 0.15
 _EMPTY_SHARE = 0.02
 _VIDEOS = 40

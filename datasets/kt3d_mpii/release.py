@@ -16,8 +16,7 @@ import numpy.typing as npt
 from kt3d_bench.standins import mat_cells, write_mat
 
 _EMPTY = np.zeros((0, 0))
-_DERIVED = (8, 9)
-"""Upper neck and head top: not whole numbers, and often without visibility."""
+_DERIVED = (8, 9)  # Upper neck and head top: not whole numbers, and often without visibility
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,9 @@ class DrawnPerson:
 
     points: tuple[tuple[int, float, float, int], ...]
     """id, x, y in px from 0, visible; without joints outside the image."""
-    head_box: tuple[float, float, float, float]
-    """x1, y1, x2, y2, px from 0."""
+    head_box: tuple[float, float, float, float]  # x1, y1, x2, y2, px from 0
     center: tuple[float, float]
-    scale: float
-    """Height in px / 200."""
+    scale: float  # Height in px / 200
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,7 @@ class DrawnImage:
     activity: str
     activity_id: int
     persons: tuple[DrawnPerson, ...]
-    stream: tuple[int, ...]
-    """Seed of the irregularities of this image's annotation."""
+    stream: tuple[int, ...]  # Seed of the irregularities of this image's annotation
 
 
 def write_release(path: Path, images: Sequence[DrawnImage]) -> int:

@@ -32,8 +32,7 @@ _CAMERA_NAMES = ("Cam1", "Cam2", "Cam3")
 _BLOCK = 10
 """Postures drawn from one random stream; fixed, so that results do not depend on the number of workers."""
 _CHARACTERS = 16
-_MOST_POSTURES = 1_000_000
-"""Per split, about five times as many as in the official dataset."""
+_MOST_POSTURES = 1_000_000  # Per split, about five times as many as in the official dataset
 _RATE_HZ = 25.0
 _RANDOM_SHARE = 0.35
 """Share of hard-pose's postures that are drawn anywhere within the joint limits, not from an activity."""
@@ -41,11 +40,8 @@ _RANDOM_SHARE = 0.35
 
 @dataclass(frozen=True)
 class _Split:
-    """What all blocks of one split share."""
-
     folder: Path
-    stream: tuple[int, int]
-    """Seed and number of the split."""
+    stream: tuple[int, int]  # Seed and number of the split
     characters: int
     hard: bool
     motions: synth.Motions | None
@@ -57,8 +53,7 @@ class _Block:
     """A few consecutive postures of one section."""
 
     split: _Split
-    number: int
-    """Number of the first posture in its split, from 0."""
+    number: int  # Number of the first posture in its split, from 0
     count: int
 
     @property
@@ -114,7 +109,6 @@ def _blocks(split: _Split, postures: int) -> Iterator[_Block]:
 
 
 def _write_sections(painted: Iterator[_Painted], postures: int, progress: Callable[[int, int], None]) -> None:
-    """Write a section's ground truth as soon as its last block is painted."""
     done = 0
     progress(done, postures)
     for folder, pieces in itertools.groupby(painted, key=lambda piece: piece[0]):
@@ -132,7 +126,6 @@ def _write_sections(painted: Iterator[_Painted], postures: int, progress: Callab
 
 
 def _paint_block(block: _Block) -> _Painted:
-    """Write the images of one block."""
     quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
     rng = np.random.default_rng((*block.split.stream, block.number))
     figures = _figures(block, rng)

@@ -45,8 +45,7 @@ MAPPING = JointMapping.of(
 """Rig joints stand where Human3.6M has marker-based ones, so even "exact" joints differ by the definition of a rig."""
 
 
-_FAR_CM = 1e5
-"""Coordinates beyond a kilometre are damage, not a pose."""
+_FAR_CM = 1e5  # Coordinates beyond a kilometre are damage, not a pose
 FloatArray = npt.NDArray[np.float64]
 _reader = BoundedReader("kt3d_ubc3v.groundtruth:read_section", timeout_s=300.0, memory_mb=8 << 10)
 
@@ -55,12 +54,9 @@ _reader = BoundedReader("kt3d_ubc3v.groundtruth:read_section", timeout_s=300.0, 
 class GroundTruth:
     """One section: T frames of joints, and the poses of each camera (of its own length). NaN = none in that frame."""
 
-    joints_world_cm: FloatArray
-    """(T, 18, 3) cm, Maya's world (Y up)."""
-    translate_cm: Mapping[str, FloatArray]
-    """Camera -> (T, 3) position, Maya's world."""
-    rotate_deg: Mapping[str, FloatArray]
-    """Camera -> (T, 3) Euler angles X, Y, Z."""
+    joints_world_cm: FloatArray  # (T, 18, 3) cm, Maya's world (Y up)
+    translate_cm: Mapping[str, FloatArray]  # Camera -> (T, 3) position, Maya's world
+    rotate_deg: Mapping[str, FloatArray]  # Camera -> (T, 3) Euler angles X, Y, Z
 
 
 def read_ground_truth(path: Path) -> GroundTruth:

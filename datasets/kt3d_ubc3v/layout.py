@@ -74,7 +74,6 @@ def _subset_folder(raw: Path, subset: str) -> Path | None:
 
 
 def _packed_subset(raw: Path, subset: str) -> Path | None:
-    """Return the subset's archive in ``raw`` or one folder further down."""
     return next((path for path in find(raw, f"{subset}.tar.gz", f"{subset}.tar") if path.is_file()), None)
 
 

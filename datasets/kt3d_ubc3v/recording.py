@@ -54,10 +54,8 @@ BONES: tuple[str, ...] = tuple(_SITE)
 class MayaCamera:
     """A camera without roll, above the person, that looks at the origin."""
 
-    translate_cm: FloatArray
-    """(3,)."""
-    rotate_deg: FloatArray
-    """(3,) about X, Y, Z; Y is within +-90, so Z is 0 or +-180."""
+    translate_cm: FloatArray  # (3,)
+    rotate_deg: FloatArray  # (3,) about X, Y, Z; Y is within +-90, so Z is 0 or +-180
 
     def camera(self) -> Camera:
         """Return this camera in the people's world (Z up, mm): a 25.422 mm lens, 36 mm of film, 512 x 424 px."""
@@ -138,8 +136,7 @@ def write_ground_truth(path: Path, matrices: FloatArray, cameras: dict[str, list
 Image = npt.NDArray[np.uint8]
 
 _NEAR_CM, _FAR_CM = 50.0, 800.0
-_SEAM_SHARE = 0.3
-"""Share of the pixels on the border of two regions that blend both colours."""
+_SEAM_SHARE = 0.3  # Share of the pixels on the border of two regions that blend both colours
 
 _BOTH = {
     "chest front": ("#ff6a00", "#ff0000"), "abdomen front": ("#ffb27f", "#ff7f7f"),

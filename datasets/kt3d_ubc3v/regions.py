@@ -27,8 +27,7 @@ TOOLKIT_COLOURS: tuple[tuple[int, int, int], ...] = (
 
 TOLERANCE = 2
 SURVIVING_LABELS: tuple[int, ...] = tuple(label for label in range(1, 46) if label not in (17, 18))
-NUM_PARTS = 1 + len(SURVIVING_LABELS)
-"""44: background and 43 regions."""
+NUM_PARTS = 1 + len(SURVIVING_LABELS)  # 44: background and 43 regions
 
 _NAMES = {
     1: "chest front, right", 2: "chest front, left", 3: "abdomen and pelvis front, right",
@@ -55,8 +54,7 @@ _UNMATCHED_SHARE = 0.25
 class Regions:
     """Part ids of one image, and what of its foreground matched no row of the table."""
 
-    ids: npt.NDArray[np.uint8]
-    """(H, W) compact ids."""
+    ids: npt.NDArray[np.uint8]  # (H, W) compact ids
     foreground: int
     unmatched: int
     problem: str | None

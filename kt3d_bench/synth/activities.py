@@ -17,25 +17,18 @@ Key = Mapping[str, float]
 class Activity:
     """One variant of an activity."""
 
-    keys: tuple[Key, ...]
-    """Poses of the cycle, in order; an angle that is not named is 0."""
+    keys: tuple[Key, ...]  # Poses of the cycle, in order; an angle that is not named is 0
     cycle_s: float = 4.0
     dwell: float = 0.4
     """Share of time spent still at each key; 0 = one smooth curve through all keys."""
-    spread: float = 1.0
-    """How much people vary; 1 = as much as in standing."""
-    level: float = 0.0
-    """0..1 how far the soles are turned towards level."""
-    mirror: bool = True
-    """Whether left and right may be swapped."""
+    spread: float = 1.0  # How much people vary; 1 = as much as in standing
+    level: float = 0.0  # 0..1 how far the soles are turned towards level
+    mirror: bool = True  # Whether left and right may be swapped
     gait: str = ""
     """``walk``: the standing foot moves the body forward; ``run``: it moves at ``speed`` and leaves the ground."""
-    speed: float = 0.0
-    """Speed of a run, leg lengths per second."""
-    leap: float = 0.0
-    """Height of a jump, leg lengths."""
-    leap_phases: tuple[float, float] = (0.0, 1.0)
-    """Phases at which the jump starts and ends."""
+    speed: float = 0.0  # Speed of a run, leg lengths per second
+    leap: float = 0.0  # Height of a jump, leg lengths
+    leap_phases: tuple[float, float] = (0.0, 1.0)  # Phases at which the jump starts and ends
 
 
 def _key(*layers: Key, **more: float) -> Key:

@@ -91,10 +91,8 @@ _SOLES = (("ankle", (-44.0, 0.0, -72.0)), ("ball", (0.0, 0.0, -25.0)), ("ball", 
 class Gait:
     """One cycle, sampled at equal phases. Lengths in leg lengths."""
 
-    advance: FloatArray
-    """(S + 1,) distance covered since the cycle's start."""
-    lift: FloatArray
-    """(S + 1,) height of the lowest sole above the floor."""
+    advance: FloatArray  # (S + 1,) distance covered since the cycle's start
+    lift: FloatArray  # (S + 1,) height of the lowest sole above the floor
 
     def travel(self, phase: FloatArray) -> FloatArray:
         """Return the distance since phase 0 at (F,) phases, counted in cycles."""
@@ -149,8 +147,7 @@ def gait_of(rotations: FloatArray, *, period_s: float, speed: float | None = Non
 
 ACTIVITIES: tuple[str, ...] = (*TABLE, "random")
 _ATTEMPTS = 12
-_ENTANGLED_SHARE = 0.1
-"""A clip is drawn again if limbs are inside the body in more of its frames."""
+_ENTANGLED_SHARE = 0.1  # A clip is drawn again if limbs are inside the body in more of its frames
 _RANDOM_KEY_S = 1.2
 _GAIT_SAMPLES = 96
 

@@ -17,8 +17,7 @@ Array = npt.NDArray[Any]
 Spans = npt.NDArray[np.int64]
 MISSED_MM = 1e9
 _PENALTY = 1e30
-_LEAST = 1e-30
-"""Replaces zero under a square root whose result is then clamped to 1e-9."""
+_LEAST = 1e-30  # Replaces zero under a square root whose result is then clamped to 1e-9
 _MARGIN_PX = 1.0
 
 

@@ -30,16 +30,11 @@ _STRAIGHT, _THROUGH_A_LENS = np.linspace(0, 1, 2), np.linspace(0, 1, 5)
 class Person:
     """One posed figure in its camera's frame, mm, float64, contiguous."""
 
-    cones: Array
-    """(C, 2, 3) ends; no sphere contains the other unless they are equal."""
-    radii: Array
-    """(C, 2)"""
-    axes: Array
-    """(P, 2, 3)"""
-    front: Array
-    """(P, 3)"""
-    left: Array
-    """(P, 3)"""
+    cones: Array  # (C, 2, 3) ends; no sphere contains the other unless they are equal
+    radii: Array  # (C, 2)
+    axes: Array  # (P, 2, 3)
+    front: Array  # (P, 3)
+    left: Array  # (P, 3)
 
 
 def people_in_cameras(figures: Figures, cameras: Sequence[Camera]) -> list[Person]:

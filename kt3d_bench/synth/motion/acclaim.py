@@ -12,15 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from kt3d_bench.errors import RawDataError
+from kt3d_bench.synth.motion import text
 from kt3d_bench.synth.motion.recorded import CMU_MM_PER_UNIT, Motion, finished
-from kt3d_bench.synth.motion.text import (
-    MOST_DEPTH,
-    MOST_JOINT_FRAMES,
-    MOST_JOINTS,
-    lines_of,
-    number_of,
-    numbers_of,
-)
 from kt3d_bench.synth.rig import FloatArray, axis_rotation
 
 _FREEDOMS = frozenset({"tx", "ty", "tz", "rx", "ry", "rz", "l"})
@@ -56,9 +49,9 @@ class _File:
 
     def rows(self) -> Iterator[list[str]]:
         """Yield the words of every line that is neither empty nor a comment."""
-        for number, text in lines_of(self.path, self.kind):
+        for number, content in text.lines_of(self.path, self.kind):
             self.line = number
-            if words := text.split("#", 1)[0].split():
+            if words := content.split("#", 1)[0].split():
                 yield words
 
     def fail(self, what: str) -> RawDataError:
@@ -95,7 +88,7 @@ class _Skeleton(_File):
             raise RawDataError("no bones or no hierarchy found", where=path, hint="is this an ASF skeleton?")
 
     def _numbers(self, words: list[str], count: int) -> list[float]:
-        values = numbers_of(words[:count])
+        values = text.numbers_of(words[:count])
         if values is None or len(values) != count:
             raise self.fail(f"expected {count} numbers, found '{' '.join(words[:8])}'")
         return list(values)
@@ -131,8 +124,8 @@ class _Skeleton(_File):
 
     def _read_bone(self, key: str, rest: list[str], bone: _Bone | None) -> _Bone | None:
         if key == "begin":
-            if bone is not None or len(self.bones) >= MOST_JOINTS:
-                raise self.fail(f"a bone begins inside another, or there are more than {MOST_JOINTS}")
+            if bone is not None or len(self.bones) >= text.MOST_JOINTS:
+                raise self.fail(f"a bone begins inside another, or there are more than {text.MOST_JOINTS}")
             return _Bone()
         if bone is None:
             raise self.fail(f"'{key}' stands outside begin ... end")
@@ -157,8 +150,8 @@ class _Skeleton(_File):
     def _read_children(self, parent: str, children: list[str]) -> None:
         if parent not in self._depth:
             raise self.fail(f"'{parent}' has children before it has a parent")
-        if self._depth[parent] >= MOST_DEPTH:
-            raise self.fail(f"the hierarchy is more than {MOST_DEPTH} deep")
+        if self._depth[parent] >= text.MOST_DEPTH:
+            raise self.fail(f"the hierarchy is more than {text.MOST_DEPTH} deep")
         for child in children:
             if child not in self.bones or child in self.parents:
                 raise self.fail(f"bone '{child}' is unknown or has two parents")
@@ -177,14 +170,14 @@ class _Frames(_File):
         self.count = 0
         self._first_column: dict[str, int] = {}
         self._values = array("d")
-        most, first = MOST_JOINT_FRAMES // len(self.width), 0
+        most, first = text.MOST_JOINT_FRAMES // len(self.width), 0
         frame: dict[str, array[float]] | None = None
         for words in self.rows():
             key = words[0]
             if key.startswith(":"):
                 if key.lower() in (":radians", ":degrees"):
                     self.radians_per_unit = 1.0 if key.lower() == ":radians" else math.pi / 180
-            elif len(words) == 1 and key.isdecimal() and number_of(key) is not None:
+            elif len(words) == 1 and key.isdecimal() and text.number_of(key) is not None:
                 if frame is None:
                     first = int(key)
                 else:
@@ -206,7 +199,7 @@ class _Frames(_File):
             raise self.fail(f"no bone '{name}' in {self.skeleton_name}")
         if name in frame:
             raise self.fail(f"bone '{name}' stands twice in one frame")
-        values = numbers_of(words)
+        values = text.numbers_of(words)
         if values is None or len(values) != self.width[name]:
             raise self.fail(f"bone '{name}' needs {self.width[name]} numbers, found '{' '.join(words[:6])}'")
         return values

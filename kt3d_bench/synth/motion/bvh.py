@@ -9,16 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kt3d_bench.synth.motion import text
 from kt3d_bench.synth.motion.recorded import Motion, finished
-from kt3d_bench.synth.motion.text import (
-    MOST,
-    MOST_DEPTH,
-    MOST_JOINT_FRAMES,
-    MOST_JOINTS,
-    Tokens,
-    number_of,
-    numbers_of,
-)
 from kt3d_bench.synth.rig import FloatArray, axis_rotation
 
 _CHANNELS = {f"{axis}{kind}".upper(): (kind, "XYZ".index(axis)) for axis in "XYZ" for kind in ("position", "rotation")}
@@ -44,7 +36,7 @@ def read_bvh(path: str | PathLike[str], *, mm_per_unit: float | None = None, dro
     frames (a cut file), and more than 500 joints or 4 million joints x frames.
     """
     path = Path(path)
-    tokens = Tokens(path, "BVH")
+    tokens = text.Tokens(path, "BVH")
     tokens.expect("HIERARCHY")
     tokens.expect("ROOT")
     joints: list[_Joint] = []
@@ -66,9 +58,11 @@ def read_bvh(path: str | PathLike[str], *, mm_per_unit: float | None = None, dro
     return finished(raw, mm_per_unit, drop_rest_frame)
 
 
-def _joint(tokens: Tokens, name: str, parent: int, depth: int, joints: list[_Joint]) -> None:
-    if depth > MOST_DEPTH or len(joints) >= MOST_JOINTS:
-        raise tokens.fail(f"joints are nested more than {MOST_DEPTH} deep, or there are more than {MOST_JOINTS}")
+def _joint(tokens: text.Tokens, name: str, parent: int, depth: int, joints: list[_Joint]) -> None:
+    if depth > text.MOST_DEPTH or len(joints) >= text.MOST_JOINTS:
+        raise tokens.fail(
+            f"joints are nested more than {text.MOST_DEPTH} deep, or there are more than {text.MOST_JOINTS}"
+        )
     tokens.expect("{")
     index = len(joints)
     joint = _Joint(name, parent, (0.0, 0.0, 0.0), ())
@@ -103,7 +97,7 @@ def _joint(tokens: Tokens, name: str, parent: int, depth: int, joints: list[_Joi
                 raise tokens.fail(f"expected 'OFFSET', 'CHANNELS', 'JOINT', 'End' or '}}', found '{word}'")
 
 
-def _channels(tokens: Tokens) -> tuple[tuple[str, int], ...]:
+def _channels(tokens: text.Tokens) -> tuple[tuple[str, int], ...]:
     found = []
     for _ in range(tokens.count("a number of channels", 6)):
         channel = tokens.next("a channel")
@@ -113,10 +107,10 @@ def _channels(tokens: Tokens) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _frames(tokens: Tokens, joints: list[_Joint]) -> tuple[FloatArray, float]:
+def _frames(tokens: text.Tokens, joints: list[_Joint]) -> tuple[FloatArray, float]:
     """Read the (F, channels) numbers and the frames per second."""
-    frames = tokens.count("a number of frames", int(MOST), tokens.field("Frames"))
-    if frames * len(joints) > MOST_JOINT_FRAMES:
+    frames = tokens.count("a number of frames", int(text.MOST), tokens.field("Frames"))
+    if frames * len(joints) > text.MOST_JOINT_FRAMES:
         raise tokens.fail(f"{frames} frames of {len(joints)} joints are too many", "cut it into clips")
     printed = tokens.field("Frame Time")
     period_s = tokens.number("a frame time", printed)
@@ -133,9 +127,9 @@ def _frames(tokens: Tokens, joints: list[_Joint]) -> tuple[FloatArray, float]:
             raise tokens.fail(f"more than the {frames} lines of numbers that 'Frames:' states", "correct 'Frames:'")
         if len(words) != width:
             raise tokens.fail(f"expected {width} numbers for frame {count}, found {len(words)}")
-        row = numbers_of(words)
+        row = text.numbers_of(words)
         if row is None:
-            wrong = next(word for word in words if number_of(word) is None)
+            wrong = next(word for word in words if text.number_of(word) is None)
             raise tokens.fail(f"expected numbers of plausible size in frame {count}, found '{wrong}'")
         values += row
     if count < frames:

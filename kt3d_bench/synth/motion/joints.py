@@ -44,8 +44,7 @@ class Tree:
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
-    rest: FloatArray
-    """(J, 3) positions with all rotations zero, any unit and axes."""
+    rest: FloatArray  # (J, 3) positions with all rotations zero, any unit and axes
     ends: bool
     """Whether a joint has the name of the bone that ends in it (ASF), not of those that start there (BVH)."""
 
@@ -204,7 +203,6 @@ def _completed(tree: Tree, found: Mapping[str, int]) -> dict[str, int]:
 
 
 def _meeting(tree: Tree, one: int, other: int) -> int:
-    """Return the lowest joint that is above both."""
     while not tree.is_below(other, one):
         one = tree.parents[one]
     return one

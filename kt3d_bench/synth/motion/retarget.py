@@ -12,8 +12,7 @@ _FLOOR_SLACK_MM = 50.0
 """How far the lowest joint of a standing foot rises as the foot rolls from heel to toe."""
 _FLOOR_WINDOW_S, _FLOOR_PERCENT = 1.5, 25
 _HEAD_SAMPLES = 200
-_INSTEP_RAD = np.arctan2(0.028, 0.083)
-"""Slope of the line from ankle to ball in a flat foot."""
+_INSTEP_RAD = np.arctan2(0.028, 0.083)  # Slope of the line from ankle to ball in a flat foot
 
 
 def _frame(up: FloatArray, left: FloatArray) -> FloatArray:
