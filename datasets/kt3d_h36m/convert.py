@@ -73,11 +73,6 @@ def plan_other(
     return found.plan(selection, every, partial, layout.cameras_of(metadata, raw, kept))
 
 
-def convert_other(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
-    """Return the samples of one of these items."""
-    return _CONVERT[load["layout"]](load)
-
-
 def describe_other(found: OtherLayout, raw: Path) -> Iterator[str]:
     """Yield sentences for ``kt3d inspect``: the layout, what of it is here, and what is missing."""
     calibrated = layout.find_metadata(raw) is not None
@@ -192,7 +187,7 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
         yield Skipped(load["name"], load["skip"])
         return
     if "layout" in load:
-        yield from convert_other(load)
+        yield from _CONVERT[load["layout"]](load)
         return
     camera = Camera(**load["camera"])
     poses_mm = _read(Source(*load["d3"]), 3)

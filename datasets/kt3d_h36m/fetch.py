@@ -30,8 +30,7 @@ LAYOUT = "fetch"
 _HINT = "process the recording again with h36m-fetch (process_all.py)"
 _COLUMNS = ("frame", "camera", "subject", "action", "subaction")
 _TEST_EVERY = 64
-_MOST_ROWS = 100_000
-"""More than the longest recording has under four cameras when all frames are kept."""
+_MOST_ROWS = 100_000  # More than the longest recording has under four cameras when all frames are kept
 _OTHER_NAMES = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog", "WalkTogether": "WalkingTogether"}
 
 

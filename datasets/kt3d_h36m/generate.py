@@ -49,8 +49,7 @@ class _Studio:
     root: Path
     seed: int
     rig: Rig
-    rooms: tuple[Image, ...]
-    """The empty room per camera, as high as the highest images of any subject."""
+    rooms: tuple[Image, ...]  # The empty room per camera, as high as the highest images of any subject
     motions: synth.Motions | None
     takes: tuple[Take, ...]
     device: str

@@ -50,8 +50,7 @@ class RawFolder:
     """What lies under a raw folder. Keys are (recording, camera identifier); the camera is "" for D3_Positions."""
 
     root: Path
-    files: dict[str, dict[tuple[Recording, str], Source]] = field(default_factory=dict)
-    """Feature -> files."""
+    files: dict[str, dict[tuple[Recording, str], Source]] = field(default_factory=dict)  # Feature -> files
     metadata: Source | None = None
     archives: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()

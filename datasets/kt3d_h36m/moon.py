@@ -67,11 +67,7 @@ class MoonFolder:
             yield f"Split {split} {lacks}."
 
     def plan(
-        self,
-        selection: Selection,
-        every: int,
-        partial: bool,
-        calibrated: Mapping[tuple[int, str], Camera] | None,
+        self, selection: Selection, every: int, partial: bool, calibrated: Mapping[tuple[int, str], Camera] | None
     ) -> list[WorkItem]:
         """Return one item per image folder, by subject, action, subaction and camera.
 

@@ -25,7 +25,7 @@ def kt3d_datasets() -> Sequence[DatasetPlugin]:
                     "joints",
                     "'detector' finds the person in the depth image instead of taking the joints' extent",
                     choices=("joints", "detector"),
-                ),
+                )
             },
         ),
     )

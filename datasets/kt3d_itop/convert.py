@@ -65,12 +65,10 @@ ROWS_PER_ITEM = 256
 SLAB_ROWS = 64
 _MOST_ROWS = 1024
 _GAP_ROWS = 8  # A gap of up to this many unused rows does not start another slab
-CLIP_GAP_FRAMES = 30
-"""Used frames further apart than this (about a second) belong to different sequences."""
+CLIP_GAP_FRAMES = 30  # Used frames further apart than this (about a second) belong to different sequences
 _NEAR_MM, _FAR_MM = 100.0, 10_000.0
 _LONGEST_REACH_MM = 2500.0
-FOREGROUND = "central-body"
-"""The rule by which ``boxes=detector`` finds the person in the full frame."""
+FOREGROUND = "central-body"  # The rule by which ``boxes=detector`` finds the person in the full frame
 
 _TOP_ROTATION = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _TOP_POSITION_MM = np.array([0.0, -1500.0, 2850.0])
@@ -95,7 +93,9 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         ids = read_ids(labels)
         check_same_ids(depth, labels, read_ids(depth), ids)
         valid = np.flatnonzero(labels.read("is_valid", 0, labels.frames) == 1)
-        block = _rows_per_item(max(labels.chunk_rows, depth.chunk_rows))
+        chunk = max(labels.chunk_rows, depth.chunk_rows)
+        # a multiple of the file's chunks, so that no chunk is unpacked by two items
+        block = ROWS_PER_ITEM if chunk > _MOST_ROWS else chunk * -(-ROWS_PER_ITEM // chunk)
     if not ids:
         raise RawDataError("holds no frames", where=labels_path, hint="download the file again")
     view, part = SPLITS[split]
@@ -121,11 +121,6 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         left_out = f"{len(ids) - len(valid)} of {len(ids)} frames have no approved labels (is_valid is not 1)"
         items.append(WorkItem(f"{prefix}_not_valid", 0, {"skip": left_out}))
     return items
-
-
-def _rows_per_item(chunk_rows: int) -> int:
-    """Return a multiple of the file's chunks, so that no chunk is unpacked by two items."""
-    return ROWS_PER_ITEM if chunk_rows > _MOST_ROWS else chunk_rows * -(-ROWS_PER_ITEM // chunk_rows)
 
 
 def _clips(ids: Sequence[str]) -> list[str]:

@@ -40,8 +40,7 @@ _NAMES = tuple(
     for split in _SPLITS
     for kind in ("depth_map", "point_cloud", "labels")
 )
-_UNPACKED = "kt3d-unpacked"
-"""Where ``prepare`` keeps unpacked copies, which a new stand-in replaces."""
+_UNPACKED = "kt3d-unpacked"  # Where ``prepare`` keeps unpacked copies, which a new stand-in replaces
 _MOST_PEOPLE, _MOST_FRAMES = 100, 60_000
 """Person numbers have two digits; the official set has somewhat fewer frames in total."""
 _TEST_EVERY = 5

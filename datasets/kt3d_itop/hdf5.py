@@ -17,11 +17,10 @@ from kt3d_bench.rawfiles import own_dataset, reading
 from kt3d_itop.unpack import plain_file
 
 WIDTH_PX, HEIGHT_PX = 320, 240
-_ANY = None
 _DATASETS: dict[str, dict[str, tuple[str, tuple[int, ...] | None]]] = {
-    "depth_map": {"data": ("float16", (HEIGHT_PX, WIDTH_PX)), "id": ("id", _ANY)},
+    "depth_map": {"data": ("float16", (HEIGHT_PX, WIDTH_PX)), "id": ("id", None)},
     "labels": {
-        "id": ("id", _ANY),
+        "id": ("id", None),
         "is_valid": ("whole numbers", ()),
         "visible_joints": ("whole numbers", (15,)),
         "real_world_coordinates": ("float16", (15, 3)),

@@ -75,9 +75,7 @@ def pixels(metres: npt.NDArray[Any]) -> FloatArray:
 
 
 SIDE = View(
-    "side",
-    np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]]),
-    np.array([_APART_MM, 0.0, _SIDE_HEIGHT_MM]),
+    "side", np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]]), np.array([_APART_MM, 0.0, _SIDE_HEIGHT_MM])
 )
 TOP = View(
     "top",

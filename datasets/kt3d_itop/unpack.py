@@ -157,11 +157,8 @@ def _unpack(source: Path, copy: Path, declared: int) -> None:
                     left = left[os.write(file.fileno(), left) :]
             os.fsync(file.fileno())
         if written != declared:
-            size = (
-                f"more than the {declared} bytes that"
-                if written > declared
-                else f"{written} bytes, but {declared} are what"
-            )
+            over, under = f"more than the {declared} bytes that", f"{written} bytes, but {declared} are what"
+            size = over if written > declared else under
             raise RawDataError(f"unpacks to {size} its HDF5 header declares", where=source, hint=_HINT)
         part.replace(copy)
     except OSError as error:

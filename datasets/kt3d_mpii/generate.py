@@ -17,7 +17,6 @@ from kt3d_bench import synth
 from kt3d_bench.geometry.cameras import project, world_to_cam
 from kt3d_bench.records import Camera
 from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
-from kt3d_bench.synth import read_motions
 from kt3d_mpii.release import DrawnImage, DrawnPerson, write_release
 
 VERSION = 1
@@ -51,7 +50,7 @@ def generate(
     most = _MOST_IMAGES
     check_numbers(seed, workers, people=(people, 1, most), frames=(frames, 1, most), people_x_frames=(total, 1, most))
     marker = {"dataset": "mpii", "version": VERSION, "seed": seed, "people": people, "frames": frames}
-    motions = read_motions(motion) if motion else None
+    motions = synth.read_motions(motion) if motion else None
     with standin_folder(out, (_IMAGES, _ANNOTATIONS), marker | (motions.marker if motions else {})) as folder:
         (folder / _IMAGES).mkdir()
         blocks = (

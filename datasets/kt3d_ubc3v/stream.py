@@ -20,8 +20,7 @@ from kt3d_ubc3v.recording import BONES, SIZE_PX, joint_matrices, paint, sample_c
 
 VERSION = 1  # Increased with every change of the samples
 EPOCH = 30_000  # Samples per epoch; the sequence itself is endless
-_STREAM = 3
-"""Differs from the streams of the stand-in's splits, so no sample of theirs appears here."""
+_STREAM = 3  # Differs from the streams of the stand-in's splits, so no sample of theirs appears here
 _CHARACTER = 0  # The stream of inter-pose's only character
 _SITES = [BONES.index(field.removesuffix("PGX")) for _, field in FIELDS]
 

@@ -19,8 +19,7 @@ class Activity:
 
     keys: tuple[Key, ...]  # Poses of the cycle, in order; an angle that is not named is 0
     cycle_s: float = 4.0
-    dwell: float = 0.4
-    """Share of time spent still at each key; 0 = one smooth curve through all keys."""
+    dwell: float = 0.4  # Share of time spent still at each key; 0 = one smooth curve through all keys
     spread: float = 1.0  # How much people vary; 1 = as much as in standing
     level: float = 0.0  # 0..1 how far the soles are turned towards level
     mirror: bool = True  # Whether left and right may be swapped
