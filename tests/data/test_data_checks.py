@@ -145,9 +145,9 @@ def test_a_flipped_byte_inside_an_image_is_found_there_too(shards: Path) -> None
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda tar: tar.unlink(), "the tar is missing"),
-        (lambda tar: tar.write_bytes(tar.read_bytes()[:-512]), "the tar is truncated"),
-        (lambda tar: tar.write_bytes(tar.read_bytes() + bytes(512)), "the tar is too long"),
+        (lambda tar: tar.unlink(), "the shard is missing"),
+        (lambda tar: tar.write_bytes(tar.read_bytes()[:-512]), "the shard is truncated"),
+        (lambda tar: tar.write_bytes(tar.read_bytes() + bytes(512)), "the shard is too long"),
         (lambda tar: index_path(tar).unlink(), "the index of this shard is missing"),
         (lambda tar: index_path(tar).write_bytes(b"PK"), "the index is corrupt"),
         (lambda tar: shutil.copy(index_path(tar.with_name("train-000001.tar")), index_path(tar)), "does not belong"),
@@ -611,7 +611,7 @@ def test_findings_are_counted_all_and_kept_the_worst() -> None:
     assert (outcome.findings[0].sample, outcome.findings[0].sentence) == ("k99", "value 99")
 
 
-def test_what_is_mended_by_prepare_is_said_as_a_command(in_two: Path) -> None:
+def test_what_prepare_repairs_is_printed_as_a_command(in_two: Path) -> None:
     tar = tar_of(in_two, "train", 1)
     flipped(tar, tar.stat().st_size - 1)
     (command,) = validate(in_two).repairs(raw=Path("my raw"))
