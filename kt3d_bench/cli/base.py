@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -16,9 +17,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
-WORKERS = click.option(
-    "--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Number of processes."
-)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def workers_option(command: Command) -> Command:
+    """Add ``--workers`` to a command."""
+    return click.option(
+        "--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Number of processes."
+    )(command)
 
 
 class ShardsPlace(click.ParamType[Path]):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, WORKERS, main
+from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, main, workers_option
 from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.errors import PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
@@ -44,7 +44,7 @@ def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, str]:
 @click.option("--out", type=FOLDER, help="Folder for the shards. [default: kt3d-data/shards/DATASET]")
 @click.option("--split", "splits", multiple=True, help="Prepare only this split; may be repeated. [default: all]")
 @click.option("--view", "views", multiple=True, help="Prepare only this view of a dataset with several. [default: all]")
-@WORKERS
+@workers_option
 @click.option("--cluster", metavar="ADDRESS", help="Convert on the workers of this Dask scheduler instead.")
 @click.option("--overwrite", is_flag=True, help="Replace shards of another configuration in --out.")
 @click.option("--traceback", is_flag=True, help="Show where a converter raised an unexpected exception.")
@@ -115,7 +115,7 @@ def _next_step(dataset: str, shards: Path) -> str:
     help="Take poses from this .bvh or .amc file (an .amc needs its .asf beside it), or from all files in this folder.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Device that renders bodies: cpu, cuda or auto.")
-@WORKERS
+@workers_option
 def generate(dataset: str, out: Path | None, **choices: Any) -> None:
     """Write a licence-free stand-in of generated people, in the dataset's own official layout."""
     out = out or default_data_root() / "generated" / dataset / "raw"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FOLDER, WORKERS, main
+from kt3d_bench.cli.base import FOLDER, main, workers_option
 from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.errors import Kt3dError
 from kt3d_bench.files import default_data_root
@@ -85,7 +85,7 @@ def _tables(done: Reproduction) -> RenderableType:
 @click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=6.0, show_default=True, help="Training time.")
 @click.option("--recipe", default="demo", show_default=True, help="List of runs; kt3d list shows all.")
 @click.option("--out", type=FOLDER, help="[default: kt3d-data/demo]")
-@WORKERS
+@workers_option
 def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> None:
     """Run everything on generated stand-ins, without a download: generate, prepare, train, score, boards, pictures."""
     from kt3d_bench.recipes.reproduce import run_demo

@@ -6,17 +6,16 @@ import json
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FILE, SHARDS, main
+from kt3d_bench.cli.base import FILE, SHARDS, Command, main
 from kt3d_bench.cli.console import Terminal
 from kt3d_bench.errors import UsageError
 from kt3d_bench.supervision import LEVELS
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 _ROLE_SHARDS = "Where the shards of target, source or pretrain are; repeatable. [default: below kt3d-data/shards]"
 _RUN_OPTIONS = (
     click.option("--method", required=True, help="Method to train; kt3d list shows them."),
