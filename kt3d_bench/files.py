@@ -47,13 +47,8 @@ def write_atomically(path: Path, content: bytes, *, temporary: Path | None = Non
     finally:
         with contextlib.suppress(OSError):
             begun.unlink()
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the file system can."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -96,7 +91,7 @@ def read_npz(path: Path, *, max_bytes: int, hint: str) -> dict[str, npt.NDArray[
             if unpacked > max_bytes or (unpacked > _PLAIN_BYTES and unpacked > _MAX_RATIO * packed):
                 raise ValueError(f"{packed} bytes would unpack to {unpacked}")
             return {one.filename.removesuffix(".npy"): _member(archive, one) for one in members}
-    except _CORRUPT as error:
+    except CORRUPT as error:
         reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise ArtefactError(f"is not a readable .npz file ({reason})", where=path, hint=hint) from error
 
@@ -118,8 +113,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _PLAIN_BYTES, _MAX_RATIO = 64 << 20, 100
 """Archives that unpack to less than the first are never taken for a bomb, whatever their compression ratio."""
-_CORRUPT = (
-    *(ValueError, KeyError, OSError, EOFError, MemoryError, OverflowError, RuntimeError, NotImplementedError),
+CORRUPT = (
+    *(ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, OverflowError, RuntimeError),
     *(SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error),
 )
 """What zipfile and NumPy raise for corrupt files."""

@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,14 +54,15 @@ def inspect(path: Path | str, dataset: str | None = None) -> list[str]:
     if path.is_file() and path.suffix == ".npz" and _holds_predictions(path):
         return _predictions(path)
     if (path / _MANIFEST).is_file():
-        return _shards(path)
+        from kt3d_bench.data.manifest import read_manifest
+
+        return [*_manifest_lines(read_manifest(path)), f"Next: kt3d validate {shlex.quote(str(path))}"]
     if (path / _RUN).is_file():
         return _run(path)
     if path.is_dir() and dataset is None and (several := shards_folders(path)):
         return _folder_of_shards(path, several)
-    for folder in path.absolute().parents[:2]:
-        if (folder / _MANIFEST).is_file() or (folder / _RUN).is_file():
-            kind = "shards" if (folder / _MANIFEST).is_file() else "a run"
+    for folder, (name, kind) in product(path.absolute().parents[:2], ((_MANIFEST, "shards"), (_RUN, "a run"))):
+        if (folder / name).is_file():
             raise UsageError(f"this is a part of {kind}", where=path, hint=f"inspect the whole: kt3d inspect {folder}")
     if path.is_file() and path.suffix == ".npz":
         raise ArtefactError(
@@ -92,19 +94,12 @@ def _predictions(path: Path) -> list[str]:
     from kt3d_bench.metrics.predictions import read_predictions
 
     predictions = read_predictions(path)
-    said = [f"{name}: {value}" for name, value in sorted(predictions.meta.items())]
     benchmark = "" if predictions.meta.get("benchmark") else " --benchmark ID"
     return [
         f"{len(predictions.keys)} predictions of {predictions.joints_cam_mm.shape[1]} joints",
-        *said,
+        *(f"{name}: {value}" for name, value in sorted(predictions.meta.items())),
         f"Next: kt3d score {shlex.quote(str(path))}{benchmark}",
     ]
-
-
-def _shards(path: Path) -> list[str]:
-    from kt3d_bench.data.manifest import read_manifest
-
-    return [*_manifest_lines(read_manifest(path)), f"Next: kt3d validate {shlex.quote(str(path))}"]
 
 
 def _manifest_lines(manifest: Manifest) -> Iterator[str]:
@@ -146,7 +141,6 @@ def _tally(counts: Mapping[str, int], most: int = 12) -> str:
 
 
 def _folder_of_shards(path: Path, folders: Sequence[Path]) -> list[str]:
-    """One line per prepared dataset."""
     from kt3d_bench.data.manifest import read_manifest
 
     lines = [f"{len(folders)} prepared datasets:"]
@@ -193,21 +187,15 @@ def _raw(path: Path, dataset: str | None) -> list[str]:
     meant = [name for name in registry.datasets() if name in path.absolute().parts[-2:]]
     if path.is_dir() and len(meant) == 1:
         return _as_dataset(registry.dataset(meant[0]), path)
-    raise RawDataError(
-        "nothing of any dataset is here",
-        where=path,
-        hint="kt3d inspect PATH --dataset NAME says what that one misses here",
-    )
+    hint = "kt3d inspect PATH --dataset NAME says what that one misses here"
+    raise RawDataError("nothing of any dataset is here", where=path, hint=hint)
 
 
 def _as_dataset(plugin: DatasetPlugin, path: Path, plans: Mapping[str, _Split] | None = None) -> list[str]:
     """What a dataset's own reader says of a folder, what each split would give and cost, and how to get the rest."""
     if not path.is_dir():
-        raise RawDataError(
-            "raw data is a folder",
-            where=path,
-            hint=f"kt3d inspect {shlex.quote(str(path.parent))} --dataset {plugin.name}",
-        )
+        hint = f"kt3d inspect {shlex.quote(str(path.parent))} --dataset {plugin.name}"
+        raise RawDataError("raw data is a folder", where=path, hint=hint)
     generated = " (generated stand-in)" if (path / MARKER).is_file() else ""
     lines = [f"{plugin.title}{generated}"]
     try:

@@ -21,12 +21,12 @@ FloatArray = npt.NDArray[np.float64]
 _KEY = re.compile(r"[A-Za-z0-9_\-]+")
 
 
-def _frozen(values: npt.ArrayLike, dtype: npt.DTypeLike, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
-    array = np.array(values, dtype)
+def _freeze(record: Any, name: str, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+    array = np.array(getattr(record, name), dtype)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, found {array.shape}")
     array.setflags(write=False)
-    return array
+    object.__setattr__(record, name, array)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +52,11 @@ class Camera:
     """(3,) camera centre."""
 
     def __post_init__(self) -> None:
-        set_ = object.__setattr__
-        set_(self, "intrinsics_px", _frozen(self.intrinsics_px, np.float64, (2, 3), "intrinsics_px"))
-        set_(self, "distortion", _frozen(self.distortion, np.float64, (5,), "distortion"))
-        set_(self, "rotation", _frozen(self.rotation, np.float64, (3, 3), "rotation"))
-        set_(self, "position_world_mm", _frozen(self.position_world_mm, np.float64, (3,), "position_world_mm"))
-        set_(self, "size_px", (int(self.size_px[0]), int(self.size_px[1])))
-        for name in ("intrinsics_px", "distortion", "rotation", "position_world_mm"):
+        shapes = {"intrinsics_px": (2, 3), "distortion": (5,), "rotation": (3, 3), "position_world_mm": (3,)}
+        for name, shape in shapes.items():
+            _freeze(self, name, np.float64, shape)
+        object.__setattr__(self, "size_px", (int(self.size_px[0]), int(self.size_px[1])))
+        for name in shapes:
             if not np.isfinite(getattr(self, name)).all():
                 raise ValueError(f"camera {name} is not finite")
         if np.abs(self.rotation @ self.rotation.T - np.eye(3)).max() > 1e-4 or np.linalg.det(self.rotation) < 0:
@@ -118,15 +116,14 @@ class Sample:
     """(H, W) part ids, 0 = background."""
 
     def __post_init__(self) -> None:
-        set_ = object.__setattr__
         if not _KEY.fullmatch(self.key):
             raise ValueError(f"sample key {self.key!r} may hold letters, digits, '_' and '-' only")
-        set_(self, "joints_px", _frozen(self.joints_px, np.float32, (NUM_JOINTS, 2), "joints_px"))
+        _freeze(self, "joints_px", np.float32, (NUM_JOINTS, 2))
         if self.joints_cam_mm is not None:
-            set_(self, "joints_cam_mm", _frozen(self.joints_cam_mm, np.float32, (NUM_JOINTS, 3), "joints_cam_mm"))
-        set_(self, "visible", _frozen(self.visible, np.int8, (NUM_JOINTS,), "visible"))
-        set_(self, "quality", _frozen(self.quality, np.uint8, (NUM_JOINTS,), "quality"))
-        set_(self, "box_px", _frozen(self.box_px, np.float32, (4,), "box_px"))
+            _freeze(self, "joints_cam_mm", np.float32, (NUM_JOINTS, 3))
+        _freeze(self, "visible", np.int8, (NUM_JOINTS,))
+        _freeze(self, "quality", np.uint8, (NUM_JOINTS,))
+        _freeze(self, "box_px", np.float32, (4,))
         width, height = self.camera.size_px
         images = (("rgb", np.uint8, 3), ("depth_mm", np.uint16, 2), ("parts", np.uint8, 2))
         for name, dtype, ndim in images:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from kt3d_bench import __version__
 from kt3d_bench.errors import Kt3dError
-from kt3d_bench.files import default_data_root
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def workers_option(command: Command) -> Command:
+    """Add ``--workers`` to a command."""
+    return click.option(
+        "--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Number of processes."
+    )(command)
 
 
 class ShardsPlace(click.ParamType[Path]):
@@ -74,10 +82,3 @@ def main() -> None:
 
     Try it without any download: kt3d demo
     """
-
-
-def run_folder(run: str | None) -> Path | None:
-    """Return the folder of a run given by name or folder; ``None`` = the newest."""
-    from kt3d_bench.run_folder import found_run
-
-    return None if run is None else found_run(run, default_data_root())

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, main, run_folder
+from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, main
+from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.files import default_data_root
 
 if TYPE_CHECKING:
     from kt3d_bench.scoring import PrintedAs
@@ -57,16 +59,22 @@ def score(
 ) -> None:
     """Score the newest run, or a prediction FILE of any accepted form: write the entry, render the boards, print the
     table. leaderboards/SUBMITTING.md describes the forms."""
-    from kt3d_bench.cli.console import Terminal, console
-
     if file is not None and run is not None:
         raise UsageError("give a FILE or --run, not both")
     if rescore:
         if any((file, benchmark, run, name, shards, incomplete, as_json, conventions)):
             raise UsageError("--rescore measures all entries again and goes with --leaderboards alone")
-        _rescore(leaderboards)
+        outcomes = kt.rescore(leaderboards)
+        for one in outcomes:
+            how = "measured again" if one.done else "left as it is"
+            click.echo(f"{how}: {one.entry.board}/{one.entry.file_name}: {one.outcome}")
+        click.echo(f"{sum(one.done for one in outcomes)} of {len(outcomes)} entries were measured again.")
         return
-    what = run_folder(run) if file is None else file
+    what = file
+    if run is not None:
+        from kt3d_bench.run_folder import found_run
+
+        what = found_run(run, default_data_root())
     if conventions:
         if any((name, leaderboards, incomplete, as_json)):
             raise UsageError("--as only prints: it goes with a FILE or --run, --benchmark and --shards")
@@ -74,13 +82,7 @@ def score(
         return
     with Terminal() as report:
         result = kt.score(
-            what,
-            benchmark,
-            name=name,
-            shards=shards,
-            leaderboards=leaderboards,
-            incomplete=incomplete,
-            report=report,
+            what, benchmark, name=name, shards=shards, leaderboards=leaderboards, incomplete=incomplete, report=report
         )
     if as_json:
         click.echo(json.dumps(result.scores.summary(), indent=1, sort_keys=True))
@@ -100,14 +102,6 @@ def _print_as(found: PrintedAs) -> None:
         click.echo(f"\n{convention.name}: {convention.source}{left_out}\n  Why it differs: {convention.why}.")
         for one in numbers:
             click.echo(f"  {one.label:<42} {one.value:8.2f} {one.unit:<2}  {one.why}")
-
-
-def _rescore(leaderboards: Path | None) -> None:
-    outcomes = kt.rescore(leaderboards)
-    for one in outcomes:
-        what = "measured again" if one.done else "left as it is"
-        click.echo(f"{what}: {one.entry.board}/{one.entry.file_name}: {one.outcome}")
-    click.echo(f"{sum(one.done for one in outcomes)} of {len(outcomes)} entries were measured again.")
 
 
 @main.command()

@@ -23,42 +23,30 @@ from kt3d_bench.skeletons import H36M17
 
 def tables() -> Group:
     """Return one table each of datasets, methods, benchmarks and recipes."""
-    return Group(
-        _table(
-            "Datasets",
-            ("name", "what", "modalities", "splits", "redistribution"),
-            (
-                (one.name, one.title, ", ".join(one.modalities), ", ".join(one.splits), kt.card(name).redistribution)
-                for name, one in kt.datasets().items()
-            ),
-        ),
-        _table(
-            "Methods",
-            ("name", "what", "presets", "supervision"),
-            (
-                (one.name, one.summary, ", ".join(one.presets), ", ".join(one.supervision))
-                for one in kt.methods().values()
-            ),
-        ),
-        _table(
-            "Benchmarks",
-            ("id", "what", "headline", "reference depth", "box"),
-            (
-                (f"{one.id} v{one.version}", one.title, ", ".join(one.headline), one.reference, one.box_rule)
-                for one in kt.benchmarks().values()
-            ),
-        ),
-        _table("Recipes", ("name", "what"), ((one.name, one.summary) for one in kt.recipes().values())),
-    )
+    datasets = _table("Datasets", "name", "what", "modalities", "splits", "redistribution")
+    for one in kt.datasets().values():
+        _add(datasets, one.name, one.title, one.modalities, one.splits, kt.card(one.name).redistribution)
+    methods = _table("Methods", "name", "what", "presets", "supervision")
+    for method in kt.methods().values():
+        _add(methods, method.name, method.summary, method.presets, method.supervision)
+    benchmarks = _table("Benchmarks", "id", "what", "headline", "reference depth", "box")
+    for test in kt.benchmarks().values():
+        _add(benchmarks, f"{test.id} v{test.version}", test.title, test.headline, test.reference, test.box_rule)
+    recipes = _table("Recipes", "name", "what")
+    for recipe in kt.recipes().values():
+        _add(recipes, recipe.name, recipe.summary)
+    return Group(datasets, methods, benchmarks, recipes)
 
 
-def _table(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
+def _table(title: str, *header: str) -> Table:
     table = Table(title=title, title_justify="left")
     for name in header:
         table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
     return table
+
+
+def _add(table: Table, *cells: str | Iterable[str]) -> None:
+    table.add_row(*(escape(cell if isinstance(cell, str) else ", ".join(cell)) for cell in cells))
 
 
 def as_json() -> dict[str, Any]:
@@ -193,6 +181,7 @@ def _recipe_lines(recipe: kt.Recipe) -> list[str]:
 
 
 def _benchmark_lines(benchmark: Benchmark) -> list[str]:
+    own = ", ".join(H36M17.joints[joint] for joint in benchmark.original_joints or ())
     alignment = "absolute positions" if benchmark.root is None else f"aligned at joint {benchmark.root}"
     return [
         f"{benchmark.id} version {benchmark.version}: {benchmark.title}",
@@ -201,11 +190,7 @@ def _benchmark_lines(benchmark: Benchmark) -> list[str]:
         f"{len(benchmark.joints)} joints of quality '{benchmark.min_quality}' or better, {alignment}",
         f"Reference depth: {benchmark.reference}; box rule: {benchmark.box_rule}; foreground: {benchmark.foreground}",
         f"Methods train on split: {benchmark.train or 'the first that no benchmark tests on'}",
-        *(
-            [f"The dataset's own joints: {', '.join(H36M17.joints[joint] for joint in benchmark.original_joints)}"]
-            if benchmark.original_joints
-            else []
-        ),
+        *([f"The dataset's own joints: {own}"] if own else []),
         f"Selection of a checkpoint: {benchmark.selection_rule}",
         f"A method sees {benchmark.sees}",
         f"Official sample list: {benchmark.sample_list_digest or 'not pinned'}",

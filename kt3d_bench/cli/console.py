@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.markup import escape
-
 from kt3d_bench.progress import Reporter, duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
 LINE_EVERY_S = 30.0
@@ -20,6 +18,8 @@ LINE_EVERY_S = 30.0
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console that does not cut tables when its output goes to a file or a pipe."""
+    from rich.console import Console
+
     found = Console(stderr=stderr, highlight=False)
     return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=200)
 
@@ -40,7 +40,7 @@ class Terminal(Reporter):
         self._close()
 
     def note(self, text: str) -> None:
-        self._out.print(escape(text))
+        self._out.print(text, markup=False)
 
     def start(self, task: str, total: int, *, done: int = 0) -> None:
         self._close()
@@ -51,10 +51,10 @@ class Terminal(Reporter):
 
             self._bar = bars.Progress(
                 bars.SpinnerColumn(),
-                bars.TextColumn("{task.description}"),
+                bars.TextColumn("{task.description}", markup=False),
                 bars.BarColumn(bar_width=24),
                 bars.MofNCompleteColumn(),
-                bars.TextColumn("{task.fields[shown]}"),
+                bars.TextColumn("{task.fields[shown]}", markup=False),
                 bars.TimeElapsedColumn(),
                 bars.TextColumn("left"),
                 bars.TimeRemainingColumn(),
@@ -62,7 +62,7 @@ class Terminal(Reporter):
                 transient=True,
             )
             self._bar.start()
-            self._bar.add_task(escape(task), total=total, completed=done, shown="")
+            self._bar.add_task(task, total=total, completed=done, shown="")
 
     def advance(
         self, done: int, *, total: int | None = None, samples: int | None = None, values: Mapping[str, float] = {}
@@ -72,20 +72,20 @@ class Terminal(Reporter):
         rate = [] if samples is None else [f"{samples / elapsed_s:.0f} samples/s"]
         self._shown = "  ".join([*rate, *(f"{name} {value:.3g}" for name, value in values.items())])
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, total=self._total, shown=escape(self._shown))
+            self._bar.update(self._bar.task_ids[0], completed=done, total=self._total, shown=self._shown)
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
             left = ""
             if done > self._first:
-                left_s = elapsed_s * (self._total - done) / (done - self._first)
-                left = f", about {duration(left_s)} left"
+                left = f", about {duration(elapsed_s * (self._total - done) / (done - self._first))} left"
             counts = f"{self._task}: {done}/{self._total}"
-            self._out.print(escape(f"{counts}  {self._shown}".rstrip() + f", {duration(elapsed_s)} so far{left}"))
+            line = f"{counts}  {self._shown}".rstrip() + f", {duration(elapsed_s)} so far{left}"
+            self._out.print(line, markup=False)
 
     def finish(self, text: str = "") -> None:
         elapsed_s = time.monotonic() - self._started
         self._close()
-        self._out.print(escape(f"{self._task}: {text or self._shown or 'done'} ({duration(elapsed_s)})"))
+        self._out.print(f"{self._task}: {text or self._shown or 'done'} ({duration(elapsed_s)})", markup=False)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -69,9 +69,8 @@ def _open(folder: Path, split: str | None) -> tuple[list[ShardSet], list[str]]:
             opened += [shards] if shards is not None else []
             notes += [f"Left out {folder / finding.shard}: {finding.sentence}" for finding in broken]
     if not opened:
-        raise ArtefactError(
-            "no shard can be read", where=folder, hint=f"see what is wrong: kt3d validate {shlex.quote(str(folder))}"
-        )
+        hint = f"see what is wrong: kt3d validate {shlex.quote(str(folder))}"
+        raise ArtefactError("no shard can be read", where=folder, hint=hint)
     return opened, notes
 
 
@@ -80,20 +79,14 @@ _Chosen = list[tuple[ShardSet, int, str]]
 
 
 def _chosen(opened: Sequence[ShardSet], by: By, count: int) -> tuple[_Chosen, str]:
-    if by == "worst":
-        worst = _worst(opened, count)
-        if worst:
-            return worst, "worst checks first"
-        how = "no check is near its limit: spread evenly"
-    else:
-        how = "spread evenly"
     if by == "action":
         return _by_action(opened, count)
+    if by == "worst" and (worst := _worst(opened, count)):
+        return worst, "worst checks first"
     total = sum(map(len, opened))
-    shares = [max(1, round(count * len(shards) / total)) for shards in opened]
-    return [
-        (shards, int(i), "") for shards, share in zip(opened, shares, strict=True) for i in spread(len(shards), share)
-    ], how
+    shares = [(shards, max(1, round(count * len(shards) / total))) for shards in opened]
+    chosen = [(shards, int(i), "") for shards, share in shares for i in spread(len(shards), share)]
+    return chosen, "no check is near its limit: spread evenly" if by == "worst" else "spread evenly"
 
 
 def _by_action(opened: Sequence[ShardSet], count: int) -> tuple[_Chosen, str]:
@@ -137,15 +130,12 @@ def _worst(opened: Sequence[ShardSet], count: int) -> _Chosen:
             sample = int(column.indices[at])
             if (id(shards), sample) not in shown:
                 shown.add((id(shards), sample))
-                chosen.append((shards, sample, _remark(column, at)))
+                check, excess = column.check, float(column.excess[at])
+                value = f"{column.value[at]:.3g} {check.unit}".strip()
+                beyond = "WRONG" if check.level == "error" else "odd"
+                mark = beyond if excess > 1 else f"{100 * excess:.0f} % of the limit"
+                chosen.append((shards, sample, f"{check.name}: {value}, {mark}"))
     return chosen
-
-
-def _remark(column: Measured, at: int) -> str:
-    check, excess = column.check, float(column.excess[at])
-    value = f"{column.value[at]:.3g} {check.unit}".strip()
-    mark = ("WRONG" if check.level == "error" else "odd") if excess > 1 else f"{100 * excess:.0f} % of the limit"
-    return f"{check.name}: {value}, {mark}"
 
 
 def _tile(shards: ShardSet, i: int, remark: str, by: By) -> Tile:

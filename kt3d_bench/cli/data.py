@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any, Literal
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, main
+from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, main, workers_option
+from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.errors import PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
 
@@ -28,10 +28,8 @@ def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, str]:
         flag, equals, value = words.pop(0).partition("=")
         option = flag.removeprefix("--").replace("-", "_")
         if not flag.startswith("--") or option not in known:
-            raise UsageError(
-                f"'{flag}' is not an option of prepare {name}",
-                hint=did_you_mean(flag, [f"--{n.replace('_', '-')}" for n in known]),
-            )
+            hint = did_you_mean(flag, [f"--{n.replace('_', '-')}" for n in known])
+            raise UsageError(f"'{flag}' is not an option of prepare {name}", hint=hint)
         if not equals:
             if not words:
                 raise UsageError(f"{flag} needs a value", hint=known[option].help)
@@ -46,8 +44,7 @@ def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, str]:
 @click.option("--out", type=FOLDER, help="Folder for the shards. [default: kt3d-data/shards/DATASET]")
 @click.option("--split", "splits", multiple=True, help="Prepare only this split; may be repeated. [default: all]")
 @click.option("--view", "views", multiple=True, help="Prepare only this view of a dataset with several. [default: all]")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores",
-              help="Number of processes.")  # fmt: skip
+@workers_option
 @click.option("--cluster", metavar="ADDRESS", help="Convert on the workers of this Dask scheduler instead.")
 @click.option("--overwrite", is_flag=True, help="Replace shards of another configuration in --out.")
 @click.option("--traceback", is_flag=True, help="Show where a converter raised an unexpected exception.")
@@ -66,8 +63,6 @@ def prepare(
 
     Options of the dataset itself are given the same way, for example --train-every 5; kt3d list DATASET shows them.
     """
-    from kt3d_bench.cli.console import Terminal
-
     options = _dataset_options(dataset, ctx.args)
     out = out or default_data_root() / "shards" / dataset
     with Terminal() as report:
@@ -90,7 +85,6 @@ def prepare(
 
 def _next_step(dataset: str, shards: Path) -> str:
     """Return the command that continues from a dataset's shards; ``kt3d train`` finds only those in the usual place."""
-
     tested = [benchmark for benchmark in kt.benchmarks().values() if benchmark.dataset == dataset]
     methods = list(kt.methods().values())
     if not tested or not methods or shards.absolute() != (default_data_root() / "shards" / dataset).absolute():
@@ -121,12 +115,9 @@ def _next_step(dataset: str, shards: Path) -> str:
     help="Take poses from this .bvh or .amc file (an .amc needs its .asf beside it), or from all files in this folder.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Device that renders bodies: cpu, cuda or auto.")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores",
-              help="Number of processes.")  # fmt: skip
+@workers_option
 def generate(dataset: str, out: Path | None, **choices: Any) -> None:
     """Write a licence-free stand-in of generated people, in the dataset's own official layout."""
-    from kt3d_bench.cli.console import Terminal
-
     out = out or default_data_root() / "generated" / dataset / "raw"
     with Terminal() as report:
         counts = kt.generate(dataset, out=out, report=report, **choices)
@@ -160,9 +151,8 @@ def inspect(
 
     folders = shards_folders(path)
     if picture is not None and not folders:
-        raise UsageError(
-            "only shards have pictures", where=path, hint="leave out --picture, or name a folder of shards"
-        )
+        hint = "leave out --picture, or name a folder of shards"
+        raise UsageError("only shards have pictures", where=path, hint=hint)
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError("pictures are .png files", where=picture, hint=f"--picture {shlex.quote(f'{picture}.png')}")
     for line in kt.inspect(path, dataset):
@@ -192,7 +182,6 @@ def validate(
     Names what is wrong in which sample, and the prepare command that repairs it. Exits with 1 when something is wrong.
     """
     from kt3d_bench.cli import validation
-    from kt3d_bench.cli.console import Terminal, console
 
     with Terminal() as report:
         found = kt.validate(shards, splits=splits or None, **({"sampled": None} if every else {}), report=report)

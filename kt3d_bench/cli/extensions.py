@@ -12,6 +12,7 @@ import click
 
 import kt3d_bench as kt
 from kt3d_bench.cli.base import FOLDER, main
+from kt3d_bench.cli.console import console
 
 if TYPE_CHECKING:
     from kt3d_bench.testing import Finding
@@ -30,8 +31,6 @@ def list_(name: str | None, as_json: bool) -> None:
     elif as_json:
         click.echo(json.dumps(catalogue.as_json(), indent=1, sort_keys=True))
     else:
-        from kt3d_bench.cli.console import console
-
         console().print(catalogue.tables())
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kt3d_bench.cli.base import FOLDER, main
+import kt3d_bench as kt
+from kt3d_bench.cli.base import FOLDER, main, workers_option
+from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.errors import Kt3dError
 from kt3d_bench.files import default_data_root
 
@@ -28,13 +29,8 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0.01),
     help="Training time of the first seed's runs together, shared stages counted once. [default: all steps]",
 )
-@click.option(
-    "--steps-scale",
-    type=click.FloatRange(min=1e-6),
-    default=1.0,
-    show_default=True,
-    help="Factor on the steps of every stage.",
-)
+@click.option("--steps-scale", type=click.FloatRange(min=1e-6), default=1.0, show_default=True,
+              help="Factor on the steps of every stage.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:INDEX.")
 @click.option("--compile/--no-compile", "compiled", default=None, help="Use torch.compile. [default: on a GPU]")
 @click.option("--generated", is_flag=True, help="Generate stand-ins of missing targets.")
@@ -52,9 +48,6 @@ def reproduce(name: str, **options: Any) -> None:
     What rows share is trained once. If it is interrupted, give the same command again: finished rows stay, the others
     continue.
     """
-    import kt3d_bench as kt
-    from kt3d_bench.cli.console import Terminal, console
-
     with Terminal() as report:
         done = kt.reproduce(name, report=report, **options)
     if done.outcomes:
@@ -73,18 +66,17 @@ def reproduce(name: str, **options: Any) -> None:
 
 def _tables(done: Reproduction) -> RenderableType:
     from rich.console import Group
-    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
     parts: list[RenderableType] = []
     for one in done.tables:
-        title = escape(f"{done.recipe.name} on {one.benchmark.title}")
+        title = Text(f"{done.recipe.name} on {one.benchmark.title}", "table.title")
         table = Table(title=title, caption=Text(one.note) if one.note else None)
         for number, text in enumerate(one.header):
-            table.add_column(escape(text), justify="left" if number == 0 else "right", overflow="fold")
+            table.add_column(Text(text), justify="left" if number == 0 else "right", overflow="fold")
         for row in one.rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*map(Text, row))
         parts += [table, *map(Text, one.claims)]
     return Group(*parts)
 
@@ -93,13 +85,9 @@ def _tables(done: Reproduction) -> RenderableType:
 @click.option("--budget-minutes", type=click.FloatRange(min=0.1), default=6.0, show_default=True, help="Training time.")
 @click.option("--recipe", default="demo", show_default=True, help="List of runs; kt3d list shows all.")
 @click.option("--out", type=FOLDER, help="[default: kt3d-data/demo]")
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Number of processes."
-)
+@workers_option
 def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> None:
     """Run everything on generated stand-ins, without a download: generate, prepare, train, score, boards, pictures."""
-    from kt3d_bench import write_report
-    from kt3d_bench.cli.console import Terminal, console
     from kt3d_bench.recipes.reproduce import run_demo
 
     began, folder, say = time.monotonic(), out or default_data_root() / "demo", console()
@@ -112,7 +100,7 @@ def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> 
     newest = {outcome.result.entry.board: outcome.result for outcome in done.outcomes}
     for last in newest.values():
         say.print(last.table(say.width))
-    reports = [write_report(last.predictions.parent.parent) for last in newest.values()]
+    reports = [kt.write_report(last.predictions.parent.parent) for last in newest.values()]
     for line in (
         f"Everything took {time.monotonic() - began:.0f} s.",
         f"Boards: {folder / 'leaderboards' / 'README.md'}",

@@ -6,26 +6,22 @@ import json
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FILE, SHARDS, main
+from kt3d_bench.cli.base import FILE, SHARDS, Command, main
+from kt3d_bench.cli.console import Terminal
 from kt3d_bench.errors import UsageError
 from kt3d_bench.supervision import LEVELS
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 _ROLE_SHARDS = "Where the shards of target, source or pretrain are; repeatable. [default: below kt3d-data/shards]"
 _RUN_OPTIONS = (
     click.option("--method", required=True, help="Method to train; kt3d list shows them."),
     click.option("--supervision", default="none", show_default=True, help=f"One of {', '.join(LEVELS)}."),
     click.option(
-        "--joints",
-        type=int,
-        default=6,
-        show_default=True,
-        help="Labelled joints of partial levels: 1, 3, 6, 12, 17.",
+        "--joints", type=int, default=6, show_default=True, help="Labelled joints of partial levels: 1, 3, 6, 12, 17."
     ),
     click.option("--target", help="Dataset or benchmark to adapt to and be tested on. [default: the method's]"),
     click.option("--source", help="Synthetic dataset; generated[:NAME] draws it on the fly. [default: the method's]"),
@@ -50,8 +46,6 @@ def _device_options(device: str) -> tuple[Callable[[Command], Command], ...]:
 
 
 def _with(*groups: Iterable[Callable[[Command], Command]]) -> Callable[[Command], Command]:
-    """Return a decorator that adds groups of options, in this order."""
-
     def add(command: Command) -> Command:
         for option in reversed([option for group in groups for option in group]):
             command = option(command)
@@ -72,8 +66,6 @@ _DEVICE = "auto, cpu, cuda or cuda:INDEX."
 @click.option("--predict/--no-predict", "then_predict", default=True, help="Predict the target's benchmark at the end.")
 def train(settings: tuple[str, ...], shards: tuple[str, ...], nodes: int, then_predict: bool, **options: Any) -> None:
     """Train a method, then predict the benchmark of its target."""
-    from kt3d_bench.cli.console import Terminal
-
     with Terminal() as report:
         run = kt.train(settings=_settings(settings), shards=_folders(shards), num_nodes=nodes, report=report, **options)
         target = run.document["shards"]["target"]["dataset"]
@@ -105,10 +97,8 @@ def estimate(
     **options: Any,
 ) -> None:
     """Estimate the hours, GPU memory and disk space of a training run. Nothing is trained."""
-    counts = _counts(samples)
-    found = kt.estimate(
-        settings=_settings(settings), shards=_folders(shards), samples=counts, num_nodes=nodes, **options
-    )
+    folders, counts = _folders(shards), _counts(samples)
+    found = kt.estimate(settings=_settings(settings), shards=folders, samples=counts, num_nodes=nodes, **options)
     for line in [json.dumps(found.document(), indent=1)] if as_json else found.lines():
         click.echo(line)
 
@@ -129,9 +119,8 @@ def _counts(texts: Iterable[str]) -> dict[str, int]:
     for role, number in _pairs("--samples", texts, "ROLE=N", "target=300000").items():
         digits = number.replace(",", "").replace("_", "")
         if not digits.isdecimal() or not int(digits):
-            raise UsageError(
-                f"--samples needs ROLE=N, found '{role}={number}'", hint="for example: --samples target=300000"
-            )
+            hint = "for example: --samples target=300000"
+            raise UsageError(f"--samples needs ROLE=N, found '{role}={number}'", hint=hint)
         counts[role] = int(digits)
     return counts
 
@@ -155,8 +144,6 @@ def _folders(texts: Iterable[str]) -> dict[str, Path | str]:
 @_with(_device_options(_DEVICE))
 def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str, devices: int, nodes: int) -> None:
     """Predict a benchmark with a finished RUN, by default the newest."""
-    from kt3d_bench.cli.console import Terminal
-
     opened = kt.load_run(run)
     with Terminal() as report:
         found = opened.predict(benchmark, shards=shards, device=device, devices=devices, nodes=nodes, report=report)
@@ -177,12 +164,11 @@ def predict(run: str | None, benchmark: str | None, shards: Path | None, device:
 @click.option("--out", type=FILE, help="[default: report.html in the run's folder]")
 def report(run: str | None, no_images: bool, samples: int, shards: Path | None, out: Path | None) -> None:
     """Write a RUN, by default the newest, as one HTML file: curves, scores, and samples that can be turned in 3D."""
-    from kt3d_bench import write_report
     from kt3d_bench.report.build import run_to_report
     from kt3d_bench.run_folder import finished
 
     folder = run_to_report(run)
-    path = write_report(folder, images=not no_images, samples=samples, shards=shards, out=out)
+    path = kt.write_report(folder, images=not no_images, samples=samples, shards=shards, out=out)
     click.echo(f"Report: {path}")
     if any((folder / "predictions").glob("*.npz")):
         click.echo("Next: open it in a browser; it needs no network.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kt3d_bench.data.checks.findings import Finding, Outcome
+from kt3d_bench.data.checks.findings import Outcome
 from kt3d_bench.data.validate import Validation
 
 _WIDE = 160
@@ -74,12 +74,9 @@ def _looked_at(validation: Validation) -> str:
     manifest = validation.manifest
     origin = "generated stand-in data" if manifest.origin == "generated" else "official data"
     images = validation.images_read
-    if images == validation.samples:
+    looked = f"the images of {images} of them, spread evenly (--all reads every one)" if images else "no images"
+    if images and images == validation.samples:
         looked = "the images of all of them"
-    else:
-        looked = f"the images of {images} of them, spread evenly (--all reads every one)"
-    if not images:
-        looked = "no images"
     return (
         f"{validation.samples} samples of {manifest.dataset} ({origin}; {', '.join(validation.splits)}): all files and "
         f"labels, {looked}."
@@ -88,14 +85,10 @@ def _looked_at(validation: Validation) -> str:
 
 def _outcome_lines(outcome: Outcome) -> list[str]:
     first = outcome.findings[: _SHOWN[outcome.check.level]]
-    shown = [f"  {_place(finding)}: {finding.sentence} [{finding.check}]" for finding in first]
+    places = [" ".join(dict.fromkeys(filter(None, (one.split, one.shard, one.sample)))) for one in first]
+    shown = [f"  {at or 'the folder'}: {one.sentence} [{one.check}]" for at, one in zip(places, first, strict=True)]
     more = outcome.failed - len(shown)
     return [*shown, f"  ... and {more} more [{outcome.check.name}]"] if more > 0 else shown
-
-
-def _place(finding: Finding) -> str:
-    parts = [part for part in (finding.split, finding.shard, finding.sample) if part]
-    return " ".join(dict.fromkeys(parts)) or "the folder"
 
 
 def as_json(validation: Validation, *, raw: Path | None = None) -> dict[str, Any]:

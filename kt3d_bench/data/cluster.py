@@ -44,11 +44,8 @@ def cluster_crew(address: str, raw: Path, out: Path, report: Reporter) -> Iterat
     try:
         import distributed
     except ImportError as error:
-        raise UsageError(
-            "a cluster needs the library distributed, which is not installed",
-            where="--cluster",
-            hint='install it: pip install "kt3d-bench[cluster]"',
-        ) from error
+        what, hint = "a cluster needs the library distributed", 'install it: pip install "kt3d-bench[cluster]"'
+        raise UsageError(f"{what}, which is not installed", where="--cluster", hint=hint) from error
     address = _answering(address)
     lease = out / f".preparing-{uuid4().hex}"
     lease.touch()
@@ -77,13 +74,6 @@ def _answering(address: str) -> str:
     from distributed.core import send_recv
 
     hint = "give the address that dask scheduler printed, such as tcp://10.0.0.1:8786"
-    try:
-        address = normalize_address(address)
-        parse_host_port(address.partition("://")[2])
-    except ValueError as error:
-        raise UsageError(
-            f"'{address}' is not the address of a scheduler ({error})", where="--cluster", hint=hint
-        ) from error
 
     async def ask() -> Any:
         async with asyncio.timeout(2 * CONNECT_S):
@@ -94,6 +84,8 @@ def _answering(address: str) -> str:
                 comm.abort()
 
     try:
+        address = normalize_address(address)
+        parse_host_port(address.partition("://")[2])
         identity = asyncio.run(ask())
     except ValueError as error:
         raise UsageError(
@@ -123,34 +115,24 @@ def versions() -> dict[str, str]:
 
 
 def _check_workers(client: Any, address: str, raw: Path, lease: Path) -> int:
-    """Check that every worker fits, and return their number."""
     own = versions()
     answers: Mapping[str, Any] = client.run(facts, raw, lease, on_error="return")
     for worker, answer in sorted(answers.items()):
         if isinstance(answer, BaseException):
-            raise UsageError(
-                f"the worker cannot run kt3d_bench ({type(answer).__name__}: {answer})",
-                where=worker,
-                hint="install the same kt3d-bench on every worker",
-            )
+            what = f"the worker cannot run kt3d_bench ({type(answer).__name__}: {answer})"
+            raise UsageError(what, where=worker, hint="install the same kt3d-bench on every worker")
+        has = answer["versions"]
         other = [
-            f"{name} {answer['versions'].get(name, 'absent')} instead of {number}"
-            for name, number in own.items()
-            if answer["versions"].get(name) != number
+            f"{name} {has.get(name, 'absent')} instead of {one}" for name, one in own.items() if has.get(name) != one
         ]
         if other:
-            raise UsageError(
-                f"the worker has {', '.join(other)}",
-                where=worker,
-                hint="install the same versions on every worker, so that shards do not depend on the worker",
-            )
+            hint = "install the same versions on every worker, so that shards do not depend on the worker"
+            raise UsageError(f"the worker has {', '.join(other)}", where=worker, hint=hint)
         for folder, seen in answer["folders"].items():
             if not seen:
-                raise UsageError(
-                    f"the worker does not see {folder}, or may not write there",
-                    where=worker,
-                    hint="keep raw data and shards on a file system that all workers mount under the same path",
-                )
+                what = f"the worker does not see {folder}, or may not write there"
+                hint = "keep raw data and shards on a file system that all workers mount under the same path"
+                raise UsageError(what, where=worker, hint=hint)
     if not answers:
         raise ArtefactError("the cluster has no worker", where=address, hint="start one, then try again")
     return len(answers)
@@ -199,7 +181,6 @@ class ClusterCrew:
                     self._client.cancel([future for _, future in waiting.values()], force=True)
 
     def _next(self, completed: queue.SimpleQueue[Any]) -> Any:
-        """Return the next future that is done."""
         seen = time.monotonic()
         while True:
             try:
@@ -210,11 +191,8 @@ class ClusterCrew:
                 if self._client.scheduler_info()["workers"]:
                     seen = time.monotonic()
                 elif time.monotonic() - seen > LONELY_S:
-                    raise ArtefactError(
-                        f"the cluster has had no worker for {LONELY_S:g} s",
-                        where=self._address,
-                        hint=f"start some; {CONTINUE}",
-                    ) from None
+                    what = f"the cluster has had no worker for {LONELY_S:g} s"
+                    raise ArtefactError(what, where=self._address, hint=f"start some; {CONTINUE}") from None
 
     def _lost(self) -> ArtefactError:
         return ArtefactError("the connection to the cluster was lost", where=self._address, hint=CONTINUE)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -93,7 +93,14 @@ def convert_shards(title: str, tasks: Sequence[ShardTask], crew: Crew, report: R
 
     deaths = Counter[Path]()
     pending = list(tasks)
-    while pending := _unfinished(pending, add):
+    while True:
+        known = [(task, finished(task)) for task in pending]
+        for task, done in known:
+            if done is not None:
+                add(task, done)
+        pending = [task for task, done in known if done is None]
+        if not pending:
+            return
         hopeful = [task for task in pending if deaths[task.path] < crew.tries]
         if not hopeful:
             raise _worker_died(pending, crew)
@@ -111,40 +118,20 @@ def convert_shards(title: str, tasks: Sequence[ShardTask], crew: Crew, report: R
 def _blamed(tasks: Iterable[ShardTask], pending: Sequence[ShardTask]) -> list[ShardTask]:
     """Return the tasks that have unfinished files, and delete those files; all tasks where none has any."""
     suspects = [task for task in tasks if task in pending]
-    left = _temporaries(suspects)
-    begun = [task for task in suspects if task.path in left]
-    remove_temporaries(begun)
-    return begun or suspects
+    removed = remove_temporaries(suspects)
+    return [task for task in suspects if task.path in removed] or suspects
 
 
-def remove_temporaries(tasks: Sequence[ShardTask]) -> None:
-    """Delete the unfinished files of these shards."""
-    for paths in _temporaries(tasks).values():
-        for path in paths:
-            path.unlink(missing_ok=True)
-
-
-def _temporaries(tasks: Sequence[ShardTask]) -> dict[Path, list[Path]]:
-    """Return shard -> unfinished files of it or of its index, for the shards that have any."""
+def remove_temporaries(tasks: Sequence[ShardTask]) -> set[Path]:
+    """Delete the unfinished files of these shards and of their indexes; return the shards that had any."""
     wanted = {task.path for task in tasks}
-    found: dict[Path, list[Path]] = defaultdict(list)
-    for folder in {path.parent for path in wanted}:
-        for path in folder.glob("*.tmp"):
-            shard = folder / f"{path.name.partition('.')[0]}.tar"
-            if shard in wanted:
-                found[shard].append(path)
+    found: set[Path] = set()
+    for path in [path for folder in {shard.parent for shard in wanted} for path in folder.glob("*.tmp")]:
+        shard = path.with_name(f"{path.name.partition('.')[0]}.tar")
+        if shard in wanted:
+            path.unlink(missing_ok=True)
+            found.add(shard)
     return found
-
-
-def _unfinished(tasks: Sequence[ShardTask], add: Callable[[ShardTask, Done], None]) -> list[ShardTask]:
-    left = []
-    for task in tasks:
-        done = finished(task)
-        if done is None:
-            left.append(task)
-        else:
-            add(task, done)
-    return left
 
 
 def _worker_died(tasks: Sequence[ShardTask], crew: Crew) -> RawDataError:

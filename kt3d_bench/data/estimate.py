@@ -78,12 +78,8 @@ def probe(convert: str, items: Sequence[WorkItem], *, limit_s: float = LIMIT_S) 
     return result
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The first samples of one item: the time when each was ready (s) and its size on disk (bytes)."""
-
-    times_s: tuple[float, ...]
-    sizes: tuple[int, ...]
+_Run = list[tuple[float, int]]
+"""The first samples of one item: the time when each was ready (s) and its size on disk (bytes)."""
 
 
 def _measured(convert: str, items: Sequence[WorkItem]) -> Probe | str:
@@ -103,28 +99,30 @@ def _measured(convert: str, items: Sequence[WorkItem]) -> Probe | str:
             problems.append(f"{item.name}: {error}")
         except Exception as error:
             problems.append(f"{item.name}: {type(error).__name__}: {error}")
-    runs = [run for run in runs if run.sizes]
-    if runs:
-        return _costs(runs)
-    return problems[0] if problems else f"{items[0].name} gives no sample at its beginning"
+    runs = [run for run in runs if run]
+    if not runs:
+        return problems[0] if problems else f"{items[0].name} gives no sample at its beginning"
+    sizes = [size for run in runs for _, size in run]
+    first = sum(run[0][0] for run in runs) / len(runs)
+    further = len(sizes) - len(runs)
+    seconds = sum(run[-1][0] - run[0][0] for run in runs if len(run) > 1) / further if further else first
+    return Probe(len(sizes), len(runs), sum(sizes) / len(sizes), seconds, max(first - seconds, 0.0))
 
 
 def _some(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem, count: int, stop: float) -> _Run:
     """Convert the first ``count`` samples of an item. The first call also imports modules, and is not counted."""
     started = time.perf_counter()
-    times: list[float] = []
-    sizes: list[int] = []
+    run: _Run = []
     results = convert(item)
     for result in results:
         if isinstance(result, Sample):
-            sizes.append(_disk_bytes(result))
-            times.append(time.perf_counter() - started)
-        if len(sizes) == count or time.perf_counter() > stop:
+            size = _disk_bytes(result)
+            run.append((time.perf_counter() - started, size))
+        if len(run) == count or time.perf_counter() > stop:
             break
-    close = getattr(results, "close", None)
-    if close is not None:
-        close()
-    return _Run(tuple(times), tuple(sizes))
+    if hasattr(results, "close"):
+        results.close()
+    return run
 
 
 def _disk_bytes(sample: Sample) -> int:
@@ -132,12 +130,3 @@ def _disk_bytes(sample: Sample) -> int:
     labels = Labels.of([sample])
     index = sum(int(getattr(labels, field.name).nbytes) for field in fields(labels)) + 4 * len(sample.key) + 8
     return sum(_BLOCK + -(-len(data) // _BLOCK) * _BLOCK + 16 for data in members) + index
-
-
-def _costs(runs: Sequence[_Run]) -> Probe:
-    sizes = [size for run in runs for size in run.sizes]
-    further = [(run.times_s[-1] - run.times_s[0], len(run.times_s) - 1) for run in runs if len(run.times_s) > 1]
-    first = sum(run.times_s[0] for run in runs) / len(runs)
-    count = sum(number for _, number in further)
-    each = sum(spent for spent, _ in further) / count if count else first
-    return Probe(len(sizes), len(runs), sum(sizes) / len(sizes), each, max(first - each, 0.0))

@@ -45,19 +45,10 @@ def with_target_found(document: Mapping[str, Any], *roots: Path) -> dict[str, An
         found = local_folder(target["url"])
     if found is None:
         return dict(document)
-    _check_same(target, found)
+    manifest, split = read_manifest(found), target.get("split")
+    same_split = split in manifest.splits and split_digest(manifest, split) == target.get("split_digest")
+    if manifest.digest != target["manifest_digest"] and not same_split:
+        hint = "put those back, or prepare them again from the same data with the same options"
+        what = f"these are other shards than those of the run, which lay in {recorded}"
+        raise ArtefactError(what, where=found, hint=hint)
     return {**document, "shards": {**document["shards"], "target": {**target, "folder": str(found)}}}
-
-
-def _check_same(recorded: Mapping[str, Any], folder: Path) -> None:
-    manifest = read_manifest(folder)
-    same = manifest.digest == recorded["manifest_digest"] or (
-        recorded.get("split") in manifest.splits
-        and split_digest(manifest, recorded["split"]) == recorded.get("split_digest")
-    )
-    if not same:
-        raise ArtefactError(
-            f"these are other shards than those of the run, which lay in {recorded['folder']}",
-            where=folder,
-            hint="put those back, or prepare them again from the same data with the same options",
-        )

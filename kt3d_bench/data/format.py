@@ -1,4 +1,4 @@
-"""Encode one sample as bytes and decode it: field, extension and codec.
+"""Encode one sample as bytes and decode it.
 
 Members of a shard are ``<key>.<extension>``. All images but RGB are lossless. Labels are JSON with sorted keys; absent
 values are null. Nothing is decoded automatically: WebDataset's own decoders would reduce 16-bit depth to 8 bits. Sizes
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,19 +36,15 @@ class Field:
     modality: str
     """Name in datasets and benchmarks: "rgb", "depth", "parts"; "" for the labels."""
     extension: str
-    dtype: str
-    """Type of the decoded image; "" for the labels."""
-    unit: str
-    codec: str
 
 
 FIELDS: Mapping[str, Field] = {
     field.name: field
     for field in (
-        Field("rgb", "rgb", "rgb.jpg", "uint8", "RGB 0..255", "JPEG, quality 95, 4:4:4"),
-        Field("depth_mm", "depth", "depth.png", "uint16", "mm along the camera's z axis, 0 = no reading", "PNG"),
-        Field("parts", "parts", "parts.png", "uint8", "part id, 0 = background", "PNG"),
-        Field("labels", "", "sample.json", "", "mm, px, rad", "JSON"),
+        Field("rgb", "rgb", "rgb.jpg"),
+        Field("depth_mm", "depth", "depth.png"),
+        Field("parts", "parts", "parts.png"),
+        Field("labels", "", "sample.json"),
     )
 }
 IMAGES = tuple(name for name, field in FIELDS.items() if field.modality)
@@ -65,10 +61,9 @@ def encode(sample: Sample) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     if sample.rgb is not None:
         members[FIELDS["rgb"].extension] = encode_rgb(sample.rgb)
-    if sample.depth_mm is not None:
-        members[FIELDS["depth_mm"].extension] = encode_png(sample.depth_mm)
-    if sample.parts is not None:
-        members[FIELDS["parts"].extension] = encode_png(sample.parts)
+    for name, image in (("depth_mm", sample.depth_mm), ("parts", sample.parts)):
+        if image is not None:
+            members[FIELDS[name].extension] = encode_png(image)
     members[FIELDS["labels"].extension] = encode_labels(sample)
     return members
 
@@ -77,8 +72,7 @@ def encode_rgb(rgb: npt.NDArray[np.uint8]) -> bytes:
     """Encode (H, W, 3) RGB as JPEG."""
     import simplejpeg
 
-    data = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), JPEG_QUALITY, "RGB", JPEG_SUBSAMPLING)
-    return bytes(data)
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), JPEG_QUALITY, "RGB", JPEG_SUBSAMPLING))
 
 
 def encode_png(image: npt.NDArray[Any]) -> bytes:
@@ -134,16 +128,6 @@ def _contiguous(values: Any) -> Any:
     return np.array(values, order="C", dtype=values.dtype.newbyteorder("="))
 
 
-def _array(numbers: Any, dtype: type[np.floating[Any]]) -> npt.NDArray[Any]:
-    return np.array(_nan_for_none(numbers), dtype)
-
-
-def _nan_for_none(numbers: Any) -> Any:
-    if isinstance(numbers, list):
-        return [_nan_for_none(entry) for entry in numbers]
-    return float("nan") if numbers is None else float(numbers)
-
-
 def decode(key: str, members: Mapping[str, bytes]) -> Sample:
     """Decode what ``encode`` wrote; ``members`` maps extension -> bytes. Raises ``ValueError`` for anything else."""
     try:
@@ -157,18 +141,18 @@ def decode(key: str, members: Mapping[str, bytes]) -> Sample:
         return Sample(
             key=key,
             camera=Camera(
-                _array(camera["intrinsics_px"], np.float64),
+                np.array(camera["intrinsics_px"], np.float64),
                 tuple(camera["size_px"]),
-                _array(camera["distortion"], np.float64),
+                np.array(camera["distortion"], np.float64),
                 float(camera["tangential_factor"]),
-                _array(camera["rotation"], np.float64),
-                _array(camera["position_world_mm"], np.float64),
+                np.array(camera["rotation"], np.float64),
+                np.array(camera["position_world_mm"], np.float64),
             ),
-            joints_px=_array(labels["joints_px"], np.float32),
-            joints_cam_mm=None if labels["joints_cam_mm"] is None else _array(labels["joints_cam_mm"], np.float32),
+            joints_px=np.array(labels["joints_px"], np.float32),
+            joints_cam_mm=None if labels["joints_cam_mm"] is None else np.array(labels["joints_cam_mm"], np.float32),
             visible=np.array(labels["visible"], np.int8),
             quality=np.array(labels["quality"], np.uint8),
-            box_px=_array(labels["box_px"], np.float32),
+            box_px=np.array(labels["box_px"], np.float32),
             subject=labels["subject"],
             action=labels["action"],
             camera_id=labels["camera_id"],
@@ -184,12 +168,7 @@ def decode_image(field: str, data: bytes) -> npt.NDArray[Any]:
     """Decode an image field by name: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16 or "parts" (H, W) uint8.
 
     Raises ``ValueError`` for corrupt or oversized data."""
-    decoders: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {
-        "rgb": decode_rgb,
-        "depth_mm": decode_depth,
-        "parts": decode_parts,
-    }
-    return decoders[field](data)
+    return decode_rgb(data) if field == "rgb" else _decode_png(data, bits={"depth_mm": 16, "parts": 8}[field])
 
 
 def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:

@@ -8,24 +8,23 @@ parsing JSON. Shapes: N samples, J joints (17).
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import npz_bytes
-from kt3d_bench.records import Camera, Sample, Skipped
+from kt3d_bench.files import CORRUPT, npz_bytes
+from kt3d_bench.records import Sample, Skipped
 from kt3d_bench.skeletons import NUM_JOINTS
 
 Array = npt.NDArray[Any]
+AGAIN = "run the same kt3d prepare command again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,40 +74,25 @@ class Labels:
     def of(cls, samples: Sequence[Sample]) -> Labels:
         """Collect the labels of samples as arrays."""
         absent = np.full((NUM_JOINTS, 3), np.nan, np.float32)
-        cameras: list[Camera] = [sample.camera for sample in samples]
-
-        def stack(values: list[Any], name: str) -> Array:
-            dtype, shape = LABEL_ARRAYS[name]
-            return np.array(values, dtype).reshape(len(samples), *shape)
-
-        columns: dict[str, list[Any]] = {
-            "joints_cam_mm": [absent if s.joints_cam_mm is None else s.joints_cam_mm for s in samples],
-            **{name: [getattr(sample, name) for sample in samples] for name in _FROM_SAMPLE},
-            **{name: [getattr(camera, name) for camera in cameras] for name in _FROM_CAMERA},
-        }
-        return cls(**{name: stack(values, name) for name, values in columns.items()})
+        columns: dict[str, Array] = {}
+        for name, (dtype, shape) in LABEL_ARRAYS.items():
+            records = [sample.camera for sample in samples] if name in _FROM_CAMERA else samples
+            found = (getattr(record, name) for record in records)
+            values = [absent if value is None else value for value in found]
+            columns[name] = np.array(values, dtype).reshape(len(samples), *shape)
+        return cls(**columns)
 
 
+_SHAPES: Mapping[str, tuple[int, ...]] = {
+    "joints_px": (NUM_JOINTS, 2), "joints_cam_mm": (NUM_JOINTS, 3), "visible": (NUM_JOINTS,), "quality": (NUM_JOINTS,),
+    "box_px": (4,), "intrinsics_px": (2, 3), "distortion": (5,), "size_px": (2,), "rotation": (3, 3),
+    "position_world_mm": (3,),
+}  # fmt: skip
 LABEL_ARRAYS: Mapping[str, tuple[Any, tuple[int, ...]]] = {
-    "joints_px": (np.float32, (NUM_JOINTS, 2)),
-    "joints_cam_mm": (np.float32, (NUM_JOINTS, 3)),
-    "visible": (np.int8, (NUM_JOINTS,)),
-    "quality": (np.uint8, (NUM_JOINTS,)),
-    "box_px": (np.float32, (4,)),
-    "intrinsics_px": (np.float64, (2, 3)),
-    "distortion": (np.float64, (5,)),
-    "size_px": (np.int32, (2,)),
-    "rotation": (np.float64, (3, 3)),
-    "position_world_mm": (np.float64, (3,)),
-    "subject": (np.str_, ()),
-    "action": (np.str_, ()),
-    "camera_id": (np.str_, ()),
-    "sequence": (np.str_, ()),
-    "frame": (np.int64, ()),
+    name: (get_args(get_args(kind)[1])[0], _SHAPES.get(name, ())) for name, kind in get_type_hints(Labels).items()
 }
 """Name -> dtype and shape of one sample's entry."""
 _FROM_CAMERA = ("intrinsics_px", "distortion", "size_px", "rotation", "position_world_mm")
-_FROM_SAMPLE = tuple(name for name in LABEL_ARRAYS if name not in (*_FROM_CAMERA, "joints_cam_mm"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +127,9 @@ class ShardIndex:
         return tuple(self.offsets)
 
 
+_SKIPPED = tuple(field.name for field in fields(Skipped))
+
+
 def index_path(tar: Path) -> Path:
     """``<split>-000000.tar`` -> ``<split>-000000.index.npz``."""
     return tar.with_suffix(".index.npz")
@@ -160,9 +147,7 @@ def encode_index(index: ShardIndex) -> bytes:
         "fields": np.array(index.fields, np.str_),
         "items": np.array(index.items, np.str_),
         "item_of": index.item_of,
-        "skipped_name": np.array([one.name for one in index.skipped], np.str_),
-        "skipped_reason": np.array([one.reason for one in index.skipped], np.str_),
-        "skipped_where": np.array([one.where for one in index.skipped], np.str_),
+        **{f"skipped_{name}": np.array([getattr(one, name) for one in index.skipped], np.str_) for name in _SKIPPED},
         **{f"offset.{name}": offsets for name, offsets in index.offsets.items()},
         **{f"size.{name}": sizes for name, sizes in index.sizes.items()},
         **{f"label.{name}": getattr(index.labels, name) for name in LABEL_ARRAYS},
@@ -176,26 +161,14 @@ def read_index(path: Path) -> ShardIndex:
         arrays = _read_arrays(path.read_bytes())
         version = int(arrays["format_version"])
         if version != FORMAT_VERSION:
-            raise ArtefactError(
-                f"the index has format version {version}, this kt3d reads {FORMAT_VERSION}",
-                where=path,
-                hint="prepare the shards again with this version (kt3d prepare ... --overwrite)",
-            )
+            hint = "prepare the shards again with this version (kt3d prepare ... --overwrite)"
+            what = f"the index has format version {version}, this kt3d reads {FORMAT_VERSION}"
+            raise ArtefactError(what, where=path, hint=hint)
         return _build(arrays)
     except FileNotFoundError as error:
-        raise ArtefactError("the index of this shard is missing", where=path, hint=_PREPARE_AGAIN) from error
-    except _DAMAGE as error:
-        raise ArtefactError(f"the index is corrupt ({error})", where=path, hint=_PREPARE_AGAIN) from error
-
-
-_PREPARE_AGAIN = "run the same kt3d prepare command again"
-
-
-_DAMAGE = (
-    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, OverflowError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
-"""What zipfile and NumPy raise for corrupt files."""
+        raise ArtefactError("the index of this shard is missing", where=path, hint=AGAIN) from error
+    except CORRUPT as error:
+        raise ArtefactError(f"the index is corrupt ({error})", where=path, hint=AGAIN) from error
 
 
 def _read_arrays(data: bytes) -> dict[str, Array]:
@@ -258,7 +231,7 @@ def _build(arrays: Mapping[str, Array]) -> ShardIndex:
         offsets, sizes = arrays[f"offset.{name}"], arrays[f"size.{name}"]
         if count and (offsets.min() < 0 or sizes.min() < 0 or (offsets > tar_size - sizes).any()):
             raise ValueError(f"members of {name} lie outside the tar")
-    skipped = zip(arrays["skipped_name"], arrays["skipped_reason"], arrays["skipped_where"], strict=True)
+    skipped = zip(*(arrays[f"skipped_{name}"] for name in _SKIPPED), strict=True)
     return ShardIndex(
         configuration=str(arrays["configuration"]),
         tar_sha256=str(arrays["tar_sha256"]),

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kt3d_bench.data.format import FORMAT_VERSION, MAX_SIDE_PX
-from kt3d_bench.data.index import LABEL_ARRAYS, Labels
+from kt3d_bench.data.index import AGAIN, LABEL_ARRAYS, Labels
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_atomically
 from kt3d_bench.schema import problems
@@ -165,14 +165,11 @@ def read_manifest(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(folder) from error
     except OSError as error:
-        raise ArtefactError(f"the manifest cannot be read ({error})", where=path, hint=_AGAIN) from error
+        raise ArtefactError(f"the manifest cannot be read ({error})", where=path, hint=AGAIN) from error
     return decode_manifest(data, where=path)
 
 
-_AGAIN = "run the same kt3d prepare command again"
-
-
-def decode_manifest(data: bytes, *, where: Path | str, hint: str = _AGAIN) -> Manifest:
+def decode_manifest(data: bytes, *, where: Path | str, hint: str = AGAIN) -> Manifest:
     """Decode the bytes of a manifest. Raises ``ArtefactError`` as ``read_manifest``."""
     try:
         content = json.loads(data)
@@ -180,11 +177,9 @@ def decode_manifest(data: bytes, *, where: Path | str, hint: str = _AGAIN) -> Ma
         raise ArtefactError(f"the manifest cannot be read ({error})", where=where, hint=hint) from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version != FORMAT_VERSION:
-        raise ArtefactError(
-            f"the shards have format version {version}, this kt3d reads {FORMAT_VERSION}",
-            where=where,
-            hint="prepare them again with this version (kt3d prepare NAME --overwrite)",
-        )
+        what = f"the shards have format version {version}, this kt3d reads {FORMAT_VERSION}"
+        hint = "prepare them again with this version (kt3d prepare NAME --overwrite)"
+        raise ArtefactError(what, where=where, hint=hint)
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
@@ -196,7 +191,7 @@ def _missing(folder: Path) -> ArtefactError:
     """Return the error for a folder without a manifest; it suggests ``prepare`` only where that could help."""
     if folder.is_dir() and any(folder.iterdir()):
         unfinished = any(folder.glob("*-??????.tar"))
-        hint = _AGAIN if unfinished else f"see what it is instead: kt3d inspect {shlex.quote(str(folder))}"
+        hint = AGAIN if unfinished else f"see what it is instead: kt3d inspect {shlex.quote(str(folder))}"
         return ArtefactError("missing shards: the folder holds no manifest", where=folder, hint=hint)
     what = "missing shards: the folder is empty" if folder.is_dir() else "the shards are missing"
     usual = folder.parent.name == "shards"

@@ -113,11 +113,8 @@ def read_origin(plugin: DatasetPlugin, raw: Path) -> Origin:
             f"the marker of generated data must hold {', '.join(expected)}, found {content!r}", where=path, hint=hint
         )
     if content["dataset"] != plugin.name:
-        raise RawDataError(
-            f"this is generated data of {content['dataset']}, not of {plugin.name}",
-            where=path,
-            hint=f"run: kt3d prepare {content['dataset']} --raw {path.parent}",
-        )
+        what = f"this is generated data of {content['dataset']}, not of {plugin.name}"
+        raise RawDataError(what, where=path, hint=f"run: kt3d prepare {content['dataset']} --raw {path.parent}")
     return Origin(True, content["version"], _canonical(content))
 
 
@@ -133,8 +130,7 @@ def plan_split(
     samples_per_shard: int | None,
 ) -> SplitPlan:
     """Ask the dataset for its work items and group them into shards; nothing but the plan decides the groups."""
-    planned = load_function(plugin.convert, "plan")(raw, split, options)
-    items = tuple(planned)
+    items = tuple(load_function(plugin.convert, "plan")(raw, split, options))
     where = f"{plugin.convert}.plan"
     if not all(isinstance(item, WorkItem) for item in items):
         raise PluginError("expected WorkItem records only", where=where)
@@ -143,7 +139,8 @@ def plan_split(
     if doubled is not None:
         raise PluginError(f"split {split} lists the work item {doubled} twice", where=where)
     if not items:
-        raise RawDataError(f"the raw data holds nothing for split {split}", where=raw, hint=_see_inspect(raw))
+        hint = f"see what is there with: kt3d inspect {raw}"
+        raise RawDataError(f"the raw data holds nothing for split {split}", where=raw, hint=hint)
     groups = group(items, samples_per_shard)
     configuration = _digest(
         {
@@ -158,22 +155,11 @@ def plan_split(
         }
     )
     sources = [_source_digest(raw, members) for members in groups]
-    tasks = tuple(
-        ShardTask(
-            plugin.convert,
-            out / f"{split}-{number:06d}.tar",
-            _digest([configuration, source]),
-            members,
-            plugin.modalities,
-            num_parts,
-        )
-        for number, (members, source) in enumerate(zip(groups, sources, strict=True))
-    )
-    return SplitPlan(split, items, _digest(sources), configuration, tasks)
-
-
-def _see_inspect(raw: Path) -> str:
-    return f"see what is there with: kt3d inspect {raw}"
+    tasks = []
+    for number, (members, source) in enumerate(zip(groups, sources, strict=True)):
+        path, digest = out / f"{split}-{number:06d}.tar", _digest([configuration, source])
+        tasks.append(ShardTask(plugin.convert, path, digest, members, plugin.modalities, num_parts))
+    return SplitPlan(split, items, _digest(sources), configuration, tuple(tasks))
 
 
 def group(items: Sequence[WorkItem], samples_per_shard: int | None = None) -> list[tuple[WorkItem, ...]]:

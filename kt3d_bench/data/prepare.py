@@ -54,7 +54,6 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
-from kt3d_bench.records import Skipped
 
 STATE = "prepare.json"
 """File that records what the shards of a folder are made from; written first, compared on every later run."""
@@ -125,7 +124,7 @@ def prepare(
     for missing in absent:
         report.note(f"Left out: {missing.message}")
     tasks = [task for plan in plans for task in plan.tasks]
-    with _writing(out), _locked(out), _crew(workers, cluster, raw, out, report) as crew:
+    with _locked(out), _crew(workers, cluster, raw, out, report) as crew:
         kept = _claim(plugin, out, plans, chosen, origin, overwrite)
         try:
             convert_shards(f"prepare {plugin.name}", tasks, crew, report)
@@ -179,21 +178,14 @@ def _crew(workers: int | None, cluster: str | None, raw: Path, out: Path, report
 
 
 @contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise cannot_write(out, error) from error
-
-
-@contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Lock the folder against a second ``prepare``, on file systems that have locks."""
+    """Make the folder and lock it against a second ``prepare``, where the file system has locks."""
     import fcntl
 
-    descriptor = os.open(out, os.O_RDONLY)
+    descriptor = None
     try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out, os.O_RDONLY)
         with suppress(OSError):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -201,8 +193,11 @@ def _locked(out: Path) -> Iterator[None]:
                 hint = "wait for it, or choose another --out"
                 raise ArtefactError("another kt3d prepare is writing here", where=out, hint=hint) from None
         yield
+    except OSError as error:
+        raise cannot_write(out, error) from error
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _claim(
@@ -227,9 +222,8 @@ def _claim(
     changed = {plan.split for plan in plans if recorded.get(plan.split, plan.configuration) != plan.configuration}
     if (other or changed) and not overwrite:
         what = "shards of another configuration" if other else f"{min(changed)} shards of other recordings"
-        raise ArtefactError(
-            f"the folder holds {what}", where=out, hint="choose another --out, or replace them with --overwrite"
-        )
+        hint = "choose another --out, or replace them with --overwrite"
+        raise ArtefactError(f"the folder holds {what}", where=out, hint=hint)
     kept = None if other else _without(out, {plan.split for plan in plans})
     if other or changed:
         if kept is None:
@@ -272,7 +266,11 @@ def _shard_files(out: Path, splits: set[str]) -> list[Path]:
 def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.uint8]]:
     """Return the manifest's entry of a finished split, and the worst quality of each joint."""
     shards = [(task, read_index(index_path(task.path))) for task in plan.tasks]
-    skipped = tuple(_skipped(one, raw) for _, index in shards for one in index.skipped)
+    skipped = tuple(
+        SkippedSample(name=one.name, reason=one.reason, where=one.where.removeprefix(f"{raw}{os.sep}"))
+        for _, index in shards
+        for one in index.skipped
+    )
     filled = [(task, index) for task, index in shards if len(index)]
     if not filled:
         raise _nothing_usable(plan.split, skipped, raw)
@@ -294,25 +292,16 @@ def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.u
     return split, labels.quality.min(axis=0)
 
 
-def _skipped(one: Skipped, raw: Path) -> SkippedSample:
-    return SkippedSample(name=one.name, reason=one.reason, where=one.where.removeprefix(f"{raw}{os.sep}"))
-
-
 def _nothing_usable(split: str, skipped: Sequence[SkippedSample], raw: Path) -> RawDataError:
     damaged = next((one for one in skipped if one.where), None)
     if damaged is not None:
         others = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
-        return RawDataError(
-            f"{damaged.reason} (split {split} has no usable sample: {damaged.name}{others} skipped)",
-            where=raw / damaged.where,
-        )
+        what = f"{damaged.reason} (split {split} has no usable sample: {damaged.name}{others} skipped)"
+        return RawDataError(what, where=raw / damaged.where)
     reasons = Counter(one.reason for one in skipped).most_common(5)
     why = "; ".join(f"{number} skipped: {reason}" for reason, number in reasons) or "the converter yielded none"
-    return RawDataError(
-        f"split {split} has no usable sample ({why})",
-        where=raw,
-        hint=f"compare the folder with the official download: kt3d inspect {shlex.quote(str(raw))}",
-    )
+    hint = f"compare the folder with the official download: kt3d inspect {shlex.quote(str(raw))}"
+    return RawDataError(f"split {split} has no usable sample ({why})", where=raw, hint=hint)
 
 
 def _check_unity(plan: SplitPlan, indexes: Sequence[ShardIndex]) -> None:
@@ -321,11 +310,8 @@ def _check_unity(plan: SplitPlan, indexes: Sequence[ShardIndex]) -> None:
     item_of: dict[str, str] = {}
     for index in indexes:
         if (index.fields, index.tangential_factor) != (first.fields, first.tangential_factor):
-            raise PluginError(
-                f"items {first.items[0]} and {index.items[0]} hold different images or distortion formulas",
-                where=f"split {plan.split}",
-                hint="every sample of a split must hold the same",
-            )
+            what = f"items {first.items[0]} and {index.items[0]} hold different images or distortion formulas"
+            raise PluginError(what, where=f"split {plan.split}", hint="every sample of a split must hold the same")
         for key, number in zip(index.keys.tolist(), index.item_of.tolist(), strict=True):
             if key in item_of:
                 raise doubled_key(key, item_of[key], index.items[number])

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.data.format import FIELDS, decode, decode_image
-from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
+from kt3d_bench.data.index import AGAIN, Labels, ShardIndex, index_path, read_index
 from kt3d_bench.data.manifest import Manifest, Shard, labels_digest, read_manifest, sample_list_digest
 from kt3d_bench.data.remote import Mirror, local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.records import Camera, Sample
 
-_AGAIN = "run the same kt3d prepare command again; it keeps complete shards"
-_DELETE = "delete this file and run the same kt3d prepare command again"
+_AGAIN = f"{AGAIN}; it keeps complete shards"
+_DELETE = f"delete this file and {AGAIN}"
 
 
 class _Files:
@@ -106,18 +106,15 @@ class ShardSet:
         fetched = mirror.fetch_indexes(entry.shards) if mirror is not None else 0
         if mirror is not None and verify:
             mirror.fetch(entry.shards)
-        indexes = [
-            _checked_index(path, shard, verify, mirrored=mirror is not None)
-            for path, shard in zip(paths, entry.shards, strict=True)
-        ]
+        mirrored = mirror is not None
+        indexes = [checked_index(*of, verify, mirrored=mirrored) for of in zip(paths, entry.shards, strict=True)]
         for path, index in zip(paths, indexes, strict=True):
             if (index.fields, index.tangential_factor) != (indexes[0].fields, indexes[0].tangential_factor):
                 raise ArtefactError("the shard holds other fields than the first", where=path, hint=_AGAIN)
         shards = cls.of(folder, split, manifest, list(zip(entry.shards, indexes, strict=True)))
         if len(shards) != entry.samples or shards.sample_list_digest != entry.sample_list_digest:
-            raise ArtefactError(
-                "the indexes do not hold the samples that the manifest lists", where=folder, hint=_AGAIN
-            )
+            what = "the indexes do not hold the samples that the manifest lists"
+            raise ArtefactError(what, where=folder, hint=_AGAIN)
         if mirror is not None and fetched and shards.labels_digest != entry.labels_digest:
             raise mirror.forget_indexes(entry.shards)
         return shards
@@ -179,14 +176,12 @@ class ShardSet:
         """Raise ``UsageError`` for the first of ``modalities`` that the samples lack."""
         for name in modalities:
             if name not in self.modalities:
-                raise UsageError(
-                    f"split '{self.split}' holds no '{name}' images, only {', '.join(self.modalities) or 'poses'}",
-                    where=self.folder,
-                    hint="choose data that has them"
-                    if self.modalities
-                    else f"prepare {self.manifest.dataset} from a download with images (into another --out, or with "
-                    "--overwrite), or use these shards as the source of a method that learns from poses",
+                what = f"split '{self.split}' holds no '{name}' images, only {', '.join(self.modalities) or 'poses'}"
+                hint = (
+                    f"prepare {self.manifest.dataset} from a download with images (into another --out, or with "
+                    "--overwrite), or use these shards as the source of a method that learns from poses"
                 )
+                raise UsageError(what, where=self.folder, hint="choose data that has them" if self.modalities else hint)
 
     @property
     def origin(self) -> str:
@@ -214,7 +209,9 @@ class ShardSet:
 
     def read(self, i: int, field: str) -> bytes:
         """Return the stored bytes of one field ("rgb", "depth_mm", "parts", "labels") of sample ``i``."""
-        column = self._column(field)
+        if field not in self.fields:
+            raise UsageError(f"the shards hold no '{field}'", where=self.folder, hint=did_you_mean(field, self.fields))
+        column = self.fields.index(field)
         number, size = int(self.shard_of[i]), int(self.sizes[i, column])
         try:
             data = self._files.read(number, int(self.offsets[i, column]), size)
@@ -239,14 +236,8 @@ class ShardSet:
     def camera(self, i: int) -> Camera:
         """Return the camera of the stored crop of sample ``i``."""
         labels = self.labels
-        return Camera(
-            labels.intrinsics_px[i],
-            (int(labels.size_px[i, 0]), int(labels.size_px[i, 1])),
-            labels.distortion[i],
-            self.tangential_factor,
-            labels.rotation[i],
-            labels.position_world_mm[i],
-        )
+        inside = labels.intrinsics_px[i], labels.size_px[i], labels.distortion[i], self.tangential_factor
+        return Camera(*inside, labels.rotation[i], labels.position_world_mm[i])
 
     def sample(self, i: int) -> Sample:
         """Decode the whole of sample ``i`` from the tar's own members."""
@@ -260,17 +251,15 @@ class ShardSet:
         """Iterate over all samples, in order."""
         return (self.sample(i) for i in range(len(self)))
 
-    def _column(self, field: str) -> int:
-        if field not in self.fields:
-            raise UsageError(f"the shards hold no '{field}'", where=self.folder, hint=did_you_mean(field, self.fields))
-        return self.fields.index(field)
-
     def _damaged(self, i: int, what: str) -> ArtefactError:
         path = self._files.paths[int(self.shard_of[i])]
         return ArtefactError(f"sample {self.keys[i]}: {what}", where=path, hint=_DELETE)
 
 
-def _checked_index(path: Path, shard: Shard, verify: bool, *, mirrored: bool = False) -> ShardIndex:
+def checked_index(path: Path, shard: Shard, verify: bool = False, *, mirrored: bool = False) -> ShardIndex:
+    """Return the index of the tar at ``path``; its size must be the manifest's and with ``verify`` its SHA-256 too.
+
+    A ``mirrored`` tar may be absent. Raises ``ArtefactError``."""
     try:
         size = shard.size if mirrored and not path.exists() else path.stat().st_size
     except OSError as error:

@@ -134,7 +134,7 @@ class Mirror:
         raise self._foreign(path.name)
 
     def forget_indexes(self, shards: Sequence[Shard]) -> ArtefactError:
-        """Delete indexes that do not hold what the manifest says; return the error to raise."""
+        """Delete the indexes of ``shards``, which differ from the manifest; return the error to raise."""
         for shard in shards:
             index_path(self.folder / shard.name).unlink(missing_ok=True)
         return self._foreign("the indexes")
@@ -167,24 +167,22 @@ class Mirror:
         target, part = self.folder / shard.name, self.folder / f"{shard.name}.part"
         try:
             with _locked(target, part) as file:
-                for _ in range(2 if file else 0):
-                    assert file is not None
+                if file is None:
+                    return shard
+                for _ in range(2):
                     _download(f"{self.url}/{shard.name}", file, shard.size)
                     file.seek(0)
                     if hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256:
                         os.fsync(file.fileno())
                         part.replace(target)
-                        break
+                        return shard
                     file.truncate(0)
-                else:
-                    if file is not None:
-                        part.unlink(missing_ok=True)
-                        raise self._foreign(shard.name)
+                part.unlink(missing_ok=True)
+                raise self._foreign(shard.name)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             what = "the disk is full" if full else f"cannot be written ({error})"
             raise ArtefactError(what, where=target, hint=_ROOM) from error
-        return shard
 
     def _foreign(self, name: str) -> ArtefactError:
         return ArtefactError(
@@ -255,9 +253,8 @@ def _read(url: str, start: int, end: int, size: int | None = None) -> bytes:
                 return data
             problem = problem or "nothing arrives"
         except FileNotFoundError as error:
-            raise ArtefactError(
-                "there is no such file", where=url, hint="check the URL: it must hold shards"
-            ) from error
+            hint = "check the URL: it must hold shards"
+            raise ArtefactError("there is no such file", where=url, hint=hint) from error
         except PermissionError as error:
             raise ArtefactError(f"access is denied ({error})", where=url, hint="log in as its owner says") from error
         except ClientResponseError as error:
@@ -287,11 +284,8 @@ def _file_system(scheme: str) -> Any:
         try:
             return fsspec.filesystem("s3", config_kwargs={"connect_timeout": CONNECT_S, "read_timeout": STALL_S})
         except ImportError as error:
-            raise UsageError(
-                "s3 needs the library s3fs, which is not installed",
-                where="s3://",
-                hint='install it: pip install "kt3d-bench[remote]"',
-            ) from error
+            hint = 'install it: pip install "kt3d-bench[remote]"'
+            raise UsageError("s3 needs the library s3fs, which is not installed", where="s3://", hint=hint) from error
     from aiohttp import ClientTimeout
 
     patience = ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=STALL_S)

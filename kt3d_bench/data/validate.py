@@ -145,13 +145,10 @@ def open_whole(folder: Path, manifest: Manifest, split: str) -> tuple[ShardSet |
     if not usable:
         return None, broken
     first = usable[0][1]
-    alike = []
-    for shard, index in usable:
-        if (index.fields, index.tangential_factor) == (first.fields, first.tangential_factor):
-            alike.append((shard, index))
-        else:
-            sentence = "the shard holds other images than the first"
-            broken.append(found(files.FILES, split, sentence, shard=shard.name, remove=(shard.name,)))
+    same = (first.fields, first.tangential_factor)
+    alike = [(shard, index) for shard, index in usable if (index.fields, index.tangential_factor) == same]
+    sentence, others = "the shard holds other images than the first", [one for one in usable if one not in alike]
+    broken += [found(files.FILES, split, sentence, shard=one.name, remove=(one.name,)) for one, _ in others]
     return ShardSet.of(folder, split, manifest, alike), broken
 
 
@@ -161,17 +158,17 @@ def _files(folder: Path, manifest: Manifest, split: str, report: Reporter) -> tu
     listed = manifest.splits[split].shards
     missing = {finding.shard for finding in broken}
     usable = [shard for shard in listed if shard.name not in missing]
-    digests: list[Finding | None] = []
+    changed: list[Finding] = []
     report.start(f"{split}: reading shards", len(usable))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, wrong in enumerate(pool.map(lambda shard: files.digest(folder, shard, split), usable), 1):
-            digests.append(wrong)
+            changed += [wrong] if wrong else []
             report.advance(done)
     paths = () if shards is None else shards.paths
     pointing = [files.members(path, shards, number) for number, path in enumerate(paths) if shards is not None]
     return shards, [
         tally(files.FILES, split, len(listed), broken),
-        tally(files.DIGEST, split, len(usable), [wrong for wrong in digests if wrong]),
+        tally(files.DIGEST, split, len(usable), changed),
         tally(files.MEMBERS, split, len(pointing), [wrong for wrong in pointing if wrong]),
     ]
 
@@ -201,7 +198,13 @@ def _samples(shards: ShardSet, sampled: int | None, report: Reporter) -> tuple[l
     numbers = spread(len(shards), None if altered else sampled)
     for column in measure(shards, numbers, report):
         outcome = judge(column, split, shards.keys, shard_names)
-        outcomes.append(_index_removed(outcome) if column.check is images.INDEX else outcome)
+        if column.check is images.INDEX:
+            # ``prepare`` takes an index that differs from its tar for complete.
+            removed = (
+                replace(one, remove=(index_path(Path(one.shard)).name,), remade=True) for one in outcome.findings
+            )
+            outcome = replace(outcome, findings=tuple(removed))
+        outcomes.append(outcome)
     for check, value, sentence in bodies.split_facts(shards.labels):
         facts = [found(check, split, sentence, value=value, remade=False)] if sentence else []
         outcomes.append(Outcome(check, split, 1, len(facts), value, 2.0 * bool(facts), tuple(facts)))
@@ -216,9 +219,7 @@ def spread(total: int, count: int | None) -> npt.NDArray[np.int64]:
 
 
 def measure(
-    shards: ShardSet,
-    numbers: Sequence[int] | npt.NDArray[np.int64],
-    report: Reporter | None = None,
+    shards: ShardSet, numbers: Sequence[int] | npt.NDArray[np.int64], report: Reporter | None = None
 ) -> list[Measured]:
     """Run every check per sample: those of labels on all samples, those of images on the samples ``numbers``."""
     report = report or Reporter()
@@ -234,41 +235,27 @@ def measure(
     return [column for column in (*columns, *images.gather(chosen, seen)) if len(column.excess)]
 
 
-def _index_removed(outcome: Outcome) -> Outcome:
-    """Mark indexes that differ from their tars for removal: ``prepare`` takes them for complete."""
-    removed = (replace(one, remove=(index_path(Path(one.shard)).name,), remade=True) for one in outcome.findings)
-    return replace(outcome, findings=tuple(removed))
-
-
 def _folder(folder: Path, manifest: Manifest, opened: dict[str, ShardSet]) -> list[Outcome]:
-    """Run the checks across splits, and those of the folder."""
     outcomes: list[Outcome] = []
     if len(opened) > 1:
         pairs = list(combinations(opened.values(), 2))
         across = [_common(ACROSS, one, other, (one.keys, other.keys)) for one, other in pairs]
         outcomes.append(tally(ACROSS, "", len(pairs), [wrong for wrong in across if wrong]))
-        different = [pair for pair in pairs if _protocol_name(pair[0].split) != _protocol_name(pair[1].split)]
+        # "front-train" and "top-train" show the same people.
+        different = [pair for pair in pairs if len({one.split.rpartition("-")[2] for one in pair}) > 1]
         people = [_common(SUBJECTS, one, other, (one.labels.subject, other.labels.subject)) for one, other in different]
         outcomes.append(tally(SUBJECTS, "", len(different), [wrong for wrong in people if wrong]))
-    claims = [files.foreground_claim(manifest)]
-    if set(opened) == set(manifest.splits) and all(
-        len(shards) == manifest.splits[name].samples for name, shards in opened.items()
-    ):
-        claims.append(files.quality_claim(manifest, [shards.labels for shards in opened.values()]))
+    held = {name: len(shards) for name, shards in opened.items()}
+    whole = held == {name: split.samples for name, split in manifest.splits.items()}
+    claims = list(files.folder_claims(manifest, [shards.labels for shards in opened.values()] if whole else None))
     wrong = [found(files.COUNTS, "", sentence) for sentence in claims if sentence]
     outcomes.append(tally(files.COUNTS, "", len(claims), wrong))
     outcomes.append(tally(files.LEFTOVERS, "", 1, files.leftovers(folder, manifest)))
     return outcomes
 
 
-def _protocol_name(split: str) -> str:
-    """Return "train" for "front-train" and "top-train", which show the same people."""
-    return split.rpartition("-")[2]
-
-
 def _common(check: Check, first: ShardSet, second: ShardSet, names: Sequence[npt.NDArray[Any]]) -> Finding | None:
-    """Report names that two splits share."""
-    both = labels.shared(*(column.tolist() for column in names))
+    both = sorted(set.intersection(*(set(column.tolist()) for column in names)) - {""})
     if not both:
         return None
     what = check.name.partition(" ")[0]

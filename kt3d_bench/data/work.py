@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kt3d_bench.data.format import FIELDS, IMAGES
-from kt3d_bench.data.index import ShardIndex, index_path, read_index
+from kt3d_bench.data.index import index_path, read_index
 from kt3d_bench.data.plan import ShardTask
 from kt3d_bench.data.writer import ShardWriter
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError
@@ -44,11 +44,8 @@ def finished(task: ShardTask) -> Done | None:
     except (ArtefactError, FileNotFoundError):
         return None
     complete = whole and not any(skipped.where for skipped in index.skipped)
-    return _done(task, index) if complete and index.configuration == task.configuration else None
-
-
-def _done(task: ShardTask, index: ShardIndex) -> Done:
-    return Done(task.path, len(index), len(index.skipped))
+    same = complete and index.configuration == task.configuration
+    return Done(task.path, len(index), len(index.skipped)) if same else None
 
 
 def in_worker(task: ShardTask, lease: Path | None = None) -> Done | Kt3dError:
@@ -64,11 +61,7 @@ def in_worker(task: ShardTask, lease: Path | None = None) -> Done | Kt3dError:
 
 
 class _BegunError(Exception):
-    """A work item failed after some of its samples were written."""
-
-    def __init__(self, skipped: Skipped) -> None:
-        self.skipped = skipped
-        super().__init__(skipped.name)
+    """A work item failed after some of its samples were written; holds its ``Skipped`` record."""
 
 
 def write_shard(task: ShardTask, lease: Path | None = None) -> Done:
@@ -92,12 +85,12 @@ def write_shard(task: ShardTask, lease: Path | None = None) -> Done:
                         _write_item(writer, convert, item, task)
                 _check_lease(lease)
         except _BegunError as error:
-            damaged[error.skipped.name] = error.skipped
+            damaged[error.args[0].name] = error.args[0]
             continue
         except OSError as error:
             raise cannot_write(task.path, error) from error
         assert writer.index is not None
-        return _done(task, writer.index)
+        return Done(task.path, len(writer.index), len(writer.index.skipped))
 
 
 def _check_lease(lease: Path | None) -> None:
@@ -155,20 +148,15 @@ def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:
     if not isinstance(sample, Sample):
         raise PluginError(f"expected Sample or Skipped records, found {type(sample).__name__}", where=where)
     if not item.poses_only and all(getattr(sample, name) is None for name in IMAGES):
-        raise PluginError(
-            f"sample {sample.key} has no image",
-            where=where,
-            hint="yield Skipped for it, or set poses_only in the work item",
-        )
+        hint = "yield Skipped for it, or set poses_only in the work item"
+        raise PluginError(f"sample {sample.key} has no image", where=where, hint=hint)
     for name in IMAGES:
         modality = FIELDS[name].modality
         if getattr(sample, name) is not None and modality not in task.modalities:
             raise PluginError(f"sample {sample.key} holds {modality}, which the dataset does not declare", where=where)
-    if sample.parts is not None and int(sample.parts.max()) >= task.num_parts:
-        raise PluginError(
-            f"sample {sample.key} has part {int(sample.parts.max())}, but the card counts {task.num_parts} classes",
-            where=where,
-        )
+    if sample.parts is not None and (part := int(sample.parts.max())) >= task.num_parts:
+        what = f"sample {sample.key} has part {part}, but the card counts {task.num_parts} classes"
+        raise PluginError(what, where=where)
 
 
 def cannot_write(where: Path, error: OSError) -> ArtefactError:

@@ -45,6 +45,7 @@ class ShardWriter:
         self.configuration = configuration
         self.index: ShardIndex | None = None
         self._mark = uuid4().hex[:12]
+        self._temporary = _temporary_of(path, self._mark)
         self._images: tuple[str, ...] = ()
         self._tangential_factor = 2.0
         self._members: list[tuple[str, int]] = []
@@ -55,10 +56,6 @@ class ShardWriter:
         self._skipped: list[Skipped] = []
         self._file: IO[bytes]
         self._tar: Any
-
-    @property
-    def _temporary(self) -> Path:
-        return _temporary_of(self.path, self._mark)
 
     def __enter__(self) -> ShardWriter:
         from webdataset.writer import TarWriter
@@ -85,11 +82,8 @@ class ShardWriter:
         if not self._keys:
             self._images, self._tangential_factor = images, sample.camera.tangential_factor
         if images != self._images:
-            raise PluginError(
-                f"sample {sample.key} holds {', '.join(images)} but those before it hold {', '.join(self._images)}",
-                where=f"item {item}",
-                hint="every sample of a split must hold the same images",
-            )
+            what = f"sample {sample.key} holds {', '.join(images)} but those before it hold {', '.join(self._images)}"
+            raise PluginError(what, where=f"item {item}", hint="every sample of a split must hold the same images")
         if sample.camera.tangential_factor != self._tangential_factor:
             raise PluginError(
                 f"sample {sample.key} has tangential factor {sample.camera.tangential_factor}, those before it "

@@ -83,13 +83,13 @@ def kt3d(*words: str | Path | int) -> Result:
 
 
 def refused(result: Result, file: Path | str, *texts: str, code: int = 1) -> str:
-    """One sentence with file, what and mend; the exit code; no traceback. Returns the sentence."""
+    """One sentence with file, cause and hint; the exit code; no traceback. Returns the sentence."""
     assert result.exit_code == code, (result.output, result.exception)
     assert "Traceback" not in result.output
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith(f"Error: {file}"), lines[0]
-    assert "; " in lines[0], f"no mend: {lines[0]}"
+    assert "; " in lines[0], f"no hint: {lines[0]}"
     for text in texts:
         assert text in lines[0], lines[0]
     return lines[0]

@@ -248,12 +248,12 @@ def test_a_file_without_permission(good: Arrays, tmp_path: Path) -> None:
 
 def test_damaged_test_shards_are_named(test_set: ShardSet, good: Arrays, tmp_path: Path) -> None:
     path, folder = npz(tmp_path / "mine.npz", good), tmp_path / "data/shards/h36m"
-    for name, mended in (("manifest.json", "prepare"), ("test-000000.index.npz", "prepare"),
+    for name, hint in (("manifest.json", "prepare"), ("test-000000.index.npz", "prepare"),
                          ("test-000001.tar", "prepare")):  # fmt: skip
         whole = (folder / name).read_bytes()
         for damage in CUTS.values():
             damage(folder / name)
-            refused(score(path), folder / name, mended)
+            refused(score(path), folder / name, hint)
             replace(folder / name, whole)
     assert nothing_written()
     assert score(path).exit_code == 0

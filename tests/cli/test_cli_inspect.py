@@ -298,7 +298,7 @@ def test_what_cannot_be_read_is_left_out_and_said(root: Path, tmp_path: Path) ->
     folder = Path(shutil.copytree(root / "shards" / "ubc3v", tmp_path / "shards"))
     (folder / "test-000000.tar").unlink()
     said = sheet([folder], tmp_path / "s.png", count=3)
-    assert said[1] == f"Left out {folder / 'test-000000.tar'}: the tar is missing"
+    assert said[1] == f"Left out {folder / 'test-000000.tar'}: the shard is missing"
     (folder / "train-000000.tar").unlink()
     result = kt3d("inspect", folder, "--picture", tmp_path / "s.png")
     assert result.exit_code == 1

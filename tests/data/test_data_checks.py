@@ -145,9 +145,9 @@ def test_a_flipped_byte_inside_an_image_is_found_there_too(shards: Path) -> None
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda tar: tar.unlink(), "the tar is missing"),
-        (lambda tar: tar.write_bytes(tar.read_bytes()[:-512]), "the tar is truncated"),
-        (lambda tar: tar.write_bytes(tar.read_bytes() + bytes(512)), "the tar is too long"),
+        (lambda tar: tar.unlink(), "the shard is missing"),
+        (lambda tar: tar.write_bytes(tar.read_bytes()[:-512]), "the shard is truncated"),
+        (lambda tar: tar.write_bytes(tar.read_bytes() + bytes(512)), "the shard is too long"),
         (lambda tar: index_path(tar).unlink(), "the index of this shard is missing"),
         (lambda tar: index_path(tar).write_bytes(b"PK"), "the index is corrupt"),
         (lambda tar: shutil.copy(index_path(tar.with_name("train-000001.tar")), index_path(tar)), "does not belong"),
@@ -565,7 +565,7 @@ def test_distance_from_the_person_is_measured_in_the_mask() -> None:
     points = np.full((1, 17, 2), 50, np.float32)
     points[0, joint("head")] = (50, 10)
     of = _labels(np.full((1, 17, 3), np.nan, np.float32), joints_px=points)
-    by_name = {reading.check: reading for reading in images.positions({"parts": parts}, of, "given")}
+    by_name = {reading.check.name: reading for reading in images.positions({"parts": parts}, of, "given")}
     assert by_name["silhouette"].value == pytest.approx(100 / 17)
     assert by_name["stray joints"].value == pytest.approx(20, abs=0.5)
     assert "head lies 20 px away from the person" in by_name["stray joints"].sentence
@@ -578,13 +578,13 @@ def test_depth_of_joints_is_measured_from_the_surface_and_occluded_ones_are_left
     joints[0, joint("head"), 2] = 1800
     points, visible = np.full((1, 17, 2), 50, np.float32), np.full((1, 17), 1, np.int8)
     of = _labels(joints, joints_px=points, visible=visible)
-    by_name = {reading.check: reading for reading in images.positions({"depth_mm": depth}, of, "given")}
+    by_name = {reading.check.name: reading for reading in images.positions({"depth_mm": depth}, of, "given")}
     assert by_name["surface"].value == pytest.approx(80)
     assert by_name["surface"].excess == pytest.approx(80 / 300)
     assert by_name["floating joints"].value == pytest.approx(200)
     assert "head lies 200 mm in front of" in by_name["floating joints"].sentence
     visible[0, joint("head")] = 0
-    by_name = {reading.check: reading for reading in images.positions({"depth_mm": depth}, of, "given")}
+    by_name = {reading.check.name: reading for reading in images.positions({"depth_mm": depth}, of, "given")}
     assert by_name["floating joints"].value == 0
 
 
@@ -611,7 +611,7 @@ def test_findings_are_counted_all_and_kept_the_worst() -> None:
     assert (outcome.findings[0].sample, outcome.findings[0].sentence) == ("k99", "value 99")
 
 
-def test_what_is_mended_by_prepare_is_said_as_a_command(in_two: Path) -> None:
+def test_what_prepare_repairs_is_printed_as_a_command(in_two: Path) -> None:
     tar = tar_of(in_two, "train", 1)
     flipped(tar, tar.stat().st_size - 1)
     (command,) = validate(in_two).repairs(raw=Path("my raw"))

@@ -182,14 +182,14 @@ def test_an_item_with_a_damaged_file_is_left_out_whole(fake: DatasetPlugin, raw:
 def test_a_shard_that_lacks_a_damaged_item_is_tried_again_although_size_and_head_are_the_same(
     fake: DatasetPlugin, raw: Path, out: Path
 ) -> None:
-    mark = raw / "mended"
+    mark = raw / "repaired"
     add(raw, "b", f"damaged-until {mark}", "1")
     assert len(run(fake, raw, out).splits["train"].skipped) == 1
     times = {path: path.stat().st_mtime_ns for path in out.glob("*.tar")}
     mark.touch()
     assert run(fake, raw, out).splits["train"].skipped == ()
     redone = [path.name for path in out.glob("*.tar") if path.stat().st_mtime_ns != times.get(path)]
-    assert redone == ["train-000001.tar"], "a mended file costs its own shard only"
+    assert redone == ["train-000001.tar"], "only the shard of a repaired file is written again"
 
 
 def test_nothing_but_damaged_items_is_an_error_naming_one_of_them(fake: DatasetPlugin, raw: Path, out: Path) -> None:

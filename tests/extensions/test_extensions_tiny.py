@@ -73,9 +73,9 @@ def test_a_tiny_batch_fits_together() -> None:
 
 
 def test_a_broken_rule_fails_the_authors_test_with_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = (Finding("method x", "it trains", True), Finding("method x", "it predicts", False, "it did not", "mend()"))
+    found = (Finding("method x", "it trains", True), Finding("method x", "it predicts", False, "it did not", "return more"))
     monkeypatch.setattr(contract_module, "check_plugin", lambda name, raw: found)
     with pytest.raises(AssertionError) as caught:
         require_contract("x")
-    assert str(caught.value) == "method x: it predicts: it did not; mend()"
+    assert str(caught.value) == "method x: it predicts: it did not; return more"
     assert check_plugin is not contract_module.check_plugin

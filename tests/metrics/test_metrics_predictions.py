@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ({"meta": np.array(1.0)}, "'meta' is float64"),
     ],
 )
-def test_wrong_content_is_refused_with_file_and_mend(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_wrong_content_is_refused_with_file_and_hint(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     path = savez(tmp_path / "p.npz", **changes)
     with pytest.raises(ArtefactError, match=message) as caught:
         read_predictions(path)

@@ -161,13 +161,11 @@ def symmetry(lengths_mm: FloatArray) -> Measured:
 
 def median_leg_mm(labels: Labels) -> float:
     """Return the median over samples of thigh plus shank, both legs; NaN without 3D legs."""
+    thighs, shanks = (
+        [_CHILDREN.index(H36M17.index(f"{side}_{end}")) for side in ("left", "right")] for end in ("knee", "ankle")
+    )
     lengths = bone_lengths_mm(labels)
-    legs = [
-        lengths[:, _CHILDREN.index(H36M17.index(f"{side}_knee"))]
-        + lengths[:, _CHILDREN.index(H36M17.index(f"{side}_ankle"))]
-        for side in ("left", "right")
-    ]
-    both = np.concatenate(legs)
+    both = lengths[:, thighs] + lengths[:, shanks]
     return float(np.nanmedian(both)) if np.isfinite(both).any() else float("nan")
 
 

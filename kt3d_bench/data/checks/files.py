@@ -13,9 +13,9 @@ import numpy as np
 
 from kt3d_bench.data.checks.findings import Check, Finding, found
 from kt3d_bench.data.format import FIELDS
-from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
+from kt3d_bench.data.index import Labels, ShardIndex, index_path
 from kt3d_bench.data.manifest import Manifest, Shard, Split, counts, labels_digest, sample_list_digest
-from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.data.reader import ShardSet, checked_index
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.geometry.foreground import RULES
 
@@ -32,24 +32,12 @@ _TAR_BLOCK = 512
 def shard_file(folder: Path, shard: Shard, split: str) -> tuple[ShardIndex | None, Finding | None]:
     """Return the index of one shard, or what is wrong with its files. Reads sizes and the index, not the tar."""
     path = folder / shard.name
-    index_file = index_path(path)
-
-    def wrong(sentence: str, *remove: str) -> tuple[None, Finding]:
-        return None, found(FILES, split, sentence, shard=shard.name, remove=remove)
-
     try:
-        size = path.stat().st_size
-    except OSError:
-        return wrong("the tar is missing")
-    if size != shard.size:
-        return wrong(f"the tar is {'truncated' if size < shard.size else 'too long'}: {size} bytes, not {shard.size}")
-    try:
-        index = read_index(index_file)
+        return checked_index(path, shard), None
     except ArtefactError as error:
-        return wrong(f"{index_file.name}: {error.what}")
-    if (index.tar_sha256, index.tar_size, len(index)) != (shard.sha256, shard.size, shard.samples):
-        return wrong("the index does not belong to this tar, or the manifest to neither", index_file.name)
-    return index, None
+        index = index_path(path).name
+        remove = (index,) if "does not belong" in error.what else ()
+        return None, found(FILES, split, error.what, shard=shard.name, remove=remove)
 
 
 def digest(folder: Path, shard: Shard, split: str) -> Finding | None:
@@ -120,16 +108,13 @@ def digests(split: Split, keys: Any, labels: Labels) -> Iterator[str]:
     yield "" if same else "the labels in the indexes are not those of the manifest's labels digest"
 
 
-def quality_claim(manifest: Manifest, splits: Sequence[Labels]) -> str:
-    """Return what is wrong with the manifest's joint qualities, given the labels of all its splits; "" = nothing."""
-    worst = np.min([labels.quality.min(axis=0) for labels in splits], axis=0)
-    return "" if worst.tolist() == list(manifest.quality) else "the joint qualities are not the worst of its samples"
-
-
-def foreground_claim(manifest: Manifest) -> str:
-    """Return what is wrong with the manifest's foreground rule; "" = nothing."""
+def folder_claims(manifest: Manifest, splits: Sequence[Labels] | None) -> Iterator[str]:
+    """Yield what is wrong, or "", for the foreground rule and, given the labels of all splits, the joint qualities."""
     known = manifest.foreground in RULES
-    return "" if known else f"the foreground rule '{manifest.foreground}' is not known to this version"
+    yield "" if known else f"the foreground rule '{manifest.foreground}' is not known to this version"
+    if splits:
+        worst = np.min([labels.quality.min(axis=0) for labels in splits], axis=0).tolist()
+        yield "" if worst == list(manifest.quality) else "the joint qualities are not the worst of its samples"
 
 
 def leftovers(folder: Path, manifest: Manifest) -> list[Finding]:

@@ -7,7 +7,7 @@ shards must not be used as they are; a note points out something unusual. Shapes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +27,6 @@ class Check:
     limit: str
     """The limit in words, with its unit; "" where there is nothing to measure."""
     unit: str = ""
-    """Of the measured value."""
     level: Literal["error", "note"] = "error"
 
 
@@ -51,14 +50,12 @@ class Finding:
     """One thing that is wrong or odd."""
 
     check: str
-    level: Literal["error", "note"]
     split: str
     shard: str
     """File name of the tar; "" for what concerns the whole split."""
     sample: str
     """Key; "" for what concerns the whole shard or split."""
     value: float
-    limit: str
     sentence: str
     remove: tuple[str, ...] = ()
     """Files to delete before ``prepare`` writes the shard again, because it would take them for complete."""
@@ -71,9 +68,7 @@ def found(
     check: Check, split: str, sentence: str, *, shard: str = "", sample: str = "", value: float = 1.0,
     remove: Sequence[str] = (), remade: bool = True,
 ) -> Finding:  # fmt: skip
-    """Return a finding of ``check``."""
-    level, limit = check.level, check.limit
-    return Finding(check.name, level, split, shard, sample, value, limit, sentence, tuple(remove), remade)
+    return Finding(check.name, split, shard, sample, value, sentence, tuple(remove), remade)
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ class Outcome:
     """The value furthest beyond (or nearest to) the limit; NaN where nothing was measured."""
     excess: float
     """That value as a multiple of the limit."""
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
     """The ``MOST_FINDINGS`` worst."""
 
 
@@ -98,14 +93,13 @@ def measured(
     limit: float,
     say: Callable[[int], str],
     *,
-    indices: npt.ArrayLike | None = None,
     tested: npt.ArrayLike | None = None,
 ) -> Measured:
     """Compare ``value`` (N,) with one upper ``limit`` (0 = must be zero). NaN values, and those outside the mask
     ``tested``, are not tested."""
     values = np.asarray(value, np.float64)
     excess = values / limit if limit else np.where(values > 0, 1 + values, 0.0)
-    return ranged(check, values, excess, say, indices=indices, tested=tested)
+    return ranged(check, values, excess if tested is None else np.where(tested, excess, np.nan), say)
 
 
 def ranged(
@@ -115,26 +109,20 @@ def ranged(
     say: Callable[[int], str],
     *,
     indices: npt.ArrayLike | None = None,
-    tested: npt.ArrayLike | None = None,
 ) -> Measured:
     """Do what ``measured`` does with a given excess: for limits on two sides, or one per joint."""
     values, excesses = np.asarray(value, np.float64), np.asarray(excess, np.float64)
     numbers = np.arange(len(values)) if indices is None else np.asarray(indices, np.int64)
-    keep = ~np.isnan(excesses)
-    if tested is not None:
-        keep &= np.asarray(tested, bool)
-    at = np.flatnonzero(keep)
+    at = np.flatnonzero(~np.isnan(excesses))
     return Measured(check, numbers[at], values[at], excesses[at], lambda i: say(int(at[i])))
 
 
-def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: npt.NDArray[Any], **more: Any) -> Outcome:
-    """Return the outcome of per-sample measurements; ``keys`` and ``shard_names`` (N,) name the samples, ``more`` =
-    further fields of every finding."""
+def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: npt.NDArray[Any]) -> Outcome:
+    """Return the outcome of per-sample measurements; ``keys`` and ``shard_names`` (N,) name the samples."""
     failing = np.flatnonzero(results.excess > 1)
     ranked = failing[np.argsort(-results.excess[failing], kind="stable")][:MOST_FINDINGS]
-    worst, excess = np.nan, 0.0
-    if len(results.excess):
-        worst, excess = results.value[np.argmax(results.excess)], results.excess.max()
+    at = np.argmax(results.excess) if len(results.excess) else None
+    worst, excess = (np.nan, 0.0) if at is None else (results.value[at], results.excess[at])
     findings = tuple(
         found(
             results.check,
@@ -143,7 +131,7 @@ def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: np
             shard=str(shard_names[results.indices[i]]),
             sample=str(keys[results.indices[i]]),
             value=float(results.value[i]),
-            **{"remade": False, **more},
+            remade=False,
         )
         for i in ranked
     )

@@ -33,9 +33,7 @@ SILHOUETTE = Check("silhouette", "joints lie on the person", "a third of the joi
 SURFACE = Check("surface", "joints lie just behind the measured surface", "-75 to 300 mm, in the lower quartile", "mm")
 STRAY = Check("stray joints", "every joint lies on the person", "5 % of the crop's side", "%", "note")
 BURIED = Check("floating joints", "no joint lies in front of the measured surface", "150 mm", "mm", "note")
-IMAGE_CHECKS: Mapping[str, Check] = {
-    check.name: check for check in (DECODE, INDEX, CONTENT, NO_PARTS, PART_IDS, SILHOUETTE, SURFACE, STRAY, BURIED)
-}
+IMAGE_CHECKS = (DECODE, INDEX, CONTENT, NO_PARTS, PART_IDS, SILHOUETTE, SURFACE, STRAY, BURIED)
 
 BESIDE = 0.05
 """A joint lies beside the person when it is further from the person's pixels than this share of the crop's side, about
@@ -54,7 +52,7 @@ EMPTY_STEP = 2.0
 class Reading:
     """One check on one sample."""
 
-    check: str
+    check: Check
     value: float
     excess: float
     sentence: str
@@ -77,15 +75,13 @@ def readings(shards: ShardSet, i: int) -> list[Reading]:
     if {"rgb", "depth_mm"} & set(images):
         found.append(_content(images))
     if "parts" in images:
-        empty = int(not images["parts"].any())
-        found.append(_counted(NO_PARTS, empty, "the part mask is empty"))
+        found.append(_counted(NO_PARTS, int(not images["parts"].any()), "the part mask is empty"))
         found.append(_part_ids(images["parts"], shards.num_parts))
     return found + positions(images, labels, shards.manifest.foreground)
 
 
 def _counted(check: Check, number: int, sentence: str) -> Reading:
-    """Return the reading of a check that counts what is wrong."""
-    return Reading(check.name, number, 1.0 + number if number else 0.0, sentence)
+    return Reading(check, number, 1.0 + number if number else 0.0, sentence)
 
 
 def _index(shards: ShardSet, i: int, indexed: Labels) -> Reading:
@@ -95,8 +91,7 @@ def _index(shards: ShardSet, i: int, indexed: Labels) -> Reading:
     except (ArtefactError, ValueError) as error:
         return _counted(INDEX, 1, f"the labels in the tar cannot be read ({error})")
     differing = [name for name in LABEL_ARRAYS if not _equal(getattr(stored, name), getattr(indexed, name))]
-    text = f"the index has other {', '.join(differing)} than the tar"
-    return _counted(INDEX, len(differing), text)
+    return _counted(INDEX, len(differing), f"the index has other {', '.join(differing)} than the tar")
 
 
 def _equal(first: Image, second: Image) -> bool:
@@ -104,8 +99,8 @@ def _equal(first: Image, second: Image) -> bool:
 
 
 def _content(images: Mapping[str, Image]) -> Reading:
-    empty = [name for name in ("rgb",) if name in images and images[name].std() < EMPTY_STEP]
-    empty += [name for name in ("depth_mm",) if name in images and not images[name].any()]
+    empty = ["rgb"] if "rgb" in images and images["rgb"].std() < EMPTY_STEP else []
+    empty += ["depth_mm"] if "depth_mm" in images and not images["depth_mm"].any() else []
     return _counted(CONTENT, len(empty), f"{', '.join(empty)} shows nothing")
 
 
@@ -127,21 +122,14 @@ def positions(images: Mapping[str, Image], labels: Labels, foreground: str) -> l
     if mask is None:
         return []
     points = labels.joints_px[0].astype(np.float64)
-    inside = _inside(points, mask.shape)
+    height, width = mask.shape
+    with np.errstate(invalid="ignore"):
+        inside = (points >= -0.5).all(axis=1) & (points[:, 0] < width - 0.5) & (points[:, 1] < height - 0.5)
     if not inside.any():
         return []
     found = _beside(points, inside, mask)
     if depth is not None:
         found += _behind(points, inside & (labels.visible[0] != 0), labels.joints_cam_mm[0, :, 2], depth)
-    return found
-
-
-def _inside(points: FloatArray, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    height, width = shape[:2]
-    with np.errstate(invalid="ignore"):
-        found: npt.NDArray[np.bool_] = (
-            (points >= -0.5).all(axis=1) & (points[:, 0] < width - 0.5) & (points[:, 1] < height - 0.5)
-        )
     return found
 
 
@@ -157,14 +145,14 @@ def _beside(points: FloatArray, inside: npt.NDArray[np.bool_], mask: npt.NDArray
     name = H36M17.joints[joints[worst]]
     return [
         Reading(
-            SILHOUETTE.name,
+            SILHOUETTE,
             100 * share,
             share / MOST_BESIDE,
             f"{int((off > BESIDE).sum())} of {len(off)} joints lie beside the person: image and labels do not belong "
             "together",
         ),
         Reading(
-            STRAY.name,
+            STRAY,
             100 * float(off[worst]),
             float(off[worst]) / BESIDE,
             f"{name} lies {off[worst] * max(mask.shape):.0f} px away from the person",
@@ -175,7 +163,6 @@ def _beside(points: FloatArray, inside: npt.NDArray[np.bool_], mask: npt.NDArray
 def _behind(
     points: FloatArray, candidates: npt.NDArray[np.bool_], joint_depth_mm: Image, depth_mm: Image
 ) -> list[Reading]:
-    """Compare the depth of joints with the surface at their pixels, where both are known."""
     joints = np.flatnonzero(candidates & ~np.isnan(joint_depth_mm))
     if not len(joints):
         return []
@@ -187,42 +174,31 @@ def _behind(
     joints, behind = joints[measured], (joint_depth_mm[joints] - surface)[measured]
     near = float(np.quantile(behind, 0.25))
     first = int(behind.argmin())
+    floating = max(-float(behind[first]), 0.0)
     return [
         Reading(
-            SURFACE.name,
+            SURFACE,
             near,
-            _outside(near, *SURFACE_MM),
+            near / SURFACE_MM[int(near >= 0)],
             f"the joints nearest to the measured surface lie {abs(near):.0f} mm "
             f"{'in front of' if near < 0 else 'behind'} it: depth image and labels do not fit",
         ),
         Reading(
-            BURIED.name,
-            max(-float(behind[first]), 0.0),
-            max(-float(behind[first]), 0.0) / FLOATING_MM,
+            BURIED,
+            floating,
+            floating / FLOATING_MM,
             f"{H36M17.joints[joints[first]]} lies {-behind[first]:.0f} mm in front of the measured surface",
         ),
     ]
 
 
-def _outside(value: float, low: float, high: float) -> float:
-    """Return ``value`` as a multiple of the limit on its side of 0."""
-    return value / high if value >= 0 else value / low
-
-
 def gather(numbers: Sequence[int], found: Sequence[Sequence[Reading]]) -> list[Measured]:
     """Group the readings of samples ``numbers`` by check."""
-    by_check: dict[str, list[tuple[int, Reading]]] = {}
-    for number, several in zip(numbers, found, strict=True):
-        for reading in several:
-            by_check.setdefault(reading.check, []).append((number, reading))
-    return [_column(check, by_check[name]) for name, check in IMAGE_CHECKS.items() if name in by_check]
-
-
-def _column(check: Check, rows: Sequence[tuple[int, Reading]]) -> Measured:
-    return ranged(
-        check,
-        [reading.value for _, reading in rows],
-        [reading.excess for _, reading in rows],
-        lambda i: rows[i][1].sentence,
-        indices=[number for number, _ in rows],
-    )
+    columns = []
+    pairs = [(number, reading) for number, several in zip(numbers, found, strict=True) for reading in several]
+    for check in IMAGE_CHECKS:
+        if rows := [pair for pair in pairs if pair[1].check is check]:
+            at, alike = zip(*rows, strict=True)
+            values, excesses, say = zip(*((one.value, one.excess, one.sentence) for one in alike), strict=True)
+            columns.append(ranged(check, values, excesses, say.__getitem__, indices=at))
+    return columns

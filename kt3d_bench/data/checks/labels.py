@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,15 +38,9 @@ ORTHONORMAL = 1e-4
 def label_checks(labels: Labels, tangential_factor: float) -> list[Measured]:
     """Run every check of this module on all samples."""
     return [
-        numbers(labels),
-        rotation(labels),
-        lens(labels),
+        *(check(labels) for check in (numbers, rotation, lens)),
         projection(labels, tangential_factor),
-        in_front(labels),
-        box(labels),
-        in_crop(labels),
-        codes(labels),
-        absent(labels),
+        *(check(labels) for check in (in_front, box, in_crop, codes, absent)),
     ]
 
 
@@ -96,8 +89,7 @@ def _size(size_px: npt.NDArray[Any]) -> str:
 def projection(labels: Labels, tangential_factor: float) -> Measured:
     """Measure the largest distance (px) between a joint's projection and its joints_px."""
     projected = project_arrays(labels.intrinsics_px, labels.distortion, tangential_factor, labels.joints_cam_mm)
-    off = np.linalg.norm(projected - labels.joints_px, axis=-1)
-    worst, joint = largest(off)
+    worst, joint = largest(np.linalg.norm(projected - labels.joints_px, axis=-1))
     return measured(
         PROJECTION,
         worst,
@@ -110,7 +102,6 @@ def in_front(labels: Labels) -> Measured:
     """Count joints that lie behind the camera or nearer than ``NEAREST_MM``."""
     depth = labels.joints_cam_mm[:, :, 2]
     count = (depth < NEAREST_MM).sum(axis=1)
-    tested = ~np.isnan(depth).all(axis=1)
     return measured(
         IN_FRONT,
         count,
@@ -119,7 +110,7 @@ def in_front(labels: Labels) -> Measured:
             f"{count[i]} joints lie behind the camera or nearer than {NEAREST_MM:g} mm "
             f"({H36M17.joints[int(np.nanargmin(depth[i]))]} at {np.nanmin(depth[i]):.0f} mm)"
         ),
-        tested=tested,
+        tested=~np.isnan(depth).all(axis=1),
     )
 
 
@@ -190,8 +181,3 @@ def bad_keys(keys: npt.NDArray[Any]) -> list[tuple[int, str]]:
             wrong.append((number, f"the key is used twice: samples {seen[key]} and {number} of the split"))
         seen.setdefault(key, number)
     return wrong
-
-
-def shared(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """Return the names in both, sorted, without empty ones."""
-    return sorted((set(first) & set(second)) - {""})
