@@ -19,7 +19,7 @@ from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
 from kt3d_bench.progress import duration
 from kt3d_bench.training.config import RunConfig, RunOptions
-from kt3d_bench.training.run import Resolved, device_name, resolve
+from kt3d_bench.training.resolve import Resolved, device_name, resolve
 from kt3d_bench.training.sources import training_split
 from kt3d_bench.training.train import build_method
 

@@ -64,8 +64,7 @@ class Stream:
     def version(self) -> int:
         return int(registry.load(f"{self.module}:VERSION"))
 
-    @property
-    def epoch(self) -> int:
+    def __len__(self) -> int:
         """Samples that count as one epoch."""
         return int(registry.load(f"{self.module}:EPOCH"))
 

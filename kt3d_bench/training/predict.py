@@ -29,7 +29,7 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training import ranks
-from kt3d_bench.training.run import device_kind, device_name
+from kt3d_bench.training.resolve import device_kind, device_name
 from kt3d_bench.training.sources import (
     fetch,
 )

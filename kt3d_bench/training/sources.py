@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kt3d_bench.data.folders import has_shards, shards_folder, split_digest
+from kt3d_bench.data.folders import has_shards, shards_folder
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.plugins import registry
@@ -93,40 +93,7 @@ def domain(name: str) -> Domain:
     return Domain(name, plugin, offered[0] if len(offered) == 1 else None)
 
 
-@dataclass(frozen=True, eq=False)
-class Located:
-    """The training shards of one role."""
-
-    role: str
-    domain: Domain
-    folder: Path
-    split: str
-    shards: ShardSet
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """Dataset and split: roles that agree on it read the same samples."""
-        return self.domain.dataset, self.split
-
-    def document(self) -> dict[str, Any]:
-        """What ``run.yaml`` records of them."""
-        return {
-            "name": self.domain.name,
-            "dataset": self.domain.dataset,
-            "benchmark": self.domain.benchmark.id if self.domain.benchmark else None,
-            "folder": str(self.folder),
-            "url": self.shards.url,
-            "split": self.split,
-            "samples": len(self.shards.keys),
-            "manifest_digest": self.shards.digest,
-            "split_digest": split_digest(self.shards.manifest, self.shards.split),
-            "labels_digest": self.shards.labels_digest,
-            "sample_list_digest": self.shards.sample_list_digest,
-            "origin": self.shards.origin,
-        }
-
-
-def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, device: str = "cpu") -> Located:
+def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, device: str = "cpu") -> ShardSet:
     """Open the training split of a role's domain; download shards behind a URL first.
 
     Missing source and pre-training shards are generated, with a note. Raises ``ArtefactError`` for corrupt shards, and
@@ -145,10 +112,9 @@ def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, devic
                 hint=f"make them: kt3d prepare {dataset}",
             )
         folder = stand_in(config, domain, report, device)
-    split = training_split(domain, folder)
-    shards = ShardSet.open(folder, split)
+    shards = ShardSet.open(folder, training_split(domain, folder))
     fetch(shards, report)
-    return Located(role, domain, folder, split, shards)
+    return shards
 
 
 def fetch(shards: ShardSet, report: Reporter) -> None:

@@ -149,7 +149,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(*arguments: Any, **options: Any) -> StreamLoader:
         return StreamLoader(*arguments, **{**options, "workers": 0})
 
-    monkeypatch.setattr("kt3d_bench.training.streams.StreamLoader", here)
+    monkeypatch.setattr("kt3d_bench.loading.stream.StreamLoader", here)
 
 
 def test_a_run_learns_from_the_stream_and_says_so(few: None, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from kt3d_bench.run_folder import final_checkpoint, newest_run, read_run
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.predict import choose_benchmark, load_method, predict
-from kt3d_bench.training.run import resolve
+from kt3d_bench.training.resolve import resolve
 from kt3d_bench.training.train import train
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import UsageError, did_you_mean
-from kt3d_bench.files import installed_versions
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MethodPlugin
 from kt3d_bench.run_folder import RUN_FILE, finished
@@ -22,8 +19,6 @@ from kt3d_bench.training.sources import Domain, domain, is_stream, stream_name
 
 if TYPE_CHECKING:
     from kt3d_bench.method import Method, MethodContext
-
-_LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,13 +180,3 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
 
 def _numbered(name: str, base: str) -> bool:
     return name.startswith(f"{base}-") and name[len(base) + 1 :].isdigit()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that decide numbers."""
-    return installed_versions(_LIBRARIES)
-
-
-def command_line() -> str:
-    """Return the command that started this process, as it would be typed."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
