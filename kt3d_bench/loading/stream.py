@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,14 @@ import numpy.typing as npt
 import torch
 
 from kt3d_bench.data.format import FIELD_OF_MODALITY
-from kt3d_bench.errors import ArtefactError, PluginError, UsageError
+from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.geometry.crops import MARGIN
 from kt3d_bench.loading.assembly import assembly
-from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
+from kt3d_bench.loading.augment import Augmentation, place
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
 from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, shrunk, shrunk_sizes
+from kt3d_bench.loading.loader import EndlessLoader
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
@@ -77,9 +78,8 @@ class Stream:
         return read_card(self.plugin.folder).foreground
 
     @property
-    def part_mirror(self) -> npt.NDArray[np.int64] | None:
-        table = read_card(self.plugin.folder).part_mirror
-        return None if table is None else np.asarray(table, np.int64)
+    def part_mirror(self) -> Sequence[int] | None:
+        return read_card(self.plugin.folder).part_mirror
 
     @property
     def digest(self) -> str:
@@ -135,7 +135,7 @@ class _Coming:
     tasks: Sequence[Future[list[_Drawn]]]
 
 
-class StreamLoader:
+class StreamLoader(EndlessLoader):
     """Endless labelled batches of a stream: batch b of ``world`` ranks takes its next ``world * batch_size`` samples,
     every world-th of them for each rank, as ``Loader`` does with stored ones.
 
@@ -158,26 +158,12 @@ class StreamLoader:
         workers: int | None = None,
     ) -> None:
         stream.require(modalities)
-        self._stream, self._modalities = stream, tuple(modalities)
-        self._batch_size, self._input_px, self._seed = batch_size, input_px, seed
-        if augmentation is not None and "depth" not in self._modalities:
-            augmentation = replace(augmentation, body_scale=0.0)
-        self._augmentation = augmentation
-        self._part_mirror = None
-        if "parts" in self._modalities and augmentation is not None and augmentation.flip:
-            self._part_mirror = stream.part_mirror
-            if self._part_mirror is None:
-                raise UsageError(
-                    "the card does not say which parts are left and right, so part images cannot be mirrored",
-                    where=f"stream of {stream.plugin.name}",
-                    hint="add part_mirror to the dataset's card, or augment without flip",
-                )
-        self._device = torch.device(device)
-        self._rank, self._world = rank, world
+        name, mirror = f"stream of {stream.plugin.name}", stream.part_mirror
+        super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
+        self._stream = stream
         cores = os.cpu_count() or 1
         self._workers = max(1, min(_MOST_PROCESSES, cores // world)) if workers is None else workers
         self._pool: Any = None
-        self._delivered = 0
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:
         waiting: deque[_Coming] = deque()
@@ -192,21 +178,6 @@ class StreamLoader:
             self._delivered = coming.number + 1
             yield self._batch(coming.indices, samples)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position in the stream, as plain data."""
-        return {**self._identity(), "delivered": self._delivered}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where ``state`` was taken; ``ArtefactError`` when it was taken from another stream."""
-        for name, value in self._identity().items():
-            if state.get(name) != value:
-                raise ArtefactError(
-                    f"the saved stream has {name} {state.get(name)!r}, this run has {value!r}",
-                    where="loader state",
-                    hint="resume with the same settings and versions, or start a new run",
-                )
-        self._delivered = int(state["delivered"])
-
     def close(self) -> None:
         """Stop the processes."""
         if self._pool is not None:
@@ -214,17 +185,15 @@ class StreamLoader:
             self._pool = None
 
     def _identity(self) -> dict[str, Any]:
-        return {"stream": self._stream.digest, "batch_size": self._batch_size * self._world, "seed": self._seed}
+        return {"stream": self._stream.digest, **super()._identity()}
 
     def _begin(self, number: int) -> _Coming:
-        indices = (number * self._batch_size + np.arange(self._batch_size, dtype=np.int64)) * self._world + self._rank
-        runs = _runs(indices, _CHUNK)
-        return _Coming(number, indices, [self._submit(self._task(first, count)) for first, count in runs])
-
-    def _task(self, first: int, count: int) -> _Task:
-        stream = self._stream
-        return _Task(stream.module, stream.seed, first, count, str(self._device), self._modalities, self._input_px,
-                     stream.foreground)  # fmt: skip
+        indices, stream, device = self._positions(number), self._stream, str(self._device)
+        tasks = [
+            _Task(stream.module, stream.seed, first, count, device, self._modalities, self._input_px, stream.foreground)
+            for first, count in _runs(indices, _CHUNK)
+        ]
+        return _Coming(number, indices, [self._submit(task) for task in tasks])
 
     def _submit(self, task: _Task) -> Future[list[_Drawn]]:
         if not self._workers:
@@ -240,7 +209,8 @@ class StreamLoader:
 
     def _batch(self, indices: npt.NDArray[np.int64], samples: Sequence[_Drawn]) -> UnlabelledBatch:
         sizes = np.array([sample.size_px for sample in samples], np.int64)
-        draws, placement = self._placement(indices, sizes)
+        draws = self._draws(np.zeros_like(indices), indices)
+        placement = place(draws, crop_boxes(sizes, MARGIN), self._input_px)
         shrunk = shrunk_sizes(sizes, MARGIN, self._input_px)
         affine = from_shrunk(placement.affine_px, shrunk / sizes)
         images = assembly(self._modalities, affine, self._input_px, shrunk, self._device)
@@ -255,13 +225,6 @@ class StreamLoader:
         )
         mirror, device = self._part_mirror, self._device
         return finish(images, crops, draws, placement, grant=None, part_mirror=mirror, device=device)
-
-    def _placement(self, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> tuple[Draws, Placement]:
-        if self._augmentation is None:
-            draws = Draws.none(len(indices))
-        else:
-            draws = self._augmentation.draw(self._seed, np.zeros_like(indices), indices)
-        return draws, place(draws, crop_boxes(sizes, MARGIN), self._input_px)
 
 
 def _runs(indices: npt.NDArray[np.int64], longest: int) -> list[tuple[int, int]]:

@@ -93,7 +93,7 @@ def test_ranks_share_the_stream(twelve: dict[str, torch.Tensor]) -> None:
 
 def test_another_stream_is_not_gone_on_with() -> None:
     state = loader().state_dict()
-    with pytest.raises(ArtefactError, match="the saved stream has stream"):
+    with pytest.raises(ArtefactError, match="the saved order of samples has stream"):
         loader(seed=1).load_state_dict(state)
     with pytest.raises(ArtefactError, match="batch_size 3, this run has 4"):
         loader(batch_size=4).load_state_dict(state)
