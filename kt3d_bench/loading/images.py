@@ -47,10 +47,6 @@ class Decoded:
     surface_mm: float
     """Surface reference of the person in the depth image, NaN without one."""
 
-    @property
-    def nbytes(self) -> int:
-        return sum(image.nbytes for image in self.images.values())
-
 
 class ImageStore:
     """Images of ``shards`` for a network that reads ``input_px``.
@@ -99,9 +95,10 @@ class ImageStore:
         images = {name: self._shards.image(index, FIELD_OF_MODALITY[name]) for name in self._modalities}
         decoded = shrunk(images, self._foreground, self.sizes_px[index].tolist(), self._surfaces_mm.get(index))
         self._surfaces_mm[index] = decoded.surface_mm
+        size = sum(image.nbytes for image in decoded.images.values())
         with self._lock:
-            if decoded.nbytes <= self._budget and index not in self._kept:
-                self._budget -= decoded.nbytes
+            if size <= self._budget and index not in self._kept:
+                self._budget -= size
                 self._kept[index] = decoded
         return decoded
 

@@ -40,6 +40,12 @@ class _Coming:
     assembly: Assembly
     decoding: Sequence[Future[None]]
 
+    def complete(self) -> _Coming:
+        """Wait for the images; errors of decoding are raised here."""
+        for part in self.decoding:
+            part.result()
+        return self
+
 
 class EndlessLoader:
     """What the loaders of stored and of generated samples share: settings, augmentation, and the place in an endless
@@ -148,7 +154,9 @@ class Loader(EndlessLoader):
         name, mirror = f"shards of {shards.manifest.dataset}", shards.manifest.part_mirror
         super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
         self._shards, self._grant, self._labelled, self._shuffle = shards, grant, labelled, shuffle
-        self._chosen = _choose(len(shards.keys), limit)
+        self._chosen = np.arange(len(shards.keys), dtype=np.int64)
+        if limit is not None and limit < len(self._chosen):
+            self._chosen = np.sort(np.random.default_rng(0).permutation(len(self._chosen))[:limit]).astype(np.int64)
         self._store = ImageStore(shards, self._modalities, input_px, cache_bytes=cache_bytes, workers=workers)
         self._boxes_px = crop_boxes(shards.labels.size_px, shards.manifest.crop.margin)
 
@@ -219,9 +227,9 @@ class Loader(EndlessLoader):
             draws = self._draws(epochs, indices) if augmented else Draws.none(len(indices))
             waiting.append(self._begin(number, indices, draws))
             if len(waiting) > _AHEAD:
-                yield _complete(waiting.popleft())
+                yield waiting.popleft().complete()
         while waiting:
-            yield _complete(waiting.popleft())
+            yield waiting.popleft().complete()
 
     def _begin(self, number: int, indices: IntArray, draws: Draws) -> _Coming:
         placement = place(draws, self._boxes_px[indices], self._input_px)
@@ -231,27 +239,7 @@ class Loader(EndlessLoader):
         return _Coming(number, indices, draws, placement, batch, decoding)
 
     def _assemble(self, coming: _Coming, labelled: bool) -> UnlabelledBatch:
-        labels, indices = self._shards.labels, coming.indices
-        crops = Crops(
-            labels.intrinsics_px[indices],
-            labels.distortion[indices],
-            self._shards.tangential_factor,
-            labels.joints_px[indices] if labelled else None,
-            labels.joints_cam_mm[indices] if labelled else None,
-        )
+        crops = Crops.stored(self._shards, coming.indices, labelled=labelled)
         images, draws, placement = coming.assembly, coming.draws, coming.placement
         grant, mirror, device = self._grant, self._part_mirror, self._device
         return finish(images, crops, draws, placement, grant=grant, part_mirror=mirror, device=device)
-
-
-def _complete(coming: _Coming) -> _Coming:
-    """Wait for the batch's images; errors of decoding are raised here."""
-    for part in coming.decoding:
-        part.result()
-    return coming
-
-
-def _choose(count: int, limit: int | None) -> IntArray:
-    if limit is None or limit >= count:
-        return np.arange(count, dtype=np.int64)
-    return np.sort(np.random.default_rng(0).permutation(count)[:limit]).astype(np.int64)

@@ -12,11 +12,10 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from kt3d_bench.data.format import FIELD_OF_MODALITY
@@ -27,7 +26,7 @@ from kt3d_bench.loading.augment import Augmentation, place
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
 from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, shrunk, shrunk_sizes
-from kt3d_bench.loading.loader import EndlessLoader
+from kt3d_bench.loading.loader import EndlessLoader, IntArray
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
@@ -74,14 +73,6 @@ class Stream:
         return read_card(self.plugin.folder).num_parts
 
     @property
-    def foreground(self) -> str:
-        return read_card(self.plugin.folder).foreground
-
-    @property
-    def part_mirror(self) -> Sequence[int] | None:
-        return read_card(self.plugin.folder).part_mirror
-
-    @property
     def digest(self) -> str:
         """Equal digests give equal samples."""
         text = f"stream {self.plugin.name} version {self.version} seed {self.seed}"
@@ -112,27 +103,8 @@ class _Task:
     foreground: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """One generated sample, its images shrunk towards the network's input."""
-
-    size_px: tuple[int, int]
-    """Of the crop before it was shrunk."""
-    intrinsics_px: npt.NDArray[np.float64]
-    distortion: npt.NDArray[np.float64]
-    tangential_factor: float
-    joints_px: npt.NDArray[np.float32]
-    joints_cam_mm: npt.NDArray[np.float32]
-    decoded: Decoded
-
-
-@dataclass(frozen=True, eq=False)
-class _Coming:
-    """A batch whose samples are being generated."""
-
-    number: int
-    indices: npt.NDArray[np.int64]
-    tasks: Sequence[Future[list[_Drawn]]]
+_Drawn = tuple[Sample, Decoded]
+"""A generated sample without its images, and its images shrunk towards the network's input."""
 
 
 class StreamLoader(EndlessLoader):
@@ -158,7 +130,8 @@ class StreamLoader(EndlessLoader):
         workers: int | None = None,
     ) -> None:
         stream.require(modalities)
-        name, mirror = f"stream of {stream.plugin.name}", stream.part_mirror
+        card = read_card(stream.plugin.folder)
+        name, mirror, self._foreground = f"stream of {stream.plugin.name}", card.part_mirror, card.foreground
         super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
         self._stream = stream
         cores = os.cpu_count() or 1
@@ -166,17 +139,17 @@ class StreamLoader(EndlessLoader):
         self._pool: Any = None
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:
-        waiting: deque[_Coming] = deque()
+        waiting: deque[tuple[IntArray, list[Future[list[_Drawn]]]]] = deque()
         number = self._delivered
         ahead = _AHEAD if self._workers else 0
         while True:
             while len(waiting) <= ahead:
                 waiting.append(self._begin(number))
                 number += 1
-            coming = waiting.popleft()
-            samples = [sample for task in coming.tasks for sample in task.result()]
-            self._delivered = coming.number + 1
-            yield self._batch(coming.indices, samples)
+            indices, tasks = waiting.popleft()
+            drawn = [sample for task in tasks for sample in task.result()]
+            self._delivered += 1
+            yield self._batch(indices, drawn)
 
     def close(self) -> None:
         """Stop the processes."""
@@ -187,13 +160,13 @@ class StreamLoader(EndlessLoader):
     def _identity(self) -> dict[str, Any]:
         return {"stream": self._stream.digest, **super()._identity()}
 
-    def _begin(self, number: int) -> _Coming:
+    def _begin(self, number: int) -> tuple[IntArray, list[Future[list[_Drawn]]]]:
         indices, stream, device = self._positions(number), self._stream, str(self._device)
         tasks = [
-            _Task(stream.module, stream.seed, first, count, device, self._modalities, self._input_px, stream.foreground)
+            _Task(stream.module, stream.seed, first, count, device, self._modalities, self._input_px, self._foreground)
             for first, count in _runs(indices, _CHUNK)
         ]
-        return _Coming(number, indices, [self._submit(task) for task in tasks])
+        return indices, [self._submit(task) for task in tasks]
 
     def _submit(self, task: _Task) -> Future[list[_Drawn]]:
         if not self._workers:
@@ -207,27 +180,29 @@ class StreamLoader(EndlessLoader):
         submitted: Future[list[_Drawn]] = self._pool.submit(_draw, task)
         return submitted
 
-    def _batch(self, indices: npt.NDArray[np.int64], samples: Sequence[_Drawn]) -> UnlabelledBatch:
-        sizes = np.array([sample.size_px for sample in samples], np.int64)
+    def _batch(self, indices: IntArray, drawn: Sequence[_Drawn]) -> UnlabelledBatch:
+        samples = [sample for sample, _ in drawn]
+        cameras = [sample.camera for sample in samples]
+        sizes = np.array([camera.size_px for camera in cameras], np.int64)
         draws = self._draws(np.zeros_like(indices), indices)
         placement = place(draws, crop_boxes(sizes, MARGIN), self._input_px)
         shrunk = shrunk_sizes(sizes, MARGIN, self._input_px)
         affine = from_shrunk(placement.affine_px, shrunk / sizes)
         images = assembly(self._modalities, affine, self._input_px, shrunk, self._device)
-        for row, sample in enumerate(samples):
-            images.take(row, sample.decoded)
+        for row, (_, decoded) in enumerate(drawn):
+            images.take(row, decoded)
         crops = Crops(
-            np.stack([sample.intrinsics_px for sample in samples]),
-            np.stack([sample.distortion for sample in samples]),
-            samples[0].tangential_factor,
+            np.stack([camera.intrinsics_px for camera in cameras]),
+            np.stack([camera.distortion for camera in cameras]),
+            cameras[0].tangential_factor,
             np.stack([sample.joints_px for sample in samples]),
-            np.stack([sample.joints_cam_mm for sample in samples]),
+            np.stack([sample.joints_cam_mm for sample in samples if sample.joints_cam_mm is not None]),
         )
         mirror, device = self._part_mirror, self._device
         return finish(images, crops, draws, placement, grant=None, part_mirror=mirror, device=device)
 
 
-def _runs(indices: npt.NDArray[np.int64], longest: int) -> list[tuple[int, int]]:
+def _runs(indices: IntArray, longest: int) -> list[tuple[int, int]]:
     """Return (first, count) of the consecutive runs in ascending ``indices``, none longer than ``longest``."""
     runs: list[tuple[int, int]] = []
     for index in indices.tolist():
@@ -254,17 +229,8 @@ def _draw(task: _Task) -> list[_Drawn]:
 
 
 def _shrunk(sample: Sample, task: _Task) -> _Drawn:
-    camera = sample.camera
     images = {name: getattr(sample, FIELD_OF_MODALITY[name]) for name in task.modalities}
     if any(image is None for image in images.values()) or sample.joints_cam_mm is None:
         raise PluginError(f"sample {sample.key} lacks an image or its 3D joints", where=f"{task.module}.samples")
-    size = shrunk_sizes(np.array([camera.size_px]), MARGIN, task.input_px)[0].tolist()
-    return _Drawn(
-        camera.size_px,
-        camera.intrinsics_px,
-        camera.distortion,
-        camera.tangential_factor,
-        sample.joints_px,
-        sample.joints_cam_mm,
-        shrunk(images, task.foreground, size),
-    )
+    size = shrunk_sizes(np.array([sample.camera.size_px]), MARGIN, task.input_px)[0].tolist()
+    return replace(sample, rgb=None, depth_mm=None, parts=None), shrunk(images, task.foreground, size)

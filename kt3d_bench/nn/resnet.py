@@ -47,7 +47,6 @@ class ResNet50(nn.Module):
     """(B, ``in_channels``, H, W) -> (B, 2048, H/32, W/32)."""
 
     channels = 2048
-    stride = 32
 
     def __init__(self, in_channels: int = 3) -> None:
         super().__init__()

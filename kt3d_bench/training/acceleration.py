@@ -9,8 +9,8 @@ every stage's digest.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -34,10 +34,6 @@ class Acceleration:
     """Networks go through ``torch.compile``."""
     fused: bool = False
     """Adam updates all weights in one kernel."""
-
-    def document(self) -> dict[str, Any]:
-        """Plain data for ``run.yaml`` and digests."""
-        return asdict(self)
 
 
 def choose(

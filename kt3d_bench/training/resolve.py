@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from kt3d_bench.schema import parse
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.settings import build_config
-from kt3d_bench.training.sources import Domain, domain, is_stream, stream_name
+from kt3d_bench.training.sources import Domain, domain, is_stream
 
 if TYPE_CHECKING:
     from kt3d_bench.method import Method, MethodContext
@@ -78,7 +79,11 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
             "the preset 'paper' needs a GPU: 140 epochs of ResNet-50 take weeks on a CPU",
             hint="choose --preset tiny, which takes minutes",
         )
-    kind = registry.load(plugin.load)
+    kind, precision = registry.load(plugin.load), config.precision
+    if precision == "auto":
+        import torch
+
+        precision = "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
     return Resolved(
         config,
         plugin,
@@ -87,7 +92,7 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
         granted,
         _domains(config, plugin),
         accelerator,
-        _precision(config.precision, accelerator),
+        precision,
     )
 
 
@@ -99,7 +104,7 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
             raise UsageError(f"method '{plugin.name}' uses no {role} data", hint=f"leave out --{role}")
         default = plugin.defaults.get(role)
         if role == "source" and name is not None and is_stream(name):
-            name = stream_name(name)
+            name = name.partition(":")[2]  # nothing: the method's default source
         name = name or default
         if name is not None:
             chosen[role] = domain(name)
@@ -141,14 +146,6 @@ def device_name(device: str) -> str:
     return device if ":" in device else kind
 
 
-def _precision(asked: str, accelerator: str) -> str:
-    import torch
-
-    if asked != "auto":
-        return asked
-    return "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
-
-
 def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
     """Return the run's folder: a new one, or with ``resume`` the unfinished one to continue.
 
@@ -159,14 +156,12 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
     runs = config.data_root / "runs"
     name = config.name or resolved.base_name
     if resume:
-        taken = sorted(
-            (path for path in runs.glob(f"{name}*") if (path / RUN_FILE).exists() and not finished(path)),
-            key=lambda path: (path / RUN_FILE).stat().st_mtime_ns,
-        )
-        taken = [path for path in taken if path.name == name or (config.name is None and _numbered(path.name, name))]
+        names = re.compile(re.escape(name) + ("" if config.name else r"(-\d+)?"))
+        unfinished = [path.parent for path in runs.glob(f"*/{RUN_FILE}") if not finished(path.parent)]
+        taken = [path for path in unfinished if names.fullmatch(path.name)]
         if not taken:
             raise UsageError(f"no unfinished run '{name}'", where=runs, hint="leave out --resume to start one")
-        return taken[-1]
+        return max(taken, key=lambda path: (path / RUN_FILE).stat().st_mtime_ns)
     folder = runs / name
     if config.name is not None and (folder / RUN_FILE).exists():
         raise UsageError(f"the run '{name}' exists", where=folder, hint="choose another --name, or --resume")
@@ -176,7 +171,3 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
         number += 1
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _numbered(name: str, base: str) -> bool:
-    return name.startswith(f"{base}-") and name[len(base) + 1 :].isdigit()

@@ -66,11 +66,6 @@ def is_stream(name: str | None) -> bool:
     return name is not None and name.partition(":")[0] == GENERATED
 
 
-def stream_name(name: str) -> str | None:
-    """Return NAME of ``generated:NAME``; ``None`` for ``generated`` alone, which means the method's default source."""
-    return name.partition(":")[2] or None
-
-
 def domain(name: str) -> Domain:
     """Return the domain of a dataset's or a benchmark's name.
 

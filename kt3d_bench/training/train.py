@@ -178,7 +178,7 @@ def _document(resolved: Resolved, options: LoopOptions, feeds: Mapping[str, Role
         "context": options.about["context"],
         "accelerator": resolved.accelerator,
         "precision": resolved.precision,
-        "acceleration": options.acceleration.document(),
+        "acceleration": asdict(options.acceleration),
         "target_labels": {
             "joints_2d": [int(joint) for joint in resolved.grant.mask_2d.nonzero()[0]],
             "joints_3d": [int(joint) for joint in resolved.grant.mask_3d.nonzero()[0]],
