@@ -177,8 +177,7 @@ class Loader(EndlessLoader):
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:
         if not self._shuffle:
-            for _, batch in self._pass(self._labelled):
-                yield batch
+            yield from (batch for _, batch in self._pass(self._labelled))
             return
         for coming in self._ahead(self._stream(self._delivered), augmented=True):
             self._delivered = coming.number + 1

@@ -67,8 +67,8 @@ def prepare(method: nn.Module, acceleration: Acceleration, device: torch.device,
 
 
 def compile_networks(method: nn.Module, backend: str = "inductor") -> int:
-    """Compile the method's networks when they are first called; return how many there are. One that cannot be compiled
-    runs uncompiled. A method's submodules are compiled whole, or in the parts named by their ``compiled_parts``."""
+    """Compile the networks that ``_networks`` finds when they are first called; return how many there are. One that
+    cannot be compiled runs uncompiled."""
     import torch._dynamo
 
     torch._dynamo.config.suppress_errors = True

@@ -27,13 +27,10 @@ class Place:
     world: int = 1
 
     def share_of(self, stage: Stage) -> int:
-        """Samples of each of the stage's batches that are this process's. Raises ``PluginError`` when it cannot be
-        divided."""
+        """Return this process's samples of each batch. Raises ``PluginError`` when a batch cannot be divided."""
         if stage.batch_size % self.world:
-            raise PluginError(
-                f"batch size {stage.batch_size} cannot be divided among {self.world} processes",
-                where=f"stage '{stage.name}'",
-            )
+            problem = f"batch size {stage.batch_size} cannot be divided among {self.world} processes"
+            raise PluginError(problem, where=f"stage '{stage.name}'")
         return stage.batch_size // self.world
 
 

@@ -89,9 +89,8 @@ def _stage(
 ) -> StageOutcome:
     """Train, resume or reuse one stage. Its digest is taken once the method has prepared the stage's start.
 
-    How many processes trained it is part of the digest, as batch norm and random numbers depend on it a little. A run
-    may go on with another number all the same: the digest then names one after the other, and ``finished_worlds`` how
-    it was with the stages this run has finished.
+    It includes how many processes trained, as batch norm and random numbers depend on it a little. A run may go on with
+    another number: the digest then names one after the other; ``finished_worlds`` has those of its finished stages.
     """
     method, fabric = context.method, context.fabric
     seed_step(context.options.seed, stage.name, "start", 0)

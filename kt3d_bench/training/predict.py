@@ -180,11 +180,8 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
         method.load_state_dict(content["model"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtefactError(
-            f"does not fit the installed method ({reason})",
-            where=path,
-            hint="install the versions it names, or train again",
-        ) from error
+        hint = "install the versions it names, or train again"
+        raise ArtefactError(f"does not fit the installed method ({reason})", where=path, hint=hint) from error
     return method, {name: value for name, value in content.items() if name != "model"}
 
 
@@ -227,11 +224,8 @@ def _test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | s
         places = [shards_folder(root, benchmark.dataset) for root in roots]
         folder = next((place for place in places if has_shards(place)), places[0])
     if not has_shards(folder):
-        raise ArtefactError(
-            f"there are no shards of '{benchmark.dataset}'",
-            where=folder,
-            hint=f"make them: kt3d prepare {benchmark.dataset}",
-        )
+        problem = f"there are no shards of '{benchmark.dataset}'"
+        raise ArtefactError(problem, where=folder, hint=f"make them: kt3d prepare {benchmark.dataset}")
     return folder
 
 

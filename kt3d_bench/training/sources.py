@@ -75,9 +75,8 @@ def domain(name: str) -> Domain:
     if name in known and name not in registry.datasets():
         return Domain(name, registry.dataset(known[name].dataset), known[name])
     if name not in registry.datasets():
-        raise UsageError(
-            f"there is no dataset or benchmark '{name}'", hint=did_you_mean(name, [*registry.datasets(), *known])
-        )
+        hint = did_you_mean(name, [*registry.datasets(), *known])
+        raise UsageError(f"there is no dataset or benchmark '{name}'", hint=hint)
     plugin = registry.dataset(name)
     offered = registry.benchmarks_of(plugin.name)
     if len({benchmark.train for benchmark in offered}) > 1:
@@ -101,11 +100,8 @@ def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, devic
     folder = shards_folder(config.data_root, dataset) if given is None else local_folder(given)
     if not has_shards(folder):
         if role == "target" or role in config.shards:
-            raise ArtefactError(
-                f"there are no shards of '{dataset}', the {role}",
-                where=folder,
-                hint=f"make them: kt3d prepare {dataset}",
-            )
+            problem = f"there are no shards of '{dataset}', the {role}"
+            raise ArtefactError(problem, where=folder, hint=f"make them: kt3d prepare {dataset}")
         folder = stand_in(config, domain, report, device)
     shards = ShardSet.open(folder, training_split(domain, folder))
     fetch(shards, report)
@@ -208,11 +204,10 @@ def _described(plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> str:
 
 def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, Any]:
     """Return the generator's arguments: for ``tiny`` those of the dataset's demo, else a size by preset."""
-    arguments: dict[str, Any] = {}
     if config.preset in STAND_IN_SIZES:
-        arguments["people"], arguments["frames"] = STAND_IN_SIZES[config.preset]
+        arguments: dict[str, Any] = dict(zip(("people", "frames"), STAND_IN_SIZES[config.preset], strict=True))
         arguments |= getattr(registry.load(registry.generator(plugin)), "SIZES", {}).get(config.preset, {})
     else:
-        arguments |= registry.load(f"{registry.generator(plugin)}:DEMO")
+        arguments = dict(registry.load(f"{registry.generator(plugin)}:DEMO"))
     given = {"people": config.stand_in_people, "frames": config.stand_in_frames}
     return arguments | {name: value for name, value in given.items() if value is not None}

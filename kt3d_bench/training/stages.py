@@ -34,9 +34,8 @@ def check_stages(method: Method, stages: tuple[Stage, ...]) -> None:
             raise PluginError("reads no data: it names no role", where=where)
         for name in stage.trains:
             if name not in children:
-                raise PluginError(
-                    f"trains '{name}', which is no submodule: {did_you_mean(name, children)}", where=where
-                )
+                near = did_you_mean(name, children)
+                raise PluginError(f"trains '{name}', which is no submodule: {near}", where=where)
         for name in stage.after:
             if name not in earlier:
                 raise PluginError(f"builds on '{name}', which is no earlier stage", where=where)
