@@ -59,16 +59,14 @@ class ImageStore:
     def __init__(
         self, shards: ShardSet, modalities: Sequence[str], input_px: int, *, cache_bytes: int, workers: int | None
     ) -> None:
-        self._shards = shards
-        self._modalities = tuple(modalities)
+        self._shards, self._modalities = shards, tuple(modalities)
         self._foreground = shards.manifest.foreground
         self._budget = cache_bytes
         self._kept: dict[int, Decoded] = {}
         self._lock = threading.Lock()
         self.sizes_px = shrunk_sizes(shards.labels.size_px, shards.manifest.crop.margin, input_px)
         """(N, 2) width and height of the decoded images, shrunk."""
-        stored = np.asarray(shards.labels.size_px, np.float64)
-        self.shrink: npt.NDArray[np.float64] = self.sizes_px / stored
+        self.shrink: npt.NDArray[np.float64] = self.sizes_px / np.asarray(shards.labels.size_px, np.float64)
         """(N, 2) x and y scale from the stored crop; px = (crop px + 0.5) * shrink - 0.5."""
         self._surfaces_mm: dict[int, float] = {}
         self.workers = workers or min(8, os.cpu_count() or 1)

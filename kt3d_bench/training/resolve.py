@@ -67,10 +67,8 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
     config = parse(RunConfig, config, error=UsageError, where="the run", hint="correct these")
     granted = grant(config.supervision, config.joints)
     if config.supervision not in plugin.supervision:
-        raise UsageError(
-            f"method '{plugin.name}' does not accept supervision '{config.supervision}'",
-            hint=f"it accepts: {', '.join(plugin.supervision)}",
-        )
+        problem = f"method '{plugin.name}' does not accept supervision '{config.supervision}'"
+        raise UsageError(problem, hint=f"it accepts: {', '.join(plugin.supervision)}")
     if config.preset not in plugin.presets:
         raise UsageError(f"there is no preset '{config.preset}'", hint=did_you_mean(config.preset, plugin.presets))
     accelerator = device_kind(config.device)
@@ -102,19 +100,16 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
     for role, name in asked.items():
         if name is not None and role != "target" and role not in plugin.defaults:
             raise UsageError(f"method '{plugin.name}' uses no {role} data", hint=f"leave out --{role}")
-        default = plugin.defaults.get(role)
         if role == "source" and name is not None and is_stream(name):
             name = name.partition(":")[2]  # nothing: the method's default source
-        name = name or default
+        name = name or plugin.defaults.get(role)
         if name is not None:
             chosen[role] = domain(name)
     if "target" not in chosen:
         raise UsageError(f"method '{plugin.name}' names no default target", hint="name one: --target DATASET")
     if "source" in chosen and chosen["source"].plugin.labels == "2d":
-        raise UsageError(
-            f"dataset '{chosen['source'].dataset}' has 2D labels only, and a source must have 3D ones",
-            hint="choose another --source",
-        )
+        problem = f"dataset '{chosen['source'].dataset}' has 2D labels only, and a source must have 3D ones"
+        raise UsageError(problem, hint="choose another --source")
     if is_stream(config.source) and "source" in config.shards:
         raise UsageError("shards are given for 'source', which is to be generated", hint="leave out one of them")
     for role in config.shards:

@@ -107,11 +107,8 @@ def trained_state(method: Method, stage: Stage) -> dict[str, torch.Tensor]:
 
 def frozen_digests(method: Method, stage: Stage) -> dict[str, str]:
     """Return the digest of each submodule that the stage must not change."""
-    return {
-        name: checkpoint.state_digest(child.state_dict())
-        for name, child in method.named_children()
-        if name not in stage.trains
-    }
+    frozen = {name: child for name, child in method.named_children() if name not in stage.trains}
+    return {name: checkpoint.state_digest(child.state_dict()) for name, child in frozen.items()}
 
 
 def check_frozen(method: Method, stage: Stage, before: Mapping[str, str]) -> None:
@@ -159,11 +156,10 @@ class StageStore:
             return None
         content = checkpoint.load(path)
         state, about = content.get("state"), content.get("about")
-        expected = trained_state(method, stage)
+        expected = {name: tensor.shape for name, tensor in trained_state(method, stage).items()}
         if (
-            not isinstance(state, dict)
-            or not isinstance(about, dict)
-            or {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in expected.items()}
+            not (isinstance(state, dict) and isinstance(about, dict))
+            or {n: t.shape for n, t in state.items()} != expected
         ):
             raise ArtefactError(
                 f"does not hold what stage '{stage.name}' trains", where=path, hint="delete it and train again"

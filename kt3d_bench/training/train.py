@@ -146,7 +146,7 @@ def _options(resolved: Resolved, method: Method) -> LoopOptions:
     from kt3d_bench.training.steps import LoopOptions
 
     config, versions = resolved.config, installed_versions(_LIBRARIES)
-    channels_last, compiled = config.channels_last, config.compiled
+    layout = {"channels_last": config.channels_last, "compiled": config.compiled}
     return LoopOptions(
         seed=config.seed,
         steps_scale=config.steps_scale,
@@ -154,9 +154,7 @@ def _options(resolved: Resolved, method: Method) -> LoopOptions:
         clip_norm=config.clip_norm,
         checkpoint_steps=config.checkpoint_steps,
         checkpoint_s=config.checkpoint_s,
-        acceleration=choose(
-            resolved.accelerator, config.preset, resolved.precision, channels_last=channels_last, compiled=compiled
-        ),
+        acceleration=choose(resolved.accelerator, config.preset, resolved.precision, **layout),
         about={
             "method": resolved.plugin.name,
             "config": asdict(resolved.method_config),
