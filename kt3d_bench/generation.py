@@ -12,7 +12,7 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
 from kt3d_bench.standins import check_options
-from kt3d_bench.training.run import device_kind
+from kt3d_bench.training.resolve import device_kind
 
 
 def generate(

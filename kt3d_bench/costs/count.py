@@ -127,8 +127,8 @@ def _precision(bf16: bool, kind: str) -> AbstractContextManager[Any]:
 def made_up_batches(
     stage: Stage, images: int, input_px: int, num_parts: int, grant: Grant
 ) -> dict[str, UnlabelledBatch]:
-    """Batches of the right shapes for every role of a stage: what the loader would give, labels hidden by ``grant``
-    for the target, 2D only for pre-training."""
+    """Return batches of the right shapes for every role of a stage: what the loader would give, labels hidden by
+    ``grant`` for the target, 2D only for pre-training."""
     return {role: _made_up(role, names, images, input_px, num_parts, grant) for role, names in stage.roles.items()}
 
 
@@ -148,16 +148,13 @@ def _made_up(
     surface = torch.full((images,), _DISTANCE_MM if "depth" in modalities else float("nan"))
     if role == "target" and not grant.sees_labels:
         return UnlabelledBatch(pictures, cameras, surface)
-    seen_2d, seen_3d = torch.ones(NUM_JOINTS, dtype=torch.bool), torch.ones(NUM_JOINTS, dtype=torch.bool)
+    seen_2d, seen_3d = torch.ones(NUM_JOINTS, dtype=torch.bool), torch.full((NUM_JOINTS,), role != "pretrain")
     if role == "target":
         seen_2d, seen_3d = torch.from_numpy(grant.mask_2d), torch.from_numpy(grant.mask_3d)
-    elif role == "pretrain":
-        seen_3d = torch.zeros(NUM_JOINTS, dtype=torch.bool)
     points = input_px * torch.rand((images, NUM_JOINTS, 2), generator=draw)
     relative = 600 * (torch.rand((images, NUM_JOINTS, 3), generator=draw) - 0.5)
     relative = relative - relative[:, :1]
-    hip = torch.tensor([0.0, 0.0, _DISTANCE_MM])
-    absent = torch.tensor(float("nan"))
+    hip, absent = torch.tensor([0.0, 0.0, _DISTANCE_MM]), torch.tensor(float("nan"))
     return LabelledBatch(
         pictures,
         cameras,

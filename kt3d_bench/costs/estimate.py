@@ -19,7 +19,7 @@ from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
 from kt3d_bench.progress import duration
 from kt3d_bench.training.config import RunConfig, RunOptions
-from kt3d_bench.training.run import Resolved, device_name, resolve
+from kt3d_bench.training.resolve import Resolved, device_name, resolve
 from kt3d_bench.training.sources import training_split
 from kt3d_bench.training.train import build_method
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from kt3d_bench.costs.count import StepCount
     from kt3d_bench.method import Method, Stage
 
-TABLE = Path(__file__).with_name("rates.yaml")
 COUNTED_IMAGES = 2
 """Images of a counted step: batch norm needs two."""
 MOST_IMAGES_ON_CPU = 8
@@ -73,9 +72,8 @@ class Table:
         return self.hardware[name]
 
 
-def read_table(path: Path = TABLE) -> Table:
-    """Read the table of measured rates."""
-    content = yaml.safe_load(path.read_text())
+def read_table() -> Table:
+    content = yaml.safe_load(Path(__file__).with_name("rates.yaml").read_text())
     rows = {name: Hardware(name=name, **row) for name, row in content["hardware"].items()}
     return Table(rows, dict(content["crop_bytes"]["rows"]))
 
@@ -183,11 +181,11 @@ def estimate(
     kind = resolved.accelerator if measure else row.kind if row is not None else "cuda"
     bf16 = kind == "cuda" and config.precision in ("auto", "bf16-mixed")
     built = build_method(resolved.method, resolved.method_config, resolved.planned_context(), config.seed)
-    roles = dict.fromkeys(role for stage in built.stages() for role in stage.roles)
-    sizes = {role: _samples(resolved, role, samples or {}) for role in roles}
-    costs = [_cost(resolved, built, stage, sizes[next(iter(stage.roles))], bf16) for stage in built.stages()]
+    stages = built.stages()
+    sizes = {role: _samples(resolved, role, samples or {}) for stage in stages for role in stage.roles}
+    costs = [_cost(resolved, built, stage, sizes[next(iter(stage.roles))], bf16) for stage in stages]
     if measure:
-        costs = [_timed(resolved, built, stage, cost, bf16) for stage, cost in zip(built.stages(), costs, strict=True)]
+        costs = [_timed(resolved, built, stage, cost, bf16) for stage, cost in zip(stages, costs, strict=True)]
     devices = config.devices * config.num_nodes
     hours, basis = _hours(costs, row, images_per_second)
     return Estimate(
@@ -217,12 +215,10 @@ def _samples(resolved: Resolved, role: str, given: Mapping[str, int]) -> int:
 
 def _shards(resolved: Resolved, role: str) -> tuple[Path, Split | None]:
     """Where a role's shards belong, and their training split if they are there."""
-    domain, given = resolved.domains.get(role), resolved.config.shards.get(role)
-    folder = (
-        local_folder(given)
-        if given is not None
-        else shards_folder(resolved.config.data_root, domain.dataset if domain is not None else role)
-    )
+    config, domain = resolved.config, resolved.domains.get(role)
+    folder = shards_folder(config.data_root, domain.dataset if domain is not None else role)
+    if role in config.shards:
+        folder = local_folder(config.shards[role])
     if domain is None or not has_shards(folder):
         return folder, None
     return folder, read_manifest(folder).splits[training_split(domain, folder)]
@@ -235,9 +231,8 @@ def _cost(resolved: Resolved, method: Method, stage: Stage, samples: int, bf16: 
     images = min(COUNTED_IMAGES, stage.batch_size)
     batches = made_up_batches(stage, images, method.input_px, method.context.num_parts, resolved.grant)
     step = count_step(method, stage, batches, bf16=bf16)
-    return StageCost(
-        stage.name, samples, stage_steps(stage, samples, resolved.config.steps_scale), stage.batch_size, step
-    )
+    steps = stage_steps(stage, samples, resolved.config.steps_scale)
+    return StageCost(stage.name, samples, steps, stage.batch_size, step)
 
 
 def _timed(resolved: Resolved, method: Method, stage: Stage, cost: StageCost, bf16: bool) -> StageCost:

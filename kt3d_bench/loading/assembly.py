@@ -36,8 +36,7 @@ class WarpedHere:
     """
 
     def __init__(self, modalities: Sequence[str], affine_px: npt.NDArray[np.float64], input_px: int) -> None:
-        self._affine_px = affine_px
-        self._input_px = input_px
+        self._affine_px, self._input_px = affine_px, input_px
         self.surfaces_mm = np.full(len(affine_px), np.nan)
         """(B,) of the samples taken so far."""
         self._images: dict[str, npt.NDArray[Any]] = {
@@ -52,16 +51,11 @@ class WarpedHere:
         self.surfaces_mm[row] = decoded.surface_mm
         for name, target in self._images.items():
             image = decoded.images[name]
+            how = cv2.INTER_NEAREST
             if name == "rgb":
                 # OpenCV warps four channels in less than half the time of three.
-                image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-            cv2.warpAffine(
-                image,
-                self._affine_px[row],
-                (self._input_px, self._input_px),
-                dst=target[row],
-                flags=cv2.INTER_LINEAR if name == "rgb" else cv2.INTER_NEAREST,
-            )
+                image, how = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), cv2.INTER_LINEAR
+            cv2.warpAffine(image, self._affine_px[row], (self._input_px, self._input_px), dst=target[row], flags=how)
 
     def images(self) -> dict[str, Tensor]:
         """Modality -> (B, C, S, S) float32, in the units that are stored."""
@@ -87,9 +81,7 @@ class WarpedThere:
         sizes_px: npt.NDArray[np.int64],
         device: torch.device,
     ) -> None:
-        self._affine_px = affine_px
-        self._input_px = input_px
-        self._device = device
+        self._affine_px, self._input_px, self._device = affine_px, input_px, device
         self.surfaces_mm = np.full(len(affine_px), np.nan)
         columns, rows = (int(side) for side in sizes_px.max(axis=0))
         shape = (len(affine_px), rows, columns)
@@ -107,9 +99,8 @@ class WarpedThere:
         """Lay the images of one sample into its place, zeros to the right and below."""
         self.surfaces_mm[row] = decoded.surface_mm
         for name, array in self._arrays.items():
-            image = decoded.images[name]
+            image, target = decoded.images[name], array[row]
             rows, columns = image.shape[:2]
-            target = array[row]
             target[:rows, :columns] = image
             target[rows:] = 0
             target[:rows, columns:] = 0

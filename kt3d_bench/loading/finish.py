@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.loading.assembly import Assembly
 from kt3d_bench.loading.augment import Draws, Placement
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
@@ -34,6 +35,13 @@ class Crops:
     """(B, J, 2); ``None`` where no label may be seen."""
     joints_cam_mm: npt.NDArray[Any] | None = None
     """(B, J, 3)"""
+
+    @classmethod
+    def stored(cls, shards: ShardSet, indices: IntArray | slice, *, labelled: bool) -> Crops:
+        """Of samples ``indices`` of shards; their joints only if ``labelled``."""
+        labels = shards.labels
+        joints = (labels.joints_px[indices], labels.joints_cam_mm[indices]) if labelled else ()
+        return cls(labels.intrinsics_px[indices], labels.distortion[indices], shards.tangential_factor, *joints)
 
 
 def finish(
@@ -101,15 +109,12 @@ def _images(
     if "depth" in images:
         images["depth"] = images["depth"] * _tensor(placement.body_scale, device)[:, None, None, None]
     if "parts" in images:
-        images["parts"] = _parts(images["parts"][:, 0].long(), placement, part_mirror, device)
+        parts = images["parts"] = images["parts"][:, 0].long()
+        if part_mirror is not None:
+            exchanged = torch.from_numpy(part_mirror).to(device)[parts]
+            mirrored = torch.from_numpy(placement.mirrored).to(device)[:, None, None]
+            images["parts"] = torch.where(mirrored, exchanged, parts)
     return images
-
-
-def _parts(parts: Tensor, placement: Placement, part_mirror: IntArray | None, device: torch.device) -> Tensor:
-    if part_mirror is None:
-        return parts
-    exchanged = torch.from_numpy(part_mirror).to(device)[parts]
-    return torch.where(torch.from_numpy(placement.mirrored).to(device)[:, None, None], exchanged, parts)
 
 
 def _annotated(points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

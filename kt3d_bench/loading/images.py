@@ -47,10 +47,6 @@ class Decoded:
     surface_mm: float
     """Surface reference of the person in the depth image, NaN without one."""
 
-    @property
-    def nbytes(self) -> int:
-        return sum(image.nbytes for image in self.images.values())
-
 
 class ImageStore:
     """Images of ``shards`` for a network that reads ``input_px``.
@@ -63,16 +59,14 @@ class ImageStore:
     def __init__(
         self, shards: ShardSet, modalities: Sequence[str], input_px: int, *, cache_bytes: int, workers: int | None
     ) -> None:
-        self._shards = shards
-        self._modalities = tuple(modalities)
+        self._shards, self._modalities = shards, tuple(modalities)
         self._foreground = shards.manifest.foreground
         self._budget = cache_bytes
         self._kept: dict[int, Decoded] = {}
         self._lock = threading.Lock()
         self.sizes_px = shrunk_sizes(shards.labels.size_px, shards.manifest.crop.margin, input_px)
         """(N, 2) width and height of the decoded images, shrunk."""
-        stored = np.asarray(shards.labels.size_px, np.float64)
-        self.shrink: npt.NDArray[np.float64] = self.sizes_px / stored
+        self.shrink: npt.NDArray[np.float64] = self.sizes_px / np.asarray(shards.labels.size_px, np.float64)
         """(N, 2) x and y scale from the stored crop; px = (crop px + 0.5) * shrink - 0.5."""
         self._surfaces_mm: dict[int, float] = {}
         self.workers = workers or min(8, os.cpu_count() or 1)
@@ -99,9 +93,10 @@ class ImageStore:
         images = {name: self._shards.image(index, FIELD_OF_MODALITY[name]) for name in self._modalities}
         decoded = shrunk(images, self._foreground, self.sizes_px[index].tolist(), self._surfaces_mm.get(index))
         self._surfaces_mm[index] = decoded.surface_mm
+        size = sum(image.nbytes for image in decoded.images.values())
         with self._lock:
-            if decoded.nbytes <= self._budget and index not in self._kept:
-                self._budget -= decoded.nbytes
+            if size <= self._budget and index not in self._kept:
+                self._budget -= size
                 self._kept[index] = decoded
         return decoded
 

@@ -25,7 +25,6 @@ from kt3d_bench.loading.images import ImageStore, crop_boxes
 from kt3d_bench.supervision import Grant
 
 IntArray = npt.NDArray[np.int64]
-CACHE_BYTES = 1 << 30
 _AHEAD = 2
 """Batches that are decoded while one is used."""
 
@@ -41,8 +40,79 @@ class _Coming:
     assembly: Assembly
     decoding: Sequence[Future[None]]
 
+    def complete(self) -> _Coming:
+        """Wait for the images; errors of decoding are raised here."""
+        for part in self.decoding:
+            part.result()
+        return self
 
-class Loader:
+
+class EndlessLoader:
+    """What the loaders of stored and of generated samples share: settings, augmentation, and the place in an endless
+    order. ``part_mirror``: part id -> id in a mirrored image, ``None`` where the card of ``name`` does not say."""
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        name: str,
+        part_mirror: Sequence[int] | None,
+        batch_size: int,
+        input_px: int,
+        seed: int,
+        augmentation: Augmentation | None,
+        device: torch.device | str,
+        rank: int,
+        world: int,
+    ) -> None:
+        self._modalities = tuple(modalities)
+        self._batch_size, self._input_px, self._seed = batch_size, input_px, seed
+        if augmentation is not None and "depth" not in self._modalities:
+            augmentation = replace(augmentation, body_scale=0.0)
+        self._augmentation = augmentation
+        self._device = torch.device(device)
+        self._rank, self._world = rank, world
+        self._delivered = 0
+        self._part_mirror: IntArray | None = None
+        if "parts" in self._modalities and augmentation is not None and augmentation.flip:
+            if part_mirror is None:
+                raise UsageError(
+                    "the card does not say which parts are left and right, so part images cannot be mirrored",
+                    where=name,
+                    hint="add part_mirror to the dataset's card (and prepare shards again), or augment without flip",
+                )
+            self._part_mirror = np.asarray(part_mirror, np.int64)
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what decides the order of samples."""
+        return {"batch_size": self._batch_size * self._world, "seed": self._seed}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the endless order, as plain data."""
+        return {**self._identity(), "delivered": self._delivered}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where ``state`` was taken. ``ArtefactError`` when it was taken with other data or settings,
+        which have another order of samples."""
+        for name, value in self._identity().items():
+            if state.get(name) != value:
+                raise ArtefactError(
+                    f"the saved order of samples has {name} {state.get(name)!r}, this run has {value!r}",
+                    where="loader state",
+                    hint="resume with the same data, settings and versions, or start a new run",
+                )
+        self._delivered = int(state["delivered"])
+
+    def _positions(self, number: int) -> IntArray:
+        """Return (B,) places in the endless order that are this rank's share of batch ``number``."""
+        return (number * self._batch_size + np.arange(self._batch_size, dtype=np.int64)) * self._world + self._rank
+
+    def _draws(self, epochs: IntArray, indices: IntArray) -> Draws:
+        if self._augmentation is None:
+            return Draws.none(len(indices))
+        return self._augmentation.draw(self._seed, epochs, indices)
+
+
+class Loader(EndlessLoader):
     """Batches of one split.
 
     ``shuffle=True``: iterating never ends. Epoch after epoch, each a fresh permutation that depends on (seed, epoch)
@@ -75,30 +145,20 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         limit: int | None = None,
-        cache_bytes: int = CACHE_BYTES,
+        cache_bytes: int = 1 << 30,
         workers: int | None = None,
     ) -> None:
         shards.require(modalities)
         if batch_size < 1 or not 0 <= rank < world or (limit is not None and limit < 1):
             raise UsageError(f"impossible batch size {batch_size}, limit {limit} or rank {rank} of {world}")
-        self._shards = shards
-        self._modalities = tuple(modalities)
-        self._batch_size = batch_size
-        self._input_px = input_px
-        self._seed = seed
-        self._grant = grant
-        self._labelled = labelled
-        self._augmentation = augmentation
-        if augmentation is not None and "depth" not in self._modalities:
-            self._augmentation = replace(augmentation, body_scale=0.0)
-        self._part_mirror = self._mirror_table()
-        self._shuffle = shuffle
-        self._device = torch.device(device)
-        self._rank, self._world = rank, world
-        self._chosen = _choose(len(shards.keys), limit)
+        name, mirror = f"shards of {shards.manifest.dataset}", shards.manifest.part_mirror
+        super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
+        self._shards, self._grant, self._labelled, self._shuffle = shards, grant, labelled, shuffle
+        self._chosen = np.arange(len(shards.keys), dtype=np.int64)
+        if limit is not None and limit < len(self._chosen):
+            self._chosen = np.sort(np.random.default_rng(0).permutation(len(self._chosen))[:limit]).astype(np.int64)
         self._store = ImageStore(shards, self._modalities, input_px, cache_bytes=cache_bytes, workers=workers)
         self._boxes_px = crop_boxes(shards.labels.size_px, shards.manifest.crop.margin)
-        self._delivered = 0
 
     @property
     def samples(self) -> int:
@@ -117,8 +177,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:
         if not self._shuffle:
-            for _, batch in self._pass(self._labelled):
-                yield batch
+            yield from (batch for _, batch in self._pass(self._labelled))
             return
         for coming in self._ahead(self._stream(self._delivered), augmented=True):
             self._delivered = coming.number + 1
@@ -129,53 +188,19 @@ class Loader:
         once, in file order, not augmented."""
         yield from self._pass(False)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position in the endless pass, as plain data."""
-        return {**self._identity(), "delivered": self._delivered}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where ``state`` was taken. ``ArtefactError`` when it was taken with other data or settings,
-        which have another order of samples."""
-        for name, value in self._identity().items():
-            if state.get(name) != value:
-                raise ArtefactError(
-                    f"the saved order of samples has {name} {state.get(name)!r}, this run has {value!r}",
-                    where="loader state",
-                    hint="resume with the same shards and settings, or start a new run",
-                )
-        self._delivered = int(state["delivered"])
-
     def close(self) -> None:
         """Stop the decoding threads."""
         self._store.close()
 
     def _identity(self) -> dict[str, Any]:
-        return {
-            "samples": self.samples,
-            "sample_list": self._shards.sample_list_digest,
-            "batch_size": self._batch_size * self._world,
-            "seed": self._seed,
-        }
-
-    def _mirror_table(self) -> IntArray | None:
-        if "parts" not in self._modalities or self._augmentation is None or not self._augmentation.flip:
-            return None
-        table = self._shards.manifest.part_mirror
-        if table is None:
-            raise UsageError(
-                "the manifest does not say which parts are left and right, so part images cannot be mirrored",
-                where=f"shards of {self._shards.manifest.dataset}",
-                hint="add part_mirror to the dataset's card and prepare again, or augment without flip",
-            )
-        return np.asarray(table, np.int64)
+        return {"samples": self.samples, "sample_list": self._shards.sample_list_digest, **super()._identity()}
 
     def _stream(self, start: int) -> Iterator[tuple[int, tuple[IntArray, IntArray]]]:
         """Yield (batch number, (epochs (B,), indices (B,))), endlessly."""
         orders: dict[int, IntArray] = {}
         number = start
         while True:
-            positions = (number * self._batch_size + np.arange(self._batch_size)) * self._world + self._rank
-            epochs, places = np.divmod(positions, self.samples)
+            epochs, places = np.divmod(self._positions(number), self.samples)
             orders = {
                 int(epoch): orders[epoch] if epoch in orders else self._order(int(epoch)) for epoch in set(epochs)
             }
@@ -194,11 +219,6 @@ class Loader:
         for coming in self._ahead(numbered, augmented=labelled):
             yield coming.indices, self._assemble(coming, labelled)
 
-    def _draws(self, epochs: IntArray, indices: IntArray) -> Draws:
-        if self._augmentation is None:
-            return Draws.none(len(indices))
-        return self._augmentation.draw(self._seed, epochs, indices)
-
     def _ahead(self, plan: Iterator[tuple[int, tuple[IntArray, IntArray]]], *, augmented: bool) -> Iterator[_Coming]:
         """Decode the next batches in the background; a batch that is yielded is complete."""
         waiting: deque[_Coming] = deque()
@@ -206,9 +226,9 @@ class Loader:
             draws = self._draws(epochs, indices) if augmented else Draws.none(len(indices))
             waiting.append(self._begin(number, indices, draws))
             if len(waiting) > _AHEAD:
-                yield _complete(waiting.popleft())
+                yield waiting.popleft().complete()
         while waiting:
-            yield _complete(waiting.popleft())
+            yield waiting.popleft().complete()
 
     def _begin(self, number: int, indices: IntArray, draws: Draws) -> _Coming:
         placement = place(draws, self._boxes_px[indices], self._input_px)
@@ -218,33 +238,7 @@ class Loader:
         return _Coming(number, indices, draws, placement, batch, decoding)
 
     def _assemble(self, coming: _Coming, labelled: bool) -> UnlabelledBatch:
-        labels, indices = self._shards.labels, coming.indices
-        crops = Crops(
-            labels.intrinsics_px[indices],
-            labels.distortion[indices],
-            self._shards.tangential_factor,
-            labels.joints_px[indices] if labelled else None,
-            labels.joints_cam_mm[indices] if labelled else None,
-        )
-        return finish(
-            coming.assembly,
-            crops,
-            coming.draws,
-            coming.placement,
-            grant=self._grant,
-            part_mirror=self._part_mirror,
-            device=self._device,
-        )
-
-
-def _complete(coming: _Coming) -> _Coming:
-    """Wait for the batch's images; errors of decoding are raised here."""
-    for part in coming.decoding:
-        part.result()
-    return coming
-
-
-def _choose(count: int, limit: int | None) -> IntArray:
-    if limit is None or limit >= count:
-        return np.arange(count, dtype=np.int64)
-    return np.sort(np.random.default_rng(0).permutation(count)[:limit]).astype(np.int64)
+        crops = Crops.stored(self._shards, coming.indices, labelled=labelled)
+        images, draws, placement = coming.assembly, coming.draws, coming.placement
+        grant, mirror, device = self._grant, self._part_mirror, self._device
+        return finish(images, crops, draws, placement, grant=grant, part_mirror=mirror, device=device)

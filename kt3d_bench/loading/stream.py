@@ -10,23 +10,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from kt3d_bench.data.format import FIELD_OF_MODALITY
-from kt3d_bench.errors import ArtefactError, PluginError, UsageError
+from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.geometry.crops import MARGIN
 from kt3d_bench.loading.assembly import assembly
-from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
+from kt3d_bench.loading.augment import Augmentation, place
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
 from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, shrunk, shrunk_sizes
+from kt3d_bench.loading.loader import EndlessLoader, IntArray
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
@@ -64,23 +64,13 @@ class Stream:
     def version(self) -> int:
         return int(registry.load(f"{self.module}:VERSION"))
 
-    @property
-    def epoch(self) -> int:
+    def __len__(self) -> int:
         """Samples that count as one epoch."""
         return int(registry.load(f"{self.module}:EPOCH"))
 
     @property
     def num_parts(self) -> int:
         return read_card(self.plugin.folder).num_parts
-
-    @property
-    def foreground(self) -> str:
-        return read_card(self.plugin.folder).foreground
-
-    @property
-    def part_mirror(self) -> npt.NDArray[np.int64] | None:
-        table = read_card(self.plugin.folder).part_mirror
-        return None if table is None else np.asarray(table, np.int64)
 
     @property
     def digest(self) -> str:
@@ -113,30 +103,11 @@ class _Task:
     foreground: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """One generated sample, its images shrunk towards the network's input."""
-
-    size_px: tuple[int, int]
-    """Of the crop before it was shrunk."""
-    intrinsics_px: npt.NDArray[np.float64]
-    distortion: npt.NDArray[np.float64]
-    tangential_factor: float
-    joints_px: npt.NDArray[np.float32]
-    joints_cam_mm: npt.NDArray[np.float32]
-    decoded: Decoded
+_Drawn = tuple[Sample, Decoded]
+"""A generated sample without its images, and its images shrunk towards the network's input."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Coming:
-    """A batch whose samples are being generated."""
-
-    number: int
-    indices: npt.NDArray[np.int64]
-    tasks: Sequence[Future[list[_Drawn]]]
-
-
-class StreamLoader:
+class StreamLoader(EndlessLoader):
     """Endless labelled batches of a stream: batch b of ``world`` ranks takes its next ``world * batch_size`` samples,
     every world-th of them for each rank, as ``Loader`` does with stored ones.
 
@@ -159,54 +130,26 @@ class StreamLoader:
         workers: int | None = None,
     ) -> None:
         stream.require(modalities)
-        self._stream, self._modalities = stream, tuple(modalities)
-        self._batch_size, self._input_px, self._seed = batch_size, input_px, seed
-        if augmentation is not None and "depth" not in self._modalities:
-            augmentation = replace(augmentation, body_scale=0.0)
-        self._augmentation = augmentation
-        self._part_mirror = None
-        if "parts" in self._modalities and augmentation is not None and augmentation.flip:
-            self._part_mirror = stream.part_mirror
-            if self._part_mirror is None:
-                raise UsageError(
-                    "the card does not say which parts are left and right, so part images cannot be mirrored",
-                    where=f"stream of {stream.plugin.name}",
-                    hint="add part_mirror to the dataset's card, or augment without flip",
-                )
-        self._device = torch.device(device)
-        self._rank, self._world = rank, world
+        card = read_card(stream.plugin.folder)
+        name, mirror, self._foreground = f"stream of {stream.plugin.name}", card.part_mirror, card.foreground
+        super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
+        self._stream = stream
         cores = os.cpu_count() or 1
         self._workers = max(1, min(_MOST_PROCESSES, cores // world)) if workers is None else workers
         self._pool: Any = None
-        self._delivered = 0
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:
-        waiting: deque[_Coming] = deque()
+        waiting: deque[tuple[IntArray, list[Future[list[_Drawn]]]]] = deque()
         number = self._delivered
         ahead = _AHEAD if self._workers else 0
         while True:
             while len(waiting) <= ahead:
                 waiting.append(self._begin(number))
                 number += 1
-            coming = waiting.popleft()
-            samples = [sample for task in coming.tasks for sample in task.result()]
-            self._delivered = coming.number + 1
-            yield self._batch(coming.indices, samples)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position in the stream, as plain data."""
-        return {**self._identity(), "delivered": self._delivered}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where ``state`` was taken; ``ArtefactError`` when it was taken from another stream."""
-        for name, value in self._identity().items():
-            if state.get(name) != value:
-                raise ArtefactError(
-                    f"the saved stream has {name} {state.get(name)!r}, this run has {value!r}",
-                    where="loader state",
-                    hint="resume with the same settings and versions, or start a new run",
-                )
-        self._delivered = int(state["delivered"])
+            indices, tasks = waiting.popleft()
+            drawn = [sample for task in tasks for sample in task.result()]
+            self._delivered += 1
+            yield self._batch(indices, drawn)
 
     def close(self) -> None:
         """Stop the processes."""
@@ -215,17 +158,15 @@ class StreamLoader:
             self._pool = None
 
     def _identity(self) -> dict[str, Any]:
-        return {"stream": self._stream.digest, "batch_size": self._batch_size * self._world, "seed": self._seed}
+        return {"stream": self._stream.digest, **super()._identity()}
 
-    def _begin(self, number: int) -> _Coming:
-        indices = (number * self._batch_size + np.arange(self._batch_size, dtype=np.int64)) * self._world + self._rank
-        runs = _runs(indices, _CHUNK)
-        return _Coming(number, indices, [self._submit(self._task(first, count)) for first, count in runs])
-
-    def _task(self, first: int, count: int) -> _Task:
-        stream = self._stream
-        return _Task(stream.module, stream.seed, first, count, str(self._device), self._modalities, self._input_px,
-                     stream.foreground)  # fmt: skip
+    def _begin(self, number: int) -> tuple[IntArray, list[Future[list[_Drawn]]]]:
+        indices, stream, device = self._positions(number), self._stream, str(self._device)
+        tasks = [
+            _Task(stream.module, stream.seed, first, count, device, self._modalities, self._input_px, self._foreground)
+            for first, count in _runs(indices, _CHUNK)
+        ]
+        return indices, [self._submit(task) for task in tasks]
 
     def _submit(self, task: _Task) -> Future[list[_Drawn]]:
         if not self._workers:
@@ -239,33 +180,29 @@ class StreamLoader:
         submitted: Future[list[_Drawn]] = self._pool.submit(_draw, task)
         return submitted
 
-    def _batch(self, indices: npt.NDArray[np.int64], samples: Sequence[_Drawn]) -> UnlabelledBatch:
-        sizes = np.array([sample.size_px for sample in samples], np.int64)
-        draws, placement = self._placement(indices, sizes)
+    def _batch(self, indices: IntArray, drawn: Sequence[_Drawn]) -> UnlabelledBatch:
+        samples = [sample for sample, _ in drawn]
+        cameras = [sample.camera for sample in samples]
+        sizes = np.array([camera.size_px for camera in cameras], np.int64)
+        draws = self._draws(np.zeros_like(indices), indices)
+        placement = place(draws, crop_boxes(sizes, MARGIN), self._input_px)
         shrunk = shrunk_sizes(sizes, MARGIN, self._input_px)
         affine = from_shrunk(placement.affine_px, shrunk / sizes)
         images = assembly(self._modalities, affine, self._input_px, shrunk, self._device)
-        for row, sample in enumerate(samples):
-            images.take(row, sample.decoded)
+        for row, (_, decoded) in enumerate(drawn):
+            images.take(row, decoded)
         crops = Crops(
-            np.stack([sample.intrinsics_px for sample in samples]),
-            np.stack([sample.distortion for sample in samples]),
-            samples[0].tangential_factor,
+            np.stack([camera.intrinsics_px for camera in cameras]),
+            np.stack([camera.distortion for camera in cameras]),
+            cameras[0].tangential_factor,
             np.stack([sample.joints_px for sample in samples]),
-            np.stack([sample.joints_cam_mm for sample in samples]),
+            np.stack([sample.joints_cam_mm for sample in samples if sample.joints_cam_mm is not None]),
         )
         mirror, device = self._part_mirror, self._device
         return finish(images, crops, draws, placement, grant=None, part_mirror=mirror, device=device)
 
-    def _placement(self, indices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> tuple[Draws, Placement]:
-        if self._augmentation is None:
-            draws = Draws.none(len(indices))
-        else:
-            draws = self._augmentation.draw(self._seed, np.zeros_like(indices), indices)
-        return draws, place(draws, crop_boxes(sizes, MARGIN), self._input_px)
 
-
-def _runs(indices: npt.NDArray[np.int64], longest: int) -> list[tuple[int, int]]:
+def _runs(indices: IntArray, longest: int) -> list[tuple[int, int]]:
     """Return (first, count) of the consecutive runs in ascending ``indices``, none longer than ``longest``."""
     runs: list[tuple[int, int]] = []
     for index in indices.tolist():
@@ -292,17 +229,8 @@ def _draw(task: _Task) -> list[_Drawn]:
 
 
 def _shrunk(sample: Sample, task: _Task) -> _Drawn:
-    camera = sample.camera
     images = {name: getattr(sample, FIELD_OF_MODALITY[name]) for name in task.modalities}
     if any(image is None for image in images.values()) or sample.joints_cam_mm is None:
         raise PluginError(f"sample {sample.key} lacks an image or its 3D joints", where=f"{task.module}.samples")
-    size = shrunk_sizes(np.array([camera.size_px]), MARGIN, task.input_px)[0].tolist()
-    return _Drawn(
-        camera.size_px,
-        camera.intrinsics_px,
-        camera.distortion,
-        camera.tangential_factor,
-        sample.joints_px,
-        sample.joints_cam_mm,
-        shrunk(images, task.foreground, size),
-    )
+    size = shrunk_sizes(np.array([sample.camera.size_px]), MARGIN, task.input_px)[0].tolist()
+    return replace(sample, rgb=None, depth_mm=None, parts=None), shrunk(images, task.foreground, size)

@@ -62,13 +62,7 @@ class TensorView(torch.utils.data.Dataset[dict[str, Any]]):
         warped = WarpedHere(self._modalities, from_shrunk(placement.affine_px, size / stored), self._input_px)
         images = {name: self._shards.image(at, FIELD_OF_MODALITY[name]) for name in self._modalities}
         warped.take(0, shrunk(images, manifest.foreground, size[0].tolist()))
-        crops = Crops(
-            labels.intrinsics_px[one],
-            labels.distortion[one],
-            self._shards.tangential_factor,
-            labels.joints_px[one],
-            labels.joints_cam_mm[one],
-        )
+        crops = Crops.stored(self._shards, one, labelled=True)
         batch = finish(warped, crops, draws, placement, grant=None, part_mirror=None, device=torch.device("cpu"))
         assert isinstance(batch, LabelledBatch)
         return batch

@@ -18,16 +18,6 @@ from kt3d_bench.nn.softargmax import soft_argmax
 from kt3d_bench.nn.tiny import TinyDecoder, TinyEncoder
 from kt3d_bench.skeletons import NUM_JOINTS
 
-__all__ = [
-    "IntegralNet",
-    "IntegralOutput",
-    "from_voxels",
-    "smooth_l1",
-    "soft_argmax",
-    "surface_offset_loss",
-    "to_voxels",
-]
-
 DEPTH_SPAN_MM = 2000.0
 """Hip-relative depth covered by a volume, +- 1000 mm."""
 BACKBONES = ("resnet50", "tiny")

@@ -47,7 +47,6 @@ class ResNet50(nn.Module):
     """(B, ``in_channels``, H, W) -> (B, 2048, H/32, W/32)."""
 
     channels = 2048
-    stride = 32
 
     def __init__(self, in_channels: int = 3) -> None:
         super().__init__()
@@ -85,7 +84,7 @@ def load_torchvision_weights(net: ResNet50, path: str | PathLike[str]) -> None:
     grey image, stays the same. Nothing else is adapted: ``ArtefactError`` names the first tensor that is missing, left
     over or of another shape, and ``net`` is then unchanged.
     """
-    given = _read_state(path)
+    given, hint = _read_state(path), "give a torchvision ResNet-50 file"
     own = net.state_dict()
     wanted: dict[str, Tensor] = {}
     for name, tensor in own.items():
@@ -93,23 +92,18 @@ def load_torchvision_weights(net: ResNet50, path: str | PathLike[str]) -> None:
             if name.endswith("num_batches_tracked"):
                 wanted[name] = tensor
                 continue
-            raise ArtefactError(f"tensor '{name}' is missing", where=path, hint="give a torchvision ResNet-50 file")
+            raise ArtefactError(f"tensor '{name}' is missing", where=path, hint=hint)
         found = given[name]
         if name == "conv1.weight" and found.ndim == 4 and found.shape[1] != tensor.shape[1]:
             channels = tensor.shape[1]
             found = found.mean(1, keepdim=True).expand(-1, channels, -1, -1) * (found.shape[1] / channels)
         if found.shape != tensor.shape:
-            raise ArtefactError(
-                f"tensor '{name}' has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}",
-                where=path,
-                hint="give a torchvision ResNet-50 file",
-            )
+            problem = f"tensor '{name}' has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}"
+            raise ArtefactError(problem, where=path, hint=hint)
         wanted[name] = found
     extra = sorted(name for name in given if name not in own and not name.startswith("fc."))
     if extra:
-        raise ArtefactError(
-            f"tensor '{extra[0]}' has no place in a ResNet-50", where=path, hint="give a torchvision ResNet-50 file"
-        )
+        raise ArtefactError(f"tensor '{extra[0]}' has no place in a ResNet-50", where=path, hint=hint)
     net.load_state_dict(wanted)
 
 

@@ -11,7 +11,6 @@ class TinyEncoder(nn.Module):
     """(B, ``in_channels``, H, W) -> (B, 96, H/8, W/8): two strided convolutions, then two residual blocks."""
 
     channels = 96
-    stride = 8
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.progress import Reporter
 from kt3d_bench.supervision import level_name
 from kt3d_bench.training.config import RunConfig
-from kt3d_bench.training.run import Resolved, resolve
+from kt3d_bench.training.resolve import Resolved, resolve
 from kt3d_bench.training.sources import Domain, stand_in
 
 if TYPE_CHECKING:

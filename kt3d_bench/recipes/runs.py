@@ -22,7 +22,7 @@ from kt3d_bench.recipes.plan import Job, Options, jobs, with_data
 from kt3d_bench.run_folder import RUN_FILE, finished
 from kt3d_bench.scoring import score
 from kt3d_bench.training.interrupts import InterruptedRunError
-from kt3d_bench.training.run import resolve
+from kt3d_bench.training.resolve import resolve
 
 
 @dataclass(frozen=True)

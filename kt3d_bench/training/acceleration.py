@@ -9,8 +9,8 @@ every stage's digest.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -34,10 +34,6 @@ class Acceleration:
     """Networks go through ``torch.compile``."""
     fused: bool = False
     """Adam updates all weights in one kernel."""
-
-    def document(self) -> dict[str, Any]:
-        """Plain data for ``run.yaml`` and digests."""
-        return asdict(self)
 
 
 def choose(
@@ -71,8 +67,8 @@ def prepare(method: nn.Module, acceleration: Acceleration, device: torch.device,
 
 
 def compile_networks(method: nn.Module, backend: str = "inductor") -> int:
-    """Compile the method's networks when they are first called; return how many there are. One that cannot be compiled
-    runs uncompiled. A method's submodules are compiled whole, or in the parts named by their ``compiled_parts``."""
+    """Compile the networks that ``_networks`` finds when they are first called; return how many there are. One that
+    cannot be compiled runs uncompiled."""
     import torch._dynamo
 
     torch._dynamo.config.suppress_errors = True

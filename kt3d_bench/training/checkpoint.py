@@ -74,8 +74,8 @@ def load(path: Path) -> dict[str, Any]:
     try:
         expected = sidecar(path).read_text().split()[0]
     except (OSError, IndexError, UnicodeDecodeError) as error:
-        raise ArtefactError("the checkpoint's digest file is missing or empty", where=sidecar(path),
-                            hint=again) from error  # fmt: skip
+        problem = "the checkpoint's digest file is missing or empty"
+        raise ArtefactError(problem, where=sidecar(path), hint=again) from error
     if file_digest(path) != expected:
         raise ArtefactError("the checkpoint is corrupt: its SHA-256 is not the recorded one", where=path, hint=again)
     try:

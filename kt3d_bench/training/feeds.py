@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kt3d_bench.data.folders import split_digest
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import PluginError
-from kt3d_bench.loading.batches import UnlabelledBatch
-from kt3d_bench.method import Stage
+from kt3d_bench.supervision import Grant
+from kt3d_bench.training.sources import GENERATED, Domain
 
 if TYPE_CHECKING:
-    from kt3d_bench.data.reader import ShardSet
-    from kt3d_bench.supervision import Grant
+    from kt3d_bench.loading.batches import UnlabelledBatch
+    from kt3d_bench.loading.stream import Stream
+    from kt3d_bench.method import Stage
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,10 @@ class Place:
     world: int = 1
 
     def share_of(self, stage: Stage) -> int:
-        """Samples of each of the stage's batches that are this process's. Raises ``PluginError`` when it cannot be
-        divided."""
+        """Return this process's samples of each batch. Raises ``PluginError`` when a batch cannot be divided."""
         if stage.batch_size % self.world:
-            raise PluginError(
-                f"batch size {stage.batch_size} cannot be divided among {self.world} processes",
-                where=f"stage '{stage.name}'",
-            )
+            problem = f"batch size {stage.batch_size} cannot be divided among {self.world} processes"
+            raise PluginError(problem, where=f"stage '{stage.name}'")
         return stage.batch_size // self.world
 
 
@@ -67,14 +66,23 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class ShardFeed:
-    """Shards in a role. ``grant`` is ``None`` for roles of which everything may be seen."""
+class RoleData:
+    """A role's training data: the shards of a split, or samples that are generated during training."""
 
-    shards: ShardSet
-    grant: Grant | None
+    domain: Domain
+    shards: ShardSet | Stream
+    grant: Grant | None = None
+    """What may be seen of shards; ``None`` = everything."""
+
+    @property
+    def split(self) -> str:
+        """Generated samples stand for the split that is preferred for training."""
+        return self.shards.split if isinstance(self.shards, ShardSet) else self.domain.training_splits[0]
 
     @property
     def digest(self) -> str:
+        if not isinstance(self.shards, ShardSet):
+            return self.shards.digest
         held = split_digest(self.shards.manifest, self.shards.split)
         if self.grant is None:
             return held
@@ -83,23 +91,54 @@ class ShardFeed:
 
     @property
     def samples(self) -> int:
-        return len(self.shards.keys)
+        return len(self.shards)
+
+    def document(self) -> dict[str, Any]:
+        """What ``run.yaml`` records."""
+        shards, domain = self.shards, self.domain
+        if not isinstance(shards, ShardSet):
+            return {
+                "name": f"{GENERATED}:{domain.name}",
+                "dataset": domain.dataset,
+                "benchmark": None,
+                "folder": "",
+                "split": self.split,
+                "samples": self.samples,
+                "manifest_digest": shards.digest,
+                "split_digest": shards.digest,
+                "origin": "generated",
+                "stream": {"version": shards.version, "seed": shards.seed},
+            }
+        return {
+            "name": domain.name,
+            "dataset": domain.dataset,
+            "benchmark": domain.benchmark.id if domain.benchmark else None,
+            "folder": str(shards.folder),
+            "url": shards.url,
+            "split": self.split,
+            "samples": self.samples,
+            "manifest_digest": shards.digest,
+            "split_digest": split_digest(shards.manifest, shards.split),
+            "labels_digest": shards.labels_digest,
+            "sample_list_digest": shards.sample_list_digest,
+            "origin": shards.origin,
+        }
 
     def open(self, stage: Stage, role: str, input_px: int, seed: int, place: Place) -> BatchSource:
         from kt3d_bench.loading.augment import Augmentation
         from kt3d_bench.loading.loader import Loader
+        from kt3d_bench.loading.stream import StreamLoader
 
-        return Loader(
-            self.shards,
-            stage.roles[role],
-            batch_size=place.share_of(stage),
-            input_px=input_px,
-            seed=seed,
-            grant=self.grant,
-            labelled=self.grant is None or self.grant.sees_labels,
-            augmentation=Augmentation() if stage.augment else None,
-            shuffle=True,
-            device=place.device,
-            rank=place.rank,
-            world=place.world,
-        )
+        options: dict[str, Any] = {
+            "batch_size": place.share_of(stage),
+            "input_px": input_px,
+            "seed": seed,
+            "augmentation": Augmentation() if stage.augment else None,
+            "device": place.device,
+            "rank": place.rank,
+            "world": place.world,
+        }
+        if not isinstance(self.shards, ShardSet):
+            return StreamLoader(self.shards, stage.roles[role], **options)
+        labelled = self.grant is None or self.grant.sees_labels
+        return Loader(self.shards, stage.roles[role], grant=self.grant, labelled=labelled, shuffle=True, **options)

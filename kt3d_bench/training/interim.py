@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,60 +69,56 @@ def write_worlds(folder: Path, worlds: Mapping[str, Sequence[int]]) -> None:
     write_whole(folder / "checkpoints" / WORLDS, json.dumps(worlds).encode())
 
 
+@dataclass(eq=False)
 class Saver:
     """Writes the checkpoints of one stage, in the main process; the others need not wait."""
 
-    def __init__(
-        self,
-        context: LoopContext,
-        stage: Stage,
-        clock: Clock,
-        learner: Learner,
-        sources: Mapping[str, BatchSource],
-        log: StageLog,
-        identity: Mapping[str, Any],
-    ) -> None:
-        self._context, self._stage, self._clock, self._learner = context, stage, clock, learner
-        self._sources, self._log, self._identity = sources, log, identity
-        self._saved_at = time.monotonic()
+    context: LoopContext
+    stage: Stage
+    clock: Clock
+    learner: Learner
+    sources: Mapping[str, BatchSource]
+    log: StageLog
+    identity: Mapping[str, Any]
+    saved_at: float = field(default_factory=time.monotonic)
 
     def save_if_due(self) -> None:
         """Write a checkpoint when enough steps or seconds have passed."""
-        clock, options = self._clock, self._context.options
-        if not self._context.fabric.is_global_zero or clock.step >= clock.steps:
+        clock, options = self.clock, self.context.options
+        if not self.context.fabric.is_global_zero or clock.step >= clock.steps:
             return
         due = options.checkpoint_steps is not None and clock.step % options.checkpoint_steps == 0
-        if due or time.monotonic() - self._saved_at > options.checkpoint_s:
+        if due or time.monotonic() - self.saved_at > options.checkpoint_s:
             self.save()
 
     def save(self) -> None:
         """Check the losses, write a checkpoint and delete old ones."""
-        self._log.read()
-        folder, name, step = self._context.folder, self._stage.name, self._clock.step
-        optimizer = self._learner.optimizer
+        self.log.read()
+        folder, name, step = self.context.folder, self.stage.name, self.clock.step
+        optimizer = self.learner.optimizer
         content = {
-            **self._context.options.about,
-            **self._identity,
+            **self.context.options.about,
+            **self.identity,
             "stage": name,
             "step": step,
-            "elapsed_s": self._clock.elapsed_s,
-            "model": _on_cpu(self._context.method.state_dict()),
+            "elapsed_s": self.clock.elapsed_s,
+            "model": _on_cpu(self.context.method.state_dict()),
             "optimizer": None if optimizer is None else _on_cpu(optimizer.state_dict()),
-            "loaders": {role: source.state_dict() for role, source in self._sources.items()},
+            "loaders": {role: source.state_dict() for role, source in self.sources.items()},
         }
         checkpoint.save(folder / "checkpoints" / f"step-{name}-{step:09d}.pt", content)
         delete(listed(folder)[:-KEPT])
-        self._saved_at = time.monotonic()
+        self.saved_at = time.monotonic()
 
     def stop(self) -> NoReturn:
         """Write a checkpoint and raise ``InterruptedRunError``."""
-        if self._context.fabric.is_global_zero:
+        if self.context.fabric.is_global_zero:
             self.save()
-        self._context.fabric.barrier()
+        self.context.fabric.barrier()
         raise InterruptedRunError(
-            f"stopped in stage '{self._stage.name}' after {self._clock.step} of {self._clock.steps} steps; "
+            f"stopped in stage '{self.stage.name}' after {self.clock.step} of {self.clock.steps} steps; "
             "nothing is lost",
-            where=self._context.folder,
+            where=self.context.folder,
             hint="continue with the same command and --resume",
         )
 

@@ -95,8 +95,8 @@ class StageLog:
                 hint="free space or fix permissions there, then continue with --resume; earlier checkpoints are kept",
             ) from error
         for name in sorted(_raised(logs) - self._warned):
-            text = f"stage '{self._stage.name}', step {self._clock.step}: its method warns of {_plain(name)}"
-            self._report.note(text)
+            place = f"stage '{self._stage.name}', step {self._clock.step}"
+            self._report.note(f"{place}: its method warns of {_plain(name)}")
         self._warned |= _raised(logs)
 
     def _cut(self) -> None:

@@ -7,7 +7,7 @@ are seeded anew before every step, so a resumed run draws what an uninterrupted 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,34 +89,32 @@ def _stage(
 ) -> StageOutcome:
     """Train, resume or reuse one stage. Its digest is taken once the method has prepared the stage's start.
 
-    How many processes trained it is part of the digest, as batch norm and random numbers depend on it a little. A run
-    may go on with another number all the same: the digest then names one after the other, and ``finished_worlds`` how
-    it was with the stages this run has finished.
+    It includes how many processes trained, as batch norm and random numbers depend on it a little. A run may go on with
+    another number: the digest then names one after the other; ``finished_worlds`` has those of its finished stages.
     """
     method, fabric = context.method, context.fabric
     seed_step(context.options.seed, stage.name, "start", 0)
     method.start_stage(stage)
     steps = stage_steps(stage, context.feeds[next(iter(stage.roles))].samples, context.options.steps_scale)
-    initial = checkpoint.state_digest(trained_state(method, stage))
+    options, before_it = context.options, {outcome.name: outcome.digest for outcome in earlier}
+    facts = {
+        "data": {role: context.feeds[role].digest for role in stage.roles},
+        "after": {name: before_it[name] for name in stage.after},
+        "initial": checkpoint.state_digest(trained_state(method, stage)),
+        "steps": steps,
+        "seed": options.seed,
+        "input_px": method.input_px,
+    }
+    extra = {
+        "limit_s": options.limit_s(stage),
+        "clip_norm": options.clip_norm,
+        "code": code_digests(method, stage),
+        "acceleration": asdict(options.acceleration),
+        **options.facts,
+    }
 
     def digest_of(worlds: Sequence[int]) -> str:
-        return stage_digest(
-            stage,
-            data={role: context.feeds[role].digest for role in stage.roles},
-            earlier={outcome.name: outcome.digest for outcome in earlier},
-            initial=initial,
-            steps=steps,
-            seed=context.options.seed,
-            input_px=method.input_px,
-            extra={
-                "limit_s": context.options.limit_s(stage),
-                "clip_norm": context.options.clip_norm,
-                "worlds": list(worlds),
-                "code": code_digests(method, stage),
-                "acceleration": context.options.acceleration.document(),
-                **context.options.facts,
-            },
-        )
+        return stage_digest(stage, {**facts, "extra": {**extra, "worlds": list(worlds)}})
 
     inside = saved if saved is not None and saved["stage"] == stage.name else None
     worlds = tuple(inside["worlds"]) if inside else finished_worlds.get(stage.name, (fabric.world_size,))

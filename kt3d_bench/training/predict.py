@@ -29,10 +29,8 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training import ranks
-from kt3d_bench.training.run import device_kind, device_name
-from kt3d_bench.training.sources import (
-    fetch,
-)
+from kt3d_bench.training.resolve import device_kind, device_name
+from kt3d_bench.training.sources import fetch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -83,14 +81,9 @@ def predict(
     with _started(device, devices, nodes, report) as workers:
         indices, joints = _pass(method, test, chosen.reference, f"predict {chosen.id}", workers, batch_size, limit)
         target = folder / "predictions" / f"{chosen.id}.npz"
-        if workers.main:
-            meta = {
-                "benchmark": chosen.id,
-                "benchmark_version": chosen.version,
-                **_meta(folder, document, about, test),
-                "reference": chosen.reference,
-                "reads": list(method.reads),
-            }
+        if workers.rank == 0:
+            named = {"benchmark": chosen.id, "benchmark_version": chosen.version}
+            meta = {**named, **_meta(folder, document, about, test, method, chosen.reference)}
             write_predictions(target, [str(key) for key in test.keys[indices]], joints, meta=meta)
     return target
 
@@ -115,7 +108,7 @@ def predict_samples(
     reference = reference or _usual_reference(samples, method.context.target_modality)
     with _started(device, devices, nodes, report) as workers:
         indices, joints = _pass(method, samples, reference, f"predict {samples.split}", workers, batch_size, None)
-    meta = {**_meta(folder, document, about, samples), "reference": reference, "reads": list(method.reads)}
+    meta = _meta(folder, document, about, samples, method, reference)
     return Predictions(np.array(samples.keys[indices], np.str_), joints, meta)
 
 
@@ -128,7 +121,14 @@ def _usual_reference(samples: ShardSet, modality: str) -> str:
     return "root-given" if np.isfinite(samples.labels.joints_cam_mm[:, 0, 2]).any() else "from-depth"
 
 
-def _meta(folder: Path, document: Mapping[str, Any], about: Mapping[str, Any], samples: ShardSet) -> dict[str, Any]:
+def _meta(
+    folder: Path,
+    document: Mapping[str, Any],
+    about: Mapping[str, Any],
+    samples: ShardSet,
+    method: Method,
+    reference: str,
+) -> dict[str, Any]:
     return {
         "run": folder.name,
         "method": about["method"],
@@ -136,6 +136,8 @@ def _meta(folder: Path, document: Mapping[str, Any], about: Mapping[str, Any], s
         "sample_list_digest": samples.sample_list_digest,
         "shards_digest": samples.digest,
         "origin": samples.origin,
+        "reference": reference,
+        "reads": list(method.reads),
     }
 
 
@@ -145,19 +147,9 @@ class _Workers:
 
     fabric: Fabric | None
     device: str
+    rank: int
+    world: int
     report: Reporter
-
-    @property
-    def rank(self) -> int:
-        return self.fabric.global_rank if self.fabric is not None else 0
-
-    @property
-    def main(self) -> bool:
-        return self.rank == 0
-
-    @property
-    def world(self) -> int:
-        return self.fabric.world_size if self.fabric is not None else 1
 
 
 @contextmanager
@@ -165,11 +157,12 @@ def _started(device: str, devices: int, nodes: int, report: Reporter | None) -> 
     """Start the processes; on leaving, wait for the main one."""
     count = ranks.processes(devices, nodes)
     fabric = ranks.start(count, device_kind(device), device, "32-true") if count.world > 1 else None
-    place = str(fabric.device) if fabric is not None else device_name(device)
-    quiet = report is None or (fabric is not None and fabric.global_rank > 0)
-    yield _Workers(fabric, place, Reporter() if quiet or report is None else report)
-    if fabric is not None:
-        fabric.barrier()
+    if fabric is None:
+        yield _Workers(None, device_name(device), 0, 1, report or Reporter())
+        return
+    shown = report if report is not None and fabric.is_global_zero else Reporter()
+    yield _Workers(fabric, str(fabric.device), fabric.global_rank, fabric.world_size, shown)
+    fabric.barrier()
 
 
 def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
@@ -187,11 +180,8 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
         method.load_state_dict(content["model"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtefactError(
-            f"does not fit the installed method ({reason})",
-            where=path,
-            hint="install the versions it names, or train again",
-        ) from error
+        hint = "install the versions it names, or train again"
+        raise ArtefactError(f"does not fit the installed method ({reason})", where=path, hint=hint) from error
     return method, {name: value for name, value in content.items() if name != "model"}
 
 
@@ -234,11 +224,8 @@ def _test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | s
         places = [shards_folder(root, benchmark.dataset) for root in roots]
         folder = next((place for place in places if has_shards(place)), places[0])
     if not has_shards(folder):
-        raise ArtefactError(
-            f"there are no shards of '{benchmark.dataset}'",
-            where=folder,
-            hint=f"make them: kt3d prepare {benchmark.dataset}",
-        )
+        problem = f"there are no shards of '{benchmark.dataset}'"
+        raise ArtefactError(problem, where=folder, hint=f"make them: kt3d prepare {benchmark.dataset}")
     return folder
 
 
@@ -304,23 +291,17 @@ def camera_positions(
             hint="predict a benchmark whose reference is root-given",
         )
     depth = np.asarray(own if root_z_mm is None else root_z_mm, np.float64)
-    points, offsets, relative = (
-        _array(estimate.joints_px),
-        _array(estimate.z_root_mm),
-        _array(estimate.joints_root_mm),
-    )
-    intrinsics = _array(batch.cameras.intrinsics_px)
-    distortion = _array(batch.cameras.distortion)
-    assert intrinsics is not None
-    assert distortion is not None
-    factor = batch.cameras.tangential_factor
+    points, offsets, relative = map(_array, (estimate.joints_px, estimate.z_root_mm, estimate.joints_root_mm))
+    cameras = batch.cameras
+    camera = _array(cameras.intrinsics_px), _array(cameras.distortion), cameras.tangential_factor
     if relative is not None:
         center = np.full((len(depth), 1, 2), (input_px - 1) / 2) if points is None else points[:, :1]
-        return relative + unproject_arrays(intrinsics, distortion, factor, center, depth[:, None])
+        return np.asarray(relative + unproject_arrays(*camera, center, depth[:, None]))
     if points is None or offsets is None:
         raise PluginError("holds neither joints_px with z_root_mm nor joints_root_mm", where="Estimate")
-    return unproject_arrays(intrinsics, distortion, factor, points, depth[:, None] + offsets)
+    return unproject_arrays(*camera, points, depth[:, None] + offsets)
 
 
-def _array(tensor: Any) -> FloatArray | None:
-    return None if tensor is None else np.asarray(tensor.detach().cpu().double().numpy(), np.float64)
+def _array(tensor: Any) -> Any:
+    """Return float64 on the CPU; ``None`` stays ``None``."""
+    return None if tensor is None else tensor.detach().cpu().double().numpy()

@@ -54,9 +54,8 @@ def launched(environment: Mapping[str, str] = os.environ) -> Processes | None:
             tasks, nodes = int(environment["SLURM_STEP_NUM_TASKS"]), int(environment.get("SLURM_STEP_NUM_NODES", 1))
             return Processes(tasks // nodes, nodes, "srun") if tasks > 1 else None
     except (ValueError, ZeroDivisionError) as error:
-        raise UsageError(
-            f"the launcher's environment makes no sense ({error})", where="WORLD_SIZE or SLURM_*"
-        ) from error
+        problem = f"the launcher's environment makes no sense ({error})"
+        raise UsageError(problem, where="WORLD_SIZE or SLURM_*") from error
     return None
 
 
@@ -136,9 +135,8 @@ def gather_rows(
     all_rows = _from_all(fabric, padded).reshape(-1)
     kept = all_rows >= 0
     if kept.sum() != total or len(np.unique(all_rows[kept])) != total:
-        raise PluginError(
-            f"{kept.sum()} rows were predicted by {fabric.world_size} processes, expected {total} once each"
-        )
+        found = f"{kept.sum()} rows were predicted by {fabric.world_size} processes"
+        raise PluginError(f"{found}, expected {total} once each")
     order = np.argsort(all_rows[kept])
     gathered = _from_all(fabric, filled).reshape(-1, *values.shape[1:])
     return all_rows[kept][order], gathered[kept][order]

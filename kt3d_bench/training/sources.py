@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kt3d_bench.data.folders import has_shards, shards_folder, split_digest
+from kt3d_bench.data.folders import has_shards, shards_folder
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.plugins import registry
@@ -66,11 +66,6 @@ def is_stream(name: str | None) -> bool:
     return name is not None and name.partition(":")[0] == GENERATED
 
 
-def stream_name(name: str) -> str | None:
-    """Return NAME of ``generated:NAME``; ``None`` for ``generated`` alone, which means the method's default source."""
-    return name.partition(":")[2] or None
-
-
 def domain(name: str) -> Domain:
     """Return the domain of a dataset's or a benchmark's name.
 
@@ -80,9 +75,8 @@ def domain(name: str) -> Domain:
     if name in known and name not in registry.datasets():
         return Domain(name, registry.dataset(known[name].dataset), known[name])
     if name not in registry.datasets():
-        raise UsageError(
-            f"there is no dataset or benchmark '{name}'", hint=did_you_mean(name, [*registry.datasets(), *known])
-        )
+        hint = did_you_mean(name, [*registry.datasets(), *known])
+        raise UsageError(f"there is no dataset or benchmark '{name}'", hint=hint)
     plugin = registry.dataset(name)
     offered = registry.benchmarks_of(plugin.name)
     if len({benchmark.train for benchmark in offered}) > 1:
@@ -93,40 +87,7 @@ def domain(name: str) -> Domain:
     return Domain(name, plugin, offered[0] if len(offered) == 1 else None)
 
 
-@dataclass(frozen=True, eq=False)
-class Located:
-    """The training shards of one role."""
-
-    role: str
-    domain: Domain
-    folder: Path
-    split: str
-    shards: ShardSet
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """Dataset and split: roles that agree on it read the same samples."""
-        return self.domain.dataset, self.split
-
-    def document(self) -> dict[str, Any]:
-        """What ``run.yaml`` records of them."""
-        return {
-            "name": self.domain.name,
-            "dataset": self.domain.dataset,
-            "benchmark": self.domain.benchmark.id if self.domain.benchmark else None,
-            "folder": str(self.folder),
-            "url": self.shards.url,
-            "split": self.split,
-            "samples": len(self.shards.keys),
-            "manifest_digest": self.shards.digest,
-            "split_digest": split_digest(self.shards.manifest, self.shards.split),
-            "labels_digest": self.shards.labels_digest,
-            "sample_list_digest": self.shards.sample_list_digest,
-            "origin": self.shards.origin,
-        }
-
-
-def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, device: str = "cpu") -> Located:
+def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, device: str = "cpu") -> ShardSet:
     """Open the training split of a role's domain; download shards behind a URL first.
 
     Missing source and pre-training shards are generated, with a note. Raises ``ArtefactError`` for corrupt shards, and
@@ -139,16 +100,12 @@ def locate(config: RunConfig, role: str, domain: Domain, report: Reporter, devic
     folder = shards_folder(config.data_root, dataset) if given is None else local_folder(given)
     if not has_shards(folder):
         if role == "target" or role in config.shards:
-            raise ArtefactError(
-                f"there are no shards of '{dataset}', the {role}",
-                where=folder,
-                hint=f"make them: kt3d prepare {dataset}",
-            )
+            problem = f"there are no shards of '{dataset}', the {role}"
+            raise ArtefactError(problem, where=folder, hint=f"make them: kt3d prepare {dataset}")
         folder = stand_in(config, domain, report, device)
-    split = training_split(domain, folder)
-    shards = ShardSet.open(folder, split)
+    shards = ShardSet.open(folder, training_split(domain, folder))
     fetch(shards, report)
-    return Located(role, domain, folder, split, shards)
+    return shards
 
 
 def fetch(shards: ShardSet, report: Reporter) -> None:
@@ -247,11 +204,10 @@ def _described(plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> str:
 
 def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, Any]:
     """Return the generator's arguments: for ``tiny`` those of the dataset's demo, else a size by preset."""
-    arguments: dict[str, Any] = {}
     if config.preset in STAND_IN_SIZES:
-        arguments["people"], arguments["frames"] = STAND_IN_SIZES[config.preset]
+        arguments: dict[str, Any] = dict(zip(("people", "frames"), STAND_IN_SIZES[config.preset], strict=True))
         arguments |= getattr(registry.load(registry.generator(plugin)), "SIZES", {}).get(config.preset, {})
     else:
-        arguments |= registry.load(f"{registry.generator(plugin)}:DEMO")
+        arguments = dict(registry.load(f"{registry.generator(plugin)}:DEMO"))
     given = {"people": config.stand_in_people, "frames": config.stand_in_frames}
     return arguments | {name: value for name, value in given.items() if value is not None}

@@ -34,9 +34,8 @@ def check_stages(method: Method, stages: tuple[Stage, ...]) -> None:
             raise PluginError("reads no data: it names no role", where=where)
         for name in stage.trains:
             if name not in children:
-                raise PluginError(
-                    f"trains '{name}', which is no submodule: {did_you_mean(name, children)}", where=where
-                )
+                near = did_you_mean(name, children)
+                raise PluginError(f"trains '{name}', which is no submodule: {near}", where=where)
         for name in stage.after:
             if name not in earlier:
                 raise PluginError(f"builds on '{name}', which is no earlier stage", where=where)
@@ -55,43 +54,22 @@ def learning_rate(stage: Stage, fraction: float) -> float:
     return float(stage.learning_rate * 0.1**passed)
 
 
-def stage_digest(
-    stage: Stage,
-    *,
-    data: Mapping[str, str],
-    earlier: Mapping[str, str],
-    initial: str,
-    steps: int,
-    seed: int,
-    input_px: int,
-    extra: Mapping[str, Any],
-) -> str:
-    """Return the hex digest of everything that decides a stage's outcome: stages of equal digest are trained once.
-
-    ``data``: role -> digest of the data it may see; ``earlier``: digests of the stages it builds on; ``initial``:
-    digest of the initial weights of what it trains; ``extra``: run options that reach into training (time limit,
-    gradient clipping, precision, number of processes, versions).
-    """
-    facts = {
+def stage_digest(stage: Stage, facts: Mapping[str, Any]) -> str:
+    """Return the hex digest of a stage and of the ``facts`` that decide its outcome beside it, as plain data: stages of
+    equal digest are trained once."""
+    own = {
         "store": STORE_VERSION,
         "name": stage.name,
         "roles": {role: list(modalities) for role, modalities in stage.roles.items()},
         "trains": list(stage.trains),
         "recipe": stage.recipe,
-        "steps": steps,
         "batch_size": stage.batch_size,
         "learning_rate": stage.learning_rate,
         "milestones": list(stage.milestones),
         "augment": stage.augment,
-        "after": {name: earlier[name] for name in stage.after},
-        "data": {role: data[role] for role in stage.roles},
-        "initial": initial,
-        "seed": seed,
-        "input_px": input_px,
-        "extra": dict(extra),
     }
     try:
-        text = json.dumps(facts, sort_keys=True)
+        text = json.dumps({**own, **facts}, sort_keys=True)
     except TypeError as error:
         raise PluginError(f"its recipe is not plain data: {error}", where=f"stage '{stage.name}'") from error
     return hashlib.sha256(text.encode()).hexdigest()
@@ -129,11 +107,8 @@ def trained_state(method: Method, stage: Stage) -> dict[str, torch.Tensor]:
 
 def frozen_digests(method: Method, stage: Stage) -> dict[str, str]:
     """Return the digest of each submodule that the stage must not change."""
-    return {
-        name: checkpoint.state_digest(child.state_dict())
-        for name, child in method.named_children()
-        if name not in stage.trains
-    }
+    frozen = {name: child for name, child in method.named_children() if name not in stage.trains}
+    return {name: checkpoint.state_digest(child.state_dict()) for name, child in frozen.items()}
 
 
 def check_frozen(method: Method, stage: Stage, before: Mapping[str, str]) -> None:
@@ -166,34 +141,28 @@ class StageStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, digest: str) -> Path:
-        return self.folder / f"{digest}.pt"
-
     def save(self, digest: str, method: Method, stage: Stage, about: Mapping[str, Any]) -> None:
         """Store what the stage trained."""
         content = {"stage": stage.name, "digest": digest, "about": dict(about), "state": trained_state(method, stage)}
-        checkpoint.save(self.path(digest), content)
+        checkpoint.save(self.folder / f"{digest}.pt", content)
 
     def restore(self, digest: str, method: Method, stage: Stage) -> dict[str, Any] | None:
         """Load the stage into ``method`` and return what was recorded about it; ``None`` when it is not here.
 
         Raises ``ArtefactError`` when it is corrupt.
         """
-        path = self.path(digest)
+        path = self.folder / f"{digest}.pt"
         if not path.exists():
             return None
         content = checkpoint.load(path)
         state, about = content.get("state"), content.get("about")
-        expected = trained_state(method, stage)
+        expected = {name: tensor.shape for name, tensor in trained_state(method, stage).items()}
         if (
-            not isinstance(state, dict)
-            or not isinstance(about, dict)
-            or {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in expected.items()}
+            not (isinstance(state, dict) and isinstance(about, dict))
+            or {n: t.shape for n, t in state.items()} != expected
         ):
             raise ArtefactError(
-                f"does not hold what stage '{stage.name}' trains",
-                where=path,
-                hint="delete it and train again",
+                f"does not hold what stage '{stage.name}' trains", where=path, hint="delete it and train again"
             )
         method.load_state_dict({**method.state_dict(), **state})
         return about

@@ -177,10 +177,9 @@ class Learner:
         if not losses:
             raise PluginError("returned no loss", where=f"stage '{self._stage.name}' of {type(self._method).__name__}")
         self._fabric.backward(torch.stack([loss.reshape(()) for loss in losses.values()]).sum())
-        if self._options.clip_norm is not None:
-            self._fabric.clip_gradients(
-                self._module, self.optimizer, max_norm=self._options.clip_norm, error_if_nonfinite=False
-            )
+        norm = self._options.clip_norm
+        if norm is not None:
+            self._fabric.clip_gradients(self._module, self.optimizer, max_norm=norm, error_if_nonfinite=False)
         self.optimizer.step()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,20 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import UsageError
+from kt3d_bench.files import installed_versions
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, write_run
 from kt3d_bench.training import ranks
-from kt3d_bench.training import run as runs
 from kt3d_bench.training.config import RunConfig
-from kt3d_bench.training.run import Resolved
-from kt3d_bench.training.sources import Located, is_stream, locate
+from kt3d_bench.training.feeds import RoleData
+from kt3d_bench.training.resolve import Resolved, claim_folder, resolve
+from kt3d_bench.training.sources import is_stream, locate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from kt3d_bench.method import Method, MethodContext, Stage
-    from kt3d_bench.training.loop import StageOutcome
-    from kt3d_bench.training.streams import Streamed
+    from kt3d_bench.training.steps import LoopOptions
+
+_LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
+"""Their versions decide numbers."""
 
 
 def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = False) -> Path:
@@ -33,36 +38,35 @@ def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = F
     run of that name. Raises ``UsageError`` for impossible options, ``ArtefactError`` for missing
     target shards and damaged files, ``InterruptedRunError`` after Ctrl-C, ``Kt3dError`` for a loss that is not finite.
     """
+    from kt3d_bench.training import checkpoint
     from kt3d_bench.training.loop import run_stages
     from kt3d_bench.training.stages import StageStore
 
-    resolved = runs.resolve(config)
-    fabric = start_fabric(resolved)
+    resolved = resolve(config)
+    fabric = _start_fabric(resolved)
     report = report if report is not None and fabric.is_global_zero else Reporter()
-    located, method, context = _build(resolved, fabric, report)
-    folder = _folder(resolved, fabric, resume)
-    document = {**_document(resolved, context, located), "processes": fabric.world_size}
+    feeds, method = _build(resolved, fabric, report)
+    folder = claim_folder(resolved, resume=resume) if fabric.is_global_zero else None
+    if fabric.world_size > 1:
+        folder = fabric.broadcast(folder)
+    assert folder is not None
+    options = _options(resolved, method)
+    document = {**_document(resolved, options, feeds), "processes": fabric.world_size}
     if fabric.is_global_zero:
         write_run(folder, document)
-    feeds = {role: _feed(resolved, found) for role, found in located.items()}
-    outcomes = run_stages(
-        fabric,
-        method,
-        feeds,
-        folder,
-        StageStore(config.data_root / "stages"),
-        _options(resolved, context),
-        report,
-        resume=resume,
-    )
+    store = StageStore(config.data_root / "stages")
+    outcomes = run_stages(fabric, method, feeds, folder, store, options, report, resume=resume)
     if fabric.is_global_zero:
-        _finish(folder, document, method, outcomes, _about(resolved, context))
+        stages = [asdict(outcome) for outcome in outcomes]
+        model = {name: tensor.detach().cpu() for name, tensor in method.state_dict().items()}
+        digest = checkpoint.save(final_checkpoint(folder), {**options.about, "stages": stages, "model": model})
+        end = {"state": "finished", "finished": _now(), "stages": stages, "checkpoint_sha256": digest}
+        write_run(folder, {**document, **end})
     fabric.barrier()
     return folder
 
 
-def start_fabric(resolved: Resolved) -> Fabric:
-    """Start the processes and return Fabric."""
+def _start_fabric(resolved: Resolved) -> Fabric:
     import torch
 
     config = resolved.config
@@ -74,51 +78,49 @@ def start_fabric(resolved: Resolved) -> Fabric:
     return ranks.start(count, resolved.accelerator, config.device, resolved.precision)
 
 
-def _build(
-    resolved: Resolved, fabric: Fabric, report: Reporter
-) -> tuple[dict[str, Located | Streamed], Method, MethodContext]:
+def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[str, RoleData], Method]:
     """Open the source (whose manifest the context needs), build the method, open what its stages read."""
     from kt3d_bench.method import MethodContext
 
     domains, config = resolved.domains, resolved.config
 
-    def opened(role: str) -> Located | Streamed:
+    def opened(role: str) -> RoleData:
+        domain = domains[role]
         if role == "source" and is_stream(config.source):
-            return _streamed(resolved)
-        if fabric.is_global_zero:
-            locate(config, role, domains[role], report, resolved.accelerator)
-        fabric.barrier()
-        return locate(config, role, domains[role], Reporter())
+            from kt3d_bench.loading.stream import Stream
 
-    located = {role: opened(role) for role in ("target", "source") if role in domains}
-    source = located.get("source")
+            return RoleData(domain, Stream(domain.plugin, config.seed))
+        if fabric.is_global_zero:
+            locate(config, role, domain, report, resolved.accelerator)
+        fabric.barrier()
+        grant = resolved.grant if role == "target" else None
+        return RoleData(domain, locate(config, role, domain, Reporter()), grant)
+
+    found = {role: opened(role) for role in ("target", "source") if role in domains}
+    target, source = found["target"], found.get("source")
     context = MethodContext(
-        target_modality=domains["target"].modality,
+        target_modality=target.domain.modality,
         num_parts=source.shards.num_parts if source is not None else 0,
         supervision=config.supervision,
-        transfers=source is None or source.place != located["target"].place,
+        transfers=source is None or (source.domain.dataset, source.split) != (target.domain.dataset, target.split),
     )
     method = build_method(resolved.method, resolved.method_config, context, config.seed)
-    for stage in method.stages():
+    stages = method.stages()
+    for stage in stages:
         _check_schedule(resolved, stage)
-    located["target"].shards.require(method.reads)
-    for role, found in located.items():
-        _check_images(method, role, found)
-    for role in {role: None for stage in method.stages() for role in stage.roles}:
+    target.shards.require(method.reads)
+    read = dict.fromkeys(role for stage in stages for role in stage.roles)
+    for role in {**found, **read}:
         if role not in domains:
             raise UsageError(
                 f"method '{resolved.plugin.name}' reads {role} data, and no dataset was given for it",
                 hint=f"give one: --{role} DATASET",
             )
-        if role not in located:
-            located[role] = opened(role)
-            _check_images(method, role, located[role])
-    return located, method, context
-
-
-def _check_images(method: Method, role: str, found: Located | Streamed) -> None:
-    for stage in method.stages():
-        found.shards.require(stage.roles.get(role, ()))
+        if role not in found:
+            found[role] = opened(role)
+        for stage in stages:
+            found[role].shards.require(stage.roles.get(role, ()))
+    return found, method
 
 
 def _check_schedule(resolved: Resolved, stage: Stage) -> None:
@@ -139,37 +141,12 @@ def build_method(kind: type[Method], config: Any, context: MethodContext, seed: 
     return kind(config, context)
 
 
-def _streamed(resolved: Resolved) -> Streamed:
-    from kt3d_bench.loading.stream import Stream
-    from kt3d_bench.training.streams import Streamed
-
-    domain = resolved.domains["source"]
-    return Streamed("source", domain, Stream(domain.plugin, resolved.config.seed))
-
-
-def _feed(resolved: Resolved, found: Located | Streamed) -> Any:
-    from kt3d_bench.training.feeds import ShardFeed
-    from kt3d_bench.training.streams import Streamed, StreamFeed
-
-    if isinstance(found, Streamed):
-        return StreamFeed(found.shards)
-    return ShardFeed(found.shards, resolved.grant if found.role == "target" else None)
-
-
-def _folder(resolved: Resolved, fabric: Fabric, resume: bool) -> Path:
-    """Claim the folder in the main process and tell the others."""
-    folder = runs.claim_folder(resolved, resume=resume) if fabric.is_global_zero else None
-    if fabric.world_size > 1:
-        folder = fabric.broadcast(folder)
-    assert folder is not None
-    return folder
-
-
-def _options(resolved: Resolved, context: MethodContext) -> Any:
+def _options(resolved: Resolved, method: Method) -> LoopOptions:
+    from kt3d_bench.training.acceleration import choose
     from kt3d_bench.training.steps import LoopOptions
 
-    config = resolved.config
-    versions = runs.versions()
+    config, versions = resolved.config, installed_versions(_LIBRARIES)
+    layout = {"channels_last": config.channels_last, "compiled": config.compiled}
     return LoopOptions(
         seed=config.seed,
         steps_scale=config.steps_scale,
@@ -177,77 +154,37 @@ def _options(resolved: Resolved, context: MethodContext) -> Any:
         clip_norm=config.clip_norm,
         checkpoint_steps=config.checkpoint_steps,
         checkpoint_s=config.checkpoint_s,
-        acceleration=_acceleration(resolved),
-        about=_about(resolved, context),
+        acceleration=choose(resolved.accelerator, config.preset, resolved.precision, **layout),
+        about={
+            "method": resolved.plugin.name,
+            "config": asdict(resolved.method_config),
+            "context": asdict(method.context),
+            "seed": config.seed,
+            "versions": versions,
+        },
         facts={"precision": resolved.precision, "kt3d-bench": versions.get("kt3d-bench", "")},
     )
 
 
-def _acceleration(resolved: Resolved) -> Any:
-    from kt3d_bench.training.acceleration import choose
-
-    config = resolved.config
-    return choose(
-        resolved.accelerator,
-        config.preset,
-        resolved.precision,
-        channels_last=config.channels_last,
-        compiled=config.compiled,
-    )
-
-
-def _about(resolved: Resolved, context: MethodContext) -> dict[str, Any]:
-    """Return what a checkpoint needs to rebuild its method without any other file."""
-
-    return {
-        "method": resolved.plugin.name,
-        "config": asdict(resolved.method_config),
-        "context": asdict(context),
-        "seed": resolved.config.seed,
-        "versions": runs.versions(),
-    }
-
-
-def _document(resolved: Resolved, context: MethodContext, located: Mapping[str, Located | Streamed]) -> dict[str, Any]:
-
+def _document(resolved: Resolved, options: LoopOptions, feeds: Mapping[str, RoleData]) -> dict[str, Any]:
     return {
         "state": "training",
-        "command": runs.command_line(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": _now(),
         "config": asdict(resolved.config),
-        "method_config": asdict(resolved.method_config),
-        "context": asdict(context),
+        "method_config": options.about["config"],
+        "context": options.about["context"],
         "accelerator": resolved.accelerator,
         "precision": resolved.precision,
-        "acceleration": _acceleration(resolved).document(),
+        "acceleration": asdict(options.acceleration),
         "target_labels": {
             "joints_2d": [int(joint) for joint in resolved.grant.mask_2d.nonzero()[0]],
             "joints_3d": [int(joint) for joint in resolved.grant.mask_3d.nonzero()[0]],
         },
         "selection_rule": "last",
-        "shards": {role: found.document() for role, found in sorted(located.items())},
-        "versions": runs.versions(),
+        "shards": {role: found.document() for role, found in sorted(feeds.items())},
+        "versions": options.about["versions"],
     }
-
-
-def _finish(
-    folder: Path,
-    document: Mapping[str, Any],
-    method: Method,
-    outcomes: tuple[StageOutcome, ...],
-    about: Mapping[str, Any],
-) -> None:
-    """Write the final checkpoint, then record in ``run.yaml`` that the run is complete."""
-
-    from kt3d_bench.training import checkpoint
-
-    stages = [asdict(outcome) for outcome in outcomes]
-    model = {name: tensor.detach().cpu() for name, tensor in method.state_dict().items()}
-    digest = checkpoint.save(final_checkpoint(folder), {**about, "stages": stages, "model": model})
-    write_run(
-        folder,
-        {**document, "state": "finished", "finished": _now(), "stages": stages, "checkpoint_sha256": digest},
-    )
 
 
 def _now() -> str:

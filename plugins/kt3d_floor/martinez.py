@@ -19,9 +19,9 @@ from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1
+from kt3d_bench.nn.layers import ResidualMlp
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
-from kt3d_bench.nn.residual import ResidualMlp
 from kt3d_bench.skeletons import NUM_JOINTS
 
 DEPTH_UNIT_MM = 100.0

@@ -16,7 +16,7 @@ from torch.nn import functional
 from kt3d_bench.errors import UsageError
 from kt3d_bench.nn.images import parts_input
 from kt3d_bench.nn.integral import IntegralOutput
-from kt3d_bench.nn.reversal import reverse_gradient
+from kt3d_bench.nn.layers import reverse_gradient
 from kt3d_bench.skeletons import H36M17
 from kt3d_knowledge_transfer.config import Config
 

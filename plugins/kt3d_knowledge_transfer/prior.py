@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kt3d_bench.nn.residual import ResidualMlp
+from kt3d_bench.nn.layers import ResidualMlp
 from kt3d_bench.skeletons import NUM_JOINTS
 
 

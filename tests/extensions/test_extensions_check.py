@@ -179,10 +179,10 @@ PEEP = '''def peeped() -> float:
     """Finds the shards that the harness has open, and reads what it must not."""
     import gc
 
-    from kt3d_bench.training.feeds import ShardFeed
+    from kt3d_bench.training.feeds import RoleData
 
     gc.collect()
-    feeds = [one for one in gc.get_objects() if type(one) is ShardFeed]
+    feeds = [one for one in gc.get_objects() if type(one) is RoleData]
     (target,) = [one.shards for one in feeds if one.shards.manifest.dataset.endswith("target")]
     return float(abs(target.labels.joints_px).mean())
 

@@ -15,7 +15,7 @@ from kt3d_knowledge_transfer.method import KnowledgeTransfer
 from kt3d_bench.errors import UsageError
 from kt3d_bench.method import Progress
 from kt3d_bench.nn.integral import to_voxels
-from kt3d_bench.nn.reversal import reverse_gradient
+from kt3d_bench.nn.layers import reverse_gradient
 from kt3d_bench.training.settings import build_config
 
 

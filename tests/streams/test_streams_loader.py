@@ -93,7 +93,7 @@ def test_ranks_share_the_stream(twelve: dict[str, torch.Tensor]) -> None:
 
 def test_another_stream_is_not_gone_on_with() -> None:
     state = loader().state_dict()
-    with pytest.raises(ArtefactError, match="the saved stream has stream"):
+    with pytest.raises(ArtefactError, match="the saved order of samples has stream"):
         loader(seed=1).load_state_dict(state)
     with pytest.raises(ArtefactError, match="batch_size 3, this run has 4"):
         loader(batch_size=4).load_state_dict(state)
@@ -149,7 +149,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(*arguments: Any, **options: Any) -> StreamLoader:
         return StreamLoader(*arguments, **{**options, "workers": 0})
 
-    monkeypatch.setattr("kt3d_bench.training.streams.StreamLoader", here)
+    monkeypatch.setattr("kt3d_bench.loading.stream.StreamLoader", here)
 
 
 def test_a_run_learns_from_the_stream_and_says_so(few: None, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from kt3d_bench.run_folder import final_checkpoint, newest_run, read_run
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.predict import choose_benchmark, load_method, predict
-from kt3d_bench.training.run import resolve
+from kt3d_bench.training.resolve import resolve
 from kt3d_bench.training.train import train
 
 
@@ -346,7 +346,7 @@ def test_a_network_of_the_baselines_trains_and_predicts(workplace: Workplace) ->
 
 def test_a_role_without_a_dataset_is_named(workplace: Workplace) -> None:
     workplace.prepare("dots-target")
-    with pytest.raises(UsageError, match=r"reads pretrain data here.*--pretrain"):
+    with pytest.raises(UsageError, match=r"reads pretrain data, and no dataset was given for it; .*--pretrain"):
         train(workplace.config(method="baseline", supervision="full", settings={"input_px": 32}))
 
 

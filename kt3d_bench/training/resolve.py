@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import UsageError, did_you_mean
-from kt3d_bench.files import installed_versions
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MethodPlugin
 from kt3d_bench.run_folder import RUN_FILE, finished
@@ -18,12 +16,10 @@ from kt3d_bench.schema import parse
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.settings import build_config
-from kt3d_bench.training.sources import Domain, domain, is_stream, stream_name
+from kt3d_bench.training.sources import Domain, domain, is_stream
 
 if TYPE_CHECKING:
     from kt3d_bench.method import Method, MethodContext
-
-_LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +67,8 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
     config = parse(RunConfig, config, error=UsageError, where="the run", hint="correct these")
     granted = grant(config.supervision, config.joints)
     if config.supervision not in plugin.supervision:
-        raise UsageError(
-            f"method '{plugin.name}' does not accept supervision '{config.supervision}'",
-            hint=f"it accepts: {', '.join(plugin.supervision)}",
-        )
+        problem = f"method '{plugin.name}' does not accept supervision '{config.supervision}'"
+        raise UsageError(problem, hint=f"it accepts: {', '.join(plugin.supervision)}")
     if config.preset not in plugin.presets:
         raise UsageError(f"there is no preset '{config.preset}'", hint=did_you_mean(config.preset, plugin.presets))
     accelerator = device_kind(config.device)
@@ -83,7 +77,11 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
             "the preset 'paper' needs a GPU: 140 epochs of ResNet-50 take weeks on a CPU",
             hint="choose --preset tiny, which takes minutes",
         )
-    kind = registry.load(plugin.load)
+    kind, precision = registry.load(plugin.load), config.precision
+    if precision == "auto":
+        import torch
+
+        precision = "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
     return Resolved(
         config,
         plugin,
@@ -92,7 +90,7 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
         granted,
         _domains(config, plugin),
         accelerator,
-        _precision(config.precision, accelerator),
+        precision,
     )
 
 
@@ -102,19 +100,16 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
     for role, name in asked.items():
         if name is not None and role != "target" and role not in plugin.defaults:
             raise UsageError(f"method '{plugin.name}' uses no {role} data", hint=f"leave out --{role}")
-        default = plugin.defaults.get(role)
         if role == "source" and name is not None and is_stream(name):
-            name = stream_name(name)
-        name = name or default
+            name = name.partition(":")[2]  # nothing: the method's default source
+        name = name or plugin.defaults.get(role)
         if name is not None:
             chosen[role] = domain(name)
     if "target" not in chosen:
         raise UsageError(f"method '{plugin.name}' names no default target", hint="name one: --target DATASET")
     if "source" in chosen and chosen["source"].plugin.labels == "2d":
-        raise UsageError(
-            f"dataset '{chosen['source'].dataset}' has 2D labels only, and a source must have 3D ones",
-            hint="choose another --source",
-        )
+        problem = f"dataset '{chosen['source'].dataset}' has 2D labels only, and a source must have 3D ones"
+        raise UsageError(problem, hint="choose another --source")
     if is_stream(config.source) and "source" in config.shards:
         raise UsageError("shards are given for 'source', which is to be generated", hint="leave out one of them")
     for role in config.shards:
@@ -146,14 +141,6 @@ def device_name(device: str) -> str:
     return device if ":" in device else kind
 
 
-def _precision(asked: str, accelerator: str) -> str:
-    import torch
-
-    if asked != "auto":
-        return asked
-    return "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
-
-
 def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
     """Return the run's folder: a new one, or with ``resume`` the unfinished one to continue.
 
@@ -164,14 +151,12 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
     runs = config.data_root / "runs"
     name = config.name or resolved.base_name
     if resume:
-        taken = sorted(
-            (path for path in runs.glob(f"{name}*") if (path / RUN_FILE).exists() and not finished(path)),
-            key=lambda path: (path / RUN_FILE).stat().st_mtime_ns,
-        )
-        taken = [path for path in taken if path.name == name or (config.name is None and _numbered(path.name, name))]
+        names = re.compile(re.escape(name) + ("" if config.name else r"(-\d+)?"))
+        unfinished = [path.parent for path in runs.glob(f"*/{RUN_FILE}") if not finished(path.parent)]
+        taken = [path for path in unfinished if names.fullmatch(path.name)]
         if not taken:
             raise UsageError(f"no unfinished run '{name}'", where=runs, hint="leave out --resume to start one")
-        return taken[-1]
+        return max(taken, key=lambda path: (path / RUN_FILE).stat().st_mtime_ns)
     folder = runs / name
     if config.name is not None and (folder / RUN_FILE).exists():
         raise UsageError(f"the run '{name}' exists", where=folder, hint="choose another --name, or --resume")
@@ -181,17 +166,3 @@ def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
         number += 1
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _numbered(name: str, base: str) -> bool:
-    return name.startswith(f"{base}-") and name[len(base) + 1 :].isdigit()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that decide numbers."""
-    return installed_versions(_LIBRARIES)
-
-
-def command_line() -> str:
-    """Return the command that started this process, as it would be typed."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

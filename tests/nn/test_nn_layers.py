@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from kt3d_bench.nn.reversal import reverse_gradient
+from kt3d_bench.nn.layers import reverse_gradient
 
 
 def test_forward_is_identity_and_backward_changes_sign_and_size() -> None:
