@@ -7,15 +7,11 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, distribution
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from kt3d_bench import __version__
 from kt3d_bench.errors import UsageError, did_you_mean
@@ -29,20 +25,18 @@ _SUFFIX = ".tmpl"
 
 @dataclass(frozen=True)
 class Names:
-    """What a new plugin is called, in all the forms that its files need."""
+    """What a new plugin is called, in all the forms that its files need.
+
+    For ``my-method``: package ``kt3d_my_method``, distribution (and folder) ``kt3d-my-method``, stem ``my_method``,
+    cls ``MyMethod``, title ``My method``.
+    """
 
     name: str
-    """Of the dataset or method, and of the entry point: ``my-method``."""
     package: str
-    """Import name: ``kt3d_my_method``."""
     distribution: str
-    """``kt3d-my-method``, the folder's name too."""
     stem: str
-    """An identifier: ``my_method``."""
     cls: str
-    """``MyMethod``."""
     title: str
-    """``My method``."""
 
 
 def named(name: str) -> Names:
@@ -61,34 +55,14 @@ def named(name: str) -> Names:
     if keyword.iskeyword(stem):
         raise UsageError(f"'{name}' is a Python keyword", hint=f"choose another, such as 'my-{name}'")
     words = name.split("-")
-    made = Names(
-        name=name,
-        package=f"kt3d_{stem}",
-        distribution=f"kt3d-{name}",
-        stem=stem,
-        cls="".join(word.capitalize() for word in words),
-        title=" ".join(words).capitalize(),
-    )
-    _refuse_taken(made)
+    cls, title = "".join(word.capitalize() for word in words), " ".join(words).capitalize()
+    made = Names(name, f"kt3d_{stem}", f"kt3d-{name}", stem, cls, title)
+    for kind in ("datasets", "methods", "recipes", "plugins"):
+        if name in (registry.registered() if kind == "plugins" else getattr(registry, kind)()):
+            raise UsageError(f"a {kind[:-1]} '{name}' is installed already", hint="choose another name")
+    if find_spec(made.package) is not None or any(distributions(name=made.distribution)):
+        raise UsageError(f"a package {made.package} is installed already", hint="choose another name, or uninstall it")
     return made
-
-
-def _refuse_taken(names: Names) -> None:
-    taken: dict[str, Mapping[str, Any]] = {
-        "dataset": registry.datasets(),
-        "method": registry.methods(),
-        "recipe": registry.recipes(),
-        "plugin": registry.registered(),
-    }
-    for kind, known in taken.items():
-        if names.name in known:
-            raise UsageError(f"a {kind} '{names.name}' is installed already", hint="choose another name")
-    try:
-        distribution(names.distribution)
-    except PackageNotFoundError:
-        if find_spec(names.package) is None:
-            return
-    raise UsageError(f"a package {names.package} is installed already", hint="choose another name, or uninstall it")
 
 
 def new_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None = None) -> Path:
@@ -110,7 +84,9 @@ def new_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None =
     out.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{names.distribution}-", dir=out))
     try:
-        for path, template in _templates(kind):
+        root = Path(__file__).parent / "templates" / kind
+        for template in root.rglob(f"*{_SUFFIX}"):
+            path = template.relative_to(root).as_posix().removesuffix(_SUFFIX).replace("dot-", ".")
             place = unfinished / path.replace("PACKAGE", names.package).replace("STEM", names.stem)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(Template(template.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
@@ -119,21 +95,6 @@ def new_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None =
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
-
-
-def _templates(kind: str) -> Iterator[tuple[str, Traversable]]:
-    """Yield (path in the package, template) of every file of a kind."""
-    root = files("kt3d_bench") / "templates" / kind
-
-    def below(place: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
-        for entry in sorted(place.iterdir(), key=lambda one: one.name):
-            if entry.is_dir():
-                yield from below(entry, f"{prefix}{entry.name}/")
-            elif entry.name.endswith(_SUFFIX):
-                name = entry.name.removesuffix(_SUFFIX)
-                yield prefix + (f".{name.removeprefix('dot-')}" if name.startswith("dot-") else name), entry
-
-    return below(root, "")
 
 
 def _usual_target() -> str:

@@ -28,7 +28,7 @@ Written by people, so plain YAML with every field required unless said otherwise
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -86,17 +86,16 @@ class Card:
             yield f"joints must name the {len(H36M17)} common joints in order: {', '.join(H36M17.joints)}"
         if (self.num_parts > 0) != ("parts" in self.modalities):
             yield "num_parts counts the classes of the part masks and is 0 exactly when there are none"
-        if self.part_mirror is not None and not _is_mirror(self.part_mirror, self.num_parts):
+        mirror = self.part_mirror
+        if mirror is not None and (
+            sorted(mirror) != list(range(self.num_parts)) or any(mirror[mirror[part]] != part for part in mirror)
+        ):
             yield "part_mirror must exchange parts in pairs: one id per part class, background included"
 
     @property
     def quality(self) -> npt.NDArray[np.uint8]:
         """(17,) ``skeletons.Quality`` codes."""
         return np.array([Quality[row.quality.upper()] for row in self.joints], np.uint8)
-
-
-def _is_mirror(mirror: Sequence[int], parts: int) -> bool:
-    return sorted(mirror) == list(range(parts)) and all(mirror[mirror[part]] == part for part in mirror)
 
 
 def read_card(folder: Path) -> Card:

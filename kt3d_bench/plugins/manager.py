@@ -57,41 +57,29 @@ def _check_hooks(name: str, module: Any) -> None:
         if isinstance(marks, dict):
             hook = str(marks.get("specname") or attribute)
             if hook not in hooks:
-                raise PluginError(
-                    f"defines a hook that does not exist: {hook}()",
-                    where=where(name),
-                    hint=f"{did_you_mean(hook, hooks)} See kt3d_bench/plugins/hookspecs.py",
-                )
+                hint = f"{did_you_mean(hook, hooks)} See kt3d_bench/plugins/hookspecs.py"
+                raise PluginError(f"defines a hook that does not exist: {hook}()", where=where(name), hint=hint)
             marked.append(hook)
         elif inspect.isfunction(value) and difflib.get_close_matches(attribute, hooks, cutoff=0.85):
-            raise PluginError(
-                f"defines {attribute}(), which is not marked as a hook",
-                where=where(name),
-                hint=f"write @hookimpl (from kt3d_bench import hookimpl) above it; {did_you_mean(attribute, hooks)}",
-            )
+            hint = f"write @hookimpl (from kt3d_bench import hookimpl) above it; {did_you_mean(attribute, hooks)}"
+            raise PluginError(f"defines {attribute}(), which is not marked as a hook", where=where(name), hint=hint)
     if not marked:
-        raise PluginError(
-            "defines no hook, so it offers nothing",
-            where=where(name),
-            hint=f"its entry point must name the module with a function marked @hookimpl: {', '.join(sorted(hooks))}",
-        )
+        hint = f"its entry point must name the module with a function marked @hookimpl: {', '.join(sorted(hooks))}"
+        raise PluginError("defines no hook, so it offers nothing", where=where(name), hint=hint)
 
 
 def _installed() -> dict[str, Any]:
     modules: dict[str, Any] = {}
     for point in _points():
         if point.name in modules:
-            raise PluginError(
-                "is registered twice", where=where(point.name), hint="rename or uninstall one of the distributions"
-            )
+            hint = "rename or uninstall one of the distributions"
+            raise PluginError("is registered twice", where=where(point.name), hint=hint)
         try:
             modules[point.name] = point.load()
         except (Exception, SystemExit) as error:
-            raise PluginError(
-                f"cannot be imported ({type(error).__name__}: {error})",
-                where=where(point.name),
-                hint=f"repair or uninstall it; its entry point is {point.value}",
-            ) from error
+            what = f"cannot be imported ({type(error).__name__}: {error})"
+            hint = f"repair or uninstall it; its entry point is {point.value}"
+            raise PluginError(what, where=where(point.name), hint=hint) from error
     return modules
 
 
@@ -104,24 +92,18 @@ def collect(found: pluggy.PluginManager, hook: str, kind: type[Record]) -> dict[
     records: dict[str, Record] = {}
     owners: dict[str, str] = {}
     for implementation in getattr(found.hook, hook).get_hookimpls():
-        owner = implementation.plugin_name
+        owner = where(implementation.plugin_name)
         for record in returned(hook, implementation):
             if not isinstance(record, kind):
-                raise PluginError(
-                    f"{hook} returned a {type(record).__name__}, expected {kind.__name__} records",
-                    where=where(owner),
-                    hint=f"return a list of {kind.__name__}(...)",
-                )
+                what = f"{hook} returned a {type(record).__name__}, expected {kind.__name__} records"
+                raise PluginError(what, where=owner, hint=f"return a list of {kind.__name__}(...)")
             hint = f"see {kind.__name__} in kt3d_bench/plugins/hookspecs.py"
-            offered = f"{where(owner)}: {hook} offers {kind.__name__} {record.name!r}"
+            offered = f"{owner}: {hook} offers {kind.__name__} {record.name!r}"
             record = parse(kind, record, error=PluginError, where=offered, hint=hint)
             if record.name in records:
-                other = "itself" if owners[record.name] == owner else where(owners[record.name])
-                raise PluginError(
-                    f"offers '{record.name}', which {other} offers too",
-                    where=where(owner),
-                    hint="rename or uninstall one of them",
-                )
+                other = "itself" if owners[record.name] == owner else owners[record.name]
+                what = f"offers '{record.name}', which {other} offers too"
+                raise PluginError(what, where=owner, hint="rename or uninstall one of them")
             records[record.name], owners[record.name] = record, owner
     return dict(sorted(records.items()))
 
@@ -132,15 +114,11 @@ def returned(hook: str, implementation: Any) -> list[Any]:
     try:
         records = implementation.function()
         if not isinstance(records, Iterable) or isinstance(records, str):
-            raise PluginError(
-                f"{hook} returned {type(records).__name__}, expected a sequence",
-                where=owner,
-                hint="return a list of records",
-            )
+            what = f"{hook} returned {type(records).__name__}, expected a sequence"
+            raise PluginError(what, where=owner, hint="return a list of records")
         return list(records)
     except PluginError:
         raise
     except Exception as error:
-        raise PluginError(
-            f"{hook} raised {type(error).__name__}: {error}", where=owner, hint="repair or uninstall the plugin"
-        ) from error
+        what = f"{hook} raised {type(error).__name__}: {error}"
+        raise PluginError(what, where=owner, hint="repair or uninstall the plugin") from error

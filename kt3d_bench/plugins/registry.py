@@ -164,35 +164,25 @@ def load(reference: str) -> Any:
         module = importlib.import_module(module_name)
         return getattr(module, attribute) if attribute else module
     except Exception as error:
-        owners = [manager.where(name) for name, value in registered().items() if _owns(value, module_name)]
-        owner = f" of {owners[0]}" if owners else ""
-        raise PluginError(
-            f"cannot be loaded ({type(error).__name__}: {error})", where=f"{reference}{owner}", hint="repair the plugin"
-        ) from error
+        package = module_name.partition(".")[0]
+        owners = [name for name, module in registered().items() if module.__name__.partition(".")[0] == package]
+        owner = f" of {manager.where(owners[0])}" if owners else ""
+        what = f"cannot be loaded ({type(error).__name__}: {error})"
+        raise PluginError(what, where=f"{reference}{owner}", hint="repair the plugin") from error
 
 
 def generator(plugin: DatasetPlugin) -> str:
     """Return the module that generates stand-ins of a dataset; ``UsageError`` when its plugin has no generator."""
     if plugin.generate is None:
-        raise UsageError(
-            f"the dataset '{plugin.name}' has no generator, so there is no stand-in of it",
-            hint=f"obtain the real data (kt3d list {plugin.name} says how)",
-        )
+        what = f"the dataset '{plugin.name}' has no generator, so there is no stand-in of it"
+        raise UsageError(what, hint=f"obtain the real data (kt3d list {plugin.name} says how)")
     return plugin.generate
-
-
-def _owns(module: Any, name: str) -> bool:
-    package: str = module.__name__.partition(".")[0]
-    return name.partition(".")[0] == package
 
 
 def load_function(module_reference: str, name: str) -> Callable[..., Any]:
     """Return a function that a plugin's module must define; raise ``PluginError`` when it is missing."""
     function = getattr(load(module_reference), name, None)
     if not callable(function):
-        raise PluginError(
-            f"does not define the function {name}()",
-            where=f"module {module_reference}",
-            hint="kt3d_bench/plugins/hookspecs.py lists what it must define",
-        )
+        hint = "kt3d_bench/plugins/hookspecs.py lists what it must define"
+        raise PluginError(f"does not define the function {name}()", where=f"module {module_reference}", hint=hint)
     return function  # type: ignore[no-any-return]

@@ -21,7 +21,6 @@ from kt3d_bench.training.sources import Domain, stand_in
 
 if TYPE_CHECKING:
     from kt3d_bench.method import Stage
-    from kt3d_bench.metrics.benchmarks import Benchmark
 
 
 @dataclass(frozen=True)
@@ -138,20 +137,25 @@ def with_data(planned: Sequence[Job], options: Options, report: Reporter) -> lis
             found = splits.setdefault(domain.dataset, {})
             found |= dict.fromkeys(domain.training_splits[:1])
             if role == "target":
-                found |= {benchmark.split: None for benchmark in _tests(domain)}
-    if not options.generated:
-        _refuse_missing([roles["target"].dataset for _, roles in needed], options.data_root)
+                tests = (domain.benchmark,) if domain.benchmark is not None else registry.benchmarks_of(domain.dataset)
+                found |= {benchmark.split: None for benchmark in tests}
+    root, targets = options.data_root, dict.fromkeys(roles["target"].dataset for _, roles in needed)
+    missing = [name for name in targets if not has_shards(shards_folder(root, name))]
+    if missing and not options.generated:
+        raise ArtefactError(
+            f"there are no shards of {', '.join(missing)}",
+            where=root / "shards",
+            hint=f"make them ({'; '.join(f'kt3d prepare {name}' for name in missing)}), or add --generated to use "
+            "generated stand-ins, whose rows go to boards of their own",
+        )
     folders: dict[str, Path] = {}
     for job, roles in needed:
         for domain in roles.values():
             if domain.dataset not in folders:
-                own = shards_folder(options.data_root, domain.dataset)
-                folders[domain.dataset] = (
-                    own
-                    if has_shards(own)
-                    else stand_in(job.config, domain, report, "cpu", splits=list(splits[domain.dataset]),
-                                  workers=options.workers)
-                )  # fmt: skip
+                own, wanted = shards_folder(root, domain.dataset), list(splits[domain.dataset])
+                if not has_shards(own):
+                    own = stand_in(job.config, domain, report, "cpu", splits=wanted, workers=options.workers)
+                folders[domain.dataset] = own
     return [
         replace(job, config=replace(job.config, shards={role: folders[d.dataset] for role, d in roles.items()}))
         for job, roles in needed
@@ -169,21 +173,6 @@ def _roles(config: RunConfig) -> Mapping[str, Domain]:
     resolved = resolve(config)
     read = {"target", "source", *(role for stage in stages_of(resolved) for role in stage.roles)}
     return {role: domain for role, domain in resolved.domains.items() if role in read}
-
-
-def _tests(domain: Domain) -> Sequence[Benchmark]:
-    return (domain.benchmark,) if domain.benchmark is not None else registry.benchmarks_of(domain.dataset)
-
-
-def _refuse_missing(targets: Sequence[str], data_root: Path) -> None:
-    missing = [name for name in dict.fromkeys(targets) if not has_shards(shards_folder(data_root, name))]
-    if missing:
-        raise ArtefactError(
-            f"there are no shards of {', '.join(missing)}",
-            where=data_root / "shards",
-            hint=f"make them ({'; '.join(f'kt3d prepare {name}' for name in missing)}), or add --generated to use "
-            "generated stand-ins, whose rows go to boards of their own",
-        )
 
 
 def named(recipe: str) -> Recipe:

@@ -15,7 +15,7 @@ from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin
 from kt3d_bench.testing.datasets import check_dataset
-from kt3d_bench.testing.findings import BrokenRuleError, Checklist, Finding
+from kt3d_bench.testing.findings import Checklist, Finding, require
 
 HEAVY = ("torch", "webdataset", "scipy", "cv2", "h5py", "av", "matplotlib", "joblib")
 _IMPORT_S = 120.0
@@ -91,11 +91,8 @@ def _subjects(name: str) -> tuple[str, list[DatasetPlugin | MethodPlugin]]:
             f"no plugin, method or dataset is called '{name}'",
             hint=f"{did_you_mean(name, [*modules, *methods, *datasets])} Is it installed: pip install -e FOLDER?",
         )
-    offered: list[DatasetPlugin | MethodPlugin] = [
-        *(record for record in datasets.values() if registry.owner_of("dataset", record.name) == name),
-        *(record for record in methods.values() if registry.owner_of("method", record.name) == name),
-    ]
-    return name, offered
+    offered = [one for one in datasets.values() if registry.owner_of("dataset", one.name) == name]
+    return name, [*offered, *(one for one in methods.values() if registry.owner_of("method", one.name) == name)]
 
 
 @contextmanager
@@ -124,12 +121,10 @@ def _imports_nothing_heavy(module: Any) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
         check=False,
     )
-    if done.returncode:
-        raise BrokenRuleError(
-            f"it failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}", "fix the import"
-        )
-    if done.stdout.strip():
-        raise BrokenRuleError(
-            f"it imports {', '.join(done.stdout.split())}, which makes every kt3d command slow",
-            f"import that inside the functions, or in another module than {module.__name__}",
-        )
+    failed = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    require(not done.returncode, f"it failed: {failed}", "fix the import")
+    require(
+        not done.stdout.strip(),
+        f"it imports {', '.join(done.stdout.split())}, which makes every kt3d command slow",
+        f"import that inside the functions, or in another module than {module.__name__}",
+    )

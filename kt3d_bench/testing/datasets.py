@@ -19,7 +19,7 @@ from kt3d_bench.plugins.cards import Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, Option
 from kt3d_bench.records import Sample, Skipped, WorkItem
 from kt3d_bench.standins import MARKER
-from kt3d_bench.testing.findings import BrokenRuleError, Checklist
+from kt3d_bench.testing.findings import BrokenRuleError, Checklist, require
 
 SEED = 3
 EXCERPT = (2, 8)
@@ -27,6 +27,7 @@ EXCERPT = (2, 8)
 _SMALLEST = {"people": 2, "frames": 2}
 _SAMPLES_PER_SHARD = 4
 """Small shards, so that two workers share the work."""
+_FOREIGN = ("images/000001.jpg", "annotations/people.json", "poses/s1.mat", "train/notes.txt", "test/a.txt")
 _EXCERPT_OF = "excerpt_of"
 
 
@@ -42,8 +43,10 @@ def check_dataset(plugin: DatasetPlugin, checks: Checklist, folder: Path, raw: P
     arguments = None
     if plugin.generate is not None:
         arguments = checks.check("generate defines generate(), VERSION and DEMO", check.smallest)
-    checks.check("plan() refuses an empty folder with MissingDataError", check.refuses_empty)
-    checks.check("plan() refuses another dataset's folder with MissingDataError", check.refuses_foreign)
+    checks.check("plan() refuses an empty folder with MissingDataError", lambda: check.refuses("empty"))
+    checks.check(
+        "plan() refuses another dataset's folder with MissingDataError", lambda: check.refuses("foreign", _FOREIGN)
+    )
     promised: Mapping[str, int] = {}
     if raw is None:
         if plugin.generate is None:
@@ -54,12 +57,8 @@ def check_dataset(plugin: DatasetPlugin, checks: Checklist, folder: Path, raw: P
         if arguments is None:
             return
         checks.check("generate() leaves a folder with other files alone", lambda: check.keeps_files(arguments))
-        promised = (
-            checks.check(
-                "generate() writes a stand-in and counts its samples per split", lambda: check.generates(arguments)
-            )
-            or {}
-        )
+        rule = "generate() writes a stand-in and counts its samples per split"
+        promised = checks.check(rule, lambda: check.generates(arguments)) or {}
         if not check.raw.is_dir():
             return
         checks.check("generate() leaves its marker and nothing unfinished", check.leaves_marker)
@@ -88,9 +87,7 @@ class _Check:
     """The rules for one dataset; each raises ``BrokenRuleError``, or what the plugin raises."""
 
     def __init__(self, plugin: DatasetPlugin, folder: Path, raw: Path | None) -> None:
-        self.plugin = plugin
-        self.folder = folder
-        self.own_raw = raw is not None
+        self.plugin, self.folder, self.own_raw = plugin, folder, raw is not None
         self.raw = folder / "raw" if raw is None else raw
         self.splits: tuple[str, ...] = plugin.splits
         """Those of which there is raw data."""
@@ -104,10 +101,11 @@ class _Check:
             ("name", card.name, self.plugin.name),
             ("modalities", sorted(card.modalities), sorted(self.plugin.modalities)),
         ):
-            if said != meant:
-                raise BrokenRuleError(
-                    f"its {what} is {said}, the record's {meant}", f"change one of them; {self.plugin.folder}"
-                )
+            require(
+                said == meant,
+                f"its {what} is {said}, the record's {meant}",
+                f"change one of them; {self.plugin.folder}",
+            )
         return card
 
     def benchmarks(self, card: Card | None) -> None:
@@ -133,8 +131,7 @@ class _Check:
                 problems.append(f"{name} leaves no split to train on: every split is tested on")
         stray = sorted(set(read_published(plugin.folder)) - {benchmark.id for benchmark in own})
         problems += [f"{PUBLISHED_FILE} names '{name}', which benchmarks.yaml does not define" for name in stray]
-        if problems:
-            raise BrokenRuleError("; ".join(problems), f"change benchmarks.yaml in {plugin.folder}")
+        require(not problems, "; ".join(problems), f"change benchmarks.yaml in {plugin.folder}")
 
     def functions(self) -> None:
         for name in ("plan", "convert", "describe"):
@@ -148,12 +145,10 @@ class _Check:
         registry.load_function(reference, "generate")
         module = registry.load(reference)
         version, demo = getattr(module, "VERSION", None), getattr(module, "DEMO", None)
-        if type(version) is not int:
-            raise BrokenRuleError(f"VERSION is {version!r}, expected a whole number", f"set it in {reference}")
+        hint = f"set it in {reference}"
+        require(type(version) is int, f"VERSION is {version!r}, expected a whole number", hint)
         if not isinstance(demo, Mapping) or not {"people", "frames"} <= demo.keys():
-            raise BrokenRuleError(
-                f"DEMO is {demo!r}, expected a mapping with at least 'people' and 'frames'", f"set it in {reference}"
-            )
+            raise BrokenRuleError(f"DEMO is {demo!r}, expected a mapping with at least 'people' and 'frames'", hint)
         smallest = {name: min(int(demo[name]), size) for name, size in _SMALLEST.items()}
         return {**demo, **getattr(module, "CHECK", smallest)}
 
@@ -186,30 +181,23 @@ class _Check:
             raise BrokenRuleError(
                 f"it returned {promised!r}, expected {{split: number of samples}}", self.change_generate
             )
-        if promised.keys() != set(self.plugin.splits):
-            raise BrokenRuleError(
-                f"it counts the splits {', '.join(sorted(promised))}, the record names {', '.join(self.plugin.splits)}",
-                self.change_generate,
-            )
+        require(
+            promised.keys() == set(self.plugin.splits),
+            f"it counts the splits {', '.join(sorted(promised))}, the record names {', '.join(self.plugin.splits)}",
+            self.change_generate,
+        )
         return promised
 
     def leaves_marker(self) -> None:
         marker = self.raw / MARKER
-        if not marker.is_file():
-            raise BrokenRuleError(
-                f"it left no {MARKER}, so the stand-in would pass for the real data", self.change_generate
-            )
+        change = self.change_generate
+        require(marker.is_file(), f"it left no {MARKER}, so the stand-in would pass for the real data", change)
         content = json.loads(marker.read_bytes())
-        if not isinstance(content, dict) or content.get("dataset") != self.plugin.name:
-            raise BrokenRuleError(
-                f"{MARKER} says {content!r}, expected the dataset {self.plugin.name}", self.change_generate
-            )
-        beside = [path.name for path in self.folder.iterdir() if path.name.startswith("raw") and path != self.raw]
-        if beside:
-            raise BrokenRuleError(
-                f"it left {', '.join(sorted(beside))} beside the stand-in",
-                f"{self.change_generate}; kt3d_bench.standins helps",
-            )
+        right = isinstance(content, dict) and content.get("dataset") == self.plugin.name
+        require(right, f"{MARKER} says {content!r}, expected the dataset {self.plugin.name}", change)
+        beside = sorted(path.name for path in self.folder.glob("raw*") if path != self.raw)
+        helper = f"{change}; kt3d_bench.standins helps"
+        require(not beside, f"it left {', '.join(beside)} beside the stand-in", helper)
 
     def generates_again(self, arguments: Mapping[str, Any]) -> None:
         from joblib.externals.loky import get_reusable_executor
@@ -230,21 +218,13 @@ class _Check:
         plan = registry.load_function(self.plugin.convert, "plan")
         return list(plan(raw, split, checked_options(self.plugin, {})))
 
-    def refuses_empty(self) -> None:
-        empty = self.folder / "empty"
-        empty.mkdir(parents=True, exist_ok=True)
-        self._refuses(empty)
-
-    def refuses_foreign(self) -> None:
-        """``plan()`` of a folder as another dataset's may look."""
-        foreign = self.folder / "foreign"
-        for name in ("images/000001.jpg", "annotations/people.json", "poses/s1.mat", "train/notes.txt", "test/a.txt"):
-            path = foreign / name
-            path.parent.mkdir(parents=True, exist_ok=True)
+    def refuses(self, name: str, files: Sequence[str] = ()) -> None:
+        """``plan()`` of a folder with these files."""
+        raw = self.folder / name
+        raw.mkdir(parents=True)
+        for path in (raw / file for file in files):
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"{}")
-        self._refuses(foreign)
-
-    def _refuses(self, raw: Path) -> None:
         hint = f"raise MissingDataError with the file that was expected: plan() in {self.plugin.convert}"
         for split in self.plugin.splits:
             try:
@@ -265,19 +245,15 @@ class _Check:
         self.splits = self._present()
         for split in self.splits:
             items = self._plan(self.raw, split)
-            wrong = next((item for item in items if not isinstance(item, WorkItem)), None)
-            if wrong is not None:
-                raise BrokenRuleError(
-                    f"split '{split}' holds a {type(wrong).__name__}, expected WorkItem records", self.change_plan
-                )
-            if not items:
-                raise BrokenRuleError(f"it lists nothing for split '{split}' of {self.raw}", self.change_plan)
+            change = self.change_plan
             for item in items:
-                _require_plain(item.payload, f"item {item.name} of split '{split}'", self.change_plan)
-            if self._plan(self.raw, split) != items:
-                raise BrokenRuleError(
-                    f"split '{split}' was listed differently the second time", f"sort what you find: {self.change_plan}"
-                )
+                right = isinstance(item, WorkItem)
+                require(right, f"split '{split}' holds a {type(item).__name__}, expected WorkItem records", change)
+            require(items, f"it lists nothing for split '{split}' of {self.raw}", change)
+            for item in items:
+                _require_plain(item.payload, f"item {item.name} of split '{split}'", change)
+            same = self._plan(self.raw, split) == items
+            require(same, f"split '{split}' was listed differently the second time", f"sort what you find: {change}")
 
     def _present(self) -> tuple[str, ...]:
         """The splits to convert: all of a stand-in, and of the author's own data those that are there."""
@@ -296,18 +272,14 @@ class _Check:
 
     def describes(self) -> None:
         said = registry.load_function(self.plugin.convert, "describe")(self.raw)
-        if not isinstance(said, Sequence) or isinstance(said, str) or not all(isinstance(line, str) for line in said):
-            raise BrokenRuleError(
-                f"it returned {said!r}, expected a list of sentences", f"change describe() in {self.plugin.convert}"
-            )
-        deferred = getattr(registry.load(self.plugin.convert), "deferred", None)
+        convert = self.plugin.convert
+        right = isinstance(said, Sequence) and not isinstance(said, str) and all(isinstance(line, str) for line in said)
+        require(right, f"it returned {said!r}, expected a list of sentences", f"change describe() in {convert}")
+        deferred = getattr(registry.load(convert), "deferred", None)
         for split in self.plugin.splits:
             first = deferred(self.raw, split) if callable(deferred) else None
-            if not isinstance(first, str | None):
-                raise BrokenRuleError(
-                    f"deferred() returned {first!r}, expected a sentence or None",
-                    f"change deferred() in {self.plugin.convert}",
-                )
+            what = f"deferred() returned {first!r}, expected a sentence or None"
+            require(isinstance(first, str | None), what, f"change deferred() in {convert}")
 
     def state_of_raw(self) -> dict[str, str]:
         """Path -> digest of every raw file; of the author's own data, which may be large, its size and time."""
@@ -318,14 +290,8 @@ class _Check:
         if self.own_raw:
             excerpt = {_EXCERPT_OF: Option(plugin.convert, "the converter whose first samples are converted")}
             plugin = replace(plugin, convert=__name__, options={**plugin.options, **excerpt})
-        return prepare(
-            plugin,
-            raw=self.raw,
-            out=self.folder / name,
-            splits=splits,
-            workers=workers,
-            samples_per_shard=_SAMPLES_PER_SHARD,
-        )
+        out, size = self.folder / name, _SAMPLES_PER_SHARD
+        return prepare(plugin, raw=self.raw, out=out, splits=splits, workers=workers, samples_per_shard=size)
 
     def prepares(self, promised: Mapping[str, int]) -> Manifest:
         manifest = self._prepare("shards", 1)
@@ -333,13 +299,12 @@ class _Check:
             skipped = "; ".join(sorted({one.reason for one in written.skipped})[:3])
             told = f"; {len(written.skipped)} were skipped: {skipped}" if skipped else ""
             expected = promised.get(split, written.samples)
-            if written.samples != expected:
-                raise BrokenRuleError(
-                    f"split '{split}' has {written.samples} samples, promised were {expected}{told}",
-                    f"{self.change_convert} or the counts of generate() in {self.plugin.generate}",
-                )
-            if self.own_raw and written.samples == 0:
-                raise BrokenRuleError(f"split '{split}' has no samples{told}", self.change_convert)
+            require(
+                written.samples == expected,
+                f"split '{split}' has {written.samples} samples, promised were {expected}{told}",
+                f"{self.change_convert} or the counts of generate() in {self.plugin.generate}",
+            )
+            require(written.samples or not self.own_raw, f"split '{split}' has no samples{told}", self.change_convert)
         return manifest
 
     def prepares_again(self) -> None:
@@ -355,18 +320,14 @@ class _Check:
         from kt3d_bench.data.validate import validate
 
         failed = validate(self.folder / "shards").failed("error")
-        if failed:
-            worst = [f"{one.check.what} - {one.findings[0].sentence}" for one in failed if one.findings]
-            raise BrokenRuleError("; ".join(worst[:3]), self.change_convert)
+        worst = [f"{one.check.what} - {one.findings[0].sentence}" for one in failed if one.findings]
+        require(not failed, "; ".join(worst[:3]), self.change_convert)
 
     def quality(self, manifest: Manifest, card: Card) -> None:
         both = zip(card.joints, card.quality, manifest.quality, strict=True)
-        wrong = [row.joint for row, said, found in both if said != found]
-        if wrong:
-            raise BrokenRuleError(
-                f"card and samples disagree on the quality of {', '.join(wrong)}",
-                f"change card.yaml, or convert() in {self.plugin.convert}",
-            )
+        wrong = ", ".join(row.joint for row, said, found in both if said != found)
+        hint = f"change card.yaml, or convert() in {self.plugin.convert}"
+        require(not wrong, f"card and samples disagree on the quality of {wrong}", hint)
 
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> list[WorkItem]:
@@ -418,6 +379,5 @@ def _sizes(folder: Path) -> dict[str, str]:
 
 def _require_same(first: Mapping[str, str], second: Mapping[str, str], what: str, hint: str) -> None:
     different = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
-    if different:
-        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-        raise BrokenRuleError(f"{what}: {', '.join(different[:3])}{more}", hint)
+    more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+    require(not different, f"{what}: {', '.join(different[:3])}{more}", hint)

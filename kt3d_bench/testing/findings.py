@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -42,15 +42,21 @@ class BrokenRuleError(Exception):
         self.what, self.hint = what, hint
 
 
+def require(holds: object, what: str, hint: str = "") -> None:
+    """Raise ``BrokenRuleError`` unless the condition holds."""
+    if not holds:
+        raise BrokenRuleError(what, hint)
+
+
 class Checklist:
-    """The findings on one subject; each goes to ``say`` as it is made."""
+    """The findings on one subject; each goes to ``say`` as it is made.
+
+    ``package``: folder of the plugin's package, or its only file: code in it is the author's.
+    """
 
     def __init__(self, subject: str, package: Path, say: Callable[[Finding], None]) -> None:
-        self.subject = subject
-        self.package = package
-        """Folder of the plugin's package, or its only file: code in it is the author's."""
+        self.subject, self.package, self._say = subject, package.resolve(), say
         self.findings: list[Finding] = []
-        self._say = say
 
     def check(self, rule: str, function: Callable[[], T]) -> T | None:
         """Return what ``function`` returns; when it raises anything, add a finding and return ``None``."""
@@ -80,22 +86,12 @@ class Checklist:
 
     def _own_line(self, error: BaseException) -> str | None:
         """The last line of the plugin's own code that an exception, or what caused it, went through."""
-        package = self.package.resolve()
-        for one in _chain(error):
-            frames = [
-                frame
-                for frame in traceback.extract_tb(one.__traceback__)
-                if Path(frame.filename).resolve().is_relative_to(package)
-            ]
-            if frames:
-                last = frames[-1]
-                return f"{last.name}() in {Path(last.filename).name}, line {last.lineno}: {last.line}"
+        one: BaseException | None = error
+        seen: list[BaseException] = []
+        while one is not None and one not in seen:
+            seen.append(one)
+            for frame in reversed(traceback.extract_tb(one.__traceback__)):
+                if Path(frame.filename).resolve().is_relative_to(self.package):
+                    return f"{frame.name}() in {Path(frame.filename).name}, line {frame.lineno}: {frame.line}"
+            one = one.__cause__ or one.__context__
         return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        seen.append(error)
-        yield error
-        error = error.__cause__ or error.__context__

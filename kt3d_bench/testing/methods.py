@@ -22,7 +22,7 @@ from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint
 from kt3d_bench.scoring import score
-from kt3d_bench.testing.findings import BrokenRuleError, Checklist
+from kt3d_bench.testing.findings import BrokenRuleError, Checklist, require
 from kt3d_bench.testing.observed import Observed, observed
 from kt3d_bench.testing.tiny import NUM_PARTS, tiny_dataset, tiny_plugin, write_tiny_raw
 from kt3d_bench.training import checkpoint
@@ -80,17 +80,16 @@ def _kind(plugin: MethodPlugin) -> type[Method]:
     if not isinstance(kind, type) or not issubclass(kind, Method):
         raise BrokenRuleError(f"{plugin.load} is {kind!r}", "make it a subclass of kt3d_bench.method.Method")
     left = sorted(getattr(kind, "__abstractmethods__", ()))
-    if left:
-        raise BrokenRuleError(f"{kind.__name__} lacks {', '.join(left)}", f"define {left[0]} in {plugin.load}")
+    require(not left, f"{kind.__name__} lacks {', '.join(left)}", f"define {''.join(left[:1])} in {plugin.load}")
     return kind
 
 
 def _roles(plugin: MethodPlugin) -> dict[str, _Role]:
-    if "target" not in plugin.defaults:
-        raise BrokenRuleError(
-            f"defaults names {', '.join(sorted(plugin.defaults)) or 'nothing'}, and no target",
-            f"give MethodPlugin {plugin.name!r} a default target, so that kt3d train works as typed",
-        )
+    require(
+        "target" in plugin.defaults,
+        f"defaults names {', '.join(sorted(plugin.defaults)) or 'nothing'}, and no target",
+        f"give MethodPlugin {plugin.name!r} a default target, so that kt3d train works as typed",
+    )
     found = {role: domain(name) for role, name in plugin.defaults.items()}
     return {
         role: _Role(one.plugin.modalities, one.plugin.labels, one.modality,
@@ -113,12 +112,11 @@ def _config(kind: type[Method]) -> type[Any]:
     config = getattr(kind, "Config", None)
     if not dataclasses.is_dataclass(config) or not isinstance(config, type):
         raise BrokenRuleError(f"Config is {config!r}", f"set {kind.__name__}.Config to a frozen dataclass")
-    if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise BrokenRuleError("Config is not frozen", "write @dataclass(frozen=True) above it")
+    frozen = config.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    require(frozen, "Config is not frozen", "write @dataclass(frozen=True) above it")
     missing = dataclasses.MISSING
     bare = [one.name for one in dataclasses.fields(config) if one.default is missing and one.default_factory is missing]
-    if bare:
-        raise BrokenRuleError(f"these fields have no default: {', '.join(bare)}", "the defaults are the preset 'paper'")
+    require(not bare, f"these fields have no default: {', '.join(bare)}", "the defaults are the preset 'paper'")
     hints, made = get_type_hints(config), config()
     for one in dataclasses.fields(config):
         value = getattr(made, one.name)
@@ -137,20 +135,16 @@ def _presets(plugin: MethodPlugin, kind: type[Method]) -> Mapping[str, Mapping[s
     presets = getattr(kind, "PRESETS", None)
     if not isinstance(presets, Mapping) or not all(isinstance(values, Mapping) for values in presets.values()):
         raise BrokenRuleError(f"PRESETS is {presets!r:.80}", "map each preset's name to the fields that differ")
-    if set(presets) != set(plugin.presets):
-        raise BrokenRuleError(
-            f"PRESETS has {', '.join(sorted(presets))}, the record says {', '.join(sorted(plugin.presets))}",
-            "let MethodPlugin.presets name those of PRESETS",
-        )
+    require(
+        set(presets) == set(plugin.presets),
+        f"PRESETS has {', '.join(sorted(presets))}, the record says {', '.join(sorted(plugin.presets))}",
+        "let MethodPlugin.presets name those of PRESETS",
+    )
     known = [one.name for one in dataclasses.fields(kind.Config)]
     for preset, values in presets.items():
-        for name in values:
-            if name not in known:
-                raise BrokenRuleError(
-                    f"preset '{preset}' sets '{name}', {did_you_mean(name, known)}", "correct PRESETS"
-                )
-    if PRESET not in presets:
-        raise BrokenRuleError(f"there is no preset '{PRESET}'", "offer one that trains in minutes on a laptop")
+        for name in (one for one in values if one not in known):
+            raise BrokenRuleError(f"preset '{preset}' sets '{name}', {did_you_mean(name, known)}", "correct PRESETS")
+    require(PRESET in presets, f"there is no preset '{PRESET}'", "offer one that trains in minutes on a laptop")
     return presets
 
 
@@ -170,31 +164,30 @@ def _builds(plugin: MethodPlugin, kind: type[Method], roles: Mapping[str, _Role]
 
 
 def _check_inputs(method: Method, roles: Mapping[str, _Role]) -> None:
-    if type(method.input_px) is not int or method.input_px < 1:
-        raise BrokenRuleError(f"input_px is {method.input_px!r}", "return the side of the network's input in px")
+    is_size = type(method.input_px) is int and method.input_px >= 1
+    require(is_size, f"input_px is {method.input_px!r}", "return the side of the network's input in px")
     for stage in method.stages():
         for role, modalities in stage.roles.items():
-            if role not in roles:
-                raise BrokenRuleError(
-                    f"stage '{stage.name}' reads {role} data, and the record names no default {role}",
-                    f"add it to MethodPlugin.defaults; {did_you_mean(role, roles)}",
-                )
-            absent = [name for name in modalities if name not in roles[role].modalities]
-            if absent:
-                raise BrokenRuleError(
-                    f"stage '{stage.name}' reads {', '.join(absent)} of the {role}, which has "
-                    f"{', '.join(roles[role].modalities)}",
-                    "read what the default dataset holds",
-                )
+            require(
+                role in roles,
+                f"stage '{stage.name}' reads {role} data, and the record names no default {role}",
+                f"add it to MethodPlugin.defaults; {did_you_mean(role, roles)}",
+            )
+            there = roles[role].modalities
+            absent = ", ".join(name for name in modalities if name not in there)
+            require(
+                not absent,
+                f"stage '{stage.name}' reads {absent} of the {role}, which has {', '.join(there)}",
+                "read what the default dataset holds",
+            )
         try:
             json.dumps(dict(stage.recipe))
         except TypeError as error:
             raise BrokenRuleError(
                 f"the recipe of stage '{stage.name}' is not plain data: {error}", "use plain data"
             ) from None
-    absent = [name for name in method.reads if name not in roles["target"].modalities]
-    if absent:
-        raise BrokenRuleError(f"predict() reads {', '.join(absent)}, which the target does not have", "change reads")
+    absent = ", ".join(name for name in method.reads if name not in roles["target"].modalities)
+    require(not absent, f"predict() reads {absent}, which the target does not have", "change reads")
 
 
 def _check_runs(
@@ -274,12 +267,10 @@ def _prepared(datasets: Mapping[str, DatasetPlugin], folder: Path, *, corrupt: b
 
 def _levels(plugin: MethodPlugin) -> list[str]:
     """One level of each group that the method accepts: none, partial, full."""
-    chosen = []
-    for group in ("none", "partial", "full"):
-        members = [level for level in plugin.supervision if level.partition("-")[0] == group]
-        if members:
-            chosen.append(group if group in members else members[0])
-    return chosen
+    groups = (
+        [level for level in plugin.supervision if level.startswith(group)] for group in ("none", "partial", "full")
+    )
+    return [min(levels, key=lambda level: "-" in level) for levels in groups if levels]
 
 
 def _resumed(config: RunConfig, stage: str) -> Path:
@@ -311,12 +302,9 @@ class _Stopper(Reporter):
 
 def _same_weights(one: Path, other: Path, what: str, hint: str) -> None:
     first, second = _weights(one), _weights(other)
-    different = sorted(
-        name for name in first.keys() | second.keys()
-        if name not in first or name not in second or not torch.equal(first[name], second[name])
-    )  # fmt: skip
-    if different:
-        raise BrokenRuleError(f"{what}, in {', '.join(different[:3])}", hint)
+    same = {name for name in first.keys() & second.keys() if torch.equal(first[name], second[name])}
+    different = sorted((first.keys() | second.keys()) - same)
+    require(not different, f"{what}, in {', '.join(different[:3])}", hint)
 
 
 def _weights(run: Path) -> dict[str, torch.Tensor]:
@@ -325,42 +313,44 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def _all_reached(seen: Observed) -> None:
-    unreached = seen.unreached()
-    if unreached:
-        raise BrokenRuleError(
-            f"no loss reached {', '.join(unreached)}",
-            "remove it from the stage's trains, or let a loss of step() depend on it",
-        )
+    unreached = ", ".join(
+        f"'{name}' in stage '{stage.name}'"
+        for stage in seen.stages.values()
+        for name in stage.trains
+        if name not in seen.learning[stage.name]
+    )
+    hint = "remove it from the stage's trains, or let a loss of step() depend on it"
+    require(not unreached, f"no loss reached {unreached}", hint)
 
 
 def _predicted(run: Path, batch_size: int) -> Predictions:
     found = read_predictions(predict(run, device="cpu", batch_size=batch_size))
     finite = np.isfinite(found.joints_cam_mm)
     broken = np.asarray(~finite.all(axis=(1, 2)))
-    if broken.any():
-        joints = ", ".join(map(str, np.flatnonzero(~finite.all(axis=(0, 2)))))
-        raise BrokenRuleError(
-            f"{broken.sum()} of {len(broken)} samples have positions that are not finite, in joints {joints}",
-            "let predict() give all 17 joints of every sample",
-        )
+    joints = ", ".join(map(str, np.flatnonzero(~finite.all(axis=(0, 2)))))
+    require(
+        not broken.any(),
+        f"{broken.sum()} of {len(broken)} samples have positions that are not finite, in joints {joints}",
+        "let predict() give all 17 joints of every sample",
+    )
     return found
 
 
 def _steady(run: Path, first: Predictions) -> None:
     again = _predicted(run, BATCH_SIZES[0])
-    if not np.array_equal(first.joints_cam_mm, again.joints_cam_mm):
-        raise BrokenRuleError("the same images gave other positions the second time", "use no randomness in predict()")
+    same = np.array_equal(first.joints_cam_mm, again.joints_cam_mm)
+    require(same, "the same images gave other positions the second time", "use no randomness in predict()")
     other = _predicted(run, BATCH_SIZES[1])
     apart = float(np.abs(first.joints_cam_mm - other.joints_cam_mm).max())
-    if apart > SAME_MM:
-        raise BrokenRuleError(
-            f"in batches of {BATCH_SIZES[0]} and {BATCH_SIZES[1]} positions differ by {apart:.1f} mm",
-            "use no statistics over the batch in predict()",
-        )
+    require(
+        apart <= SAME_MM,
+        f"in batches of {BATCH_SIZES[0]} and {BATCH_SIZES[1]} positions differ by {apart:.1f} mm",
+        "use no statistics over the batch in predict()",
+    )
 
 
 def _scored(run: Path, folder: Path) -> None:
     result = score(run, data=run.parent.parent, leaderboards=folder / "leaderboards")
     headline = result.scores.overall[result.benchmark.headline[0]]
-    if not result.entry_path.is_file() or headline is None or not np.isfinite(headline):
-        raise BrokenRuleError(f"the entry's headline is {headline}", "let predict() answer every sample")
+    scored = result.entry_path.is_file() and headline is not None and np.isfinite(headline)
+    require(scored, f"the entry's headline is {headline}", "let predict() answer every sample")

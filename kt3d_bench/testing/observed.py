@@ -15,7 +15,7 @@ from torch import Tensor
 from kt3d_bench.errors import did_you_mean
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, Progress, Stage, StepResult
-from kt3d_bench.testing.findings import BrokenRuleError
+from kt3d_bench.testing.findings import BrokenRuleError, require
 
 STEPS = 3
 BATCH_SIZE = 4
@@ -33,15 +33,6 @@ class Observed:
     before: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Stage -> the method's state before its first step."""
     stages: dict[str, Stage] = field(default_factory=dict)
-
-    def unreached(self) -> list[str]:
-        """The submodules that a stage trains and no loss reached, in words."""
-        return [
-            f"'{name}' in stage '{stage.name}'"
-            for stage in self.stages.values()
-            for name in stage.trains
-            if name not in self.learning[stage.name]
-        ]
 
 
 @contextmanager
@@ -95,24 +86,24 @@ def _check_result(method: Method, stage: Stage, result: Any) -> None:
             f"{where} returned {type(result).__name__}", "return StepResult({name: loss}) from step()"
         )
     learns = any(parameter.requires_grad for parameter in method.parameters())
-    if learns and not result.losses:
-        raise BrokenRuleError(f"{where} returned no loss, though it trains {', '.join(stage.trains)}", "return one")
+    trained = ", ".join(stage.trains)
+    require(result.losses or not learns, f"{where} returned no loss, though it trains {trained}", "return one")
     for name, loss in result.losses.items():
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            raise BrokenRuleError(f"the loss '{name}' of {where} is not a single number", "return a scalar tensor")
-        if not bool(torch.isfinite(loss)):
-            raise BrokenRuleError(
-                f"the loss '{name}' of {where} is {float(loss.detach())}",
-                "mask what is not labelled (batch.mask_2d, batch.mask_3d): hidden labels are NaN",
-            )
-        if learns and not loss.requires_grad:
-            raise BrokenRuleError(
-                f"the loss '{name}' of {where} depends on nothing that learns",
-                "put values that are only logged into StepResult.logs, and do not detach a loss",
-            )
+        single = isinstance(loss, Tensor) and loss.numel() == 1
+        require(single, f"the loss '{name}' of {where} is not a single number", "return a scalar tensor")
+        require(
+            torch.isfinite(loss),
+            f"the loss '{name}' of {where} is {float(loss.detach())}",
+            "mask what is not labelled (batch.mask_2d, batch.mask_3d): hidden labels are NaN",
+        )
+        require(
+            loss.requires_grad or not learns,
+            f"the loss '{name}' of {where} depends on nothing that learns",
+            "put values that are only logged into StepResult.logs, and do not detach a loss",
+        )
     for name, value in result.logs.items():
-        if not isinstance(value, int | float):
-            raise BrokenRuleError(f"the log '{name}' of {where} is a {type(value).__name__}", "use float(value)")
+        kind = type(value).__name__
+        require(isinstance(value, int | float), f"the log '{name}' of {where} is a {kind}", "use float(value)")
 
 
 def _reached(method: Method, stage: Stage) -> Iterator[str]:

@@ -21,7 +21,7 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
         MethodPlugin(
             name="source-only",
             summary="The same networks without adaptation: 2D lifted through generated masks, or the depth network",
-            load="kt3d_knowledge_transfer.source_only:SourceOnly",
+            load="kt3d_knowledge_transfer.method:SourceOnly",
             supervision=("none",),
             defaults=_DEFAULTS,
         ),

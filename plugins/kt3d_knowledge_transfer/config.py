@@ -191,11 +191,9 @@ class Config:
                 raise UsageError(f"{name} is {getattr(self, name)}", hint="give a share between 0 and 1")
         if not 0 <= self.view_strength < 1:
             raise UsageError(f"view_strength is {self.view_strength}", hint="give a share from 0 to below 1")
+        positive = ("weight_", "anchor_", "cycle_beside", "generator_noise", "mix_", "prior_")
         for name, value in vars(self).items():
-            if (
-                name.startswith(("weight_", "anchor_", "cycle_beside", "generator_noise", "mix_", "prior_"))
-                and value < 0
-            ):
+            if name.startswith(positive) and value < 0:
                 raise UsageError(f"{name} is {value}", hint="give 0 or more")
         if self.input_px < 32 or self.input_px % 8:
             raise UsageError(f"input_px is {self.input_px}", hint="give a multiple of 8, 32 or more")
@@ -221,27 +219,13 @@ class Config:
 
 
 AS_PUBLISHED: Mapping[str, Any] = {
-    "generator": "dcgan",
-    "generator_schedule": "joint",
-    "generator_input": "predicted",
-    "generator_hide_depth": 0.0,
-    "generator_noise": 0.0,
-    "weight_lift": 0.0,
-    "reconstruction": "si-log",
-    "weight_cycle": 1.0,
-    "weight_label": 1.0,
-    "weight_cycle_label": 1.0,
-    "cycle_gradient": True,
-    "cycle_input": "prediction",
-    "cycle_depth": "predicted",
-    "cycle_where_labelled": True,
-    "cycle_share": 1.0,
-    "anchor": "none",
-    "anchor_with_labels": False,
-    "view_strength": 0.0,
-    "mix_pretrain": 0.0,
+    "generator": "dcgan", "generator_schedule": "joint", "generator_input": "predicted", "generator_hide_depth": 0.0,
+    "generator_noise": 0.0, "weight_lift": 0.0, "reconstruction": "si-log",
+    "weight_cycle": 1.0, "weight_label": 1.0, "weight_cycle_label": 1.0, "cycle_gradient": True,
+    "cycle_input": "prediction", "cycle_depth": "predicted", "cycle_where_labelled": True, "cycle_share": 1.0,
+    "anchor": "none", "anchor_with_labels": False, "view_strength": 0.0, "mix_pretrain": 0.0,
     "depth_at_test": "network",
-}
+}  # fmt: skip
 """Settings under which the method does what the paper says, and nothing that it does not say."""
 
 BUNDLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"fidelity": {"ours": {}, "as-published": AS_PUBLISHED}}
@@ -250,33 +234,13 @@ BUNDLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"fidelity": {"ours": {
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     "small": {
-        "input_px": 128,
-        "epochs": 0.0,
-        "synthetic_steps": 12000,
-        "generator_steps": 6000,
-        "pretrain_steps": 8000,
-        "adapt_steps": 6000,
-        "prior_steps": 20000,
-        "adversarial_delay_steps": 0,
-        "adversarial_delay": 0.2,
+        "input_px": 128, "epochs": 0.0, "synthetic_steps": 12000, "generator_steps": 6000, "pretrain_steps": 8000,
+        "adapt_steps": 6000, "prior_steps": 20000, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
     },
     "tiny": {
-        "input_px": 64,
-        "backbone": "tiny",
-        "classifier_width": 64,
-        "learning_rate": 2e-3,
-        "generator_learning_rate": 3e-3,
-        "adapt_learning_rate": 2e-3,
-        "epochs": 0.0,
-        "synthetic_steps": 600,
-        "prior_steps": 1500,
-        "prior_width": 256,
-        "generator_steps": 260,
-        "pretrain_steps": 600,
-        "adapt_steps": 260,
-        "cycle_share": 0.25,
-        "mix_share": 1.0,
-        "adversarial_delay_steps": 0,
-        "adversarial_delay": 0.2,
+        "input_px": 64, "backbone": "tiny", "classifier_width": 64, "prior_width": 256,
+        "learning_rate": 2e-3, "generator_learning_rate": 3e-3, "adapt_learning_rate": 2e-3, "epochs": 0.0,
+        "synthetic_steps": 600, "prior_steps": 1500, "generator_steps": 260, "pretrain_steps": 600, "adapt_steps": 260,
+        "cycle_share": 0.25, "mix_share": 1.0, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
     },
-}
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Losses of the knowledge-transfer method, each a pure function of tensors.
+"""Losses of the knowledge-transfer method, and numbers that are only shown, each a pure function of tensors.
 
 Poses are in voxels (``kt3d_bench.nn.integral``): x, y, z in 0..S; the paper's smooth L1 threshold is one voxel.
 Shapes: B batch, J joints, Q parts, H and W rows and columns.
@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from kt3d_bench.loading.batches import LabelledBatch
+from kt3d_bench.nn.integral import from_voxels
 
 IMAGE_FLOOR = 1e-3
 """Images are clamped here before a logarithm; all channels and pixels take part."""
@@ -95,3 +98,17 @@ def spread_vox(poses: Tensor, present: Tensor | None = None) -> Tensor:
     variance = ((relative - mean).square() * weight).sum(0) / count.clamp(min=1)
     seen = (count >= 2).float()
     return (variance.sqrt() * seen).sum() / (seen.sum() * relative.shape[-1]).clamp(min=1)
+
+
+def pose_error_mm(voxels: Tensor, batch: LabelledBatch, input_px: int, side: int) -> float:
+    """Mean distance of (B, J, 3) poses from the batch's labels, hip-relative, over joints with 3D labels. x and y are
+    measured at the hip's depth (weak perspective): off by a few per cent, the same for all that are compared."""
+    joints_px, z_mm = from_voxels(voxels.detach().float(), input_px, side)
+    scale = batch.cameras.intrinsics_px[:, :, :2].float()
+    focal_px = (scale[:, 0, 0] * scale[:, 1, 1] - scale[:, 0, 1] * scale[:, 1, 0]).abs().sqrt()
+    mm_per_px = (batch.joints_cam_mm[:, 0, 2] / focal_px)[:, None, None]
+    found = torch.cat([joints_px * mm_per_px, z_mm[..., None]], -1)
+    truth = torch.cat([batch.joints_px * mm_per_px, batch.joints_root_mm[..., 2:]], -1)
+    apart = ((found - found[:, :1]) - (truth - truth[:, :1])).norm(dim=-1)
+    known = batch.mask_3d & apart.isfinite()
+    return float(apart[known].mean()) if bool(known.any()) else float("nan")

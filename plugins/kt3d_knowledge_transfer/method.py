@@ -20,21 +20,15 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_bench.nn.images import depth_input, rgb_input
-from kt3d_bench.nn.integral import (
-    IntegralNet,
-    IntegralOutput,
-    from_voxels,
-    smooth_l1,
-    surface_offset_loss,
-    to_voxels,
-)
+from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, smooth_l1, surface_offset_loss, to_voxels
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_step
 from kt3d_knowledge_transfer.config import BUNDLES, PRESETS, Config
-from kt3d_knowledge_transfer.diagnostics import collapse_signs, domain_signs, pose_error_mm, time_to_show
 from kt3d_knowledge_transfer.losses import (
+    domain_accuracy,
     domain_loss,
     foreground_right,
+    pose_error_mm,
     reconstruction,
     spread_vox,
     weighted_smooth_l1,
@@ -50,6 +44,9 @@ from kt3d_knowledge_transfer.networks import (
 from kt3d_knowledge_transfer.prior import PosePrior, depths_hidden, flattened, hip_vox, jittered
 from kt3d_knowledge_transfer.stages import PRIOR, stages
 from kt3d_knowledge_transfer.views import Anchor, Granted, View
+
+SHOWN_EVERY = 10
+"""Steps between two looks at the numbers that are only shown: each costs a wait for the device."""
 
 
 class KnowledgeTransfer(Method):
@@ -159,9 +156,8 @@ class KnowledgeTransfer(Method):
         }
         if config.generator_schedule == "joint":
             drawn = self.generator(self._generator_pose(depth.voxels, truth, known))
-            losses["reconstruction"] = config.weight_reconstruction * reconstruction(
-                config.reconstruction, drawn, masks
-            )
+            image_loss = reconstruction(config.reconstruction, drawn, masks)
+            losses["reconstruction"] = config.weight_reconstruction * image_loss
             if time_to_show(progress):
                 self.shown["foreground_right"] = foreground_right(drawn.detach(), masks)
         if self._adversarial_now(progress):
@@ -195,7 +191,7 @@ class KnowledgeTransfer(Method):
         """Smooth L1 between true poses and what the prior makes of them with noise; unknown joints lie at the hip, and
         an unknown hip in the middle."""
         truth, known = self._truth(source), source.mask_2d & source.mask_3d
-        hip = torch.where(known[:, :1, None], truth[:, :1], torch.full_like(truth[:, :1], self._hip_vox))
+        hip = torch.where(known[:, :1, None], truth[:, :1], torch.full_like(truth[:, :1], hip_vox(self.config.side)))
         given = torch.where(known[..., None], truth, hip)
         likely = self.prior(jittered(given, self.config.prior_noise))
         return StepResult({"prior": self._pose_loss(likely, truth, _each_axis(known, 3))})
@@ -219,9 +215,8 @@ class KnowledgeTransfer(Method):
         if granted is not None:
             pose_losses |= self._label_losses("label", config.weight_label, pose, granted)
         if held is not None:
-            pose_losses["anchor"] = config.anchor_weight * weighted_smooth_l1(
-                self._in_units(pose), self._in_units(held.voxels), held.weight
-            )
+            apart = weighted_smooth_l1(self._in_units(pose), self._in_units(held.voxels), held.weight)
+            pose_losses["anchor"] = config.anchor_weight * apart
         losses = {name: config.weight_pose * loss for name, loss in pose_losses.items()}
         if not self._rgb:
             offset = self._target_offset_loss(output.surface_offset_mm[:count], target, image, held)
@@ -238,15 +233,14 @@ class KnowledgeTransfer(Method):
         if time_to_show(progress):
             if progress.step == 0 and "source" in batches:
                 self.shown |= self._cycle_signs(cast(LabelledBatch, batches["source"]))
-            self.shown |= self._collapse_logs(pose if view is None else view.back(pose, config.side), image)
+            self.shown |= self._collapse_signs(pose if view is None else view.back(pose, config.side), image)
         return StepResult(losses, dict(self.shown))
 
     def after_step(self, stage: Stage, progress: Progress) -> None:
         """The mean teacher follows the student; in the first steps faster, as an average of what there was."""
         if stage.name == "adapt" and self.teacher_net is not None:
-            self.teacher_net.follow(
-                self._target_net, min(self.config.anchor_decay, (progress.step + 1) / (progress.step + 10))
-            )
+            decay = min(self.config.anchor_decay, (progress.step + 1) / (progress.step + 10))
+            self.teacher_net.follow(self._target_net, decay)
 
     # ------------------------------------------------------------------ parts of a step
 
@@ -266,12 +260,9 @@ class KnowledgeTransfer(Method):
 
     def _mask_images(self, batch: UnlabelledBatch, count: int | None = None) -> Tensor:
         """Masks of the first ``count`` samples."""
-        depth = batch.images.get("depth")
-        some = slice(count)
-        depth = None if depth is None else depth[some]
-        return mask_image(
-            batch.images["parts"][some], depth, batch.surface_mm[some], self.context.num_parts, self.config.mask
-        )
+        parts, depth, surface_mm = batch.images["parts"][:count], batch.images.get("depth"), batch.surface_mm[:count]
+        depth = None if depth is None else depth[:count]
+        return mask_image(parts, depth, surface_mm, self.context.num_parts, self.config.mask)
 
     def _target_image(self, batch: UnlabelledBatch) -> Tensor:
         """(B, 3 or 1, H, W) input of E_r."""
@@ -285,14 +276,10 @@ class KnowledgeTransfer(Method):
         pose = predicted
         if config.generator_input == "truth":
             pose = torch.where(known[..., None], truth, predicted)
-            pose = torch.where(pose.isfinite(), pose, torch.full_like(pose, self._hip_vox))
+            pose = torch.where(pose.isfinite(), pose, torch.full_like(pose, hip_vox(self.config.side)))
         if config.generator_noise:
             pose = jittered(pose, config.generator_noise)
         return depths_hidden(pose, config.generator_hide_depth, config.side) if config.generator_hide_depth else pose
-
-    @property
-    def _hip_vox(self) -> float:
-        return hip_vox(self.config.side)
 
     def _flattened(self, pose: Tensor) -> Tensor:
         return flattened(pose, self.config.side)
@@ -321,12 +308,11 @@ class KnowledgeTransfer(Method):
         if not weight and not weight_label:
             return {}
         cycled = self._cycle(self._cycle_input(pose, held, granted))
-        whole = slice(0, len(cycled))
         consistent = cycled if config.cycle_gradient else cycled.detach()
         where = torch.ones_like(cycled, dtype=torch.bool)
         if granted is not None and not config.cycle_where_labelled:
-            where = ~granted.axes[whole]
-        losses = {"cycle": weight * self._pose_loss(pose[whole], consistent, where)}
+            where = ~granted.axes[: len(cycled)]
+        losses = {"cycle": weight * self._pose_loss(pose[: len(cycled)], consistent, where)}
         if granted is not None:
             losses |= self._label_losses("cycle_label", weight_label, cycled, granted)
         return losses
@@ -341,9 +327,7 @@ class KnowledgeTransfer(Method):
         assert held is not None
         depths = pose.detach() if config.cycle_depth == "predicted" else self._flattened(pose)
         given = torch.cat([held.voxels[..., :2], depths[..., 2:]], -1).detach()
-        if granted is not None:
-            given = granted.over(given)
-        return given[:count]
+        return (given if granted is None else granted.over(given))[:count]
 
     def _cycle(self, pose: Tensor) -> Tensor:
         """P_hat_3D = D_s(E_s(G(P_2D, z))), section 3.2; (B, J, 3) -> (B, J, 3)."""
@@ -353,8 +337,7 @@ class KnowledgeTransfer(Method):
         """Section 4.5: 2D labels on x and y, 3D labels on x, y and z; ``guess`` (B', J, 3) may be the first samples."""
         if not weight:
             return {}
-        first = slice(0, len(guess))
-        truth, seen_2d, seen_3d = granted.voxels[first], granted.seen_2d[first], granted.seen_3d[first]
+        truth, seen_2d, seen_3d = (one[: len(guess)] for one in (granted.voxels, granted.seen_2d, granted.seen_3d))
         return {
             f"{name}_3d": weight * self._pose_loss(guess, truth, _each_axis(seen_3d, 3)),
             f"{name}_2d": weight * self._pose_loss(guess[..., :2], truth[..., :2], _each_axis(seen_2d, 2)),
@@ -398,17 +381,15 @@ class KnowledgeTransfer(Method):
     def _mixed_loss(self, voxels: Tensor, mixed: LabelledBatch) -> Tensor:
         """2D labels of the pretrain role, seen by the same network in the same step, and the depths that the pose prior
         gives them: these come from labelled x and y, not from predicted ones."""
-        first = slice(0, len(voxels))
-        joints_px, known = mixed.joints_px[first], mixed.mask_2d[first]
+        joints_px, known = mixed.joints_px[: len(voxels)], mixed.mask_2d[: len(voxels)]
         truth = to_voxels(joints_px, joints_px[..., 0], self.input_px, self.config.side)[..., :2]
         loss = self._pose_loss(voxels[..., :2], truth, _each_axis(known, 2))
         if not self._lifts:
             return loss
         with torch.no_grad():
             lifted = self.prior(torch.where(known[..., None], truth, voxels[..., :2]))
-        return loss + self._pose_loss(
-            voxels[..., 2:], lifted[..., 2:], torch.ones_like(lifted[..., 2:], dtype=torch.bool)
-        )
+        every = torch.ones_like(lifted[..., 2:], dtype=torch.bool)
+        return loss + self._pose_loss(voxels[..., 2:], lifted[..., 2:], every)
 
     def _target_offset_loss(
         self, offset_mm: Tensor, target: UnlabelledBatch, image: Tensor, anchor: Anchor | None
@@ -428,18 +409,28 @@ class KnowledgeTransfer(Method):
         waited = progress.step >= config.adversarial_delay_steps and progress.fraction >= config.adversarial_delay
         return bool(config.adversarial and waited)
 
-    def _collapse_logs(self, pose: Tensor, image: Tensor) -> dict[str, float]:
-        """Whether poses of this image have gone the way of the loss's trivial solutions."""
+    def _collapse_signs(self, pose: Tensor, image: Tensor) -> dict[str, float]:
+        """2D far from where it began, and poses that no longer differ: the trivial solutions of the cycle's loss.
+
+        ``warn_collapse`` is 1, of which the harness tells the user, where ``spread_share``, the poses' spread as a
+        share of the synthetic data's, is below a half.
+        """
         with torch.no_grad():
             began = self.start_net(image).voxels
-        px_per_vox = self.input_px / self.config.side
-        return collapse_signs(pose, began, float(self.source_statistics.spread_vox), px_per_vox)
+        drift_vox = (pose.detach() - began)[..., :2].norm(dim=-1).mean()
+        spread, synthetic = float(spread_vox(pose)), float(self.source_statistics.spread_vox)
+        return {
+            "drift_2d_px": float(drift_vox * (self.input_px / self.config.side)),
+            "spread_vox": spread,
+            "spread_share": spread / synthetic if synthetic else 0.0,
+            "warn_collapse": float(2 * spread < synthetic),
+        }
 
     def _cycle_signs(self, source: LabelledBatch) -> dict[str, float]:
         """What G, E_s and D_s make of true poses, beside what E_s and D_s make of true masks: how much pose the cycle
         can carry, whatever is adapted through it. They are frozen here, so one look tells it."""
         truth, masks = self._truth(source), self._mask_images(source)
-        pose = torch.where(source.mask_3d[..., None], truth, torch.full_like(truth, self._hip_vox))
+        pose = torch.where(source.mask_3d[..., None], truth, torch.full_like(truth, hip_vox(self.config.side)))
         with torch.no_grad():
             drawn = self.generator(pose)
             errors = [pose_error_mm(self.mask_net(mask).voxels, source, self.input_px, self.config.side)
@@ -468,6 +459,37 @@ class KnowledgeTransfer(Method):
         return Estimate(joints_px=joints_px, z_root_mm=z_mm - z_mm[:, :1], root_z_mm=root_z_mm)
 
 
+def time_to_show(progress: Progress) -> bool:
+    return progress.step == 0 or (progress.step + 1) % SHOWN_EVERY == 0
+
+
+def domain_signs(first: Tensor, second: Tensor) -> dict[str, float]:
+    """How often C is right, and by how much oftener than chance: 0 where it is blind."""
+    accuracy = domain_accuracy(first, second)
+    return {"domain_accuracy": accuracy, "domain_over_chance": accuracy - 0.5}
+
+
 def _each_axis(mask: Tensor, axes: int) -> Tensor:
     """(B, J) -> (B, J, axes)."""
     return mask[..., None].expand(*mask.shape, axes)
+
+
+class SourceOnly(KnowledgeTransfer):
+    """What is known before any adaptation: the row that every adapted one must beat.
+
+    RGB targets: the 2D pose of ``pretrain-2d``, lifted once by the frozen cycle from z = 0, its x and y kept. Depth
+    targets: E_d, D_d as they are. No target image is trained on.
+    """
+
+    def stages(self) -> tuple[Stage, ...]:
+        unused = ("adapt", "prior") if self._rgb else ("adapt", "prior", "generator")
+        return tuple(stage for stage in super().stages() if stage.name not in unused)
+
+    def predict(self, batch: UnlabelledBatch) -> Estimate:
+        if not self._rgb:
+            output = self.depth_net(self._target_image(batch))
+            return self._estimate(output.voxels, output.surface_offset_mm, batch)
+        output = self.rgb_net(self._target_image(batch))
+        lifted = self.mask_net(self.generator(self._flattened(output.voxels))).voxels
+        voxels = torch.cat([output.voxels[..., :2], lifted[..., 2:]], -1)
+        return self._estimate(voxels, output.surface_offset_mm, batch)

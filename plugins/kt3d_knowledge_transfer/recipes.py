@@ -6,6 +6,7 @@ Rows take three seeds where a claim hangs on them (``none``, ``full``, source-on
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from kt3d_bench import Recipe, RecipeClaim, RecipePicture, RecipeRow
@@ -33,6 +34,13 @@ def _levels(target: str, words: str = "") -> tuple[RecipeRow, ...]:
     )
 
 
+def _transfer_and_others(target: str) -> tuple[RecipeRow, ...]:
+    """The method at three levels of supervision, after what it is compared with."""
+    others = RecipeRow("mean-pose", target=target), RecipeRow("source-only", target=target)
+    levels = (RecipeRow(TRANSFER, level, target=target) for level in ("none", "partial", "full"))
+    return (*others, RecipeRow("integral-pose", "full", target=target), *levels)
+
+
 def _branch(branch: str) -> RecipeRow:
     return RecipeRow(
         TRANSFER,
@@ -49,23 +57,13 @@ def _ablation() -> tuple[RecipeRow, ...]:
     """Table 4 exactly as published, whose reconstruction loss trains a part of the joint synthetic stage; both
     branches of each, which share that stage. The paper's numbers look like the mask branch's."""
     rows = []
-    for loss, reported in (("si-log", "scale-invariant"), ("mse", "mean squared error")):
-        for adversarial in (True, False):
-            with_without = "with" if adversarial else "without"
-            for branch in ("mask", "depth"):
-                told = {"reconstruction loss": reported, "adversarial loss": with_without}
-                rows.append(
-                    RecipeRow(
-                        TRANSFER,
-                        "full",
-                        target=SYNTHETIC,
-                        settings={"fidelity": "as-published", "reconstruction": loss, "adversarial": adversarial,
-                                  "branch": branch},
-                        label=f"{reported}, {with_without} adversarial loss, {branch} branch",
-                        reported=told if branch == "mask" else {},
-                        seeds=SEEDS,
-                    )
-                )  # fmt: skip
+    losses = {"scale-invariant": "si-log", "mean squared error": "mse"}
+    for loss, words, branch in product(losses, ("with", "without"), ("mask", "depth")):
+        settings = {"fidelity": "as-published", "reconstruction": losses[loss], "adversarial": words == "with"}
+        reported = {"reconstruction loss": loss, "adversarial loss": words} if branch == "mask" else {}
+        label = f"{loss}, {words} adversarial loss, {branch} branch"
+        given: dict[str, Any] = {"settings": {**settings, "branch": branch}, "label": label, "reported": reported}
+        rows.append(RecipeRow(TRANSFER, "full", target=SYNTHETIC, seeds=SEEDS, **given))
     return tuple(rows)
 
 
@@ -160,14 +158,9 @@ DEMO = Recipe(
     (
         RecipeRow("mean-pose", target=RGB),
         RecipeRow("martinez", target=RGB),
-        RecipeRow("source-only", target=RGB),
-        RecipeRow("integral-pose", "full", target=RGB),
-        RecipeRow(TRANSFER, "none", target=RGB),
-        RecipeRow(TRANSFER, "partial", target=RGB),
-        RecipeRow(TRANSFER, "full", target=RGB),
+        *_transfer_and_others(RGB)[1:],
         RecipeRow("mean-pose", target=SYNTHETIC),
-        RecipeRow(TRANSFER, "full", target=SYNTHETIC, settings={"branch": "depth"}),
-        RecipeRow(TRANSFER, "full", target=SYNTHETIC, settings={"branch": "mask"}),
+        *(RecipeRow(TRANSFER, "full", target=SYNTHETIC, settings={"branch": name}) for name in ("depth", "mask")),
     ),
 )
 AS_PUBLISHED = Recipe(
@@ -243,17 +236,6 @@ GENERATORS = Recipe(
 DEPTH_VIEWS = Recipe(
     "depth-views",
     "The transfer to noisy depth images with a background, seen from the front and from above",
-    tuple(
-        RecipeRow(method, supervision, target=target)
-        for target in ("itop-front", "itop-top")
-        for method, supervision in (
-            ("mean-pose", "none"),
-            ("source-only", "none"),
-            ("integral-pose", "full"),
-            (TRANSFER, "none"),
-            (TRANSFER, "partial"),
-            (TRANSFER, "full"),
-        )
-    ),
+    (*_transfer_and_others("itop-front"), *_transfer_and_others("itop-top")),
 )
 ALL = (ANCHORS, AS_PUBLISHED, DEMO, DEPTH_VIEWS, FIGURE5, FIGURE5_WHOLE, GENERATORS, TABLE1, TABLE2, TABLE3, TABLE4)

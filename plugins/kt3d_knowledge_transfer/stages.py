@@ -22,15 +22,13 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
         return tuple(found)
     if config.generator_schedule == "separate":
         found.append(_generator(config, context))
-    if _rgb(context):
-        found.append(_pretrain_2d(config))
+    if context.target_modality == "rgb":
+        schedule = _schedule(config, config.pretrain_steps, config.pretrain_learning_rate, config.batch_size)
+        sizes: dict[str, Any] = {name: getattr(config, name) for name in ("backbone", "input_px", "side")}
+        found.append(pretrain_2d_stage(budget_s=60.0, **sizes, **schedule))  # section 4.3
         if config.anchor == "lifted-2d" or config.depth_at_test == "prior":
             found.append(_prior(config))
     return (*found, _adapt(config, context, after=tuple(stage.name for stage in found)))
-
-
-def _rgb(context: MethodContext) -> bool:
-    return context.target_modality == "rgb"
 
 
 def _schedule(config: Config, steps: int, learning_rate: float, batch_size: int) -> dict[str, Any]:
@@ -75,17 +73,6 @@ def _generator(config: Config, context: MethodContext) -> Stage:
     )
 
 
-def _pretrain_2d(config: Config) -> Stage:
-    """Section 4.3: E_r, D_r on images with 2D joints only."""
-    return pretrain_2d_stage(
-        backbone=config.backbone,
-        input_px=config.input_px,
-        side=config.side,
-        budget_s=60.0,
-        **_schedule(config, config.pretrain_steps, config.pretrain_learning_rate, config.batch_size),
-    )
-
-
 def _prior(config: Config) -> Stage:
     """Labels of the source alone, no images: what poses there are, and what depths go with their x and y."""
     return Stage(
@@ -100,7 +87,7 @@ def _prior(config: Config) -> Stage:
 
 def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> Stage:
     """Section 3.2: E_r, D_r and C on target images; G, E_s and D_s stay as they are."""
-    rgb = _rgb(context)
+    rgb = context.target_modality == "rgb"
     names = ("weight_pose", "weight_domain", "weight_cycle", "weight_label", "weight_cycle_label", "weight_offset",
              "cycle_gradient", "cycle_input", "cycle_depth", "cycle_where_labelled", "cycle_beside_lift", "cycle_share",
              "anchor", "anchor_with_labels", "anchor_weight", "anchor_decay", "anchor_confidence_vox", "view_strength",

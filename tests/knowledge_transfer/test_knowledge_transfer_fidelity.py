@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from kt3d_knowledge_transfer.config import AS_PUBLISHED, BUNDLES, PRESETS, Config
-from kt3d_knowledge_transfer.diagnostics import pose_error_mm
+from kt3d_knowledge_transfer.losses import pose_error_mm
 from kt3d_knowledge_transfer.method import KnowledgeTransfer
 
 from kt3d_bench.errors import UsageError

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 from kt3d_knowledge_transfer.config import AS_PUBLISHED, PRESETS, Config
-from kt3d_knowledge_transfer.method import KnowledgeTransfer
-from kt3d_knowledge_transfer.source_only import SourceOnly
+from kt3d_knowledge_transfer.method import KnowledgeTransfer, SourceOnly
 from kt3d_knowledge_transfer.views import Anchor, View
 
 from kt3d_bench.errors import UsageError
@@ -277,10 +276,10 @@ def test_collapse_is_shown_and_warned_of(build: Make, train: Make) -> None:
     assert {"spread_vox", "drift_2d_px", "warn_collapse", "domain_accuracy"} <= set(logs)
     image = torch.rand(1, 3, 32, 32).expand(4, -1, -1, -1)
     same = method.rgb_net.eval()(image).voxels
-    assert method._collapse_logs(same, image)["warn_collapse"] == 1.0
-    assert method._collapse_logs(same, image)["spread_vox"] == pytest.approx(0, abs=1e-4)
+    assert method._collapse_signs(same, image)["warn_collapse"] == 1.0
+    assert method._collapse_signs(same, image)["spread_vox"] == pytest.approx(0, abs=1e-4)
     varied = same + 8 * torch.randn(4, 17, 3)
-    shown = method._collapse_logs(varied, image)
+    shown = method._collapse_signs(varied, image)
     assert shown["warn_collapse"] == 0.0
     start = method.start_net(image).voxels
     expected = float((varied - start)[..., :2].norm(dim=-1).mean()) * 4
