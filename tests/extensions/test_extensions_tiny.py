@@ -73,7 +73,10 @@ def test_a_tiny_batch_fits_together() -> None:
 
 
 def test_a_broken_rule_fails_the_authors_test_with_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = (Finding("method x", "it trains", True), Finding("method x", "it predicts", False, "it did not", "return more"))
+    found = (
+        Finding("method x", "it trains", True),
+        Finding("method x", "it predicts", False, "it did not", "return more"),
+    )
     monkeypatch.setattr(contract_module, "check_plugin", lambda name, raw: found)
     with pytest.raises(AssertionError) as caught:
         require_contract("x")
