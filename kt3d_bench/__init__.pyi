@@ -39,12 +39,13 @@ from kt3d_bench.plugins.registry import datasets as datasets
 from kt3d_bench.plugins.registry import methods as methods
 from kt3d_bench.plugins.registry import published as published
 from kt3d_bench.plugins.registry import recipes as recipes
-from kt3d_bench.recipes.reproduce import reproduce as reproduce
 from kt3d_bench.records import Camera as Camera
 from kt3d_bench.records import Sample as Sample
 from kt3d_bench.records import Skipped as Skipped
 from kt3d_bench.records import WorkItem as WorkItem
 from kt3d_bench.report.build import write_report as write_report
+from kt3d_bench.reproduction.reproduce import demo as demo
+from kt3d_bench.reproduction.reproduce import reproduce as reproduce
 from kt3d_bench.scaffold import new_plugin as new_plugin
 from kt3d_bench.scoring import score as score
 from kt3d_bench.scoring import score_as as score_as

@@ -17,7 +17,7 @@ from kt3d_bench.files import default_data_root
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from kt3d_bench.recipes.runs import Reproduction
+    from kt3d_bench.reproduction.runs import Reproduction
 
 
 @main.command()
@@ -88,11 +88,9 @@ def _tables(done: Reproduction) -> RenderableType:
 @workers_option
 def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> None:
     """Run everything on generated stand-ins, without a download: generate, prepare, train, score, boards, pictures."""
-    from kt3d_bench.recipes.reproduce import run_demo
-
     began, folder, say = time.monotonic(), out or default_data_root() / "demo", console()
     with Terminal() as report:
-        done = run_demo(folder, recipe=recipe, budget_minutes=budget_minutes, workers=workers, report=report)
+        done = kt.demo(folder, recipe=recipe, budget_minutes=budget_minutes, workers=workers, report=report)
     for failure in done.failures:
         raise failure.error
     if done.interrupted:

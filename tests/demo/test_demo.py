@@ -13,7 +13,7 @@ from kt3d_bench.cli import main
 from kt3d_bench.errors import UsageError
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
-from kt3d_bench.recipes.reproduce import run_demo
+from kt3d_bench.reproduction.reproduce import demo
 
 SMALL = {"people": 1, "frames": 4, "test_postures": 2}
 
@@ -44,12 +44,12 @@ def test_the_demo_ends_with_boards_and_a_picture(one_row: None, tmp_path: Path) 
 def test_a_second_demo_keeps_the_data_makes_the_runs_anew_and_touches_nothing_else(
     one_row: None, tmp_path: Path
 ) -> None:
-    first = run_demo(tmp_path, budget_minutes=0.1, workers=1)
+    first = demo(tmp_path, budget_minutes=0.1, workers=1)
     (tmp_path / "mine.txt").write_text("precious")
     tar = next((tmp_path / "shards" / "ubc3v").glob("*.tar"))
     made = tar.stat().st_mtime_ns
     (next((tmp_path / "runs").iterdir()) / "stale").write_text("of the first demo")
-    second = run_demo(tmp_path, budget_minutes=0.1, workers=1)
+    second = demo(tmp_path, budget_minutes=0.1, workers=1)
     assert tar.stat().st_mtime_ns == made
     assert not list((tmp_path / "runs").rglob("stale"))
     assert (tmp_path / "mine.txt").read_text() == "precious"
@@ -64,5 +64,5 @@ def test_a_folder_that_no_demo_made_loses_nothing(one_row: None, tmp_path: Path)
     (tmp_path / "runs" / "mine" / "weights.pt").write_text("precious")
     for _ in range(2):
         with pytest.raises(UsageError, match=r"holds runs that no demo made.*choose another --out"):
-            run_demo(tmp_path, budget_minutes=0.1, workers=1)
+            demo(tmp_path, budget_minutes=0.1, workers=1)
     assert (tmp_path / "runs" / "mine" / "weights.pt").read_text() == "precious"

@@ -24,8 +24,8 @@ from kt3d_bench.metrics.benchmarks import Published, PublishedRow
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
 from kt3d_bench.progress import Reporter
-from kt3d_bench.recipes import pictures, plan, tables
-from kt3d_bench.recipes.runs import Outcome, Reproduction, run_all, run_name
+from kt3d_bench.reproduction import pictures, plan, tables
+from kt3d_bench.reproduction.runs import Outcome, Reproduction, run_all, run_name
 from kt3d_bench.run_folder import finished, read_run
 from kt3d_bench.training.sources import domain
 
@@ -342,8 +342,8 @@ def test_the_command_ends_with_table_and_pictures(data: Path, tmp_path: Path, mo
 def test_the_command_says_what_failed_and_what_was_interrupted(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kt3d_bench.recipes import reproduce as module
-    from kt3d_bench.recipes.runs import Failure
+    from kt3d_bench.reproduction import reproduce as module
+    from kt3d_bench.reproduction.runs import Failure
 
     monkeypatch.setattr(registry, "recipe", lambda name: RECIPE)
     job = plan.jobs(RECIPE, plan.Options(data, "tiny", device="cpu"))[0]

@@ -28,7 +28,7 @@ LAYER = {
     "leaderboard": 7, "loading": 7, "method": 7, "nn": 7,
     "training": 8, "costs": 9, "generation": 9, "scoring": 9,
     "inspection": 10, "report": 10,
-    "recipes": 11, "scaffold": 11, "testing": 11, "": 12, "cli": 13, "__main__": 14,
+    "reproduction": 11, "scaffold": 11, "testing": 11, "": 12, "cli": 13, "__main__": 14,
 }  # fmt: skip
 """Package or file below ``kt3d_bench`` -> layer; the longest name counts. "" is ``kt3d_bench/__init__.py``."""
 MAY_MEET = (
@@ -196,6 +196,8 @@ def test_every_public_name_is_where_the_stub_says() -> None:
     assert len(names) > 40
     assert sorted(kt3d_bench.__all__) == sorted({"__version__", *names})
     assert len(names) == len(set(names)), "two modules define one public name"
+    modules = {path.stem for path in CORE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert not modules & set(names), "importing a module would replace the public name"
     for module, name, exported in declared:
         assert exported == name
         assert getattr(kt3d_bench, name) is getattr(importlib.import_module(module), name)

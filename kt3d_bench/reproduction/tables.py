@@ -11,8 +11,8 @@ from kt3d_bench.leaderboard.wording import NONE, column, markdown_table, reporte
 from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.metrics.functional import METRICS
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
-from kt3d_bench.recipes.plan import label
-from kt3d_bench.recipes.runs import Outcome
+from kt3d_bench.reproduction.plan import label
+from kt3d_bench.reproduction.runs import Outcome
 
 STAND_IN_NOTE = "Measured on generated stand-ins. The paper's numbers are for the real data, so no difference is shown."
 

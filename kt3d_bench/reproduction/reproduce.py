@@ -12,10 +12,10 @@ from kt3d_bench.files import default_data_root, write_whole
 from kt3d_bench.leaderboard.publish import default_leaderboards
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
-from kt3d_bench.recipes import pictures
-from kt3d_bench.recipes.plan import Options, domains_read, jobs, named
-from kt3d_bench.recipes.runs import Reproduction, run_all
-from kt3d_bench.recipes.tables import benchmarks, markdown, tables
+from kt3d_bench.reproduction import pictures
+from kt3d_bench.reproduction.plan import Options, domains_read, jobs, named
+from kt3d_bench.reproduction.runs import Reproduction, run_all
+from kt3d_bench.reproduction.tables import benchmarks, markdown, tables
 from kt3d_bench.training.sources import make_stand_in
 
 DEMO_MINUTES = 6.0
@@ -71,7 +71,7 @@ def reproduce(
     )
 
 
-def run_demo(
+def demo(
     out: Path,
     *,
     recipe: str = "demo",

@@ -15,8 +15,8 @@ from kt3d_bench.leaderboard.wording import column
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.predictions import join, read_predictions
 from kt3d_bench.plugins.hookspecs import Recipe, RecipePicture
-from kt3d_bench.recipes.runs import Outcome
-from kt3d_bench.recipes.tables import benchmarks, measured
+from kt3d_bench.reproduction.runs import Outcome
+from kt3d_bench.reproduction.tables import benchmarks, measured
 
 SAMPLES_SHOWN = 4
 _QUIET = "#6b6b6b"
