@@ -121,9 +121,10 @@ def _config(kind: type[Method]) -> type[Any]:
     for one in dataclasses.fields(config):
         value = getattr(made, one.name)
         try:
+            json.dumps(value)
             if convert(value, hints[one.name]) != value:
                 raise ValueError(value)
-        except ValueError:
+        except (TypeError, ValueError):
             raise BrokenRuleError(
                 f"--set cannot set '{one.name}': its type is {hints[one.name]}, its default {value!r}",
                 "use int, float, bool, str, Literal, tuples and unions of these, and a default of that type",
