@@ -273,7 +273,7 @@ def test_no_sample_is_shown_twice(root: Path, tmp_path: Path, monkeypatch: pytes
     drawn: list[str] = []
     monkeypatch.setattr(
         "kt3d_bench.cli.contact_sheet.contact_sheet",
-        lambda path, sections: drawn.extend(tile.title for section in sections for tile in section.tiles),
+        lambda path, sections: drawn.extend(tile.title for _, tiles in sections for tile in tiles),
     )
     sheet([root / "shards" / "ubc3v"], tmp_path / "s.png", by=by, count=12)
     assert len(drawn) == len(set(drawn))
@@ -463,7 +463,7 @@ def test_options_of_a_method_are_listed_with_defaults_presets_and_what_they_mean
     assert "  width = 1024 (tiny 256)\n" in text
     assert "  backbone = resnet50 (tiny tiny): one of resnet50, tiny.\n" in text
     assert "  batch_size = 32: Batch size of the 2D stage.\n" in text
-    assert "  noise = 0.3: Of the lifter's 2D input, in units of the pose's own size: each sample draws" in text
+    assert "  noise = 0.3: Noise on the lifter's 2D input, in units of the pose's size. Each sample draws" in text
 
 
 def test_every_method_lists_every_option() -> None:

@@ -307,7 +307,7 @@ def test_wrong_geometry_quality_and_published_numbers_are_found(offer: Offer) ->
             ("card.yaml", "{joint: nose, quality: exact}", "{joint: nose, quality: approximate}"),
         ],
     )
-    (folder / "published.yaml").write_text("sources: {}\npublished: {elsewhere: {source: x, rows: []}}\n")
+    (folder / "published.yaml").write_text("sources: {x: A paper}\npublished: {elsewhere: {source: x, rows: []}}\n")
     found = broken("mutant-bent")
     assert set(found) == {
         "benchmarks.yaml and published.yaml are valid and name what exists",
