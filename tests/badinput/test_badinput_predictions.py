@@ -103,7 +103,7 @@ WRONG: dict[str, tuple[Callable[[Arrays], Arrays], tuple[str, ...]]] = {
         lambda a: a | {"joints_cam_mm": np.array([{"pose": 1}] * 8, object)},
         ("pickled objects, which are never loaded",),
     ),
-    "other names": (lambda a: {"arr_0": a["joints_cam_mm"]}, ("'keys' is missing", "'joints_cam_mm' is missing")),
+    "other names": (lambda a: {"arr_0": a["joints_cam_mm"]}, ("holds the arrays arr_0, which no accepted form has",)),
     "more names": (lambda a: a | {"poses": np.zeros(3)}, ("the array 'poses' is not known",)),
     "valid of another shape": (lambda a: a | {"valid": np.ones(8, bool)}, ("'valid' is bool (8,), expected bool",)),
     "meta that is no JSON": (lambda a: a | {"meta": np.array("{")}, ("'meta' is not JSON",)),
@@ -144,16 +144,16 @@ def test_a_flipped_byte_inside_an_array(good: Arrays, tmp_path: Path) -> None:
 
 def test_files_of_another_kind(good: Arrays, tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", good["joints_cam_mm"])
-    refused(score(tmp_path / "mine.npy"), tmp_path / "mine.npy", "not a readable .npz file")
+    refused(score(tmp_path / "mine.npy"), tmp_path / "mine.npy", "'.npy' files may hold pickles")
     refused(score(tmp_path / "absent.npz"), tmp_path / "absent.npz", "there is no such prediction file", "kt3d predict")
     (tmp_path / "folder.npz").mkdir()
     assert score(tmp_path / "folder.npz").exit_code == 1
     with zipfile.ZipFile(tmp_path / "notes.npz", "w") as archive:
         archive.writestr("notes.txt", "no array")
-    refused(score(tmp_path / "notes.npz"), tmp_path / "notes.npz", "is damaged", "write it again")
+    refused(score(tmp_path / "notes.npz"), tmp_path / "notes.npz", "not a readable .npz file", "write it again")
     with zipfile.ZipFile(tmp_path / "evil.npz", "w") as archive:
         archive.writestr("keys.npy", b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.")
-    refused(score(tmp_path / "evil.npz"), tmp_path / "evil.npz", "is damaged")
+    refused(score(tmp_path / "evil.npz"), tmp_path / "evil.npz", "not a readable .npz file")
     assert not Path("pwned").exists()
     assert nothing_written()
 
@@ -186,7 +186,7 @@ def test_headers_that_declare_what_is_not_there(
         archive.writestr("keys.npy", keys.getvalue())
         archive.writestr("joints_cam_mm.npy", header(dtype, shape) + content)
     started = time.monotonic()
-    refused(score(path), path, "pickled" if "O" in str(dtype) else "is damaged", "write it again")
+    refused(score(path), path, "pickled" if "O" in str(dtype) else "not a readable .npz file", "write it again")
     assert time.monotonic() - started < 5
 
 
@@ -200,7 +200,7 @@ def test_a_zip_bomb_is_not_unpacked(good: Arrays, tmp_path: Path) -> None:
     at = content.index(struct.pack("<I", size), content.index(b"PK\x01\x02"))
     lie = struct.pack("<I", size - (1 << 20) + poses * 17 * 3 * 4)
     replace(path, content[:at] + lie + content[at + 4 :])
-    refused(score(path), path, "would unpack to more than 2 GiB", "write it again")
+    refused(score(path), path, "would unpack to 3221225408", "write it again")
 
 
 def test_an_array_given_twice(good: Arrays, tmp_path: Path) -> None:

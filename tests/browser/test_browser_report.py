@@ -13,7 +13,7 @@ import pytest
 from browser_boards import HOSTILE
 from browser_chromium import PALE, Browser, Page
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "run_report"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 from report_fake import benchmarks, document, log_lines, whole_run, write_document
 
