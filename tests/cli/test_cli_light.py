@@ -29,16 +29,19 @@ def test_help_and_list_import_nothing_heavy(words: list[str]) -> None:
     assert done.stdout
 
 
-@pytest.mark.parametrize(("words", "limit_s"), [(["--help"], 0.3), (["list"], 0.5)])
-def test_help_and_list_answer_at_once(words: list[str], limit_s: float) -> None:
-    """The processor's time of the quickest of five, so that a busy machine does not count."""
-    spent = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "kt3d_bench", *words], capture_output=True, timeout=60, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < limit_s
+def processor_s(*words: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], capture_output=True, timeout=60, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize(("words", "ratio"), [(["--help"], 4), (["list"], 10)])
+def test_help_and_list_answer_at_once(words: list[str], ratio: float) -> None:
+    """Processor time, the quickest of five, against a Python that only imports click (0.05 s on a quiet machine)."""
+    spent = [(processor_s("-c", "import click"), processor_s("-m", "kt3d_bench", *words)) for _ in range(5)]
+    bare, command = map(min, zip(*spent, strict=True))
+    assert command < ratio * bare
 
 
 def test_list_names_everything_and_never_cuts_it_when_piped() -> None:
