@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kt3d_bench import Camera, DatasetPlugin, Option, RawDataError, Sample, Skipped, WorkItem
+from kt3d_bench.progress import Reporter
 from kt3d_bench.skeletons import NUM_JOINTS
 
 NUM_PARTS = 5
@@ -146,3 +147,19 @@ def sample(
         frame=seed,
         **{name: content[name] for name in images},
     )
+
+
+class Recorder(Reporter):
+    """Keep what a preparation reports."""
+
+    def __init__(self) -> None:
+        self.total, self.calls, self.notes = 0, list[tuple[int, int, int]](), list[str]()
+
+    def start(self, task: str, total: int, *, done: int = 0) -> None:
+        self.total = total
+
+    def advance(self, done: int, **counts: Any) -> None:
+        self.calls.append((done, counts["samples"], counts["values"]["skipped"]))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_fake_dataset import plugin
+from data_fake_dataset import Recorder, plugin
 
 from kt3d_bench.data import cluster
 from kt3d_bench.data.manifest import Manifest
 from kt3d_bench.data.prepare import PrepareInterruptedError, prepare
 from kt3d_bench.errors import ArtefactError, PluginError, RawDataError, UsageError
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
-from kt3d_bench.progress import Reporter
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -57,20 +56,6 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "shards" / "fake"
 
 
-class Notes(Reporter):
-    def __init__(self) -> None:
-        self.total, self.calls, self.notes = 0, list[tuple[int, int, int]](), list[str]()
-
-    def start(self, task: str, total: int, *, done: int = 0) -> None:
-        self.total = total
-
-    def advance(self, done: int, **counts: Any) -> None:
-        self.calls.append((done, counts["samples"], counts["values"]["skipped"]))
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def run(fake: DatasetPlugin, raw: Path, out: Path, **changes: Any) -> Manifest:
     return prepare(fake, raw=raw, out=out, **{"workers": 1, "samples_per_shard": TINY, **changes})
 
@@ -91,7 +76,7 @@ def test_the_bytes_are_those_of_the_local_run_also_where_a_worker_is_killed_midw
     mark.touch()
     run(fake, raw, tmp_path / "local")
     mark.unlink()
-    notes = Notes()
+    notes = Recorder()
     run(fake, raw, out, cluster=address, report=notes)
     assert mark.exists()
     assert content(out) == content(tmp_path / "local")
@@ -134,7 +119,7 @@ def test_ctrl_c_cancels_what_waits_and_leaves_the_cluster_to_its_owner(
     """One worker is stuck in a shard, goes on later, and must not publish it: nobody waits for it any longer."""
     add(raw, "a", f"wait {tmp_path / 'go'}", "1")
 
-    class Impatient(Notes):
+    class Impatient(Recorder):
         def advance(self, done: int, **counts: Any) -> None:
             if done == 3:
                 raise KeyboardInterrupt
@@ -217,7 +202,7 @@ def test_a_scheduler_that_goes_away_ends_the_wait(fake: DatasetPlugin, raw: Path
         silence_logs=50,
     )  # fmt: skip
 
-    class Closing(Notes):
+    class Closing(Recorder):
         def start(self, task: str, total: int, *, done: int = 0) -> None:
             threading.Timer(0.5, alone.sync, [alone.scheduler.close]).start()
 

@@ -20,7 +20,7 @@ from typing import Any
 import data_fake_dataset
 import numpy as np
 import pytest
-from data_fake_dataset import plugin
+from data_fake_dataset import Recorder, plugin
 
 from kt3d_bench import inspect
 from kt3d_bench.data import writer
@@ -30,25 +30,10 @@ from kt3d_bench.data.prepare import PrepareInterruptedError, prepare
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, PluginError, RawDataError, UsageError
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, Option
-from kt3d_bench.progress import Reporter
 from kt3d_bench.records import WorkItem
 
 TINY = 6
 """Samples per shard: each training file becomes a shard of its own."""
-
-
-class Recorder(Reporter):
-    def __init__(self) -> None:
-        self.total, self.calls, self.notes = 0, list[tuple[int, int, int]](), list[str]()
-
-    def start(self, task: str, total: int, *, done: int = 0) -> None:
-        self.total = total
-
-    def advance(self, done: int, **counts: Any) -> None:
-        self.calls.append((done, counts["samples"], counts["values"]["skipped"]))
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture
@@ -293,7 +278,7 @@ def test_a_shard_that_fills_a_real_disk_leaves_no_debris(fake: DatasetPlugin, ra
         import resource, signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
-        from data_fake_dataset import plugin
+        from data_fake_dataset import Recorder, plugin
         from kt3d_bench.errors import ArtefactError
         from kt3d_bench.data.prepare import prepare
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -338,7 +323,7 @@ def test_ctrl_c_from_a_terminal_stops_workers_and_a_rerun_continues(
         import signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
-        from data_fake_dataset import plugin
+        from data_fake_dataset import Recorder, plugin
         from kt3d_bench.data.prepare import PrepareInterruptedError, prepare
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
