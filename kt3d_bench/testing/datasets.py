@@ -200,10 +200,8 @@ class _Check:
         require(not beside, f"it left {', '.join(beside)} beside the stand-in", helper)
 
     def generates_again(self, arguments: Mapping[str, Any]) -> None:
-        from joblib.externals.loky import get_reusable_executor
-
         again = self.folder / "again"
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)  # as in a fresh process
+        _stop_workers()
         self._generate(again, arguments, 2)
         _require_same(
             _digests(self.raw),
@@ -308,6 +306,7 @@ class _Check:
         return manifest
 
     def prepares_again(self) -> None:
+        _stop_workers()
         self._prepare("shards-again", 2)
         _require_same(
             _digests(self.folder / "shards"),
@@ -367,6 +366,13 @@ def _require_plain(value: Any, where: str, hint: str) -> None:
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     return ((path.relative_to(folder).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _stop_workers() -> None:
+    """Stop worker processes that wait for work: they may have started before the plugin could be imported."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _digests(folder: Path) -> dict[str, str]:
