@@ -195,9 +195,9 @@ def depth_of(rgba: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint1
     """Return (H, W) z-depth, mm, from the red channel; 0 where the pixel is not opaque."""
     levels = np.arange(256) / 255.0
     table = np.rint((levels * RANGE_MM + NEAR_MM) * factor).astype(np.uint16)
-    opaque = rgba[..., 3] == 255
-    depth_mm = np.zeros(opaque.shape, np.uint16)
-    depth_mm[opaque] = table[rgba[opaque, 0]]
+    pixels, colours = regions.opaque_pixels(rgba)
+    depth_mm = np.zeros(rgba.shape[:2], np.uint16)
+    depth_mm.ravel()[pixels] = table[colours & 255]
     return depth_mm
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from kt3d_bench import synth
 from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
-from kt3d_ubc3v.recording import SIZE_PX, MayaCamera, joint_matrices, paint, sample_camera, write_ground_truth
+from kt3d_ubc3v.recording import SIZE_PX, MayaCamera, joint_matrices, sample_camera, write_ground_truth
 
 VERSION = 1
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 100}
@@ -126,6 +126,8 @@ def _write_sections(painted: Iterator[_Painted], postures: int, progress: Callab
 
 
 def _paint_block(block: _Block) -> _Painted:
+    from kt3d_ubc3v.painting import paint
+
     quick = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
     rng = np.random.default_rng((*block.split.stream, block.number))
     figures = _figures(block, rng)

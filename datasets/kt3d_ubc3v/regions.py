@@ -63,12 +63,20 @@ class Regions:
 
 @cache
 def _table() -> npt.NDArray[np.uint8]:
+    """Return the id of every colour, red + 256 green + 65,536 blue."""
     table = np.zeros((256, 256, 256), np.uint8)
     for label, colour in enumerate(TOOLKIT_COLOURS, start=1):
         if label in SURVIVING_LABELS:
-            near = tuple(slice(max(0, value - TOLERANCE), value + TOLERANCE + 1) for value in colour)
+            near = tuple(slice(max(0, value - TOLERANCE), value + TOLERANCE + 1) for value in reversed(colour))
             table[near] = SURVIVING_LABELS.index(label) + 1
-    return table
+    return table.ravel()
+
+
+def opaque_pixels(rgba: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    """Return flat indices (K,) and colours (K,), red + 256 green + 65,536 blue, of the pixels whose alpha is 255."""
+    words = np.ascontiguousarray(rgba).view("<u4").ravel()
+    pixels = np.flatnonzero(words >= 0xFF000000)
+    return pixels, words[pixels] & np.uint32(0xFFFFFF)
 
 
 def read_regions(rgba: npt.NDArray[Any]) -> Regions:
@@ -78,21 +86,25 @@ def read_regions(rgba: npt.NDArray[Any]) -> Regions:
     (``problem``) when more than a quarter of the person is unmatched or one unknown colour fills more than a
     twentieth of it.
     """
-    opaque = rgba[..., 3] == 255
-    colours = rgba[opaque][:, :3]
-    matched = _table()[colours[:, 0], colours[:, 1], colours[:, 2]]
-    ids = np.zeros(opaque.shape, np.uint8)
-    ids[opaque] = matched
+    pixels, colours = opaque_pixels(rgba)
+    matched = _table()[colours]
+    ids = np.zeros(rgba.shape[:2], np.uint8)
+    ids.ravel()[pixels] = matched
     left = colours[matched == 0]
     return Regions(ids, len(colours), len(left), _problem(left, len(colours)))
 
 
-def _problem(unmatched: npt.NDArray[np.uint8], foreground: int) -> str | None:
-    if not len(unmatched):
+def _channels(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.int16]:
+    """Return (..., 3) red, green, blue."""
+    return np.stack([colours & 255, colours >> 8 & 255, colours >> 16], axis=-1).astype(np.int16)
+
+
+def _problem(colours: npt.NDArray[np.uint32], foreground: int) -> str | None:
+    if not len(colours):
         return None
-    values, counts = np.unique(unmatched, axis=0, return_counts=True)
-    commonest = values[int(counts.argmax())]
-    flat = int((np.abs(unmatched.astype(np.int16) - commonest) <= TOLERANCE).all(axis=1).sum())
+    values, counts = np.unique(colours, return_counts=True)
+    unmatched, commonest = _channels(colours), _channels(values[counts.argmax()])
+    flat = int((np.abs(unmatched - commonest) <= TOLERANCE).all(axis=-1).sum())
     red, green, blue = (int(value) for value in commonest)
     if flat > _UNKNOWN_COLOUR_SHARE * foreground:
         return f"colour ({red}, {green}, {blue}) fills {flat} of {foreground} person pixels and is no region's"

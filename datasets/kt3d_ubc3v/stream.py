@@ -6,6 +6,7 @@ posture, seen by one camera. Sample i depends on (seed, i) alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +17,7 @@ from kt3d_bench.synth import Bodies, render, sample_bodies
 from kt3d_ubc3v import cameras, generate, regions
 from kt3d_ubc3v.convert import depth_of, person
 from kt3d_ubc3v.groundtruth import FIELDS
-from kt3d_ubc3v.recording import BONES, SIZE_PX, joint_matrices, paint, sample_camera
+from kt3d_ubc3v.recording import BONES, SIZE_PX, joint_matrices, sample_camera
 
 VERSION = 1  # Increased with every change of the samples
 EPOCH = 30_000  # Samples per epoch; the sequence itself is endless
@@ -27,9 +28,14 @@ _SITES = [BONES.index(field.removesuffix("PGX")) for _, field in FIELDS]
 
 def samples(seed: int, index: int, count: int, device: str) -> Iterator[Sample]:
     """Yield samples ``index`` up to ``index + count``, drawn with NumPy and rendered on ``device``."""
-    body = sample_bodies(np.random.default_rng((seed, _CHARACTER)), 1)[0]
+    body = _character(seed)
     for number in range(index, index + count):
         yield _sample(seed, number, body, device)
+
+
+@functools.lru_cache(maxsize=4)
+def _character(seed: int) -> Bodies:
+    return sample_bodies(np.random.default_rng((seed, _CHARACTER)), 1)[0]
 
 
 def _sample(seed: int, number: int, body: Bodies, device: str) -> Sample:
@@ -46,6 +52,8 @@ def _drawn(key: str, rng: np.random.Generator, body: Bodies, device: str) -> Sam
     figure = generate.posture(body, rng)
     pose = sample_camera(rng)
     image = render(figure, [pose.camera()], device=device, normals=False)[0]
+    from kt3d_ubc3v.painting import paint
+
     depth, parts = paint(image.maps, image.window_px, SIZE_PX, rng)
     camera = cameras.camera("maya", cameras.rotation(pose.rotate_deg, pose.translate_cm), pose.translate_cm)
     points_world_mm = joint_matrices(figure)[0, _SITES, 12:15] * 10.0

@@ -184,8 +184,7 @@ class Bodies(_Table):
     def joints(self, rotations: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Pose a single body with its pelvis at the origin: (F, R, 3, 3) parent-relative rotations -> world (F, R, 3)
         mm and orientations (F, R, 3, 3)."""
-        offsets = np.broadcast_to(self.offsets_mm[0], (len(rotations), *self.offsets_mm.shape[1:]))
-        return forward_kinematics(offsets, rotations, np.zeros((len(rotations), 3)))
+        return forward_kinematics(self.offsets_mm[:1], rotations, np.zeros((len(rotations), 3)))
 
     @property
     def leg_mm(self) -> FloatArray:
@@ -330,29 +329,30 @@ def pose(bodies: Bodies, clip: Clip) -> Figures:
     The lowest point of the surface touches the floor, raised by ``clip.lift`` leg lengths when running or jumping.
     Raises ``ValueError`` for another number of bodies.
     """
+    import kt3d_bench.synth.pose_kernels as kernels
+
     count = len(clip.rotations)
     if len(bodies) not in (1, count):
         raise ValueError(f"{len(bodies)} bodies for a clip of {count} frames: expected one or {count}")
-    body = bodies.take(np.zeros(count, np.int64)) if len(bodies) != count else bodies
-    leg = body.leg_mm
+    leg = bodies.leg_mm
     root = np.concatenate([clip.travel * leg[:, None], np.zeros((count, 1))], axis=1)
-    positions, frames = forward_kinematics(body.offsets_mm, clip.rotations, root)
+    positions, frames = forward_kinematics(bodies.offsets_mm, clip.rotations, root)
 
     def placed(joints: npt.NDArray[np.int64], points: FloatArray) -> FloatArray:
-        world: FloatArray = positions[:, joints] + np.einsum("n...ij,n...j->n...i", frames[:, joints], points)
-        return world
+        local = kernels.float_rows(points.reshape(len(points), -1, 3))
+        return kernels.placed(positions, frames, joints.ravel(), local).reshape(count, *points.shape[1:])
 
-    cones = placed(_CONE_JOINT, body.cones_mm)
-    lowest = (cones[..., 2] - body.radii_mm).min(axis=(1, 2))
+    cones = placed(_CONE_JOINT, bodies.cones_mm)
+    lowest = (cones[..., 2] - bodies.radii_mm).min(axis=(1, 2))
     up = np.zeros((count, 3))
     up[:, 2] = clip.lift * leg - lowest
     part_frames = frames[:, _AXIS_FRAME]
     return Figures(
-        placed(_LANDMARK_JOINT, body.landmarks_mm) + up[:, None],
+        placed(_LANDMARK_JOINT, bodies.landmarks_mm) + up[:, None],
         cones + up[:, None, None],
-        body.radii_mm,
-        placed(_AXIS_JOINT, body.axes_mm) + up[:, None, None],
-        np.einsum("npij,pj->npi", part_frames, _AXIS_FRONT),
+        np.broadcast_to(bodies.radii_mm, (count, *bodies.radii_mm.shape[1:])).copy(),
+        placed(_AXIS_JOINT, bodies.axes_mm) + up[:, None, None],
+        (part_frames * _AXIS_FRONT[:, None]).sum(axis=-1),
         part_frames[..., 1].copy(),
     )
 

@@ -20,6 +20,7 @@ from kt3d_bench.synth.rig import (
     ANGLE_INDEX,
     ANGLES,
     LIMITS_DEG,
+    RIG,
     RIG_INDEX,
     Clip,
     FloatArray,
@@ -28,46 +29,48 @@ from kt3d_bench.synth.rig import (
     unit_vectors,
 )
 
+_ENTANGLED_POINTS = (*RIG, "crown", "hand_l", "hand_r", "forearm_l", "forearm_r")
 
-def _segment_distance(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatArray:
-    along = b - a
-    share = np.clip(((point - a) * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-9), 0, 1)
-    distance: FloatArray = np.linalg.norm(point - a - share[..., None] * along, axis=-1)
-    return distance
+
+def _entangled_tests() -> list[tuple[str, str, str, float]]:
+    """Return (a, b, point, mm): a pose is entangled where the point is nearer to the segment from a to b."""
+    tests = []
+    for side in "lr":
+        wrist, hand, middle, elbow = (f"{name}_{side}" for name in ("wrist", "hand", "forearm", "elbow"))
+        for point, slack in ((wrist, 1.0), (hand, 0.9), (middle, 1.0), (elbow, 0.8)):
+            tests += [("pelvis", "spine_high", point, 125 * slack), ("spine_high", "neck", point, 105 * slack),
+                      ("head", "crown", point, 85 * slack)]  # fmt: skip
+        for other in "lr":
+            for point in (wrist, hand, middle):
+                tests += [(f"hip_{other}", f"knee_{other}", point, 65.0),
+                          (f"knee_{other}", f"ankle_{other}", point, 50.0)]  # fmt: skip
+    tests += [("hand_l", "hand_l", "hand_r", 35.0), ("wrist_l", "wrist_l", "wrist_r", 50.0),
+              ("knee_l", "knee_l", "knee_r", 80.0), ("knee_l", "ankle_l", "ankle_r", 75.0),
+              ("knee_r", "ankle_r", "ankle_l", 75.0)]  # fmt: skip
+    return tests
+
+
+_TESTS = np.array([[_ENTANGLED_POINTS.index(name) for name in names] for *names, _ in _entangled_tests()])
+_TEST_MM = np.array([limit_mm for *_, limit_mm in _entangled_tests()])
+_CROWN_MM, _HAND_MM = 110.0, 95.0
 
 
 def entangled_frames(rotations: FloatArray) -> npt.NDArray[np.bool_]:
     """Return (F,) whether a wrist, hand or elbow is inside the trunk, the head or a leg, or hands or knees are inside
     each other; ``rotations`` (F, R, 3, 3)."""
-    points, frames = mean_body().joints(rotations)
+    from kt3d_bench.synth.pose_kernels import too_close
 
-    def at(name: str) -> FloatArray:
-        return points[:, RIG_INDEX[name]]
-
-    pelvis, chest, neck, head = at("pelvis"), at("spine_high"), at("neck"), at("head")
-    crown = head + 110 * frames[:, RIG_INDEX["head"], :, 2]
-    found = np.zeros(len(rotations), bool)
-    hands = {}
-    for side in "lr":
-        wrist = at(f"wrist_{side}")
-        hand = hands[side] = wrist - 95 * frames[:, RIG_INDEX[f"wrist_{side}"], :, 2]
-        middle = (wrist + at(f"elbow_{side}")) / 2
-        for point, slack in ((wrist, 1.0), (hand, 0.9), (middle, 1.0), (at(f"elbow_{side}"), 0.8)):
-            found |= _segment_distance(pelvis, chest, point) < 125 * slack
-            found |= _segment_distance(chest, neck, point) < 105 * slack
-            found |= _segment_distance(head, crown, point) < 85 * slack
-        for other in "lr":
-            for point in (wrist, hand, middle):
-                found |= _segment_distance(at(f"hip_{other}"), at(f"knee_{other}"), point) < 65
-                found |= _segment_distance(at(f"knee_{other}"), at(f"ankle_{other}"), point) < 50
-    found |= np.linalg.norm(hands["l"] - hands["r"], axis=-1) < 35
-    found |= np.linalg.norm(at("wrist_l") - at("wrist_r"), axis=-1) < 50
-    found |= np.linalg.norm(at("knee_l") - at("knee_r"), axis=-1) < 80
-    found |= _segment_distance(at("knee_l"), at("ankle_l"), at("ankle_r")) < 75
-    found |= _segment_distance(at("knee_r"), at("ankle_r"), at("ankle_l")) < 75
-    return found
+    joints, frames = mean_body().joints(rotations)
+    points = np.empty((len(joints), len(_ENTANGLED_POINTS), 3))
+    points[:, : len(RIG)] = joints
+    head, wrists, elbows = RIG_INDEX["head"], _WRISTS, _ELBOWS
+    points[:, len(RIG)] = joints[:, head] + _CROWN_MM * frames[:, head, :, 2]
+    points[:, len(RIG) + 1 : len(RIG) + 3] = joints[:, wrists] - _HAND_MM * frames[..., 2][:, wrists]
+    points[:, len(RIG) + 3 :] = (joints[:, wrists] + joints[:, elbows]) / 2
+    return too_close(points, _TESTS, _TEST_MM)
 
 
+_WRISTS, _ELBOWS = ([RIG_INDEX[f"{joint}_{side}"] for side in "lr"] for joint in ("wrist", "elbow"))
 _WEIGHTS = {"spine_high": 0.30, "spine_low": 0.22, "head": 0.08, "knee_l": 0.13, "knee_r": 0.13, "elbow_l": 0.07,
             "elbow_r": 0.07}  # fmt: skip
 

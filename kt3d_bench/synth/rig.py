@@ -115,67 +115,58 @@ def clamp_angles(angles_deg: FloatArray) -> FloatArray:
     return clamped
 
 
+def _turns() -> list[tuple[str, tuple[tuple[str, float], ...]]]:
+    """Return joint and rotation vector of every turn, as (angle, factor) along x, y and z; "" = none."""
+    none = ("", 0.0)
+    turns: list[tuple[str, tuple[tuple[str, float], ...]]] = [
+        ("pelvis", (none, none, ("root.yaw", 1.0))),
+        ("pelvis", (none, ("root.pitch", 1.0), none)),
+        ("pelvis", (("root.roll", 1.0), none, none)),
+    ]
+    for joint, share in SPINE_SHARES:
+        turns.append((joint, (("spine.side", -share), ("spine.bend", share), ("spine.twist", share))))
+    for joint, share in NECK_SHARES:
+        turns.append((joint, (("neck.tilt", -share), ("neck.nod", share), ("neck.turn", share))))
+    for side, sign in (("l", 1.0), ("r", -1.0)):
+        sided = [
+            ("clavicle", ("raise", sign), none, ("forward", -sign)),
+            ("elbow", none, ("flex", -1.0), none),
+            ("elbow", none, none, ("pronate", -sign)),
+            ("wrist", ("flex", -sign), ("deviate", -1.0), none),
+            ("knee", none, ("flex", 1.0), none),
+            ("ankle", ("invert", -sign), ("flex", -1.0), none),
+            ("ball", none, ("flex", -1.0), none),
+        ]
+        for joint in ("shoulder", "hip"):
+            sided += [
+                (joint, ("abduct", sign), ("flex", -1.0), none),
+                (joint, none, none, ("twist", sign)),
+            ]
+        for joint, *vector in sided:
+            own = f"{joint}_{side}"
+            turns.append((own, tuple((f"{own}.{name}" if name else "", factor) for name, factor in vector)))
+    return turns
+
+
+_TURN_JOINT = np.array([RIG_INDEX[joint] for joint, _ in _turns()])
+_TURN_ANGLE = np.array([[ANGLE_INDEX.get(name, -1) for name, _ in vector] for _, vector in _turns()])
+_TURN_FACTOR = np.array([[factor for _, factor in vector] for _, vector in _turns()])
+_PARENTS = np.array(PARENTS)
+
+
 def rotations_from_angles(angles_deg: npt.NDArray[Any]) -> FloatArray:
     """Convert named angles (N, D) degrees to parent-relative rotations (N, R, 3, 3); the root's is in the world."""
-    angles = np.radians(np.asarray(angles_deg, np.float64))
+    import kt3d_bench.synth.pose_kernels as kernels
 
-    def angle(name: str) -> FloatArray:
-        values: FloatArray = angles[:, ANGLE_INDEX[name]]
-        return values
-
-    def vector(x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
-        return rotation_matrices(np.stack([x, y, z], axis=-1))
-
-    rotations = np.tile(np.eye(3), (len(angles), len(RIG), 1, 1))
-    rotations[:, 0] = (
-        axis_rotation(2, angle("root.yaw"))
-        @ axis_rotation(1, angle("root.pitch"))
-        @ axis_rotation(0, angle("root.roll"))
-    )
-    for joint, share in SPINE_SHARES:
-        rotations[:, RIG_INDEX[joint]] = vector(
-            -share * angle("spine.side"), share * angle("spine.bend"), share * angle("spine.twist")
-        )
-    for joint, share in NECK_SHARES:
-        rotations[:, RIG_INDEX[joint]] = vector(
-            -share * angle("neck.tilt"), share * angle("neck.nod"), share * angle("neck.turn")
-        )
-    none = np.zeros(len(angles))
-    for side, sign in (("l", 1.0), ("r", -1.0)):
-
-        def at(name: str, side: str = side) -> FloatArray:
-            return angle(name.replace(".", f"_{side}."))
-
-        sided = {
-            "clavicle": vector(sign * at("clavicle.raise"), none, -sign * at("clavicle.forward")),
-            "elbow": axis_rotation(1, -at("elbow.flex")) @ axis_rotation(2, -sign * at("elbow.pronate")),
-            "wrist": vector(sign * at("wrist.flex") * -1, -at("wrist.deviate"), none),
-            "knee": axis_rotation(1, at("knee.flex")),
-            "ankle": vector(-sign * at("ankle.invert"), -at("ankle.flex"), none),
-            "ball": axis_rotation(1, -at("ball.flex")),
-        }
-        for joint in ("shoulder", "hip"):
-            swing = vector(sign * at(f"{joint}.abduct"), -at(f"{joint}.flex"), none)
-            sided[joint] = swing @ axis_rotation(2, sign * at(f"{joint}.twist"))
-        for joint, turn in sided.items():
-            rotations[:, RIG_INDEX[f"{joint}_{side}"]] = turn
-    return rotations
+    return kernels.rotations(kernels.float_rows(angles_deg), len(RIG), _TURN_JOINT, _TURN_ANGLE, _TURN_FACTOR)
 
 
 def forward_kinematics(
     offsets_mm: FloatArray, rotations: FloatArray, root_mm: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return world positions (N, R, 3) mm and orientations (N, R, 3, 3), whose columns are each joint's forward, left
-    and up, from rest offsets (N, R, 3) from each parent, local rotations (N, R, 3, 3) and the root (N, 3)."""
-    count = len(rotations)
-    positions = np.empty((count, len(RIG), 3))
-    frames = np.empty((count, len(RIG), 3, 3))
-    for joint, parent in enumerate(PARENTS):
-        if parent < 0:
-            positions[:, joint], frames[:, joint] = root_mm, rotations[:, joint]
-        else:
-            positions[:, joint] = positions[:, parent] + np.einsum(
-                "nij,nj->ni", frames[:, parent], offsets_mm[:, joint]
-            )
-            frames[:, joint] = frames[:, parent] @ rotations[:, joint]
-    return positions, frames
+    and up, from rest offsets (1 or N, R, 3) from each parent, local rotations (N, R, 3, 3) and the root (N, 3)."""
+    import kt3d_bench.synth.pose_kernels as kernels
+
+    rows = kernels.float_rows
+    return kernels.tree(rows(offsets_mm), rows(rotations), rows(root_mm), _PARENTS)

@@ -1,4 +1,4 @@
-"""Rendering generated people on a CPU, against the same in torch's operations, in one run."""
+"""Generated people on a CPU against what was before: rendering in torch's operations, postures joint by joint."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import pose_reference
+import pytest
+from kt3d_ubc3v import stream
 from pytest_benchmark.fixture import BenchmarkFixture
 from synth import synth_reference as reference
 
+from kt3d_bench.loading.images import one_thread_each
 from kt3d_bench.records import Camera
 from kt3d_bench.synth import (
     Figures,
     pose,
+    poses,
     render,
     sample_background,
     sample_bodies,
@@ -111,3 +116,28 @@ def test_256_px_with_colours(benchmark: BenchmarkFixture) -> None:
     benchmark.extra_info["figures with colours per second of one core, 256 px"] = COUNT / found["now"]
     benchmark.pedantic(now, rounds=2)
     assert min(whole, alone) > MARGIN
+
+
+def test_postures_and_the_samples_of_a_stream(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def postures() -> None:
+        rng = np.random.default_rng(1)
+        for number in range(40):
+            sample_clip(rng, poses.ACTIVITIES[number % len(poses.ACTIVITIES)], 1, 25.0)
+
+    one_thread_each()
+
+    def samples() -> None:
+        assert len(list(stream.samples(1, 0, 16, "cpu"))) == 16
+
+    def before() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("kt3d_bench.synth.body.forward_kinematics", pose_reference.forward_kinematics)
+            patched.setattr(poses, "rotations_from_angles", pose_reference.rotations_from_angles)
+            patched.setattr(poses, "entangled_frames", pose_reference.entangled_frames)
+            postures()
+
+    found = _best_s(now=postures, before=before, samples=samples)
+    benchmark.extra_info["postures: times as fast as before"] = found["before"] / found["now"]
+    benchmark.extra_info["samples of UBC3V's stream per second of one core, crops up to 320 px"] = 16 / found["samples"]
+    benchmark.pedantic(samples, rounds=2)
+    assert MARGIN * found["now"] < found["before"]
