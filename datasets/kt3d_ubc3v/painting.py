@@ -105,8 +105,8 @@ def _regions(
 
 def regions(maps: Mapping[str, npt.NDArray[Any]]) -> Ids:
     """Return (H, W) regions 0..42, -1 = nobody, of the maps of ``synth.RenderedFigure``."""
-    values = (np.ascontiguousarray(maps[name]) for name in ("part", "along", "front", "left"))
-    return _regions(*values, _KIND_OF_PART, _SIDE_OF_PART)
+    part, along, front, left = (np.ascontiguousarray(maps[name]) for name in ("part", "along", "front", "left"))
+    return _regions(part, along, front, left, _KIND_OF_PART, _SIDE_OF_PART)
 
 
 @compiled
