@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from kt3d_bench.loading.batches import UnlabelledBatch
+from kt3d_bench.optimisation import Optimiser as Optimiser
+from kt3d_bench.optimisation import Schedule as Schedule
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,13 @@ class Stage:
     epochs: float | None = None
     """Exactly one of ``steps`` and ``epochs``."""
     batch_size: int = 32
-    learning_rate: float = 1e-3
-    milestones: tuple[float, ...] = (90 / 140, 120 / 140)
-    """Fractions of the stage at which the learning rate is multiplied by 0.1."""
+    optimiser: Optimiser | Mapping[str, Optimiser] = field(default_factory=Optimiser)
+    """Several by name, each with its ``trains``, take turns in every step: see ``Progress.turn``."""
+    schedule: Schedule = field(default_factory=Schedule)
+    average: float | None = None
+    """Decay of a moving average of the weights, below 1: min(``average``, (1 + t) / (10 + t)) after t + 1 steps. The
+    stage trains its own weights and leaves the average to later stages and to ``predict``. Averaged are the parameters
+    and the running statistics of batch norm; other buffers keep their newest values."""
     budget_s: float | None = None
     """Seconds on two CPU cores that a time-limited run (``kt3d demo``) grants this stage."""
     augment: bool = True
@@ -49,6 +55,11 @@ class Stage:
     code: str = ""
     """Package whose source decides the outcome beside the harness; empty = the method's own. The stage is
     trained again whenever this source changes."""
+
+    @property
+    def optimisers(self) -> Mapping[str, Optimiser]:
+        """``optimiser`` by name, "" where there is one."""
+        return {"": self.optimiser} if isinstance(self.optimiser, Optimiser) else self.optimiser
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,9 @@ class Progress:
     step: int
     fraction: float
     """0..1 of the stage."""
+    turn: str = ""
+    """Where a stage has several optimisers: whose turn it is. ``step`` is called once for each of them, in the order of
+    the stage, with the same batches; it returns the losses of this one, and only its parameters have gradients."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +156,8 @@ class Method(torch.nn.Module, ABC):
         which nothing may be seen."""
 
     def after_step(self, stage: Stage, progress: Progress) -> None:
-        """Called after each optimiser step, without gradients: moving averages and the like."""
+        """Called after each step, of several optimisers after all turns, without gradients: moving averages and the
+        like."""
         return
 
     @abstractmethod

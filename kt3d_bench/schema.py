@@ -81,6 +81,8 @@ class Whole:
 
 Text = Annotated[str, Must("text", str.strip)]
 Sha256 = Annotated[str, Must("64 hexadecimal digits", re.compile(r"[0-9a-f]{64}").fullmatch)]
+Positive = Annotated[float, Must("more than 0", lambda value: value > 0)]
+NotNegative = Annotated[float, Must("at least 0", lambda value: value >= 0)]
 SOME = Must("at least one", len)
 DIFFERENT = Must("different ones", lambda values: len(set(values)) == len(values))
 

@@ -6,6 +6,8 @@ the network's sizes alone, so that two methods of the same sizes train it once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,10 +28,11 @@ def pretrain_2d_stage(
     steps: int | None = None,
     epochs: float | None = None,
     batch_size: int = 32,
-    learning_rate: float = 1e-3,
     budget_s: float | None = None,
+    **optimisation: Any,
 ) -> Stage:
-    """The stage: role "pretrain" with RGB images, trains ``rgb_net``. Give exactly one of ``steps`` and ``epochs``."""
+    """The stage: role "pretrain" with RGB images, trains ``rgb_net``. Give exactly one of ``steps`` and ``epochs``;
+    ``optimisation``: ``optimiser``, ``schedule`` and ``average`` of ``Stage``."""
     return Stage(
         STAGE_NAME,
         roles={"pretrain": ("rgb",)},
@@ -43,8 +46,8 @@ def pretrain_2d_stage(
         steps=steps,
         epochs=epochs,
         batch_size=batch_size,
-        learning_rate=learning_rate,
         budget_s=budget_s,
+        **optimisation,
         code="kt3d_bench.nn",
     )
 

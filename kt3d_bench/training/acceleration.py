@@ -33,7 +33,7 @@ class Acceleration:
     compiled: bool = False
     """Networks go through ``torch.compile``."""
     fused: bool = False
-    """Adam updates all weights in one kernel."""
+    """The optimiser updates all weights in one kernel (rmsprop has none)."""
 
 
 def choose(
@@ -102,9 +102,3 @@ def why_not_compile(device: torch.device) -> str | None:
         text = str(error).strip() or type(error).__name__
         return text.splitlines()[0][:200]
     return None
-
-
-def adam(method: nn.Module, learning_rate: float, acceleration: Acceleration) -> torch.optim.Adam:
-    """Return an optimiser of the parameters that need gradients."""
-    parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=acceleration.fused or None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from kt3d_bench.files import default_data_root
-from kt3d_bench.schema import STRICT, Must, OneOf, Whole
+from kt3d_bench.schema import STRICT, Must, NotNegative, OneOf, Positive, Whole
 from kt3d_bench.skeletons import LABEL_SUBSETS
 from kt3d_bench.supervision import LEVELS
 
@@ -21,8 +21,6 @@ RunName = Annotated[
     Must("at most 100 letters, digits, '-', '_' and '.'", re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}").fullmatch),
 ]
 Count = Annotated[int, Whole(1, _MANY)]
-Positive = Annotated[float, Must("more than 0", lambda value: value > 0)]
-NotNegative = Annotated[float, Must("at least 0", lambda value: value >= 0)]
 
 
 @dataclass(frozen=True)

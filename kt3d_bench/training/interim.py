@@ -95,7 +95,7 @@ class Saver:
         """Check the losses, write a checkpoint and delete old ones."""
         self.log.read()
         folder, name, step = self.context.folder, self.stage.name, self.clock.step
-        optimizer = self.learner.optimizer
+        learner = self.learner
         content = {
             **self.context.options.about,
             **self.identity,
@@ -103,7 +103,8 @@ class Saver:
             "step": step,
             "elapsed_s": self.clock.elapsed_s,
             "model": _on_cpu(self.context.method.state_dict()),
-            "optimizer": None if optimizer is None else _on_cpu(optimizer.state_dict()),
+            "optimizers": {key: _on_cpu(each.state_dict()) for key, each in learner.optimizers.items()},
+            "average": None if learner.average is None else _on_cpu(learner.average.state_dict()),
             "loaders": {role: source.state_dict() for role, source in self.sources.items()},
         }
         checkpoint.save(folder / "checkpoints" / f"step-{name}-{step:09d}.pt", content)

@@ -159,7 +159,7 @@ def train_stage(
     and ``InterruptedRunError`` when asked to stop.
     """
     learner = Learner(context, stage, saved)
-    with opened(context, stage, saved, shared=learner.optimizer is not None) as sources:
+    with opened(context, stage, saved, shared=bool(learner.optimizers)) as sources:
         clock = Clock(context, stage, steps, saved)
         log = StageLog(context, stage, clock, learner)
         saver = interim.Saver(context, stage, clock, learner, sources, log, identity)
@@ -172,4 +172,5 @@ def train_stage(
             log.add(losses)
             saver.save_if_due()
     log.finish()
+    learner.finish()
     return clock.step, round(clock.elapsed_s, 3)

@@ -1,4 +1,4 @@
-"""A stage's digest (runs with the same one share it), freezing, learning rate, and the store of finished stages."""
+"""A stage's digest (runs with the same one share it), freezing, and the store of finished stages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from kt3d_bench.errors import ArtefactError, PluginError, did_you_mean
-from kt3d_bench.method import Method, Stage
+from kt3d_bench.method import Method, Optimiser, Stage
 from kt3d_bench.training import checkpoint
 
 STORE_VERSION = 1
@@ -36,22 +36,38 @@ def check_stages(method: Method, stages: tuple[Stage, ...]) -> None:
             if name not in children:
                 near = did_you_mean(name, children)
                 raise PluginError(f"trains '{name}', which is no submodule: {near}", where=where)
+        _check_optimisers(stage, where)
         for name in stage.after:
             if name not in earlier:
                 raise PluginError(f"builds on '{name}', which is no earlier stage", where=where)
         earlier.add(stage.name)
 
 
+def _check_optimisers(stage: Stage, where: str) -> None:
+    if isinstance(stage.optimiser, Optimiser):
+        if stage.optimiser.trains:
+            raise PluginError("its only optimiser names what it trains", where=where, hint="the stage's trains does so")
+        return
+    named = [module for one in stage.optimisers.values() for module in one.trains]
+    if (
+        "" in stage.optimisers
+        or len(set(named)) < len(named)
+        or not all(one.trains for one in stage.optimisers.values())
+    ):
+        raise PluginError(
+            "several optimisers need names, and each of them submodules that no other trains",
+            where=where,
+            hint="give each Optimiser its trains",
+        )
+    missing = sorted(set(named) - set(stage.trains))
+    if missing:
+        raise PluginError(f"an optimiser trains '{missing[0]}', which the stage does not train", where=where)
+
+
 def stage_steps(stage: Stage, samples: int, steps_scale: float) -> int:
     """Return the optimiser steps of a stage whose first role has ``samples`` samples; at least one."""
     steps = stage.steps if stage.steps is not None else (stage.epochs or 0.0) * samples / stage.batch_size
     return max(1, round(steps * steps_scale))
-
-
-def learning_rate(stage: Stage, fraction: float) -> float:
-    """Return the learning rate after the milestones so far, each a division by ten."""
-    passed: int = sum(fraction >= milestone for milestone in stage.milestones)
-    return float(stage.learning_rate * 0.1**passed)
 
 
 def stage_digest(stage: Stage, facts: Mapping[str, Any]) -> str:
@@ -64,8 +80,9 @@ def stage_digest(stage: Stage, facts: Mapping[str, Any]) -> str:
         "trains": list(stage.trains),
         "recipe": stage.recipe,
         "batch_size": stage.batch_size,
-        "learning_rate": stage.learning_rate,
-        "milestones": list(stage.milestones),
+        "optimisers": [[name, optimiser.facts()] for name, optimiser in stage.optimisers.items()],
+        "schedule": stage.schedule.facts(),
+        "average": stage.average,
         "augment": stage.augment,
     }
     try:

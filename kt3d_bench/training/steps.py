@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ from kt3d_bench.errors import PluginError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Method, Progress, Stage
 from kt3d_bench.progress import Reporter
-from kt3d_bench.training.acceleration import Acceleration, adam
+from kt3d_bench.training.acceleration import Acceleration
 from kt3d_bench.training.feeds import BatchSource, Feed, Place
 from kt3d_bench.training.interrupts import StopRequest
-from kt3d_bench.training.stages import learning_rate
+from kt3d_bench.training.optimisers import Average, build
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -37,7 +37,7 @@ class LoopOptions:
     """``None``: run all steps. A number: a stage's ``budget_s`` times it is a limit in seconds, and the schedule
     follows whichever of step / steps and elapsed / limit is further."""
     clip_norm: float | None = None
-    """Largest norm of the gradient; ``None`` = no clipping."""
+    """Largest norm of the gradient; ``None`` = as the stages say."""
     checkpoint_steps: int | None = None
     """Write a checkpoint every so many steps ..."""
     checkpoint_s: float = 300.0
@@ -126,27 +126,33 @@ class _StageModule(nn.Module):
 
     def forward(self, request: _Request) -> dict[str, Tensor]:
         result = self.method.step(self.stage, request.batches, request.progress)
-        self.logs = result.logs
+        self.logs = {**self.logs, **result.logs}
         return dict(result.losses)
 
 
 class Learner:
-    """The network and the optimiser of a stage."""
+    """The network, the optimisers and the averaged weights of a stage."""
 
     def __init__(self, context: LoopContext, stage: Stage, saved: Mapping[str, Any] | None) -> None:
         self._fabric, self._options = context.fabric, context.options
         self._method, self._stage = context.method, stage
         self._stage_module = _StageModule(context.method, stage)
-        self.optimizer: Any = None
+        self.average: Average | None = None
+        self.optimizers: dict[str, Any] = {}
+        """By name; none where the stage trains no parameters."""
         self.rate = 0.0
-        """Learning rate of the newest step."""
-        if not any(parameter.requires_grad for parameter in context.method.parameters()):
+        """Learning rate of the newest step, that of the first optimiser."""
+        built = build(context.method, stage, context.options.acceleration)
+        if not built:
             self._module: Any = self._fabric.to_device(self._stage_module)
             return
-        optimizer = adam(context.method, stage.learning_rate, context.options.acceleration)
-        self._module, self.optimizer = self._fabric.setup(self._stage_module, optimizer)
-        if saved:
-            optimizer.load_state_dict(saved["optimizer"])
+        self._module, *optimizers = self._fabric.setup(self._stage_module, *built.values())
+        self.optimizers = dict(zip(built, optimizers, strict=True))
+        if stage.average is not None:
+            self.average = Average(context.method, stage.average, saved["average"] if saved else None)
+        for name, optimizer in built.items():
+            if saved:
+                optimizer.load_state_dict(saved["optimizers"][name])
 
     @property
     def logs(self) -> Mapping[str, float]:
@@ -154,33 +160,53 @@ class Learner:
         return self._stage_module.logs
 
     def step(self, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> dict[str, Tensor]:
-        """Take one step; return its losses."""
-        self.rate = learning_rate(self._stage, progress.fraction)
-        rank = 0 if self.optimizer is None else self._fabric.global_rank
-        seed_step(self._options.seed, self._stage.name, progress.step, rank)
-        request = _Request(batches, progress)
-        losses: dict[str, Tensor]
-        if self.optimizer is None:
+        """Take one step; return its losses, of several optimisers as "name/loss"."""
+        factor = self._stage.schedule.factor(progress.fraction)
+        self.rate = factor * next(iter(self._stage.optimisers.values())).learning_rate
+        self._stage_module.logs = {}
+        losses: dict[str, Tensor] = {}
+        if not self.optimizers:
+            seed_step(self._options.seed, self._stage.name, progress.step, 0)
             with torch.no_grad():
-                losses = self._module(request)
-        else:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate
-            self.optimizer.zero_grad(set_to_none=True)
-            losses = self._module(request)
-            self._descend(losses)
+                losses = self._module(_Request(batches, progress))
+        for name in self.optimizers:
+            found = self._turn(name, factor, batches, progress)
+            losses |= {f"{name}/{loss}" if name else loss: value for loss, value in found.items()}
         with torch.no_grad():
             self._method.after_step(self._stage, progress)
+        if self.average is not None:
+            self.average.follow(progress.step)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _descend(self, losses: Mapping[str, Tensor]) -> None:
+    def finish(self) -> None:
+        """Leave the averaged weights, where the stage has them."""
+        if self.average is not None:
+            self.average.swap()
+
+    def _turn(
+        self, name: str, factor: float, batches: Mapping[str, UnlabelledBatch], progress: Progress
+    ) -> dict[str, Tensor]:
+        optimizer, asked = self.optimizers[name], self._stage.optimisers[name]
+        for other, its in self.optimizers.items():
+            for group in its.param_groups if len(self.optimizers) > 1 else ():
+                for parameter in group["params"]:
+                    parameter.requires_grad_(other == name)
+        for group in optimizer.param_groups:
+            group["lr"] = asked.learning_rate * factor * group["factor"]
+        optimizer.zero_grad(set_to_none=True)
+        step = f"{progress.step} {name}" if name else progress.step
+        seed_step(self._options.seed, self._stage.name, step, self._fabric.global_rank)
+        losses: dict[str, Tensor] = self._module(_Request(batches, replace(progress, turn=name)))
         if not losses:
-            raise PluginError("returned no loss", where=f"stage '{self._stage.name}' of {type(self._method).__name__}")
+            turn = f" in the turn of '{name}'" if name else ""
+            where = f"stage '{self._stage.name}' of {type(self._method).__name__}"
+            raise PluginError(f"returned no loss{turn}", where=where)
         self._fabric.backward(torch.stack([loss.reshape(()) for loss in losses.values()]).sum())
-        norm = self._options.clip_norm
+        norm = asked.clip_norm if self._options.clip_norm is None else self._options.clip_norm
         if norm is not None:
-            self._fabric.clip_gradients(self._module, self.optimizer, max_norm=norm, error_if_nonfinite=False)
-        self.optimizer.step()
+            self._fabric.clip_gradients(self._module, optimizer, max_norm=norm, error_if_nonfinite=False)
+        optimizer.step()
+        return losses
 
 
 @contextmanager

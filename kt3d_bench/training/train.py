@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.files import installed_versions
+from kt3d_bench.optimisation import Optimiser, Schedule
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, write_run
+from kt3d_bench.schema import checked
 from kt3d_bench.training import ranks
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.feeds import RoleData
@@ -125,12 +127,18 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
 
 def _check_schedule(resolved: Resolved, stage: Stage) -> None:
     length = stage.steps if stage.epochs is None else stage.epochs
-    if not 0 <= stage.learning_rate < math.inf or stage.batch_size < 1 or (length is not None and not length >= 0):
-        raise UsageError(
-            f"stage '{stage.name}' of '{resolved.plugin.name}' has learning rate {stage.learning_rate}, batch size "
-            f"{stage.batch_size}, length {length}; none may be negative, and a batch holds at least one sample",
-            where="--set",
-        )
+    where = f"stage '{stage.name}' of '{resolved.plugin.name}'"
+    wrong = checked(Schedule, stage.schedule)[1]
+    for optimiser in stage.optimisers.values():
+        wrong += checked(Optimiser, optimiser)[1]
+    if stage.batch_size < 1:
+        wrong.append(f"batch_size is {stage.batch_size}: expected at least 1")
+    if length is not None and not 0 <= length < math.inf:
+        wrong.append(f"its length is {length}: expected at least 0")
+    if stage.average is not None and not 0 <= stage.average < 1:
+        wrong.append(f"average is {stage.average}: expected from 0 to below 1")
+    if wrong:
+        raise UsageError(f"{where}: {'; '.join(wrong)}", hint="change the --set that decides this")
 
 
 def build_method(kind: type[Method], config: Any, context: MethodContext, seed: int) -> Method:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
-from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Stage, StepResult
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1
 from kt3d_bench.nn.layers import ResidualMlp
@@ -114,7 +114,7 @@ class Martinez(Method):
                 input_px=config.input_px,
                 side=config.side,
                 batch_size=config.batch_size,
-                learning_rate=config.learning_rate,
+                optimiser=Optimiser(learning_rate=config.learning_rate),
                 budget_s=60.0,
                 **length,
             ),
@@ -125,7 +125,7 @@ class Martinez(Method):
                 recipe={"width": config.width, "dropout": config.dropout, "noise": config.noise},
                 steps=config.lift_steps,
                 batch_size=config.lift_batch_size,
-                learning_rate=config.learning_rate,
+                optimiser=Optimiser(learning_rate=config.learning_rate),
                 budget_s=10.0,
             ),
         )

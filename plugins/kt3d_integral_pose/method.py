@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, cast
 from torch import Tensor
 
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
-from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Stage, StepResult
 from kt3d_bench.nn.images import depth_input, rgb_input
 from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1, surface_offset_loss, to_voxels
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
@@ -90,7 +90,8 @@ class IntegralPose(Method):
     def stages(self) -> tuple[Stage, ...]:
         config: Config = self.config
         sizes: dict[str, Any] = {"backbone": config.backbone, "input_px": config.input_px, "side": config.side}
-        common: dict[str, Any] = {"batch_size": config.batch_size, "learning_rate": config.learning_rate}
+        optimiser = Optimiser(learning_rate=config.learning_rate)
+        common: dict[str, Any] = {"batch_size": config.batch_size, "optimiser": optimiser}
         stages: list[Stage] = []
         if self.rgb and config.pretrain_2d:
             stages.append(pretrain_2d_stage(**sizes, **common, **self._length(config.pretrain_steps), budget_s=60.0))

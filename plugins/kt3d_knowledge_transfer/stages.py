@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kt3d_bench.method import MethodContext, Stage
+from kt3d_bench.method import MethodContext, Optimiser, Stage
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage
 from kt3d_knowledge_transfer.config import Config
 
@@ -33,7 +33,7 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
 
 def _schedule(config: Config, steps: int, learning_rate: float, batch_size: int) -> dict[str, Any]:
     length = {"steps": steps} if steps else {"epochs": config.epochs}
-    return {**length, "batch_size": batch_size, "learning_rate": learning_rate}
+    return {**length, "batch_size": batch_size, "optimiser": Optimiser(learning_rate=learning_rate)}
 
 
 def _recipe(config: Config, context: MethodContext, *names: str) -> dict[str, Any]:

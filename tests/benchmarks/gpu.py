@@ -169,7 +169,8 @@ class _Supervised:
         from kt3d_bench.loading.images import Decoded
         from kt3d_bench.method import MethodContext
         from kt3d_bench.progress import Reporter
-        from kt3d_bench.training.acceleration import Acceleration, adam, prepare
+        from kt3d_bench.training.acceleration import Acceleration, prepare
+        from kt3d_bench.training.optimisers import build
 
         torch.manual_seed(0)
         tiny: dict[str, Any] = {"input_px": 64, "backbone": "tiny"} if room.rehearse else {}
@@ -180,7 +181,7 @@ class _Supervised:
         gpu = room.device.type == "cuda"
         speed = Acceleration(channels_last=True, compiled=gpu, fused=gpu) if fast else Acceleration()
         prepare(self.method, speed, room.device, Reporter())
-        self.optimiser = adam(self.method, 1e-3, speed)
+        self.optimiser = build(self.method, self.stage, speed)[""]
         self.precision = torch.bfloat16 if fast else None
         rng = np.random.default_rng(0)
         side = self.input_px * 5 // 4
@@ -306,7 +307,8 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
     from kt3d_bench.method import MethodContext, Progress
     from kt3d_bench.plugins import registry
     from kt3d_bench.progress import Reporter
-    from kt3d_bench.training.acceleration import Acceleration, adam, prepare
+    from kt3d_bench.training.acceleration import Acceleration, prepare
+    from kt3d_bench.training.optimisers import build
     from kt3d_bench.training.stages import freeze_all_but
 
     gpu = room.device.type == "cuda"
@@ -323,7 +325,7 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
         method.start_stage(stage)
         freeze_all_but(method, stage)
         prepare(method, speed, room.device, Reporter())
-        optimiser = adam(method, 1e-4, speed)
+        optimiser = build(method, stage, speed)[""]
         size, side = room.batch, method.input_px
         labels = _labels(size, side, room.device)
         generator = torch.Generator().manual_seed(1)

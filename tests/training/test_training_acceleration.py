@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import nn
 from training_toys import CONTEXT, Notes
 
-from kt3d_bench.method import Method
+from kt3d_bench.method import Method, Optimiser, Stage
 from kt3d_bench.nn.integral import IntegralNet
-from kt3d_bench.training.acceleration import Acceleration, adam, choose, compile_networks, prepare
+from kt3d_bench.training.acceleration import Acceleration, choose, compile_networks, prepare
 from kt3d_bench.training.config import RunConfig
+from kt3d_bench.training.optimisers import build
 
 
 def _net() -> nn.Module:
@@ -136,8 +137,9 @@ def test_a_compiler_that_does_not_work_is_said_and_done_without(monkeypatch: pyt
 
 def test_a_fused_adam_takes_the_same_step() -> None:
     plain, fused = _net(), _net()
-    _step(plain, adam(plain, 1e-2, Acceleration()))
-    _step(fused, adam(fused, 1e-2, Acceleration(fused=True)))
+    stage = Stage("one", {"target": ("rgb",)}, ("net",), {}, optimiser=Optimiser(learning_rate=1e-2))
+    _step(plain, build(cast(Method, plain), stage, Acceleration())[""])
+    _step(fused, build(cast(Method, fused), stage, Acceleration(fused=True))[""])
     moved = 0.0
     for ours, theirs, before in zip(fused.parameters(), plain.parameters(), _net().parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

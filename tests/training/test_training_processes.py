@@ -127,6 +127,18 @@ def test_a_run_goes_on_with_another_number_of_processes(prepared: Workplace, tmp
 
 
 @pytest.mark.slow
+def test_several_optimisers_and_averages_agree_between_one_process_and_two(prepared: Workplace, tmp_path: Path) -> None:
+    given = (str(prepared.root), str(tmp_path / "plugins"))
+    end(begin(ALONE, *given, "1", "full", "duel-one"))
+    for path in (prepared.root / "stages").iterdir():
+        path.unlink()
+    end(begin(ALONE, *given, "2", "full", "duel-part", "stop"))
+    end(begin(ALONE, *given, "2", "full", "duel-part", "resume"))
+    assert read_run(prepared.root / "runs" / "duel-part")["stages"][1]["worlds"] == [2]
+    assert_near(model(prepared, "duel-one"), model(prepared, "duel-part"), 1e-5)
+
+
+@pytest.mark.slow
 def test_slurm_tasks_find_one_another(prepared: Workplace, tmp_path: Path) -> None:
     """Two tasks of a step on this machine, with the variables that srun sets."""
     given = (str(prepared.root), str(tmp_path / "plugins"), "1", "full", "srun")

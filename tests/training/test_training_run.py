@@ -206,9 +206,9 @@ def test_a_given_name_that_is_taken_is_refused(workplace: Workplace) -> None:
 def test_a_schedule_that_no_stage_can_follow_is_refused(workplace: Workplace) -> None:
     workplace.prepare("dots-target")
     workplace.prepare("dots-source")
-    with pytest.raises(UsageError, match=r"stage 'first' of 'toy' has learning rate -0.1, .* none may be negative"):
+    with pytest.raises(UsageError, match=r"stage 'first' of 'toy': learning_rate is -0.1 .float.: expected at least 0"):
         train(workplace.config(settings={"learning_rate": "-0.1"}))
-    with pytest.raises(UsageError, match=r"length -1; none may be negative"):
+    with pytest.raises(UsageError, match=r"its length is -1: expected at least 0"):
         train(workplace.config(settings={"steps": "-1"}))
     assert not (workplace.root / "runs").exists()
 

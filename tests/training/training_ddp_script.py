@@ -1,7 +1,8 @@
 """Train the plain toy, then predict: ``python training_ddp_script.py ROOT PLUGINS DEVICES SUPERVISION [NAME [MORE]]``.
 
 A script of its own, because the launcher starts the other processes by running the command again. MORE is "resume", or
-"stop" to ask for an interruption after the third step. Every process prints one line: who it is, and what it wrote.
+"stop" to ask for an interruption after the third step. A NAME that begins with "duel" trains the toy of that name.
+Every process prints one line: who it is, and what it wrote.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ if __name__ == "__main__":
     checkpoint.save = noted
     PlainMethod.after_step = after_step  # type: ignore[method-assign]
     config = Workplace(Path(root)).config(
-        method="plain", devices=int(devices), supervision=supervision, name=name, threads=1,
-        settings={"steps": 5, "kind": "plain"},
+        method="duel" if name.startswith("duel") else "plain", devices=int(devices), supervision=supervision,
+        name=name, threads=1, settings={"steps": 5, "kind": "plain"},
     )  # fmt: skip
     try:
         predict(train(config, resume=more == "resume"), devices=int(devices), device="cpu", batch_size=2)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
-from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Stage, StepResult
 from kt3d_bench.progress import Reporter
 from kt3d_bench.training.feeds import BatchSource, Place
 
@@ -49,7 +49,11 @@ class ToyMethod(Method):
     def stages(self) -> tuple[Stage, ...]:
         config: ToyConfig = self.config
         recipe = {"width": config.width, "kind": config.kind}
-        common: dict[str, Any] = {"steps": config.steps, "batch_size": 4, "learning_rate": config.learning_rate}
+        common: dict[str, Any] = {
+            "steps": config.steps,
+            "batch_size": 4,
+            "optimiser": Optimiser(learning_rate=config.learning_rate),
+        }
         return (
             Stage("first", {"source": ("rgb",)}, ("body",), recipe, budget_s=100.0, **common),
             Stage("second", {"target": ("rgb",)}, ("head",), recipe, after=("first",), **common),
@@ -94,6 +98,16 @@ class PlainMethod(ToyMethod):
     def features(self, batch: UnlabelledBatch) -> Tensor:
         features: Tensor = self.body[0](batch.images["rgb"]).mean((2, 3))
         return features
+
+
+class DuelMethod(PlainMethod):
+    """Its second stage has two optimisers, one for each layer, and averages the weights."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        first, second = super().stages()
+        rate = self.config.learning_rate
+        turns = {name: Optimiser("sgd", learning_rate=rate, trains=(name,)) for name in ("body", "head")}
+        return first, replace(second, trains=("body", "head"), optimiser=turns, average=0.5)
 
 
 class StagelessMethod(ToyMethod):
