@@ -244,7 +244,7 @@ def contact_sheet(path: Path, sections: Sequence[tuple[str, Sequence[Tile]]]) ->
 
 
 def _panels(tile: Tile) -> list[npt.NDArray[np.uint8]]:
-    """RGB pictures of a tile's images, in the order rgb, depth, parts; one empty panel where there is none."""
+    """RGB pictures of a tile's images, in the order rgb, depth, parts, foreground; one empty panel without any."""
     panels = []
     if "rgb" in tile.images:
         panels.append(np.asarray(tile.images["rgb"], np.uint8))
@@ -253,6 +253,8 @@ def _panels(tile: Tile) -> list[npt.NDArray[np.uint8]]:
         panels.append(coloured_depth(depth, depth > 0 if tile.person is None else tile.person))
     if "parts" in tile.images:
         panels.append(part_palette(max(tile.num_parts, int(tile.images["parts"].max()) + 1))[tile.images["parts"]])
+    if "foreground" in tile.images:
+        panels.append(np.repeat(tile.images["foreground"][..., None], 3, axis=-1))
     return panels or [np.full((tile.size_px[1], tile.size_px[0], 3), _EMPTY, np.uint8)]
 
 
@@ -297,6 +299,9 @@ def _legend(axes: Axes, modalities: set[str]) -> None:
         x += 480
     if "parts" in modalities:
         _write(axes, x, 28, "parts: one colour each", 9.5, _INK)
+        x += 170
+    if "foreground" in modalities:
+        _write(axes, x, 28, "white: foreground", 9.5, _INK)
 
 
 def _write(axes: Axes, x: float, y: float, text: str, size: float, colour: str, weight: str = "normal") -> None:

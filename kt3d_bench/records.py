@@ -114,6 +114,8 @@ class Sample:
     """(H, W) z-depth, 0 = no reading."""
     parts: npt.NDArray[np.uint8] | None = None
     """(H, W) part ids, 0 = background."""
+    foreground: npt.NDArray[np.uint8] | None = None
+    """(H, W) 255 where the picture differs from the empty scene, else 0; made without labels."""
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
@@ -125,7 +127,12 @@ class Sample:
         _freeze(self, "quality", np.uint8, (NUM_JOINTS,))
         _freeze(self, "box_px", np.float32, (4,))
         width, height = self.camera.size_px
-        images = (("rgb", np.uint8, 3), ("depth_mm", np.uint16, 2), ("parts", np.uint8, 2))
+        images = (
+            ("rgb", np.uint8, 3),
+            ("depth_mm", np.uint16, 2),
+            ("parts", np.uint8, 2),
+            ("foreground", np.uint8, 2),
+        )
         for name, dtype, ndim in images:
             image = getattr(self, name)
             if image is not None and (image.dtype != dtype or image.ndim != ndim or image.shape[:2] != (height, width)):

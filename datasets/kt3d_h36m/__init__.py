@@ -12,7 +12,7 @@ def kt3d_datasets() -> Sequence[DatasetPlugin]:
         DatasetPlugin(
             name="h36m",
             title="Human3.6M",
-            modalities=("rgb",),
+            modalities=("rgb", "foreground"),
             splits=("train", "test"),
             folder=Path(__file__).parent,
             convert="kt3d_h36m.convert",
@@ -30,6 +30,9 @@ def kt3d_datasets() -> Sequence[DatasetPlugin]:
                     ("joints", "official"),
                 ),
                 "subjects": Option("", "use only these of the split's subjects, such as 'S9,S11'; empty = all"),
+                "foreground": Option(
+                    True, "store the motion foreground: where an image differs from the empty scene of its camera"
+                ),
                 "partial": Option(False, "accept a folder that holds only some of each subject's 30 recordings"),
             },
         )

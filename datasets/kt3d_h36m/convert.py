@@ -24,6 +24,7 @@ from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.standins import MARKER
 from kt3d_h36m import fetch, layout, moon, videopose
 from kt3d_h36m.archives import Source, local_file, local_files
+from kt3d_h36m.background import with_background
 from kt3d_h36m.cdf import read_pose
 from kt3d_h36m.metadata import read_frame_counts
 from kt3d_h36m.recordings import Recording, Selection, select
@@ -105,6 +106,11 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     if every < 1:
         raise UsageError(f"--train-every is {every}, expected 1 or more", hint="use 5 for every fifth frame")
     selection = select(split, **{name: options.get(name, "") for name in ("subjects", "drop", "keep")})
+    items = _items(raw, selection, every, options)
+    return with_background(items) if options.get("foreground", True) else items
+
+
+def _items(raw: Path, selection: Selection, every: int, options: Mapping[str, Any]) -> list[WorkItem]:
     official_boxes, partial = options.get("boxes", "joints") == "official", options.get("partial", False)
     other = find_other(raw)
     if other is not None:

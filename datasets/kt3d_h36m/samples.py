@@ -16,6 +16,7 @@ from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.rawfiles import listed, read_jpeg
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import NUM_JOINTS, Quality
+from kt3d_h36m.background import foreground
 from kt3d_h36m.recordings import CAMERAS, SPLITS, Recording, recordings, video_name
 
 STANDARD_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
@@ -199,6 +200,7 @@ def make_sample(
         sequence=load["clip"],
         frame=frame,
         rgb=crop.rgb,
+        foreground=None if crop.rgb is None else foreground(load, camera, box_px, crop.rgb),
     )
 
 

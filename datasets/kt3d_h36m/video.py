@@ -6,6 +6,7 @@ The official person boxes are MATLAB v7.3 files of one mask per frame, ones insi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,25 @@ def frames_rgb(
             f"cannot be decoded after frame {count} of {poses} ({error})", where=where, hint=_HINT
         ) from error
     raise _too_short(where, count, poses, name)
+
+
+def spread_pictures(path: Path, count: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield up to ``count`` different (H, W, 3) RGB pictures spread over a video: the last before each place at which
+    decoding can start. Of a damaged video fewer, or none."""
+    import av
+
+    seen: set[int | None] = set()
+    with suppress(av.FFmpegError, ValueError, OSError), av.open(str(path)) as container:
+        stream = container.streams.video[0] if container.streams.video else None
+        if stream is None or stream.codec_context is None:
+            return
+        stream.codec_context.thread_count = 1
+        for number in range(count):
+            container.seek((stream.start_time or 0) + (stream.duration or 0) * number // count, stream=stream)
+            frame = next(iter(container.decode(stream)), None)
+            if frame is not None and frame.pts not in seen:
+                seen.add(frame.pts)
+                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def _check_whole(path: Path, where: str) -> None:

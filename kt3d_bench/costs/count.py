@@ -141,6 +141,7 @@ def _made_up(
         "rgb": lambda: torch.rand((images, 3, input_px, input_px), generator=draw),
         "depth": lambda: _DISTANCE_MM + 300 * torch.rand(side, generator=draw),
         "parts": lambda: torch.randint(0, max(num_parts, 1), (images, input_px, input_px), generator=draw),
+        "foreground": lambda: torch.randint(0, 2, (images, 1, input_px, input_px), generator=draw).float(),
     }
     pictures = {name: made[name]() for name in modalities}
     intrinsics = torch.tensor([[2.0 * input_px, 0, input_px / 2], [0, 2.0 * input_px, input_px / 2]])

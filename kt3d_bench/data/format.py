@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Field:
     name: str
     """Attribute of ``records.Sample``, or "labels" for everything that is not an image."""
     modality: str
-    """Name in datasets and benchmarks: "rgb", "depth", "parts"; "" for the labels."""
+    """Name in datasets and benchmarks: "rgb", "depth", "parts", "foreground"; "" for the labels."""
     extension: str
 
 
@@ -44,11 +44,17 @@ FIELDS: Mapping[str, Field] = {
         Field("rgb", "rgb", "rgb.jpg"),
         Field("depth_mm", "depth", "depth.png"),
         Field("parts", "parts", "parts.png"),
+        Field("foreground", "foreground", "foreground.png"),
         Field("labels", "", "sample.json"),
     )
 }
 IMAGES = tuple(name for name, field in FIELDS.items() if field.modality)
 FIELD_OF_MODALITY: Mapping[str, str] = {field.modality: name for name, field in FIELDS.items() if field.modality}
+
+
+def holds(there: Collection[str], wanted: Iterable[str]) -> bool:
+    """Return whether the modalities ``wanted`` are ``there``; the foreground also follows from parts or depth."""
+    return all(name in there or (name == "foreground" and ("parts" in there or "depth" in there)) for name in wanted)
 
 
 def encode(sample: Sample) -> dict[str, bytes]:
@@ -61,8 +67,9 @@ def encode(sample: Sample) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     if sample.rgb is not None:
         members[FIELDS["rgb"].extension] = encode_rgb(sample.rgb)
-    for name, image in (("depth_mm", sample.depth_mm), ("parts", sample.parts)):
-        if image is not None:
+    for name in IMAGES:
+        image = getattr(sample, name)
+        if image is not None and name != "rgb":
             members[FIELDS[name].extension] = encode_png(image)
     members[FIELDS["labels"].extension] = encode_labels(sample)
     return members
@@ -165,10 +172,11 @@ def decode(key: str, members: Mapping[str, bytes]) -> Sample:
 
 
 def decode_image(field: str, data: bytes) -> npt.NDArray[Any]:
-    """Decode an image field by name: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16 or "parts" (H, W) uint8.
+    """Decode an image field by name: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16, "parts" or "foreground" (H, W)
+    uint8.
 
     Raises ``ValueError`` for corrupt or oversized data."""
-    return decode_rgb(data) if field == "rgb" else _decode_png(data, bits={"depth_mm": 16, "parts": 8}[field])
+    return decode_rgb(data) if field == "rgb" else _decode_png(data, bits=16 if field == "depth_mm" else 8)
 
 
 def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:

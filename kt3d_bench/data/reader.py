@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.data.format import FIELDS, decode, decode_image
+from kt3d_bench.data.format import FIELDS, decode, decode_image, holds
 from kt3d_bench.data.index import AGAIN, Labels, ShardIndex, index_path, read_index
 from kt3d_bench.data.manifest import Manifest, Shard, labels_digest, read_manifest, sample_list_digest
 from kt3d_bench.data.remote import Mirror, local_folder
@@ -75,7 +75,7 @@ class ShardSet:
     """(N,)"""
     labels: Labels
     modalities: tuple[str, ...]
-    """Of "rgb", "depth", "parts"."""
+    """Of "rgb", "depth", "parts", "foreground"."""
     tangential_factor: float
     """Of every camera; see ``records.Camera``."""
     shard_of: npt.NDArray[np.int64]
@@ -175,7 +175,7 @@ class ShardSet:
     def require(self, modalities: Iterable[str]) -> None:
         """Raise ``UsageError`` for the first of ``modalities`` that the samples lack."""
         for name in modalities:
-            if name not in self.modalities:
+            if not holds(self.modalities, [name]):
                 what = f"split '{self.split}' holds no '{name}' images, only {', '.join(self.modalities) or 'poses'}"
                 hint = (
                     f"prepare {self.manifest.dataset} from a download with images (into another --out, or with "
@@ -208,7 +208,7 @@ class ShardSet:
         return labels_digest(self.keys, self.labels)
 
     def read(self, i: int, field: str) -> bytes:
-        """Return the stored bytes of one field ("rgb", "depth_mm", "parts", "labels") of sample ``i``."""
+        """Return the stored bytes of one field ("rgb", "depth_mm", "parts", "foreground", "labels") of sample ``i``."""
         if field not in self.fields:
             raise UsageError(f"the shards hold no '{field}'", where=self.folder, hint=did_you_mean(field, self.fields))
         column = self.fields.index(field)
@@ -222,7 +222,8 @@ class ShardSet:
         return data
 
     def image(self, i: int, field: str) -> npt.NDArray[Any]:
-        """Decode an image of sample ``i``: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16, "parts" (H, W) uint8."""
+        """Decode an image of sample ``i``: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16, "parts" or "foreground"
+        (H, W) uint8."""
         data = self.read(i, field)
         try:
             image = decode_image(field, data)

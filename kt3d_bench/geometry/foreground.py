@@ -6,6 +6,7 @@ A rule never changes its meaning; another meaning gets another name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,12 @@ def _given(depth_mm: DepthImage) -> DepthImage:
 
 RULES: Mapping[str, Callable[[DepthImage], DepthImage]] = {"given": _given, "central-body": central_body}
 """Name -> function from a (H, W) depth crop to the same with 0 wherever the person is not."""
+
+
+def silhouette(image: npt.NDArray[Any], rule: str) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 part ids or uint16 depth in mm of a person's crop -> uint8, 255 on the person, else 0."""
+    shown = person_depth(image, rule) if image.dtype == np.uint16 else image
+    return (shown > 0).astype(np.uint8) * np.uint8(255)
 
 
 def person_depth(depth_mm: DepthImage, rule: str) -> DepthImage:

@@ -3,7 +3,7 @@
 On a CPU every image is warped by OpenCV in the thread that decoded it, while the network trains. For any other device
 the stored 8- and 16-bit pixels are gathered in one page-locked buffer per modality and cross over as they are; the
 device makes them numbers and warps the whole batch at once. Both do the same to within one grey level of RGB, and
-exactly but for ties for depth and part ids.
+exactly but for ties for depth, part ids and foreground.
 
 Shapes: B samples of a batch, H and W rows and columns, S side of the network's square input.
 """
@@ -25,6 +25,7 @@ _STORED: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
     "rgb": (np.uint8, (3,)),
     "depth": (np.uint16, ()),
     "parts": (np.uint8, ()),
+    "foreground": (np.uint8, ()),
 }
 """Modality -> dtype and channel axis of decoded images."""
 

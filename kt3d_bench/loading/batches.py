@@ -34,7 +34,8 @@ class UnlabelledBatch:
 
     images: Mapping[str, Tensor]
     """"rgb" (B, 3, H, W) float32 0..1; "depth" (B, 1, H, W) float32 mm, 0 = no reading; "parts" (B, H, W) int64 ids,
-    0 = background. Only the modalities that the stage asked for."""
+    0 = background; "foreground" (B, 1, H, W) float32, 1 = the person, 0 = the scene. Only the modalities that the
+    stage asked for."""
     cameras: CameraBatch
     surface_mm: Tensor
     """(B,) float32: robust depth of the foreground, computed from the depth image alone

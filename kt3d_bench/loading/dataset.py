@@ -137,7 +137,7 @@ class Dataset:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Images that every sample has: of "rgb", "depth", "parts"."""
+        """Images that every sample has: of "rgb", "depth", "parts", "foreground"."""
         return self._whole.modalities
 
     @cached_property
@@ -193,7 +193,8 @@ class Dataset:
         follow. ``modalities``: images to read (default: all that are there; ``()`` = none). S is ``input_px``:
 
         ``key`` str; ``rgb`` (3, S, S) float32 0..1; ``depth`` (1, S, S) float32 mm, 0 = no reading, and ``surface_mm``
-        () float32 its typical depth; ``parts`` (S, S) int64, 0 = background; ``joints_px`` (17, 2) float32 px of the
+        () float32 its typical depth; ``parts`` (S, S) int64, 0 = background; ``foreground`` (1, S, S) float32, 1 = the
+        person (of parts or depth where it is not stored); ``joints_px`` (17, 2) float32 px of the
         resized image; ``joints_cam_mm`` (17, 3) float32, camera frame; ``joints_root_mm`` (17, 3) float32 relative to
         joint 0; ``mask_2d``, ``mask_3d`` (17,) bool, annotated joints (the others are NaN); ``intrinsics_px`` (2, 3),
         ``distortion`` (5,) float32 of the resized image.

@@ -108,6 +108,8 @@ def _images(
         images["rgb"] = (images["rgb"] * gain).clamp_(0, 1)
     if "depth" in images:
         images["depth"] = images["depth"] * _tensor(placement.body_scale, device)[:, None, None, None]
+    if "foreground" in images:
+        images["foreground"] = (images["foreground"] > 0).float()
     if "parts" in images:
         parts = images["parts"] = images["parts"][:, 0].long()
         if part_mirror is not None:

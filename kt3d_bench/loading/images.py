@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from kt3d_bench.data.format import FIELD_OF_MODALITY
 from kt3d_bench.data.reader import ShardSet
-from kt3d_bench.geometry.foreground import person_depth
+from kt3d_bench.geometry.foreground import person_depth, silhouette
 from kt3d_bench.geometry.reference import surface_reference_mm
 from kt3d_bench.loading.augment import BOX_MARGIN
 
@@ -90,7 +90,7 @@ class ImageStore:
             take(row, self._kept.get(index) or self._load(index))
 
     def _load(self, index: int) -> Decoded:
-        images = {name: self._shards.image(index, FIELD_OF_MODALITY[name]) for name in self._modalities}
+        images = stored(self._shards, index, self._modalities)
         decoded = shrunk(images, self._foreground, self.sizes_px[index].tolist(), self._surfaces_mm.get(index))
         self._surfaces_mm[index] = decoded.surface_mm
         size = sum(image.nbytes for image in decoded.images.values())
@@ -101,13 +101,36 @@ class ImageStore:
         return decoded
 
 
+def stored(shards: ShardSet, index: int, modalities: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Return modality -> image of one sample of shards; see ``with_foreground``."""
+    rule = shards.manifest.foreground
+    return with_foreground(
+        modalities, shards.modalities, lambda name: shards.image(index, FIELD_OF_MODALITY[name]), rule
+    )
+
+
+def with_foreground(
+    modalities: Sequence[str], there: Collection[str], read: Callable[[str], npt.NDArray[Any]], rule: str
+) -> dict[str, npt.NDArray[Any]]:
+    """Return modality -> image. A foreground that is not ``there`` is that of the parts, else of the depth image.
+
+    ``read`` returns an image by its modality; ``rule`` finds the person in depth images (``geometry.foreground``).
+    """
+    found = {name: read(name) for name in modalities if name in there}
+    if "foreground" in modalities and "foreground" not in there:
+        shown = "parts" if "parts" in there else "depth"
+        image = found[shown] if shown in found else read(shown)
+        found["foreground"] = silhouette(image, rule)
+    return found
+
+
 def shrunk(
     images: Mapping[str, npt.NDArray[Any]], foreground: str, size: Sequence[int], surface_mm: float | None = None
 ) -> Decoded:
     """Return the images of one sample at (width, height) ``size``, with the person alone in the depth image.
 
     ``foreground``: rule of ``geometry.foreground`` that finds the person. ``surface_mm``: the surface reference where
-    it is known. RGB averages areas; depth and parts take the nearest value, so that none is invented.
+    it is known. RGB averages areas; all others take the nearest value, so that none is invented.
     """
     kept = dict(images)
     if "depth" in kept:

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from kt3d_bench.data.format import FIELD_OF_MODALITY
+from kt3d_bench.data.format import FIELD_OF_MODALITY, holds
 from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.geometry.crops import MARGIN
 from kt3d_bench.loading.assembly import assembly
 from kt3d_bench.loading.augment import Augmentation, place
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
-from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, shrunk, shrunk_sizes
+from kt3d_bench.loading.images import Decoded, crop_boxes, one_thread_each, shrunk, shrunk_sizes, with_foreground
 from kt3d_bench.loading.loader import EndlessLoader, IntArray
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import read_card
@@ -81,7 +81,7 @@ class Stream:
     def require(self, modalities: Sequence[str]) -> None:
         """Raise ``UsageError`` for a modality that the dataset lacks."""
         for name in modalities:
-            if name not in self.plugin.modalities:
+            if not holds(self.plugin.modalities, [name]):
                 raise UsageError(
                     f"a stream of '{self.plugin.name}' holds {', '.join(self.plugin.modalities)}, not {name}",
                     where="--source",
@@ -229,8 +229,10 @@ def _draw(task: _Task) -> list[_Drawn]:
 
 
 def _shrunk(sample: Sample, task: _Task) -> _Drawn:
-    images = {name: getattr(sample, FIELD_OF_MODALITY[name]) for name in task.modalities}
-    if any(image is None for image in images.values()) or sample.joints_cam_mm is None:
+    every = {name: getattr(sample, field) for name, field in FIELD_OF_MODALITY.items()}
+    there = [name for name, image in every.items() if image is not None]
+    if not holds(there, task.modalities) or sample.joints_cam_mm is None:
         raise PluginError(f"sample {sample.key} lacks an image or its 3D joints", where=f"{task.module}.samples")
     size = shrunk_sizes(np.array([sample.camera.size_px]), MARGIN, task.input_px)[0].tolist()
-    return replace(sample, rgb=None, depth_mm=None, parts=None), shrunk(images, task.foreground, size)
+    images = with_foreground(task.modalities, there, every.__getitem__, task.foreground)
+    return replace(sample, rgb=None, depth_mm=None, parts=None, foreground=None), shrunk(images, task.foreground, size)

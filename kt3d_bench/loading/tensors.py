@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from kt3d_bench.data.format import FIELD_OF_MODALITY
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.loading.assembly import WarpedHere
 from kt3d_bench.loading.augment import Draws, place
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
-from kt3d_bench.loading.images import crop_boxes, one_thread_each, shrunk, shrunk_sizes
+from kt3d_bench.loading.images import crop_boxes, one_thread_each, shrunk, shrunk_sizes, stored
 
 
 class TensorView(torch.utils.data.Dataset[dict[str, Any]]):
@@ -55,12 +54,12 @@ class TensorView(torch.utils.data.Dataset[dict[str, Any]]):
         """The sample as a batch of one."""
         labels, manifest = self._shards.labels, self._shards.manifest
         one = slice(at, at + 1)
-        stored = labels.size_px[one]
-        size = shrunk_sizes(stored, manifest.crop.margin, self._input_px)
+        size_px = labels.size_px[one]
+        size = shrunk_sizes(size_px, manifest.crop.margin, self._input_px)
         draws = Draws.none(1)
-        placement = place(draws, crop_boxes(stored, manifest.crop.margin), self._input_px)
-        warped = WarpedHere(self._modalities, from_shrunk(placement.affine_px, size / stored), self._input_px)
-        images = {name: self._shards.image(at, FIELD_OF_MODALITY[name]) for name in self._modalities}
+        placement = place(draws, crop_boxes(size_px, manifest.crop.margin), self._input_px)
+        warped = WarpedHere(self._modalities, from_shrunk(placement.affine_px, size / size_px), self._input_px)
+        images = stored(self._shards, at, self._modalities)
         warped.take(0, shrunk(images, manifest.foreground, size[0].tolist()))
         crops = Crops.stored(self._shards, one, labelled=True)
         batch = finish(warped, crops, draws, placement, grant=None, part_mirror=None, device=torch.device("cpu"))

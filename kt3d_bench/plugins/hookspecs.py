@@ -22,7 +22,7 @@ from kt3d_bench.schema import DIFFERENT, SOME, STRICT, Must, OneOf, Whole
 from kt3d_bench.supervision import LEVELS, ROLES
 
 PROJECT = "kt3d_bench"
-MODALITIES = ("rgb", "depth", "parts")
+MODALITIES = ("rgb", "depth", "parts", "foreground")
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 

@@ -189,7 +189,7 @@ def _shots(test: ShardSet, index: int, reads: Sequence[str]) -> tuple[list[Simpl
         shots.append(SimpleNamespace(title=title, about=", ".join(word for word in about if word), source=source))
 
     rule = test.manifest.foreground
-    for modality, field in (("rgb", "rgb"), ("depth", "depth_mm"), ("parts", "parts")):
+    for modality, field in (("rgb", "rgb"), ("depth", "depth_mm"), ("parts", "parts"), ("foreground", "foreground")):
         if modality not in test.modalities:
             continue
         try:
@@ -203,6 +203,8 @@ def _shots(test: ShardSet, index: int, reads: Sequence[str]) -> tuple[list[Simpl
         elif modality == "parts":
             colours = part_palette(max(test.num_parts, int(image.max()) + 1))
             add("parts (label)", png(colours[image]), given)
+        elif modality == "foreground":
+            add("foreground (no label)", png(np.repeat(image[..., None], 3, axis=-1)), given)
         elif rule == "given" or rule not in RULES:
             add("depth", jpeg(shaded(image)), _range(image), given)
         else:

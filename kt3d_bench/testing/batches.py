@@ -50,6 +50,7 @@ def tiny_batch(
         "rgb": torch.rand((count, 3, input_px, input_px), generator=draw),
         "depth": torch.where(parts > 0, depth, 0.0).unsqueeze(1),
         "parts": parts,
+        "foreground": (parts > 0).float().unsqueeze(1),
     }
     return LabelledBatch(
         images={name: every[name] for name in images},

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 import torch
 
+from kt3d_bench.data.format import holds
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.method import Method, MethodContext
@@ -175,7 +176,7 @@ def _check_inputs(method: Method, roles: Mapping[str, _Role]) -> None:
                 f"add it to MethodPlugin.defaults; {did_you_mean(role, roles)}",
             )
             there = roles[role].modalities
-            absent = ", ".join(name for name in modalities if name not in there)
+            absent = ", ".join(name for name in modalities if not holds(there, [name]))
             require(
                 not absent,
                 f"stage '{stage.name}' reads {absent} of the {role}, which has {', '.join(there)}",
@@ -187,7 +188,7 @@ def _check_inputs(method: Method, roles: Mapping[str, _Role]) -> None:
             raise BrokenRuleError(
                 f"the recipe of stage '{stage.name}' is not plain data: {error}", "use plain data"
             ) from None
-    absent = ", ".join(name for name in method.reads if name not in roles["target"].modalities)
+    absent = ", ".join(name for name in method.reads if not holds(roles["target"].modalities, [name]))
     require(not absent, f"predict() reads {absent}, which the target does not have", "change reads")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from kt3d_bench.data.format import FIELD_OF_MODALITY
 from kt3d_bench.data.index import Labels
 from kt3d_bench.data.manifest import (
     CropRule,
@@ -41,7 +42,6 @@ PART_MIRROR = (0, 2, 1)
 SIZE_PX = (40, 48)
 VERSION = 1
 _FILE = "people.json"
-_FIELDS = {"rgb": "rgb", "depth": "depth_mm", "parts": "parts"}
 
 
 def tiny_sample(
@@ -76,6 +76,7 @@ def tiny_sample(
         images["depth"][dot] = int(joints_cam_mm[joint, 2])
         images["parts"][dot] = 1 + joint % 2
         images["rgb"][dot] = (10 * joint + 60, 255 - 10 * joint, 120)
+    images["foreground"] = np.where(images["parts"] > 0, np.uint8(255), np.uint8(0))
     fields: dict[str, Any] = {
         "joints_px": joints_px,
         "joints_cam_mm": joints_cam_mm,
@@ -92,7 +93,7 @@ def tiny_sample(
         fields |= _nonsense()
     if labels == "2d":
         fields["joints_cam_mm"] = None
-    fields |= {_FIELDS[name]: images[name] for name in modalities}
+    fields |= {FIELD_OF_MODALITY[name]: images[name] for name in modalities}
     return Sample(**{"key": key, "camera": camera, **fields, **changes})
 
 
@@ -137,7 +138,7 @@ def tiny_shards(
         assert index is not None
         shards.append(Shard(name=writer.path.name, sha256=index.tar_sha256, size=index.tar_size, samples=len(index)))
     keys, labels = np.array([sample.key for sample in samples]), Labels.of(samples)
-    modalities = tuple(name for name in MODALITIES if getattr(samples[0], _FIELDS[name]) is not None)
+    modalities = tuple(name for name, field in FIELD_OF_MODALITY.items() if getattr(samples[0], field) is not None)
     written = Split(
         samples=len(samples),
         shards=tuple(shards),

@@ -113,7 +113,9 @@ def test_labels_are_sorted_json_with_absent_values_as_null() -> None:
 
 
 def test_fields_have_distinct_extensions_without_a_common_first_part() -> None:
-    assert [field.extension for field in FIELDS.values()] == ["rgb.jpg", "depth.png", "parts.png", "sample.json"]
+    assert [field.extension for field in FIELDS.values()] == [
+        "rgb.jpg", "depth.png", "parts.png", "foreground.png", "sample.json",
+    ]  # fmt: skip
 
 
 def test_infinite_labels_and_huge_images_cannot_be_stored() -> None:
