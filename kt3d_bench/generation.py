@@ -11,7 +11,7 @@ from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
-from kt3d_bench.standins import check_options
+from kt3d_bench.standins import check_options, held_out_options
 from kt3d_bench.training.resolve import device_kind
 
 
@@ -26,6 +26,7 @@ def generate(
     motion: Path | str | None = None,
     device: str = "cpu",
     workers: int | None = None,
+    held_out: str = "test",
     report: Reporter | None = None,
     **options: Any,
 ) -> dict[str, int]:
@@ -35,7 +36,9 @@ def generate(
     ``$KT3D_DATA``, else ``kt3d-data``). ``people``, ``frames``: the size, in terms that the dataset's README explains
     (default: a size that a laptop trains on in minutes). ``motion``: a .bvh or .amc file, or a folder of such files, to
     take poses from. ``device``: where bodies are rendered, "cpu", "cuda" or "auto". ``workers``: processes (default:
-    one per core); their number changes no byte. ``options``: what else the dataset's generator accepts.
+    one per core); their number changes no byte. ``held_out``: "test", or "validation" for other people in the test
+    split, on whom settings are chosen; the training data is the same. ``options``: what else the dataset's generator
+    accepts.
 
     Raises ``UsageError`` for an unknown dataset or option, a dataset without a generator, an ``out`` that is not empty,
     or a device that is not there; ``RawDataError`` for motion files that cannot be read.
@@ -49,6 +52,7 @@ def generate(
         raise UsageError("is not empty", where=out, hint="choose another --out, or remove what is there")
     make = registry.load_function(generator, "generate")
     check_options(make, options)
+    options |= held_out_options(make, held_out, tested=bool(registry.benchmarks_of(plugin.name)))
     small = registry.load(f"{generator}:DEMO")
     if motion is not None:
         from kt3d_bench.synth import read_motions

@@ -21,6 +21,9 @@ from kt3d_bench.errors import UsageError, did_you_mean
 
 MARKER = "kt3d-generated.json"
 """The file in every stand-in that tells ``prepare`` that the data is generated."""
+HELD_OUT = ("test", "validation")
+"""Whose people a stand-in's test split shows: those that results are about, or others, who only serve to choose
+settings. Training data does not depend on it."""
 _UNFINISHED = ".kt3d-unfinished"
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -40,6 +43,30 @@ def check_options(generate: Callable[..., Any], options: Collection[str]) -> Non
     any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for name in [] if any_name else sorted(set(options) - set(known)):
         raise UsageError(f"the generator has no option '{name}'", hint=did_you_mean(name, known))
+
+
+def check_held_out(held_out: str) -> None:
+    """Raise ``UsageError`` unless ``held_out`` is one of ``HELD_OUT``."""
+    if held_out not in HELD_OUT:
+        raise UsageError(f"held-out people are '{held_out}', expected one of {', '.join(HELD_OUT)}")
+
+
+def held_out_options(generate: Callable[..., Any], held_out: str, *, tested: bool) -> dict[str, str]:
+    """Return what to pass to a dataset's ``generate`` so that its test split shows the ``held_out`` people.
+
+    Nothing for a generator that does not know the option, where it makes no difference: for the test people, and for
+    datasets that are not ``tested``, which have no labelled test split. Raises ``UsageError`` for other generators:
+    they would show the test people.
+    """
+    check_held_out(held_out)
+    if "held_out" in inspect.signature(generate).parameters:
+        return {"held_out": held_out}
+    if held_out != HELD_OUT[0] and tested:
+        raise UsageError(
+            f"this dataset's generator has no {held_out} people",
+            hint="choose another dataset, or give its generate() the option held_out",
+        )
+    return {}
 
 
 def in_parallel(

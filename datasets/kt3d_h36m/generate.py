@@ -18,8 +18,17 @@ import numpy.typing as npt
 from kt3d_bench import synth
 from kt3d_bench.errors import UsageError
 from kt3d_bench.records import Camera
-from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
-from kt3d_h36m.standin_recordings import ACTIVITIES, CAMERA_IDS, JOINT_NAMES, LEFT_OUT, PEOPLE, Take, joints_32
+from kt3d_bench.standins import check_held_out, check_numbers, in_parallel, standin_folder
+from kt3d_h36m.standin_recordings import (
+    ACTIVITIES,
+    CAMERA_IDS,
+    HELD_OUT_CASTS,
+    JOINT_NAMES,
+    LEFT_OUT,
+    PEOPLE,
+    Take,
+    joints_32,
+)
 from kt3d_h36m.standin_room import Rig, Room, metadata_xml, sample_rig
 
 Image = npt.NDArray[np.uint8]
@@ -72,16 +81,19 @@ def generate(
     takes: int = 2,
     long_clip: bool = True,
     workers: int | None = None,
+    held_out: str = "test",
 ) -> Mapping[str, int]:
     """Write the stand-in to ``out`` (absent, empty, or an earlier one) and return the samples per split.
 
     ``people``: how many of the seven labelled subjects, at least two, since each split needs one; ``frames``: maximum
     length of a clip; ``actions`` of the 15 actions and ``takes`` of the 2 takes are recorded; ``frame_px``: the images'
     width (officially 1000); ``motion``: a BVH or AMC file, or a folder of them, that replaces the actions' poses,
-    resampled to 50 Hz and used evenly. The result does not depend on ``workers``.
+    resampled to 50 Hz and used evenly. The result does not depend on ``workers``. ``held_out``: "test", or "validation"
+    for other people, poses and lengths in the recordings of S9 and S11; all else stays the same.
     Raises ``UsageError`` for impossible numbers or when ``out`` holds something else, ``RawDataError`` when no motion
     can be used or none is as long as the longest clip.
     """
+    check_held_out(held_out)
     check_numbers(seed, workers, frames=(frames, 1, 10_000), actions=(actions, 1, len(ACTIVITIES)), takes=(takes, 1, 2),
                   frame_px=(frame_px, *_WIDTH_PX))  # fmt: skip
     if frame_px % 2:
@@ -90,9 +102,9 @@ def generate(
     facts = {
         "dataset": "h36m", "version": VERSION, "seed": seed, "people": len(chosen), "frames": frames,
         "frame_px": frame_px, "actions": actions, "takes": takes, "long_clip": long_clip,
-        "motion": None,
+        "motion": None, "held_out": held_out,
     }  # fmt: skip
-    recorded = _takes(seed, [subject for subject, _ in chosen], actions, takes, frames, long_clip)
+    recorded = _takes(seed, chosen, held_out, actions, takes, frames, long_clip)
     motions = synth.read_motions(motion) if motion else None
     if motions:
         motions.require(max(take.frames for take in recorded), _RATE_HZ)
@@ -111,17 +123,20 @@ def generate(
     return samples
 
 
-def _takes(seed: int, subjects: Sequence[str], actions: int, takes: int, frames: int, long_clip: bool) -> list[Take]:
+def _takes(
+    seed: int, people: Sequence[tuple[str, str]], held_out: str, actions: int, takes: int, frames: int, long_clip: bool
+) -> list[Take]:
     """Return every recording with its length. The first take of the first action of S9 is the long one."""
     recorded = []
-    for subject in subjects:
-        rng = np.random.default_rng([seed, _LENGTHS, int(subject[1:])])
+    for subject, split in people:
+        cast = int(subject[1:]) + (HELD_OUT_CASTS[held_out] if split == "test" else 0)
+        rng = np.random.default_rng([seed, _LENGTHS, cast])
         lengths = rng.integers(1, frames, size=(len(ACTIVITIES), 2), endpoint=True)
         for index, action in enumerate(list(ACTIVITIES)[:actions]):
             for number in range(1, takes + 1):
                 long = long_clip and (subject, index, number) == ("S9", 0, 1)
                 length = _LONG_FRAMES if long else int(lengths[index, number - 1])
-                recorded.append(Take(subject, action, number, length))
+                recorded.append(Take(subject, action, number, length, cast))
     return recorded
 
 
@@ -150,14 +165,13 @@ def _new_studio(
 
 def _record(studio: _Studio, take: Take) -> list[int]:
     """Write one recording: a world CDF, and per camera a camera CDF, an image CDF and a video."""
-    who = int(take.subject[1:])
-    figures, height_mm = _people(studio, take, who)
-    style = synth.sample_style(studio.rng(_PERSON, who, 1))
+    figures, height_mm = _people(studio, take)
+    style = synth.sample_style(studio.rng(_PERSON, 1, *take.person))
     folder = studio.root / take.subject
     features = folder / "MyPoseFeatures"
     world_mm = joints_32(figures, height_mm)
     _write_pose_cdf(features / "D3_Positions" / f"{take.file_name}.cdf", world_mm)
-    rng = studio.rng(_TAKES, who, take.action_number, take.number)
+    rng = studio.rng(_TAKES, take.cast, take.action_number, take.number)
     lengths = []
     for index, camera_id in enumerate(CAMERA_IDS):
         name = f"{take.file_name}.{camera_id}"
@@ -185,14 +199,15 @@ def _images(
         yield image
 
 
-def _people(studio: _Studio, take: Take, who: int) -> tuple[synth.Figures, float]:
+def _people(studio: _Studio, take: Take) -> tuple[synth.Figures, float]:
     """Return the take's posed person near the middle of the room, facing any direction, and the person's height."""
-    rng = studio.rng(_CLIP, who, take.action_number, take.number)
-    body = synth.sample_bodies(studio.rng(_PERSON, who, 0), 1, height_mm=(1560, 1890))
+    rng = studio.rng(_CLIP, take.cast, take.action_number, take.number)
+    body = synth.sample_bodies(studio.rng(_PERSON, 2, *take.person), 1, height_mm=(1560, 1890))
     if studio.motions is None:
         clip = synth.sample_clip(rng, str(rng.choice(ACTIVITIES[take.action])), take.frames, _RATE_HZ)
     else:
-        clip = studio.motions.clip(studio.takes.index(take), take.frames, _RATE_HZ, seed=(studio.seed, _MOTION))
+        seed = (studio.seed, _MOTION, take.cast // 100)
+        clip = studio.motions.clip(studio.takes.index(take), take.frames, _RATE_HZ, seed=seed)
     figures = synth.pose(body, clip)
     middle = np.append(figures.landmark("pelvis")[:, :2].mean(axis=0), 0.0)
     place = np.append(rng.uniform(-_PLACE_MM, _PLACE_MM, 2), 0.0)

@@ -14,6 +14,8 @@ CAMERA_IDS = ("54138969", "55011271", "58860488", "60457274")
 PEOPLE = (("S1", "train"), ("S9", "test"), ("S5", "train"), ("S11", "test"),
           ("S6", "train"), ("S7", "train"), ("S8", "train"))  # fmt: skip
 """Subjects in the order in which larger stand-ins add them, so that two people already fill both splits."""
+HELD_OUT_CASTS = {"test": 100, "validation": 200}
+"""Added to the number of a test subject; training subjects are their own numbers."""
 LEFT_OUT = ("S11", "Directions", "54138969")
 """The video whose official counterpart is corrupt, so that converters skip it by default."""
 
@@ -59,6 +61,13 @@ class Take:
     action: str  # A key of ``ACTIVITIES``
     number: int  # 1 or 2
     frames: int
+    cast: int  # The subject's random streams; those of test subjects depend on whose people are held out
+
+    @property
+    def person(self) -> tuple[int, int]:
+        """The random streams of the person who is recorded: one for each training subject, and for test subjects one
+        for each action, so that the test split shows thirty people under the official two names."""
+        return self.cast, self.action_number if self.cast >= min(HELD_OUT_CASTS.values()) else 0
 
     @property
     def action_number(self) -> int:

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
+from kt3d_bench.standins import check_held_out, check_numbers, in_parallel, standin_folder
 from kt3d_bench.synth import Motions, read_motions
 from kt3d_itop.standin_people import ACTIONS, RATE_HZ, Block, Doing, record
 from kt3d_itop.standin_sensor import HEIGHT_PX, METRES_PER_PX, MIDDLE_PX, WIDTH_PX
 
 VERSION = 1  # Bumped with every change of what is generated
-DEMO: Mapping[str, Any] = {"people": 20, "frames": 84}
+DEMO: Mapping[str, Any] = {"people": 24, "frames": 84}
 """A stand-in that a laptop makes and trains on in minutes."""
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "small": {"people": 40, "frames": 200},
@@ -43,7 +43,9 @@ _NAMES = tuple(
 _UNPACKED = "kt3d-unpacked"  # Where ``prepare`` keeps unpacked copies, which a new stand-in replaces
 _MOST_PEOPLE, _MOST_FRAMES = 100, 60_000
 """Person numbers have two digits; the official set has somewhat fewer frames in total."""
-_TEST_EVERY = 5
+_TEST_EVERY = 4
+_HELD_OUT_CASTS = {"test": 100, "validation": 200}
+"""Added to the number of a test person in random streams; training people are their own numbers."""
 _VALID_SHARE = 0.55
 _STRETCH_FRAMES = 9.0  # Mean number of consecutive approved frames
 _ACTIONS_EACH = 15
@@ -63,25 +65,33 @@ def generate(
     progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int | None = None,
     point_cloud: bool = False,
+    held_out: str = "test",
 ) -> Mapping[str, int]:
     """Write ``frames`` frames of each of ``people`` people (2 to 100; one counts as two), seen from both views; every
-    fifth person, at least one, is for testing. Returns the approved frames per split.
+    fourth person, at least one, is for testing. Returns the approved frames per split.
 
     ``motion`` (a .bvh or .amc file, or a folder of them) replaces the actions. ``point_cloud`` adds the point clouds,
-    which are twice as large as everything else. Raises ``UsageError`` for impossible numbers or when
+    which are twice as large as everything else. ``held_out``: "test", or "validation" for other people, rooms and poses
+    under the numbers of the test people. Raises ``UsageError`` for impossible numbers or when
     ``out`` holds data that was not generated, and ``RawDataError`` for motions that cannot be used.
     """
+    check_held_out(held_out)
     images = max(people, 2) * frames
     check_numbers(seed, workers, people=(people, 1, _MOST_PEOPLE), frames=(frames, 1, _MOST_FRAMES),
                   people_x_frames=(images, 1, _MOST_FRAMES))  # fmt: skip
     people = max(people, 2)
-    marker = {"dataset": "itop", "version": VERSION, "seed": seed, "people": people, "frames": frames}
+    marker = {"dataset": "itop", "version": VERSION, "seed": seed, "people": people, "frames": frames,
+              "held_out": held_out}  # fmt: skip
     motions = read_motions(motion) if motion else None
     if motions:
         motions.require(_clip_frames(frames), RATE_HZ)
         marker |= motions.marker
     plan = {
-        split: [block for person in persons for block in _blocks(seed, person, frames, motions, device)]
+        split: [
+            block
+            for person in persons
+            for block in _blocks(seed, person, _HELD_OUT_CASTS[held_out] * (split == "test"), frames, motions, device)
+        ]
         for split, persons in _people(people).items()
     }
     total = round(people * frames / _GROWTH_SHARE)
@@ -100,9 +110,15 @@ def _people(count: int) -> dict[str, list[int]]:
     return {"train": sorted(set(range(count)) - set(test)), "test": test}
 
 
-def _blocks(seed: int, person: int, frames: int, motions: Motions | None, device: str) -> Iterator[Block]:
-    """Yield one person's frames in order: clips of the actions in turn, a few clips per block."""
-    rng = np.random.default_rng((seed, 0, person))
+def _blocks(
+    seed: int, person: int, held_out: int, frames: int, motions: Motions | None, device: str
+) -> Iterator[Block]:
+    """Yield one person's frames in order: clips of the actions in turn, a few clips per block.
+
+    ``held_out`` is added to the person's number in random streams.
+    """
+    cast = person + held_out
+    rng = np.random.default_rng((seed, 0, cast))
     order = rng.permutation(len(ACTIONS))
     length = _clip_frames(frames)
     approved = _approved(rng, frames)
@@ -110,7 +126,7 @@ def _blocks(seed: int, person: int, frames: int, motions: Motions | None, device
     clips = [
         Doing(
             seed=seed,
-            person=person,
+            cast=cast,
             number=number,
             action=ACTIONS[order[number % len(ACTIONS)]],
             frames=min(length, frames - start),
@@ -124,7 +140,7 @@ def _blocks(seed: int, person: int, frames: int, motions: Motions | None, device
         chosen = tuple(clips[first : first + together])
         start = first * length
         stop = start + sum(clip.frames for clip in chosen)
-        yield Block(seed, person, start, chosen, tuple(approved[start:stop]), device)
+        yield Block(seed, person, cast, start, chosen, tuple(approved[start:stop]), device)
 
 
 def _clip_frames(frames: int) -> int:

@@ -25,6 +25,8 @@ _PLACE_MM, _PLACE_SD_MM = (-190.0, 0.0), (85.0, 70.0)
 _FACING_SD_RAD = 0.3
 _LEAP_SHARE, _HIGHEST_LEAP = 0.3, 0.12
 """Nobody jumps high below a sensor on the ceiling; the second number is in leg lengths."""
+_PAUSE_FRAMES = 50
+"""Frames between clips that are not in the files: the next clip begins in another pose."""
 _TURNED_SHARE = 0.03  # Share of clips in which the person faces any direction
 
 HEAD, NECK, SHOULDER_R, SHOULDER_L, ELBOW_R, ELBOW_L, HAND_R, HAND_L, TORSO, HIP_R, HIP_L, KNEE_R, KNEE_L, FOOT_R, \
@@ -39,10 +41,10 @@ _GROSS_MM = (70.0, 600.0)
 
 @dataclass(frozen=True)
 class Doing:
-    """One clip: a person, an action, and the numbers that its random streams depend on."""
+    """One clip: an action, and the numbers that its random streams depend on."""
 
     seed: int
-    person: int
+    cast: int  # The person's random streams
     number: int  # Number of the clip among the person's
     action: str
     frames: int
@@ -50,9 +52,9 @@ class Doing:
     turn: int = 0  # Number of the clip among everybody's
 
 
-def body_of(seed: int, person: int) -> Bodies:
+def body_of(seed: int, cast: int) -> Bodies:
     """Return a person's body, the same in every clip."""
-    return sample_bodies(np.random.default_rng((seed, 1, person)), 1, height_mm=_HEIGHT_MM, girth=_GIRTH)
+    return sample_bodies(np.random.default_rng((seed, 1, cast)), 1, height_mm=_HEIGHT_MM, girth=_GIRTH)
 
 
 def figures_of(doing: Doing, rng: np.random.Generator) -> Figures:
@@ -60,10 +62,10 @@ def figures_of(doing: Doing, rng: np.random.Generator) -> Figures:
     if doing.motions is None:
         clip = sample_clip(rng, doing.action, doing.frames, RATE_HZ)
     else:
-        clip = doing.motions.clip(doing.turn, doing.frames, RATE_HZ, seed=doing.seed)
+        clip = doing.motions.clip(doing.turn, doing.frames, RATE_HZ, seed=(doing.seed, doing.cast // 100))
     lift = np.minimum(_LEAP_SHARE * clip.lift, _HIGHEST_LEAP)
     still = replace(clip, travel=np.zeros_like(clip.travel), lift=lift)
-    figures = pose(body_of(doing.seed, doing.person), still)
+    figures = pose(body_of(doing.seed, doing.cast), still)
     hips = figures.landmark("hip_l") - figures.landmark("hip_r")
     across = hips[:, :2].sum(axis=0)
     facing = float(np.arctan2(-across[0], across[1])) if doing.motions is not None else 0.0
@@ -126,7 +128,8 @@ class Block:
     """Consecutive clips of one person, which a worker records at once."""
 
     seed: int
-    person: int
+    person: int  # The number in the official ids
+    cast: int  # The person's random streams
     first_frame: int
     clips: tuple[Doing, ...]
     valid: tuple[bool, ...]  # Per frame, whether its labels are approved
@@ -139,19 +142,17 @@ class Block:
 
 def record(block: Block) -> Mapping[str, Arrays]:
     """Return view -> dataset of the official files -> the rows that this block adds to it."""
-    room = sample_room(np.random.default_rng((block.seed, 2, block.person)))
-    darkness = _darkness(np.random.default_rng((block.seed, 3, block.person)))
+    room = sample_room(np.random.default_rng((block.seed, 2, block.cast)))
+    darkness = _darkness(np.random.default_rng((block.seed, 3, block.cast)))
     empty = {view.name: room.depth_mm(view) for view in sensor.VIEWS}
     blemishes = {
-        view.name: sensor.sample_blemishes(
-            np.random.default_rng((block.seed, 5, block.person, number)), empty[view.name]
-        )
+        view.name: sensor.sample_blemishes(np.random.default_rng((block.seed, 5, block.cast, number)), empty[view.name])
         for number, view in enumerate(sensor.VIEWS)
     }
     pieces: dict[str, list[Arrays]] = {view.name: [] for view in sensor.VIEWS}
     done = 0
     for doing in block.clips:
-        rng = np.random.default_rng((block.seed, 4, block.person, doing.number))
+        rng = np.random.default_rng((block.seed, 4, block.cast, doing.number))
         figures = figures_of(doing, rng)
         valid = np.array(block.valid[done : done + doing.frames])
         labels_mm = labelled(true_joints(figures), valid, rng)
@@ -159,7 +160,7 @@ def record(block: Block) -> Mapping[str, Arrays]:
         for view in sensor.VIEWS:
             depth_mm = in_front(view, empty[view.name], seat)
             rows = _film(view, figures, depth_mm, blemishes[view.name], darkness, labels_mm, valid, rng, block.device)
-            first = block.first_frame + done
+            first = block.first_frame + done + doing.number * _PAUSE_FRAMES
             ids = [f"{block.person:02d}_{frame:05d}".encode("ascii") for frame in range(first, first + doing.frames)]
             pieces[view.name].append({**rows, "id": np.array(ids, "S8"), "is_valid": valid.astype(np.uint8)})
         done += doing.frames

@@ -115,6 +115,13 @@ def _next_step(dataset: str, shards: Path) -> str:
     help="Take poses from this .bvh or .amc file (an .amc needs its .asf beside it), or from all files in this folder.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Device that renders bodies: cpu, cuda or auto.")
+@click.option(
+    "--held-out",
+    type=click.Choice(["test", "validation"]),
+    default="test",
+    show_default=True,
+    help="Whose people the test split shows: validation people serve to choose settings.",
+)
 @workers_option
 def generate(dataset: str, out: Path | None, **choices: Any) -> None:
     """Write a licence-free stand-in of generated people, in the dataset's own official layout."""

@@ -91,6 +91,8 @@ class DatasetPlugin:
         ``prepare`` must find there. It grows beside ``out`` and leaves ``kt3d-generated.json`` in it
         (``standins.standin_folder``): an unfinished one is never mistaken for the data. ``motion`` is a BVH or
         AMC file or a folder of them, for ``synth.read_motions``.
+        A generator of a dataset with a benchmark also takes ``held_out: str``: "test", or "validation" for other people
+        in its test split, who only serve to choose settings; the training data is the same.
         ``VERSION: int`` - increased with every change of what is generated.
         ``DEMO: Mapping[str, Any]`` - ``people``, ``frames`` and other options of a stand-in that a laptop
         generates and trains on in minutes; ``kt3d demo`` uses it.

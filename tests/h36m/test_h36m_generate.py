@@ -126,7 +126,7 @@ def test_joints_lie_inside_the_person(small, read_back):
 
     from kt3d_bench.geometry.crops import crop_person
 
-    takes = [Take(subject, "Directions", 1, 1) for subject in ("S1", "S9", "S5", "S11")]
+    takes = [Take(subject, "Directions", 1, 1, 0) for subject in ("S1", "S9", "S5", "S11")]
     whole = _new_studio(small[0], SMALL["seed"], SMALL["frame_px"], takes, None, "cpu")
     inside = []
     for sample in read_back["test"][:16]:

@@ -55,7 +55,7 @@ def test_every_promised_sample_is_found_and_whole(stand_in: tuple[Path, dict[str
 def test_the_marker_and_progress(stand_in: tuple[Path, dict[str, int], list[tuple[int, int]]]) -> None:
     out, _, steps = stand_in
     marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
-    assert marker == {"dataset": "ubc3v", "version": VERSION, "seed": 5, "people": 3, "frames": 4}
+    assert marker == {"dataset": "ubc3v", "version": VERSION, "seed": 5, "people": 3, "frames": 4, "held_out": "test"}
     assert steps[0] == (0, 15)
     assert steps[-1] == (15, 15)
     assert sorted(path.name for path in out.iterdir()) == ["hard-pose", "inter-pose", MARKER]
@@ -87,18 +87,16 @@ def test_the_ground_truth_is_as_documented(stand_in: tuple[Path, dict[str, int],
 def test_joints_project_onto_the_person_by_the_documented_cameras(
     stand_in: tuple[Path, dict[str, int], object],
 ) -> None:
-    section = stand_in[0] / "hard-pose/test/1"
-    mat = scipy.io.loadmat(section / "groundtruth.mat")
     behind = []
-    for index in range(3):
-        pose = mat["joints"][0, index][0, 0]
+    for number in range(1, 4):
+        section = stand_in[0] / f"hard-pose/test/{number}"
+        mat = scipy.io.loadmat(section / "groundtruth.mat")
+        pose = mat["joints"][0, 0][0, 0]
         places = [pose[f"{bone}PGX"][0, 12:15] for bone in ("Head", "Neck1", "LeftFoot", "RightHand", "RightUpLeg")]
         for name in ("Cam1", "Cam2", "Cam3"):
-            frame = mat["cameras"][0, 0][name][0, 0]["frames"][0, index][0, 0]
+            frame = mat["cameras"][0, 0][name][0, 0]["frames"][0, 0][0, 0]
             pixels, depth_cm = view(frame["translate"][0], frame["rotate"][0], places)
-            image = cv2.imread(
-                str(section / f"images/depthRender/{name}/mayaProject.{index + 1:06d}.png"), cv2.IMREAD_UNCHANGED
-            )
+            image = cv2.imread(str(section / f"images/depthRender/{name}/mayaProject.000001.png"), cv2.IMREAD_UNCHANGED)
             assert image.shape == (424, 512, 4)
             for (u, v), depth in zip(pixels, depth_cm, strict=True):
                 if 1 <= u <= 510 and 1 <= v <= 422:
