@@ -135,6 +135,12 @@ class Placement:
         moved[:, [3, 2]] = np.einsum("nij,nj->ni", self.turn, moved[:, [3, 2]])
         return linear, moved
 
+    def rotations(self, world_to_cam: npt.NDArray[Any]) -> FloatArray:
+        """(N, 3, 3) world -> crop camera axes -> the same to input camera axes; improper where mirrored."""
+        moved = np.array(world_to_cam, np.float64)
+        moved[:, :2] = self.turn @ moved[:, :2]
+        return moved
+
     def exchanged_mask(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """(N, J) bool, left and right exchanged where mirrored."""
         return np.where(self.mirrored[:, None], mask[:, H36M17.mirror], mask)

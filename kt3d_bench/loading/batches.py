@@ -68,6 +68,9 @@ class LabelledBatch(UnlabelledBatch):
     """(B, J) bool: 2D label granted and annotated."""
     mask_3d: Tensor
     """(B, J) bool: 3D label granted and annotated."""
+    world_to_cam: Tensor
+    """(B, 3, 3) float32, orthogonal: axes of the dataset's world -> axes of the input's camera; the identity where the
+    dataset tells no pose of its cameras, improper in mirrored images."""
 
     @property
     def surface_offset_mm(self) -> Tensor:

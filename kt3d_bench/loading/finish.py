@@ -35,12 +35,16 @@ class Crops:
     """(B, J, 2); ``None`` where no label may be seen."""
     joints_cam_mm: npt.NDArray[Any] | None = None
     """(B, J, 3)"""
+    world_to_cam: npt.NDArray[Any] | None = None
+    """(B, 3, 3); ``None`` where no label may be seen."""
 
     @classmethod
     def stored(cls, shards: ShardSet, indices: IntArray | slice, *, labelled: bool) -> Crops:
         """Of samples ``indices`` of shards; their joints only if ``labelled``."""
         labels = shards.labels
-        joints = (labels.joints_px[indices], labels.joints_cam_mm[indices]) if labelled else ()
+        joints = (
+            (labels.joints_px[indices], labels.joints_cam_mm[indices], labels.rotation[indices]) if labelled else ()
+        )
         return cls(labels.intrinsics_px[indices], labels.distortion[indices], shards.tangential_factor, *joints)
 
 
@@ -60,10 +64,10 @@ def finish(
     surface = _tensor(images.surfaces_mm * placement.body_scale, device)
     shown = _images(images, draws, placement, part_mirror, device)
     cameras = CameraBatch(_tensor(intrinsics, device), _tensor(distortion, device), float(crops.tangential_factor))
-    if crops.joints_px is None or crops.joints_cam_mm is None:
+    if crops.joints_px is None or crops.joints_cam_mm is None or crops.world_to_cam is None:
         return UnlabelledBatch(shown, cameras, surface)
     labels = _labels(crops.joints_px, crops.joints_cam_mm, placement, grant, device)
-    return LabelledBatch(shown, cameras, surface, *labels)
+    return LabelledBatch(shown, cameras, surface, *labels, _tensor(placement.rotations(crops.world_to_cam), device))
 
 
 def from_shrunk(affine_px: npt.NDArray[np.float64], shrink: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -197,6 +197,7 @@ class StreamLoader(EndlessLoader):
             cameras[0].tangential_factor,
             np.stack([sample.joints_px for sample in samples]),
             np.stack([sample.joints_cam_mm for sample in samples if sample.joints_cam_mm is not None]),
+            np.stack([camera.rotation for camera in cameras]),
         )
         mirror, device = self._part_mirror, self._device
         return finish(images, crops, draws, placement, grant=None, part_mirror=mirror, device=device)

@@ -33,6 +33,22 @@ def depth_input(depth_mm: Tensor, surface_mm: Tensor) -> Tensor:
     return torch.where((depth_mm > 0) & reference.isfinite(), near, torch.zeros_like(near))
 
 
+RELIEF_PER_MM = 0.005
+"""Five units per metre: a body's relief then varies as much as the foreground mask beside it."""
+
+
+def relief_input(depth_mm: Tensor, surface_mm: Tensor) -> Tensor:
+    """(B, 1, H, W) mm, 0 = no reading, and (B,) mm surface reference -> (B, 2, H, W): relief and foreground.
+
+    The first channel is 5 (reference - depth) / 1000 mm, clipped to +-5 (nearer is larger), 0 where nothing was read;
+    the second is 1 where something was. Images without a reference are 0 throughout.
+    """
+    reference = surface_mm[:, None, None, None]
+    read = (depth_mm > 0) & reference.isfinite()
+    relief = (reference - depth_mm).clamp(-DEPTH_RANGE_MM, DEPTH_RANGE_MM) * RELIEF_PER_MM
+    return torch.cat([torch.where(read, relief, torch.zeros_like(relief)), read.float()], 1)
+
+
 def parts_input(parts: Tensor, num_parts: int) -> Tensor:
     """(B, H, W) int64 ids, 0 = background, all below ``num_parts`` -> (B, Q, H, W) float32 one-hot."""
     batch, rows, columns = parts.shape

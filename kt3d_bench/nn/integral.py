@@ -6,6 +6,7 @@ z spans 2000 mm around the hip. Shapes: B batch, J joints, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.nn.resnet import ResNet50
-from kt3d_bench.nn.softargmax import soft_argmax
+from kt3d_bench.nn.softargmax import expected, marginals, soft_argmax
 from kt3d_bench.nn.tiny import TinyDecoder, TinyEncoder
 from kt3d_bench.skeletons import NUM_JOINTS
 
@@ -52,6 +53,49 @@ def smooth_l1(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return total / known.sum().clamp(min=1)
 
 
+MARGINAL_SIGMA_VOX = 0.8
+_FAINT_SHARE = 1e-6
+"""Added to a marginal before its logarithm."""
+
+
+def marginal_loss(along: Sequence[Tensor], target: Tensor, mask: Tensor) -> Tensor:
+    """Kullback-Leibler divergence from Gaussians around the target to a volume's marginals: the mean over the true
+    entries of ``mask``, a scalar in nats.
+
+    ``along`` holds D marginals (B, J, S), ``target`` and ``mask`` are (B, J, D); the Gaussians have a deviation of 0.8
+    voxels. Soft-argmax alone asks for the right mean and lets a volume spread or split; this asks for one peak (as the
+    regularisation of Nibali et al., arXiv 1801.07372, applied per axis). Outside the mask targets may be NaN and
+    gradients are zero.
+    """
+    total = target.new_zeros(())
+    for axis, shares in enumerate(along):
+        bins = torch.arange(shares.shape[-1], device=shares.device)
+        known = mask[..., axis]
+        centre = torch.where(known, target[..., axis], torch.zeros_like(target[..., axis])).clamp(0, len(bins) - 1)
+        wanted = (-0.5 * ((bins - centre[..., None]) / MARGINAL_SIGMA_VOX).square()).softmax(-1)
+        apart = wanted * ((wanted + _FAINT_SHARE).log() - (shares + _FAINT_SHARE).log())
+        total = total + torch.where(known, apart.sum(-1), torch.zeros_like(centre)).sum()
+    return total / mask.sum().clamp(min=1)
+
+
+def pose_loss(output: IntegralOutput, target: Tensor, mask: Tensor, *, marginal_weight: float) -> Tensor:
+    """Smooth L1 on the soft-argmax, threshold a 64th of the volume whatever its size, plus ``marginal_weight`` times
+    ``marginal_loss``: a scalar. ``target`` (B, J, D) voxels, x, y or x, y, z; ``mask`` (B, J, D) bool."""
+    axes = target.shape[-1]
+    loss = smooth_l1_in_64ths(output.voxels[..., :axes], target, mask, output.side)
+    if not marginal_weight:
+        return loss
+    assert output.along is not None, "ask the network for its marginals"
+    return loss + marginal_weight * marginal_loss(output.along[:axes], target, mask)
+
+
+def smooth_l1_in_64ths(pred: Tensor, target: Tensor, mask: Tensor, side: int) -> Tensor:
+    """``smooth_l1`` of (B, J, D) voxels of a volume with ``side`` bins, over the true entries of ``mask`` (B, J, D), in
+    voxels of a 64-bin volume: the loss then has the same shape at every size."""
+    unit = 64 / side
+    return smooth_l1(pred.flatten(1)[..., None] * unit, target.flatten(1)[..., None] * unit, mask.flatten(1))
+
+
 def surface_offset_loss(predicted_mm: Tensor, true_mm: Tensor) -> Tensor:
     """Return the smooth L1 loss, threshold 50 mm, of (B,) depths of the hip behind the surface reference: a scalar.
 
@@ -71,6 +115,10 @@ class IntegralOutput:
     """(B, C) encoder features, averaged over the image."""
     surface_offset_mm: Tensor
     """(B,) depth of the hip minus the surface reference of the depth image."""
+    side: int
+    """S, bins along each axis."""
+    along: tuple[Tensor, Tensor, Tensor] | None = None
+    """(B, J, S) marginals of the volumes along x, y and z, where ``IntegralNet`` was asked for them."""
 
 
 class IntegralNet(nn.Module):
@@ -107,22 +155,29 @@ class IntegralNet(nn.Module):
         """C of ``IntegralOutput.features``."""
         return self.encoder.channels
 
-    def forward(self, images: Tensor) -> IntegralOutput:
+    def forward(self, images: Tensor, *, with_marginals: bool = False) -> IntegralOutput:
         if images.shape[-2:] != (4 * self.side, 4 * self.side):
             raise ValueError(f"a net of side {self.side} reads {4 * self.side} px, found {tuple(images.shape[-2:])}")
         maps = self.encoder(images)
         volumes = self.decoder(maps).view(-1, self.joints, self.side, self.side, self.side)
-        features = maps.mean((2, 3))
-        return IntegralOutput(soft_argmax(volumes), features, self._offset_mm(features))
+        features = _pooled(maps)
+        along = marginals(volumes) if with_marginals else None
+        voxels = soft_argmax(volumes) if along is None else expected(along)
+        return IntegralOutput(voxels, features, self._offset_mm(features), self.side, along)
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """``features`` and ``surface_offset_mm`` of ``forward`` alone, without the decoder that finds joints."""
-        features = self.encoder(images).mean((2, 3))
+        features = _pooled(self.encoder(images))
         return features, self._offset_mm(features)
 
     def _offset_mm(self, features: Tensor) -> Tensor:
         offset: Tensor = self.offset(features)[:, 0].float()
         return _OFFSET_SCALE_MM * offset
+
+
+def _pooled(maps: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Mean over the image of an encoder's deepest maps."""
+    return (maps if isinstance(maps, Tensor) else maps[-1]).mean((2, 3))
 
 
 def _deconvolutions(in_channels: int, out_channels: int) -> nn.Sequential:

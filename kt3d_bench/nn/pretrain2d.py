@@ -14,7 +14,7 @@ from torch import Tensor
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import Stage, StepResult
 from kt3d_bench.nn.images import rgb_input
-from kt3d_bench.nn.integral import IntegralNet, smooth_l1, to_voxels
+from kt3d_bench.nn.integral import IntegralNet, pose_loss, to_voxels
 from kt3d_bench.skeletons import H36M17
 
 STAGE_NAME = "pretrain-2d"
@@ -25,6 +25,7 @@ def pretrain_2d_stage(
     backbone: str,
     input_px: int,
     side: int,
+    marginal_weight: float,
     steps: int | None = None,
     epochs: float | None = None,
     batch_size: int = 32,
@@ -41,7 +42,8 @@ def pretrain_2d_stage(
             "backbone": backbone,
             "input_px": input_px,
             "side": side,
-            "loss": "smooth-l1 on x, y in voxels; midpoints for joints that no image of a batch has",
+            "marginal_weight": marginal_weight,
+            "loss": "smooth-l1 on x, y, threshold a 64th of the image; midpoints for joints that no image of a batch has",
         },
         steps=steps,
         epochs=epochs,
@@ -52,19 +54,20 @@ def pretrain_2d_stage(
     )
 
 
-def pretrain_2d_step(net: IntegralNet, batch: LabelledBatch) -> StepResult:
-    """Smooth L1 on x and y of the joints that are annotated; depth is not trained. Logs the mean 2D error in px.
+def pretrain_2d_step(net: IntegralNet, batch: LabelledBatch, *, marginal_weight: float) -> StepResult:
+    """``pose_loss`` on x and y of the joints that are annotated; depth is not trained. Logs the mean 2D error in px.
 
     Joints that the dataset lacks are drawn to ``midpoints``: left alone they would stay wherever the initial weights
     put them, and whatever lifts the pose would be given a face beside the body.
     """
     images = batch.images["rgb"]
     input_px = images.shape[-1]
-    voxels = net(rgb_input(images)).voxels[..., :2]
+    output = net(rgb_input(images), with_marginals=marginal_weight > 0)
     target = to_voxels(batch.joints_px, torch.zeros_like(batch.joints_px[..., 0]), input_px, net.side)[..., :2]
-    loss = smooth_l1(voxels, *midpoints(target, batch.mask_2d))
+    place, known = midpoints(target, batch.mask_2d)
+    loss = pose_loss(output, place, known[..., None].expand_as(place), marginal_weight=marginal_weight)
     with torch.no_grad():
-        errors = (voxels - target).norm(dim=-1)[batch.mask_2d] * (input_px / net.side)
+        errors = (output.voxels[..., :2] - target).norm(dim=-1)[batch.mask_2d] * (input_px / net.side)
     return StepResult({"2d": loss}, {"error_2d_px": float(errors.mean())} if len(errors) else {})
 
 

@@ -1,8 +1,8 @@
 """Soft-argmax over a volume (Sun et al., ECCV 2018): softmax over all voxels, expected value along each axis.
 
 The volumes are walked in blocks (on a CPU such that stay in the cache), and the backward pass recomputes the
-probabilities from the logits, their log-sum and the mean: no second volume is ever stored. On an NVIDIA GPU with Triton
-``softargmax_triton`` does the same in one pass each way.
+probabilities from the logits, their log-sum and the marginals: no second volume is ever stored. On an NVIDIA GPU with
+Triton ``softargmax_triton`` does the same in one pass each way.
 Shapes: B batch, J joints, D, H and W voxels along z, y and x.
 """
 
@@ -29,8 +29,21 @@ def soft_argmax(logits: Tensor) -> Tensor:
     one_pass = _triton() if logits.device.type == "cuda" else None
     if one_pass is not None and logits.dtype != torch.float64 and logits.numel():
         return one_pass(logits)
-    result: Tensor = _SoftArgmax.apply(logits)  # type: ignore[no-untyped-call]
-    return result
+    return expected(marginals(logits))
+
+
+def marginals(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, J, D, H, W) -> (B, J, W), (B, J, H), (B, J, D): the softmax over all voxels, summed onto x, y and z.
+
+    Computed in float32 at least; float64 stays float64.
+    """
+    found: tuple[Tensor, Tensor, Tensor] = _Marginals.apply(logits)  # type: ignore[no-untyped-call]
+    return found
+
+
+def expected(along: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Marginals along x, y and z -> (B, J, 3) expected x, y, z in voxels: the soft-argmax of their volume."""
+    return torch.stack([one @ _bins(one) + (one.shape[-1] - 1) / 2 for one in along], dim=-1)
 
 
 @cache
@@ -46,39 +59,35 @@ def soft_argmax_plain(logits: Tensor) -> Tensor:
     """The definition, written down: the same as ``soft_argmax`` on any device, with a volume of probabilities."""
     wide = _wide(logits)
     shares = wide.flatten(2).softmax(dim=2).view(wide.shape)
-    xs, ys, zs = _centred(shares)
-    means = (shares.sum((2, 3)) @ xs, shares.sum((2, 4)) @ ys, shares.sum((3, 4)) @ zs)
-    return torch.stack(means, dim=-1) + _centre(shares)
+    return expected((shares.sum((2, 3)), shares.sum((2, 4)), shares.sum((3, 4))))
 
 
-class _SoftArgmax(torch.autograd.Function):
+class _Marginals(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         volumes = logits.reshape(-1, *logits.shape[2:])
-        xs, ys, zs = _centred(volumes)
-        log_sums, means = [], []
+        log_sums, along = [], []
         for block in torch.split(volumes, _block_size(volumes)):
             wide = _wide(block)
             peaks = wide.amax((1, 2, 3))
             shares = (wide - peaks[:, None, None, None]).exp_()
             plane = shares.sum(1)
-            depth_sums = shares.sum((2, 3))
-            total = depth_sums.sum(1)
+            sums = (plane.sum(1), plane.sum(2), shares.sum((2, 3)))
+            total = sums[2].sum(1)
             log_sums.append(peaks + total.log())
-            mean = torch.stack([plane.sum(1) @ xs, plane.sum(2) @ ys, depth_sums @ zs], dim=-1)
-            means.append(mean / total[:, None])
-        log_sum, mean = torch.cat(log_sums), torch.cat(means)
-        ctx.save_for_backward(logits, log_sum, mean)
-        return (mean + _centre(volumes)).view(*logits.shape[:2], 3)
+            along.append([one / total[:, None] for one in sums])
+        xs, ys, zs = (torch.cat(parts) for parts in zip(*along, strict=True))
+        ctx.save_for_backward(logits, torch.cat(log_sums), xs, ys, zs)
+        found = tuple(one.view(*logits.shape[:2], -1) for one in (xs, ys, zs))
+        return found[0], found[1], found[2]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        logits, log_sum, mean = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        logits, log_sum, *along = ctx.saved_tensors
         volumes = logits.reshape(-1, *logits.shape[2:])
-        axes = _centred(volumes)
-        grad = grad.reshape(-1, 3)
-        lines = [grad[:, axis, None] * (axes[axis] - mean[:, axis, None]) for axis in range(3)]
+        lines = [grad.reshape(len(volumes), -1) for grad in grads]
+        lines = [line - (line * one).sum(1, keepdim=True) for line, one in zip(lines, along, strict=True)]
         result = torch.empty(volumes.shape, dtype=logits.dtype, device=logits.device)
         size = _block_size(volumes)
         for start in range(0, len(volumes), size):
@@ -99,15 +108,7 @@ def _block_size(volumes: Tensor) -> int:
     return max(1, voxels // max(1, volumes[0].numel()))
 
 
-def _centred(volumes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Bin centres along x, y and z, measured from the middle of the volume (small numbers round less)."""
-    dtype = torch.float64 if volumes.dtype == torch.float64 else torch.float32
-    sizes = (volumes.shape[-1], volumes.shape[-2], volumes.shape[-3])
-    x, y, z = (torch.arange(n, dtype=dtype, device=volumes.device) - (n - 1) / 2 for n in sizes)
-    return x, y, z
-
-
-def _centre(volumes: Tensor) -> Tensor:
-    dtype = torch.float64 if volumes.dtype == torch.float64 else torch.float32
-    sizes = (volumes.shape[-1], volumes.shape[-2], volumes.shape[-3])
-    return torch.tensor([(n - 1) / 2 for n in sizes], dtype=dtype, device=volumes.device)
+def _bins(values: Tensor) -> Tensor:
+    """Bin centres along the last axis, measured from its middle (small numbers round less)."""
+    size = values.shape[-1]
+    return torch.arange(size, dtype=values.dtype, device=values.device) - (size - 1) / 2

@@ -7,23 +7,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+_WIDEST_INPUT = 8
+SKIPPED = 48
+"""Channels of the fine maps, at a quarter of the input's side."""
+
+
 class TinyEncoder(nn.Module):
-    """(B, ``in_channels``, H, W) -> (B, 96, H/8, W/8): two strided convolutions, then two residual blocks."""
+    """(B, ``in_channels``, H, W) -> (B, 48, H/4, W/4) and (B, 96, H/8, W/8): two strided convolutions, then two residual
+    blocks. More than 8 input channels (part masks) are first embedded in 8 by a 1 x 1 convolution; else the 5 x 5
+    convolution that follows would cost as much as all the rest."""
 
     channels = 96
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_convolution(in_channels, 24, 5), _convolution(24, 48, 3))
-        self.blocks = nn.Sequential(Residual(48, 96, 2), Residual(96, 96, 1))
+        first = min(in_channels, _WIDEST_INPUT)
+        self.embed = nn.Identity() if first == in_channels else nn.Conv2d(in_channels, first, 1, bias=False)
+        self.stem = nn.Sequential(_convolution(first, 24, 5), _convolution(24, SKIPPED, 3))
+        self.blocks = nn.Sequential(Residual(SKIPPED, 96, 2), Residual(96, 96, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.blocks(self.stem(x))
-        return result
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        fine: Tensor = self.stem(self.embed(x))
+        return fine, self.blocks(fine)
 
 
 class TinyDecoder(nn.Module):
-    """(B, ``in_channels``, H/8, W/8) -> (B, ``out_channels``, H/4, W/4) by a 1 x 1 convolution and pixel shuffle.
+    """(B, 48, H/4, W/4) and (B, ``in_channels``, H/8, W/8) -> (B, ``out_channels``, H/4, W/4): a 1 x 1 convolution and
+    pixel shuffle of the deep maps, the fine ones beside them, one 3 x 3 convolution of both.
 
     The last layer starts larger than usual: a soft-argmax over almost equal logits passes almost no gradient, and with
     smaller weights depth is not learned at all in the first hundreds of steps.
@@ -31,17 +41,19 @@ class TinyDecoder(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.up = nn.Sequential(
-            nn.Conv2d(in_channels, 4 * 64, 1, bias=False),
-            nn.PixelShuffle(2),
+        self.up = nn.Sequential(nn.Conv2d(in_channels, 4 * 32, 1, bias=False), nn.PixelShuffle(2), nn.BatchNorm2d(32))
+        self.join = nn.Sequential(
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32 + SKIPPED, 64, 3, padding=1, bias=False),
             nn.BatchNorm2d(64),
             nn.ReLU(inplace=True),
         )
         self.last = nn.Conv2d(64, out_channels, 1)
         nn.init.normal_(self.last.weight, std=0.3)
 
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.last(self.up(x))
+    def forward(self, maps: tuple[Tensor, Tensor]) -> Tensor:
+        fine, deep = maps
+        result: Tensor = self.last(self.join(torch.cat([self.up(deep), fine], 1)))
         return result
 
 

@@ -63,6 +63,7 @@ def tiny_batch(
         joints_root_mm=torch.where(seen_3d[..., None], joints - joints[:, :1], nan),
         mask_2d=seen_2d.clone(),
         mask_3d=seen_3d.clone(),
+        world_to_cam=torch.eye(3).repeat(count, 1, 1),
     )
 
 

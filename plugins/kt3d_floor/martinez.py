@@ -44,6 +44,8 @@ class Config:
     learning_rate: float = 1e-3
     width: int = 1024
     dropout: float = 0.5
+    marginal_weight: float = 0.75
+    """Weight of the marginals' loss in the 2D stage (``nn.integral.pose_loss``)."""
     noise: float = 0.3
     """Noise on the lifter's 2D input, in units of the pose's size. Each sample draws its standard deviation between 0
     and this: the lifter cannot know how good the 2D network is on new images."""
@@ -113,6 +115,7 @@ class Martinez(Method):
                 backbone=config.backbone,
                 input_px=config.input_px,
                 side=config.side,
+                marginal_weight=config.marginal_weight,
                 batch_size=config.batch_size,
                 optimiser=Optimiser(learning_rate=config.learning_rate),
                 budget_s=60.0,
@@ -132,7 +135,8 @@ class Martinez(Method):
 
     def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
         if stage.name == PRETRAIN:
-            return pretrain_2d_step(self.rgb_net, cast(LabelledBatch, batches["pretrain"]))
+            given = cast(LabelledBatch, batches["pretrain"])
+            return pretrain_2d_step(self.rgb_net, given, marginal_weight=self.config.marginal_weight)
         batch = cast(LabelledBatch, batches["source"])
         known = batch.mask_2d & batch.mask_3d
         joints_px = batch.joints_px.where(known[..., None], batch.joints_px[:, :1])

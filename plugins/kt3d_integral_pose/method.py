@@ -11,12 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
+import torch
 from torch import Tensor
 
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Stage, StepResult
-from kt3d_bench.nn.images import depth_input, rgb_input
-from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1, surface_offset_loss, to_voxels
+from kt3d_bench.nn.images import relief_input, rgb_input
+from kt3d_bench.nn.integral import (
+    IntegralNet,
+    from_voxels,
+    marginal_loss,
+    smooth_l1_in_64ths,
+    surface_offset_loss,
+    to_voxels,
+)
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
 from kt3d_bench.nn.resnet import ResNet50, load_torchvision_weights
@@ -38,7 +46,9 @@ class Config:
     batch_size: int = 32
     learning_rate: float = 1e-3
     loss: Literal["l1", "smooth-l1"] = "l1"
-    """On voxels; L1 is what the paper found best (its Section 4.2)."""
+    """On voxels of a 64-bin volume; L1 is what the paper found best (its Section 4.2)."""
+    marginal_weight: float = 0.75
+    """Weight of the marginals' loss beside it, in both stages (``nn.integral.marginal_loss``)."""
     pretrain_2d: bool = True
     """RGB targets: start from 2D joints learned on the pretrain role, as the methods compared with do."""
     weight_offset: float = 0.1
@@ -73,7 +83,7 @@ class IntegralPose(Method):
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
         self.rgb = context.target_modality == "rgb"
-        net = IntegralNet(3 if self.rgb else 1, backbone=config.backbone, side=config.side)
+        net = IntegralNet(3 if self.rgb else 2, backbone=config.backbone, side=config.side)
         if self.rgb:
             self.rgb_net = net
         else:
@@ -89,7 +99,8 @@ class IntegralPose(Method):
 
     def stages(self) -> tuple[Stage, ...]:
         config: Config = self.config
-        sizes: dict[str, Any] = {"backbone": config.backbone, "input_px": config.input_px, "side": config.side}
+        names = ("backbone", "input_px", "side", "marginal_weight")
+        sizes: dict[str, Any] = {name: getattr(config, name) for name in names}
         optimiser = Optimiser(learning_rate=config.learning_rate)
         common: dict[str, Any] = {"batch_size": config.batch_size, "optimiser": optimiser}
         stages: list[Stage] = []
@@ -118,30 +129,35 @@ class IntegralPose(Method):
 
     def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
         if stage.name == PRETRAIN:
-            return pretrain_2d_step(self.rgb_net, cast(LabelledBatch, batches["pretrain"]))
-        batch = cast(LabelledBatch, batches["target"])
-        output = self.net(self._input(batch))
-        truth = to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], self.input_px, self.config.side)
-        planar = self._loss(output.voxels[..., :2], truth[..., :2], batch.mask_2d | batch.mask_3d)
-        deep = self._loss(output.voxels[..., 2:], truth[..., 2:], batch.mask_3d)
-        losses = {"xy": planar * (2 / 3), "z": deep / 3}
+            given = cast(LabelledBatch, batches["pretrain"])
+            return pretrain_2d_step(self.rgb_net, given, marginal_weight=self.config.marginal_weight)
+        batch, config = cast(LabelledBatch, batches["target"]), self.config
+        output = self.net(self._input(batch), with_marginals=config.marginal_weight > 0)
+        truth = to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], self.input_px, config.side)
+        planar = batch.mask_2d | batch.mask_3d
+        known = torch.stack([planar, planar, batch.mask_3d], -1)
+        losses = {
+            "xy": self._loss(output.voxels[..., :2], truth[..., :2], known[..., :2]) * (2 / 3),
+            "z": self._loss(output.voxels[..., 2:], truth[..., 2:], known[..., 2:]) / 3,
+        }
+        if output.along is not None:
+            losses["marginals"] = config.marginal_weight * marginal_loss(output.along, truth, known)
         if not self.rgb:
             loss = surface_offset_loss(output.surface_offset_mm, batch.surface_offset_mm)
-            losses["offset"] = self.config.weight_offset * loss
+            losses["offset"] = config.weight_offset * loss
         return StepResult(losses)
 
-    def _loss(self, pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """Mean over the granted coordinates, zero where none is granted."""
+    def _loss(self, pred: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Mean over the granted coordinates in voxels of a 64-bin volume, zero where none is granted."""
         if self.config.loss == "smooth-l1":
-            return smooth_l1(pred, target, mask)
-        known = mask[..., None].expand_as(pred)
-        error = pred - target.where(known, pred.detach())
+            return smooth_l1_in_64ths(pred, target, known, self.config.side)
+        error = (pred - target.where(known, pred.detach())) * (64 / self.config.side)
         return error.abs().sum() / known.sum().clamp(min=1)
 
     def _input(self, batch: UnlabelledBatch) -> Tensor:
         if self.rgb:
             return rgb_input(batch.images["rgb"])
-        return depth_input(batch.images["depth"], batch.surface_mm)
+        return relief_input(batch.images["depth"], batch.surface_mm)
 
     def predict(self, batch: UnlabelledBatch) -> Estimate:
         output = self.net(self._input(batch))

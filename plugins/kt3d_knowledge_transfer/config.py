@@ -55,6 +55,11 @@ class Config:
     classifier_width: int = 256
     """Hidden units of the domain classifier."""
 
+    depth_channels: int = 2
+    """Depth images as "relief and foreground" (2), or as nearness alone (1, the paper's)."""
+    marginal_weight: float = 0.75
+    """Weight of the marginals' loss beside the soft-argmax's, in supervised stages (``nn.integral.pose_loss``)."""
+
     # Schedule.
     epochs: float = 140.0
     """Length of each stage. The paper does not say which stages its 140 epochs cover."""
@@ -201,6 +206,8 @@ class Config:
             raise UsageError("a size is too small", hint="limb_shrink and the widths are at least 1")
         if min(self.batch_size, self.adapt_batch_size, self.prior_batch_size) < 2:
             raise UsageError("a batch is too small", hint="batch sizes are at least 2")
+        if self.depth_channels not in (1, 2) or self.marginal_weight < 0:
+            raise UsageError("depth_channels is 1 or 2, marginal_weight 0 or more", hint="see kt3d list METHOD")
         if self.cycle_input == "anchor" and self.anchor == "none":
             raise UsageError("cycle_input 'anchor' needs an anchor", hint="set anchor=lifted-2d")
         if self.mask == "part-depth" and self.reconstruction == "cross-entropy":
@@ -224,7 +231,7 @@ AS_PUBLISHED: Mapping[str, Any] = {
     "weight_cycle": 1.0, "weight_label": 1.0, "weight_cycle_label": 1.0, "cycle_gradient": True,
     "cycle_input": "prediction", "cycle_depth": "predicted", "cycle_where_labelled": True, "cycle_share": 1.0,
     "anchor": "none", "anchor_with_labels": False, "view_strength": 0.0, "mix_pretrain": 0.0,
-    "depth_at_test": "network",
+    "depth_at_test": "network", "depth_channels": 1, "marginal_weight": 0.0,
 }  # fmt: skip
 """Settings under which the method does what the paper says, and nothing that it does not say."""
 

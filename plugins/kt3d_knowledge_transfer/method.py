@@ -19,8 +19,16 @@ from torch import Tensor
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
-from kt3d_bench.nn.images import depth_input, rgb_input
-from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, smooth_l1, surface_offset_loss, to_voxels
+from kt3d_bench.nn.images import depth_input, relief_input, rgb_input
+from kt3d_bench.nn.integral import (
+    IntegralNet,
+    IntegralOutput,
+    from_voxels,
+    pose_loss,
+    smooth_l1_in_64ths,
+    surface_offset_loss,
+    to_voxels,
+)
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_step
 from kt3d_knowledge_transfer.config import BUNDLES, PRESETS, Config
@@ -66,7 +74,7 @@ class KnowledgeTransfer(Method):
                 hint="choose a source dataset with part masks",
             )
         sizes: dict[str, Any] = {"backbone": config.backbone, "side": config.side}
-        self.depth_net = IntegralNet(1, **sizes)
+        self.depth_net = IntegralNet(config.depth_channels, **sizes)
         self.mask_net = IntegralNet(context.num_parts, **sizes)
         self.generator = build_generator(config, context.num_parts)
         self.classifier = DomainClassifier(self.depth_net.feature_channels, config.classifier_width)
@@ -74,7 +82,7 @@ class KnowledgeTransfer(Method):
         self.shown: dict[str, float] = {}
         if not context.transfers:
             return
-        channels = 3 if self._rgb else 1
+        channels = 3 if self._rgb else config.depth_channels
         if self._rgb:
             with as_if_first():
                 self.rgb_net = IntegralNet(channels, **sizes)
@@ -135,7 +143,8 @@ class KnowledgeTransfer(Method):
         if stage.name == PRIOR:
             return self._prior_step(cast(LabelledBatch, batches["source"]))
         if stage.name == PRETRAIN:
-            return pretrain_2d_step(self.rgb_net, cast(LabelledBatch, batches["pretrain"]))
+            batch = cast(LabelledBatch, batches["pretrain"])
+            return pretrain_2d_step(self.rgb_net, batch, marginal_weight=self.config.marginal_weight)
         return self._adapt_step(batches, progress)
 
     def _synthetic_step(self, source: LabelledBatch, progress: Progress) -> StepResult:
@@ -143,11 +152,11 @@ class KnowledgeTransfer(Method):
         config = self.config
         truth, known = self._truth(source), source.mask_3d
         axes, masks, offset = _each_axis(known, 3), self._mask_images(source), source.surface_offset_mm
-        depth = self.depth_net(depth_input(source.images["depth"], source.surface_mm))
-        mask = self.mask_net(masks)
+        along = {"with_marginals": config.marginal_weight > 0}
+        depth, mask = self.depth_net(self._depth_image(source), **along), self.mask_net(masks, **along)
         losses = {
-            "depth": config.weight_depth * self._pose_loss(depth.voxels, truth, axes),
-            "mask": config.weight_mask * self._pose_loss(mask.voxels, truth, axes),
+            "depth": config.weight_depth * pose_loss(depth, truth, axes, marginal_weight=config.marginal_weight),
+            "mask": config.weight_mask * pose_loss(mask, truth, axes, marginal_weight=config.marginal_weight),
             "offset": config.weight_offset
             * (
                 surface_offset_loss(depth.surface_offset_mm, offset)
@@ -177,7 +186,7 @@ class KnowledgeTransfer(Method):
         predicted = truth
         if self.config.generator_input == "predicted":
             with torch.no_grad():
-                predicted = self.depth_net(depth_input(source.images["depth"], source.surface_mm)).voxels
+                predicted = self.depth_net(self._depth_image(source)).voxels
         drawn = self.generator(self._generator_pose(predicted, truth, source.mask_3d))
         losses = {"reconstruction": reconstruction(self.config.reconstruction, drawn, masks)}
         if self.config.weight_lift:
@@ -251,8 +260,7 @@ class KnowledgeTransfer(Method):
 
     def _pose_loss(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
         """Equation 5 between (B, J, D) poses, over the true entries of ``mask`` (B, J, D)."""
-        flat = (self._in_units(first).flatten(1)[..., None], self._in_units(second).flatten(1)[..., None])
-        return smooth_l1(*flat, mask.flatten(1))
+        return smooth_l1_in_64ths(first, second, mask, self.config.side)
 
     def _truth(self, batch: LabelledBatch) -> Tensor:
         """(B, J, 3) labels in voxels, NaN where hidden."""
@@ -265,10 +273,13 @@ class KnowledgeTransfer(Method):
         return mask_image(parts, depth, surface_mm, self.context.num_parts, self.config.mask)
 
     def _target_image(self, batch: UnlabelledBatch) -> Tensor:
-        """(B, 3 or 1, H, W) input of E_r."""
-        if self._rgb:
-            return rgb_input(batch.images["rgb"])
-        return depth_input(batch.images["depth"], batch.surface_mm)
+        """(B, 3, 2 or 1, H, W) input of E_r."""
+        return rgb_input(batch.images["rgb"]) if self._rgb else self._depth_image(batch)
+
+    def _depth_image(self, batch: UnlabelledBatch) -> Tensor:
+        """(B, 1 or 2, H, W) input of E_d."""
+        made = depth_input if self.config.depth_channels == 1 else relief_input
+        return made(batch.images["depth"], batch.surface_mm)
 
     def _generator_pose(self, predicted: Tensor, truth: Tensor, known: Tensor) -> Tensor:
         """What G is given: predicted or true poses (unknown joints predicted), some flattened, with noise."""
@@ -449,7 +460,7 @@ class KnowledgeTransfer(Method):
         elif self.config.branch == "mask":
             output = self.mask_net(self._mask_images(batch))
         else:
-            output = self.depth_net(depth_input(batch.images["depth"], batch.surface_mm))
+            output = self.depth_net(self._depth_image(batch))
         return self._estimate(output.voxels, output.surface_offset_mm, batch)
 
     def _estimate(self, voxels: Tensor, offset_mm: Tensor, batch: UnlabelledBatch) -> Estimate:

@@ -24,7 +24,7 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
         found.append(_generator(config, context))
     if context.target_modality == "rgb":
         schedule = _schedule(config, config.pretrain_steps, config.pretrain_learning_rate, config.batch_size)
-        sizes: dict[str, Any] = {name: getattr(config, name) for name in ("backbone", "input_px", "side")}
+        sizes: dict[str, Any] = {name: getattr(config, name) for name in ("backbone", "input_px", "side", "marginal_weight")}
         found.append(pretrain_2d_stage(budget_s=60.0, **sizes, **schedule))  # section 4.3
         if config.anchor == "lifted-2d" or config.depth_at_test == "prior":
             found.append(_prior(config))
@@ -37,7 +37,7 @@ def _schedule(config: Config, steps: int, learning_rate: float, batch_size: int)
 
 
 def _recipe(config: Config, context: MethodContext, *names: str) -> dict[str, Any]:
-    always = ("input_px", "backbone", "mask")
+    always = ("input_px", "backbone", "mask", "depth_channels", "marginal_weight")
     facts = {"num_parts": context.num_parts, "pose_loss": "smooth-l1, threshold a 64th of the volume"}
     return facts | {name: getattr(config, name) for name in always + names}
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from kt3d_bench.nn.images import depth_input, parts_input, rgb_input
+from kt3d_bench.nn.images import depth_input, parts_input, relief_input, rgb_input
 
 
 def test_rgb_is_normalised_as_torchvision_does() -> None:
@@ -16,6 +16,15 @@ def test_depth_is_nearer_larger_clipped_and_zero_without_a_reading() -> None:
     torch.testing.assert_close(found.flatten(), torch.tensor([1.5, 2.0, 1.0, 2.5, 0.5, 0.0]))
     moved = depth_input(torch.where(depth > 0, depth + 700, depth), torch.tensor([2700.0]))
     torch.testing.assert_close(found, moved)
+
+
+def test_relief_is_five_units_per_metre_beside_the_foreground() -> None:
+    depth = torch.tensor([[[[2000.0, 1500.0, 2200.0, 100.0, 9000.0, 0.0]]]])
+    found = relief_input(depth, torch.tensor([2000.0]))
+    assert found.shape == (1, 2, 1, 6)
+    torch.testing.assert_close(found[0, 0, 0], torch.tensor([0.0, 2.5, -1.0, 5.0, -5.0, 0.0]))
+    torch.testing.assert_close(found[0, 1, 0], torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0]))
+    assert not relief_input(depth, torch.tensor([float("nan")])).any()
 
 
 def test_an_image_without_a_reference_is_zero_not_nan() -> None:

@@ -7,11 +7,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import special, stats
 from torch.utils.flop_counter import FlopCounterMode
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
-from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1, to_voxels
+from kt3d_bench.nn import softargmax
+from kt3d_bench.nn.integral import (
+    IntegralNet,
+    from_voxels,
+    marginal_loss,
+    pose_loss,
+    smooth_l1,
+    smooth_l1_in_64ths,
+    to_voxels,
+)
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
 
 
@@ -72,6 +82,66 @@ def test_smooth_l1_of_nothing_is_zero_with_zero_gradient() -> None:
     torch.testing.assert_close(pred.grad, torch.zeros(2, 3, 2))
 
 
+def _gaussian(centre: float, side: int) -> np.ndarray:
+    shares = stats.norm.pdf(np.arange(side), centre, 0.8)
+    return shares / shares.sum()
+
+
+def test_the_marginal_loss_is_the_divergence_from_a_gaussian() -> None:
+    """By SciPy, for a flat marginal along x and the wanted one along y; hidden entries count nothing."""
+    flat, wanted = torch.full((1, 2, 8), 1 / 8), torch.from_numpy(_gaussian(2.25, 8)).float().expand(1, 2, 8)
+    target = torch.tensor([[[3.5, 2.25], [math.nan, math.nan]]])
+    mask = torch.tensor([[[True, True], [False, False]]])
+    found = marginal_loss((flat, wanted), target, mask)
+    expected = special.rel_entr(_gaussian(3.5, 8), 1 / 8).sum() / 2
+    assert float(found) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_marginal_loss_pulls_a_split_volume_to_one_peak() -> None:
+    """Two peaks around the truth have the right mean: soft-argmax is content, the marginals are not."""
+    logits = torch.full((1, 1, 8, 8, 8), -20.0)
+    logits[0, 0, 3, 3, [1, 5]] = 0.0
+    logits.requires_grad_()
+    truth = torch.tensor([[[3.0, 3.0, 3.0]]])
+    known = torch.ones(1, 1, 3, dtype=torch.bool)
+    torch.testing.assert_close(softargmax.soft_argmax(logits), truth)
+    marginal_loss(softargmax.marginals(logits), truth, known).backward()
+    assert logits.grad is not None
+    assert bool((logits.grad[0, 0, 3, 3, [1, 5]] > 0).all())
+    assert float(logits.grad[0, 0, 3, 3, 3]) < 0
+
+
+def test_the_marginal_loss_of_nothing_is_zero_with_zero_gradient() -> None:
+    shares = torch.rand(2, 3, 8).softmax(-1).requires_grad_()
+    nothing = torch.zeros(2, 3, 1, dtype=torch.bool)
+    loss = marginal_loss((shares,), torch.full((2, 3, 1), math.nan), nothing)
+    loss.backward()
+    assert loss.item() == 0
+    torch.testing.assert_close(shares.grad, torch.zeros(2, 3, 8))
+
+
+def test_a_target_outside_the_volume_pulls_to_its_edge() -> None:
+    edge = torch.from_numpy(_gaussian(7.0, 8)).float().expand(1, 1, 8)
+    one = torch.ones(1, 1, 1, dtype=torch.bool)
+    assert float(marginal_loss((edge,), torch.full((1, 1, 1), 30.0), one)) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_pose_loss_is_its_two_parts_in_64ths() -> None:
+    torch.manual_seed(0)
+    net = IntegralNet(1, backbone="tiny", side=8)
+    output = net(torch.rand(2, 1, 32, 32), with_marginals=True)
+    target, mask = 8 * torch.rand(2, 17, 2), torch.rand(2, 17, 2) < 0.5
+    loss = pose_loss(output, target, mask, marginal_weight=0.5)
+    apart = (output.voxels[..., :2] - target).abs()[mask] * 8
+    smooth = torch.where(apart < 1, 0.5 * apart**2, apart - 0.5).mean()
+    assert output.along is not None
+    torch.testing.assert_close(loss, smooth + 0.5 * marginal_loss(output.along[:2], target, mask))
+    torch.testing.assert_close(smooth_l1_in_64ths(output.voxels[..., :2], target, mask, 8), smooth)
+    without = net(torch.rand(2, 1, 32, 32))
+    assert without.along is None
+    assert bool(pose_loss(without, target, mask, marginal_weight=0.0).isfinite())
+
+
 def _discs(count: int, side: int, joints: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """RGB images of ``joints`` discs, each of its own colour, whose brightness falls with z; and their voxels."""
     rng = np.random.default_rng(seed)
@@ -123,7 +193,7 @@ def test_pretraining_masks_absent_joints_and_leaves_depth_alone() -> None:
         annotated,
         torch.zeros(4, 17, dtype=torch.bool),
     )
-    result = pretrain_2d_step(net, batch)
+    result = pretrain_2d_step(net, batch, marginal_weight=0.75)
     assert list(result.losses) == ["2d"]
     result.losses["2d"].backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
@@ -132,9 +202,12 @@ def test_pretraining_masks_absent_joints_and_leaves_depth_alone() -> None:
 
 
 def test_pretraining_is_one_stage_for_methods_of_equal_sizes() -> None:
-    first = pretrain_2d_stage(backbone="tiny", input_px=64, side=16, steps=10)
-    assert first == pretrain_2d_stage(backbone="tiny", input_px=64, side=16, steps=10)
-    assert first.recipe != pretrain_2d_stage(backbone="tiny", input_px=32, side=8, steps=10).recipe
+    first = pretrain_2d_stage(backbone="tiny", input_px=64, side=16, marginal_weight=0.0, steps=10)
+    assert first == pretrain_2d_stage(backbone="tiny", input_px=64, side=16, marginal_weight=0.0, steps=10)
+    smaller = pretrain_2d_stage(backbone="tiny", input_px=32, side=8, marginal_weight=0.0, steps=10)
+    other_loss = pretrain_2d_stage(backbone="tiny", input_px=64, side=16, marginal_weight=0.5, steps=10)
+    assert first.recipe != smaller.recipe
+    assert first.recipe != other_loss.recipe
     assert (first.roles, first.trains) == ({"pretrain": ("rgb",)}, ("rgb_net",))
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy import special
 
 from kt3d_bench.nn import softargmax
-from kt3d_bench.nn.softargmax import soft_argmax, soft_argmax_plain
+from kt3d_bench.nn.softargmax import marginals, soft_argmax, soft_argmax_plain
 
 
 def _definition(logits: np.ndarray) -> np.ndarray:
@@ -41,6 +41,14 @@ def test_gradients_are_right_whatever_the_block(block: int, monkeypatch: pytest.
         (gradient,) = torch.autograd.grad((function(logits) * target).sum(), logits)
         gradients.append(gradient)
     torch.testing.assert_close(*gradients)
+
+
+def test_marginals_are_sums_of_the_softmax() -> None:
+    logits = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    shares = special.softmax(logits.detach().numpy(), axis=(2, 3, 4))
+    for found, others in zip(marginals(logits), ((2, 3), (2, 4), (3, 4)), strict=True):
+        np.testing.assert_allclose(found.detach().numpy(), shares.sum(others), atol=1e-12)
+    assert torch.autograd.gradcheck(marginals, (logits,))
 
 
 def test_half_precision_logits_are_averaged_in_single() -> None:

@@ -1,0 +1,135 @@
+"""What the source's poses alone teach: a network that cleans and lifts 2D poses, and the stage that trains it.
+
+Methods that use it hold a ``PosePrior`` under the attribute ``prior``; the stage's recipe is given by its options
+alone, so that two methods of the same options train it once. Poses are in voxels of a cube of ``side`` bins
+(``kt3d_bench.nn.integral``); noise is drawn by torch's CPU generator, so that it does not depend on the device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.loading.augment import BOX_MARGIN
+from kt3d_bench.loading.batches import LabelledBatch
+from kt3d_bench.method import Stage, StepResult
+from kt3d_bench.nn.integral import DEPTH_SPAN_MM, smooth_l1_in_64ths, to_voxels
+from kt3d_bench.nn.layers import ResidualMlp
+from kt3d_bench.nn.virtual_cameras import VirtualCameras, up_sum, upright, vertical
+from kt3d_bench.skeletons import NUM_JOINTS
+
+STAGE_NAME = "prior"
+CAMERAS = ("virtual", "source")
+
+
+class PosePrior(ResidualMlp):
+    """(B, J, 2 or 3) voxels -> (B, J, 3) voxels: the pose that the synthetic data make of noisy x and y.
+
+    It denoises and lifts at once. It sees the pose relative to the mean of its joints, which is less noisy than any one
+    of them, and divided by its own size, so that neither place nor scale in the crop matter; it answers with changes of
+    x and y and with depths relative to the hip's.
+    """
+
+    up_total: Tensor
+    """(3,) what ``virtual_cameras.up_sum`` gave for all training poses."""
+
+    def __init__(self, *, side: int, width: int, dropout: float = 0.1) -> None:
+        super().__init__(2 * NUM_JOINTS, 3 * NUM_JOINTS, width=width, dropout=dropout)
+        self.side = side
+        self.register_buffer("up_total", torch.zeros(3))
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, voxels: Tensor) -> Tensor:
+        place = voxels[..., :2]
+        size = pose_size(place)
+        answer: Tensor = super().forward(((place - place.mean(1, keepdim=True)) / size).flatten(1))
+        change = answer.float().view(len(place), NUM_JOINTS, 3)
+        depth = hip_vox(self.side) + change[..., 2:] * (self.side / 8)
+        return torch.cat([place + change[..., :2] * size, depth], -1)
+
+    def lift(self, voxels: Tensor) -> Tensor:
+        """(B, J, 2 or 3) voxels -> (B, J, 3): x and y as they are, z from the prior."""
+        return torch.cat([voxels[..., :2], self(voxels)[..., 2:]], -1)
+
+
+def prior_stage(
+    *,
+    input_px: int,
+    width: int,
+    noise: float,
+    cameras: str,
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+) -> Stage:
+    """The stage: labels of the role "source", no images; trains ``prior``. Give exactly one of ``steps`` and
+    ``epochs``. ``cameras``: "virtual", or "source", its own. Raises ``UsageError`` for another word."""
+    if cameras not in CAMERAS:
+        raise UsageError(f"the prior's cameras cannot be '{cameras}'", hint=did_you_mean(cameras, CAMERAS))
+    virtual = cameras == "virtual"
+    seen: Any = dataclasses.asdict(VirtualCameras()) if virtual else "source"
+    return Stage(
+        STAGE_NAME,
+        roles={"source": ()},
+        trains=("prior",),
+        recipe={"input_px": input_px, "width": width, "noise": noise, "cameras": seen},
+        budget_s=10.0,
+        steps=steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        augment=not virtual,
+        code="kt3d_bench.nn",
+    )
+
+
+def prior_step(prior: PosePrior, batch: LabelledBatch, *, noise: float, cameras: str, input_px: int) -> StepResult:
+    """Smooth L1 between true poses and what the prior makes of them with noise; unknown joints lie at the hip, and an
+    unknown hip in the middle."""
+    if cameras == "virtual":
+        prior.up_total += up_sum(batch.joints_root_mm, batch.world_to_cam)
+        truth, known = virtual_poses(batch, vertical(prior.up_total), prior.side), batch.mask_3d
+    else:
+        truth = to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], input_px, prior.side)
+        known = batch.mask_2d & batch.mask_3d
+    known = known & truth.isfinite().all(-1)
+    hip = torch.where(known[:, :1, None], truth[:, :1], torch.full_like(truth[:, :1], hip_vox(prior.side)))
+    given = torch.where(known[..., None], truth, hip)
+    likely = prior(jittered(given, noise))
+    return StepResult({"prior": smooth_l1_in_64ths(likely, truth, known[..., None].expand_as(truth), prior.side)})
+
+
+def virtual_poses(batch: LabelledBatch, up_world: Tensor, side: int) -> Tensor:
+    """(B, J, 3) voxels of the batch's poses before virtual cameras, cropped as the loader crops people; NaN where a
+    joint is not known. ``up_world`` (3,) is the world's vertical."""
+    xy, z_mm = VirtualCameras().see(upright(batch.joints_root_mm, batch.world_to_cam, up_world))
+    known = xy.isfinite()
+    low = torch.where(known, xy, torch.full_like(xy, torch.inf)).amin(1, keepdim=True)
+    high = torch.where(known, xy, torch.full_like(xy, -torch.inf)).amax(1, keepdim=True)
+    longest = (high - low).amax(-1, keepdim=True).clamp(min=1e-3)
+    centred = (xy - (low + high) / 2) * (side / (BOX_MARGIN * longest))
+    return torch.cat([centred, z_mm[..., None] * (side / DEPTH_SPAN_MM)], -1) + hip_vox(side)
+
+
+def hip_vox(side: int) -> float:
+    """z of the hip, which is also the centre of the cube, in voxels."""
+    return (side - 1) / 2
+
+
+def pose_size(voxels: Tensor) -> Tensor:
+    """(B, J, 2 or 3) -> (B, 1, 1): root mean square distance of the joints' x and y from their mean, at least 0.001."""
+    place = voxels[..., :2]
+    return (place - place.mean(1, keepdim=True)).square().sum(-1).mean(-1).sqrt().clamp(min=1e-3)[:, None, None]
+
+
+def jittered(voxels: Tensor, noise: float) -> Tensor:
+    """(B, J, D) with normal noise on every coordinate. Each sample draws its standard deviation between 0 and ``noise``
+    times ``pose_size``: nobody knows how good a 2D network is on images that it never saw."""
+    deviation = noise * pose_size(voxels) * torch.rand(len(voxels), 1, 1).to(voxels)
+    return voxels + deviation * torch.randn(voxels.shape).to(voxels)
