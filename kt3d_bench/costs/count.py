@@ -165,4 +165,5 @@ def _made_up(
         torch.where(seen_3d[:, None], relative, absent),
         seen_2d.expand(images, -1),
         seen_3d.expand(images, -1),
+        torch.eye(3).repeat(images, 1, 1),
     )

@@ -69,8 +69,9 @@ class LabelledBatch(UnlabelledBatch):
     mask_3d: Tensor
     """(B, J) bool: 3D label granted and annotated."""
     world_to_cam: Tensor
-    """(B, 3, 3) float32, orthogonal: axes of the dataset's world -> axes of the input's camera; the identity where the
-    dataset tells no pose of its cameras, improper in mirrored images."""
+    """(B, 3, 3) float32, orthogonal: axes of the dataset's world -> axes of the input's camera, improper in mirrored
+    images. Where the dataset tells no pose of its cameras, or no 3D label is granted, the world is the stored crop's
+    camera."""
 
     @property
     def surface_offset_mm(self) -> Tensor:

@@ -24,7 +24,9 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
         found.append(_generator(config, context))
     if context.target_modality == "rgb":
         schedule = _schedule(config, config.pretrain_steps, config.pretrain_learning_rate, config.batch_size)
-        sizes: dict[str, Any] = {name: getattr(config, name) for name in ("backbone", "input_px", "side", "marginal_weight")}
+        sizes: dict[str, Any] = {
+            name: getattr(config, name) for name in ("backbone", "input_px", "side", "marginal_weight")
+        }
         found.append(pretrain_2d_stage(budget_s=60.0, **sizes, **schedule))  # section 4.3
         if config.anchor == "lifted-2d" or config.depth_at_test == "prior":
             found.append(_prior(config))

@@ -222,7 +222,8 @@ def _labels(batch: int, input_px: int, device: torch.device) -> dict[str, Any]:
     cameras = CameraBatch(torch.eye(3)[:2].expand(batch, 2, 3).to(device), torch.zeros(batch, 5, device=device), 1.0)
     away = root + torch.tensor([0.0, 0.0, 3000.0], device=device)
     return {"cameras": cameras, "surface_mm": torch.full((batch,), 2900.0, device=device), "joints_px": points,
-            "joints_cam_mm": away, "joints_root_mm": root - root[:, :1], "mask_2d": seen, "mask_3d": seen}  # fmt: skip
+            "joints_cam_mm": away, "joints_root_mm": root - root[:, :1], "mask_2d": seen, "mask_3d": seen,
+            "world_to_cam": torch.eye(3, device=device).expand(batch, 3, 3)}  # fmt: skip
 
 
 def training(room: Room) -> None:

@@ -33,7 +33,8 @@ def _batch(modalities: tuple[str, ...], side: int, *, labelled: bool) -> Unlabel
     if not labelled:
         return UnlabelledBatch(images, cameras, surface)
     joints, seen = torch.randn(BATCH, 17, 3) * 300, torch.ones(BATCH, 17, dtype=torch.bool)
-    return LabelledBatch(images, cameras, surface, torch.rand(BATCH, 17, 2) * side, joints + 3000, joints, seen, seen)
+    labels = (torch.rand(BATCH, 17, 2) * side, joints + 3000, joints, seen, seen, torch.eye(3).expand(BATCH, 3, 3))
+    return LabelledBatch(images, cameras, surface, *labels)
 
 
 def _stepper(name: str, stage_name: str, modality: str, **settings: object) -> Callable[[], None]:

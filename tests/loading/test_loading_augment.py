@@ -52,6 +52,25 @@ def test_the_world_turns_rigidly_and_left_becomes_right() -> None:
     np.testing.assert_allclose(moved[0, 0], 1.5 * cam[0, 0] * [-1, 1, 1])
 
 
+def test_rotations_turn_with_the_world() -> None:
+    """A world point through the moved rotation is the crop camera's point, moved; a mirror makes it improper."""
+    from scipy.spatial.transform import Rotation
+
+    rng = np.random.default_rng(3)
+    indices = np.arange(8)
+    draws = Augmentation(body_scale=0.0).draw(0, np.zeros_like(indices), indices)
+    placement = place(draws, np.tile([10.0, 20, 110, 180], (8, 1)), 64)
+    rotation = Rotation.random(8, random_state=rng).as_matrix()
+    world = rng.normal(size=(8, 17, 3))
+    cam = np.einsum("nij,nkj->nki", rotation, world)
+    moved = placement.rotations(rotation)
+    ordered = np.where(placement.mirrored[:, None, None], world[:, H36M17.mirror], world)
+    np.testing.assert_allclose(np.einsum("nij,nkj->nki", moved, ordered), placement.points_cam(cam), atol=1e-9)
+    np.testing.assert_allclose(np.linalg.det(moved), np.where(placement.mirrored, -1, 1), atol=1e-9)
+    assert placement.mirrored.any()
+    assert not placement.mirrored.all()
+
+
 def test_the_box_fills_the_input_without_aspect_distortion() -> None:
     box = np.array([[10.0, 20.0, 50.0, 180.0]])
     corners = np.array([[[10, 20], [50, 180], [30, 100]]], float)

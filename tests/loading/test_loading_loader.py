@@ -33,7 +33,7 @@ def tensors(batch: UnlabelledBatch) -> dict[str, Tensor]:
     found = {f"image {name}": image for name, image in batch.images.items()}
     found |= {"K": batch.cameras.intrinsics_px, "d": batch.cameras.distortion, "surface": batch.surface_mm}
     if isinstance(batch, LabelledBatch):
-        for name in ("joints_px", "joints_cam_mm", "joints_root_mm", "mask_2d", "mask_3d"):
+        for name in ("joints_px", "joints_cam_mm", "joints_root_mm", "mask_2d", "mask_3d", "world_to_cam"):
             found[name] = getattr(batch, name)
     return found
 

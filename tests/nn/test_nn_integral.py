@@ -192,6 +192,7 @@ def test_pretraining_masks_absent_joints_and_leaves_depth_alone() -> None:
         unknown,
         annotated,
         torch.zeros(4, 17, dtype=torch.bool),
+        torch.eye(3).repeat(4, 1, 1),
     )
     result = pretrain_2d_step(net, batch, marginal_weight=0.75)
     assert list(result.losses) == ["2d"]

@@ -168,7 +168,8 @@ def fake_batch(images: Tensor, labelled: bool) -> UnlabelledBatch:
         return UnlabelledBatch({"rgb": images}, cameras, surface)
     joints = images.mean((1, 2, 3))[:, None, None].expand(count, 17, 3)
     known = torch.ones((count, 17), dtype=torch.bool)
-    return LabelledBatch({"rgb": images}, cameras, surface, joints[..., :2], joints, joints, known, known)
+    labels = (joints[..., :2], joints, joints, known, known, torch.eye(3).repeat(count, 1, 1))
+    return LabelledBatch({"rgb": images}, cameras, surface, *labels)
 
 
 @dataclass(frozen=True)
