@@ -43,7 +43,7 @@ def pretrain_2d_stage(
             "input_px": input_px,
             "side": side,
             "marginal_weight": marginal_weight,
-            "loss": "smooth-l1 on x, y, threshold a 64th of the image; midpoints for joints that no image of a batch has",
+            "loss": "smooth-l1 on x, y, threshold a 64th; midpoints for joints that no image of a batch has",
         },
         steps=steps,
         epochs=epochs,

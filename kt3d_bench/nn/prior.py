@@ -66,10 +66,11 @@ def prior_stage(
     steps: int | None = None,
     epochs: float | None = None,
     batch_size: int = 64,
-    learning_rate: float = 1e-3,
+    **optimisation: Any,
 ) -> Stage:
     """The stage: labels of the role "source", no images; trains ``prior``. Give exactly one of ``steps`` and
-    ``epochs``. ``cameras``: "virtual", or "source", its own. Raises ``UsageError`` for another word."""
+    ``epochs``; ``optimisation``: ``optimiser``, ``schedule`` and ``average`` of ``Stage``. ``cameras``: "virtual", or
+    "source", its own. Raises ``UsageError`` for another word."""
     if cameras not in CAMERAS:
         raise UsageError(f"the prior's cameras cannot be '{cameras}'", hint=did_you_mean(cameras, CAMERAS))
     virtual = cameras == "virtual"
@@ -83,7 +84,7 @@ def prior_stage(
         steps=steps,
         epochs=epochs,
         batch_size=batch_size,
-        learning_rate=learning_rate,
+        **optimisation,
         augment=not virtual,
         code="kt3d_bench.nn",
     )

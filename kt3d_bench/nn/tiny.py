@@ -6,16 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
 _WIDEST_INPUT = 8
 SKIPPED = 48
 """Channels of the fine maps, at a quarter of the input's side."""
 
 
 class TinyEncoder(nn.Module):
-    """(B, ``in_channels``, H, W) -> (B, 48, H/4, W/4) and (B, 96, H/8, W/8): two strided convolutions, then two residual
-    blocks. More than 8 input channels (part masks) are first embedded in 8 by a 1 x 1 convolution; else the 5 x 5
-    convolution that follows would cost as much as all the rest."""
+    """(B, ``in_channels``, H, W) -> (B, 48, H/4, W/4) and (B, 96, H/8, W/8): two strided convolutions, then two
+    residual blocks. More than 8 input channels (part masks) are first embedded in 8 by a 1 x 1 convolution; else the
+    5 x 5 convolution that follows would cost as much as all the rest."""
 
     channels = 96
 
