@@ -66,10 +66,13 @@ def finish(
     cameras = CameraBatch(_tensor(intrinsics, device), _tensor(distortion, device), float(crops.tangential_factor))
     if crops.joints_px is None or crops.joints_cam_mm is None or crops.world_to_cam is None:
         return UnlabelledBatch(shown, cameras, surface)
-    labels = _labels(crops.joints_px, crops.joints_cam_mm, placement, grant, device)
     hidden = grant is not None and not grant.mask_3d.any()
     rotations = np.broadcast_to(np.eye(3), crops.world_to_cam.shape) if hidden else crops.world_to_cam
-    return LabelledBatch(shown, cameras, surface, *labels, _tensor(placement.rotations(rotations), device))
+    labels = (
+        *_labels(crops.joints_px, crops.joints_cam_mm, placement, grant, device),
+        _tensor(placement.rotations(rotations), device),
+    )
+    return LabelledBatch(shown, cameras, surface, *labels)
 
 
 def from_shrunk(affine_px: npt.NDArray[np.float64], shrink: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

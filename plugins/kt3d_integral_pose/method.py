@@ -151,8 +151,8 @@ class IntegralPose(Method):
         """Mean over the granted coordinates in voxels of a 64-bin volume, zero where none is granted."""
         if self.config.loss == "smooth-l1":
             return smooth_l1_in_64ths(pred, target, known, self.config.side)
-        error = (pred - target.where(known, pred.detach())) * (64 / self.config.side)
-        return error.abs().sum() / known.sum().clamp(min=1)
+        error = (pred - target.where(known, pred.detach())).abs().sum() / known.sum().clamp(min=1)
+        return error * (64 / cast(int, self.config.side))
 
     def _input(self, batch: UnlabelledBatch) -> Tensor:
         if self.rgb:
