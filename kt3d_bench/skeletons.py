@@ -71,6 +71,8 @@ H36M17 = Skeleton(
 )  # fmt: skip
 
 NUM_JOINTS = len(H36M17)
+LIMBS = (1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16)
+"""Hips, knees, ankles, shoulders, elbows and wrists: the joints that most skeletons share."""
 
 _NESTED = (("head",), ("right_ankle", "left_ankle"), ("hip", "left_wrist", "right_wrist"),
            ("left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_knee", "right_knee"))  # fmt: skip

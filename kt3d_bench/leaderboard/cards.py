@@ -40,9 +40,9 @@ def card_markdown(entry: Entry) -> str:
         f"| External data | {as_markdown(', '.join(entry.flags.external_data)) or 'not stated'} |",
         f"| Seed | {'not stated' if entry.seed is None else entry.seed} |",
     ]
-    for name, value in entry.scores.items():
-        metric = METRICS.get(name)
-        if metric is not None:
+    for name, metric in METRICS.items():
+        if name in entry.scores:
+            value = entry.scores[name]
             around = entry.intervals.get(name)
             shown = "undefined" if value is None else f"{value:.2f} {metric.unit}"
             shown += f" [{around[0]:.2f}, {around[1]:.2f}]" if around and value is not None else ""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.geometry.alignment import align_root, align_similarity, check_pair
-from kt3d_bench.skeletons import H36M17
+from kt3d_bench.skeletons import H36M17, LIMBS
 
 FloatArray = npt.NDArray[np.float64]
 PerJoint = Callable[[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None], FloatArray]
@@ -294,11 +294,13 @@ class Metric:
     """A sample with fewer counted joints is undefined."""
     about: str
     paper: str
-    joints: Literal["benchmark", "original"] = "benchmark"
-    """Which joints it counts: the benchmark's, or those of the dataset's own set."""
+    joints: Literal["benchmark", "original", "limbs"] = "benchmark"
+    """Which joints it counts: the benchmark's, those of the dataset's own set, or the benchmark's among ``LIMBS``."""
 
     def mask(self, given: JointInput) -> npt.NDArray[np.bool_]:
         """(N, J) true = this metric counts the joint."""
+        if self.joints == "limbs":
+            return given.mask & np.isin(np.arange(given.mask.shape[1]), LIMBS)
         return given.mask if self.joints == "benchmark" else given.original_mask
 
 
@@ -320,6 +322,10 @@ def _map_values(given: JointInput) -> FloatArray:
 
 def _pa_values(given: JointInput, scale: bool, reflection: bool) -> FloatArray:
     return pa_joint_errors(given.pred_mm, given.true_mm, scale=scale, reflection=reflection, mask=given.mask)
+
+
+def _limb_values(given: JointInput) -> FloatArray:
+    return pa_joint_errors(given.pred_mm, given.true_mm, mask=METRICS["pa_limbs12_mm"].mask(given))
 
 
 def _rerooted_values(given: JointInput) -> FloatArray:
@@ -359,6 +365,10 @@ METRICS: Mapping[str, Metric] = {
         Metric("pa_mpjpe_rerooted_mm", "PA-MPJPE (rigid, re-rooted)", "mm", "lower", "rigid",
                _rerooted_values, 3,
                "as rigid PA-MPJPE, with both hips (joint 0) moved to the origin afterwards", _MARTINEZ),
+        Metric("pa_limbs12_mm", "PA-MPJPE (12 limb joints)", "mm", "lower", "similarity",
+               _limb_values, 3,
+               "PA-MPJPE over shoulders, elbows, wrists, hips, knees and ankles alone, which most skeletons share",
+               _MARTINEZ, "limbs"),
         Metric("pck_100", "PCK@100", "%", "higher", "benchmark",
                lambda g: _pck_values(g, g.root), 1,
                "share of joints at most 100 mm off", _MEHTA),

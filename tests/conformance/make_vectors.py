@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 METRIC_VERSION = 1
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
 RIGHT_LEFT = ((1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16, 13))
+LIMBS = {1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16}
 BONES_MM = (0, 130, 450, 440, 130, 450, 440, 240, 250, 115, 115, 150, 280, 250, 150, 280, 250)
 Pose = list[list[float]]
 
@@ -164,6 +165,8 @@ def case(rng: np.random.Generator, kind: str, number: int) -> dict[str, Any]:
         pred[:] = np.nan
     with np.errstate(invalid="ignore"):
         values = measured(pred, true, counted)
+        limbs = [joint for joint in counted if joint in LIMBS]
+        values["pa_limbs12_mm"] = measured(pred, true, limbs)["pa_mpjpe_mm"]
     return {"name": f"{kind}-{number}", "predicted": plain(pred), "true": plain(true), "counted": counted,
             "values": values}  # fmt: skip
 

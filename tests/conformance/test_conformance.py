@@ -34,7 +34,7 @@ def test_every_metric_has_the_vectors_value(case: dict[str, Any]) -> None:
     mask[0, case["counted"]] = True
     for name, expected in case["values"].items():
         given = JointInput(joints(case["predicted"])[None], joints(case["true"])[None], mask, ROOT_OF.get(name, 0))
-        [found] = mean_over_joints(METRICS[name].joint_values(given), mask)
+        [found] = mean_over_joints(METRICS[name].joint_values(given), METRICS[name].mask(given))
         if expected is None:
             assert np.isnan(found), name
         else:

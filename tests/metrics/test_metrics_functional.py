@@ -28,6 +28,7 @@ from kt3d_bench.metrics.functional import (
     pck,
     pck_curve,
 )
+from kt3d_bench.skeletons import H36M17, LIMBS
 
 COORDINATES = st.floats(-3000, 3000, allow_nan=False, width=32)
 POSES = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(3, 8), st.just(3)), elements=COORDINATES)
@@ -380,6 +381,26 @@ def test_shapes_that_do_not_fit_are_refused(metric: object) -> None:
         metric(np.zeros((2, 17, 3)), np.zeros((2, 17, 3)), mask=np.ones(17, bool))
 
 
+def test_limb_joints_are_aligned_alone_as_scipy_does() -> None:
+    """Joints outside the limbs change nothing, and the alignment is SciPy's over the twelve."""
+    assert [H36M17.joints[joint].partition("_")[2] for joint in LIMBS] == [
+        *["hip", "knee", "ankle"] * 2, *["shoulder", "elbow", "wrist"] * 2
+    ]  # fmt: skip
+    pred, true = poses(6, 3)
+    metric, everything = METRICS["pa_limbs12_mm"], np.ones((6, 17), bool)
+    expected = []
+    for one, other in zip(pred[:, LIMBS], true[:, LIMBS], strict=True):
+        moved, wanted = one - one.mean(0), other - other.mean(0)
+        turn = Rotation.align_vectors(wanted, moved)[0]
+        factor = (turn.apply(moved) * wanted).sum() / (moved**2).sum()
+        expected.append(np.linalg.norm(factor * turn.apply(moved) - wanted, axis=1).mean())
+    wild = pred.copy()
+    wild[:, [0, 7, 8, 9, 10]] = [np.nan, 1e6, -3.0]
+    for asked in (JointInput(pred, true, everything, 0), JointInput(wild, true, everything, 0)):
+        found = mean_over_joints(metric.joint_values(asked), metric.mask(asked))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metrics_record_agrees_with_the_public_functions(name: str) -> None:
     metric = METRICS[name]
@@ -404,15 +425,18 @@ def test_every_metrics_record_agrees_with_the_public_functions(name: str) -> Non
         "auc_150": lambda: auc(pred, true, root=7, mask=mask),
         "auc_root_150": lambda: auc(pred, true, root=0, mask=mask),
         "map_100": lambda: pck(pred, true, root=None, mask=mask),
+        "pa_limbs12_mm": lambda: pa_mpjpe(pred[:, LIMBS], true[:, LIMBS], mask=mask[:, LIMBS]),
     }
-    values = metric.joint_values(JointInput(pred, true, mask, 7))
-    assert np.isnan(values[~mask]).all()
-    np.testing.assert_allclose(mean_over_joints(values, mask), answers[name](), rtol=0, atol=1e-12)
+    asked = JointInput(pred, true, mask, 7)
+    values, counted = metric.joint_values(asked), metric.mask(asked)
+    assert np.isnan(values[~counted]).all()
+    np.testing.assert_allclose(mean_over_joints(values, counted), answers[name](), rtol=0, atol=1e-12)
     few = np.zeros((20, 17), bool)
-    few[:, : metric.min_joints] = True
+    order = np.array(LIMBS if name == "pa_limbs12_mm" else range(17))
+    few[:, order[: metric.min_joints]] = True
     pred[4, 2] = 0.0
     assert np.isfinite(mean_over_joints(metric.joint_values(JointInput(pred, true, few, 0)), few)).all()
-    few[:, metric.min_joints - 1] = False
+    few[:, order[metric.min_joints - 1]] = False
     assert np.isnan(mean_over_joints(metric.joint_values(JointInput(pred, true, few, 0)), few)).all()
     assert metric.name == name
     assert (metric.unit == "%") == (metric.better == "higher")
