@@ -2,14 +2,17 @@
 
 import sys
 
+from kt3d_bench import interrupts
+
 
 def run() -> None:
     """Entry point of the ``kt3d`` program."""
+    interrupts.interrupt_on_signals()
     try:
         from kt3d_bench.cli import run as run_command
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; run the same command again.\n")
-        sys.exit(1)
+        sys.exit(interrupts.exit_code())
     run_command()
 
 

@@ -32,6 +32,7 @@ import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.files import npz_bytes
+from kt3d_bench.lifeline import tie
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DAMAGE = (
@@ -183,7 +184,16 @@ class BoundedReader:
         self._pipe, theirs = Pipe()
         with theirs:
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, self._function, str(self._memory_mb), str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    __name__,
+                    self._function,
+                    str(self._memory_mb),
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -193,9 +203,11 @@ class BoundedReader:
         return self._pipe
 
 
-def _serve(function: str, memory_mb: str, descriptor: str) -> None:
-    """Answer requests until the parent closes the pipe. Ctrl-C is left to the parent, which then ends this process."""
+def _serve(function: str, memory_mb: str, descriptor: str, parent: str) -> None:
+    """Answer requests until the parent closes the pipe or dies. Ctrl-C is left to the parent, which then ends this
+    process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tie(int(parent))
     module, _, name = function.partition(":")
     read = getattr(importlib.import_module(module), name)
     with contextlib.suppress(ImportError, ValueError, OSError):

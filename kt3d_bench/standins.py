@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.lifeline import tie
+from kt3d_bench.locks import held
 
 MARKER = "kt3d-generated.json"
 """The file in every stand-in that tells ``prepare`` that the data is generated."""
@@ -79,7 +82,8 @@ def in_parallel(
     """
     from joblib import Parallel, delayed
 
-    pool = Parallel(n_jobs=(workers or -1) if device == "cpu" else 1, return_as="generator", batch_size=batch)
+    pool = Parallel(n_jobs=(workers or -1) if device == "cpu" else 1, return_as="generator", batch_size=batch,
+                    initializer=tie, initargs=(os.getpid(),))  # fmt: skip
     yield from pool(delayed(_on_one_thread)(function, item) for item in items)
 
 
@@ -124,27 +128,29 @@ def standin_folder(
 
     When the block ends without an error, ``marker`` is written as JSON and the folder takes the place of ``out``. Until
     then an earlier stand-in in ``out`` stays as it was. Leftovers of a killed run beside ``out`` are removed. Raises
-    ``UsageError``, before anything is changed, when ``out`` holds something that was not generated, or when a folder
-    ``<out>.part`` is not an unfinished stand-in.
+    ``LockedError`` beside another process that generates it, and ``UsageError``, before anything is changed, when
+    ``out`` holds something that was not generated, or when a folder ``<out>.part`` is not an unfinished stand-in.
     """
     out = out.absolute()
-    part = out.with_name(out.name + ".part")
-    _refuse_foreign(out, names)
-    _clear_leftover(part)
-    part.mkdir(parents=True)
-    (part / _UNFINISHED).touch()
-    yield part
-    (part / MARKER).write_text(json.dumps(marker, indent=indent) + "\n", encoding="utf-8")
-    _refuse_foreign(out, names)
-    (part / _UNFINISHED).unlink()
-    if not out.exists():
-        part.rename(out)
-        return
-    for name in names:
-        _remove(out / name)
-    for path in sorted(part.iterdir(), key=lambda path: path.name != MARKER):
-        shutil.move(path, out / path.name)
-    part.rmdir()
+    with held(out.with_name(f".{out.name}.lock"), f"another process is generating {out.name}", "wait for it, or choose "
+              "another --out"):  # fmt: skip
+        part = out.with_name(out.name + ".part")
+        _refuse_foreign(out, names)
+        _clear_leftover(part)
+        part.mkdir(parents=True)
+        (part / _UNFINISHED).touch()
+        yield part
+        (part / MARKER).write_text(json.dumps(marker, indent=indent) + "\n", encoding="utf-8")
+        _refuse_foreign(out, names)
+        (part / _UNFINISHED).unlink()
+        if not out.exists():
+            part.rename(out)
+            return
+        for name in names:
+            _remove(out / name)
+        for path in sorted(part.iterdir(), key=lambda path: path.name != MARKER):
+            shutil.move(path, out / path.name)
+        part.rmdir()
 
 
 def _refuse_foreign(out: Path, names: Collection[str]) -> None:

@@ -12,6 +12,7 @@ import click
 
 from kt3d_bench import __version__
 from kt3d_bench.errors import Kt3dError
+from kt3d_bench.interrupts import StoppedError, exit_code
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -60,7 +61,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except Kt3dError as error:
             click.echo(f"Error: {error.message}", err=True)
-            ctx.exit(error.exit_code)
+            ctx.exit(exit_code() if isinstance(error, StoppedError) else error.exit_code)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             if error.errno not in USER_ERRORS or (error.filename is None and not full):
@@ -70,7 +71,7 @@ class Commands(click.Group):
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("Interrupted; run the same command again.", err=True)
-            ctx.exit(1)
+            ctx.exit(exit_code())
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

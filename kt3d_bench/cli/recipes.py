@@ -13,6 +13,7 @@ from kt3d_bench.cli.base import FOLDER, main, workers_option
 from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.errors import Kt3dError
 from kt3d_bench.files import default_data_root
+from kt3d_bench.interrupts import StoppedError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,7 +59,7 @@ def reproduce(name: str, **options: Any) -> None:
         for title, path in (("Boards", boards), ("Table", done.summary), *pictures):
             say.print(f"{title}: {path}", markup=False)
     if done.interrupted:
-        raise Kt3dError("stopped; nothing is lost", hint="give the same command again: finished rows stay")
+        raise StoppedError("stopped; nothing is lost", hint="give the same command again: finished rows stay")
     if done.failures:
         rows = "; ".join(f"{one.job.label}, seed {one.job.config.seed}: {one.error.message}" for one in done.failures)
         raise Kt3dError(f"{len(done.failures)} of the runs failed: {rows}")

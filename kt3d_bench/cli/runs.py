@@ -65,7 +65,11 @@ _DEVICE = "auto, cpu, cuda or cuda:INDEX."
 @click.option("--resume", is_flag=True, help="Continue the unfinished run of the same name.")
 @click.option("--predict/--no-predict", "then_predict", default=True, help="Predict the target's benchmark at the end.")
 def train(settings: tuple[str, ...], shards: tuple[str, ...], nodes: int, then_predict: bool, **options: Any) -> None:
-    """Train a method, then predict the benchmark of its target."""
+    """Train a method, then predict the benchmark of its target.
+
+    Asked to stop by SIGTERM or SIGUSR1, as schedulers do, it writes a checkpoint and exits with code 75: start it again
+    with --resume.
+    """
     with Terminal() as report:
         run = kt.train(settings=_settings(settings), shards=_folders(shards), num_nodes=nodes, report=report, **options)
         target = run.document["shards"]["target"]["dataset"]

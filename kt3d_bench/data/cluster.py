@@ -34,9 +34,9 @@ _DECIDE_BYTES = ("kt3d-bench", "numpy", "opencv-python-headless", "simplejpeg", 
 
 
 @contextmanager
-def cluster_crew(address: str, raw: Path, out: Path, report: Reporter) -> Iterator[ClusterCrew]:
-    """Connect to the workers of the scheduler at ``address``, which must all see ``raw`` and ``out`` and have the same
-    versions installed as this process.
+def cluster_crew(address: str, raw: Path, lease: Path, report: Reporter) -> Iterator[ClusterCrew]:
+    """Connect to the workers of the scheduler at ``address``, which must all see ``raw`` and the folder of ``lease``,
+    and have the same versions installed as this process.
 
     Raises, within seconds, ``UsageError`` when distributed is not installed, the address is invalid, or the workers do
     not fit, and ``ArtefactError`` when nothing answers or there is no worker.
@@ -47,8 +47,6 @@ def cluster_crew(address: str, raw: Path, out: Path, report: Reporter) -> Iterat
         what, hint = "a cluster needs the library distributed", 'install it: pip install "kt3d-bench[cluster]"'
         raise UsageError(f"{what}, which is not installed", where="--cluster", hint=hint) from error
     address = _answering(address)
-    lease = out / f".preparing-{uuid4().hex}"
-    lease.touch()
     client = None
     try:
         try:
@@ -61,7 +59,6 @@ def cluster_crew(address: str, raw: Path, out: Path, report: Reporter) -> Iterat
         report.note(f"{workers} worker{'s' if workers > 1 else ''} of the cluster at {address} convert")
         yield ClusterCrew(client, address, lease)
     finally:
-        lease.unlink(missing_ok=True)
         if client is not None:
             with suppress(OSError, TimeoutError):
                 client.close(timeout=CONNECT_S)

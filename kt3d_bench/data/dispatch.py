@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
@@ -14,6 +15,7 @@ from typing import Protocol
 from kt3d_bench.data.plan import ShardTask
 from kt3d_bench.data.work import CONTINUE, Done, finished, in_worker, write_shard
 from kt3d_bench.errors import Kt3dError, RawDataError
+from kt3d_bench.lifeline import tie
 from kt3d_bench.progress import Reporter
 
 
@@ -49,8 +51,8 @@ class Processes:
     gave_up = "the worker process died 3 times while converting"
     fewer = "try fewer --workers; --workers 1 shows the crash"
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
+    def __init__(self, workers: int, lease: Path) -> None:
+        self._workers, self._lease = workers, lease
 
     def run(self, tasks: Sequence[ShardTask]) -> Generator[Done | Died]:
         if self._workers == 1:
@@ -61,8 +63,9 @@ class Processes:
         from joblib.externals.loky import get_reusable_executor
 
         workers = max(2, min(self._workers, len(tasks)))
-        pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
-        results = pool(joblib.delayed(in_worker)(task) for task in tasks)
+        pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1,
+                               initializer=tie, initargs=(os.getpid(),))  # fmt: skip
+        results = pool(joblib.delayed(in_worker)(task, self._lease) for task in tasks)
         try:
             for result in results:
                 if isinstance(result, Kt3dError):
@@ -76,7 +79,7 @@ class Processes:
                     "ignore", message=r".*tasks which were still being processed", category=UserWarning
                 )
                 results.close()
-            get_reusable_executor(max_workers=workers).shutdown(kill_workers=True)
+            get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
 def convert_shards(title: str, tasks: Sequence[ShardTask], crew: Crew, report: Reporter) -> None:

@@ -5,6 +5,7 @@ Reading corrupt raw data may crash or hang, so it happens in a process of its ow
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -15,6 +16,7 @@ from typing import Any
 from kt3d_bench.data.format import encode
 from kt3d_bench.data.index import Labels
 from kt3d_bench.errors import Kt3dError
+from kt3d_bench.lifeline import tie
 from kt3d_bench.plugins.registry import load_function
 from kt3d_bench.records import Sample, WorkItem
 
@@ -66,7 +68,7 @@ def probe(convert: str, items: Sequence[WorkItem], *, limit_s: float = LIMIT_S) 
     names = ", ".join(item.name for item in chosen)
     from joblib.externals.loky import get_reusable_executor
 
-    pool = get_reusable_executor(max_workers=1)
+    pool = get_reusable_executor(max_workers=1, initializer=tie, initargs=(os.getpid(),))
     try:
         result: Probe | str = pool.submit(_measured, convert, chosen).result(timeout=limit_s)
     except TooLongError:

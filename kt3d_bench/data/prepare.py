@@ -12,7 +12,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from kt3d_bench import __version__
 from kt3d_bench.data.dispatch import Crew, Processes, convert_shards, remove_temporaries
 from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
+from kt3d_bench.data.lease import granted
 from kt3d_bench.data.manifest import (
     MANIFEST,
     CropRule,
@@ -41,7 +42,6 @@ from kt3d_bench.data.work import CONTINUE, cannot_write
 from kt3d_bench.data.writer import doubled_key
 from kt3d_bench.errors import (
     ArtefactError,
-    Kt3dError,
     MissingDataError,
     PluginError,
     RawDataError,
@@ -50,6 +50,8 @@ from kt3d_bench.errors import (
 )
 from kt3d_bench.files import default_data_root, write_atomically
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
+from kt3d_bench.interrupts import StoppedError
+from kt3d_bench.locks import held
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
@@ -59,8 +61,11 @@ STATE = "prepare.json"
 """File that records what the shards of a folder are made from; written first, compared on every later run."""
 
 
-class PrepareInterruptedError(Kt3dError):
-    """Ctrl-C: finished shards are kept."""
+LOCK = ".preparing.lock"
+
+
+class PrepareInterruptedError(StoppedError):
+    """Ctrl-C or a signal: finished shards are kept."""
 
 
 def prepare(
@@ -168,36 +173,24 @@ def chosen_splits(
 
 @contextmanager
 def _crew(workers: int | None, cluster: str | None, raw: Path, out: Path, report: Reporter) -> Iterator[Crew]:
-    if cluster is None:
-        yield Processes(workers or os.cpu_count() or 1)
-        return
-    from kt3d_bench.data.cluster import cluster_crew
+    with granted(out) as lease:
+        if cluster is None:
+            yield Processes(workers or os.cpu_count() or 1, lease)
+            return
+        from kt3d_bench.data.cluster import cluster_crew
 
-    with cluster_crew(cluster, raw, out, report) as crew:
-        yield crew
+        with cluster_crew(cluster, raw, lease, report) as crew:
+            yield crew
 
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Make the folder and lock it against a second ``prepare``, where the file system has locks."""
-    import fcntl
-
-    descriptor = None
+    """Make the folder and lock it against a second ``prepare``."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out, os.O_RDONLY)
-        with suppress(OSError):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                hint = "wait for it, or choose another --out"
-                raise ArtefactError("another kt3d prepare is writing here", where=out, hint=hint) from None
-        yield
+        with held(out / LOCK, "another kt3d prepare is writing here", "wait for it, or choose another --out"):
+            yield
     except OSError as error:
         raise cannot_write(out, error) from error
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 def _claim(

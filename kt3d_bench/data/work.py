@@ -12,6 +12,7 @@ from typing import Any
 
 from kt3d_bench.data.format import FIELDS, IMAGES
 from kt3d_bench.data.index import index_path, read_index
+from kt3d_bench.data.lease import valid
 from kt3d_bench.data.plan import ShardTask
 from kt3d_bench.data.writer import ShardWriter
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError
@@ -68,7 +69,7 @@ def write_shard(task: ShardTask, lease: Path | None = None) -> Done:
     """Write one shard. A work item whose raw file is corrupt is left out entirely and listed as skipped; if samples of
     it were already written, the shard is started again without it.
 
-    ``lease``: a file that exists as long as the shard is wanted; once it is gone, the shard is given up
+    ``lease``: of the preparation that wants the shard (``data.lease``); once that has ended, the shard is given up
     (``ArtefactError``), so that a forgotten worker cannot put an old shard among new ones.
     """
     convert: Callable[[WorkItem], Iterator[Any]] = load_function(task.convert, "convert")
@@ -77,13 +78,15 @@ def write_shard(task: ShardTask, lease: Path | None = None) -> Done:
         try:
             with ShardWriter(task.path, configuration=task.configuration) as writer:
                 for item in task.items:
-                    _check_lease(lease)
+                    if lease is not None and not lease.exists():
+                        raise _ended(lease)
                     writer.start_item(item.name)
                     if item.name in damaged:
                         writer.skip(damaged[item.name])
                     else:
                         _write_item(writer, convert, item, task)
-                _check_lease(lease)
+                if lease is not None and not valid(lease):
+                    raise _ended(lease)
         except _BegunError as error:
             damaged[error.args[0].name] = error.args[0]
             continue
@@ -93,9 +96,8 @@ def write_shard(task: ShardTask, lease: Path | None = None) -> Done:
         return Done(task.path, len(writer.index), len(writer.index.skipped))
 
 
-def _check_lease(lease: Path | None) -> None:
-    if lease is not None and not lease.exists():
-        raise ArtefactError("the preparation that needed this shard has ended", where=lease)
+def _ended(lease: Path) -> ArtefactError:
+    return ArtefactError("the preparation that needed this shard has ended", where=lease)
 
 
 def _write_item(

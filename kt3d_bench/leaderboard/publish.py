@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from kt3d_bench.leaderboard.entries import (
     write_entry,
 )
 from kt3d_bench.leaderboard.render import render_boards
+from kt3d_bench.locks import held
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.evaluate import Answers, Scores, find_answers, write_scores
 from kt3d_bench.metrics.plausibility import Suspicion
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _NOT_STATED = "not stated"
 _SUBMISSIONS = "submissions"
 _PREDICTIONS = ("runs/*/predictions/*.npz", f"{_SUBMISSIONS}/*.npz")
+_PATIENCE_S = 120.0
 _SHARDS = ("shards/*/manifest.json", "generated/*/*/shards/manifest.json")
 
 
@@ -98,7 +100,9 @@ def build_boards(leaderboards: Path | None = None, *, data: Path | None = None, 
 
     Raises ``UsageError`` for a folder that does not exist, ``ArtefactError`` for a broken entry.
     """
-    return render_boards(_boards_folder(leaderboards, data), registry.benchmarks(), registry.published(), html=html)
+    folder = _boards_folder(leaderboards, data)
+    with _writing(folder):
+        return render_boards(folder, registry.benchmarks(), registry.published(), html=html)
 
 
 def check_boards(leaderboards: Path | None = None, *, data: Path | None = None) -> list[str]:
@@ -258,7 +262,8 @@ def rescore(leaderboards: Path | None = None, *, data: Path | None = None) -> li
     shards = dict(_manifests(root))
     entries = [entry for board in read_boards(boards).values() for entry in board]
     outcomes = [_measured_again(entry, files, shards, boards) for entry in entries]
-    render_boards(boards, registry.benchmarks(), registry.published())
+    with _writing(boards):
+        render_boards(boards, registry.benchmarks(), registry.published())
     return outcomes
 
 
@@ -276,9 +281,10 @@ def _measured_again(entry: Entry, files: Mapping[str, Path], shards: Mapping[str
         now = rescored(entry, found.scores(incomplete=True), benchmark)
     except Kt3dError as error:
         return Rescored(entry, False, error.message)
-    write_entry(boards, now)
-    if card_path(boards, now).is_file():
-        write_card(boards, now)
+    with _writing(boards):
+        write_entry(boards, now)
+        if card_path(boards, now).is_file():
+            write_card(boards, now)
     metric = benchmark.headline[0]
     return Rescored(now, True, f"{metric} {_shown(entry, metric)} -> {_shown(now, metric)}")
 
@@ -325,10 +331,26 @@ def _refuse(found: Sequence[Suspicion], accept: Sequence[str], path: Path) -> No
 
 def _published(found: Answers, scores: Scores, entry: Entry, path: Path, leaderboards: Path) -> Result:
     """Write the entry, the card of a submission, and the boards."""
-    written = write_entry(leaderboards, entry)
-    card = write_card(leaderboards, entry) if entry.provenance.submission is not None else None
-    render_boards(leaderboards, registry.benchmarks(), registry.published(), changed_only=True)
+    with _writing(leaderboards):
+        written = write_entry(leaderboards, entry)
+        card = write_card(leaderboards, entry) if entry.provenance.submission is not None else None
+        render_boards(leaderboards, registry.benchmarks(), registry.published(), changed_only=True)
     return Result(found.benchmark, scores, entry, written, path, leaderboards, card_path=card)
+
+
+@contextmanager
+def _writing(leaderboards: Path) -> Iterator[None]:
+    """Lock the boards; wait a while for another process that writes them."""
+    with ExitStack() as stack:
+        try:
+            lock = held(
+                leaderboards / ".lock", "another process writes these boards", "wait for it", wait_s=_PATIENCE_S
+            )
+            stack.enter_context(lock)
+        except OSError as error:
+            what = f"cannot be written ({error})"
+            raise ArtefactError(what, where=leaderboards, hint="free space or choose a folder") from error
+        yield
 
 
 def _facts_of_files(found: Answers, path: Path) -> dict[str, Any]:

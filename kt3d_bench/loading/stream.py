@@ -21,6 +21,7 @@ import torch
 from kt3d_bench.data.format import FIELD_OF_MODALITY, holds
 from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.geometry.crops import MARGIN
+from kt3d_bench.lifeline import tie
 from kt3d_bench.loading.assembly import assembly
 from kt3d_bench.loading.augment import Augmentation, place
 from kt3d_bench.loading.batches import UnlabelledBatch
@@ -176,7 +177,7 @@ class StreamLoader(EndlessLoader):
         if self._pool is None:
             from joblib.externals.loky import ProcessPoolExecutor
 
-            self._pool = ProcessPoolExecutor(self._workers, initializer=_alone)
+            self._pool = ProcessPoolExecutor(self._workers, initializer=_alone, initargs=(os.getpid(),))
         submitted: Future[list[_Drawn]] = self._pool.submit(_draw, task)
         return submitted
 
@@ -215,8 +216,9 @@ def _runs(indices: IntArray, longest: int) -> list[tuple[int, int]]:
     return runs
 
 
-def _alone() -> None:
-    """Use one thread in this process: the processes share the cores already."""
+def _alone(parent: int) -> None:
+    """Use one thread in this process, as the processes share the cores already, and end with ``parent``."""
+    tie(parent)
     torch.set_num_threads(1)
     one_thread_each()
 

@@ -15,13 +15,13 @@ from types import SimpleNamespace
 
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import Kt3dError, UsageError
+from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.leaderboard.publish import Result
 from kt3d_bench.plugins.hookspecs import Recipe
 from kt3d_bench.progress import Reporter
 from kt3d_bench.reproduction.plan import Job, Options, jobs, with_data
 from kt3d_bench.run_folder import RUN_FILE, finished
 from kt3d_bench.scoring import score
-from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.resolve import resolve
 
 

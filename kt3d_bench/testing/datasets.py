@@ -372,7 +372,7 @@ def _stop_workers() -> None:
     """Stop worker processes that wait for work: they may have started before the plugin could be imported."""
     from joblib.externals.loky import get_reusable_executor
 
-    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 def _digests(folder: Path) -> dict[str, str]:

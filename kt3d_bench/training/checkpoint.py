@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -40,8 +41,9 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
     file cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with writing(path), ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
+        stack.callback(unfinished.unlink, missing_ok=True)
         with unfinished.open("wb") as stream:
             torch.save({"format_version": FORMAT_VERSION, **content}, stream)
             stream.flush()
@@ -49,6 +51,14 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
         digest = file_digest(unfinished)
         write_atomically(sidecar(path), f"{digest}  {path.name}\n".encode())
         unfinished.replace(path)
+    return digest
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what prevents a checkpoint from being written into an ``ArtefactError``."""
+    try:
+        yield
     except (OSError, RuntimeError) as error:
         failed = error if isinstance(error, OSError) else error.__context__
         if not isinstance(failed, OSError):
@@ -58,9 +68,12 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
             where=path,
             hint="free space or fix permissions there, then continue with --resume; earlier checkpoints are kept",
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return digest
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed process left of checkpoints that it had begun to write."""
+    for path in folder.glob(".*.pt.*"):
+        path.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_whole
+from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.method import Stage
 from kt3d_bench.progress import Reporter
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.feeds import BatchSource
-from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.log import StageLog
 from kt3d_bench.training.steps import Clock, Learner, LoopContext
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.interrupts import graceful_stop
 from kt3d_bench.method import Method, Stage
 from kt3d_bench.progress import Reporter
 from kt3d_bench.training import acceleration, checkpoint, interim
 from kt3d_bench.training.feeds import Feed
-from kt3d_bench.training.interrupts import graceful_stop
 from kt3d_bench.training.log import StageLog
 from kt3d_bench.training.stages import (
     StageStore,

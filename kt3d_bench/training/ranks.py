@@ -17,12 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import PluginError, UsageError
+from kt3d_bench.lifeline import tie
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one another: the first may be fetching shards or generating a stand-in."""
+
+_FIRST = "KT3D_FIRST_PROCESS"
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def start(count: Processes, accelerator: str, device: str, precision: str) -> Fa
     _, _, index = device.partition(":")
     if index and count.world != 1:
         raise UsageError(f"--device {device} is one device, and there are {count.world} processes")
+    if count.world > 1 and not count.launcher:
+        _end_together()
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -117,6 +122,14 @@ def start(count: Processes, accelerator: str, device: str, precision: str) -> Fa
             hint="start all of them with one torchrun or srun",
         )
     return fabric
+
+
+def _end_together() -> None:
+    """Tie the processes that the first one starts on its machine to it."""
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        os.environ[_FIRST] = str(os.getpid())
+    else:
+        tie(int(os.environ[_FIRST]))
 
 
 def gather_rows(

@@ -1,17 +1,14 @@
-"""Look up and check what a run is asked for, and claim its folder."""
+"""Look up and check what a run is asked for."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MethodPlugin
-from kt3d_bench.run_folder import RUN_FILE, finished
 from kt3d_bench.schema import parse
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.config import RunConfig
@@ -139,30 +136,3 @@ def device_name(device: str) -> str:
     """Return torch's name of a device as the user names it. Raises what ``device_kind`` raises."""
     kind = device_kind(device)
     return device if ":" in device else kind
-
-
-def claim_folder(resolved: Resolved, *, resume: bool) -> Path:
-    """Return the run's folder: a new one, or with ``resume`` the unfinished one to continue.
-
-    A derived name is numbered when it is taken. Raises ``UsageError`` for a given name that is taken, and when there
-    is nothing to resume.
-    """
-    config = resolved.config
-    runs = config.data_root / "runs"
-    name = config.name or resolved.base_name
-    if resume:
-        names = re.compile(re.escape(name) + ("" if config.name else r"(-\d+)?"))
-        unfinished = [path.parent for path in runs.glob(f"*/{RUN_FILE}") if not finished(path.parent)]
-        taken = [path for path in unfinished if names.fullmatch(path.name)]
-        if not taken:
-            raise UsageError(f"no unfinished run '{name}'", where=runs, hint="leave out --resume to start one")
-        return max(taken, key=lambda path: (path / RUN_FILE).stat().st_mtime_ns)
-    folder = runs / name
-    if config.name is not None and (folder / RUN_FILE).exists():
-        raise UsageError(f"the run '{name}' exists", where=folder, hint="choose another --name, or --resume")
-    number = 2
-    while (folder / RUN_FILE).exists():
-        folder = runs / f"{name}-{number}"
-        number += 1
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -106,7 +106,8 @@ def train(
     of the same name. ``report`` receives progress; the default shows nothing.
 
     Raises ``UsageError`` for unknown names and impossible options, ``ArtefactError`` for missing target shards and
-    corrupt files, ``InterruptedRunError`` after Ctrl-C, ``Kt3dError`` for a loss that is not finite.
+    corrupt files, ``LockedError`` where another process trains the run, ``InterruptedRunError`` when asked to stop by
+    Ctrl-C or a signal, ``Kt3dError`` for a loss that is not finite.
     """
     from kt3d_bench.training.train import train as train_run
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kt3d_bench.data.folders import has_shards, shards_folder
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
+from kt3d_bench.locks import held
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
@@ -26,6 +27,7 @@ STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"small": (400, 25), "paper": (2
 """Preset -> people and frames of a stand-in."""
 STAND_IN_SEED = 0
 GENERATED = "generated"
+_PATIENCE_S = 7200.0
 _MADE = "kt3d-stand-in.txt"
 """File in a stand-in made here: generator version and arguments."""
 
@@ -174,13 +176,28 @@ def make_stand_in(
     workers: int | None = None,
 ) -> None:
     """Generate a stand-in in ``raw`` and prepare its ``splits`` (default: all) in ``out``; keep what the same generator
-    already made of the same arguments.
+    already made of the same arguments, and wait for another process that makes it.
 
     Raises ``UsageError`` when ``raw`` holds something that was not generated.
     """
+    workers = workers or os.cpu_count() or 1
+    busy, hint = f"another process makes the stand-in of {plugin.name}", "try again when it has ended"
+    with held(raw.parent / ".lock", busy, hint, wait_s=_PATIENCE_S, waiting=report.note):
+        _make_stand_in(plugin, arguments, raw, out, report, splits, device, workers)
+
+
+def _make_stand_in(
+    plugin: DatasetPlugin,
+    arguments: Mapping[str, Any],
+    raw: Path,
+    out: Path,
+    report: Reporter,
+    splits: Sequence[str] | None,
+    device: str,
+    workers: int,
+) -> None:
     from kt3d_bench.data.prepare import prepare
 
-    workers = workers or os.cpu_count() or 1
     if not is_stand_in(raw, plugin, arguments):
         if (raw / MARKER).is_file():
             shutil.rmtree(raw)

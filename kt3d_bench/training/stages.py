@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ import torch
 from torch import nn
 
 from kt3d_bench.errors import ArtefactError, PluginError, did_you_mean
+from kt3d_bench.locks import held
 from kt3d_bench.method import Method, Optimiser, Stage
 from kt3d_bench.training import checkpoint
 
 STORE_VERSION = 1
+_PATIENCE_S = 600.0
 
 
 def check_stages(method: Method, stages: tuple[Stage, ...]) -> None:
@@ -153,15 +157,30 @@ def freeze_all_but(method: Method, stage: Stage) -> None:
 
 
 class StageStore:
-    """Finished stages by digest: ``<folder>/<digest>.pt`` with its sidecar."""
+    """Finished stages by digest: ``<folder>/<digest>.pt`` with its sidecar. Runs that share it wait for one another
+    while one of them writes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def _locked(self) -> AbstractContextManager[None]:
+        return held(self.folder / ".lock", "another run writes a stage here", "wait for it", wait_s=_PATIENCE_S)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            return checkpoint.load(path)
+        except ArtefactError:
+            if not os.access(self.folder, os.W_OK):
+                raise
+            with self._locked():  # another run may have written one of the two files
+                return checkpoint.load(path)
+
     def save(self, digest: str, method: Method, stage: Stage, about: Mapping[str, Any]) -> None:
         """Store what the stage trained."""
         content = {"stage": stage.name, "digest": digest, "about": dict(about), "state": trained_state(method, stage)}
-        checkpoint.save(self.folder / f"{digest}.pt", content)
+        with checkpoint.writing(self.folder), self._locked():
+            checkpoint.remove_unfinished(self.folder)
+            checkpoint.save(self.folder / f"{digest}.pt", content)
 
     def restore(self, digest: str, method: Method, stage: Stage) -> dict[str, Any] | None:
         """Load the stage into ``method`` and return what was recorded about it; ``None`` when it is not here.
@@ -171,7 +190,7 @@ class StageStore:
         path = self.folder / f"{digest}.pt"
         if not path.exists():
             return None
-        content = checkpoint.load(path)
+        content = self._read(path)
         state, about = content.get("state"), content.get("about")
         expected = {name: tensor.shape for name, tensor in trained_state(method, stage).items()}
         if (

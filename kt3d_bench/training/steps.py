@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from kt3d_bench.errors import PluginError
+from kt3d_bench.interrupts import StopRequest
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Method, Progress, Stage
 from kt3d_bench.progress import Reporter
 from kt3d_bench.training.acceleration import Acceleration
 from kt3d_bench.training.feeds import BatchSource, Feed, Place
-from kt3d_bench.training.interrupts import StopRequest
 from kt3d_bench.training.optimisers import Average, build
 
 if TYPE_CHECKING:

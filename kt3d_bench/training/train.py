@@ -18,9 +18,10 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, write_run
 from kt3d_bench.schema import checked
 from kt3d_bench.training import ranks
+from kt3d_bench.training.claim import claimed
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.feeds import RoleData
-from kt3d_bench.training.resolve import Resolved, claim_folder, resolve
+from kt3d_bench.training.resolve import Resolved, resolve
 from kt3d_bench.training.sources import is_stream, locate
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = F
     """Train one run to its end and return its folder, ``<data root>/runs/<name>``.
 
     Stages that an earlier run trained under the same conditions are reused. ``resume`` continues the newest unfinished
-    run of that name. Raises ``UsageError`` for impossible options, ``ArtefactError`` for missing
-    target shards and damaged files, ``InterruptedRunError`` after Ctrl-C, ``Kt3dError`` for a loss that is not finite.
+    run of that name that no other process trains. Raises ``UsageError`` for impossible options, ``LockedError`` where
+    another process trains the run, ``ArtefactError`` for missing target shards and damaged files,
+    ``InterruptedRunError`` when it was asked to stop, ``Kt3dError`` for a loss that is not finite.
     """
     from kt3d_bench.training import checkpoint
     from kt3d_bench.training.loop import run_stages
@@ -48,23 +50,20 @@ def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = F
     fabric = _start_fabric(resolved)
     report = report if report is not None and fabric.is_global_zero else Reporter()
     feeds, method = _build(resolved, fabric, report)
-    folder = claim_folder(resolved, resume=resume) if fabric.is_global_zero else None
-    if fabric.world_size > 1:
-        folder = fabric.broadcast(folder)
-    assert folder is not None
     options = _options(resolved, method)
-    document = {**_document(resolved, options, feeds), "processes": fabric.world_size}
-    if fabric.is_global_zero:
-        write_run(folder, document)
-    store = StageStore(config.data_root / "stages")
-    outcomes = run_stages(fabric, method, feeds, folder, store, options, report, resume=resume)
-    if fabric.is_global_zero:
-        stages = [asdict(outcome) for outcome in outcomes]
-        model = {name: tensor.detach().cpu() for name, tensor in method.state_dict().items()}
-        digest = checkpoint.save(final_checkpoint(folder), {**options.about, "stages": stages, "model": model})
-        end = {"state": "finished", "finished": _now(), "stages": stages, "checkpoint_sha256": digest}
-        write_run(folder, {**document, **end})
-    fabric.barrier()
+    with claimed(fabric, resolved, resume=resume) as folder:
+        document = {**_document(resolved, options, feeds), "processes": fabric.world_size}
+        if fabric.is_global_zero:
+            write_run(folder, document)
+        store = StageStore(config.data_root / "stages")
+        outcomes = run_stages(fabric, method, feeds, folder, store, options, report, resume=resume)
+        if fabric.is_global_zero:
+            stages = [asdict(outcome) for outcome in outcomes]
+            model = {name: tensor.detach().cpu() for name, tensor in method.state_dict().items()}
+            digest = checkpoint.save(final_checkpoint(folder), {**options.about, "stages": stages, "model": model})
+            end = {"state": "finished", "finished": _now(), "stages": stages, "checkpoint_sha256": digest}
+            write_run(folder, {**document, **end})
+        fabric.barrier()
     return folder
 
 

@@ -8,34 +8,15 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-CARD = """
-name: fake
-title: Fake
-what: Numbers.
-modalities: [rgb, depth, parts]
-homepage: https://example.org
-how_to_obtain: [Write it.]
-download_size: 1 kB
-licence: Do as you like.
-redistribution: Allowed.
-citation: "@misc{fake}"
-joints:
-{joints}
-num_parts: 5
-box_rule: joints
-protocol: All lines.
-"""
-
 
 @pytest.fixture
 def card_folder(tmp_path: Path) -> Path:
     """A dataset plugin's folder with a good card."""
-    from kt3d_bench.skeletons import H36M17
+    from data_fake_dataset import write_card
 
     folder = tmp_path / "plugin"
     folder.mkdir()
-    rows = "\n".join(f"  - {{joint: {name}, quality: exact}}" for name in H36M17.joints)
-    (folder / "card.yaml").write_text(CARD.replace("{joints}", rows))
+    write_card(folder)
     return folder
 
 

@@ -18,9 +18,32 @@ import numpy as np
 
 from kt3d_bench import Camera, DatasetPlugin, Option, RawDataError, Sample, Skipped, WorkItem
 from kt3d_bench.progress import Reporter
-from kt3d_bench.skeletons import NUM_JOINTS
+from kt3d_bench.skeletons import H36M17, NUM_JOINTS
 
 NUM_PARTS = 5
+CARD = """
+name: fake
+title: Fake
+what: Numbers.
+modalities: [rgb, depth, parts]
+homepage: https://example.org
+how_to_obtain: [Write it.]
+download_size: 1 kB
+licence: Do as you like.
+redistribution: Allowed.
+citation: "@misc{fake}"
+joints:
+{joints}
+num_parts: 5
+box_rule: joints
+protocol: All lines.
+"""
+
+
+def write_card(folder: Path) -> None:
+    """Write a good card into a dataset plugin's folder."""
+    rows = "\n".join(f"  - {{joint: {name}, quality: exact}}" for name in H36M17.joints)
+    (folder / "card.yaml").write_text(CARD.replace("{joints}", rows))
 
 
 def plugin(folder: Path, **changes: Any) -> DatasetPlugin:

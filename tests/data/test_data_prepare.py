@@ -26,9 +26,10 @@ from kt3d_bench import inspect
 from kt3d_bench.data import writer
 from kt3d_bench.data.manifest import Manifest, SkippedSample, read_manifest
 from kt3d_bench.data.plan import checked_options, group
-from kt3d_bench.data.prepare import PrepareInterruptedError, prepare
+from kt3d_bench.data.prepare import LOCK, PrepareInterruptedError, prepare
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, PluginError, RawDataError, UsageError
+from kt3d_bench.locks import LockedError, held
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, Option
 from kt3d_bench.records import WorkItem
 
@@ -357,17 +358,21 @@ def test_ctrl_c_from_a_terminal_stops_workers_and_a_rerun_continues(
 
 
 def test_two_at_once_are_refused(fake: DatasetPlugin, raw: Path, out: Path) -> None:
-    import fcntl
-
-    out.mkdir(parents=True)
-    descriptor = os.open(out, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        with pytest.raises(ArtefactError, match="another kt3d prepare is writing here; wait for it"):
-            run(fake, raw, out)
-    finally:
-        os.close(descriptor)
+    who = rf"another kt3d prepare is writing here \(process {os.getpid()} on .*\); wait for it"
+    with held(out / LOCK, "", ""), pytest.raises(LockedError, match=who):
+        run(fake, raw, out)
     run(fake, raw, out)
+    assert not any(path.name.startswith(".") for path in out.iterdir())
+
+
+def test_what_a_killed_preparation_left_is_removed(fake: DatasetPlugin, raw: Path, out: Path) -> None:
+    out.mkdir(parents=True)
+    lease = out / ".preparing-1234"
+    for path in (lease, out / LOCK):
+        path.write_text("{}")
+    whole = run(fake, raw, out)
+    assert run(fake, raw, out.with_name("other")) == whole
+    assert content(out) == content(out.with_name("other"))
 
 
 def test_splits_can_be_prepared_one_by_one(fake: DatasetPlugin, raw: Path, tmp_path: Path) -> None:

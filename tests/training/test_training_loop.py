@@ -12,9 +12,9 @@ from lightning_fabric import Fabric
 from training_toys import CONTEXT, FakeFeed, MemoryMethod, Notes, ToyConfig, ToyMethod
 
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError
+from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.method import Method
 from kt3d_bench.training import checkpoint
-from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.loop import StageOutcome, run_stages
 from kt3d_bench.training.stages import StageStore, code_digests, source_digest
 from kt3d_bench.training.steps import LoopOptions

@@ -17,10 +17,10 @@ from training_toys import CONTEXT, FakeFeed, Notes, ToyConfig, ToyMethod
 from training_workplace import Workplace
 
 from kt3d_bench.errors import PluginError, UsageError
+from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Method, Optimiser, Progress, Schedule, Stage, StepResult
 from kt3d_bench.training.acceleration import Acceleration
-from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.loop import StageOutcome, run_stages
 from kt3d_bench.training.optimisers import build
 from kt3d_bench.training.stages import StageStore, stage_digest

@@ -13,11 +13,11 @@ from training_workplace import Workplace
 
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.run_folder import final_checkpoint, newest_run, read_run
 from kt3d_bench.training import checkpoint
-from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.predict import choose_benchmark, load_method, predict
 from kt3d_bench.training.resolve import resolve
 from kt3d_bench.training.train import train
@@ -132,7 +132,7 @@ def test_a_killed_run_resumes_to_the_same_weights(workplace: Workplace, tmp_path
     assert folder.name == "toy-dots-target-none-tiny-s0"
     whole = train(workplace.config(data_root=other, shards={"source": source}))
     assert same(weights(folder), weights(whole))
-    with pytest.raises(UsageError, match="no unfinished run"):
+    with pytest.raises(UsageError, match=f"no unfinished run.*it has finished: kt3d predict {folder.name}"):
         train(config, resume=True)
 
 

@@ -18,10 +18,10 @@ import torch
 from training_toys import PlainMethod
 from training_workplace import Workplace, offer
 
+from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.method import Progress, Stage
 from kt3d_bench.plugins import registry
 from kt3d_bench.training import checkpoint
-from kt3d_bench.training.interrupts import InterruptedRunError
 from kt3d_bench.training.predict import predict
 from kt3d_bench.training.ranks import is_main_process
 from kt3d_bench.training.train import train
