@@ -27,7 +27,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import from_json
+from pydantic_core import from_json, to_jsonable_python
 
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import installed_versions, write_whole
@@ -44,6 +44,7 @@ ACTION_MEAN = "action_mean_"
 """Prefix of a metric's name in ``Entry.scores``: averaged over actions instead of samples."""
 _MAX_BYTES = 4 << 20
 _LATER = ("degenerate", "interval_rule", "clips", "breakdown")
+_LATER_FLAGS = ("also_reads",)
 _LATER_PROVENANCE = ("metric_code_sha256", "protocol_digest", "submission")
 _NUMBERS = re.compile(r"(?<=\[)\n\s*(?:[-\d.e+]+,\s*|null,\s*){2,}(?:[-\d.e+]+|null)\s*(?=\])")
 _PACKAGES = ("kt3d-bench", "numpy", "scipy", "torch", "opencv-python-headless")
@@ -156,6 +157,8 @@ class Flags(_Strict):
     reference: str
     box_rule: str
     selection_rule: str
+    also_reads: tuple[str, ...] = ()
+    """Modalities that the predictions were made from beside the benchmark's own."""
     external_data: tuple[str, ...] = ()
     """Weights or data from outside, such as an ImageNet file."""
 
@@ -242,6 +245,7 @@ def make_entry(
     seed: int | None = None,
     selection_rule: str | None = None,
     external_data: Sequence[str] = (),
+    also_reads: Sequence[str] = (),
     generator_version: int | None = None,
     **provenance: Any,
 ) -> Entry:
@@ -276,6 +280,7 @@ def make_entry(
                 box_rule=benchmark.box_rule,
                 selection_rule=selection_rule or benchmark.selection_rule,
                 external_data=tuple(external_data),
+                also_reads=tuple(also_reads),
             ),
         )
     except ValidationError as error:
@@ -342,9 +347,14 @@ def encode_entry(entry: Entry) -> bytes:
     What format version 1 gained later is left out where it has its default, so that older entries keep their bytes.
     """
     document = entry.model_dump(mode="json")
-    for place, model, names in ((document, Entry, _LATER), (document["provenance"], Provenance, _LATER_PROVENANCE)):
+    later: tuple[tuple[dict[str, Any], type[BaseModel], tuple[str, ...]], ...] = (
+        (document, Entry, _LATER),
+        (document["provenance"], Provenance, _LATER_PROVENANCE),
+        (document["flags"], Flags, _LATER_FLAGS),
+    )
+    for place, model, names in later:
         for name in names:
-            if place[name] == model.model_fields[name].default:
+            if place[name] == to_jsonable_python(model.model_fields[name].default):
                 del place[name]
     text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return (_NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n").encode()

@@ -37,6 +37,7 @@ from kt3d_bench.metrics.evaluate import Answers, Scores, find_answers, write_sco
 from kt3d_bench.metrics.plausibility import Suspicion
 from kt3d_bench.metrics.predictions import Predictions, read_prediction_file, read_predictions, write_predictions
 from kt3d_bench.plugins import registry
+from kt3d_bench.plugins.hookspecs import MODALITIES
 from kt3d_bench.run_folder import read_run
 
 if TYPE_CHECKING:
@@ -355,7 +356,10 @@ def _writing(leaderboards: Path) -> Iterator[None]:
 
 def _facts_of_files(found: Answers, path: Path) -> dict[str, Any]:
     """What an entry records of the prediction file and the shards, as arguments of ``make_entry``."""
+    reads = found.predictions.meta.get("reads")
+    told = reads if isinstance(reads, list) else []
     return {
+        "also_reads": [one for one in MODALITIES if one in told and one != found.benchmark.modality],
         "test_manifest_digest": found.test.digest,
         "predictions_sha256": _sha256(path),
         "generator_version": found.test.manifest.generator_version,

@@ -83,10 +83,19 @@ def method_name(row: Row) -> str:
     entry = row.entry
     settings = ", ".join(f"{name}={value}" for name, value in sorted(entry.settings.items()))
     name = entry.title or (f"{entry.method} ({settings})" if settings else entry.method)
-    notes = [f"{len(row.entries)} seeds"] if len(row.entries) > 1 else []
+    notes = [f"also reads {also_reads_text(entry)}"] if entry.flags.also_reads else []
+    notes += [f"{len(row.entries)} seeds"] if len(row.entries) > 1 else []
     unanswered = max(one.unanswered for one in row.entries)
     notes += [f"{unanswered} unanswered"] if unanswered else []
     return f"{name} ({', '.join(notes)})" if notes else name
+
+
+_INPUTS = {"foreground": "motion foreground"}
+
+
+def also_reads_text(entry: Entry) -> str:
+    """Return what the predictions were made from beside the benchmark's images: "motion foreground"."""
+    return ", ".join(_INPUTS.get(name, name) for name in entry.flags.also_reads)
 
 
 def supervision_name(entry: Entry) -> str:

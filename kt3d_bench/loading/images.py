@@ -112,13 +112,14 @@ def stored(shards: ShardSet, index: int, modalities: Sequence[str]) -> dict[str,
 def with_foreground(
     modalities: Sequence[str], there: Collection[str], read: Callable[[str], npt.NDArray[Any]], rule: str
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return modality -> image. A foreground that is not ``there`` is that of the parts, else of the depth image.
+    """Return modality -> image. A foreground that is not ``there`` is that of the depth image, which is no label, else
+    that of the parts.
 
     ``read`` returns an image by its modality; ``rule`` finds the person in depth images (``geometry.foreground``).
     """
     found = {name: read(name) for name in modalities if name in there}
     if "foreground" in modalities and "foreground" not in there:
-        shown = "parts" if "parts" in there else "depth"
+        shown = "depth" if "depth" in there else "parts"
         image = found[shown] if shown in found else read(shown)
         found["foreground"] = silhouette(image, rule)
     return found

@@ -159,6 +159,7 @@ def test_what_came_later_is_left_out_where_it_says_nothing() -> None:
     document = json.loads(encode_entry(bare))
     assert not {"clips", "breakdown", "interval_rule", "degenerate"} & set(document)
     assert not {"metric_code_sha256", "protocol_digest", "submission"} & set(document["provenance"])
+    assert "also_reads" not in document["flags"]
     assert Entry.model_validate(document) == bare
 
 

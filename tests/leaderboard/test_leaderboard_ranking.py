@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kt3d_bench.leaderboard.entries import Clips, Entry, Flags, Provenance
+from kt3d_bench.leaderboard.entries import Clips, Entry, Flags, Provenance, encode_entry
 from kt3d_bench.leaderboard.ranking import Row, difference, ranked_groups
 from kt3d_bench.leaderboard.tables import board_markdown, index_markdown
 from kt3d_bench.metrics.benchmarks import Benchmark
@@ -174,3 +174,13 @@ def test_ties_are_shown() -> None:
     assert "| 3 | worse |" in text
     assert "= after a rank" in text
     assert "best (none); near (none)" in index_markdown({"toy-test": entries}, {"toy-test": BENCHMARK})
+
+
+def test_a_row_that_reads_more_than_the_benchmarks_images_says_so() -> None:
+    flags = entry("m", HARD).flags.model_copy(update={"also_reads": ("foreground",)})
+    told = entry("m", HARD, flags=flags)
+    text = board_markdown("toy-test", BENCHMARK, [told, entry("m", HARD + 1), entry("n", HARD + 2, seed=None)])
+    assert "| m (also reads motion foreground) |" in text
+    assert "| m |" in text
+    assert len(rows(told, entry("m", HARD + 1, seed=1))) == 2
+    assert Entry.model_validate_json(encode_entry(told)) == told

@@ -200,7 +200,9 @@ def test_what_old_entries_do_not_hold_is_not_recorded(tmp_path: Path) -> None:
 def test_undefined_and_unanswered_rows_are_shown_and_not_ranked(tmp_path: Path) -> None:
     hurt = entry("hurt", unanswered=4, undefined={"mpjpe_mm": 4}, degenerate={"one point": 2})
     nothing = entry("nothing", scores={"mpjpe_mm": None}, clips=None, intervals={}, breakdown=None)
-    words = board(tmp_path, hurt, nothing, entry("fine", 5.0)).words
+    flags = entry().flags.model_copy(update={"also_reads": ("foreground",)})
+    words = board(tmp_path, hurt, nothing, entry("fine", 5.0), entry("more", 6.0, flags=flags)).words
+    assert "also reads motion foreground" in words
     assert "4 samples unanswered: not ranked · 2 degenerate poses" in words
     assert "4 undefined" in words
     assert "Best measured fine none: 105.3 mm, 95 % interval 100.3" in words

@@ -439,3 +439,15 @@ def test_the_guide_names_every_form_and_every_suspicion() -> None:
     names = set(re.findall(r'Suspicion\(\s*"([a-z0-9 -]+)"', source)) | {"metres", "centimetres", "inches", "size"}
     assert len(names) >= 12
     assert [name for name in names if f"`{name}`" not in guide] == []
+
+
+def test_what_a_method_read_beside_the_benchmarks_images_is_on_the_board(
+    prepared: Path, predicted: Predicted, tmp_path: Path
+) -> None:
+    found = read_predictions(predicted())
+    file = tmp_path / "told.npz"
+    write_predictions(file, found.keys, found.joints_cam_mm, meta={"reads": ["rgb", "foreground", "<b>", 3]})
+    submit(tmp_path, prepared, file)
+    [entry] = read_entries(board(tmp_path))
+    assert entry.flags.also_reads == ("foreground",)
+    assert "stranger (also reads motion foreground)" in (board(tmp_path) / "README.md").read_text()

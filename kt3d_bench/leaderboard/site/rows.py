@@ -12,6 +12,7 @@ from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row
 from kt3d_bench.leaderboard.wording import (
     NONE,
+    also_reads_text,
     capital,
     metric_names,
     metric_title,
@@ -202,10 +203,12 @@ def _seeds(row: Row) -> str:
 
 
 def _marks(row: Row, benchmark: Benchmark) -> list[str]:
-    """What limits a row: unanswered samples, degenerate poses, another selection rule, not run here."""
+    """What a reader must know: more inputs, unanswered samples, degenerate poses, another selection rule, not run
+    here."""
     entry = row.entry
     unanswered = max(one.unanswered for one in row.entries)
-    marks = [f"{unanswered} samples unanswered: not ranked"] if unanswered else []
+    marks = [f"also reads {also_reads_text(entry)}"] if entry.flags.also_reads else []
+    marks += [f"{unanswered} samples unanswered: not ranked"] if unanswered else []
     odd = sum(max(one.degenerate.get(kind, 0) for one in row.entries) for kind in entry.degenerate)
     marks += [f"{odd} degenerate poses"] if odd else []
     rule = entry.flags.selection_rule
