@@ -90,8 +90,8 @@ class Progress:
 @dataclass(frozen=True, eq=False)
 class StepResult:
     """Losses of one step, already weighted: the harness minimises their sum. ``logs`` are only shown and recorded; one
-    whose name begins with ``warn_`` is a warning of the method: shown during training, where it is not 0, and in
-    the run's report."""
+    whose name begins with ``warn_`` is a warning of the method where it is not 0: told during training and in the
+    run's report once it has stood for a fifth of the stage."""
 
     losses: Mapping[str, Tensor]
     logs: Mapping[str, float] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.run_folder import RUN_FILE, read_run
+from kt3d_bench.training.persistence import stretches
 
 LOG = "log.jsonl"
 MAX_BYTES = 64 << 20
@@ -18,7 +19,7 @@ MAX_LINE = 1 << 20
 MAX_STAGES, MAX_SERIES = 40, 60
 TOTAL, SPEED = "sum of losses", "samples per second"
 WARNING = "warn"
-"""Logged scalars whose names begin like this are flags: not drawn, but reported where they are not 0."""
+"""Logged scalars whose names begin like this are flags: not drawn, but reported where they stay away from 0."""
 
 Kind = Literal["loss", "rate", "log"]
 
@@ -93,14 +94,14 @@ def read_log(path: Path) -> tuple[dict[str, StageLog], tuple[str, ...]]:
 
 
 def flag_sentences(log: StageLog) -> list[str]:
-    """Return one sentence for each flag that was raised."""
+    """Return one sentence for each flag that stood for a while (``training.persistence``)."""
     sentences = []
     for flag in log.flags:
-        raised = [step for step, value in zip(flag.steps, flag.values, strict=True) if value]
-        if raised:
-            end = "and still at its end" if flag.values[-1] else f"last at step {raised[-1]}"
-            often = f"{len(raised)} of {len(flag.steps)} logged steps"
-            sentences.append(f"Stage '{log.name}' raised '{flag.name}' in {often}, {end}.")
+        found = stretches(flag.steps, [bool(value) for value in flag.values], log.steps)
+        if found:
+            spans = " and ".join(f"{first} to {last}" for first, last in found)
+            end = ", and so to its end" if found[-1][1] == flag.steps[-1] else ""
+            sentences.append(f"Stage '{log.name}' raised '{flag.name}' in steps {spans}{end}.")
     return sentences
 
 

@@ -13,12 +13,13 @@ from torch import Tensor
 from kt3d_bench.errors import ArtefactError, Kt3dError
 from kt3d_bench.files import write_whole
 from kt3d_bench.method import Stage
+from kt3d_bench.training.persistence import stretches
 from kt3d_bench.training.steps import Clock, Learner, LoopContext
 
 LOOK_S = 1.0
 """On a GPU, where reading a loss waits for the steps under way, losses are read about this often."""
 WARNING = "warn_"
-"""Prefix of the logs that are warnings unless they are 0."""
+"""Prefix of the logs that are warnings unless they are 0; told when they persist."""
 LOG_LINES = 500
 """At most about so many lines of ``log.jsonl`` per stage."""
 
@@ -32,7 +33,8 @@ class StageLog:
         self._main, self._on_cpu = context.fabric.is_global_zero, context.fabric.device.type == "cpu"
         self._every = max(1, clock.steps // LOG_LINES)
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
-        self._warned: set[str] = set()
+        self._warnings: dict[str, dict[int, bool]] = {}
+        self._said: set[str] = set()
         self._read_at = time.monotonic()
         if self._main:
             self._cut()
@@ -68,10 +70,10 @@ class StageLog:
             self._write(newest)
 
     def finish(self) -> None:
-        """Write what is left and repeat the warnings that stand at the end."""
+        """Write what is left and repeat the warnings that have stood for a while and stand at the end."""
         self.read(write=True)
         if self._main:
-            for name in sorted(_raised(self._learner.logs)):
+            for name in self._standing():
                 self._report.note(f"stage '{self._stage.name}' ends while its method warns of {_plain(name)}")
 
     def _write(self, losses: Mapping[str, float]) -> None:
@@ -94,10 +96,23 @@ class StageLog:
                 where=self._path,
                 hint="free space or fix permissions there, then continue with --resume; earlier checkpoints are kept",
             ) from error
-        for name in sorted(_raised(logs) - self._warned):
-            place = f"stage '{self._stage.name}', step {self._clock.step}"
-            self._report.note(f"{place}: its method warns of {_plain(name)}")
-        self._warned |= _raised(logs)
+        for name, value in logs.items():
+            if name.startswith(WARNING):
+                self._warnings.setdefault(name, {})[self._clock.step] = bool(value)
+        for name, since in self._standing().items():
+            if name not in self._said:
+                place = f"stage '{self._stage.name}', step {self._clock.step}"
+                self._report.note(f"{place}: its method has warned of {_plain(name)} since step {since}")
+                self._said.add(name)
+
+    def _standing(self) -> dict[str, int]:
+        """Return warning -> first step, of those that have stood for a while and stand now."""
+        now, found = self._clock.step, {}
+        for name, raised in sorted(self._warnings.items()):
+            for first, last in stretches([*raised], [*raised.values()], self._clock.expected_steps):
+                if last == now:
+                    found[name] = first
+        return found
 
     def _cut(self) -> None:
         """Remove what was logged of this stage after the checkpoint from which it continues."""
@@ -112,10 +127,6 @@ class StageLog:
             if line.get("stage") != self._stage.name or line.get("step", 0) <= self._clock.first_step:
                 kept.append(text)
         write_whole(self._path, "".join(f"{text}\n" for text in kept).encode())
-
-
-def _raised(logs: Mapping[str, float]) -> set[str]:
-    return {name for name, value in logs.items() if name.startswith(WARNING) and value}
 
 
 def _plain(name: str) -> str:

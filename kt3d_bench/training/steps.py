@@ -86,6 +86,7 @@ class Clock:
         self.first_step = self.step = int(saved["step"]) if saved else 0
         self._before_s = float(saved["elapsed_s"]) if saved else 0.0
         self._started = time.monotonic()
+        self._fraction = 0.0
         self.stop = False
 
     @property
@@ -98,6 +99,11 @@ class Clock:
         """Speed since the start or the resume."""
         return (self.step - self.first_step) / max(time.monotonic() - self._started, 1e-9)
 
+    @property
+    def expected_steps(self) -> float:
+        """How long the stage will be, judged by how far it was at the last look: a time limit may shorten it."""
+        return self.step / self._fraction if self._fraction else self.steps
+
     def look(self) -> Progress:
         """Return where the stage stands and note a request to stop: the main process decides for all."""
         elapsed_s, self.stop = self.elapsed_s, self._request.requested
@@ -106,7 +112,8 @@ class Clock:
         fraction = self.step / self.steps
         if self._limit_s is not None and self.step > 0:
             fraction = max(fraction, elapsed_s / self._limit_s if self._limit_s > 0 else 1.0)
-        return Progress(self.step, min(1.0, fraction))
+        self._fraction = min(1.0, fraction)
+        return Progress(self.step, self._fraction)
 
 
 class _Request:

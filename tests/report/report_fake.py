@@ -160,7 +160,7 @@ def log_lines(stages: dict[str, int]) -> str:
     for stage, steps in stages.items():
         for step in range(1, steps + 1):
             losses = {"pose": 8.0 * (1 - step / steps / 3), "domain": 0.5}
-            logs = {"pose_spread": step / steps, "warn_collapse": float(step <= 3)}
+            logs = {"pose_spread": step / steps, "warn_collapse": float(2 * step <= steps)}
             line = {"stage": stage, "step": step, "losses": losses, "logs": logs, "lr": 0.001, "rate": 12.0}
             lines.append(json.dumps({**line, "elapsed_s": 2.0 * step}))
     return "\n".join(lines) + "\n"

@@ -39,13 +39,13 @@ def test_stages_curves_and_flags_are_told_apart(tmp_path: Path) -> None:
     assert pose.values[-1] == pytest.approx(8.0 * 2 / 3)
     assert adapt.total is not None
     assert adapt.total.values[-1] == pytest.approx(8.0 * 2 / 3 + 0.5)
-    assert flag_sentences(adapt) == ["Stage 'adapt' raised 'warn_collapse' in 3 of 6 logged steps, last at step 3."]
+    assert flag_sentences(adapt) == ["Stage 'adapt' raised 'warn_collapse' in steps 1 to 3."]
 
 
 def test_a_flag_that_is_up_at_the_end_is_said_so(tmp_path: Path) -> None:
     path = write(tmp_path / "log.jsonl", line(1, logs={"warn_x": 0}), line(2, logs={"warn_x": 1}))
     assert flag_sentences(read_log(path)[0]["adapt"]) == [
-        "Stage 'adapt' raised 'warn_x' in 1 of 2 logged steps, and still at its end."
+        "Stage 'adapt' raised 'warn_x' in steps 2 to 2, and so to its end."
     ]
 
 
@@ -180,3 +180,11 @@ def test_a_histogram_counts_every_sample_once() -> None:
 )  # fmt: skip
 def test_numbers_are_short(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_a_flag_that_is_up_for_a_moment_is_no_sentence(tmp_path: Path) -> None:
+    lines = [line(step, logs={"warn_x": float(step in (1, 4, 9, 10))}) for step in range(1, 11)]
+    path = write(tmp_path / "log.jsonl", *lines)
+    assert flag_sentences(read_log(path)[0]["adapt"]) == [
+        "Stage 'adapt' raised 'warn_x' in steps 9 to 10, and so to its end."
+    ]

@@ -1,7 +1,8 @@
-"""Logs whose name begins with ``warn_`` are said: when first raised, and when a stage ends with them."""
+"""Logs whose name begins with ``warn_`` are said when they have stood for a while, and when a stage ends with them."""
 
 from __future__ import annotations
 
+import doctest
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from training_toys import CONTEXT, FakeFeed, Notes, ToyConfig, ToyMethod
 
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Progress, Stage, StepResult
+from kt3d_bench.training import persistence
 from kt3d_bench.training.loop import run_stages
 from kt3d_bench.training.stages import StageStore
 from kt3d_bench.training.steps import LoopOptions
@@ -35,18 +37,22 @@ class Warner(ToyMethod):
     ("begin", "end", "said"),
     [
         (0, 0, []),
-        (2, 5, ["stage 'first', step 3: its method warns of flat poses"]),
+        (0, 1, []),
+        (2, 5, ["stage 'first', step 4: its method has warned of flat poses since step 3"]),
         (
             4,
             STEPS,
             [
-                "stage 'first', step 5: its method warns of flat poses",
+                "stage 'first', step 6: its method has warned of flat poses since step 5",
                 "stage 'first' ends while its method warns of flat poses",
             ],
         ),
+        (STEPS - 1, STEPS, []),
     ],
 )
-def test_a_warning_is_said_once_and_at_the_end(tmp_path: Path, begin: int, end: int, said: list[str]) -> None:
+def test_a_warning_is_said_once_it_has_stood_for_a_fifth_of_the_stage(
+    tmp_path: Path, begin: int, end: int, said: list[str]
+) -> None:
     torch.manual_seed(0)
     method = Warner(ToyConfig(steps=STEPS), CONTEXT)
     method.begin, method.end = begin, end
@@ -58,3 +64,9 @@ def test_a_warning_is_said_once_and_at_the_end(tmp_path: Path, begin: int, end: 
     lines = [json.loads(text) for text in (tmp_path / "log.jsonl").read_text().splitlines()]
     first = [line["logs"]["warn_flat_poses"] for line in lines if line["stage"] == "first"]
     assert first == [float(begin <= step < end) for step in range(STEPS)]
+
+
+def test_the_documented_stretches_are_found() -> None:
+    result = doctest.testmod(persistence)
+    assert result.attempted == 2
+    assert result.failed == 0
