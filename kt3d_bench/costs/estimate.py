@@ -179,7 +179,8 @@ def estimate(
     row = table.measured(hardware) if hardware is not None else None
     resolved = resolve(config, planning=True)
     kind = resolved.accelerator if measure else row.kind if row is not None else "cuda"
-    bf16 = kind == "cuda" and config.precision in ("auto", "bf16-mixed")
+    there = kind == "cuda" and config.precision in ("auto", "bf16-mixed")
+    bf16 = resolved.precision == "bf16-mixed" if measure else there
     built = build_method(resolved.method, resolved.method_config, resolved.planned_context(), config.seed)
     stages = built.stages()
     sizes = {role: _samples(resolved, role, samples or {}) for stage in stages for role in stage.roles}

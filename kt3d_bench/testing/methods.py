@@ -27,7 +27,7 @@ from kt3d_bench.testing.findings import BrokenRuleError, Checklist, require
 from kt3d_bench.testing.observed import Observed, observed
 from kt3d_bench.testing.tiny import NUM_PARTS, tiny_dataset, tiny_plugin, write_tiny_raw
 from kt3d_bench.training import checkpoint
-from kt3d_bench.training.config import RunConfig
+from kt3d_bench.training.config import PRECISIONS, RunConfig
 from kt3d_bench.training.predict import predict
 from kt3d_bench.training.settings import build_config, convert
 from kt3d_bench.training.sources import domain
@@ -146,6 +146,10 @@ def _presets(plugin: MethodPlugin, kind: type[Method]) -> Mapping[str, Mapping[s
     for preset, values in presets.items():
         for name in (one for one in values if one not in known):
             raise BrokenRuleError(f"preset '{preset}' sets '{name}', {did_you_mean(name, known)}", "correct PRESETS")
+    for preset, precision in kind.PRECISIONS.items():
+        right = preset in presets and precision in PRECISIONS
+        wanted = f"map presets to one of {', '.join(PRECISIONS)}"
+        require(right, f"PRECISIONS maps '{preset}' to '{precision}'", wanted)
     require(PRESET in presets, f"there is no preset '{PRESET}'", "offer one that trains in minutes on a laptop")
     return presets
 

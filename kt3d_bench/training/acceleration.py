@@ -1,6 +1,6 @@
-"""What makes the same training faster on a GPU: memory layout, compiled networks, a fused optimiser.
+"""What makes the same training faster: precision, and on a GPU memory layout, compiled networks, a fused optimiser.
 
-All of it is off on a CPU, where training then repeats itself bit for bit. On a GPU it changes the order of sums, so
+Training on a CPU repeats itself bit for bit. On a GPU it changes the order of sums, so
 weights agree with plain training to rounding; a resumed run agrees with an uninterrupted one to rounding as well, as
 it does without any of this (cuDNN chooses its algorithms by the clock). What was used is in ``run.yaml`` and part of
 every stage's digest.
@@ -8,9 +8,9 @@ every stage's digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -49,6 +49,23 @@ def choose(
         compiled=(gpu and preset != "tiny") if compiled is None else compiled,
         fused=gpu and precision != "16-mixed",
     )
+
+
+def precision(asked: str, accelerator: str, wanted: str = "32-true") -> str:
+    """Return the precision of a run: what was ``asked``, or for "auto" bf16 on a GPU that has it, and on a CPU what the
+    preset wants (``Method.PRECISIONS``), bf16 only where the CPU computes it (AVX512-BF16, AMX); else single precision.
+    """
+    if asked != "auto":
+        return asked
+    if accelerator == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return wanted if wanted != "bf16-mixed" or cpu_has_bf16() else "32-true"
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether this CPU multiplies in bfloat16; others emulate it, slowly."""
+    found: Mapping[str, Any] = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def prepare(method: nn.Module, acceleration: Acceleration, device: torch.device, report: Reporter) -> None:

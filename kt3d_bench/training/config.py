@@ -44,7 +44,7 @@ class RunConfig:
     device: str = "auto"
     """"auto", "cpu", "cuda" or "cuda:<index>"."""
     precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
-    """"auto" = bf16-mixed on a GPU that has it, else 32-true."""
+    """"auto" = bf16-mixed on a GPU that has it, on a CPU as the method's preset says, else 32-true."""
     channels_last: bool | None = None
     """Memory layout of the networks; ``None`` = on a GPU."""
     compiled: bool | None = None

@@ -74,11 +74,10 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
             "the preset 'paper' needs a GPU: 140 epochs of ResNet-50 take weeks on a CPU",
             hint="choose --preset tiny, which takes minutes",
         )
-    kind, precision = registry.load(plugin.load), config.precision
-    if precision == "auto":
-        import torch
+    from kt3d_bench.training.acceleration import precision
 
-        precision = "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+    kind = registry.load(plugin.load)
+    chosen = precision(config.precision, accelerator, kind.PRECISIONS.get(config.preset, "32-true"))
     return Resolved(
         config,
         plugin,
@@ -87,7 +86,7 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
         granted,
         _domains(config, plugin),
         accelerator,
-        precision,
+        chosen,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from kt3d_bench.nn.integral import IntegralNet
 from kt3d_bench.nn.softargmax import soft_argmax, soft_argmax_plain
+from kt3d_bench.training.acceleration import cpu_has_bf16
 
 
 def _best_s(action: Callable[[], object], rounds: int = 4) -> float:
@@ -53,3 +55,22 @@ def test_soft_argmax_is_a_small_part_of_a_tiny_step(benchmark: BenchmarkFixture)
     benchmark.extra_info["share of soft-argmax"] = part / whole
     benchmark.pedantic(step, rounds=2)
     assert part < 0.3 * whole
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bf16")
+def test_bf16_shortens_a_tiny_step_on_a_cpu_that_has_it(benchmark: BenchmarkFixture) -> None:
+    """Forward and backward, batch 32 at 64 px, one thread, taking turns."""
+    torch.manual_seed(0)
+    net, images = IntegralNet(3, backbone="tiny", side=16), torch.randn(32, 3, 64, 64)
+
+    def step(bf16: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = net(images).voxels.square().mean()
+        loss.backward()
+
+    torch.set_num_threads(1)
+    pairs = [(_best_s(lambda: step(True)), _best_s(lambda: step(False))) for _ in range(3)]
+    ratio = min(one for one, _ in pairs) / min(other for _, other in pairs)
+    benchmark.extra_info["time over single precision"] = ratio
+    benchmark.pedantic(step, (True,), rounds=2)
+    assert ratio < 0.9

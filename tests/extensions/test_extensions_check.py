@@ -100,6 +100,8 @@ def test_a_method_without_parameters_keeps_the_contract() -> None:
         (3, [("method.py", "learning_rate: float = 1e-3", "learning_rate: complex = 1j")], "Config is a frozen",
          ["--set cannot set 'learning_rate'"]),
         (4, [("method.py", '"steps": 500', '"stepz": 500')], "PRESETS are", ["sets 'stepz', did you mean 'steps'?"]),
+        (12, [("method.py", "    PRESETS: ClassVar", '    PRECISIONS = {"tinny": "32-true"}\n    PRESETS: ClassVar')],
+         "PRESETS are", ["PRECISIONS maps 'tinny' to '32-true'; map presets to one of auto, 32-true, bf16-mixed"]),
         (5, [("__init__.py", '("paper", "tiny")', '("paper", "small")')], "PRESETS are",
          ["the record says paper, small"]),
         (6, [("method.py", 'trains=("net",)', 'trains=("nets",)')], "every preset builds",

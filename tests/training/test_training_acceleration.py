@@ -12,7 +12,7 @@ from training_toys import CONTEXT, Notes
 
 from kt3d_bench.method import Method, Optimiser, Stage
 from kt3d_bench.nn.integral import IntegralNet
-from kt3d_bench.training.acceleration import Acceleration, choose, compile_networks, prepare
+from kt3d_bench.training.acceleration import Acceleration, choose, compile_networks, precision, prepare
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.optimisers import build
 
@@ -44,6 +44,17 @@ def test_a_cpu_uses_none_of_it_and_a_gpu_what_suits_the_run() -> None:
     assert defaults.channels_last is None
     assert defaults.compiled is None
     assert set(asdict(Acceleration())) == {"channels_last", "compiled", "fused"}
+
+
+def test_auto_means_what_the_device_and_the_preset_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, expected in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda found=there: found)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=there: {"avx512_bf16": found})
+        assert precision("auto", "cuda") == expected
+        assert precision("auto", "cpu", "bf16-mixed") == expected
+        assert precision("auto", "cpu") == "32-true"
+        assert precision("32-true", "cpu", "bf16-mixed") == "32-true"
+        assert precision("bf16-mixed", "cpu") == "bf16-mixed"
 
 
 @pytest.mark.parametrize("way", ["channels last", "compiled"])

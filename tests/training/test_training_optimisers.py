@@ -65,7 +65,8 @@ def trained(
 ) -> tuple[StageOutcome, ...]:
     folder.mkdir(exist_ok=True)
     feeds = {"source": FakeFeed("source"), "target": FakeFeed("target", labelled=False)}
-    fabric, store = Fabric(accelerator="cpu", devices=1), StageStore(folder / "stages")
+    fabric = Fabric(accelerator="cpu", devices=1, precision=options.pop("precision", "32-true"))
+    store = StageStore(folder / "stages")
     return run_stages(fabric, method, feeds, folder, store, LoopOptions(**options), report or Notes(), resume=resume)
 
 
@@ -259,6 +260,21 @@ def test_averages_and_several_optimisers_resume_to_the_bit(tmp_path: Path, stage
     cut = built(stage, kind)
     trained(cut, tmp_path / "cut", resume=True)
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in cut.state_dict().items())
+
+
+def test_bf16_on_a_cpu_repeats_and_resumes_to_the_bit_and_is_near_single_precision(tmp_path: Path) -> None:
+    plain, whole, cut = (built(STAGE) for _ in range(3))
+    trained(plain, tmp_path / "plain")
+    trained(whole, tmp_path / "whole", precision="bf16-mixed")
+    with pytest.raises(InterruptedRunError):
+        trained(cut, tmp_path / "cut", report=Notes(5, "one"), precision="bf16-mixed")
+    cut = built(STAGE)
+    trained(cut, tmp_path / "cut", resume=True, precision="bf16-mixed")
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, cut.net.state_dict()[name])
+        torch.testing.assert_close(value, plain.net.state_dict()[name], rtol=0.05, atol=0.02)
+    assert not torch.equal(whole.net[0].weight, plain.net[0].weight)
+    assert whole.net[0].weight.dtype == torch.float32
 
 
 def test_what_decides_the_weights_is_in_the_digest_and_nothing_else() -> None:
