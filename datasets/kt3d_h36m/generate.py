@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +165,10 @@ def _new_studio(
 
 def _record(studio: _Studio, take: Take) -> list[int]:
     """Write one recording: a world CDF, and per camera a camera CDF, an image CDF and a video."""
-    figures, height_mm = _people(studio, take)
-    style = synth.sample_style(studio.rng(_PERSON, 1, *take.person))
+    figures, height_mm, seat = _people(studio, take)
+    rng = studio.rng(_PERSON, 1, *take.person)
+    style = synth.sample_style(rng)
+    lamp_world = _facing_world(style.light_cam, rng.uniform(-np.pi, np.pi))
     folder = studio.root / take.subject
     features = folder / "MyPoseFeatures"
     world_mm = joints_32(figures, height_mm)
@@ -181,26 +183,36 @@ def _record(studio: _Studio, take: Take) -> list[int]:
         camera = studio.rig.camera(take.subject, index)
         empty = studio.rooms[index][: camera.size_px[1]]
         more = int(rng.integers(0, 3) if index in (0, 3) else rng.integers(2, 6))
-        images = _images(figures, camera, style, empty, more, studio.device)
+        lit = replace(style, light_cam=tuple((camera.rotation @ lamp_world).tolist()))
+        images = _images(figures, camera, lit, seat, empty, more, studio.device)
         _write_video(folder / "Videos" / f"{name}.mp4", images)
         lengths.append(take.frames + more)
     return [*lengths, 4 * take.frames + int(rng.integers(0, 4))]
 
 
+def _facing_world(light_cam: tuple[float, float, float], yaw_rad: float) -> npt.NDArray[np.float64]:
+    """Return (3,) the direction to the lamp in the world, given for a level camera that looks along ``yaw_rad``."""
+    right, down, ahead = light_cam
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    return np.array([cos * ahead + sin * right, sin * ahead - cos * right, -down])
+
+
 def _images(
-    figures: synth.Figures, camera: Camera, style: synth.Style, empty: Image, more: int, device: str
-) -> Iterator[Image]:
+    figures: synth.Figures, camera: Camera, style: synth.Style, seat: synth.Seat | None, empty: Image, more: int,
+    device: str,
+) -> Iterator[Image]:  # fmt: skip
     """Yield the video's images: one per figure, and the last one ``more`` times again."""
     image = empty
     for figure in figures:
-        image = synth.shade(synth.render(figure, [camera], device=device)[0], style, empty)
+        image, _ = synth.draw_person(empty, figure, camera, style, seat=seat, device=device)
         yield image
     for _ in range(more):
         yield image
 
 
-def _people(studio: _Studio, take: Take) -> tuple[synth.Figures, float]:
-    """Return the take's posed person near the middle of the room, facing any direction, and the person's height."""
+def _people(studio: _Studio, take: Take) -> tuple[synth.Figures, float, synth.Seat | None]:
+    """Return the take's posed person near the middle of the room, facing any direction, the person's height, and what
+    the person sits on."""
     rng = studio.rng(_CLIP, take.cast, take.action_number, take.number)
     body = synth.sample_bodies(studio.rng(_PERSON, 2, *take.person), 1, height_mm=(1560, 1890))
     if studio.motions is None:
@@ -212,7 +224,7 @@ def _people(studio: _Studio, take: Take) -> tuple[synth.Figures, float]:
     middle = np.append(figures.landmark("pelvis")[:, :2].mean(axis=0), 0.0)
     place = np.append(rng.uniform(-_PLACE_MM, _PLACE_MM, 2), 0.0)
     turned = figures.moved(0.0, -middle).moved(rng.uniform(-np.pi, np.pi), place)
-    return turned, float(body.height_mm[0])
+    return turned, float(body.height_mm[0]), synth.seat_under(turned, rng) if clip.seated else None
 
 
 def _write_pose_cdf(path: Path, points: npt.NDArray[np.float64]) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.synth import PARTS, Bodies, Figures, Motions, RenderedFigure, pose, render, sample_bodies, sample_clip
+from kt3d_bench.synth.boxes import Box, chair, in_front
 from kt3d_itop import standin_sensor as sensor
-from kt3d_itop.standin_room import Box, chair, in_front, sample_room
+from kt3d_itop.standin_room import sample_room
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -158,7 +159,7 @@ def record(block: Block) -> Mapping[str, Arrays]:
         labels_mm = labelled(true_joints(figures), valid, rng)
         seat = _seat(figures) if doing.action == "sit" and doing.motions is None else []
         for view in sensor.VIEWS:
-            depth_mm = in_front(view, empty[view.name], seat)
+            depth_mm = in_front(view.camera(), empty[view.name], seat)
             rows = _film(view, figures, depth_mm, blemishes[view.name], darkness, labels_mm, valid, rng, block.device)
             first = block.first_frame + done + doing.number * _PAUSE_FRAMES
             ids = [f"{block.person:02d}_{frame:05d}".encode("ascii") for frame in range(first, first + doing.frames)]

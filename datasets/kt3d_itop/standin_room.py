@@ -6,25 +6,15 @@ origin, a little further from the side camera than the top camera is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_itop.standin_sensor import View, pixels
+from kt3d_bench.synth.boxes import Box, chair, in_front
+from kt3d_itop.standin_sensor import View
 
 Depth = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Box:
-    """An upright box, turned about the vertical."""
-
-    middle_mm: tuple[float, float]  # x, y
-    size_mm: tuple[float, float, float]  # Lengths along its own x and y axes, and its height
-    bottom_mm: float = 0.0
-    yaw_rad: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,52 +39,7 @@ class Room:
             ):  # fmt: skip
                 distance = (place - origin) / along
                 np.minimum(nearest, np.where(distance > 0, distance, np.inf), out=nearest)
-        return in_front(view, nearest.astype(np.float32), self.boxes)
-
-
-def in_front(view: View, depth_mm: Depth, boxes: Sequence[Box]) -> Depth:
-    """Return ``depth_mm`` (H, W) with ``boxes`` added to the scene."""
-    nearest = depth_mm.copy()
-    for box in boxes:
-        rows, columns = _window(view, box)
-        seen = nearest[rows, columns]
-        x, y, z = view.rays[:, rows, columns]
-        cos, sin = np.cos(box.yaw_rad), np.sin(box.yaw_rad)
-        px, py = view.position_mm[0] - box.middle_mm[0], view.position_mm[1] - box.middle_mm[1]
-        origin = (cos * px + sin * py, cos * py - sin * px, view.position_mm[2] - box.bottom_mm)
-        half_x, half_y, height = box.size_mm[0] / 2, box.size_mm[1] / 2, box.size_mm[2]
-        enter, leave = np.zeros(x.shape), np.full(x.shape, np.inf)
-        for ray, start, low, high in zip(
-            (cos * x + sin * y, cos * y - sin * x, z), origin, (-half_x, -half_y, 0.0), (half_x, half_y, height),
-            strict=True,
-        ):  # fmt: skip
-            inverse = 1.0 / np.where(ray == 0.0, 1e-12, ray)
-            first, second = (low - start) * inverse, (high - start) * inverse
-            np.maximum(enter, np.minimum(first, second), out=enter)
-            np.minimum(leave, np.maximum(first, second), out=leave)
-        hit = (enter < leave) & (enter > 0) & (enter < seen)
-        seen[hit] = enter[hit]
-    return nearest
-
-
-def _window(view: View, box: Box) -> tuple[slice, slice]:
-    """Return rows and columns that ``box`` may cover: all if part of it is beside or behind the sensor."""
-    cos, sin = np.cos(box.yaw_rad), np.sin(box.yaw_rad)
-    corners = np.array(
-        [
-            (box.middle_mm[0] + cos * a - sin * b, box.middle_mm[1] + sin * a + cos * b, box.bottom_mm + c)
-            for a in (-box.size_mm[0] / 2, box.size_mm[0] / 2)
-            for b in (-box.size_mm[1] / 2, box.size_mm[1] / 2)
-            for c in (0.0, box.size_mm[2])
-        ]
-    )
-    metres = view.metres(corners)
-    if metres[:, 2].min() < 0.05:
-        return slice(None), slice(None)
-    places = pixels(metres)
-    low = np.maximum(np.floor(places.min(axis=0)), 0).astype(int)
-    high = np.maximum(np.ceil(places.max(axis=0)) + 1, low).astype(int)
-    return slice(low[1], high[1]), slice(low[0], high[0])
+        return in_front(view.camera(), nearest.astype(np.float32), self.boxes)
 
 
 def sample_room(rng: np.random.Generator) -> Room:
@@ -155,20 +100,6 @@ def _chair(rng: np.random.Generator) -> list[Box]:
     bearing, away = rng.uniform(0.4, 1.6) * np.pi, rng.uniform(750, 1250)
     middle = (float(away * np.cos(bearing) - 150), float(away * np.sin(bearing)))
     return chair(middle, rng.uniform(400, 480), rng.uniform(-np.pi, np.pi), back=True)
-
-
-def chair(middle_mm: tuple[float, float], seat_mm: float, yaw_rad: float, *, back: bool) -> list[Box]:
-    """Return a chair whose sitter faces along ``yaw_rad``: seat, four legs and a back."""
-    (x, y), cos, sin = middle_mm, np.cos(yaw_rad), np.sin(yaw_rad)
-    boxes = [Box((x, y), (400.0, 420.0, 45.0), bottom_mm=seat_mm - 45, yaw_rad=yaw_rad)]
-    for aside in (-185.0, 185.0):
-        for ahead in (-175.0, 175.0):
-            place = (x + cos * ahead - sin * aside, y + sin * ahead + cos * aside)
-            boxes.append(Box(place, (40.0, 40.0, seat_mm - 45), yaw_rad=yaw_rad))
-    if back:
-        place = (x - cos * 230, y - sin * 230)
-        boxes.append(Box(place, (35.0, 420.0, 430.0), bottom_mm=seat_mm + 60, yaw_rad=yaw_rad))
-    return boxes
 
 
 def _carton(rng: np.random.Generator) -> Box:

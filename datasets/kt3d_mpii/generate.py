@@ -136,22 +136,24 @@ def _scene(rng: np.random.Generator, block: Block, number: int) -> tuple[npt.NDA
     if rng.random() < _EMPTY_SHARE:
         return image, [], "none"
     count = 2 if rng.random() < _PAIR_SHARE else 1
-    figures, activity = _figures(rng, count, block, number)
+    figures, seats, activity = _figures(rng, count, block, number)
     camera = _camera(rng, size_px, figures)
     order = np.argsort(-world_to_cam(camera, figures.landmark("pelvis"))[:, 2])
-    rendered = synth.render(figures, [camera] * count, device=block.device)
     nearest = np.full((size_px[1], size_px[0]), np.inf, np.float32)
     for place, index in enumerate(order):
-        last = place == count - 1
-        image = synth.shade(rendered[int(index)], synth.sample_style(rng), image, rng if last else None)
-        depth = rendered[int(index)].depth_mm
-        nearest = np.where(depth > 0, np.minimum(nearest, depth), nearest)
+        image, nearest = synth.draw_person(
+            image, figures[int(index)], camera, synth.sample_style(rng), seat=seats[int(index)], depth_mm=nearest,
+            rng=rng if place == count - 1 else None, device=block.device,
+        )  # fmt: skip
     return image, [_person(rng, camera, figures[index], nearest) for index in range(count)], activity
 
 
-def _figures(rng: np.random.Generator, count: int, block: Block, number: int) -> tuple[synth.Figures, str]:
-    """Draw ``count`` people side by side, each turned at random; return them and the first one's activity."""
-    figures, activities = [], []
+def _figures(
+    rng: np.random.Generator, count: int, block: Block, number: int
+) -> tuple[synth.Figures, list[synth.Seat | None], str]:
+    """Draw ``count`` people side by side, each turned at random; return them, their seats and the first one's
+    activity."""
+    figures, seats, activities = [], [], []
     for index in range(count):
         if block.motions is not None:
             activity = "recorded"
@@ -163,8 +165,9 @@ def _figures(rng: np.random.Generator, count: int, block: Block, number: int) ->
         start = figure.landmark("pelvis")[0] * [1.0, 1.0, 0.0]
         aside = index * np.array([rng.uniform(-700, 700), rng.choice([-1, 1]) * rng.uniform(500, 1100), 0.0])
         figures.append(figure.moved(0.0, -start).moved(rng.uniform(-np.pi, np.pi), aside))
+        seats.append(synth.seat_under(figures[-1], rng) if clip.seated else None)
         activities.append(activity)
-    return synth.Figures.concatenate(figures), activities[0]
+    return synth.Figures.concatenate(figures), seats, activities[0]
 
 
 def _activity_shares() -> FloatArray:

@@ -17,10 +17,11 @@ from kt3d_bench.synth.motion.retarget import clip_from_motion
 from kt3d_bench.synth.poses import ACTIVITIES, sample_clip
 from kt3d_bench.synth.render import RenderedFigure, render
 from kt3d_bench.synth.rig import Clip
+from kt3d_bench.synth.scene import Seat, draw_person, seat_under
 from kt3d_bench.synth.shade import Style, sample_style, shade
 
 __all__ = [
-    "ACTIVITIES", "LANDMARKS", "PARTS", "Bodies", "Clip", "Figures", "Motion", "Motions", "RenderedFigure", "Style",
-    "clip_from_motion", "pose", "read_amc", "read_bvh", "read_motion", "read_motions", "render",
-    "sample_background", "sample_bodies", "sample_clip", "sample_style", "shade",
+    "ACTIVITIES", "LANDMARKS", "PARTS", "Bodies", "Clip", "Figures", "Motion", "Motions", "RenderedFigure", "Seat",
+    "Style", "clip_from_motion", "draw_person", "pose", "read_amc", "read_bvh", "read_motion", "read_motions",
+    "render", "sample_background", "sample_bodies", "sample_clip", "sample_style", "seat_under", "shade",
 ]  # fmt: skip

@@ -28,6 +28,7 @@ class Activity:
     speed: float = 0.0  # Speed of a run, leg lengths per second
     leap: float = 0.0  # Height of a jump, leg lengths
     leap_phases: tuple[float, float] = (0.0, 1.0)  # Phases at which the jump starts and ends
+    seated: bool = False  # Whether a seat is needed
 
 
 def _key(*layers: Key, **more: float) -> Key:
@@ -104,11 +105,11 @@ TABLE: dict[str, tuple[Activity, ...]] = {
     "walk": (Activity(_WALK, 1.03, 0.0, 0.45, gait="walk"),),
     "run": (Activity(_RUN, 0.72, 0.0, 0.45, gait="run", speed=4.0),),
     "sit": (
-        Activity((SIT, _key(SIT, {"spine.bend": 24, "neck.turn": 20, "elbow.flex": 70})), 8.0, level=0.9),
+        Activity((SIT, _key(SIT, {"spine.bend": 24, "neck.turn": 20, "elbow.flex": 70})), 8.0, level=0.9, seated=True),
         Activity((_key(SIT, {"root.pitch": -18, "spine.bend": 8, "hip.flex": 76, "knee.flex": 66,
-                             "shoulder.flex": 12}),), 8.0, level=0.8),
+                             "shoulder.flex": 12}),), 8.0, level=0.8, seated=True),
         Activity((_key(SIT, {"hip_r.flex": 100, "hip_r.twist": 40, "hip_r.abduct": 24, "knee_r.flex": 92,
-                             "shoulder.flex": 34, "elbow.flex": 62}),), 8.0, level=0.5),
+                             "shoulder.flex": 34, "elbow.flex": 62}),), 8.0, level=0.5, seated=True),
     ),
     "sit-floor": (Activity((CROSSED,), 8.0), Activity((LONG_SIT,), 8.0), Activity((HUG_SIT,), 8.0, level=0.9)),
     "reach": (
@@ -139,10 +140,10 @@ TABLE: dict[str, tuple[Activity, ...]] = {
     ),
     "phone": (
         Activity((_key(STAND, _PHONE),), 8.0, level=1.0),
-        Activity((_key(SIT, _PHONE),), 8.0, level=0.9),
+        Activity((_key(SIT, _PHONE),), 8.0, level=0.9, seated=True),
     ),
     "eat": (
-        Activity((_key(SIT, _PLATE), _key(SIT, _PLATE, _TO_MOUTH)), 3.6, 0.3, level=0.9),
+        Activity((_key(SIT, _PLATE), _key(SIT, _PLATE, _TO_MOUTH)), 3.6, 0.3, level=0.9, seated=True),
         Activity((_key(STAND, _PLATE), _key(STAND, _PLATE, _TO_MOUTH)), 3.6, 0.3, level=1.0),
     ),
     "greet": (
@@ -166,7 +167,7 @@ TABLE: dict[str, tuple[Activity, ...]] = {
     ),
     "smoke": (
         Activity((_key(STAND, _ASIDE), _key(STAND, _TO_MOUTH)), 5.0, 0.5, level=1.0),
-        Activity((_key(SIT, _ASIDE), _key(SIT, _TO_MOUTH)), 5.0, 0.5, level=0.9),
+        Activity((_key(SIT, _ASIDE), _key(SIT, _TO_MOUTH)), 5.0, 0.5, level=0.9, seated=True),
     ),
     "photo": (
         Activity((_key(STAND, {"shoulder.flex": 62, "shoulder.twist": -24, "elbow.flex": 108, "neck.nod": 8,
@@ -193,7 +194,8 @@ TABLE: dict[str, tuple[Activity, ...]] = {
                                "neck.turn": 18})), 4.0, 0.2, 1.3, level=1.0),
         Activity((_key(SIT, {"elbow.flex": 70}),
                   _key(SIT, {"shoulder.flex": 40, "shoulder.abduct": 22, "shoulder.twist": 22, "elbow.flex": 84}),
-                  _key(SIT, {"shoulder_r.flex": 50, "elbow_r.flex": 96, "neck.turn": 18})), 4.0, 0.2, 1.2, level=0.9),
+                  _key(SIT, {"shoulder_r.flex": 50, "elbow_r.flex": 96, "neck.turn": 18})), 4.0, 0.2, 1.2, level=0.9,
+                 seated=True),
     ),
     "carry": (
         Activity((_key(STAND, {"shoulder.flex": 22, "shoulder.abduct": 8, "elbow.flex": 86, "spine.bend": -4}),),

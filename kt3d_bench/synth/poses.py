@@ -295,7 +295,7 @@ def _recipe_clip(rng: np.random.Generator, activity: Activity, times_s: FloatArr
         begin, end = activity.leap_phases
         share = np.clip((phase % 1.0 - begin) / (end - begin), 0, 1)
         lift = activity.leap * 4 * share * (1 - share)
-    return Clip(rotations_from_angles(angles), travel, lift, rate_hz, angles_deg=angles)
+    return Clip(rotations_from_angles(angles), travel, lift, rate_hz, angles_deg=angles, seated=activity.seated)
 
 
 def sample_clip(rng: np.random.Generator, activity: str, frames: int, rate_hz: float) -> Clip:

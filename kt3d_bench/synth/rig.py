@@ -27,6 +27,8 @@ class Clip:
     rate_hz: float
     angles_deg: FloatArray | None = field(default=None, repr=False)
     """(F, D) the named angles of a clip that was made from them."""
+    seated: bool = False
+    """Whether the person sits on something, which is not there yet."""
 
     def __len__(self) -> int:
         return len(self.rotations)

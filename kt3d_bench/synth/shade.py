@@ -156,7 +156,8 @@ def _kinds() -> npt.NDArray[np.uint8]:
 
     of = {"chest": kernels.ALWAYS_SHIRT, "abdomen": kernels.ALWAYS_SHIRT, "shoulder": kernels.ALWAYS_SHIRT,
           "pelvis": kernels.ALWAYS_TROUSERS, "upper_arm": kernels.UPPER_ARM, "forearm": kernels.FOREARM,
-          "thigh": kernels.THIGH, "shank": kernels.SHANK, "foot": kernels.FOOT, "head": kernels.HEAD}  # fmt: skip
+          "thigh": kernels.THIGH, "shank": kernels.SHANK, "foot": kernels.FOOT, "head": kernels.HEAD,
+          "neck": kernels.NECK}  # fmt: skip
     return np.array([of.get(stem, 0) for stem in _STEMS], np.uint8)
 
 

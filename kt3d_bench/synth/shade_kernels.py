@@ -17,8 +17,10 @@ Array = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
 SKIN, SHIRT, TROUSERS, SHOES, EYE, MOUTH, HAIR = 0, 1, 4, 7, 8, 9, 10
 """Rows of a palette; a garment has three: its first colour, half of each, its second."""
-ALWAYS_SHIRT, ALWAYS_TROUSERS, UPPER_ARM, FOREARM, THIGH, SHANK, FOOT, HEAD = range(1, 9)
+ALWAYS_SHIRT, ALWAYS_TROUSERS, UPPER_ARM, FOREARM, THIGH, SHANK, FOOT, HEAD, NECK = range(1, 10)
 """Kinds of parts; 0 = skin."""
+_COLLAR = np.float32(0.2)
+"""Share of the neck that the collar covers."""
 
 
 @compiled
@@ -66,6 +68,7 @@ def dress(
                 colour = SKIN
                 if (
                     kind == ALWAYS_SHIRT
+                    or (kind == NECK and where < _COLLAR)
                     or (kind == UPPER_ARM and limb <= sleeve)
                     or (kind == FOREARM and limb + 0.5 < sleeve)
                 ):

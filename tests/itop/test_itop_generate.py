@@ -17,11 +17,12 @@ from itop_gen_view import RIGHT_OF, onto_image
 from kt3d_itop import convert
 from kt3d_itop.generate import DEMO, VERSION, compress, generate
 from kt3d_itop.standin_people import ACTIONS, Doing, figures_of, true_joints
-from kt3d_itop.standin_room import Box, Room, in_front, sample_room
+from kt3d_itop.standin_room import Room, sample_room
 from kt3d_itop.standin_sensor import SIDE, TOP, VIEWS, shadow
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.records import Sample
+from kt3d_bench.synth.boxes import Box, in_front
 
 MARKER = "kt3d-generated.json"
 FRAMES = 40
@@ -342,19 +343,19 @@ def test_rooms_and_boxes_are_seen_at_hand_computed_distances() -> None:
     assert side[239, 160] == pytest.approx(SIDE.position_mm[2] / (119 * 0.0035), rel=1e-6)
     assert top[120, 160] == pytest.approx(SIDE.position_mm[2] + 1500)
     box = Box((0.0, 0.0), (1000.0, 1000.0, 1400.0))
-    assert in_front(SIDE, side, [box])[120, 160] == pytest.approx(2350)
-    assert in_front(TOP, top, [box])[120, 160] == pytest.approx(SIDE.position_mm[2] + 100)
+    assert in_front(SIDE.camera(), side, [box])[120, 160] == pytest.approx(2350)
+    assert in_front(TOP.camera(), top, [box])[120, 160] == pytest.approx(SIDE.position_mm[2] + 100)
     turned = Box((0.0, 0.0), (1000.0, 1000.0, 1400.0), yaw_rad=np.pi / 4)
-    assert in_front(SIDE, side, [turned])[120, 160] == pytest.approx(2850 - 500 * np.sqrt(2))
+    assert in_front(SIDE.camera(), side, [turned])[120, 160] == pytest.approx(2850 - 500 * np.sqrt(2))
     table = Box((0.0, 0.0), (1000.0, 1000.0, 50.0), bottom_mm=700.0)
-    assert in_front(SIDE, side, [table])[120, 160] == side[120, 160]
-    assert (in_front(SIDE, side, [Box((2850.0, 0.0), (400.0, 400.0, 3000.0))]) == side).all()
+    assert in_front(SIDE.camera(), side, [table])[120, 160] == side[120, 160]
+    assert (in_front(SIDE.camera(), side, [Box((2850.0, 0.0), (400.0, 400.0, 3000.0))]) == side).all()
 
 
 def test_boxes_cover_no_pixel_outside_the_window_they_are_looked_for_in(monkeypatch: pytest.MonkeyPatch) -> None:
     rooms = [sample_room(np.random.default_rng(seed)) for seed in range(6)]
     quick = [room.depth_mm(view) for room in rooms for view in VIEWS]
-    monkeypatch.setattr("kt3d_itop.standin_room._window", lambda view, box: (slice(None), slice(None)))
+    monkeypatch.setattr("kt3d_bench.synth.boxes.window_of", lambda camera, points: (0, 0, *camera.size_px))
     whole = [room.depth_mm(view) for room in rooms for view in VIEWS]
     for one, other in zip(quick, whole, strict=True):
         np.testing.assert_array_equal(one, other)

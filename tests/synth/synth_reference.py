@@ -140,7 +140,7 @@ def _albedo(style: Style, part: npt.NDArray[np.uint8], along: npt.NDArray[np.flo
     limb = 0.5 * along + 0.5 * of("forearm", "shank")
     sleeve = (of("upper_arm") & (limb <= style.sleeve)) | (of("forearm") & (limb < style.sleeve))
     trouser = (of("thigh") & (limb <= style.trouser_leg)) | (of("shank") & (limb < style.trouser_leg))
-    shirt = of("chest", "abdomen", "shoulder") | sleeve
+    shirt = of("chest", "abdomen", "shoulder") | sleeve | (of("neck") & (along < np.float32(0.2)))
     trousers = of("pelvis") | trouser
     for garment, worn in ((style.shirt, np.flatnonzero(shirt)), (style.trousers, np.flatnonzero(trousers))):
         colours[worn] = _cloth(garment, along[worn], np.arctan2(left[worn], front[worn]))
