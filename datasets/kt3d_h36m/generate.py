@@ -32,10 +32,11 @@ from kt3d_h36m.standin_recordings import (
 from kt3d_h36m.standin_room import Rig, Room, metadata_xml, sample_rig
 
 Image = npt.NDArray[np.uint8]
-VERSION = 1  # Bumped with every change of what is generated
+VERSION = 2  # Bumped with every change of what is generated
 DEMO: Mapping[str, Any] = {"people": 7, "frames": 1, "frame_px": 400, "long_clip": False}
 """A stand-in that a laptop makes and trains on in minutes: one frame of each sequence, no long clip."""
 SIZES: Mapping[str, Mapping[str, Any]] = {
+    "laptop": {"people": 7, "frames": 100, "frame_px": 400, "long_clip": False},
     "small": {"people": 7, "frames": 100, "long_clip": False},
     "paper": {"people": 7, "frames": 400},
 }

@@ -24,10 +24,11 @@ from kt3d_bench.synth import Motions, read_motions
 from kt3d_itop.standin_people import ACTIONS, RATE_HZ, Block, Doing, record
 from kt3d_itop.standin_sensor import HEIGHT_PX, METRES_PER_PX, MIDDLE_PX, WIDTH_PX
 
-VERSION = 1  # Bumped with every change of what is generated
+VERSION = 2  # Bumped with every change of what is generated
 DEMO: Mapping[str, Any] = {"people": 24, "frames": 84}
 """A stand-in that a laptop makes and trains on in minutes."""
 SIZES: Mapping[str, Mapping[str, Any]] = {
+    "laptop": {"people": 40, "frames": 150},
     "small": {"people": 40, "frames": 200},
     "paper": {"people": 100, "frames": 600},
 }

@@ -19,9 +19,11 @@ from kt3d_bench.records import Camera
 from kt3d_bench.standins import check_numbers, in_parallel, standin_folder
 from kt3d_mpii.release import DrawnImage, DrawnPerson, write_release
 
-VERSION = 1
+VERSION = 2
 DEMO: Mapping[str, Any] = {"people": 1200, "frames": 1}
 """A stand-in that a laptop makes and trains on in minutes."""
+SIZES: Mapping[str, Mapping[str, Any]] = {"laptop": {"people": 10_000, "frames": 1}}
+"""Preset -> arguments of a stand-in for training of that size."""
 _IMAGES, _ANNOTATIONS = "images", "mpii_human_pose_v1_u12_2"
 _BLOCK = 10
 """Images drawn from one random stream; fixed, so that results do not depend on the number of workers."""

@@ -21,9 +21,11 @@ from kt3d_bench import synth
 from kt3d_bench.standins import check_held_out, check_numbers, in_parallel, standin_folder
 from kt3d_ubc3v.recording import SIZE_PX, MayaCamera, joint_matrices, sample_camera, write_ground_truth
 
-VERSION = 1
+VERSION = 2
 DEMO: Mapping[str, Any] = {"people": 14, "frames": 50, "test_postures": 120}
 """A stand-in that a laptop makes and trains on in minutes."""
+SIZES: Mapping[str, Mapping[str, Any]] = {"laptop": {"people": 100, "frames": 100, "test_postures": 600}}
+"""Preset -> arguments of a stand-in for training of that size."""
 CHECK: Mapping[str, Any] = {"people": 2, "frames": 2, "test_postures": 2}
 """The smallest stand-in, for ``kt3d check``."""
 FRAMES_PER_SECTION = 1001  # At most
@@ -159,8 +161,7 @@ def _paint_block(block: _Block) -> _Painted:
             for kind, rgba in (("depthRender", depth), ("groundtruth", parts)):
                 folder = block.section / "images" / kind / name
                 folder.mkdir(parents=True, exist_ok=True)
-                bgra = rgba[..., [2, 1, 0, 3]]
-                _, data = cv2.imencode(".png", bgra, quick)
+                _, data = cv2.imencode(".png", cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA), quick)
                 (folder / f"mayaProject.{first + index:06d}.png").write_bytes(data.tobytes())
     return block.section, joint_matrices(figures), poses
 

@@ -19,7 +19,7 @@ from kt3d_ubc3v.convert import depth_of, person
 from kt3d_ubc3v.groundtruth import FIELDS
 from kt3d_ubc3v.recording import BONES, SIZE_PX, joint_matrices, sample_camera
 
-VERSION = 1  # Increased with every change of the samples
+VERSION = 2  # Increased with every change of the samples
 EPOCH = 30_000  # Samples per epoch; the sequence itself is endless
 _STREAM = 3  # Differs from the streams of the stand-in's splits, so no sample of theirs appears here
 _CHARACTER = 0  # The stream of inter-pose's only character

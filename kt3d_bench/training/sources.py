@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kt3d_bench.metrics.benchmarks import Benchmark
     from kt3d_bench.training.config import RunConfig
 
-STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"small": (400, 25), "paper": (2000, 40)}
+STAND_IN_SIZES: Mapping[str, tuple[int, int]] = {"laptop": (100, 100), "small": (400, 25), "paper": (2000, 40)}
 """Preset -> people and frames of a stand-in."""
 STAND_IN_SEED = 0
 GENERATED = "generated"
