@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 _POLL_S = 0.25
-_GRACE_S = 2.0
+_PR_SET_PDEATHSIG = 1
 _tied = threading.Event()
 
 
 def tie(parent: int) -> None:
-    """End this process soon after ``parent``, the process that started it, has ended, even by SIGKILL.
+    """Kill this process as soon as ``parent``, the process that started it, has ended, even by SIGKILL.
 
-    It is interrupted as by Ctrl-C, so that it removes what it has begun, and killed ``_GRACE_S`` seconds later.
+    On Linux the kernel does so. Elsewhere a thread watches the parent, and also where another thread than the parent's
+    main one started this process: the kernel would take the end of that thread for the parent's. To be called before
+    anything heavy is imported, since a library that is being loaded keeps the thread from running.
     """
-    if os.getppid() != parent:
-        os._exit(1)
     if not _tied.is_set():
         _tied.set()
+        if _started_by_main_thread(parent):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         threading.Thread(target=_watch, args=(parent,), name="lifeline", daemon=True).start()
+    if os.getppid() != parent:
+        _end()
+
+
+def _started_by_main_thread(parent: int) -> bool:
+    with suppress(OSError):
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return sys.platform == "linux" and str(os.getpid()) in children
+    return False
 
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL_S)
-    deadline = time.monotonic() + _GRACE_S
-    while time.monotonic() < deadline:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(_POLL_S)
+    _end()
+
+
+def _end() -> None:
     os.kill(os.getpid(), signal.SIGKILL)

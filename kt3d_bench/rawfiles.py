@@ -13,11 +13,13 @@ import importlib
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import tokenize
 import zipfile
@@ -40,6 +42,20 @@ _DAMAGE = (
     struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, tarfile.TarError,
 )  # fmt: skip
 _IMAGE_BYTES, _IMAGE_PIXELS = 64 << 20, 100_000_000
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a temporary folder that is removed at the end, also when this process is killed."""
+    from joblib.externals.loky.backend import resource_tracker
+
+    folder = tempfile.mkdtemp(prefix="kt3d-")
+    resource_tracker.register(folder, "folder")
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        resource_tracker.unregister(folder, "folder")
 
 
 def find(root: Path, *patterns: str) -> Iterator[Path]:

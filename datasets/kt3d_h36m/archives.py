@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import DISK_FULL, reading
+from kt3d_bench.rawfiles import DISK_FULL, reading, scratch_folder
 
 _HINT = "download the archive again and compare its MD5 with the official one"
 _LARGEST_MEMBER = {".mp4": 4 << 30, ".cdf": 256 << 20, ".mat": 16 << 30, ".xml": 64 << 20}
@@ -56,8 +56,8 @@ def local_files(sources: Iterable[Source]) -> Generator[tuple[Source, Path]]:
             archived.setdefault(source.path, {})[source.member] = source
     for archive, wanted in archived.items():
         copies = _zip_copies if archive.endswith(".zip") else _tar_copies
-        with tempfile.TemporaryDirectory(prefix="kt3d-") as folder:
-            for member, path in copies(archive, set(wanted), Path(folder)):
+        with scratch_folder() as folder:
+            for member, path in copies(archive, set(wanted), folder):
                 yield wanted.pop(member), path
                 path.unlink(missing_ok=True)
         if wanted:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import BoundedReader, read_json, reading
+from kt3d_bench.rawfiles import BoundedReader, read_json, reading, scratch_folder
 from kt3d_bench.skeletons import JointMapping
 from kt3d_mpii.layout import ARCHIVES, MAT_FILE, SITE
 
@@ -102,8 +101,8 @@ def _unpacked(path: Path) -> Iterator[Path]:
         yield path
         return
     hint = f"download {ARCHIVES['annotations']} again, from {SITE}"
-    with tempfile.TemporaryDirectory(prefix="kt3d-mpii-") as scratch:
-        copy = Path(scratch) / MAT_FILE
+    with scratch_folder() as folder:
+        copy = folder / MAT_FILE
         if path.stat().st_size > _ZIP_BYTES:
             raise RawDataError("is larger than 256 MiB, the annotations are not", where=path, hint=hint)
         with reading(path, hint), zipfile.ZipFile(path) as archive:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -177,8 +178,8 @@ class StreamLoader(EndlessLoader):
         if self._pool is None:
             from joblib.externals.loky import ProcessPoolExecutor
 
-            self._pool = ProcessPoolExecutor(self._workers, initializer=_alone, initargs=(os.getpid(),))
-        submitted: Future[list[_Drawn]] = self._pool.submit(_draw, task)
+            self._pool = ProcessPoolExecutor(self._workers, initializer=tie, initargs=(os.getpid(),))
+        submitted: Future[list[_Drawn]] = self._pool.submit(_draw_alone, task)
         return submitted
 
     def _batch(self, indices: IntArray, drawn: Sequence[_Drawn]) -> UnlabelledBatch:
@@ -216,11 +217,16 @@ def _runs(indices: IntArray, longest: int) -> list[tuple[int, int]]:
     return runs
 
 
-def _alone(parent: int) -> None:
-    """Use one thread in this process, as the processes share the cores already, and end with ``parent``."""
-    tie(parent)
+@cache
+def _alone() -> None:
+    """Use one thread in this process: the processes share the cores already."""
     torch.set_num_threads(1)
     one_thread_each()
+
+
+def _draw_alone(task: _Task) -> list[_Drawn]:
+    _alone()
+    return _draw(task)
 
 
 def _draw(task: _Task) -> list[_Drawn]:

@@ -31,6 +31,11 @@ def living(session: int) -> list[int]:
     return found
 
 
+def named(processes: list[int]) -> list[str]:
+    """Return the command lines of processes, for the message of a failed test."""
+    return [Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode() for process in processes]
+
+
 def until(true: Callable[[], object], limit_s: float) -> bool:
     deadline = time.monotonic() + limit_s
     while not true():
@@ -57,23 +62,24 @@ def started(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes
             process.wait()
 
 
-def semaphores() -> set[str]:
-    return {path.name for path in Path("/dev/shm").glob("sem.loky-*")} if Path("/dev/shm").is_dir() else set()
+def semaphores(process: int) -> list[str]:
+    return [path.name for path in Path("/dev/shm").glob(f"sem.loky-{process}-*")]
 
 
 TIED = """
-    import sys, tempfile, time
+    import sys, time
     from pathlib import Path
-    from kt3d_bench.lifeline import tie
-    tie(int(sys.argv[1]))
-    with tempfile.TemporaryDirectory() as folder:
+    from kt3d_bench import lifeline
+    from kt3d_bench.rawfiles import scratch_folder
+    if "thread" in sys.argv:
+        lifeline._started_by_main_thread = lambda parent: False
+    lifeline.tie(int(sys.argv[1]))
+    with scratch_folder() as folder:
+        (folder / "member").touch()
         Path("begun").touch()
-        if "deaf" in sys.argv:
-            while True:
-                try:
-                    time.sleep(60)
-                except KeyboardInterrupt:
-                    pass
+        if "holds the lock" in sys.argv:
+            import ctypes
+            ctypes.PyDLL(None).sleep(60)
         time.sleep(60)
 """
 STREAM = """
@@ -99,34 +105,35 @@ def script(text: str, **places: str) -> list[str]:
     return [sys.executable, "-c", textwrap.dedent(text).format(**places)]
 
 
-@pytest.mark.parametrize("how", ["", "deaf"])
-def test_a_tied_process_tidies_up_and_ends(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["", "thread", "holds the lock"])
+def test_a_tied_process_ends_and_leaves_no_temporary_folder(tmp_path: Path, how: str) -> None:
+    """Also one in which a library holds Python's lock, so that no other thread can run."""
     code = textwrap.dedent(TIED)
     start = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}, str(os.getpid()), {how!r}])"
     with started([sys.executable, "-c", start], tmp_path) as process:
-        assert until((tmp_path / "begun").exists, 30)
-        assert len(living(process.pid)) == 2
+        assert until((tmp_path / "begun").exists, 30), (tmp_path / "output.txt").read_text()
+        assert len(list((tmp_path / "tmp").iterdir())) == 1
         process.kill()
         process.wait()
-        assert until(lambda: not living(process.pid), GONE_S)
-        assert how or list((tmp_path / "tmp").iterdir()) == []
+        assert until(lambda: not living(process.pid), GONE_S), named(living(process.pid))
+        assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_a_process_whose_parent_is_already_gone_ends_at_once() -> None:
-    code = "from kt3d_bench.lifeline import tie; tie(1 << 30)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
+    code = "from kt3d_bench.lifeline import tie; tie(1 << 30); print('still here')"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
 
 
 @pytest.mark.slow
 def test_the_processes_of_a_stream_end_with_it(tmp_path: Path) -> None:
-    before = semaphores()
     with started(script(STREAM), tmp_path) as process:
         assert until((tmp_path / "begun").exists, 60), (tmp_path / "output.txt").read_text()
         assert len(living(process.pid)) >= 3
         process.kill()
         process.wait()
-        assert until(lambda: not living(process.pid), GONE_S)
-        assert semaphores() <= before
+        assert until(lambda: not living(process.pid), GONE_S), named(living(process.pid))
+        assert semaphores(process.pid) == []
         assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -134,13 +141,12 @@ def test_the_processes_of_a_stream_end_with_it(tmp_path: Path) -> None:
 def test_the_processes_of_generate_end_with_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kt3d_bench", "generate", "ubc3v", "--workers", "2", "--people", "16",
                "--frames", "300", "--out", "made/raw"]  # fmt: skip
-    before = semaphores()
     with started(command, tmp_path) as process:
         assert until(lambda: any((tmp_path / "made").glob("raw.part/**/*.png")), 60)
         process.kill()
         process.wait()
-        assert until(lambda: not living(process.pid), GONE_S)
-        assert semaphores() <= before
+        assert until(lambda: not living(process.pid), GONE_S), named(living(process.pid))
+        assert semaphores(process.pid) == []
         assert list((tmp_path / "tmp").iterdir()) == []
         begun = sorted((tmp_path / "made").rglob("*"))
         time.sleep(0.5)
@@ -160,9 +166,8 @@ def test_the_processes_of_prepare_end_with_it_and_publish_nothing_more(tmp_path:
         process.kill()
         process.wait()
         (tmp_path / "go").touch()
-        assert until(lambda: not living(process.pid), GONE_S)
+        assert until(lambda: not living(process.pid), GONE_S), named(living(process.pid))
         assert not list(out.glob("*.index.npz"))
-        assert not list(out.glob("*.tmp"))
 
 
 WAITING = """
