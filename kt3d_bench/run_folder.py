@@ -78,6 +78,7 @@ class RunDocument:
     acceleration: dict[str, bool] = field(default_factory=dict)
     target_labels: dict[str, list[int]] = field(default_factory=dict)
     selection_rule: str = ""
+    settings_rule: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     processes: Count = 0
     stages: tuple[StageDocument, ...] = ()

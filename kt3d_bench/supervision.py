@@ -13,6 +13,8 @@ from kt3d_bench.skeletons import LABEL_SUBSETS, NUM_JOINTS
 LEVELS = ("none", "partial-2d", "partial-3d", "partial", "full-2d", "full-3d", "full")
 ROLES = ("target", "source", "pretrain")
 """What a method may read a dataset as."""
+SETTINGS_RULES = ("not stated", "published", "validation", "test")
+"""Where a row's settings come from: a paper; trials on people held out from training and test; trials on the test."""
 
 
 def level_name(level: str, joints: int | None) -> str:

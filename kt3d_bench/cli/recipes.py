@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 @main.command()
 @click.argument("name")
-@click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny.")
+@click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small, laptop or tiny.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds per row. [default: as the row says]")
 @click.option(
     "--budget-minutes",
     type=click.FloatRange(min=0.01),
-    help="Training time of the first seed's runs together, shared stages counted once. [default: all steps]",
+    help="Training time of the first seed's runs together, shared stages counted once, at most 150 minutes a run. "
+    "[default: all steps]",
 )
 @click.option("--steps-scale", type=click.FloatRange(min=1e-6), default=1.0, show_default=True,
               help="Factor on the steps of every stage.")  # fmt: skip
@@ -97,9 +98,10 @@ def demo(budget_minutes: float, recipe: str, out: Path | None, workers: int) -> 
     if done.interrupted:
         raise KeyboardInterrupt
     newest = {outcome.result.entry.board: outcome.result for outcome in done.outcomes}
+    shown = [one.result for one in done.outcomes if one.label == done.recipe.report] or list(newest.values())
     for last in newest.values():
         say.print(last.table(say.width))
-    reports = [kt.write_report(last.predictions.parent.parent) for last in newest.values()]
+    reports = [kt.write_report(one.predictions.parent.parent) for one in shown]
     for line in (
         f"Everything took {time.monotonic() - began:.0f} s.",
         f"Boards: {folder / 'leaderboards' / 'README.md'}",

@@ -27,7 +27,9 @@ _RUN_OPTIONS = (
     click.option("--source", help="Synthetic dataset; generated[:NAME] draws it on the fly. [default: the method's]"),
     click.option("--pretrain", help="2D dataset for pre-training. [default: the method's]"),
     click.option("--shards", multiple=True, metavar="ROLE=FOLDER|URL", help=_ROLE_SHARDS),
-    click.option("--preset", default="paper", show_default=True, help="Size and schedule: paper, small or tiny."),
+    click.option(
+        "--preset", default="paper", show_default=True, help="Size and schedule: paper, small, laptop or tiny."
+    ),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Option of the method; repeatable."),
     click.option("--precision", default="auto", show_default=True, help="auto, 32-true, bf16-mixed or 16-mixed."),
 )

@@ -44,7 +44,7 @@ ACTION_MEAN = "action_mean_"
 """Prefix of a metric's name in ``Entry.scores``: averaged over actions instead of samples."""
 _MAX_BYTES = 4 << 20
 _LATER = ("degenerate", "interval_rule", "clips", "breakdown")
-_LATER_FLAGS = ("also_reads",)
+_LATER_FLAGS = ("also_reads", "settings_rule")
 _LATER_PROVENANCE = ("metric_code_sha256", "protocol_digest", "submission")
 _NUMBERS = re.compile(r"(?<=\[)\n\s*(?:[-\d.e+]+,\s*|null,\s*){2,}(?:[-\d.e+]+|null)\s*(?=\])")
 _PACKAGES = ("kt3d-bench", "numpy", "scipy", "torch", "opencv-python-headless")
@@ -157,6 +157,9 @@ class Flags(_Strict):
     reference: str
     box_rule: str
     selection_rule: str
+    """How the checkpoint was chosen."""
+    settings_rule: Literal["not stated", "published", "validation", "test"] = "not stated"
+    """Where the settings come from (``supervision.SETTINGS_RULES``)."""
     also_reads: tuple[str, ...] = ()
     """Modalities that the predictions were made from beside the benchmark's own."""
     external_data: tuple[str, ...] = ()
@@ -244,6 +247,7 @@ def make_entry(
     settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
     selection_rule: str | None = None,
+    settings_rule: str = "not stated",
     external_data: Sequence[str] = (),
     also_reads: Sequence[str] = (),
     generator_version: int | None = None,
@@ -279,6 +283,7 @@ def make_entry(
                 reference=benchmark.reference,
                 box_rule=benchmark.box_rule,
                 selection_rule=selection_rule or benchmark.selection_rule,
+                settings_rule=cast(Any, settings_rule),
                 external_data=tuple(external_data),
                 also_reads=tuple(also_reads),
             ),

@@ -19,6 +19,13 @@ REFERENCES = {
     "root-given": "camera-frame positions use the hip's true depth (root-given)",
     "from-depth": "camera-frame depth comes from the depth image alone (from-depth)",
 }
+SETTINGS = {
+    "not stated": "of unknown origin",
+    "published": "as the paper gives them",
+    "validation": "chosen on validation people, who are in neither training nor test",
+    "test": "chosen by scores on the test itself",
+}
+"""Where a row's settings come from, in words."""
 
 
 def reported_name(metric: str) -> str:
@@ -134,6 +141,10 @@ def notes_on(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
             sorted({r.entry.title or r.entry.method for r in rows if r.entry.flags.selection_rule == rule})
         )
         notes.append(f"Checkpoint selection '{rule}': {names}.")
+    rules: dict[str, set[str]] = {}
+    for row in rows:
+        rules.setdefault(row.entry.flags.settings_rule, set()).add(row.entry.title or row.entry.method)
+    notes += [f"Settings {SETTINGS[rule]}: {', '.join(sorted(names))}." for rule, names in sorted(rules.items())]
     if any(row.rank is None for row in rows):
         notes.append(
             "Rows without a rank left test samples unanswered, have no headline value for samples where others have, "

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import pluggy
 
 from kt3d_bench.schema import DIFFERENT, SOME, STRICT, Must, OneOf, Whole
-from kt3d_bench.supervision import LEVELS, ROLES
+from kt3d_bench.supervision import LEVELS, ROLES, SETTINGS_RULES
 
 PROJECT = "kt3d_bench"
 MODALITIES = ("rgb", "depth", "parts", "foreground")
@@ -147,6 +147,9 @@ class MethodPlugin:
     """Levels the method accepts."""
     defaults: Mapping[Annotated[str, OneOf(ROLES)], str] = field(default_factory=dict)
     """Role -> name of the dataset it uses by default."""
+    settings_rule: Annotated[str, OneOf(SETTINGS_RULES)] = "not stated"
+    """Where the values of the presets and of the recipes' rows come from: "published" = a paper, "validation" = trials
+    on people held out from training and test, "test" = trials scored on the test. Boards print it."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,8 @@ class Recipe:
     rows: tuple[RecipeRow, ...]
     pictures: tuple[RecipePicture, ...] = ()
     claims: tuple[RecipeClaim, ...] = ()
+    report: str = ""
+    """Label of the row whose report ``kt3d demo`` writes; "" = the last row of each board."""
 
 
 @hookspec

@@ -82,6 +82,7 @@ def _facts(document: Mapping[str, Any], stages: Sequence[SimpleNamespace]) -> Fa
             "Started": document.get("started"),
             "Finished": document.get("finished"),
             "Checkpoint by": document.get("selection_rule"),
+            "Settings from": document.get("settings_rule"),
             **_mapping(document.get("versions")),
         }
     )

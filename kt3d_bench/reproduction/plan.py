@@ -22,6 +22,9 @@ from kt3d_bench.training.sources import Domain, stand_in
 if TYPE_CHECKING:
     from kt3d_bench.method import Stage
 
+JOB_MINUTES = 150.0
+"""The longest that a run of a recipe with a budget may train."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -96,23 +99,39 @@ def jobs(recipe: Recipe, options: Options) -> list[Job]:
                 planned.append(Job(row, config))
     if options.budget_minutes is None:
         return planned
-    spent_s = budget_s([job for job in planned if job.config.seed == 0])
-    scale = 60.0 * options.budget_minutes / spent_s if spent_s else 1.0
+    asked = seconds_asked([job for job in planned if job.config.seed == 0])
+    scale = min(
+        60.0 * options.budget_minutes / (sum(asked) or 1.0), 60.0 * JOB_MINUTES / (max(asked, default=0.0) or 1.0)
+    )
     return [replace(job, config=replace(job.config, time_scale=round(scale, 4))) for job in planned]
 
 
-def budget_s(planned: Sequence[Job]) -> float:
-    """Return the seconds that the stages ask for in a time-limited run, each shared stage counted once."""
-    stages: dict[str, float] = {}
-    for job in planned:
+def seconds_asked(planned: Sequence[Job]) -> list[float]:
+    """Return the seconds that each run's stages ask for in a time-limited run, where no run before it trains them."""
+    known: set[str] = set()
+    asked = [0.0 for _ in planned]
+    for number, job in enumerate(planned):
         resolved = resolve(job.config)
         for stage in stages_of(resolved):
             facts = [stage.name, stage.trains, stage.recipe, stage.after, stage.steps, stage.epochs, stage.batch_size,
                      {role: resolved.domains[role].name for role in stage.roles}]  # fmt: skip
             if "target" in stage.roles:
                 facts += [job.config.supervision, job.config.joints]
-            stages[json.dumps([*facts, job.config.seed], sort_keys=True)] = stage.budget_s or 0.0
-    return sum(stages.values())
+            name = json.dumps([*facts, job.config.seed], sort_keys=True)
+            asked[number] += 0.0 if name in known else stage.budget_s or 0.0
+            known.add(name)
+    return asked
+
+
+def in_words(planned: Sequence[Job]) -> str:
+    """Return a sentence on how long the training of time-limited runs takes at most."""
+    minutes = [seconds * (job.config.time_scale or 0.0) / 60.0
+               for job, seconds in zip(planned, seconds_asked(planned), strict=True)]  # fmt: skip
+    longest = max(range(len(minutes)), key=minutes.__getitem__)
+    return (
+        f"{len(planned)} runs with at most {sum(minutes):.0f} minutes of training, and {minutes[longest]:.0f} for the "
+        f"longest, {planned[longest].label}"
+    )
 
 
 def stages_of(resolved: Resolved) -> tuple[Stage, ...]:
@@ -178,16 +197,17 @@ def _roles(config: RunConfig) -> Mapping[str, Domain]:
 def named(recipe: str) -> Recipe:
     """Return an installed recipe.
 
-    Raises ``UsageError`` for an unknown name, and ``PluginError`` when one of its pictures or claims names a row that
-    it does not have."""
+    Raises ``UsageError`` for an unknown name, and ``PluginError`` when one of its pictures or claims, or its report,
+    names a row that it does not have."""
     found = registry.recipe(recipe)
     known = [label(row) for row in found.rows]
     drawn = [name for picture in found.pictures for name in (*picture.rows, *picture.reference)]
+    drawn += [found.report] if found.report else []
     compared = [name for claim in found.claims for name in (claim.row, claim.than, claim.goal) if name]
     for name in (*drawn, *compared):
         if name not in known:
             raise PluginError(
-                f"a picture or claim names the row '{name}', which the recipe does not have",
+                f"a picture, claim or report names the row '{name}', which the recipe does not have",
                 where=f"recipe '{recipe}'",
                 hint=did_you_mean(name, known),
             )

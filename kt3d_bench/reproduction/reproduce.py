@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
 from kt3d_bench.reproduction import pictures
 from kt3d_bench.reproduction.plan import Options, domains_read, jobs, named
-from kt3d_bench.reproduction.runs import Reproduction, run_all
+from kt3d_bench.reproduction.runs import Outcome, Reproduction, run_all
 from kt3d_bench.reproduction.tables import benchmarks, markdown, tables
 from kt3d_bench.training.sources import make_stand_in
 
@@ -44,7 +45,8 @@ def reproduce(
     """Run every row of a recipe, and set the paper's numbers beside them. Call it again to continue.
 
     What rows share is trained once. ``seeds`` = runs per row (default: what each row asks for); ``budget_minutes`` =
-    training time of the first seed's runs together, shared stages counted once (default: all steps); ``generated``
+    training time of the first seed's runs together, shared stages counted once and no run longer than ``JOB_MINUTES``
+    (default: all steps); ``generated``
     allows generated stand-ins, of ``people`` and ``frames``, in place of targets that are not there. Shards, stages
     and runs are below ``data`` (default: ``KT3D_DATA`` or ``kt3d-data``). The table and the pictures go to ``out``, by
     default ``<data>/reproductions/<recipe>-<preset>``.
@@ -94,14 +96,16 @@ def demo(
         arguments = registry.load(f"{registry.generator(plugin)}:DEMO")
         raw, shards = out / "raw" / plugin.name, shards_folder(out, plugin.name)
         make_stand_in(plugin, arguments, raw, shards, report, workers=workers)
-    done = run_all(found, options, report, leaderboards=out / "leaderboards")
-    if done.failures or done.interrupted:
-        return done
-    drawn = []
-    for name in benchmarks(done.outcomes):
-        own = [one for one in done.outcomes if one.result.benchmark.id == name]
-        drawn.append(pictures.poses(out / "pictures" / f"{name}.png", own))
-    return replace(done, pictures=drawn)
+
+    def picture(outcomes: Sequence[Outcome], name: str) -> Path:
+        return pictures.poses(out / "pictures" / f"{name}.png", [o for o in outcomes if o.result.benchmark.id == name])
+
+    def first_picture(outcomes: Sequence[Outcome]) -> None:
+        if len(outcomes) == 1:
+            report.note(f"first picture: {picture(outcomes, outcomes[0].result.benchmark.id)}")
+
+    done = run_all(found, options, report, leaderboards=out / "leaderboards", after=first_picture)
+    return replace(done, pictures=[picture(done.outcomes, name) for name in benchmarks(done.outcomes)])
 
 
 def _make_room(out: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +17,10 @@ from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import Kt3dError, UsageError
 from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.leaderboard.publish import Result
+from kt3d_bench.metrics.functional import METRICS
 from kt3d_bench.plugins.hookspecs import Recipe
 from kt3d_bench.progress import Reporter
-from kt3d_bench.reproduction.plan import Job, Options, jobs, with_data
+from kt3d_bench.reproduction.plan import Job, Options, in_words, jobs, with_data
 from kt3d_bench.run_folder import RUN_FILE, finished
 from kt3d_bench.scoring import score
 from kt3d_bench.training.resolve import resolve
@@ -63,19 +64,31 @@ class Reproduction:
     pictures: Sequence[Path] = ()
 
 
-def run_all(recipe: Recipe, options: Options, report: Reporter, *, leaderboards: Path) -> Reproduction:
-    """Run all rows of ``recipe`` for all seeds, write their entries and render the boards.
+def run_all(
+    recipe: Recipe,
+    options: Options,
+    report: Reporter,
+    *,
+    leaderboards: Path,
+    after: Callable[[Sequence[Outcome]], None] = lambda _: None,
+) -> Reproduction:
+    """Run all rows of ``recipe`` for all seeds, write their entries and render the boards; each as soon as it is there.
+    ``after`` is called after each run, with all that are finished.
 
     A run whose training fails (for example with a loss that is not finite) is reported, and the others go on. Raises
     what planning raises, before anything is trained.
     """
     planned = with_data(jobs(recipe, options), options, report)
+    if options.budget_minutes is not None and planned:
+        report.note(in_words(planned))
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
     for number, job in enumerate(planned, 1):
         report.note(f"[{number}/{len(planned)}] {job.label}, seed {job.config.seed}")
         try:
             outcomes.append(_run(job, report, leaderboards))
+            report.note(f"{job.label}, seed {job.config.seed}: {_headline(outcomes[-1].result)}")
+            after(outcomes)
         except InterruptedRunError:
             return Reproduction(recipe, tuple(outcomes), tuple(failures), interrupted=True)
         except UsageError:
@@ -98,6 +111,12 @@ def _run(job: Job, report: Reporter, leaderboards: Path) -> Outcome:
         train(config, report, resume=(folder / RUN_FILE).exists())
     result = score(folder, data=config.data_root, leaderboards=leaderboards, report=report)
     return Outcome(job, result, kept)
+
+
+def _headline(result: Result) -> str:
+    """The numbers that rank a run."""
+    values = [(METRICS[name], result.entry.scores.get(name)) for name in result.benchmark.headline]
+    return ", ".join(f"{m.title} {'undefined' if v is None else f'{v:.1f}'} {m.unit}" for m, v in values)
 
 
 def run_name(job: Job) -> str:

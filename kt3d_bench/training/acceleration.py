@@ -39,14 +39,14 @@ class Acceleration:
 def choose(
     accelerator: str, preset: str, precision: str, *, channels_last: bool | None, compiled: bool | None
 ) -> Acceleration:
-    """Return what a run uses; ``None`` = on a GPU. The preset ``tiny`` is too short for compiling to pay off.
+    """Return what a run uses; ``None`` = on a GPU. ``tiny`` and ``laptop`` are too short for compiling to pay off.
 
     With loss scaling (16-mixed) the optimiser is not fused, as a fused one would unscale gradients after clipping.
     """
     gpu = accelerator == "cuda"
     return Acceleration(
         channels_last=gpu if channels_last is None else channels_last,
-        compiled=(gpu and preset != "tiny") if compiled is None else compiled,
+        compiled=(gpu and preset not in ("tiny", "laptop")) if compiled is None else compiled,
         fused=gpu and precision != "16-mixed",
     )
 

@@ -48,7 +48,7 @@ class RunConfig:
     channels_last: bool | None = None
     """Memory layout of the networks; ``None`` = on a GPU."""
     compiled: bool | None = None
-    """Networks go through ``torch.compile``; ``None`` = on a GPU, but for the preset ``tiny``."""
+    """Networks go through ``torch.compile``; ``None`` = on a GPU, but for the presets ``tiny`` and ``laptop``."""
     data_root: Path = field(default_factory=default_data_root)
     name: RunName | None = None
     """Folder below ``runs``; derived when ``None``."""

@@ -72,7 +72,7 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
     if config.preset == "paper" and accelerator == "cpu" and not planning:
         raise UsageError(
             "the preset 'paper' needs a GPU: 140 epochs of ResNet-50 take weeks on a CPU",
-            hint="choose --preset tiny, which takes minutes",
+            hint="choose --preset tiny, which takes minutes, or laptop, which takes hours",
         )
     from kt3d_bench.training.acceleration import precision
 
@@ -112,6 +112,14 @@ def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:
         if role not in chosen:
             raise UsageError(f"shards are given for '{role}', which is not used", hint=did_you_mean(role, chosen))
     return chosen
+
+
+def settings_rule(plugin: MethodPlugin, settings: Mapping[str, Any]) -> str:
+    """Return what a run may say of its settings: what the plugin says of its presets and of its recipes' rows, and
+    nothing where the user chose others."""
+    rows = [row for recipe in registry.recipes().values() for row in recipe.rows if row.method == plugin.name]
+    named = not settings or any(dict(row.settings) == dict(settings) for row in rows)
+    return plugin.settings_rule if named else "not stated"
 
 
 def device_kind(device: str) -> str:

@@ -96,8 +96,8 @@ def train(
 ) -> Run:
     """Train a method and return the run; ``kt3d train`` does this and then predicts.
 
-    The options are the fields of ``RunConfig``, the most important ones being ``supervision`` ("none", "weak-2d",
-    "partial", ..., "full"; default "none"), ``preset`` ("paper", "small", "tiny"; default "paper"), ``target``,
+    The options are the fields of ``RunConfig``, the most important ones being ``supervision`` ("none", "partial-2d",
+    ..., "full"; default "none"), ``preset`` ("paper", "small", "laptop", "tiny"; default "paper"), ``target``,
     ``source`` and ``pretrain`` (datasets or benchmarks; default: the method's), ``settings`` (options of the method),
     ``seed``, ``device``, ``name`` and ``shards`` (role -> folder or URL, where shards lie elsewhere).
 

@@ -21,7 +21,7 @@ from kt3d_bench.training import ranks
 from kt3d_bench.training.claim import claimed
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.feeds import RoleData
-from kt3d_bench.training.resolve import Resolved, resolve
+from kt3d_bench.training.resolve import Resolved, resolve, settings_rule
 from kt3d_bench.training.sources import is_stream, locate
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ def _document(resolved: Resolved, options: LoopOptions, feeds: Mapping[str, Role
             "joints_3d": [int(joint) for joint in resolved.grant.mask_3d.nonzero()[0]],
         },
         "selection_rule": "last",
+        "settings_rule": settings_rule(resolved.plugin, resolved.config.settings),
         "shards": {role: found.document() for role, found in sorted(feeds.items())},
         "versions": options.about["versions"],
     }

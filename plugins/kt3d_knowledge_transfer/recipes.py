@@ -162,6 +162,7 @@ DEMO = Recipe(
         RecipeRow("mean-pose", target=SYNTHETIC),
         *(RecipeRow(TRANSFER, "full", target=SYNTHETIC, settings={"branch": name}) for name in ("depth", "mask")),
     ),
+    report=f"{TRANSFER} none",
 )
 AS_PUBLISHED = Recipe(
     "as-published",

@@ -36,6 +36,7 @@ def test_the_demo_ends_with_boards_and_a_picture(one_row: None, tmp_path: Path) 
     assert picture is not None
     assert picture.std() > 10
     assert f"Picture: {out / 'pictures' / 'ubc3v-hard.png'}" in said
+    assert f"first picture: {out / 'pictures' / 'ubc3v-hard.png'}" in done.stderr.replace("\n", "")
     (report,) = out.glob("runs/*/report.html")
     assert f"Report of a run: {report}" in said
     assert "mean-pose" in (out / "leaderboards" / "generated" / "ubc3v-hard" / "README.md").read_text()

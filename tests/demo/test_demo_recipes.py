@@ -77,6 +77,9 @@ def done(data: Path) -> tuple[Reproduction, Said, plan.Options]:
 
 def test_rows_run_seed_by_seed_and_share_their_stages(done: tuple[Reproduction, Said, plan.Options]) -> None:
     found, said, options = done
+    floor = found.outcomes[0].result.entry.scores
+    expected = f"floor, seed 0: MPJPE {floor['mpjpe_mm']:.1f} mm, PCK@100 {floor['pck_100']:.1f} %"
+    assert expected in said.notes
     assert [(one.label, one.job.config.seed) for one in found.outcomes] == [
         ("floor", 0), ("depth branch", 0), ("mask branch", 0), ("floor", 1),
     ]  # fmt: skip
@@ -150,9 +153,11 @@ def test_the_budget_is_shared_by_the_stages_each_counted_once(data: Path) -> Non
     stages = {"synthetic": 120.0}
     options = plan.Options(data, "tiny", device="cpu", budget_minutes=1.0)
     planned = plan.jobs(RECIPE, options)
-    assert plan.budget_s(planned) == sum(stages.values())
+    assert plan.seconds_asked(planned) == [0.0, *stages.values(), 0.0, 0.0]
+    assert plan.in_words(planned) == "4 runs with at most 1 minutes of training, and 1 for the longest, depth branch"
     assert {job.config.time_scale for job in planned} == {0.5}
     assert {job.config.time_scale for job in plan.jobs(RECIPE, replace(options, budget_minutes=None))} == {None}
+    assert {job.config.time_scale for job in plan.jobs(RECIPE, replace(options, budget_minutes=1e6))} == {75.0}
     more = plan.jobs(RECIPE, replace(options, seeds=3))
     assert {job.config.time_scale for job in more} == {0.5}
     assert len(more) == 9
@@ -161,7 +166,8 @@ def test_the_budget_is_shared_by_the_stages_each_counted_once(data: Path) -> Non
 def test_the_budget_of_the_demo_is_what_its_methods_ask_for() -> None:
     recipe = plan.named("demo")
     planned = plan.jobs(recipe, plan.Options(preset="tiny", seeds=1, device="cpu"))
-    assert 6 * 60 < plan.budget_s(planned) < 8 * 60
+    assert 6 * 60 < sum(plan.seconds_asked(planned)) < 8 * 60
+    assert recipe.report == "knowledge-transfer none"
 
 
 def test_missing_targets_are_all_named_before_anything_is_made(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_an_entry_says_what_it_is_of() -> None:
     made = entry(
         joints=6, supervision="partial", generator_version=4, checkpoint_sha256="f" * 64, command="kt3d train",
         wall_seconds=12.5, run={"preset": "tiny", "steps": 3}, external_data=["a weight file"], selection_rule="oracle",
-        target_labels_seen="6 joints, 2D and 3D",
+        target_labels_seen="6 joints, 2D and 3D", settings_rule="validation",
     )  # fmt: skip
     assert set(made.scores) == {"mpjpe_mm", "pa_mpjpe_mm", "pck_100", "action_mean_mpjpe_mm"}
     assert made.intervals.keys() == {"mpjpe_mm", "pa_mpjpe_mm", "pck_100"}
@@ -70,6 +70,9 @@ def test_an_entry_says_what_it_is_of() -> None:
     assert made.provenance.versions["numpy"] == np.__version__
     assert made.flags.training_data == (SOURCE,)
     assert (made.flags.reference, made.flags.box_rule, made.flags.selection_rule) == ("root-given", "joints", "oracle")
+    assert made.flags.settings_rule == "validation"
+    with pytest.raises(ArtefactError, match=r"settings_rule: Input should be 'not stated', 'published'"):
+        entry(settings_rule="guessed")
     assert (made.samples, made.unanswered, made.undefined) == (12, 0, {})
 
 
@@ -159,7 +162,7 @@ def test_what_came_later_is_left_out_where_it_says_nothing() -> None:
     document = json.loads(encode_entry(bare))
     assert not {"clips", "breakdown", "interval_rule", "degenerate"} & set(document)
     assert not {"metric_code_sha256", "protocol_digest", "submission"} & set(document["provenance"])
-    assert "also_reads" not in document["flags"]
+    assert not {"also_reads", "settings_rule"} & set(document["flags"])
     assert Entry.model_validate(document) == bare
 
 

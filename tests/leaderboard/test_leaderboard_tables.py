@@ -171,7 +171,10 @@ def test_training_data_that_nobody_stated_is_not_none() -> None:
 
 
 def test_footnotes_say_which_numbers_these_are() -> None:
-    text = board_markdown("toy-test", BENCHMARK, [entry(selection_rule="oracle", method="peeking")])
+    peeking = entry(selection_rule="oracle", method="peeking")
+    careful = entry(method="careful")
+    flags = careful.flags.model_copy(update={"settings_rule": "validation"})
+    text = board_markdown("toy-test", BENCHMARK, [peeking, careful.model_copy(update={"flags": flags})])
     for part in (
         "MPJPE: mean joint distance, after moving joint 0 of both poses to the origin.",
         "PA-MPJPE (with scale): mean joint distance after the best rotation, translation and scale, no mirroring.",
@@ -179,6 +182,8 @@ def test_footnotes_say_which_numbers_these_are() -> None:
         "(root-given)",
         "Boxes: rule 'joints'",
         "Checkpoint selection 'oracle': peeking.",
+        "Settings of unknown origin: peeking.",
+        "Settings chosen on validation people, who are in neither training nor test: careful.",
         "Every 64th frame.",
     ):
         assert part in text

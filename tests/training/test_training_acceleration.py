@@ -36,7 +36,8 @@ def test_a_cpu_uses_none_of_it_and_a_gpu_what_suits_the_run() -> None:
     auto: dict[str, bool | None] = {"channels_last": None, "compiled": None}
     assert choose("cpu", "paper", "32-true", **auto) == Acceleration()
     assert choose("cuda", "paper", "bf16-mixed", **auto) == Acceleration(True, True, True)
-    assert choose("cuda", "tiny", "bf16-mixed", **auto) == Acceleration(True, False, True)
+    for short in ("tiny", "laptop"):
+        assert choose("cuda", short, "bf16-mixed", **auto) == Acceleration(True, False, True)
     assert choose("cuda", "paper", "16-mixed", **auto) == Acceleration(True, True, False)
     assert choose("cuda", "small", "32-true", channels_last=False, compiled=False) == Acceleration(False, False, True)
     assert choose("cpu", "tiny", "32-true", channels_last=True, compiled=True) == Acceleration(True, True, False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.plugins import registry
+from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.run_folder import final_checkpoint, newest_run, read_run
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.predict import choose_benchmark, load_method, predict
-from kt3d_bench.training.resolve import resolve
+from kt3d_bench.training.resolve import resolve, settings_rule
 from kt3d_bench.training.train import train
 
 
@@ -398,3 +400,16 @@ def test_two_parts_of_one_dataset_are_a_transfer_and_one_part_is_none(workplace:
     within = load_method(final_checkpoint(same_part))[0].context.transfers
     assert across is True
     assert within is False
+
+
+def test_a_run_says_where_its_settings_come_from_unless_the_user_chose_them(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = replace(registry.method("toy"), settings_rule="validation")
+    recipe = Recipe("rows", "", (RecipeRow("toy", settings={"width": 8}), RecipeRow("plain", settings={"width": 9})))
+    monkeypatch.setattr(registry, "recipes", lambda: {"rows": recipe})
+    asked: list[dict[str, Any]] = [{}, {"width": 8}, {"width": 9}, {"width": 8, "steps": 4}]
+    assert [settings_rule(toy, each) for each in asked] == ["validation", "validation", "not stated", "not stated"]
+    workplace.prepare("dots-target")
+    workplace.prepare("dots-source")
+    assert read_run(train(workplace.config()))["settings_rule"] == "not stated"
