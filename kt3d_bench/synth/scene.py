@@ -16,6 +16,7 @@ from kt3d_bench.synth.body import CONE_PART, PARTS, Figures
 from kt3d_bench.synth.boxes import Box, chair, hit, window_of, world_rays
 from kt3d_bench.synth.render import RenderedFigure, render
 from kt3d_bench.synth.shade import Colour, Image, Style, shade
+from kt3d_bench.synth.view import camera_rays
 
 Float32 = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
@@ -26,6 +27,7 @@ _LAMP_MM = 20_000.0
 _LEAST_SLOPE = 1.2
 """Lamps hang high: a shadow is at most the person's height over this long."""
 _MAP_PX, _SOFT_PX = 112, 1.6
+_FAINT = 0.002
 _FILL = 0.8
 """Share of the lamp's light that the shadow really lacks; the rest comes from elsewhere."""
 
@@ -125,9 +127,7 @@ def _darken_floor(
     corners = [box.corners_mm for box in seat.boxes] if seat is not None else []
     points = np.concatenate([figure.cones_world_mm[0].reshape(-1, 3), *corners])
     lamp = _lamp(points, towards_lamp)
-    lit = np.zeros((_MAP_PX, _MAP_PX), np.float32)
-    shadow = render(figure, [lamp], normals=False, device=device)[0]
-    lit[...] = shadow.depth_mm > 0
+    lit = (render(figure, [lamp], normals=False, device=device)[0].depth_mm > 0).astype(np.float32)
     for box in seat.boxes if seat is not None else ():
         x0, y0, x1, y1 = window_of(lamp, box.corners_mm)
         found, _ = hit(world_rays(lamp, (x0, y0, x1, y1)), lamp.position_world_mm, box)
@@ -135,23 +135,32 @@ def _darken_floor(
     lit = np.asarray(cv2.GaussianBlur(lit, (0, 0), _SOFT_PX), np.float32)
     on_floor = points - towards_lamp * (points[:, 2:] / towards_lamp[2])
     x0, y0, x1, y1 = window_of(camera, on_floor, margin_px=0.06 * max(camera.size_px))
-    if x1 == x0 or y1 == y0:
+    if x1 == x0 or y1 == y0 or camera.position_world_mm[2] <= 0:
         return
-    rays, position = world_rays(camera, (x0, y0, x1, y1)), camera.position_world_mm
+    to_lamp, below_horizon = _floor_to_lamp(camera, lamp)
+    xy = camera_rays(camera, (x0, y0, x1, y1))
+    u, v, w = (xy[..., 0] * row[0] + xy[..., 1] * row[1] + row[2] for row in to_lamp.astype(np.float32))
+    sees_floor = xy @ below_horizon[:2].astype(np.float32) < -below_horizon[2]
     with np.errstate(divide="ignore", invalid="ignore"):
-        along = np.where(rays[2] < 0, -position[2] / rays[2], np.nan)
-        floor = position[:, None, None] + along * rays
-        places = np.einsum("ij,jhw->ihw", lamp.rotation, floor - lamp.position_world_mm[:, None, None])
-        u, v = (
-            np.nan_to_num(lamp.focal_px[i] * places[i] / places[2] + lamp.center_px[i], nan=-9.0).astype(np.float32)
-            for i in range(2)
-        )
-    dark = np.asarray(cv2.remap(lit, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
-    dark[np.isfinite(depth_mm[y0:y1, x0:x1])] = 0
+        dark = np.asarray(cv2.remap(lit, u / w, v / w, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
+    chosen = (dark > _FAINT) & sees_floor & np.isinf(depth_mm[y0:y1, x0:x1])
     direct, ambient = towards_lamp[2] * np.array(style.light), np.array(style.ambient)
     lost = (_FILL * direct / (direct + ambient)).astype(np.float32)
     window = image[y0:y1, x0:x1]
-    window[...] = (window * (1 - dark[..., None] * lost)).astype(np.uint8)
+    window[chosen] = (window[chosen] * (1 - dark[chosen][:, None] * lost)).astype(np.uint8)
+
+
+def _floor_to_lamp(camera: Camera, lamp: Camera) -> tuple[FloatArray, FloatArray]:
+    """Return (3, 3) the map from rays (x, y, 1) of ``camera`` that meet the floor to homogeneous px of the ``lamp``;
+    and (3,), whose product with a ray is negative where it meets the floor.
+
+    The ray d = R^T (x, y, 1) from the camera's place c meets the floor at c - (c_z / d_z) d. Its image at the lamp,
+    times -d_z / c_z, is linear in d.
+    """
+    d_of_ray, place = camera.rotation.T, camera.position_world_mm
+    to_px = np.vstack([lamp.intrinsics_px, [0.0, 0.0, 1.0]]) @ lamp.rotation
+    offset = to_px @ (place - lamp.position_world_mm)
+    return (to_px - np.outer(offset, [0.0, 0.0, 1.0 / place[2]])) @ d_of_ray, d_of_ray[2]
 
 
 def _lamp(points_mm: FloatArray, towards_lamp: FloatArray) -> Camera:

@@ -89,6 +89,13 @@ def test_low_lamps_are_raised_and_shadows_fall_on_nothing_but_the_floor() -> Non
     np.testing.assert_array_equal(depth, full)
 
 
+def test_from_below_the_floor_no_shadow_is_seen() -> None:
+    figure, camera = someone("stand"), camera_at(0.3, -150.0)
+    grey = np.full((320, 320, 3), 200, np.uint8)
+    image, depth = draw_person(grey, figure, camera, looks(np.array([0.0, 1.0, 1.5]), camera))
+    assert (image[np.isinf(depth)] == 200).all()
+
+
 def test_people_who_sit_need_a_seat_and_it_touches_them() -> None:
     seated = {name: [sample_clip(np.random.default_rng(seed), name, 1, 25).seated for seed in range(12)]
               for name in ACTIVITIES}  # fmt: skip
