@@ -190,7 +190,8 @@ def posture(
         activity = "random" if loose else activities[int(rng.integers(len(activities)))]
         clip = synth.sample_clip(rng, activity, 1, _RATE_HZ)
     figure = synth.pose(body, clip)
-    at = figure.landmark("pelvis")[0]
+    x, y, z = figure.landmark("pelvis")[0]
     drift = rng.normal(0.0, [40.0, 40.0, 25.0])
     yaw = rng.uniform(-np.pi, np.pi)
-    return figure.moved(0.0, -at).moved(yaw, drift)
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    return figure.moved(yaw, drift - [cos * x - sin * y, sin * x + cos * y, z])

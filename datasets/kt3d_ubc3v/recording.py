@@ -7,7 +7,6 @@ World: Maya's, Y up, cm, the person's hips near the origin. People are generated
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from kt3d_bench.records import Camera
 from kt3d_bench.standins import mat_cells, write_mat
-from kt3d_bench.synth import Figures
+from kt3d_bench.synth import LANDMARKS, Figures
 from kt3d_bench.synth.rig import unit_vectors
 
 FloatArray = npt.NDArray[np.float64]
@@ -87,8 +86,9 @@ def sample_camera(rng: np.random.Generator) -> MayaCamera:
 
 def joint_matrices(figures: Figures) -> FloatArray:
     """Return (N, 28, 16) in ``BONES`` order: 4 x 4 transforms of row vectors, rotation x 10, position in cm, Y up."""
-    sites, ends = _places(figures, _SITE.values()), _places(figures, [_TOWARDS[bone] for bone in BONES])
-    along = unit_vectors(ends - sites)
+    points = _points(figures)
+    sites = points[:, _SITES]
+    along = unit_vectors(points[:, _ENDS] - sites)
     helper = np.where(np.abs(along[..., 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
     side = unit_vectors(np.cross(helper, along))
     matrices = np.zeros((*sites.shape[:2], 4, 4))
@@ -99,26 +99,24 @@ def joint_matrices(figures: Figures) -> FloatArray:
     return matrices.reshape(*sites.shape[:2], 16)
 
 
-def _places(figures: Figures, names: Collection[str]) -> FloatArray:
-    """Return (N, len(names), 3) mm: landmarks, and points at percentages of the path from hip to neck."""
-    spine = np.stack(
-        [figures.landmark(point) for point in ("pelvis", "spine_low", "spine_mid", "spine_high", "thorax")], axis=1
-    )
+_SPINE = [LANDMARKS.index(name) for name in ("pelvis", "spine_low", "spine_mid", "spine_high", "thorax")]
+_SHARES = ("13%", "27%", "54%")
+_POINTS = (*LANDMARKS, *_SHARES)
+_SITES = [_POINTS.index(_SITE[bone]) for bone in BONES]
+_ENDS = [_POINTS.index(_TOWARDS[bone]) for bone in BONES]
+
+
+def _points(figures: Figures) -> FloatArray:
+    """Return (N, len(_POINTS), 3) mm: the landmarks, and points at percentages of the path from hip to neck."""
+    spine = figures.landmarks_world_mm[:, _SPINE]
     lengths = np.linalg.norm(np.diff(spine, axis=1), axis=-1)
     way = np.concatenate([np.zeros((len(spine), 1)), np.cumsum(lengths, axis=1)], axis=1)
-    rows = np.arange(len(spine))
-
-    def at(name: str) -> FloatArray:
-        if not name.endswith("%"):
-            return figures.landmark(name)
-        wanted = float(name.removesuffix("%")) / 100 * way[:, -1]
-        before = (way[:, 1:-1] <= wanted[:, None]).sum(axis=1)
-        share = ((wanted - way[rows, before]) / lengths[rows, before])[:, None]
-        point: FloatArray = spine[rows, before] + share * (spine[rows, before + 1] - spine[rows, before])
-        return point
-
-    found = {name: at(name) for name in set(names)}
-    return np.stack([found[name] for name in names], axis=1)
+    wanted = way[:, -1:] * [float(share.removesuffix("%")) / 100 for share in _SHARES]
+    before = (way[:, None, 1:-1] <= wanted[..., None]).sum(axis=-1)
+    rows = np.arange(len(spine))[:, None]
+    share = ((wanted - way[rows, before]) / lengths[rows, before])[..., None]
+    between = spine[rows, before] + share * (spine[rows, before + 1] - spine[rows, before])
+    return np.concatenate([figures.landmarks_world_mm, between], axis=1)
 
 
 def write_ground_truth(path: Path, matrices: FloatArray, cameras: dict[str, list[MayaCamera]]) -> None:
