@@ -48,7 +48,9 @@ def _h36m(raw: Path) -> None:
 
 
 def _ubc3v(raw: Path) -> None:
-    _generate("ubc3v", raw, people=2, frames=1, test_postures=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kt3d_ubc3v.generate._TEST_SECTIONS", 1)
+        _generate("ubc3v", raw, people=2, frames=1, test_postures=2)
     for number in range(2, _UBC3V_SECTIONS + 1):
         copy_tree(raw / "hard-pose/test/1", raw / f"hard-pose/test/{number}")
 

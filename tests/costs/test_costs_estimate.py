@@ -173,7 +173,7 @@ def test_the_command_says_it_in_words_and_in_json(tmp_path: Path, monkeypatch: p
     said = CliRunner().invoke(main, [*words, *sizes, "--hardware", "cpu-2-cores-busy"])
     assert said.exit_code == 0, said.output
     assert "Stage supervised: 600 steps of 32 images (312,188 samples per epoch)" in said.output
-    assert "Disk for the target's training shards: 9.5 GB (312,188 samples, from the sizes of stand-in" in said.output
+    assert "Disk for the target's training shards: 10.1 GB (312,188 samples, from the sizes of stand-in" in said.output
     said = CliRunner().invoke(main, [*words, *sizes, "--images-per-second", "100", "--json"])
     assert json.loads(said.output)["stages"][-1]["steps"] == 600
     said = CliRunner().invoke(main, [*words, "--samples", "target=many", "--hardware", "h200"])

@@ -39,15 +39,17 @@ def found(official: Path) -> dict[str, Sample]:
 
 
 def silhouettes(camera_id: str) -> dict[str, np.ndarray]:
-    """Key -> (H, W) bool of the whole frame: the people of S9, drawn once more before one camera."""
-    takes = generate._takes(SEED, ["S1", "S9"], ACTIONS, 2, 1, False)
+    """Key -> (H, W) bool of the whole frame: the people of S9 and their seats, drawn once more before one camera."""
+    takes = generate._takes(SEED, standin_recordings.PEOPLE[:2], "test", ACTIONS, 2, 1, False)
     studio = generate._new_studio(Path(), SEED, FRAME_PX, takes, None, "cpu")
     index = standin_recordings.CAMERA_IDS.index(camera_id)
+    camera, style = studio.rig.camera("S9", index), synth.sample_style(np.random.default_rng(0))
+    blank = np.zeros((camera.size_px[1], camera.size_px[0], 3), np.uint8)
     masks = {}
     for take in (one for one in takes if one.subject == "S9"):
-        figures, _ = generate._people(studio, take, 9)
-        shown = synth.render(next(iter(figures)), [studio.rig.camera("S9", index)], device="cpu")[0]
-        masks[f"s09_act{take.action_number:02d}_sub{take.number}_{camera_id}_000000"] = shown.depth_mm > 0
+        figures, _, seat = generate._people(studio, take)
+        _, depth_mm = synth.draw_person(blank, next(iter(figures)), camera, style, seat=seat)
+        masks[f"s09_act{take.action_number:02d}_sub{take.number}_{camera_id}_000000"] = np.isfinite(depth_mm)
     return masks
 
 
