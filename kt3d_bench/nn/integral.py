@@ -120,6 +120,13 @@ class IntegralOutput:
     along: tuple[Tensor, Tensor, Tensor] | None = None
     """(B, J, S) marginals of the volumes along x, y and z, where ``IntegralNet`` was asked for them."""
 
+    def of(self, samples: slice) -> IntegralOutput:
+        """The same of some samples of the batch."""
+        along = None if self.along is None else (self.along[0][samples], self.along[1][samples], self.along[2][samples])
+        return IntegralOutput(
+            self.voxels[samples], self.features[samples], self.surface_offset_mm[samples], self.side, along
+        )
+
 
 class IntegralNet(nn.Module):
     """(B, ``in_channels``, 4 ``side``, 4 ``side``) image -> ``IntegralOutput``.

@@ -14,7 +14,7 @@ from torch import Tensor
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import Stage, StepResult
 from kt3d_bench.nn.images import rgb_input
-from kt3d_bench.nn.integral import IntegralNet, pose_loss, to_voxels
+from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, pose_loss, to_voxels
 from kt3d_bench.skeletons import H36M17
 
 STAGE_NAME = "pretrain-2d"
@@ -61,14 +61,24 @@ def pretrain_2d_step(net: IntegralNet, batch: LabelledBatch, *, marginal_weight:
     put them, and whatever lifts the pose would be given a face beside the body.
     """
     images = batch.images["rgb"]
-    input_px = images.shape[-1]
     output = net(rgb_input(images), with_marginals=marginal_weight > 0)
-    target = to_voxels(batch.joints_px, torch.zeros_like(batch.joints_px[..., 0]), input_px, net.side)[..., :2]
-    place, known = midpoints(target, batch.mask_2d)
-    loss = pose_loss(output, place, known[..., None].expand_as(place), marginal_weight=marginal_weight)
+    loss = pose_loss_2d(output, batch, marginal_weight=marginal_weight)
     with torch.no_grad():
-        errors = (output.voxels[..., :2] - target).norm(dim=-1)[batch.mask_2d] * (input_px / net.side)
+        target = places(batch, images.shape[-1], net.side)
+        errors = (output.voxels[..., :2] - target).norm(dim=-1)[batch.mask_2d] * (images.shape[-1] / net.side)
     return StepResult({"2d": loss}, {"error_2d_px": float(errors.mean())} if len(errors) else {})
+
+
+def pose_loss_2d(output: IntegralOutput, batch: LabelledBatch, *, marginal_weight: float) -> Tensor:
+    """``pose_loss`` on x and y of what a network says of a batch's RGB images, joints that no image of the batch has
+    completed by ``midpoints``."""
+    place, known = midpoints(places(batch, batch.images["rgb"].shape[-1], output.side), batch.mask_2d)
+    return pose_loss(output, place, known[..., None].expand_as(place), marginal_weight=marginal_weight)
+
+
+def places(batch: LabelledBatch, input_px: int, side: int) -> Tensor:
+    """(B, J, 2) voxels of the 2D labels, NaN where hidden."""
+    return to_voxels(batch.joints_px, torch.zeros_like(batch.joints_px[..., 0]), input_px, side)[..., :2]
 
 
 def midpoints(joints: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,22 +6,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_WIDEST_INPUT = 8
+_WIDEST_INPUT, _EMBEDDED = 24, 8
 SKIPPED = 48
 """Channels of the fine maps, at a quarter of the input's side."""
 
 
 class TinyEncoder(nn.Module):
     """(B, ``in_channels``, H, W) -> (B, 48, H/4, W/4) and (B, 96, H/8, W/8): two strided convolutions, then two
-    residual blocks. More than 8 input channels (part masks) are first embedded in 8 by a 1 x 1 convolution; else the
+    residual blocks. More than 24 input channels (part masks) are first embedded in 8 by a 1 x 1 convolution; else the
     5 x 5 convolution that follows would cost as much as all the rest."""
 
     channels = 96
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
-        first = min(in_channels, _WIDEST_INPUT)
-        self.embed = nn.Identity() if first == in_channels else nn.Conv2d(in_channels, first, 1, bias=False)
+        many = in_channels > _WIDEST_INPUT
+        first = _EMBEDDED if many else in_channels
+        self.embed = nn.Conv2d(in_channels, first, 1, bias=False) if many else nn.Identity()
         self.stem = nn.Sequential(_convolution(first, 24, 5), _convolution(24, SKIPPED, 3))
         self.blocks = nn.Sequential(Residual(SKIPPED, 96, 2), Residual(96, 96, 1))
 

@@ -2,7 +2,8 @@
 
 The lifter follows Martinez, Hossain, Romero, Little: A simple yet effective baseline for 3d human pose estimation, ICCV
 2017: two residual blocks of two linear layers with batch norm, ReLU and dropout. It learns from labels of the source
-alone, projected by the source's cameras; at test time it is fed the 2D joints of the shared ``pretrain-2d`` network.
+alone, seen by virtual cameras or by the source's own; at test time it is fed the 2D joints of the shared
+``pretrain-2d`` network.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from torch import Tensor
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Stage, StepResult
+from kt3d_bench.nn.flips import both_ways
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1
 from kt3d_bench.nn.layers import ResidualMlp
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
+from kt3d_bench.nn.schedules import training
+from kt3d_bench.nn.virtual_cameras import VirtualCameras, up_sum, upright, vertical
 from kt3d_bench.skeletons import NUM_JOINTS
 
 DEPTH_UNIT_MM = 100.0
@@ -46,6 +50,12 @@ class Config:
     dropout: float = 0.5
     marginal_weight: float = 0.75
     """Weight of the marginals' loss in the 2D stage (``nn.integral.pose_loss``)."""
+    schedule: Literal["hold", "steps"] = "hold"
+    """How the learning rate runs in both stages (``nn.schedules``)."""
+    cameras: Literal["virtual", "source"] = "virtual"
+    """Cameras before which the lifter sees the source's poses: virtual ones, or the source's own."""
+    flip_test: bool = True
+    """Whether 2D poses are averaged with those of the mirrored image."""
     noise: float = 0.3
     """Noise on the lifter's 2D input, in units of the pose's size. Each sample draws its standard deviation between 0
     and this: the lifter cannot know how good the 2D network is on new images."""
@@ -64,8 +74,12 @@ class Config:
 class Lifter(ResidualMlp):
     """(B, J, 2) normalised 2D joints -> (B, J) depth relative to the hip, in units of 100 mm."""
 
+    up_total: Tensor
+    """(3,) what ``virtual_cameras.up_sum`` gave for all training poses."""
+
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__(2 * NUM_JOINTS, NUM_JOINTS, width=width, dropout=dropout)
+        self.register_buffer("up_total", torch.zeros(3))
 
     def forward(self, joints: Tensor) -> Tensor:
         return super().forward(joints.flatten(1))
@@ -110,6 +124,7 @@ class Martinez(Method):
         length: dict[str, Any] = (
             {"steps": config.pretrain_steps} if config.pretrain_steps else {"epochs": config.epochs}
         )
+        optimisation = {"optimiser": Optimiser(learning_rate=config.learning_rate), **training(config.schedule)}
         return (
             pretrain_2d_stage(
                 backbone=config.backbone,
@@ -117,19 +132,20 @@ class Martinez(Method):
                 side=config.side,
                 marginal_weight=config.marginal_weight,
                 batch_size=config.batch_size,
-                optimiser=Optimiser(learning_rate=config.learning_rate),
                 budget_s=60.0,
                 **length,
+                **optimisation,
             ),
             Stage(
                 "lift",
                 roles={"source": ()},
                 trains=("lifter",),
-                recipe={"width": config.width, "dropout": config.dropout, "noise": config.noise},
+                recipe={name: getattr(config, name) for name in ("width", "dropout", "noise", "cameras")},
                 steps=config.lift_steps,
                 batch_size=config.lift_batch_size,
-                optimiser=Optimiser(learning_rate=config.learning_rate),
                 budget_s=10.0,
+                augment=config.cameras == "source",
+                **optimisation,
             ),
         )
 
@@ -138,16 +154,24 @@ class Martinez(Method):
             given = cast(LabelledBatch, batches["pretrain"])
             return pretrain_2d_step(self.rgb_net, given, marginal_weight=self.config.marginal_weight)
         batch = cast(LabelledBatch, batches["source"])
-        known = batch.mask_2d & batch.mask_3d
-        joints_px = batch.joints_px.where(known[..., None], batch.joints_px[:, :1])
-        joints = normalised(joints_px)
+        places, truth, known = self._poses(batch)
+        joints = normalised(places.where(known[..., None], places[:, :1]))
         deviation = self.config.noise * torch.rand(batch.size, 1, 1).to(joints)
         depth = self.lifter(normalised(joints + deviation * torch.randn(joints.shape).to(joints)))
-        truth = batch.joints_root_mm[..., 2] / DEPTH_UNIT_MM
-        return StepResult({"depth": smooth_l1(depth[..., None], truth[..., None], known)})
+        return StepResult({"depth": smooth_l1(depth[..., None], truth[..., None] / DEPTH_UNIT_MM, known)})
+
+    def _poses(self, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, J, 2) places in an image, of any unit, (B, J) depths relative to the hip in mm, and which are known."""
+        if self.config.cameras == "source":
+            return batch.joints_px, batch.joints_root_mm[..., 2], batch.mask_2d & batch.mask_3d
+        self.lifter.up_total += up_sum(batch.joints_root_mm, batch.world_to_cam)
+        stood = upright(batch.joints_root_mm, batch.world_to_cam, vertical(self.lifter.up_total))
+        places, z_mm = VirtualCameras().see(stood)
+        return places, z_mm, z_mm.isfinite()
 
     def predict(self, batch: UnlabelledBatch) -> Estimate:
-        voxels = self.rgb_net(rgb_input(batch.images["rgb"])).voxels
-        joints_px, _ = from_voxels(voxels, self.input_px, self.config.side)
+        image = rgb_input(batch.images["rgb"])
+        output = both_ways(self.rgb_net, image)[0] if self.config.flip_test else self.rgb_net(image)
+        joints_px, _ = from_voxels(output.voxels, self.input_px, self.config.side)
         depth_mm = self.lifter(normalised(joints_px)) * DEPTH_UNIT_MM
         return Estimate(joints_px=joints_px, z_root_mm=depth_mm - depth_mm[:, :1])

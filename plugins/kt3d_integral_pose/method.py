@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Stage, StepResult
+from kt3d_bench.nn.flips import both_ways
 from kt3d_bench.nn.images import relief_input, rgb_input
 from kt3d_bench.nn.integral import (
     IntegralNet,
@@ -26,8 +27,9 @@ from kt3d_bench.nn.integral import (
     to_voxels,
 )
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
-from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
+from kt3d_bench.nn.pretrain2d import pose_loss_2d, pretrain_2d_stage, pretrain_2d_step
 from kt3d_bench.nn.resnet import ResNet50, load_torchvision_weights
+from kt3d_bench.nn.schedules import training
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,15 @@ class Config:
     """On voxels of a 64-bin volume; L1 is what the paper found best (its Section 4.2)."""
     marginal_weight: float = 0.75
     """Weight of the marginals' loss beside it, in both stages (``nn.integral.marginal_loss``)."""
+    schedule: Literal["hold", "steps"] = "hold"
+    """How the learning rate runs in both stages (``nn.schedules``)."""
+    flip_test: bool = True
+    """Whether predictions are averaged with those of the mirrored image."""
+    mix_pretrain: float = 1.0
+    """RGB targets: weight of the 2D loss on a batch of the pretrain role beside each target batch, as the paper mixes
+    2D and 3D data. 0 = none."""
     pretrain_2d: bool = True
-    """RGB targets: start from 2D joints learned on the pretrain role, as the methods compared with do."""
+    """RGB targets: use the pretrain role, and start from 2D joints learned on it, as the methods compared with do."""
     weight_offset: float = 0.1
     """Depth targets: weight of the hip's depth behind the visible surface, in units of 50 mm."""
     weights: str = ""
@@ -97,21 +106,26 @@ class IntegralPose(Method):
     def net(self) -> IntegralNet:
         return self.rgb_net if self.rgb else self.depth_net
 
+    @property
+    def mixes(self) -> bool:
+        """Whether 2D images of the pretrain role are mixed into the supervised stage."""
+        return bool(self.rgb and self.config.pretrain_2d and self.config.mix_pretrain)
+
     def stages(self) -> tuple[Stage, ...]:
         config: Config = self.config
         names = ("backbone", "input_px", "side", "marginal_weight")
         sizes: dict[str, Any] = {name: getattr(config, name) for name in names}
         optimiser = Optimiser(learning_rate=config.learning_rate)
-        common: dict[str, Any] = {"batch_size": config.batch_size, "optimiser": optimiser}
+        common: dict[str, Any] = {"batch_size": config.batch_size, "optimiser": optimiser, **training(config.schedule)}
         stages: list[Stage] = []
         if self.rgb and config.pretrain_2d:
             stages.append(pretrain_2d_stage(**sizes, **common, **self._length(config.pretrain_steps), budget_s=60.0))
         stages.append(
             Stage(
                 "supervised",
-                roles={"target": ("rgb" if self.rgb else "depth",)},
+                roles={"target": ("rgb" if self.rgb else "depth",)} | ({"pretrain": ("rgb",)} if self.mixes else {}),
                 trains=("rgb_net" if self.rgb else "depth_net",),
-                recipe={**sizes, "loss": config.loss, "weight_offset": config.weight_offset},
+                recipe=sizes | {name: getattr(config, name) for name in ("loss", "weight_offset", "mix_pretrain")},
                 budget_s=60.0,
                 after=tuple(stage.name for stage in stages),
                 **common,
@@ -132,7 +146,11 @@ class IntegralPose(Method):
             given = cast(LabelledBatch, batches["pretrain"])
             return pretrain_2d_step(self.rgb_net, given, marginal_weight=self.config.marginal_weight)
         batch, config = cast(LabelledBatch, batches["target"]), self.config
-        output = self.net(self._input(batch), with_marginals=config.marginal_weight > 0)
+        mixed = cast("LabelledBatch | None", batches.get("pretrain"))
+        image = self._input(batch)
+        seen = image if mixed is None else torch.cat([image, rgb_input(mixed.images["rgb"])])
+        both = self.net(seen, with_marginals=config.marginal_weight > 0)
+        output = both.of(slice(0, batch.size))
         truth = to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], self.input_px, config.side)
         planar = batch.mask_2d | batch.mask_3d
         known = torch.stack([planar, planar, batch.mask_3d], -1)
@@ -142,6 +160,9 @@ class IntegralPose(Method):
         }
         if output.along is not None:
             losses["marginals"] = config.marginal_weight * marginal_loss(output.along, truth, known)
+        if mixed is not None:
+            found, weight = both.of(slice(batch.size, None)), config.marginal_weight
+            losses["pretrain"] = config.mix_pretrain * pose_loss_2d(found, mixed, marginal_weight=weight)
         if not self.rgb:
             loss = surface_offset_loss(output.surface_offset_mm, batch.surface_offset_mm)
             losses["offset"] = config.weight_offset * loss
@@ -160,7 +181,8 @@ class IntegralPose(Method):
         return relief_input(batch.images["depth"], batch.surface_mm)
 
     def predict(self, batch: UnlabelledBatch) -> Estimate:
-        output = self.net(self._input(batch))
+        image = self._input(batch)
+        output = both_ways(self.net, image)[0] if self.config.flip_test else self.net(image)
         joints_px, z_mm = from_voxels(output.voxels, self.input_px, self.config.side)
         root_z_mm = None if self.rgb else batch.surface_mm + output.surface_offset_mm
         return Estimate(joints_px=joints_px, z_root_mm=z_mm - z_mm[:, :1], root_z_mm=root_z_mm)

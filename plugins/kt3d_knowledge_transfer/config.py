@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.nn.schedules import SCHEDULES
 from kt3d_knowledge_transfer.losses import RECONSTRUCTIONS
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -19,16 +20,17 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "mask": ("one-hot", "part-depth"),
     "generator": ("dcgan", "limb-map"),
     "generator_schedule": ("joint", "separate"),
-    "generator_input": ("predicted", "truth"),
     "reconstruction": RECONSTRUCTIONS,
-    "anchor": ("none", "lifted-2d", "frozen-2d", "ema-2d"),
-    "cycle_input": ("prediction", "anchor"),
-    "cycle_depth": ("predicted", "zero"),
-    "depth_init": ("depth-net", "scratch"),
+    "teacher": ("mean", "none"),
+    "bridge": ("observed", "generated", "none"),
+    "depth_at_test": ("prior", "mask", "cycle", "network"),
+    "prior_cameras": ("virtual", "source"),
     "branch": ("depth", "mask"),
-    "lifted_pose": ("student", "teacher"),
-    "depth_at_test": ("network", "prior"),
+    "schedule": SCHEDULES,
 }
+_SHARES = ("adversarial_delay",)
+_NOT_NEGATIVE = ("weight_", "marginal_weight", "mix_pretrain")
+_AT_LEAST_1 = ("generator_width", "classifier_width", "prior_width")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Config:
     """
 
     fidelity: str = "ours"
-    """"ours", or "as-published": losses, generator and anchor exactly as in the paper. On the command line and in
+    """"ours", or "as-published": losses, networks and stages exactly as in the paper. On the command line and in
     recipes it sets several other options at once (``BUNDLES``). An option that is set by name wins, so that each change
     can be tried alone."""
 
@@ -50,36 +52,39 @@ class Config:
     """"resnet50" or "tiny"."""
     generator_width: int = 32
     """Channels of the generator: at full resolution, doubled with each halving (dcgan), or throughout (limb-map)."""
-    limb_shrink: int = 2
-    """Limb maps are drawn at input_px / limb_shrink."""
     classifier_width: int = 256
     """Hidden units of the domain classifier."""
-
-    depth_channels: int = 2
-    """Depth images as "relief and foreground" (2), or as nearness alone (1, the paper's)."""
-    marginal_weight: float = 0.75
-    """Weight of the marginals' loss beside the soft-argmax's, in supervised stages (``nn.integral.pose_loss``)."""
+    prior_width: int = 1024
+    """Hidden units of the pose prior's layers."""
 
     # Schedule.
     epochs: float = 140.0
     """Length of each stage. The paper does not say which stages its 140 epochs cover."""
     synthetic_steps: int = 0
-    """Steps of the stage ``synthetic``; 0 = ``epochs`` decide, as for the three below."""
+    """Steps of the stage ``synthetic``; 0 = ``epochs`` decide, as for those below."""
     generator_steps: int = 0
     pretrain_steps: int = 0
+    prior_steps: int = 40000
+    bridge_steps: int = 0
     adapt_steps: int = 0
     batch_size: int = 32
-    adapt_batch_size: int = 32
     learning_rate: float = 1e-3
-    generator_learning_rate: float = 1e-3
-    pretrain_learning_rate: float = 1e-3
     adapt_learning_rate: float = 1e-3
+    schedule: str = "hold"
+    """"steps" of the learning rate at 64 and 86 % of a stage (the paper's), or "hold": three quarters of the stage at
+    the full rate, then down to a hundredth, and averaged weights (``nn.schedules``)."""
     adversarial_delay_steps: int = 5000
     """Start the adversarial loss after this many steps of a stage ..."""
     adversarial_delay: float = 0.0
     """... and after this fraction of it."""
 
-    # The synthetic stage.
+    # Supervised stages.
+    depth_channels: int = 2
+    """Depth images as relief and foreground (2), or as nearness alone (1, the paper's)."""
+    marginal_weight: float = 0.75
+    """Weight of the marginals' loss beside the soft-argmax's (``nn.integral.pose_loss``)."""
+
+    # The synthetic stage and the generator.
     mask: str = "one-hot"
     """Content of a mask pixel: "one-hot" parts, or "part-depth": the depth in the part's channel."""
     weight_depth: float = 0.4
@@ -90,100 +95,45 @@ class Config:
     """w3: weight of the generated masks' loss in the joint schedule; a separate ``generator`` stage does not use it."""
     weight_adversarial: float = 0.05
     """w4: weight of the domain loss in the stage ``synthetic``."""
-    weight_offset: float = 0.1
-    """Weight of the hip's depth behind the surface (smooth L1, threshold 50 mm). The paper does not say how it finds
-    absolute depth."""
     adversarial: bool = True
     """Whether the domain classifier is used, in both stages."""
-
-    # The generator.
     generator: str = "limb-map"
     """"dcgan" (the paper's) or "limb-map"."""
     generator_schedule: str = "separate"
-    """"joint" with the synthetic stage (the paper's), or "separate": a stage of its own."""
-    generator_input: str = "truth"
-    """Poses the generator learns from: "predicted" by the depth branch (the paper's) or "truth"."""
-    generator_hide_depth: float = 0.5
-    """Share of the generator's samples whose depths are replaced by the hip's, so that it learns to lift as well as to
-    draw: of half of these all depths, of the other half those of random joints."""
-    generator_noise: float = 0.3
-    """Noise on the generator's poses, in units of the pose's size: each sample draws its standard deviation between 0
-    and this."""
-    weight_lift: float = 0.1
-    """Weight of the cycle's error in the separate ``generator`` stage: D_s(E_s(G(pose))) of a noisy pose with hidden
-    depths, against the true pose."""
+    """"joint" with the synthetic stage, from the poses that the depth branch predicts (the paper's), or "separate": a
+    stage of its own, from true poses with noise and hidden depths, with the cycle's own error as a second loss."""
     reconstruction: str = "cross-entropy"
     """"si-log" (the paper's), "si", "mse" (Table 4's traditional), or "cross-entropy" for one-hot masks."""
+    image_floor: float = 0.1
+    """Images are clamped here before the logarithm of "si-log"; the paper does not say how."""
+
+    # The pose prior of RGB targets, learned from the synthetic poses alone.
+    prior_cameras: str = "virtual"
+    """Cameras that it learns from: "virtual" or the "source"'s own."""
 
     # The adapt stage.
     weight_pose: float = 0.95
     """l1: weight of L_3D."""
-    weight_domain: float = 0.05
-    """l2: weight of the domain loss in the stage ``adapt``."""
-    weight_cycle: float = 1.0
-    """Weight inside L_3D: the prediction against its own cycle through G, E_s and D_s."""
-    weight_label: float = 1.0
-    """Weight inside L_3D: the prediction against granted labels."""
-    weight_cycle_label: float = 1.0
-    """Weight inside L_3D: the cycle's output against granted labels."""
-    cycle_gradient: bool = True
-    """Whether the gradient flows through the cycle."""
-    cycle_input: str = "prediction"
-    """Input of the cycle: the "prediction" (the paper's), or the "anchor": the teacher's 2D pose, with granted labels
-    in place. The cycle is then a fixed teacher, and its output needs no labels of its own."""
-    cycle_depth: str = "predicted"
-    """Depths that enter the cycle: "predicted", or "zero": the cycle lifts the 2D pose alone."""
-    cycle_where_labelled: bool = True
-    """Whether labelled coordinates must also agree with the cycle."""
-    cycle_beside_lift: float = 0.1
-    """Factor of both weights of the cycle while the lifted anchor of RGB targets is used: the mask network's errors
-    then outweigh what the cycle adds."""
-    cycle_share: float = 0.5
-    """Share of each batch that passes the cycle, which takes four times as long as the network itself; C sees as many
-    synthetic masks."""
-    anchor: str = "lifted-2d"
-    """Target for the pose of unlabelled images: "none" (the paper's), "frozen-2d": the network as the stage found it,
-    "ema-2d": the moving average of the student (mean teacher), "lifted-2d": the frozen network's 2D pose, with granted
-    labels in place, cleaned and lifted by the pose prior. For depth targets, whose start sees all three axes, poses
-    are used as they are, and "lifted-2d" means "frozen-2d"."""
-    anchor_with_labels: bool = False
-    """Whether the anchor is also used for the unlabelled joints of labelled batches; if not, only for batches without
-    labels. The lifted anchor of RGB targets, which sees the labels, is always used."""
-    anchor_weight: float = 1.0
-    anchor_decay: float = 0.99
-    """Decay of the mean teacher, per step."""
-    anchor_confidence_vox: float = 2.0
-    """Tolerance for the teacher's disagreement with itself on the mirrored image: weight exp(-(difference / this)^2),
-    in voxels of a 64-bin volume. 0 = no mirrored image, and weight 1."""
-    lifted_pose: str = "student"
-    """Whose x and y the prior lifts for the anchor "lifted-2d": the "student"'s, which become better than the
-    "teacher"'s during training. The anchor's own x and y are the teacher's, cleaned, in both cases."""
-    view_strength: float = 0.0
-    """The student sees the image mirrored, scaled and shifted by up to this share; 0 = as it is."""
+    weight_domain: float = 0.0
+    """l2: weight of the domain loss in the stage ``adapt``; 0.05 in the paper."""
+    bridge: str = "none"
+    """What carries the pose across: "generated" masks, the paper's cycle through G, E_s and D_s; "observed" silhouettes
+    through the mask-conditioned network, which gives the teacher's poses their depths; or "none"."""
+    teacher: str = "mean"
+    """Who answers for what is not labelled: "mean", the moving average of the student, on the image as it is, while the
+    student sees it turned, scaled, mirrored, recoloured and cut; or "none" (the paper's)."""
     mix_pretrain: float = 1.0
-    """Weight of the loss on a batch of the pretrain role beside each target batch (RGB targets): its 2D labels and,
-    where the anchor is "lifted-2d", the depths that the pose prior gives them. 0 = none."""
-    mix_share: float = 0.25
-    """Share of that batch that is used: each image takes as long as one of the target's."""
-    depth_at_test: str = "network"
-    """Source of a prediction's depths on RGB images: the "network", or the pose "prior" from the network's x and y."""
+    """Weight of the loss on a batch of the pretrain role beside each target batch (RGB targets). 0 = none."""
 
-    # The pose prior (anchor "lifted-2d" of RGB targets): learned from the synthetic poses alone.
-    prior_steps: int = 40000
-    """Steps of the stage ``prior``; 0 = ``epochs`` decide, as for the other stages."""
-    prior_batch_size: int = 64
-    prior_learning_rate: float = 1e-3
-    prior_width: int = 1024
-    """Hidden units of the prior's layers."""
-    prior_noise: float = 0.3
-    """Noise on the prior's input, in units of the pose's size: each sample draws its standard deviation between 0 and
-    this."""
-    depth_init: str = "depth-net"
-    """Start of E_r, D_r for depth targets: E_d, D_d, or from "scratch"."""
-
-    # Prediction when source and target are the same dataset.
+    # Prediction.
+    depth_at_test: str = "prior"
+    """Source of a prediction's depths on RGB images: the pose "prior", from the network's x and y; the "network"; the
+    "cycle" from z = 0, x and y kept; or "mask", the mask-conditioned network, from the network's x and y and the motion
+    foreground; it then gives x and y as well."""
+    flip_test: bool = True
+    """Whether predictions are averaged with those of the mirrored image."""
     branch: str = "depth"
-    """Which network predicts: "depth" or "mask" (the paper's Table 1)."""
+    """Which network predicts where source and target are the same dataset: "depth" or "mask" (the paper's Table 1)."""
 
     def __post_init__(self) -> None:
         for name, words in CHOICES.items():
@@ -191,25 +141,21 @@ class Config:
                 raise UsageError(
                     f"{name} cannot be '{getattr(self, name)}'", hint=did_you_mean(str(getattr(self, name)), words)
                 )
-        for name in ("generator_hide_depth", "adversarial_delay", "anchor_decay", "cycle_share", "mix_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is {getattr(self, name)}", hint="give a share between 0 and 1")
-        if not 0 <= self.view_strength < 1:
-            raise UsageError(f"view_strength is {self.view_strength}", hint="give a share from 0 to below 1")
-        positive = ("weight_", "anchor_", "cycle_beside", "generator_noise", "mix_", "prior_")
         for name, value in vars(self).items():
-            if name.startswith(positive) and value < 0:
+            if name in _SHARES and not 0 <= value <= 1:
+                raise UsageError(f"{name} is {value}", hint="give a share between 0 and 1")
+            if name.startswith(_NOT_NEGATIVE) and value < 0:
                 raise UsageError(f"{name} is {value}", hint="give 0 or more")
+            if name in _AT_LEAST_1 and value < 1:
+                raise UsageError(f"{name} is {value}", hint="widths are at least 1")
         if self.input_px < 32 or self.input_px % 8:
             raise UsageError(f"input_px is {self.input_px}", hint="give a multiple of 8, 32 or more")
-        if min(self.limb_shrink, self.generator_width, self.classifier_width, self.prior_width) < 1:
-            raise UsageError("a size is too small", hint="limb_shrink and the widths are at least 1")
-        if min(self.batch_size, self.adapt_batch_size, self.prior_batch_size) < 2:
-            raise UsageError("a batch is too small", hint="batch sizes are at least 2")
-        if self.depth_channels not in (1, 2) or self.marginal_weight < 0:
-            raise UsageError("depth_channels is 1 or 2, marginal_weight 0 or more", hint="see kt3d list METHOD")
-        if self.cycle_input == "anchor" and self.anchor == "none":
-            raise UsageError("cycle_input 'anchor' needs an anchor", hint="set anchor=lifted-2d")
+        if self.batch_size < 2:
+            raise UsageError(f"batch_size is {self.batch_size}", hint="batch sizes are at least 2")
+        if not 0 < self.image_floor < 1:
+            raise UsageError(f"image_floor is {self.image_floor}", hint="give a number between 0 and 1")
+        if self.depth_channels not in (1, 2):
+            raise UsageError(f"depth_channels is {self.depth_channels}", hint="choose 1 or 2")
         if self.mask == "part-depth" and self.reconstruction == "cross-entropy":
             raise UsageError(
                 "reconstruction 'cross-entropy' is for one-hot masks", hint="set reconstruction=si-log or mask=one-hot"
@@ -220,18 +166,12 @@ class Config:
         """Bins along each axis of a volume."""
         return self.input_px // 4
 
-    def vox(self, vox_of_64: float) -> float:
-        """A length given in voxels of a 64-bin volume, in voxels of this one."""
-        return vox_of_64 * self.side / 64
-
 
 AS_PUBLISHED: Mapping[str, Any] = {
-    "generator": "dcgan", "generator_schedule": "joint", "generator_input": "predicted", "generator_hide_depth": 0.0,
-    "generator_noise": 0.0, "weight_lift": 0.0, "reconstruction": "si-log",
-    "weight_cycle": 1.0, "weight_label": 1.0, "weight_cycle_label": 1.0, "cycle_gradient": True,
-    "cycle_input": "prediction", "cycle_depth": "predicted", "cycle_where_labelled": True, "cycle_share": 1.0,
-    "anchor": "none", "anchor_with_labels": False, "view_strength": 0.0, "mix_pretrain": 0.0,
-    "depth_at_test": "network", "depth_channels": 1, "marginal_weight": 0.0,
+    "schedule": "steps",
+    "depth_channels": 1, "marginal_weight": 0.0, "mask": "part-depth", "generator": "dcgan",
+    "generator_schedule": "joint", "reconstruction": "si-log", "weight_domain": 0.05, "bridge": "generated",
+    "teacher": "none", "mix_pretrain": 0.0, "depth_at_test": "network", "flip_test": False,
 }  # fmt: skip
 """Settings under which the method does what the paper says, and nothing that it does not say."""
 
@@ -242,12 +182,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     "small": {
         "input_px": 128, "epochs": 0.0, "synthetic_steps": 12000, "generator_steps": 6000, "pretrain_steps": 8000,
-        "adapt_steps": 6000, "prior_steps": 20000, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
+        "adapt_steps": 6000, "prior_steps": 20000, "bridge_steps": 6000,
+        "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
     },
     "tiny": {
         "input_px": 64, "backbone": "tiny", "classifier_width": 64, "prior_width": 256,
-        "learning_rate": 2e-3, "generator_learning_rate": 3e-3, "adapt_learning_rate": 2e-3, "epochs": 0.0,
+        "learning_rate": 2e-3, "adapt_learning_rate": 3e-4, "epochs": 0.0,
         "synthetic_steps": 600, "prior_steps": 1500, "generator_steps": 260, "pretrain_steps": 600, "adapt_steps": 260,
-        "cycle_share": 0.25, "mix_share": 1.0, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
+        "bridge_steps": 600, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
     },
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Networks that only this method uses: two mask generators, the domain classifier, a mean teacher; source statistics.
+"""Networks that only this method uses: two mask generators, the domain classifier, a mean teacher.
 
 Poses are in voxel units of a cube of ``side`` bins; masks are (B, Q, P, P) with P = ``input_px``.
 """
@@ -17,8 +17,17 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.nn.images import parts_input
 from kt3d_bench.nn.integral import IntegralOutput
 from kt3d_bench.nn.layers import reverse_gradient
+from kt3d_bench.nn.prior import hip_vox, jittered
 from kt3d_bench.skeletons import H36M17
 from kt3d_knowledge_transfer.config import Config
+
+TEACHER_DECAY = 0.99
+GENERATOR_NOISE = 0.3
+"""Noise on the poses of a separately trained G, in units of the pose's size: each sample draws its standard deviation
+between 0 and this."""
+DEPTHS_HIDDEN = 0.5
+LIMB_SHRINK = 2
+"""Limb maps are drawn at the image's side divided by this."""
 
 
 def normalised(voxels: Tensor, side: int) -> Tensor:
@@ -58,10 +67,19 @@ class DcganGenerator(nn.Module):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
             layers += [nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)]
         self.grow = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], num_parts, 4, 2, 1))
+        self.apply(_as_dcgan)
 
     def forward(self, voxels: Tensor) -> Tensor:
         seed = self.project(normalised(voxels, self.side).flatten(1))
         return _as_mask(self.grow(seed.unflatten(1, (-1, self.base, self.base))), self.mask)
+
+
+def _as_dcgan(module: nn.Module) -> None:
+    """Draw weights as DCGAN does: convolutions from N(0, 0.02), batch norm's scales from N(1, 0.02)."""
+    if isinstance(module, nn.Linear | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
 
 
 _FAINTEST = -20.0
@@ -130,7 +148,7 @@ def build_generator(config: Config, num_parts: int) -> nn.Module:
     }  # fmt: skip
     if config.generator == "dcgan":
         return DcganGenerator(num_parts, **sizes)
-    return LimbMapGenerator(num_parts, shrink=config.limb_shrink, **sizes)
+    return LimbMapGenerator(num_parts, shrink=LIMB_SHRINK, **sizes)
 
 
 class DomainClassifier(nn.Module):
@@ -151,19 +169,6 @@ class DomainClassifier(nn.Module):
         return logits
 
 
-class SourceStatistics(nn.Module):
-    """What is remembered of the synthetic poses: a running mean of their spread per batch (0 = nothing seen yet)."""
-
-    spread_vox: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("spread_vox", torch.zeros(()))
-
-    def update(self, spread: Tensor) -> None:
-        self.spread_vox.copy_(torch.where(self.spread_vox > 0, self.spread_vox.lerp(spread, 0.02), spread))
-
-
 class MeanTeacher(nn.Module):
     """A network that only follows another (Tarvainen and Valpola, NIPS 2017): it has buffers, no parameters, and is
     always in evaluation mode. Wraps ``net``, whose parameters become buffers of the same names."""
@@ -180,8 +185,10 @@ class MeanTeacher(nn.Module):
     def train(self, mode: bool = True) -> MeanTeacher:
         return super().train(False)
 
-    def follow(self, student: nn.Module, decay: float) -> None:
-        """weights <- decay * weights + (1 - decay) * the student's; counters are copied."""
+    def follow(self, student: nn.Module, step: int) -> None:
+        """weights <- decay * weights + (1 - decay) * the student's; counters are copied. The decay is 0.99, less in the
+        first steps: an average of what there was."""
+        decay = min(TEACHER_DECAY, (step + 1) / (step + 10))
         given = student.state_dict()
         for name, value in self.net.state_dict().items():
             if value.is_floating_point():
@@ -192,6 +199,27 @@ class MeanTeacher(nn.Module):
     def forward(self, images: Tensor) -> IntegralOutput:
         output: IntegralOutput = self.net(images)
         return output
+
+
+def generator_pose(truth: Tensor, side: int) -> Tensor:
+    """(B, J, 3) true poses -> what a separately trained G is given: with noise, and some without depths, so that it
+    learns to lift as well as to draw. Unknown joints lie at the hip's place in the middle."""
+    pose = torch.where(truth.isfinite(), truth, torch.full_like(truth, hip_vox(side)))
+    return depths_hidden(jittered(pose, GENERATOR_NOISE), DEPTHS_HIDDEN, side)
+
+
+def flattened(voxels: Tensor, side: int) -> Tensor:
+    """(B, J, 3) with every joint at the hip's depth, which is the centre of the cube."""
+    return torch.cat([voxels[..., :2], torch.full_like(voxels[..., 2:], hip_vox(side))], -1)
+
+
+def depths_hidden(voxels: Tensor, share: float, side: int) -> Tensor:
+    """(B, J, 3) where ``share`` of the samples lost depths: half of these all of them, the others those of random
+    joints."""
+    draw = torch.rand(len(voxels), 1).to(voxels)
+    some = (torch.rand(voxels.shape[:2]).to(voxels) < 0.5) & (draw < share)
+    hidden = some | (draw < share / 2)
+    return torch.where(hidden[..., None], flattened(voxels, side), voxels)
 
 
 @contextmanager

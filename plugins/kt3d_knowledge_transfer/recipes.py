@@ -190,47 +190,67 @@ def _variants(**named: Mapping[str, Any]) -> tuple[RecipeRow, ...]:
     )
 
 
-ANCHORS = Recipe(
-    "anchors",
-    "What may hold the pose of unlabelled images: one change at a time from the default, a frozen 2D pose that a prior "
-    "of the synthetic poses cleans and lifts",
+BRIDGES = Recipe(
+    "bridges",
+    "Is it knowledge transfer? What carries the pose to unlabelled images: nothing but a mean teacher and a prior of "
+    "poses, the paper's cycle, observed silhouettes; and the mask network again at test time",
     (
         RecipeRow("source-only", target=RGB, label="source-only"),
         RecipeRow("martinez", target=RGB, label="martinez"),
         *_variants(
-            lifted_2d={},
-            no_anchor={"anchor": "none", "mix_pretrain": 0.0},
-            frozen_2d={"anchor": "frozen-2d"},
-            mean_teacher={"anchor": "ema-2d"},
-            mean_teacher_and_views={"anchor": "ema-2d", "view_strength": 0.2},
-            lifted_2d_and_views={"view_strength": 0.2},
-            lifted_2d_without_labelled_2d_data={"mix_pretrain": 0.0},
-            lifted_2d_unweighed={"anchor_confidence_vox": 0.0},
-            lifted_2d_and_the_whole_cycle={"cycle_beside_lift": 1.0},
-            lifted_2d_without_the_cycle={"cycle_beside_lift": 0.0},
-            lifted_2d_with_its_depths_at_test={"depth_at_test": "prior"},
-            no_adversary={"adversarial": False},
-            strong_adversary={"weight_domain": 0.5},
+            without_masks={"bridge": "none", "depth_at_test": "prior"},
+            the_papers_cycle={"bridge": "generated", "depth_at_test": "prior"},
+            observed_silhouettes={"bridge": "observed", "depth_at_test": "prior"},
+            observed_silhouettes_again_at_test={"bridge": "observed", "depth_at_test": "mask"},
+        ),
+        RecipeRow(
+            "source-only", target=RGB, settings={"depth_at_test": "mask"}, label="observed silhouettes at test alone"
         ),
     ),
     claims=(
-        *(RecipeClaim(name, "source-only") for name in ("lifted 2d", "no anchor", "frozen 2d", "mean teacher")),
+        RecipeClaim("without masks", "source-only"),
+        RecipeClaim("without masks", "martinez"),
         *(
-            RecipeClaim("lifted 2d", name)
-            for name in ("martinez", "frozen 2d", "lifted 2d without labelled 2d data", "lifted 2d without the cycle")
+            RecipeClaim(name, "without masks")
+            for name in ("the papers cycle", "observed silhouettes", "observed silhouettes again at test")
         ),
     ),
 )
-_DCGAN = {"generator": "dcgan", "reconstruction": "si-log"}
+CHOICES = Recipe(
+    "choices",
+    "One choice of ours at a time taken back, without labels and on the synthetic branches",
+    (
+        *_variants(
+            ours={},
+            no_teacher={"teacher": "none", "bridge": "generated"},
+            source_cameras={"prior_cameras": "source"},
+            depths_of_the_network={"depth_at_test": "network"},
+            no_flip_test={"flip_test": False},
+            no_2d_data_beside={"mix_pretrain": 0.0},
+            with_adversary={"weight_domain": 0.05},
+        ),
+        *(
+            RecipeRow(TRANSFER, "full", target=SYNTHETIC, settings=settings, label=f"depth branch, {words}")
+            for words, settings in (
+                ("ours", {}),
+                ("one channel", {"depth_channels": 1}),
+                ("no marginals", {"marginal_weight": 0.0}),
+                ("schedule in steps", {"schedule": "steps"}),
+            )
+        ),
+    ),
+)
+_CYCLE = {"bridge": "generated", "depth_at_test": "cycle"}
+_DCGAN = {**_CYCLE, "generator": "dcgan", "reconstruction": "si-log"}
 GENERATORS = Recipe(
     "generators",
     "Which generator carries the pose: cycle_mm, true_mask_mm and foreground_right in the logs of adapt, and the error",
     _variants(
-        limb_maps={},
-        limb_maps_with_the_papers_loss={"reconstruction": "si-log"},
-        dcgan={"generator": "dcgan"},
+        limb_maps=_CYCLE,
+        limb_maps_with_the_papers_loss={**_CYCLE, "reconstruction": "si-log"},
+        dcgan={**_CYCLE, "generator": "dcgan"},
         dcgan_with_the_papers_loss=_DCGAN,
-        dcgan_inside_the_joint_stage={**_DCGAN, "generator_schedule": "joint", "generator_input": "predicted"},
+        dcgan_inside_the_joint_stage={**_DCGAN, "generator_schedule": "joint"},
     ),
     claims=(RecipeClaim("limb maps", "dcgan"),),
 )
@@ -239,4 +259,17 @@ DEPTH_VIEWS = Recipe(
     "The transfer to noisy depth images with a background, seen from the front and from above",
     (*_transfer_and_others("itop-front"), *_transfer_and_others("itop-top")),
 )
-ALL = (ANCHORS, AS_PUBLISHED, DEMO, DEPTH_VIEWS, FIGURE5, FIGURE5_WHOLE, GENERATORS, TABLE1, TABLE2, TABLE3, TABLE4)
+ALL = (
+    AS_PUBLISHED,
+    BRIDGES,
+    CHOICES,
+    DEMO,
+    DEPTH_VIEWS,
+    FIGURE5,
+    FIGURE5_WHOLE,
+    GENERATORS,
+    TABLE1,
+    TABLE2,
+    TABLE3,
+    TABLE4,
+)

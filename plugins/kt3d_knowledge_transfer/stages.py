@@ -6,36 +6,70 @@ from typing import Any
 
 from kt3d_bench.method import MethodContext, Optimiser, Stage
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage
+from kt3d_bench.nn.prior import prior_stage
+from kt3d_bench.nn.schedules import training
 from kt3d_knowledge_transfer.config import Config
 
-PRIOR = "prior"
+PRIOR_NOISE = 0.3
+"""Noise on the prior's input, in units of the pose's size: each sample draws its standard deviation between 0 and
+this."""
 
 _ADVERSARIAL = ("adversarial", "adversarial_delay", "adversarial_delay_steps", "classifier_width")
-_GENERATOR = ("generator", "generator_width", "limb_shrink", "generator_input", "generator_hide_depth",
-              "generator_noise", "reconstruction")  # fmt: skip
+_GENERATOR = ("generator", "generator_width", "generator_schedule", "reconstruction", "image_floor")
 
 
 def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
-    """All of them, in order; only the first where target and source are the same dataset."""
-    found = [_synthetic(config, context)]
+    """All that the run needs, in order; only ``synthetic`` where target and source are the same dataset."""
+    found: list[Stage] = []
+    rgb = context.target_modality == "rgb"
     if not context.transfers:
-        return tuple(found)
-    if config.generator_schedule == "separate":
+        return (_synthetic(config, context),)
+    if rgb and has_prior(config):
+        found.append(_prior(config))
+    if rgb:
+        sizes: dict[str, Any] = {name: getattr(config, name) for name in ("backbone", "input_px", "side")}
+        schedule = _schedule(config, config.pretrain_steps)
+        stage = pretrain_2d_stage(marginal_weight=config.marginal_weight, budget_s=60.0, **sizes, **schedule)
+        found.append(stage)  # section 4.3
+    cycles = config.bridge == "generated" or (rgb and config.depth_at_test == "cycle")
+    if not rgb or cycles or adversarial_in_adapt(config):
+        found.append(_synthetic(config, context))
+    if cycles and config.generator_schedule == "separate":
         found.append(_generator(config, context))
-    if context.target_modality == "rgb":
-        schedule = _schedule(config, config.pretrain_steps, config.pretrain_learning_rate, config.batch_size)
-        sizes: dict[str, Any] = {
-            name: getattr(config, name) for name in ("backbone", "input_px", "side", "marginal_weight")
-        }
-        found.append(pretrain_2d_stage(budget_s=60.0, **sizes, **schedule))  # section 4.3
-        if config.anchor == "lifted-2d" or config.depth_at_test == "prior":
-            found.append(_prior(config))
+    if rgb and has_bridge(config):
+        found.append(_bridge(config, context))
     return (*found, _adapt(config, context, after=tuple(stage.name for stage in found)))
 
 
-def _schedule(config: Config, steps: int, learning_rate: float, batch_size: int) -> dict[str, Any]:
-    length = {"steps": steps} if steps else {"epochs": config.epochs}
-    return {**length, "batch_size": batch_size, "optimiser": Optimiser(learning_rate=learning_rate)}
+def has_prior(config: Config) -> bool:
+    """Whether the pose prior of RGB targets is used: by the teacher or at test time."""
+    return config.teacher == "mean" or config.depth_at_test == "prior"
+
+
+def has_bridge(config: Config) -> bool:
+    """Whether the mask-conditioned network of RGB targets is used."""
+    return config.bridge == "observed" or config.depth_at_test == "mask"
+
+
+def tunes_prior(config: Config, context: MethodContext) -> bool:
+    """Whether ``adapt`` trains the prior on: with 3D labels, or with depths from observed silhouettes."""
+    knows_depths = config.bridge == "observed" or context.supervision in ("partial", "partial-3d", "full", "full-3d")
+    return context.target_modality == "rgb" and config.depth_at_test == "prior" and knows_depths
+
+
+def adversarial_in_adapt(config: Config) -> bool:
+    return bool(config.adversarial and config.weight_domain)
+
+
+def _schedule(config: Config, steps: int, learning_rate: float | None = None) -> dict[str, Any]:
+    """How long and how a stage is trained: as published in steps of the rate; else the rate is held, then decays, and
+    the weights are averaged."""
+    length: dict[str, Any] = {"steps": steps} if steps else {"epochs": config.epochs}
+    return {**length, "batch_size": config.batch_size, **_optimisation(config, learning_rate or config.learning_rate)}
+
+
+def _optimisation(config: Config, learning_rate: float) -> dict[str, Any]:
+    return {"optimiser": Optimiser(learning_rate=learning_rate), **training(config.schedule)}
 
 
 def _recipe(config: Config, context: MethodContext, *names: str) -> dict[str, Any]:
@@ -47,61 +81,76 @@ def _recipe(config: Config, context: MethodContext, *names: str) -> dict[str, An
 def _synthetic(config: Config, context: MethodContext) -> Stage:
     """Section 3.1: both branches, C, and G where the schedule is joint, on synthetic depth images and masks."""
     joint = config.generator_schedule == "joint"
-    names = ("weight_depth", "weight_mask", "weight_adversarial", "weight_offset", *_ADVERSARIAL)
+    names = ("weight_depth", "weight_mask", "weight_adversarial", *_ADVERSARIAL)
     return Stage(
         "synthetic",
         roles={"source": ("depth", "parts")},
-        trains=("depth_net", "mask_net", "source_statistics")
+        trains=("depth_net", "mask_net")
         + (("classifier",) if config.adversarial else ())
         + (("generator",) if joint else ()),
         recipe=_recipe(config, context, *names, *(("weight_reconstruction", *_GENERATOR) if joint else ())),
         budget_s=120.0,
-        **_schedule(config, config.synthetic_steps, config.learning_rate, config.batch_size),
+        **_schedule(config, config.synthetic_steps),
     )
 
 
 def _generator(config: Config, context: MethodContext) -> Stage:
     """G on its own: inside the joint loss a weight of 0.15 starves it."""
-    predicted = config.generator_input == "predicted"
-    with_depth = predicted or config.mask == "part-depth"
     return Stage(
         "generator",
-        roles={"source": ("depth", "parts") if with_depth else ("parts",)},
+        roles={"source": ("depth", "parts") if config.mask == "part-depth" else ("parts",)},
         trains=("generator",),
-        recipe=_recipe(config, context, *_GENERATOR, "weight_lift"),
+        recipe=_recipe(config, context, *_GENERATOR),
         budget_s=60.0,
-        after=("synthetic",) if predicted or config.weight_lift else (),
-        **_schedule(config, config.generator_steps, config.generator_learning_rate, config.batch_size),
+        after=("synthetic",),
+        **_schedule(config, config.generator_steps),
     )
 
 
 def _prior(config: Config) -> Stage:
     """Labels of the source alone, no images: what poses there are, and what depths go with their x and y."""
+    length: dict[str, Any] = {"steps": config.prior_steps} if config.prior_steps else {"epochs": config.epochs}
+    return prior_stage(
+        input_px=config.input_px,
+        width=config.prior_width,
+        noise=PRIOR_NOISE,
+        cameras=config.prior_cameras,
+        **length,
+        **_optimisation(config, 1e-3),
+    )
+
+
+def _bridge(config: Config, context: MethodContext) -> Stage:
+    """The mask-conditioned network, on synthetic silhouettes and labels."""
     return Stage(
-        PRIOR,
-        roles={"source": ()},
-        trains=("prior",),
-        recipe={name: getattr(config, name) for name in ("input_px", "prior_width", "prior_noise")},
-        budget_s=10.0,
-        **_schedule(config, config.prior_steps, config.prior_learning_rate, config.prior_batch_size),
+        "bridge",
+        roles={"source": ("foreground",)},
+        trains=("bridge_net",),
+        recipe=_recipe(config, context),
+        budget_s=60.0,
+        **_schedule(config, config.bridge_steps),
     )
 
 
 def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> Stage:
     """Section 3.2: E_r, D_r and C on target images; G, E_s and D_s stay as they are."""
     rgb = context.target_modality == "rgb"
-    names = ("weight_pose", "weight_domain", "weight_cycle", "weight_label", "weight_cycle_label", "weight_offset",
-             "cycle_gradient", "cycle_input", "cycle_depth", "cycle_where_labelled", "cycle_beside_lift", "cycle_share",
-             "anchor", "anchor_with_labels", "anchor_weight", "anchor_decay", "anchor_confidence_vox", "view_strength",
-             "mix_pretrain", "mix_share", "lifted_pose", "depth_init", *_ADVERSARIAL)  # fmt: skip
+    names = ("weight_pose", "weight_domain", "bridge", "teacher", "mix_pretrain", "depth_at_test", "prior_cameras",
+             *_ADVERSARIAL)  # fmt: skip
+    adversarial = adversarial_in_adapt(config)
     roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if rgb else ("depth",)}
-    if config.adversarial:
+    if rgb and config.bridge == "observed":
+        roles["target"] += ("foreground",)
+    if adversarial:
         roles["source"] = ("depth", "parts") if config.mask == "part-depth" else ("parts",)
+    elif tunes_prior(config, context):
+        roles["source"] = ()
     if config.mix_pretrain and rgb:
         roles["pretrain"] = ("rgb",)
     trains: tuple[str, ...] = ("rgb_net" if rgb else "adapted_net",)
-    trains += ("classifier",) if config.adversarial else ()
-    trains += ("teacher_net",) if config.anchor == "ema-2d" else ()
+    trains += ("prior",) if tunes_prior(config, context) else ()
+    trains += ("classifier",) if adversarial else ()
+    trains += ("teacher_net",) if config.teacher == "mean" else ()
     return Stage(
         "adapt",
         roles=roles,
@@ -109,5 +158,6 @@ def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> St
         recipe=_recipe(config, context, *names) | {"supervision": context.supervision},
         budget_s=35.0,
         after=after,
-        **_schedule(config, config.adapt_steps, config.adapt_learning_rate, config.adapt_batch_size),
+        augment=config.teacher == "none",
+        **_schedule(config, config.adapt_steps, config.adapt_learning_rate),
     )

@@ -1,7 +1,7 @@
-"""What is known of a target image besides its pixels, and second looks at it: mirrored, scaled and shifted copies.
+"""Second looks at an image for the student of a mean teacher, and what is known of a target batch.
 
-A mean teacher and its student see different views of the same picture; agreeing across them is what the student can
-learn without a label. Everything is in voxel units of a cube of ``side`` bins; z never changes.
+Teacher and student see different views of the same picture; agreeing across them is what the student can learn without
+a label. Poses are in voxels of a cube of ``side`` bins; z is relative to the hip and never changes.
 """
 
 from __future__ import annotations
@@ -12,49 +12,41 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kt3d_bench.skeletons import H36M17
+from kt3d_bench.nn.flips import exchanged
 
-MIRROR = torch.from_numpy(H36M17.mirror)
+ROTATION_RAD = 0.6
+SCALE = 0.25
+SHIFT = 0.1
+GAIN = 0.3
+CUT = 0.4
+"""Longest side of the rectangle that is cut out, as a share of the image."""
 
 
 @dataclass(frozen=True, eq=False)
-class Granted:
-    """Labels of a target batch in voxels, and which of them may be used; NaN where hidden."""
+class Lesson:
+    """Poses to learn from: labels, or what a teacher says."""
 
     voxels: Tensor
-    """(B, J, 3)"""
-    seen_2d: Tensor
-    """(B, J) bool"""
-    seen_3d: Tensor
-    """(B, J) bool"""
+    """(B, J, 3); NaN where ``weight`` is 0 and nothing is known."""
+    weight: Tensor
+    """(B, J, 3) in 0..1: how much each coordinate counts. Labels count 1, what is hidden 0."""
 
-    @property
-    def axes(self) -> Tensor:
-        """(B, J, 3) bool: coordinates that are known, whichever label says so."""
-        planar = self.seen_2d | self.seen_3d
-        return torch.stack([planar, planar, self.seen_3d], -1)
+    def flat(self) -> Lesson:
+        """The same without depths."""
+        planar = self.weight.new_tensor([1.0, 1.0, 0.0])
+        return Lesson(self.voxels, self.weight * planar)
 
     def over(self, voxels: Tensor) -> Tensor:
-        """(B, J, 3) ``voxels`` with what is known in place."""
-        return torch.where(self.axes, self.voxels, voxels)
-
-
-@dataclass(frozen=True, eq=False)
-class Anchor:
-    """What a teacher says of a batch."""
-
-    voxels: Tensor
-    """(B, J, 3)"""
-    weight: Tensor
-    """(B, J, 3) in 0..1; 0 where the teacher has nothing to say, or a label says it."""
-    offset_mm: Tensor
-    """(B,) what the teacher says of the hip's depth behind the surface."""
+        """(B, J, 3) ``voxels`` with the coordinates of this lesson in place."""
+        return torch.where(self.weight > 0, self.voxels, voxels)
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Scale about the centre, then shift (both in image sides / 2), then a mirror image where ``flip``."""
+    """Rotation and scale about the centre, then a shift (in image sides / 2), then a mirror image where ``flip``."""
 
+    angle_rad: Tensor
+    """(B,)"""
     scale: Tensor
     """(B,)"""
     shift: Tensor
@@ -63,43 +55,72 @@ class View:
     """(B,) bool"""
 
     @classmethod
-    def mirrored(cls, count: int, device: torch.device) -> View:
-        still = torch.zeros(count, 2, device=device)
-        return cls(torch.ones(count, device=device), still, torch.ones(count, dtype=torch.bool, device=device))
+    def random(cls, count: int, device: torch.device) -> View:
+        """Rotated +-0.6 rad, scaled +-25 %, shifted +-10 %, mirrored half of the time."""
+        draw = 2 * torch.rand(count, 5).to(device) - 1
+        return cls(ROTATION_RAD * draw[:, 0], 1 + SCALE * draw[:, 1], 2 * SHIFT * draw[:, 2:4], draw[:, 4] < 0)
 
-    @classmethod
-    def random(cls, count: int, device: torch.device, *, strength: float) -> View:
-        """Scale 1 +- ``strength``, shift +- ``strength`` / 2, mirrored half of the time."""
-        draw = torch.rand(count, 4).to(device)
-        scale = 1 + strength * (2 * draw[:, 0] - 1)
-        return cls(scale, strength * (draw[:, 1:3] - 0.5), draw[:, 3] < 0.5)
+    def of(self, samples: slice) -> View:
+        """The views of some samples."""
+        return View(self.angle_rad[samples], self.scale[samples], self.shift[samples], self.flip[samples])
+
+    @property
+    def _turn(self) -> Tensor:
+        """(B, 2, 2) of column vectors: rotation, scale and mirror."""
+        cos, sin = self.angle_rad.cos() * self.scale, self.angle_rad.sin() * self.scale
+        turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
+        return turn * self._sign[:, :, None]
+
+    @property
+    def _sign(self) -> Tensor:
+        """(B, 2): -1 for x where mirrored."""
+        x = 1.0 - 2.0 * self.flip.to(self.scale)
+        return torch.stack([x, torch.ones_like(x)], -1)
 
     def image(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> the same through this view, bilinear; what comes from outside repeats the border."""
-        sign = 1.0 - 2.0 * self.flip.float()
-        matrix = torch.zeros(len(image), 2, 3, device=image.device)
-        matrix[:, 0, 0], matrix[:, 1, 1] = sign / self.scale, 1 / self.scale
-        matrix[:, :, 2] = -self.shift / self.scale[:, None]
+        back = torch.linalg.inv(self._turn)
+        offset = back @ (self.shift * self._sign)[..., None]
+        matrix = torch.cat([back, -offset], -1)
         grid = functional.affine_grid(matrix, list(image.shape), align_corners=False).to(image.dtype)
         return functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
 
+    def lesson(self, lesson: Lesson, side: int) -> Lesson:
+        """The same lesson in this view; x and y count as much as the less certain of both, as they are mixed."""
+        planar = lesson.weight[..., :2].amin(-1, keepdim=True).expand(-1, -1, 2)
+        weight = torch.cat([planar, lesson.weight[..., 2:]], -1)
+        return Lesson(self.pose(lesson.voxels, side), self._exchanged(weight))
+
     def pose(self, voxels: Tensor, side: int) -> Tensor:
-        """(B, J, D) voxels in the image -> in this view; mirrored samples exchange left and right joints."""
+        """(B, J, 3) voxels in the image -> in this view; mirrored samples exchange left and right joints."""
         centre = (side - 1) / 2
-        xy = (voxels[..., :2] - centre) * self.scale[:, None, None] + self.shift[:, None] * (side / 2)
-        x = torch.where(self.flip[:, None], -xy[..., 0], xy[..., 0])
-        moved = torch.cat([torch.stack([x, xy[..., 1]], -1) + centre, voxels[..., 2:]], -1)
-        return self.exchange(moved)
+        xy = (voxels[..., :2] - centre) @ self._turn.mT + (self.shift * self._sign)[:, None] * (side / 2)
+        return self._exchanged(torch.cat([xy + centre, voxels[..., 2:]], -1))
 
     def back(self, voxels: Tensor, side: int) -> Tensor:
         """Inverse of ``pose``."""
         centre = (side - 1) / 2
-        x = voxels[..., 0] - centre
-        xy = torch.stack([torch.where(self.flip[:, None], -x, x), voxels[..., 1] - centre], -1)
-        xy = (xy - self.shift[:, None] * (side / 2)) / self.scale[:, None, None] + centre
-        return self.exchange(torch.cat([xy, voxels[..., 2:]], -1))
+        xy = voxels[..., :2] - centre - (self.shift * self._sign)[:, None] * (side / 2)
+        xy = xy @ torch.linalg.inv(self._turn).mT + centre
+        return self._exchanged(torch.cat([xy, voxels[..., 2:]], -1))
 
-    def exchange(self, per_joint: Tensor) -> Tensor:
-        """(B, J, ...) -> left and right joints exchanged in mirrored samples."""
-        flip = self.flip.view(-1, *[1] * (per_joint.ndim - 1))
-        return torch.where(flip, per_joint[:, MIRROR.to(per_joint.device)], per_joint)
+    def _exchanged(self, per_joint: Tensor) -> Tensor:
+        return torch.where(self.flip[:, None, None], exchanged(per_joint), per_joint)
+
+
+def recoloured(image: Tensor) -> Tensor:
+    """(B, C, H, W) with every channel of every image times 1 +- 0.3."""
+    gain = 1 + GAIN * (2 * torch.rand(*image.shape[:2], 1, 1).to(image) - 1)
+    return image * gain
+
+
+def cut_out(image: Tensor) -> Tensor:
+    """(B, C, H, W) with a rectangle of each image set to 0, up to 0.4 of its sides: a person is often half hidden."""
+    rows, columns = (torch.arange(size, device=image.device) / size for size in image.shape[-2:])
+    draw = torch.rand(len(image), 4).to(image)
+    height, width = CUT * draw[:, 0, None], CUT * draw[:, 1, None]
+    top, left = draw[:, 2, None] * (1 - height), draw[:, 3, None] * (1 - width)
+    in_rows = (rows >= top) & (rows < top + height)
+    in_columns = (columns >= left) & (columns < left + width)
+    hole = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+    return image.masked_fill(hole, 0.0)

@@ -76,7 +76,7 @@ def test_normalised_poses_forget_place_and_scale() -> None:
 
 
 def test_the_lifter_learns_a_depth_that_the_image_tells() -> None:
-    method = build(Martinez, width=64, dropout=0.0, noise=0.0)
+    method = build(Martinez, width=64, dropout=0.0, noise=0.0, cameras="source")
     assert isinstance(method, Martinez)
     _, stage = method.stages()
     assert stage.roles == {"source": ()}
@@ -99,7 +99,7 @@ def test_the_lifter_learns_a_depth_that_the_image_tells() -> None:
 
 
 def test_hidden_joints_do_not_teach_the_lifter() -> None:
-    method = build(Martinez, width=16, dropout=0.0, noise=0.0)
+    method = build(Martinez, width=16, dropout=0.0, noise=0.0, cameras="source")
     joints = tiny_people(8)
     joints[:, 4] = float("nan")
     loss = method.step(method.stages()[1], {"source": tiny_batch(joints_cam_mm=joints)}, Progress(0, 0.0)).losses[
@@ -112,6 +112,27 @@ def test_hidden_joints_do_not_teach_the_lifter() -> None:
     assert method.lifter.last.weight.grad is not None
     assert method.lifter.last.weight.grad[4].abs().max() == 0
     assert method.lifter.last.weight.grad[5].abs().max() > 0
+
+
+def test_virtual_cameras_need_unturned_images_and_a_stage_of_their_own() -> None:
+    virtual, own = (build(Martinez, cameras=name).stages()[1] for name in ("virtual", "source"))
+    assert (virtual.augment, own.augment) == (False, True)
+    assert virtual.recipe != own.recipe
+
+
+def test_hidden_joints_do_not_teach_the_lifter_before_virtual_cameras_either() -> None:
+    method = build(Martinez, width=16, dropout=0.0, noise=0.0)
+    joints = tiny_people(8)
+    spine = 7  # Its own mirror image
+    joints[:, spine] = float("nan")
+    losses = method.step(method.stages()[1], {"source": tiny_batch(joints_cam_mm=joints)}, Progress(0, 0.0)).losses
+    losses["depth"].backward()
+    assert isinstance(method, Martinez)
+    assert bool(method.lifter.up_total.any())
+    gradient = method.lifter.last.weight.grad
+    assert gradient is not None
+    assert gradient[spine].abs().max() == 0
+    assert gradient[5].abs().max() > 0
 
 
 def test_martinez_predicts_and_shares_the_2d_stage() -> None:

@@ -75,6 +75,21 @@ def test_only_granted_joints_teach(loss: str) -> None:
     assert float(deep["z"].detach()) > 0
 
 
+def test_2d_images_are_mixed_into_the_supervised_stage() -> None:
+    method = build()
+    assert method.stages()[-1].roles == {"target": ("rgb",), "pretrain": ("rgb",)}
+    assert build(mix_pretrain=0.0).stages()[-1].roles == {"target": ("rgb",)}
+    assert build("depth").stages()[-1].roles == {"target": ("depth",)}
+    seen = []
+    method.rgb_net.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
+    flat = batch(ALL, ~ALL, 3)
+    losses = method.step(method.stages()[-1], {"target": batch(ALL, ALL), "pretrain": flat}, Progress(0, 0.0)).losses
+    assert seen == [4 + 3]
+    assert float(losses["pretrain"]) > 0
+    without = method.step(method.stages()[-1], {"target": batch(ALL, ALL)}, Progress(0, 0.0)).losses
+    assert "pretrain" not in without
+
+
 def test_it_learns_a_batch_by_heart() -> None:
     method = build("depth", learning_rate=3e-3)
     method.train()

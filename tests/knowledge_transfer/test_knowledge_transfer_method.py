@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from kt3d_knowledge_transfer import adapting
 from kt3d_knowledge_transfer.config import AS_PUBLISHED, PRESETS, Config
 from kt3d_knowledge_transfer.method import KnowledgeTransfer, SourceOnly
-from kt3d_knowledge_transfer.views import Anchor, View
+from kt3d_knowledge_transfer.views import Lesson, View
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.method import MethodContext, Progress
-from kt3d_bench.nn.integral import surface_offset_loss, to_voxels
-from kt3d_bench.skeletons import LABEL_SUBSETS
+from kt3d_bench.nn.integral import IntegralOutput, surface_offset_loss, to_voxels
+from kt3d_bench.skeletons import H36M17, LABEL_SUBSETS
 
 Make = Callable[..., Any]
 
@@ -21,45 +22,74 @@ def _stage(method: KnowledgeTransfer, name: str) -> Any:
     return next(stage for stage in method.stages() if stage.name == name)
 
 
-def test_stages_follow_target_and_schedule(build: Make) -> None:
+def _says(voxels: torch.Tensor) -> IntegralOutput:
+    """A network's answer with these poses and flat marginals."""
+    flat = torch.full((*voxels.shape[:2], 8), 1 / 8)
+    return IntegralOutput(voxels, torch.zeros(len(voxels), 4), torch.zeros(len(voxels)), 8, (flat, flat, flat))
+
+
+def test_stages_follow_target_and_options(build: Make) -> None:
     def names(method: KnowledgeTransfer) -> list[str]:
         return [stage.name for stage in method.stages()]
 
-    assert names(build("rgb")) == ["synthetic", "generator", "pretrain-2d", "prior", "adapt"]
-    assert names(build("rgb", anchor="frozen-2d")) == ["synthetic", "generator", "pretrain-2d", "adapt"]
-    assert "prior" in names(build("rgb", anchor="none", depth_at_test="prior"))
-    assert names(build("depth")) == ["synthetic", "generator", "adapt"]
-    assert names(build("depth", generator_schedule="joint")) == ["synthetic", "adapt"]
+    cycle = {"bridge": "generated"}
+    assert names(build("rgb", bridge="none")) == ["prior", "pretrain-2d", "adapt"]
+    assert names(build("rgb", bridge="observed")) == ["prior", "pretrain-2d", "bridge", "adapt"]
+    assert names(build("rgb", **cycle)) == ["prior", "pretrain-2d", "synthetic", "generator", "adapt"]
+    assert names(build("rgb", bridge="none", weight_domain=0.1)) == ["prior", "pretrain-2d", "synthetic", "adapt"]
+    assert names(build("depth", **cycle)) == ["synthetic", "generator", "adapt"]
+    assert names(build("depth", **cycle, generator_schedule="joint")) == ["synthetic", "adapt"]
+    assert names(build("depth")) == ["synthetic", "adapt"]
     assert names(build("depth", transfers=False)) == ["synthetic"]
-    assert names(build("rgb", kind=SourceOnly)) == ["synthetic", "generator", "pretrain-2d"]
-    assert names(build("depth", kind=SourceOnly)) == ["synthetic"]
+
+
+def test_source_only_trains_what_it_uses(build: Make) -> None:
+    def names(modality: str, **settings: Any) -> list[str]:
+        return [stage.name for stage in build(modality, kind=SourceOnly, **settings).stages()]
+
+    assert names("rgb", depth_at_test="prior") == ["prior", "pretrain-2d"]
+    assert names("rgb", depth_at_test="mask") == ["pretrain-2d", "bridge"]
+    assert names("rgb", **AS_PUBLISHED) == ["pretrain-2d", "synthetic"]
+    assert names("depth") == ["synthetic"]
+
+
+def test_what_is_read_is_declared(build: Make) -> None:
+    assert build("rgb", depth_at_test="prior").reads == ("rgb",)
+    assert build("rgb", depth_at_test="mask").reads == ("rgb", "foreground")
+    assert build("depth", depth_at_test="mask").reads == ("depth",)
+    assert build("depth", transfers=False, branch="mask").reads == ("depth", "parts")
+    assert _stage(build("rgb", bridge="observed"), "adapt").roles["target"] == ("rgb", "foreground")
+    assert _stage(build("rgb", bridge="none"), "adapt").roles["target"] == ("rgb",)
 
 
 def test_stages_before_adapt_do_not_depend_on_how_adapt_is_done(build: Make) -> None:
     torch.manual_seed(3)
-    first = build("rgb", supervision="none", anchor="ema-2d")
+    first = build("rgb", supervision="none", bridge="observed")
     torch.manual_seed(3)
-    second = build("rgb", supervision="full", anchor="none", view_strength=0.2)
+    second = build("rgb", supervision="full", bridge="generated", generator="dcgan", mix_pretrain=0.0)
     torch.manual_seed(3)
     third = build("depth", transfers=False)
-    assert first.stages()[:3] == second.stages()[:3]
-    assert first.stages()[3] != second.stages()[3]
-    assert first.stages()[0] == third.stages()[0]
+    for name in ("prior", "pretrain-2d"):
+        assert _stage(first, name) == _stage(second, name)
+    assert _stage(first, "adapt") != _stage(second, "adapt")
+    assert _stage(second, "synthetic") == third.stages()[0]
     state, others = first.state_dict(), [second.state_dict(), third.state_dict()]
     for name in state:
-        if name.startswith(first.stages()[0].trains):
-            assert all(torch.equal(state[name], other[name]) for other in others), name
+        if name.startswith(("prior.", "rgb_net.", "depth_net.", "mask_net.")):
+            assert all(torch.equal(state[name], other[name]) for other in others if name in other), name
 
 
 def test_the_published_method_can_be_reached(build: Make, train: Make) -> None:
     method = build("rgb", **AS_PUBLISHED)
     assert type(method.generator).__name__ == "DcganGenerator"
-    assert [stage.name for stage in method.stages()] == ["synthetic", "pretrain-2d", "adapt"]
+    assert [stage.name for stage in method.stages()] == ["pretrain-2d", "synthetic", "adapt"]
+    assert all(stage.average is None and stage.schedule.kind == "steps" for stage in method.stages())
     result = train(method, "synthetic")
     assert set(result.losses) == {"depth", "mask", "offset", "reconstruction", "adversarial"}
     result = train(method, "adapt")
     assert set(result.losses) == {"cycle", "adversarial"}
-    paper = Config()
+    assert set(train(build("depth", **AS_PUBLISHED), "adapt").losses) == {"cycle", "adversarial"}
+    paper = Config(**AS_PUBLISHED)
     weights = [paper.weight_depth, paper.weight_mask, paper.weight_reconstruction, paper.weight_adversarial]
     assert weights == [0.4, 0.4, 0.15, 0.05]
     assert (paper.weight_pose, paper.weight_domain) == (0.95, 0.05)
@@ -67,137 +97,160 @@ def test_the_published_method_can_be_reached(build: Make, train: Make) -> None:
     assert paper.adversarial_delay_steps == 5000
 
 
+@pytest.mark.parametrize("bridge", ["observed", "generated"])
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
-def test_adapt_leaves_frozen_networks_and_their_statistics_alone(build: Make, train: Make, modality: str) -> None:
-    method = build(modality)
-    train(method, "synthetic", steps=2)
+def test_adapt_leaves_frozen_networks_and_their_statistics_alone(
+    build: Make, train: Make, modality: str, bridge: str
+) -> None:
+    method = build(modality, bridge=bridge)
     before = {name: value.clone() for name, value in method.state_dict().items()}
     train(method, "adapt", steps=3)
-    trained = ("rgb_net", "adapted_net", "classifier", "start_net")
+    trained = ("rgb_net", "adapted_net", "teacher_net", "start_net", *(("prior",) if bridge == "observed" else ()))
     after = method.state_dict()
     frozen = [name for name in before if not name.startswith(trained)]
     assert any("running_mean" in name for name in frozen)
     assert any(name.startswith("generator") for name in frozen)
     assert all(torch.equal(before[name], after[name]) for name in frozen)
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert {"classifier", "rgb_net" if modality == "rgb" else "adapted_net"} <= changed
+    assert {"teacher_net", "rgb_net" if modality == "rgb" else "adapted_net"} <= changed
 
 
 @pytest.mark.parametrize("count", sorted(LABEL_SUBSETS))
 @pytest.mark.parametrize("dims", ["2d", "3d"])
 def test_exactly_the_granted_joints_carry_label_gradient(build: Make, batch: Make, count: int, dims: str) -> None:
-    method = build("rgb")
+    method = build("rgb", bridge="none", teacher="none", depth_at_test="network")
     granted = torch.zeros(17, dtype=torch.bool)
     granted[list(LABEL_SUBSETS[count])] = True
     nothing = torch.zeros(17, dtype=torch.bool)
     masks = {"mask_2d": granted, "mask_3d": nothing} if dims == "2d" else {"mask_2d": nothing, "mask_3d": granted}
-    target = batch("rgb", **masks)
-    pose, cycled = (torch.full((4, 17, 3), 4.0, requires_grad=True) for _ in range(2))
-    granted_labels = method._granted(target, None)
-    for guess in (pose, cycled):
-        sum(method._label_losses("label", 1.0, guess, granted_labels).values()).backward()
-    for guess in (pose, cycled):
-        assert bool(guess.grad.isfinite().all())
-        moved = guess.grad.abs() > 0
-        assert moved[..., :2].all(-1).all(0).tolist() == granted.tolist()
-        assert moved.any(-1).any(0).tolist() == granted.tolist()
-        if dims == "2d":
-            assert not moved[..., 2].any()
-        else:
-            assert moved[..., 2].all(0).tolist() == granted.tolist()
+    labels = adapting._labels(method, batch("rgb", **masks))
+    pose = torch.full((4, 17, 3), 4.0, requires_grad=True)
+    sum(adapting._pose_losses(method, _says(pose), labels, None, None).values()).backward()
+    assert pose.grad is not None
+    assert bool(pose.grad.isfinite().all())
+    moved = pose.grad.abs() > 0
+    assert moved[..., :2].all(-1).all(0).tolist() == granted.tolist()
+    assert moved.any(-1).any(0).tolist() == granted.tolist()
+    if dims == "2d":
+        assert not moved[..., 2].any()
+    else:
+        assert moved[..., 2].all(0).tolist() == granted.tolist()
 
 
-def test_without_labels_only_the_cycle_and_the_domain_speak(build: Make, train: Make) -> None:
-    result = train(build("rgb"), "adapt", labelled=False)
-    assert set(result.losses) == {"cycle", "adversarial"} | ({"anchor"} if Config().anchor != "none" else set()) | (
-        {"pretrain"} if Config().mix_pretrain else set()
-    )
+def test_without_labels_only_the_teacher_the_bridge_and_2d_data_speak(build: Make, train: Make) -> None:
+    assert set(train(build("rgb", bridge="none"), "adapt", labelled=False).losses) == {"teacher", "pretrain"}
+    observed = train(build("rgb", bridge="observed"), "adapt", labelled=False).losses
+    assert set(observed) == {"teacher", "pretrain", "lifted", "prior"}
+    generated = train(build("rgb", bridge="generated", mix_pretrain=0.0), "adapt", labelled=False)
+    assert set(generated.losses) == {"teacher", "cycle"}
+    assert set(train(build("depth"), "adapt", labelled=False).losses) == {"teacher", "offset"}
+
+
+def test_the_teacher_is_not_asked_where_labels_say_all(build: Make, train: Make) -> None:
+    assert "teacher" not in train(build("rgb", supervision="full"), "adapt", labelled=True).losses
+    partial = torch.zeros(17, dtype=torch.bool)
+    partial[10] = True
+    losses = train(build("rgb"), "adapt", labelled=True, mask_2d=partial, mask_3d=partial).losses
+    assert {"teacher", "label"} <= set(losses)
 
 
 def test_labels_of_a_mirrored_view_are_mirrored_labels(build: Make, batch: Make) -> None:
-    method = build("rgb")
+    method = build("rgb", bridge="none")
     left_wrist = torch.zeros(17, dtype=torch.bool)
     left_wrist[13] = True
-    target = batch("rgb", mask_2d=left_wrist, mask_3d=torch.zeros(17, dtype=torch.bool))
+    labels = adapting._labels(method, batch("rgb", mask_2d=left_wrist, mask_3d=torch.zeros(17, dtype=torch.bool)))
     pose = torch.full((4, 17, 3), 4.0, requires_grad=True)
-    view = View.mirrored(4, torch.device("cpu"))
-    method._label_losses("label", 1.0, pose, method._granted(target, view))["label_2d"].backward()
+    one = torch.ones(4)
+    view = View(0 * one, one, torch.zeros(4, 2), one.bool())
+    adapting._pose_losses(method, _says(pose), labels, None, view)["label"].backward()
+    assert pose.grad is not None
     assert pose.grad.abs().sum((0, 2)).nonzero().flatten().tolist() == [16]
 
 
-def test_gradient_through_the_cycle_can_be_stopped(build: Make, batch: Make) -> None:
-    images = {"target": batch("rgb", labelled=False), "source": batch("parts")}
-    gradients = []
-    for flows in (True, False):
-        torch.manual_seed(0)
-        method = build("rgb", cycle_gradient=flows, anchor="none", view_strength=0.0, mix_pretrain=0.0).eval()
-        method._cycle = lambda pose: 0.5 * pose
-        loss = method.step(_stage(method, "adapt"), images, Progress(0, 0.0)).losses["cycle"]
-        gradients.append(torch.autograd.grad(loss, method.rgb_net.decoder.last.weight)[0])
-    assert float(gradients[1].abs().max()) > 0
-    assert torch.allclose(gradients[0], 0.5 * gradients[1], atol=1e-9)
+def test_the_teacher_says_what_it_sees_and_the_prior_how_deep(build: Make, batch: Make) -> None:
+    method = build("rgb", bridge="none", depth_at_test="network").eval()
+    torch.nn.init.normal_(method.prior.last.weight, std=0.1)
+    target = batch("rgb", labelled=False)
+    image = method.inputs.target(target)
+    lesson = adapting._taught(method, target, image, None)
+    assert lesson is not None
+    teacher = method.teacher_net.net
+    straight, mirror = teacher(image).voxels, teacher(image.flip(-1)).voxels
+    mirror = torch.cat([7 - mirror[..., :1], mirror[..., 1:]], -1)[:, torch.from_numpy(H36M17.mirror)]
+    place = ((straight + mirror) / 2)[..., :2]
+    assert torch.allclose(lesson.voxels[..., :2], place, atol=1e-5)
+    assert torch.allclose(lesson.voxels[..., 2], method.prior(place)[..., 2], atol=1e-5)
+    apart = (straight - mirror)[..., :2].norm(dim=-1)
+    assert torch.allclose(lesson.weight[..., 0], (-((apart / (8 / 32)) ** 2)).exp(), atol=1e-5)
+    assert not lesson.voxels.requires_grad
 
 
-def test_the_cycle_may_be_given_the_2d_pose_alone(build: Make) -> None:
-    for given, expected in (("zero", False), ("predicted", True)):
-        method = build("rgb", cycle_depth=given, cycle_input="prediction").eval()
-        pose = (8 * torch.rand(2, 17, 3)).requires_grad_()
-        cycled = method._cycle(method._cycle_input(pose, None, None))
-        grad = torch.autograd.grad(cycled.sum(), pose)[0]
-        assert float(grad[..., :2].abs().max()) > 0
-        assert (float(grad[..., 2].abs().max()) > 0) == expected
+def test_the_teacher_keeps_what_labels_say_and_adds_depths(build: Make, batch: Make) -> None:
+    method = build("rgb", bridge="none", supervision="partial-2d", depth_at_test="network").eval()
+    torch.nn.init.normal_(method.prior.last.weight, std=0.1)
+    granted, nothing = torch.zeros(17, dtype=torch.bool), torch.zeros(17, dtype=torch.bool)
+    granted[[10, 13]] = True
+    target = batch("rgb", mask_2d=granted, mask_3d=nothing)
+    labels = adapting._labels(method, target)
+    lesson = adapting._taught(method, target, method.inputs.target(target), labels)
+    assert lesson is not None
+    assert labels is not None
+    assert torch.equal(lesson.voxels[:, granted, :2], labels.voxels[:, granted, :2])
+    assert torch.allclose(lesson.voxels[..., 2], method.prior(lesson.voxels)[..., 2], atol=1e-5)
+    assert not lesson.weight[:, granted, :2].any()
+    assert bool((lesson.weight[:, granted, 2] > 0).all())
+    assert bool((lesson.weight[:, ~granted] > 0).any())
 
 
-def test_the_cycle_may_be_given_the_anchor_and_the_labels(build: Make, batch: Make) -> None:
-    method = build("rgb", anchor="frozen-2d", cycle_input="anchor", cycle_depth="zero", cycle_share=0.5)
-    granted = torch.zeros(17, dtype=torch.bool)
-    granted[list(LABEL_SUBSETS[3])] = True
-    labels = method._granted(batch("rgb", mask_2d=granted, mask_3d=granted), None)
-    pose, held = (
-        (8 * torch.rand(4, 17, 3)).requires_grad_(),
-        Anchor(8 * torch.rand(4, 17, 3), torch.ones(4, 17, 3), torch.zeros(4)),
-    )
-    given = method._cycle_input(pose, held, labels)
-    assert given.shape == (2, 17, 3)
-    assert not given.requires_grad
-    assert torch.equal(given[:, granted], labels.voxels[:2, granted])
-    assert torch.equal(given[:, ~granted, :2], held.voxels[:2, ~granted, :2])
-    assert bool((given[:, ~granted, 2] == 3.5).all())
+def test_observed_silhouettes_give_the_teachers_depths(build: Make, batch: Make) -> None:
+    method = build("rgb", bridge="observed", depth_at_test="network").eval()
+    target = batch("rgb", "foreground", labelled=False)
+    lesson = adapting._taught(method, target, method.inputs.target(target), None)
+    assert lesson is not None
+    bridged = method.bridged(target, lesson.voxels)
+    assert torch.allclose(lesson.voxels[..., 2], bridged[..., 2], atol=1e-4)
+    assert not torch.allclose(lesson.voxels[..., :2], bridged[..., :2], atol=1e-2)
 
 
-def test_labelled_coordinates_may_be_left_out_of_the_cycle(build: Make, train: Make) -> None:
-    common = {"anchor": "frozen-2d", "anchor_with_labels": True, "supervision": "full", "adversarial": False}
-    silent = train(build("rgb", **common, cycle_where_labelled=False), "adapt", labelled=True)
-    assert silent.losses["cycle"].item() == 0
-    assert silent.losses["anchor"].item() == 0
-    loud = train(build("rgb", **common, cycle_where_labelled=True), "adapt", labelled=True)
-    assert loud.losses["cycle"].item() > 0
+def test_the_bridge_learns_from_silhouettes_and_poses_alone(build: Make, train: Make) -> None:
+    method = build("rgb", bridge="observed")
+    stage = _stage(method, "bridge")
+    assert stage.roles == {"source": ("foreground",)}
+    assert stage.trains == ("bridge_net",)
+    assert set(train(method, "bridge").losses) == {"bridge"}
 
 
-def test_the_cycle_counts_less_beside_the_lifted_anchor(build: Make, batch: Make) -> None:
-    images = {"target": batch("rgb"), "source": batch("parts"), "pretrain": batch("rgb")}
-    images["target"].mask_3d[:, 3:] = False
+def test_the_cycle_passes_its_gradient_to_the_student(build: Make) -> None:
+    method = build("rgb", bridge="generated").eval()
+    pose = (8 * torch.rand(2, 17, 3)).requires_grad_()
+    losses = adapting._pose_losses(method, _says(pose), None, None, None)
+    grad = torch.autograd.grad(losses["cycle"], pose)[0]
+    alone = (8 * torch.rand(2, 17, 3)).requires_grad_()
+    through = torch.autograd.grad(method.cycle(alone).sum(), alone)[0]
+    assert bool((grad.abs() > 0).any())
+    assert float(through[..., :2].abs().max()) > 0
+    assert float(through[..., 2].abs().max()) > 0
 
-    def losses(**settings: Any) -> Any:
-        torch.manual_seed(0)
-        method = build("rgb", supervision="partial", **settings).eval()
-        return method.step(_stage(method, "adapt"), images, Progress(0, 0.0)).losses
 
-    full, tenth, without = (losses(cycle_beside_lift=factor) for factor in (1.0, 0.1, 0.0))
-    for name in ("cycle", "cycle_label_2d", "cycle_label_3d"):
-        assert tenth[name].item() == pytest.approx(0.1 * full[name].item(), rel=1e-4)
-        assert name not in without
-    alone = losses(anchor="none", cycle_beside_lift=0.0)
-    assert alone["cycle"].item() > 0
+def test_labels_also_teach_the_cycles_outcome(build: Make, batch: Make) -> None:
+    """Section 4.5: the granted labels against the prediction and against what the mask branch makes of it."""
+    method = build("rgb", bridge="generated", supervision="full").eval()
+    labels = adapting._labels(method, batch("rgb"))
+    assert labels is not None
+    losses = adapting._pose_losses(method, _says(labels.voxels.clone()), labels, None, None)
+    assert set(losses) == {"label", "cycle", "cycle_label"}
+    assert float(losses["cycle_label"]) == pytest.approx(float(losses["cycle"]), rel=1e-5)
+    hidden = Lesson(labels.voxels, torch.zeros_like(labels.weight))
+    assert float(adapting._pose_losses(method, _says(labels.voxels), hidden, None, None)["cycle_label"]) == 0
 
 
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
 def test_the_adversary_waits_for_steps_and_fraction(build: Make, modality: str) -> None:
     method = build(modality, adversarial_delay_steps=100, adversarial_delay=0.25)
-    assert not method._adversarial_now(Progress(99, 0.9))
-    assert not method._adversarial_now(Progress(100, 0.2))
-    assert method._adversarial_now(Progress(100, 0.25))
-    assert not build(modality, adversarial=False)._adversarial_now(Progress(10**6, 1.0))
+    assert not method.adversarial_now(Progress(99, 0.9))
+    assert not method.adversarial_now(Progress(100, 0.2))
+    assert method.adversarial_now(Progress(100, 0.25))
+    assert not build(modality, adversarial=False).adversarial_now(Progress(10**6, 1.0))
 
 
 def test_the_classifier_learns_and_the_encoders_unlearn(build: Make, batch: Make) -> None:
@@ -225,96 +278,20 @@ def test_the_classifier_learns_and_the_encoders_unlearn(build: Make, batch: Make
                 parameter.copy_(value)
 
 
-def test_anchor_weights_fall_with_disagreement_about_the_mirror_image(build: Make) -> None:
-    method = build("rgb", anchor="frozen-2d", anchor_confidence_vox=2.0)
-    method.eval()
-    image = torch.rand(3, 3, 32, 32)
-    anchor = method._anchor(image, None, torch.rand(len(image), 17, 3), None)
-    held, weight = anchor.voxels, anchor.weight[..., :2]
-    assert held.shape == anchor.weight.shape == (3, 17, 3)
-    assert float(anchor.weight[..., 2].max()) == 0
-    assert not held.requires_grad
-    assert 0 <= float(weight.min()) < float(weight.max()) <= 1
-    sure = build("rgb", anchor="frozen-2d", anchor_confidence_vox=0.0)
-    anchor = sure.eval()._anchor(image, None, torch.rand(len(image), 17, 3), None)
-    assert torch.equal(anchor.voxels, sure.start_net(image).voxels)
-    assert bool((anchor.weight[..., :2] == 1).all())
-
-
-def test_the_mean_teacher_follows_and_the_frozen_anchor_stays(build: Make, train: Make) -> None:
-    method = build("rgb", anchor="ema-2d")
-    train(method, "adapt", steps=3, rate=1e-2)
-    assert all(
-        torch.equal(value, method.teacher_net.net.state_dict()[name]) is False
-        for name, value in method.rgb_net.state_dict().items()
-        if name.endswith("conv1.weight")
-    )
-    start, teacher, student = (
-        net.state_dict()["decoder.last.weight"] for net in (method.start_net, method.teacher_net.net, method.rgb_net)
-    )
-    assert float((student - start).norm()) > 0
-    assert float((teacher - student).norm()) < float((start - student).norm())
-    assert float((teacher - start).norm()) > 0
-
-
-def test_depth_targets_start_from_the_depth_network(build: Make) -> None:
-    method = build("depth")
-    method.start_stage(_stage(method, "adapt"))
-    for name, value in method.depth_net.state_dict().items():
-        assert torch.equal(value, method.adapted_net.state_dict()[name])
-        assert torch.equal(value, method.start_net.state_dict()[name])
-    scratch = build("depth", depth_init="scratch")
-    own = scratch.adapted_net.decoder.last.weight.detach().clone()
-    scratch.start_stage(_stage(scratch, "adapt"))
-    assert torch.equal(own, scratch.adapted_net.decoder.last.weight)
-
-
-def test_collapse_is_shown_and_warned_of(build: Make, train: Make) -> None:
-    method = build("rgb")
-    train(method, "synthetic")
-    logs = train(method, "adapt", step=9).logs
-    assert {"spread_vox", "drift_2d_px", "warn_collapse", "domain_accuracy"} <= set(logs)
-    image = torch.rand(1, 3, 32, 32).expand(4, -1, -1, -1)
-    same = method.rgb_net.eval()(image).voxels
-    assert method._collapse_signs(same, image)["warn_collapse"] == 1.0
-    assert method._collapse_signs(same, image)["spread_vox"] == pytest.approx(0, abs=1e-4)
-    varied = same + 8 * torch.randn(4, 17, 3)
-    shown = method._collapse_signs(varied, image)
-    assert shown["warn_collapse"] == 0.0
-    start = method.start_net(image).voxels
-    expected = float((varied - start)[..., :2].norm(dim=-1).mean()) * 4
-    assert shown["drift_2d_px"] == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_anchor_is_for_batches_without_labels_unless_asked(build: Make, train: Make) -> None:
-    partial = torch.zeros(17, dtype=torch.bool)
-    partial[10] = True
-    grants = {"labelled": True, "mask_2d": partial, "mask_3d": partial}
-    assert "anchor" in train(build("rgb", anchor="frozen-2d"), "adapt", labelled=False).losses
-    assert "anchor" not in train(build("rgb", anchor="frozen-2d"), "adapt", **grants).losses
-    assert "anchor" in train(build("rgb", anchor="frozen-2d", anchor_with_labels=True), "adapt", **grants).losses
-    assert "anchor" in train(build("rgb", anchor="lifted-2d"), "adapt", **grants).losses
-    assert "anchor" in train(build("depth", anchor="lifted-2d"), "adapt", labelled=False).losses
-    assert "anchor" not in train(build("depth", anchor="lifted-2d"), "adapt", **grants).losses
-
-
 OPTIONS: list[dict[str, Any]] = [
     {},
-    {"mask": "part-depth", "reconstruction": "si-log"},
-    {"mask": "part-depth", "reconstruction": "mse", "generator": "dcgan", "generator_schedule": "joint"},
-    {"reconstruction": "si", "generator": "dcgan"},
-    {"reconstruction": "cross-entropy", "generator": "limb-map", "generator_input": "predicted"},
-    {"generator_hide_depth": 1.0, "generator_noise": 0.3, "generator_schedule": "joint"},
-    {"adversarial": False},
-    {"anchor": "frozen-2d", "view_strength": 0.2, "anchor_with_labels": True},
-    {"anchor": "ema-2d", "view_strength": 0.2, "anchor_confidence_vox": 0.0},
-    {"anchor": "none", "mix_pretrain": 0.5},
-    {"anchor_with_labels": True, "depth_at_test": "prior", "view_strength": 0.2},
-    {"weight_lift": 0.0, "mix_pretrain": 0.0, "weight_cycle": 0.0},
-    {"cycle_gradient": False, "cycle_depth": "zero", "weight_cycle_label": 0.0},
-    {"depth_init": "scratch", "limb_shrink": 1},
-    {"anchor": "ema-2d", "cycle_input": "anchor", "cycle_share": 0.5, "cycle_where_labelled": False},
-]
+    {"bridge": "observed", "depth_at_test": "mask"},
+    {"bridge": "generated", "depth_at_test": "cycle"},
+    {"bridge": "generated", "mask": "part-depth", "reconstruction": "si-log"},
+    {"bridge": "generated", "mask": "part-depth", "reconstruction": "mse", "generator": "dcgan",
+     "generator_schedule": "joint"},
+    {"bridge": "generated", "reconstruction": "si", "generator": "dcgan", "teacher": "none"},
+    {"adversarial": False, "weight_domain": 0.05},
+    {"weight_domain": 0.05},
+    {"teacher": "none", "depth_at_test": "network", "mix_pretrain": 0.5},
+    {"prior_cameras": "source", "flip_test": False, "schedule": "steps", "mix_pretrain": 0.0},
+    {"depth_channels": 1, "marginal_weight": 0.0},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
@@ -329,19 +306,22 @@ def test_every_option_builds_and_steps(build: Make, train: Make, batch: Make, mo
         assert result.losses
         assert all(bool(loss.isfinite().all()) for loss in result.losses.values())
         assert all(isinstance(value, float) for value in result.logs.values())
-    estimate = method.predict(batch(modality, labelled=False))
+    estimate = method.predict(batch(*method.reads, labelled=False))
     assert bool(estimate.joints_px.isfinite().all())
 
 
 @pytest.mark.parametrize("kind", [KnowledgeTransfer, SourceOnly])
+@pytest.mark.parametrize("depths", ["prior", "mask", "cycle", "network"])
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
-def test_predictions_are_finite_and_depend_on_the_image(build: Make, batch: Make, modality: str, kind: type) -> None:
-    method = build(modality, kind=kind).eval()
+def test_predictions_are_finite_and_depend_on_the_image(
+    build: Make, batch: Make, modality: str, kind: type, depths: str
+) -> None:
+    method = build(modality, kind=kind, bridge="generated", depth_at_test=depths).eval()
     with torch.no_grad():
         for name, parameter in method.named_parameters():
             if name.endswith(("last.weight", "refine.9.weight")):
-                parameter.mul_(100)
-    first, second = (method.predict(batch(modality, labelled=False)) for _ in range(2))
+                parameter.mul_(100) if not name.startswith("prior") else parameter.normal_(std=0.1)
+    first, second = (method.predict(batch(*method.reads, labelled=False)) for _ in range(2))
     assert first.joints_px.shape == (4, 17, 2)
     assert first.z_root_mm.shape == (4, 17)
     for estimate in (first, second):
@@ -351,6 +331,42 @@ def test_predictions_are_finite_and_depend_on_the_image(build: Make, batch: Make
     assert not torch.allclose(first.joints_px, second.joints_px, atol=1e-4)
     assert not torch.allclose(first.z_root_mm, second.z_root_mm, atol=1e-3)
     assert (first.root_z_mm is not None) == (modality == "depth")
+
+
+def test_the_flip_test_answers_a_mirrored_image_with_the_mirrored_pose(build: Make, batch: Make) -> None:
+    images = batch("rgb", labelled=False)
+    mirrored = type(images)({"rgb": images.images["rgb"].flip(-1)}, images.cameras, images.surface_mm)
+    method = build("rgb", depth_at_test="network").eval()
+    first, second = method.predict(images), method.predict(mirrored)
+    left, right = 13, 16
+    assert torch.allclose(31 - first.joints_px[:, left, 0], second.joints_px[:, right, 0], atol=1e-3)
+    assert torch.allclose(first.z_root_mm[:, left], second.z_root_mm[:, right], atol=1e-1)
+    plain = build("rgb", depth_at_test="network", flip_test=False).eval()
+    first, second = plain.predict(images), plain.predict(mirrored)
+    assert not torch.allclose(31 - first.joints_px[:, left, 0], second.joints_px[:, right, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("depths", ["prior", "cycle", "network"])
+def test_depths_at_test_are_those_asked_for_and_keep_the_2d_pose(build: Make, batch: Make, depths: str) -> None:
+    images = batch("rgb", labelled=False)
+    method = build("rgb", bridge="generated", depth_at_test=depths, flip_test=False).eval()
+    torch.nn.init.normal_(method.prior.last.weight, std=0.1)
+    voxels = method.rgb_net(method.inputs.target(images)).voxels
+    found = method.predict(images)
+    again = to_voxels(found.joints_px, found.z_root_mm, 32, 8)
+    assert torch.allclose(again[..., :2], voxels[..., :2], atol=1e-4)
+    flat = torch.cat([voxels[..., :2], torch.full_like(voxels[..., 2:], 3.5)], -1)
+    expected = {"prior": method.prior(voxels), "cycle": method.cycle(flat), "network": voxels}[depths]
+    z_mm = (expected[..., 2] - expected[:, :1, 2]) * 2000 / 8
+    assert torch.allclose(found.z_root_mm, z_mm, atol=1e-1)
+
+
+def test_source_only_as_published_lifts_through_the_cycle(build: Make, batch: Make) -> None:
+    images = batch("rgb", labelled=False)
+    method = build("rgb", kind=SourceOnly, **AS_PUBLISHED).eval()
+    assert method.depth_at_test == "cycle"
+    assert build("rgb", kind=SourceOnly).depth_at_test == "prior"
+    assert bool(method.predict(images).z_root_mm.isfinite().all())
 
 
 def test_branches_predict_from_their_own_images(build: Make, batch: Make) -> None:
@@ -363,18 +379,6 @@ def test_branches_predict_from_their_own_images(build: Make, batch: Make) -> Non
     assert not torch.allclose(depth.joints_px, mask.joints_px)
     alone = build("parts", transfers=False, branch="mask").eval().predict(batch("parts", labelled=False))
     assert alone.root_z_mm is None
-
-
-def test_the_lift_keeps_the_2d_pose(build: Make, batch: Make) -> None:
-    method = build("rgb", kind=SourceOnly).eval()
-    images = batch("rgb", labelled=False)
-    voxels = method.rgb_net(method._target_image(images)).voxels
-    estimate = method.predict(images)
-    again = to_voxels(estimate.joints_px, estimate.z_root_mm, 32, 8)
-    assert torch.allclose(again[..., :2], voxels[..., :2], atol=1e-4)
-    deeper = torch.cat([voxels[..., :2], voxels[..., 2:] + 3], -1)
-    lifted = [method.mask_net(method.generator(method._flattened(pose))).voxels for pose in (voxels, deeper)]
-    assert torch.equal(*lifted)
 
 
 def test_root_depth_is_learned_from_the_source(batch: Make) -> None:
@@ -391,20 +395,17 @@ def test_root_depth_is_learned_from_the_source(batch: Make) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"anchor": "frozen2d"}, "did you mean 'frozen-2d'"),
-        ({"generator_hide_depth": 1.5}, "share between 0 and 1"),
-        ({"view_strength": 1.0}, "below 1"),
-        ({"weight_cycle": -1.0}, "0 or more"),
+        ({"bridge": "observd"}, "did you mean 'observed'"),
+        ({"teacher": "mena"}, "did you mean 'mean'"),
+        ({"adversarial_delay": 1.5}, "share between 0 and 1"),
+        ({"weight_domain": -1.0}, "0 or more"),
+        ({"marginal_weight": -1.0}, "0 or more"),
+        ({"mix_pretrain": -0.1}, "0 or more"),
         ({"input_px": 50}, "multiple of 8"),
         ({"batch_size": 1}, "at least 2"),
-        ({"prior_batch_size": 1}, "at least 2"),
         ({"prior_width": 0}, "at least 1"),
-        ({"prior_noise": -0.1}, "0 or more"),
-        ({"cycle_beside_lift": -0.1}, "0 or more"),
-        ({"mix_share": 1.5}, "share between 0 and 1"),
-        ({"cycle_share": -0.5}, "share between 0 and 1"),
-        ({"lifted_pose": "pupil"}, "lifted_pose cannot be 'pupil'"),
-        ({"anchor": "none", "cycle_input": "anchor"}, "needs an anchor"),
+        ({"depth_channels": 3}, "choose 1 or 2"),
+        ({"image_floor": 0.0}, "between 0 and 1"),
         ({"mask": "part-depth", "reconstruction": "cross-entropy"}, "one-hot"),
     ],
 )
@@ -429,3 +430,114 @@ def test_the_plugin_offers_its_methods_and_the_demo_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['knowledge-transfer', 'source-only'] 10 False"
+
+
+def test_the_mean_teacher_follows_and_the_start_stays(build: Make, train: Make) -> None:
+    method = build("rgb", bridge="none")
+    train(method, "adapt", steps=3, rate=1e-2)
+    start, teacher, student = (
+        net.state_dict()["decoder.last.weight"] for net in (method.start_net, method.teacher_net.net, method.rgb_net)
+    )
+    assert float((student - start).norm()) > 0
+    assert float((teacher - student).norm()) < float((start - student).norm())
+    assert float((teacher - start).norm()) > 0
+
+
+def test_depth_targets_start_from_the_depth_network(build: Make) -> None:
+    method = build("depth")
+    method.start_stage(_stage(method, "adapt"))
+    for name, value in method.depth_net.state_dict().items():
+        assert torch.equal(value, method.adapted_net.state_dict()[name])
+        assert torch.equal(value, method.start_net.state_dict()[name])
+        assert torch.equal(value, method.teacher_net.net.state_dict()[name])
+
+
+def test_labelled_2d_images_are_seen_beside_the_target(build: Make, batch: Make) -> None:
+    method = build("rgb", bridge="none").eval()
+    seen = []
+    method.rgb_net.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
+    batches = {"target": batch("rgb", labelled=False), "pretrain": batch("rgb", size=3)}
+    result = method.step(_stage(method, "adapt"), batches, Progress(1, 0.0))
+    assert seen == [4 + 3]
+    assert float(result.losses["pretrain"]) > 0
+
+
+def test_labelled_2d_images_learn_their_depths_from_the_prior(build: Make, batch: Make) -> None:
+    method = build("rgb", bridge="none", marginal_weight=0.0, depth_at_test="network").eval()
+    torch.nn.init.normal_(method.prior.last.weight, std=0.1)
+    mixed = adapting._mixed(method, {"pretrain": batch("rgb", mask_3d=torch.zeros(17, dtype=torch.bool))})
+    assert mixed is not None
+    perfect = method.prior.lift(mixed.place)
+    assert float(adapting._mixed_loss(method, _says(perfect), mixed, None)) == pytest.approx(0, abs=1e-6)
+    deeper = perfect + torch.tensor([0, 0, 0.5])
+    assert float(adapting._mixed_loss(method, _says(deeper), mixed, None)) > 0
+    one = torch.ones(4)
+    view = View(0.3 * one, 1.1 * one, torch.full((4, 2), 0.1), one.bool())
+    seen = _says(view.pose(perfect, 8))
+    assert float(adapting._mixed_loss(method, seen, mixed, view)) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_student_starts_without_a_warning(build: Make, train: Make) -> None:
+    logs = train(build("rgb", bridge="none"), "adapt", step=9).logs
+    assert {"spread_share", "drift_2d_px", "warn_collapse"} <= set(logs)
+    logs = train(build("rgb", bridge="generated", weight_domain=0.05), "adapt", step=0).logs
+    assert {"cycle_mm", "true_mask_mm", "foreground_right", "domain_accuracy"} <= set(logs)
+
+
+def test_a_hip_without_label_stays_what_the_source_taught(build: Make, batch: Make) -> None:
+    method = build("depth").eval()
+    method.start_stage(_stage(method, "adapt"))
+    target = batch("depth", labelled=False)
+    image = method.inputs.target(target)
+    own = method.adapted_net(image)
+    assert float(adapting._offset_loss(method, own, target, image)["offset"]) == pytest.approx(0, abs=1e-6)
+    published = build("depth", **AS_PUBLISHED).eval()
+    assert adapting._offset_loss(published, own, target, image) == {}
+    labelled = batch("depth")
+    assert float(adapting._offset_loss(published, own, labelled, image)["offset"]) > 0
+
+
+@pytest.mark.parametrize("supervision", ["none", "partial", "full"])
+def test_depths_that_are_not_used_are_not_learned(build: Make, batch: Make, supervision: str) -> None:
+    """Their part of an RGB network starts untrained; learning it would only disturb the 2D pose."""
+    for depths, learned in (("prior", False), ("network", True)):
+        method = build("rgb", bridge="none", supervision=supervision, depth_at_test=depths, marginal_weight=0.0).eval()
+        torch.nn.init.normal_(method.prior.last.weight, std=0.1)
+        target = batch("rgb", labelled=supervision != "none")
+        labels = adapting._labels(method, target)
+        taught = adapting._taught(method, target, method.inputs.target(target), labels)
+        pose = (8 * torch.rand(4, 17, 3)).requires_grad_()
+        sum(adapting._pose_losses(method, _says(pose), labels, taught, None).values()).backward()
+        assert pose.grad is not None
+        assert bool(pose.grad[..., :2].any())
+        assert bool(pose.grad[..., 2].any()) == learned
+
+
+def test_3d_labels_and_silhouettes_teach_the_prior_to_lift(build: Make) -> None:
+    def trains(**settings: Any) -> tuple[str, ...]:
+        stage = _stage(build("rgb", **settings), "adapt")
+        assert ("prior" in stage.trains) == (stage.roles.get("source") == ())
+        return stage.trains
+
+    for level in ("partial", "partial-3d", "full", "full-3d"):
+        assert "prior" in trains(bridge="none", supervision=level)
+    for level in ("none", "partial-2d", "full-2d"):
+        assert "prior" not in trains(bridge="none", supervision=level)
+        assert "prior" in trains(bridge="observed", supervision=level)
+    assert "prior" not in trains(bridge="none", supervision="full", depth_at_test="network")
+
+
+def test_the_prior_is_asked_in_the_frame_of_the_plain_image(build: Make, batch: Make) -> None:
+    method = build("rgb", bridge="none", supervision="full").eval()
+    torch.nn.init.normal_(method.prior.last.weight, std=0.1)
+    target, source = batch("rgb"), batch()
+    labels = adapting._labels(method, target)
+    assert labels is not None
+    pose = 8 * torch.rand(4, 17, 3)
+    right = Lesson(method.prior.lift(pose), torch.ones_like(pose))
+    one = torch.ones(4)
+    view = View(0.5 * one, 0.9 * one, torch.full((4, 2), -0.1), one.bool())
+    for seen, how in ((pose, None), (view.pose(pose, 8), view)):
+        losses = adapting._lifting_losses(method, _says(seen), right, target, how, source)
+        assert float(losses["lifted"]) == pytest.approx(0, abs=1e-5)
+        assert float(adapting._lifting_losses(method, _says(seen), labels, target, how, source)["lifted"]) > 0.1

@@ -95,8 +95,9 @@ def test_unsupervised_transfer_does_not_depend_on_any_target_label(workplace: Wo
     workplace.prepare("dots-target", at=clean)
     workplace.prepare("dots-target", at=corrupt, corrupt=True)
     source = workplace.prepare("dots-source")
-    settings = {"input_px": 32, "batch_size": 4, "generator_width": 4, "anchor": "ema-2d", "mix_pretrain": 1.0,
-                **{f"{name}_steps": 2 for name in ("synthetic", "generator", "pretrain", "adapt")}}  # fmt: skip
+    stages = ("prior", "synthetic", "generator", "pretrain", "adapt")
+    settings = {"input_px": 32, "batch_size": 4, "generator_width": 4, "bridge": "generated", "weight_domain": 0.05,
+                **{f"{name}_steps": 2 for name in stages}}  # fmt: skip
     runs: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
     for level in ("none", "partial"):
         for root in (clean, corrupt):
