@@ -162,7 +162,7 @@ def test_a_strangers_file_gets_its_row_beside_it(scored: Path, tmp_path: Path) -
     assert found["overall"]["mpjpe_mm"] == pytest.approx(0, abs=1e-3), "aligned at the hip, a shift costs nothing"
     table = kt3d(scored, *words).output
     assert "stranger" in table
-    assert "knowledge-transfer" in table
+    assert "knowledge" in table, "the name may be broken at its hyphen"
     (scored / "kt3d-data" / "leaderboards" / "generated" / "h36m-s9s11-64" / "entries").glob(
         "stranger*"
     ).__next__().unlink()

@@ -6,6 +6,7 @@ the network's sizes alone, so that two methods of the same sizes train it once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,15 @@ from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, pose_loss, to_vo
 from kt3d_bench.skeletons import H36M17
 
 STAGE_NAME = "pretrain-2d"
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "small": {"input_px": 128, "epochs": 0.0, "pretrain_steps": 8000},
+    "laptop": {"input_px": 64, "backbone": "tiny", "epochs": 0.0, "pretrain_steps": 6000, "learning_rate": 2e-3},
+    "tiny": {"input_px": 64, "backbone": "tiny", "epochs": 0.0, "pretrain_steps": 600, "learning_rate": 2e-3},
+}
+"""Preset -> what the methods that share this stage must agree on, in fields of their configs."""
+PRECISIONS: Mapping[str, str] = {"laptop": "bf16-mixed", "tiny": "bf16-mixed"}
+"""Preset -> precision on a CPU that computes it (``Method.PRECISIONS``), to agree on as well."""
 
 
 def pretrain_2d_stage(

@@ -22,8 +22,9 @@ from kt3d_bench.nn.flips import both_ways
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1
 from kt3d_bench.nn.layers import ResidualMlp
+from kt3d_bench.nn.pretrain2d import PRECISIONS, pretrain_2d_stage, pretrain_2d_step
+from kt3d_bench.nn.pretrain2d import PRESETS as SHARED
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
-from kt3d_bench.nn.pretrain2d import pretrain_2d_stage, pretrain_2d_step
 from kt3d_bench.nn.schedules import training
 from kt3d_bench.nn.virtual_cameras import VirtualCameras, up_sum, upright, vertical
 from kt3d_bench.skeletons import NUM_JOINTS
@@ -100,13 +101,12 @@ class Martinez(Method):
 
     Config: ClassVar[type[Any]] = Config
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "small": {"input_px": 128, "epochs": 0.0, "pretrain_steps": 8000, "lift_steps": 20000},
-        "tiny": {
-            "input_px": 64, "backbone": "tiny", "epochs": 0.0, "pretrain_steps": 600, "lift_steps": 1500, "width": 256,
-            "dropout": 0.1,
-        },
-    }  # fmt: skip
+        "paper": {**SHARED["paper"]},
+        "small": {**SHARED["small"], "lift_steps": 20000},
+        "laptop": {**SHARED["laptop"], "lift_steps": 10000, "width": 512, "dropout": 0.1},
+        "tiny": {**SHARED["tiny"], "lift_steps": 1500, "width": 256, "dropout": 0.1},
+    }
+    PRECISIONS: ClassVar[Mapping[str, str]] = PRECISIONS
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)

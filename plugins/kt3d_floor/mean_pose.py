@@ -63,7 +63,7 @@ class MeanPose(Method):
     """Learns in one stage without trainable parameters: the mean over the source's poses, camera axes."""
 
     Config: ClassVar[type[Any]] = Config
-    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "small": {}, "tiny": {}}
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "small": {}, "laptop": {}, "tiny": {}}
     role: ClassVar[str] = "source"
 
     def __init__(self, config: Any, context: MethodContext) -> None:

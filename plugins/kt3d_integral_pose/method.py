@@ -26,8 +26,9 @@ from kt3d_bench.nn.integral import (
     surface_offset_loss,
     to_voxels,
 )
+from kt3d_bench.nn.pretrain2d import PRECISIONS, pose_loss_2d, pretrain_2d_stage, pretrain_2d_step
+from kt3d_bench.nn.pretrain2d import PRESETS as SHARED
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
-from kt3d_bench.nn.pretrain2d import pose_loss_2d, pretrain_2d_stage, pretrain_2d_step
 from kt3d_bench.nn.resnet import ResNet50, load_torchvision_weights
 from kt3d_bench.nn.schedules import training
 
@@ -84,10 +85,12 @@ class IntegralPose(Method):
 
     Config: ClassVar[type[Any]] = Config
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "small": {"input_px": 128, "epochs": 0.0, "steps": 12000, "pretrain_steps": 8000},
-        "tiny": {"input_px": 64, "backbone": "tiny", "epochs": 0.0, "steps": 600, "pretrain_steps": 600},
+        "paper": {**SHARED["paper"]},
+        "small": {**SHARED["small"], "steps": 12000},
+        "laptop": {**SHARED["laptop"], "steps": 3000},
+        "tiny": {**SHARED["tiny"], "steps": 600},
     }
+    PRECISIONS: ClassVar[Mapping[str, str]] = PRECISIONS
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)

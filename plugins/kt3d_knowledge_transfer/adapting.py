@@ -2,9 +2,9 @@
 
 Equation 10 is L = l1 L_3D + l2 L_adversarial. As published, L_3D is the prediction against its own cycle, and granted
 labels against both (section 4.5). Ours has a mean teacher instead: what the moving average of the student says of the
-image as it is, the student must say of a turned, scaled, mirrored, recoloured and cut view of it. The teacher's depths
-on RGB images come from the pose prior or from the mask-conditioned network, never from the student: no network refines
-its own moving teacher.
+image as it is, the student must say of a turned, scaled, mirrored, recoloured and cut view of it. With observed
+silhouettes the mask-conditioned network corrects what the frozen start says, and the teacher is averaged with that: no
+network refines its own moving teacher. Depths of RGB images come from the pose prior.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def adapt_step(model: Model, batches: Mapping[str, UnlabelledBatch], progress: P
     own_view = None if view is None else view.of(slice(0, count))
     taught = _taught(model, target, image, labels) if learns else None
     losses = _pose_losses(model, own, labels, taught, own_view)
-    if tunes_prior(config, model.context):
-        losses |= _lifting_losses(model, own, labels, target, own_view, cast(LabelledBatch, batches["source"]))
+    if labels is not None and tunes_prior(config, model.context):
+        losses |= _lifting_losses(model, own, labels, own_view, cast(LabelledBatch, batches["source"]))
     losses = {name: config.weight_pose * loss for name, loss in losses.items()}
     if mixed:
         losses["pretrain"] = config.mix_pretrain * _mixed_loss(
@@ -99,45 +99,29 @@ def _taught(model: Model, target: UnlabelledBatch, image: Tensor, labels: Lesson
         return None
     with torch.no_grad():
         output, apart = both_ways(model.teacher_net, image)
-        voxels = output.voxels if labels is None else labels.over(output.voxels)
+        voxels = output.voxels
+        if model.rgb and model.config.bridge == "observed":
+            voxels = (voxels + model.bridged(target, both_ways(model.start_net, image)[0].voxels)) / 2
+        voxels = voxels if labels is None else labels.over(voxels)
         sure = (-(apart / (TOLERANCE_SHARE * model.config.side)).square()).exp()
         if model.rgb and model.learns_depth:
-            voxels = torch.cat([voxels[..., :2], _given_depths(model, target, voxels)], -1)
+            assert model.prior is not None
+            voxels = model.prior.lift(voxels)
         weight = sure[..., None].expand_as(voxels)
         if labels is not None:
             weight = torch.where(labels.weight > 0, torch.zeros_like(weight), weight)
     return Lesson(voxels, weight)
 
 
-def _given_depths(model: Model, target: UnlabelledBatch, voxels: Tensor) -> Tensor:
-    """(B, J, 1) depths that go with x and y: from the observed silhouettes, or from the frozen prior."""
-    if model.config.bridge == "observed":
-        return model.bridged(target, voxels)[..., 2:]
-    assert model.prior is not None
-    return cast(Tensor, model.prior(voxels))[..., 2:]
-
-
 def _lifting_losses(
-    model: Model,
-    own: IntegralOutput,
-    labels: Lesson | None,
-    target: UnlabelledBatch,
-    view: View | None,
-    source: LabelledBatch,
+    model: Model, own: IntegralOutput, labels: Lesson, view: View | None, source: LabelledBatch
 ) -> dict[str, Tensor]:
-    """The prior learns to lift what the student says to granted 3D labels, and elsewhere to the depths that observed
-    silhouettes tell; beside it, it keeps learning from the source's poses."""
+    """The prior learns to lift what the student says to granted 3D labels, and keeps learning from the source's
+    poses beside it."""
     assert model.prior is not None
-    side = model.config.side
-    with torch.no_grad():
-        place = own.voxels if view is None else view.back(own.voxels, side)
-        depths, known = place[..., 2:], torch.zeros_like(place[..., 2:], dtype=torch.bool)
-        if model.config.bridge == "observed":
-            depths, known = model.bridged(target, place)[..., 2:], ~known
-        if labels is not None:
-            granted = labels.weight[..., 2:] > 0
-            depths, known = torch.where(granted, labels.voxels[..., 2:], depths), known | granted
-    lifted = model.prior(place)[..., 2:]
+    side, place = model.config.side, own.voxels.detach()
+    lifted = model.prior(place if view is None else view.back(place, side))[..., 2:]
+    depths, known = labels.voxels[..., 2:], labels.weight[..., 2:] > 0
     cameras = model.config.prior_cameras
     kept = prior_step(model.prior, source, noise=PRIOR_NOISE, cameras=cameras, input_px=model.input_px)
     return {"lifted": smooth_l1_in_64ths(lifted, depths, known, side), **kept.losses}

@@ -1,4 +1,4 @@
-"""The mask-conditioned network: an observed silhouette and a noisy 2D pose in, a 3D pose out.
+"""The mask-conditioned network: an observed silhouette and a noisy 2D pose in, a better pose out.
 
 The paper's mask network sees a mask that G draws from the predicted pose, so it can only repeat what the prediction
 says. A silhouette that is observed says something new: motion foreground in RGB videos of fixed cameras. The network

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kt3d_bench.errors import UsageError, did_you_mean
+from kt3d_bench.nn.pretrain2d import PRESETS as SHARED
 from kt3d_bench.nn.schedules import SCHEDULES
 from kt3d_knowledge_transfer.losses import RECONSTRUCTIONS
 
@@ -116,9 +117,9 @@ class Config:
     """l1: weight of L_3D."""
     weight_domain: float = 0.0
     """l2: weight of the domain loss in the stage ``adapt``; 0.05 in the paper."""
-    bridge: str = "none"
-    """What carries the pose across: "generated" masks, the paper's cycle through G, E_s and D_s; "observed" silhouettes
-    through the mask-conditioned network, which gives the teacher's poses their depths; or "none"."""
+    bridge: str = "observed"
+    """What carries the pose across: "generated" masks, the paper's cycle through G, E_s and D_s; "observed"
+    silhouettes, with which the mask-conditioned network corrects the start's x and y for the teacher; or "none"."""
     teacher: str = "mean"
     """Who answers for what is not labelled: "mean", the moving average of the student, on the image as it is, while the
     student sees it turned, scaled, mirrored, recoloured and cut; or "none" (the paper's)."""
@@ -128,8 +129,8 @@ class Config:
     # Prediction.
     depth_at_test: str = "prior"
     """Source of a prediction's depths on RGB images: the pose "prior", from the network's x and y; the "network"; the
-    "cycle" from z = 0, x and y kept; or "mask", the mask-conditioned network, from the network's x and y and the motion
-    foreground; it then gives x and y as well."""
+    "cycle" from z = 0, x and y kept; or "mask": the mask-conditioned network corrects x and y by the motion foreground,
+    then the prior lifts them."""
     flip_test: bool = True
     """Whether predictions are averaged with those of the mirrored image."""
     branch: str = "depth"
@@ -179,16 +180,19 @@ BUNDLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"fidelity": {"ours": {
 """Field -> word -> the options that the word sets together."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {},
+    "paper": {**SHARED["paper"]},
     "small": {
-        "input_px": 128, "epochs": 0.0, "synthetic_steps": 12000, "generator_steps": 6000, "pretrain_steps": 8000,
-        "adapt_steps": 6000, "prior_steps": 20000, "bridge_steps": 6000,
-        "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
+        **SHARED["small"], "synthetic_steps": 12000, "generator_steps": 6000, "adapt_steps": 6000, "prior_steps": 20000,
+        "bridge_steps": 6000, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
+    },
+    "laptop": {
+        **SHARED["laptop"], "classifier_width": 64, "prior_width": 512, "adapt_learning_rate": 3e-4,
+        "synthetic_steps": 12000, "prior_steps": 10000, "generator_steps": 2000, "adapt_steps": 1000,
+        "bridge_steps": 3000, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
     },
     "tiny": {
-        "input_px": 64, "backbone": "tiny", "classifier_width": 64, "prior_width": 256,
-        "learning_rate": 2e-3, "adapt_learning_rate": 3e-4, "epochs": 0.0,
-        "synthetic_steps": 600, "prior_steps": 1500, "generator_steps": 260, "pretrain_steps": 600, "adapt_steps": 260,
+        **SHARED["tiny"], "classifier_width": 64, "prior_width": 256, "adapt_learning_rate": 3e-4,
+        "synthetic_steps": 600, "prior_steps": 1500, "generator_steps": 260, "adapt_steps": 260,
         "bridge_steps": 600, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
     },
 }  # fmt: skip

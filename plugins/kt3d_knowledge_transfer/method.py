@@ -17,8 +17,8 @@ from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Progress, Stage, StepResult
 from kt3d_bench.nn.flips import both_ways
 from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, pose_loss, surface_offset_loss
+from kt3d_bench.nn.pretrain2d import PRECISIONS, pretrain_2d_step
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
-from kt3d_bench.nn.pretrain2d import pretrain_2d_step
 from kt3d_bench.nn.prior import STAGE_NAME as PRIOR
 from kt3d_bench.nn.prior import prior_step
 from kt3d_knowledge_transfer import bridge, signs
@@ -46,6 +46,7 @@ class KnowledgeTransfer(Model):
 
     Config: ClassVar[type[Any]] = Config
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    PRECISIONS: ClassVar[Mapping[str, str]] = PRECISIONS
     BUNDLES: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = BUNDLES
 
     # ------------------------------------------------------------------ stages
@@ -158,11 +159,11 @@ class KnowledgeTransfer(Model):
         """(B, J, 3) the network's poses with the depths that are used at test time."""
         where = self.depth_at_test
         if where == "mask":
-            return self.bridged(batch, voxels)
+            voxels = self.bridged(batch, voxels)
         if where == "cycle":
             lifted = self.cycle(flattened(voxels, self.config.side))
             return torch.cat([voxels[..., :2], lifted[..., 2:]], -1)
-        if where == "prior":
+        if where in ("prior", "mask"):
             assert self.prior is not None
             return self.prior.lift(voxels)
         return voxels
@@ -192,6 +193,6 @@ class SourceOnly(KnowledgeTransfer):
         return "cycle" if named == "network" else named
 
     def stages(self) -> tuple[Stage, ...]:
-        used = {"prior": "prior", "mask": "bridge"}.get(self.depth_at_test, "")
-        unused = {"adapt", "prior", "bridge"} - {used}
+        used = {"prior": {"prior"}, "mask": {"prior", "bridge"}}.get(self.depth_at_test, set())
+        unused = {"adapt", "prior", "bridge"} - used
         return tuple(stage for stage in super().stages() if stage.name not in unused)

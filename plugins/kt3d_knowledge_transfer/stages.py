@@ -43,7 +43,7 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
 
 def has_prior(config: Config) -> bool:
     """Whether the pose prior of RGB targets is used: by the teacher or at test time."""
-    return config.teacher == "mean" or config.depth_at_test == "prior"
+    return config.teacher == "mean" or config.depth_at_test in ("prior", "mask")
 
 
 def has_bridge(config: Config) -> bool:
@@ -52,9 +52,9 @@ def has_bridge(config: Config) -> bool:
 
 
 def tunes_prior(config: Config, context: MethodContext) -> bool:
-    """Whether ``adapt`` trains the prior on: with 3D labels, or with depths from observed silhouettes."""
-    knows_depths = config.bridge == "observed" or context.supervision in ("partial", "partial-3d", "full", "full-3d")
-    return context.target_modality == "rgb" and config.depth_at_test == "prior" and knows_depths
+    """Whether ``adapt`` trains the prior on: with 3D labels, where it gives the depths at test time."""
+    lifts = context.target_modality == "rgb" and config.depth_at_test in ("prior", "mask")
+    return lifts and context.supervision in ("partial", "partial-3d", "full", "full-3d")
 
 
 def adversarial_in_adapt(config: Config) -> bool:
