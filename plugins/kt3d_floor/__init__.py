@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from kt3d_bench import MethodPlugin, hookimpl
 
+_PRESETS = ("paper", "small", "laptop", "tiny")
+
 
 @hookimpl
 def kt3d_methods() -> Sequence[MethodPlugin]:
@@ -14,6 +16,7 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
             name="mean-pose",
             summary="The mean pose of the source for every image",
             load="kt3d_floor.mean_pose:MeanPose",
+            presets=_PRESETS,
             supervision=("none",),
             defaults={"target": "h36m", "source": "ubc3v"},
         ),
@@ -21,6 +24,7 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
             name="mean-pose-oracle",
             summary="The mean pose of the target's training labels for every image",
             load="kt3d_floor.mean_pose:MeanPoseOracle",
+            presets=_PRESETS,
             supervision=("full",),
             defaults={"target": "h36m"},
         ),
@@ -28,6 +32,7 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
             name="martinez",
             summary="A 2D network, lifted by a residual MLP that learned from source poses alone",
             load="kt3d_floor.martinez:Martinez",
+            presets=_PRESETS,
             supervision=("none",),
             defaults={"target": "h36m", "source": "ubc3v", "pretrain": "mpii"},
         ),

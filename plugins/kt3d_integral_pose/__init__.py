@@ -15,6 +15,7 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
             name="integral-pose",
             summary="Supervised baseline: one volume per joint and its expected value, trained on the target's labels",
             load="kt3d_integral_pose.method:IntegralPose",
+            presets=("paper", "small", "laptop", "tiny"),
             supervision=tuple(level for level in LEVELS if level != "none"),
             defaults={"target": "h36m", "pretrain": "mpii"},
         ),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kt3d_bench import MethodPlugin, Recipe, hookimpl
 
+_PRESETS = ("paper", "small", "laptop", "tiny")
 _DEFAULTS = {"target": "h36m", "source": "ubc3v", "pretrain": "mpii"}
 
 
@@ -14,16 +15,20 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
     return (
         MethodPlugin(
             name="knowledge-transfer",
-            summary="Adapts a pose network to unlabelled images through part masks learned on synthetic depth",
+            summary="Adapts a pose network to unlabelled images by silhouettes and poses learned on synthetic data",
             load="kt3d_knowledge_transfer.method:KnowledgeTransfer",
+            presets=_PRESETS,
             defaults=_DEFAULTS,
+            settings_rule="validation",
         ),
         MethodPlugin(
             name="source-only",
-            summary="The same networks without adaptation: 2D lifted through generated masks, or the depth network",
+            summary="The same networks without adaptation: 2D lifted by a prior of poses, or the depth network",
             load="kt3d_knowledge_transfer.method:SourceOnly",
             supervision=("none",),
+            presets=_PRESETS,
             defaults=_DEFAULTS,
+            settings_rule="validation",
         ),
     )
 
