@@ -330,16 +330,15 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
         size, side = room.batch, method.input_px
         labels = _labels(size, side, room.device)
         generator = torch.Generator().manual_seed(1)
-        images = {"rgb": torch.rand(size, 3, side, side, generator=generator).to(room.device)}
-        parts = torch.randint(0, 44, (size, side, side), generator=generator).to(room.device)
-        batches: dict[str, Any] = {"target": LabelledBatch(images=images, **labels)}
-        if name == "knowledge-transfer":
-            batches = {
-                "target": UnlabelledBatch(images, labels["cameras"], labels["surface_mm"]),
-                "source": LabelledBatch(images={"parts": parts}, **labels),
-                "pretrain": LabelledBatch(images, **labels),
-            }
-            assert set(batches) == set(stage.roles), stage.roles
+        parts = torch.randint(0, 44, (size, side, side), generator=generator)
+        rgb = torch.rand(size, 3, side, side, generator=generator)
+        every = {"rgb": rgb, "parts": parts, "foreground": (parts > 0).float()[:, None]}
+        batches: dict[str, Any] = {}
+        for role, modalities in stage.roles.items():
+            images = {modality: every[modality].to(room.device) for modality in modalities}
+            hidden = role == "target" and name == "knowledge-transfer"
+            unseen = UnlabelledBatch(images, labels["cameras"], labels["surface_mm"])
+            batches[role] = unseen if hidden else LabelledBatch(images=images, **labels)
 
         def step() -> None:
             optimiser.zero_grad(set_to_none=True)

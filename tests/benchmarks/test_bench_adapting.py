@@ -23,6 +23,8 @@ NUM_PARTS = 44
 def _images(modality: str, side: int) -> Tensor:
     if modality == "parts":
         return torch.randint(0, NUM_PARTS, (BATCH, side, side))
+    if modality == "foreground":
+        return torch.randint(0, 2, (BATCH, 1, side, side)).float()
     return torch.rand(BATCH, 3 if modality == "rgb" else 1, side, side) * (1 if modality == "rgb" else 3500)
 
 

@@ -48,7 +48,7 @@ def batch() -> Callable[..., Any]:
 
 @pytest.fixture
 def build() -> Callable[..., Any]:
-    """Builds a tiny method: ``build("rgb", anchor="ema-2d")``."""
+    """Builds a tiny method: ``build("rgb", bridge="none")``."""
 
     def method(
         modality: str = "rgb",
