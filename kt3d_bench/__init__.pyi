@@ -53,5 +53,6 @@ from kt3d_bench.testing.contract import check_plugin as check_plugin
 from kt3d_bench.training.runs import Run as Run
 from kt3d_bench.training.runs import load_run as load_run
 from kt3d_bench.training.runs import train as train
+from kt3d_bench.training.runs import train_again as train_again
 
 __version__: str

@@ -80,6 +80,8 @@ class RunDocument:
     selection_rule: str = ""
     settings_rule: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    """Package -> commit of its working tree, and whether that was modified."""
     processes: Count = 0
     stages: tuple[StageDocument, ...] = ()
     checkpoint_sha256: Sha256 | None = None
@@ -140,7 +142,11 @@ def write_run(folder: Path, document: Mapping[str, Any]) -> None:
 def read_run(folder: Path) -> dict[str, Any]:
     """Return the content of a run's ``run.yaml``. Raise ``ArtefactError`` when the file is missing or corrupt, naming
     the fields that are unknown, missing or wrong."""
-    path = folder / RUN_FILE
+    return read_run_file(folder / RUN_FILE)
+
+
+def read_run_file(path: Path) -> dict[str, Any]:
+    """Return the content of a ``run.yaml`` that may lie anywhere. Raises as ``read_run``."""
     if not path.is_file():
         raise ArtefactError("there is no run here", where=path, hint="name a folder below runs/, or train one")
     document: dict[str, Any] = read_yaml(path, error=ArtefactError, hint=_HINT)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 import kt3d_bench as kt
 from kt3d_bench.cli.base import FILE, SHARDS, Command, main
@@ -18,7 +19,7 @@ from kt3d_bench.supervision import LEVELS
 
 _ROLE_SHARDS = "Where the shards of target, source or pretrain are; repeatable. [default: below kt3d-data/shards]"
 _RUN_OPTIONS = (
-    click.option("--method", required=True, help="Method to train; kt3d list shows them."),
+    click.option("--method", help="Method to train; kt3d list shows them."),
     click.option("--supervision", default="none", show_default=True, help=f"One of {', '.join(LEVELS)}."),
     click.option(
         "--joints", type=int, default=6, show_default=True, help="Labelled joints of partial levels: 1, 3, 6, 12, 17."
@@ -63,17 +64,44 @@ _DEVICE = "auto, cpu, cuda or cuda:INDEX."
 @_with(_RUN_OPTIONS, _device_options(_DEVICE))
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
 @click.option("--compile/--no-compile", "compiled", default=None, help="Use torch.compile. [default: on a GPU]")
+@click.option("--deterministic", is_flag=True, help="Use only operations that repeat exactly; a CPU's do anyway.")
+@click.option(
+    "--checkpoint-every",
+    "checkpoint_steps",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Write a checkpoint every so many steps, beside that of every 5 minutes.",
+)
+@click.option(
+    "--again",
+    metavar="RUN",
+    help="Train what this run was asked for: a name, folder or run.yaml. Only with --name, --resume and --predict.",
+)
 @click.option("--name", help="Name of the run. [default: derived from the options]")
 @click.option("--resume", is_flag=True, help="Continue the unfinished run of the same name.")
 @click.option("--predict/--no-predict", "then_predict", default=True, help="Predict the target's benchmark at the end.")
-def train(settings: tuple[str, ...], shards: tuple[str, ...], nodes: int, then_predict: bool, **options: Any) -> None:
+def train(
+    settings: tuple[str, ...],
+    shards: tuple[str, ...],
+    nodes: int,
+    again: str | None,
+    then_predict: bool,
+    **options: Any,
+) -> None:
     """Train a method, then predict the benchmark of its target.
 
     Asked to stop by SIGTERM or SIGUSR1, as schedulers do, it writes a checkpoint and exits with code 75: start it again
     with --resume.
     """
     with Terminal() as report:
-        run = kt.train(settings=_settings(settings), shards=_folders(shards), num_nodes=nodes, report=report, **options)
+        if again is not None:
+            _refuse_beside_again(click.get_current_context())
+            run = kt.train_again(again, name=options["name"], resume=options["resume"], report=report)
+        else:
+            _require_method(options)
+            run = kt.train(
+                settings=_settings(settings), shards=_folders(shards), num_nodes=nodes, report=report, **options
+            )
         target = run.document["shards"]["target"]["dataset"]
         tested = any(benchmark.dataset == target for benchmark in kt.benchmarks().values())
         if then_predict and tested:
@@ -85,6 +113,18 @@ def train(settings: tuple[str, ...], shards: tuple[str, ...], nodes: int, then_p
         click.echo("Next: kt3d score")
     else:
         click.echo(f"No benchmark tests on {target}. To predict another one: kt3d predict --benchmark ID (kt3d list)")
+
+
+def _refuse_beside_again(ctx: click.Context) -> None:
+    given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    options = {option.name: option.opts[0] for option in ctx.command.params}
+    for name in sorted(set(given) - {"again", "name", "resume", "then_predict"}):
+        raise UsageError(f"{options[name]} stands beside --again, which repeats a run as it was", hint="leave one out")
+
+
+def _require_method(options: Mapping[str, Any]) -> None:
+    if options["method"] is None:
+        raise UsageError("no method is named", hint="name one with --method; kt3d list shows them")
 
 
 @main.command()
@@ -103,6 +143,7 @@ def estimate(
     **options: Any,
 ) -> None:
     """Estimate the hours, GPU memory and disk space of a training run. Nothing is trained."""
+    _require_method(options)
     folders, counts = _folders(shards), _counts(samples)
     found = kt.estimate(settings=_settings(settings), shards=folders, samples=counts, num_nodes=nodes, **options)
     for line in [json.dumps(found.document(), indent=1)] if as_json else found.lines():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
@@ -85,14 +86,25 @@ class Processes:
 def convert_shards(title: str, tasks: Sequence[ShardTask], crew: Crew, report: Reporter) -> None:
     """Write every shard that is not finished.
 
-    A shard whose worker dies is retried alone, up to ``crew.tries`` times; the others are finished first.
+    A shard whose worker dies is retried alone, up to ``crew.tries`` times; the others are finished first. ``report`` is
+    told once, as soon as it can be foreseen, that the disk will not hold all shards.
     """
-    report.start(title, sum(len(task.items) for task in tasks))
+    items = sum(len(task.items) for task in tasks)
+    report.start(title, items)
     totals = Counter[str]()
 
     def add(task: ShardTask, done: Done) -> None:
-        totals.update(items=len(task.items), samples=done.samples, skipped=done.skipped)
+        size = task.path.stat().st_size if done.samples else 0
+        totals.update(items=len(task.items), samples=done.samples, skipped=done.skipped, bytes=size)
         report.advance(totals["items"], samples=totals["samples"], values={"skipped": totals["skipped"]})
+
+    def foresee(folder: Path) -> None:
+        more = totals["bytes"] / totals["items"] * (items - totals["items"])
+        free = shutil.disk_usage(folder).free
+        if more > free and not totals["told"]:
+            totals["told"] += 1
+            need = f"about {more / 1e9:.1f} GB are still to be written and {free / 1e9:.1f} GB are free"
+            report.note(f"the disk of {folder} will be full before the end: {need}")
 
     deaths = Counter[Path]()
     pending = list(tasks)
@@ -116,6 +128,7 @@ def convert_shards(title: str, tasks: Sequence[ShardTask], crew: Crew, report: R
                     task = next(task for task in batch if task.path == result.path)
                     pending.remove(task)
                     add(task, result)
+                    foresee(task.path.parent)
 
 
 def _blamed(tasks: Iterable[ShardTask], pending: Sequence[ShardTask]) -> list[ShardTask]:

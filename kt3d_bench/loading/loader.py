@@ -188,6 +188,11 @@ class Loader(EndlessLoader):
         once, in file order, not augmented."""
         yield from self._pass(False)
 
+    def keys(self, number: int) -> list[str]:
+        """Return the keys of this rank's samples of batch ``number``, counted from the beginning."""
+        _, (_, indices) = next(self._stream(number))
+        return [str(key) for key in self._shards.keys[indices]]
+
     def close(self) -> None:
         """Stop the decoding threads."""
         self._store.close()

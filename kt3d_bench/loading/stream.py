@@ -153,6 +153,10 @@ class StreamLoader(EndlessLoader):
             self._delivered += 1
             yield self._batch(indices, drawn)
 
+    def keys(self, number: int) -> list[str]:
+        """Return the numbers of this rank's samples of batch ``number`` in the stream, counted from the beginning."""
+        return [f"generated {index}" for index in self._positions(number)]
+
     def close(self) -> None:
         """Stop the processes."""
         if self._pool is not None:

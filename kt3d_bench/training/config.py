@@ -45,6 +45,8 @@ class RunConfig:
     """"auto", "cpu", "cuda" or "cuda:<index>"."""
     precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
     """"auto" = bf16-mixed on a GPU that has it, on a CPU as the method's preset says, else 32-true."""
+    deterministic: bool = False
+    """Only operations that repeat exactly, also on a GPU."""
     channels_last: bool | None = None
     """Memory layout of the networks; ``None`` = on a GPU."""
     compiled: bool | None = None
@@ -81,6 +83,7 @@ class RunOptions(TypedDict, total=False):
     seed: int
     device: str
     precision: str
+    deterministic: bool
     channels_last: bool | None
     compiled: bool | None
     name: str | None

@@ -46,6 +46,9 @@ class BatchSource(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where ``state_dict`` was taken."""
 
+    def keys(self, number: int) -> list[str]:
+        """Names of the samples of this process's batch ``number``, counted from the beginning."""
+
     def close(self) -> None:
         """Release threads and memory."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from kt3d_bench.errors import ArtefactError, Kt3dError
 from kt3d_bench.files import write_whole
 from kt3d_bench.method import Stage
+from kt3d_bench.training.feeds import BatchSource
 from kt3d_bench.training.persistence import stretches
 from kt3d_bench.training.steps import Clock, Learner, LoopContext
 
@@ -20,6 +21,8 @@ LOOK_S = 1.0
 """On a GPU, where reading a loss waits for the steps under way, losses are read about this often."""
 WARNING = "warn_"
 """Prefix of the logs that are warnings unless they are 0; told when they persist."""
+NOT_FINITE = "not-finite.json"
+"""In the run's folder: the samples of the step whose loss was not finite."""
 LOG_LINES = 500
 """At most about so many lines of ``log.jsonl`` per stage."""
 
@@ -27,8 +30,11 @@ LOG_LINES = 500
 class StageLog:
     """The log of one stage. Every process checks losses; the main process alone reports and writes."""
 
-    def __init__(self, context: LoopContext, stage: Stage, clock: Clock, learner: Learner) -> None:
+    def __init__(
+        self, context: LoopContext, stage: Stage, clock: Clock, learner: Learner, sources: Mapping[str, BatchSource]
+    ) -> None:
         self._stage, self._clock, self._learner = stage, clock, learner
+        self._sources = sources
         self._path, self._report = context.folder / "log.jsonl", context.report
         self._main, self._on_cpu = context.fabric.is_global_zero, context.fabric.device.type == "cpu"
         self._every = max(1, clock.steps // LOG_LINES)
@@ -57,17 +63,29 @@ class StageLog:
             newest = {name: float(loss) for name, loss in losses.items()}
             for name, value in newest.items():
                 if not math.isfinite(value):
-                    raise Kt3dError(
-                        f"the loss '{name}' of stage '{self._stage.name}' is {value} at step {step}",
-                        where=self._path.parent,
-                        hint="lower the learning rate or clip the gradients; earlier stages are kept",
-                    )
+                    raise self._not_finite(name, value, step)
         if not pending or not self._main:
             return
         samples = (self._clock.step - self._clock.first_step) * self._stage.batch_size
         self._report.advance(self._clock.step, samples=samples, values=newest)
         if write:
             self._write(newest)
+
+    def _not_finite(self, name: str, value: float, step: int) -> Kt3dError:
+        """Write the names of the step's samples beside the log; return the error that says so."""
+        samples = {role: source.keys(step) for role, source in self._sources.items()}
+        shown = {role: ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+                 for role, keys in samples.items()}  # fmt: skip
+        path = self._path.with_name(NOT_FINITE)
+        facts = {"stage": self._stage.name, "step": step, "loss": name, "value": str(value), "samples": samples}
+        write_whole(path, (json.dumps(facts, indent=1) + "\n").encode())
+        return Kt3dError(
+            f"the loss '{name}' of stage '{self._stage.name}' is {value} at step {step}, of the samples "
+            + "; ".join(f"{role}: {keys}" for role, keys in shown.items()),
+            where=self._path.parent,
+            hint=f"look at them ({path.name} names all), lower the learning rate or clip the gradients; earlier stages "
+            "are kept",
+        )
 
     def finish(self) -> None:
         """Write what is left and repeat the warnings that have stood for a while and stand at the end."""

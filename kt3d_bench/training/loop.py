@@ -15,7 +15,7 @@ from kt3d_bench.errors import ArtefactError
 from kt3d_bench.interrupts import graceful_stop
 from kt3d_bench.method import Method, Stage
 from kt3d_bench.progress import Reporter
-from kt3d_bench.training import acceleration, checkpoint, interim
+from kt3d_bench.training import acceleration, bounds, checkpoint, interim
 from kt3d_bench.training.feeds import Feed
 from kt3d_bench.training.log import StageLog
 from kt3d_bench.training.stages import (
@@ -156,18 +156,20 @@ def train_stage(
     """Train one stage to its end, from the checkpoint ``saved`` on if there is one; return its steps and seconds.
 
     ``identity``: what its checkpoints record beside their content. Raises ``Kt3dError`` for a loss that is not finite
-    and ``InterruptedRunError`` when asked to stop.
+    and where memory runs out, ``InterruptedRunError`` when asked to stop.
     """
     learner = Learner(context, stage, saved)
     with opened(context, stage, saved, shared=bool(learner.optimizers)) as sources:
         clock = Clock(context, stage, steps, saved)
-        log = StageLog(context, stage, clock, learner)
+        log = StageLog(context, stage, clock, learner, sources)
         saver = interim.Saver(context, stage, clock, learner, sources, log, identity)
+        settings = context.options.about.get("config", {})
         streams = {role: iter(source) for role, source in sources.items()}
         while (progress := clock.look()).fraction < 1.0:
             if clock.stop:
                 saver.stop()
-            losses = learner.step({role: next(stream) for role, stream in streams.items()}, progress)
+            with bounds.explained(stage, settings, context.fabric.device):
+                losses = learner.step({role: next(stream) for role, stream in streams.items()}, progress)
             clock.step += 1
             log.add(losses)
             saver.save_if_due()

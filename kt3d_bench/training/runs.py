@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from kt3d_bench.files import default_data_root
 from kt3d_bench.progress import Reporter
-from kt3d_bench.run_folder import finished, found_run, read_run
+from kt3d_bench.run_folder import finished, found_run, read_run, read_run_file
 from kt3d_bench.training.config import RunConfig, RunOptions
 from kt3d_bench.training.ranks import is_main_process
 
@@ -113,6 +113,28 @@ def train(
 
     config = RunConfig(method=method, data_root=Path(data or default_data_root()), **options)
     return Run(train_run(config, report, resume=resume))
+
+
+def train_again(
+    run: Path | str,
+    *,
+    data: Path | str | None = None,
+    name: str | None = None,
+    resume: bool = False,
+    report: Reporter | None = None,
+) -> Run:
+    """Train what an earlier run was asked for, once more, and return the new run.
+
+    ``run``: a ``run.yaml``, the folder of a run, or its name below ``<data>/runs``. Where versions, code, settings or
+    samples are other ones now, ``report`` is told. ``data``, ``resume`` and errors as in ``train``.
+    """
+    from kt3d_bench.training.train import train as train_run
+
+    root = Path(data or default_data_root())
+    path = Path(run)
+    document = read_run_file(path) if path.is_file() else read_run(found_run(run, root))
+    asked = {**document["config"], "data_root": root, "name": name}
+    return Run(train_run(RunConfig(**asked), report, resume=resume, like=document))
 
 
 def load_run(run: Path | str | None = None, *, data: Path | str | None = None) -> Run:

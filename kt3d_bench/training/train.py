@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import UsageError
-from kt3d_bench.files import installed_versions
+from kt3d_bench.files import installed_versions, write_whole
 from kt3d_bench.optimisation import Optimiser, Schedule
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, write_run
@@ -20,6 +21,7 @@ from kt3d_bench.schema import checked
 from kt3d_bench.training import ranks
 from kt3d_bench.training.claim import claimed
 from kt3d_bench.training.config import RunConfig
+from kt3d_bench.training.environment import FILE, code_states, differences, requirements
 from kt3d_bench.training.feeds import RoleData
 from kt3d_bench.training.resolve import Resolved, resolve, settings_rule
 from kt3d_bench.training.sources import is_stream, locate
@@ -34,15 +36,23 @@ _LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python
 """Their versions decide numbers."""
 
 
-def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = False) -> Path:
+def train(
+    config: RunConfig,
+    report: Reporter | None = None,
+    *,
+    resume: bool = False,
+    like: Mapping[str, Any] | None = None,
+) -> Path:
     """Train one run to its end and return its folder, ``<data root>/runs/<name>``.
 
     Stages that an earlier run trained under the same conditions are reused. ``resume`` continues the newest unfinished
-    run of that name that no other process trains. Raises ``UsageError`` for impossible options, ``LockedError`` where
+    run of that name that no other process trains. ``like``: the document of an earlier run; what differs from it is
+    reported. Raises ``UsageError`` for impossible options, ``LockedError`` where
     another process trains the run, ``ArtefactError`` for missing target shards and damaged files,
     ``InterruptedRunError`` when it was asked to stop, ``Kt3dError`` for a loss that is not finite.
     """
     from kt3d_bench.training import checkpoint
+    from kt3d_bench.training.bounds import require_space
     from kt3d_bench.training.loop import run_stages
     from kt3d_bench.training.stages import StageStore
 
@@ -53,8 +63,12 @@ def train(config: RunConfig, report: Reporter | None = None, *, resume: bool = F
     options = _options(resolved, method)
     with claimed(fabric, resolved, resume=resume) as folder:
         document = {**_document(resolved, options, feeds), "processes": fabric.world_size}
+        for difference in differences(like, document) if like is not None else ():
+            report.note(f"Unlike the earlier run: {difference}")
         if fabric.is_global_zero:
+            require_space(folder, method, method.stages())
             write_run(folder, document)
+            write_whole(folder / FILE, requirements(document["code"]).encode())
         store = StageStore(config.data_root / "stages")
         outcomes = run_stages(fabric, method, feeds, folder, store, options, report, resume=resume)
         if fabric.is_global_zero:
@@ -74,7 +88,10 @@ def _start_fabric(resolved: Resolved) -> Fabric:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if resolved.accelerator == "cuda":
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = not config.deterministic
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
     count = ranks.processes(config.devices, config.num_nodes)
     return ranks.start(count, resolved.accelerator, config.device, resolved.precision)
 
@@ -169,7 +186,11 @@ def _options(resolved: Resolved, method: Method) -> LoopOptions:
             "seed": config.seed,
             "versions": versions,
         },
-        facts={"precision": resolved.precision, "kt3d-bench": versions.get("kt3d-bench", "")},
+        facts={
+            "precision": resolved.precision,
+            "kt3d-bench": versions.get("kt3d-bench", ""),
+            **({"deterministic": True} if config.deterministic else {}),
+        },
     )
 
 
@@ -192,6 +213,7 @@ def _document(resolved: Resolved, options: LoopOptions, feeds: Mapping[str, Role
         "settings_rule": settings_rule(resolved.plugin, resolved.config.settings),
         "shards": {role: found.document() for role, found in sorted(feeds.items())},
         "versions": options.about["versions"],
+        "code": code_states(["kt3d_bench", resolved.method.__module__.partition(".")[0]]),
     }
 
 

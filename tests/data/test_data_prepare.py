@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import warnings
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import data_fake_dataset
@@ -355,6 +357,18 @@ def test_ctrl_c_from_a_terminal_stops_workers_and_a_rerun_continues(
     assert len(list(out.glob("*.index.npz"))) == 3
     (tmp_path / "go").touch()
     assert run(fake, raw, out).splits["train"].samples == 12
+
+
+def test_a_disk_that_will_be_full_is_foreseen(
+    fake: DatasetPlugin, raw: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three shards of training data are told after the first, once; what fits is not told."""
+    for free, told in ((1000, 1), (10**9, 0)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        recorder = Recorder()
+        run(fake, raw, out.with_name(f"free-{free}"), splits=["train"], report=recorder)
+        found = [note for note in recorder.notes if "will be full before the end: about 0.0 GB are still" in note]
+        assert len(found) == told
 
 
 def test_two_at_once_are_refused(fake: DatasetPlugin, raw: Path, out: Path) -> None:

@@ -229,6 +229,17 @@ def test_the_endless_pass_uses_every_sample_once_per_epoch(make_shards: Callable
     assert [value for pair in zip(*ranks, strict=True) for value in pair] == seen
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_names_of_a_batchs_samples_are_those_of_its_labels(make_shards: Callable[..., ShardSet], rank: int) -> None:
+    shards = make_shards()
+    loader = Loader(shards, (), batch_size=3, input_px=64, seed=5, shuffle=True, rank=rank, world=2)
+    row_of = {str(key): row for row, key in enumerate(shards.keys)}
+    for number, batch in enumerate(itertools.islice(loader, 9)):
+        assert isinstance(batch, LabelledBatch)
+        rows = [row_of[key] for key in loader.keys(number)]
+        np.testing.assert_array_equal(batch.joints_cam_mm.numpy(), shards.labels.joints_cam_mm[rows])
+
+
 def test_resume_is_exact(make_shards: Callable[..., ShardSet]) -> None:
     shards = make_shards(10)
     options: dict[str, Any] = {

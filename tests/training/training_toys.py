@@ -156,6 +156,9 @@ class FakeSource:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.position = state["position"]
 
+    def keys(self, number: int) -> list[str]:
+        return [f"sample-{number}-{row}" for row in range(self.size)]
+
     def close(self) -> None:
         self.position = -1
 
