@@ -21,12 +21,10 @@ import numpy.typing as npt
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.lifeline import tie
 from kt3d_bench.locks import held
+from kt3d_bench.supervision import HELD_OUT
 
 MARKER = "kt3d-generated.json"
 """The file in every stand-in that tells ``prepare`` that the data is generated."""
-HELD_OUT = ("test", "validation")
-"""Whose people a stand-in's test split shows: those that results are about, or others, who only serve to choose
-settings. Training data does not depend on it."""
 _UNFINISHED = ".kt3d-unfinished"
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

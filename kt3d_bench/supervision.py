@@ -13,6 +13,9 @@ from kt3d_bench.skeletons import LABEL_SUBSETS, NUM_JOINTS
 LEVELS = ("none", "partial-2d", "partial-3d", "partial", "full-2d", "full-3d", "full")
 ROLES = ("target", "source", "pretrain")
 """What a method may read a dataset as."""
+HELD_OUT = ("test", "validation")
+"""Whose people a stand-in's test split shows: those that results are about, or others, who only serve to choose
+settings. Training data does not depend on it."""
 SETTINGS_RULES = ("not stated", "published", "validation", "test")
 """Where a row's settings come from: a paper; trials on people held out from training and test; trials on the test."""
 

@@ -44,6 +44,13 @@ if TYPE_CHECKING:
 )
 @click.option("--leaderboards", type=FOLDER, help="[default: ./leaderboards, or <data>/leaderboards]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that generate stand-ins. [default: cores]")
+@click.option(
+    "--held-out",
+    type=click.Choice(["test", "validation"]),
+    default="test",
+    show_default=True,
+    help="Validation: stand-ins with other people in the test split, to choose settings; all below <data>/validation.",
+)
 def reproduce(name: str, **options: Any) -> None:
     """Run every row of the recipe NAME (kt3d list shows them), and set the paper's numbers beside them.
 

@@ -14,7 +14,7 @@ from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
 from kt3d_bench.progress import Reporter
-from kt3d_bench.supervision import level_name
+from kt3d_bench.supervision import HELD_OUT, level_name
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.resolve import Resolved, resolve
 from kt3d_bench.training.sources import Domain, stand_in
@@ -47,6 +47,8 @@ class Options:
     frames: int | None = None
     """Size of stand-ins; ``None`` = by preset."""
     workers: int | None = None
+    held_out: str = HELD_OUT[0]
+    """Whose people the test splits of stand-ins show."""
 
     def __post_init__(self) -> None:
         if self.seeds is not None and self.seeds < 1:
@@ -95,6 +97,7 @@ def jobs(recipe: Recipe, options: Options) -> list[Job]:
                     steps_scale=options.steps_scale,
                     stand_in_people=options.people,
                     stand_in_frames=options.frames,
+                    stand_in_held_out=options.held_out,
                 )
                 planned.append(Job(row, config))
     if options.budget_minutes is None:

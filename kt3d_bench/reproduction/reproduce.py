@@ -17,6 +17,8 @@ from kt3d_bench.reproduction import pictures
 from kt3d_bench.reproduction.plan import Options, domains_read, jobs, named
 from kt3d_bench.reproduction.runs import Outcome, Reproduction, run_all
 from kt3d_bench.reproduction.tables import benchmarks, markdown, tables
+from kt3d_bench.standins import check_held_out
+from kt3d_bench.supervision import HELD_OUT
 from kt3d_bench.training.sources import make_stand_in
 
 DEMO_MINUTES = 6.0
@@ -37,6 +39,7 @@ def reproduce(
     people: int | None = None,
     frames: int | None = None,
     workers: int | None = None,
+    held_out: str = "test",
     data: Path | None = None,
     out: Path | None = None,
     leaderboards: Path | None = None,
@@ -49,14 +52,31 @@ def reproduce(
     (default: all steps); ``generated``
     allows generated stand-ins, of ``people`` and ``frames``, in place of targets that are not there. Shards, stages
     and runs are below ``data`` (default: ``KT3D_DATA`` or ``kt3d-data``). The table and the pictures go to ``out``, by
-    default ``<data>/reproductions/<recipe>-<preset>``.
+    default ``<data>/reproductions/<recipe>-<preset>``. ``held_out`` "validation": generated stand-ins alone, with other
+    people in their test splits, on whom settings are chosen; everything, the boards too, lies below
+    ``<data>/validation``, apart from results.
 
     Raises ``UsageError`` for an unknown recipe or an impossible option, and ``ArtefactError`` for missing targets,
     before anything is trained. A run that fails is listed in ``failures``.
     """
+    check_held_out(held_out)
     found, root = named(recipe), data or default_data_root()
+    if held_out != HELD_OUT[0]:
+        root, generated = root / held_out, True
+        leaderboards = leaderboards or root / "leaderboards"
     options = Options(
-        root, preset, seeds, budget_minutes, steps_scale, device, compiled, generated, people, frames, workers
+        root,
+        preset,
+        seeds,
+        budget_minutes,
+        steps_scale,
+        device,
+        compiled,
+        generated,
+        people,
+        frames,
+        workers,
+        held_out,
     )
     boards = leaderboards or default_leaderboards(root)
     done = run_all(found, options, report or Reporter(), leaderboards=boards)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypedDict
 from kt3d_bench.files import default_data_root
 from kt3d_bench.schema import STRICT, Must, NotNegative, OneOf, Positive, Whole
 from kt3d_bench.skeletons import LABEL_SUBSETS
-from kt3d_bench.supervision import LEVELS
+from kt3d_bench.supervision import HELD_OUT, LEVELS
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 _MANY = 10**6
@@ -68,6 +68,8 @@ class RunConfig:
     stand_in_people: Count | None = None
     """Size of stand-ins made on the spot; ``None`` = by preset."""
     stand_in_frames: Count | None = None
+    stand_in_held_out: Annotated[str, OneOf(HELD_OUT)] = HELD_OUT[0]
+    """Whose people the test split of such a stand-in shows."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -98,3 +100,4 @@ class RunOptions(TypedDict, total=False):
     checkpoint_s: float
     stand_in_people: int | None
     stand_in_frames: int | None
+    stand_in_held_out: str

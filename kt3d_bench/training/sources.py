@@ -16,7 +16,8 @@ from kt3d_bench.locks import held
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
-from kt3d_bench.standins import MARKER
+from kt3d_bench.standins import MARKER, held_out_options
+from kt3d_bench.supervision import HELD_OUT
 
 if TYPE_CHECKING:
     from kt3d_bench.data.reader import ShardSet
@@ -150,7 +151,8 @@ def stand_in(
     plugin, wanted = domain.plugin, list(splits or domain.training_splits[:1])
     arguments = stand_in_arguments(config, plugin)
     size = f"{arguments['people']}x{arguments['frames']}"
-    home = config.data_root / "generated" / plugin.name / size
+    kind = "" if config.stand_in_held_out == HELD_OUT[0] else f"{config.stand_in_held_out}-"
+    home = config.data_root / "generated" / plugin.name / f"{kind}{size}"
     raw, out = home / "raw", home / "shards"
     whole = has_shards(out) and set(wanted) <= read_manifest(out).splits.keys()
     if whole and (not raw.exists() or is_stand_in(raw, plugin, arguments)):
@@ -226,5 +228,9 @@ def stand_in_arguments(config: RunConfig, plugin: DatasetPlugin) -> dict[str, An
         arguments |= getattr(registry.load(registry.generator(plugin)), "SIZES", {}).get(config.preset, {})
     else:
         arguments = dict(registry.load(f"{registry.generator(plugin)}:DEMO"))
+    if config.stand_in_held_out != HELD_OUT[0]:
+        generate = registry.load_function(registry.generator(plugin), "generate")
+        tested = bool(registry.benchmarks_of(plugin.name))
+        arguments |= held_out_options(generate, config.stand_in_held_out, tested=tested)
     given = {"people": config.stand_in_people, "frames": config.stand_in_frames}
     return arguments | {name: value for name, value in given.items() if value is not None}

@@ -25,6 +25,7 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
 from kt3d_bench.progress import Reporter
 from kt3d_bench.reproduction import pictures, plan, tables
+from kt3d_bench.reproduction.reproduce import reproduce
 from kt3d_bench.reproduction.runs import Outcome, Reproduction, run_all, run_name
 from kt3d_bench.run_folder import finished, read_run
 from kt3d_bench.training.sources import domain
@@ -189,6 +190,21 @@ def test_generated_targets_are_made_once_with_all_their_splits(tmp_path: Path, m
     again = run_all(recipe, options, Said(), leaderboards=tmp_path / "boards")
     assert again.outcomes[0].kept
     assert (Path(shards) / "manifest.json").stat().st_mtime_ns == made
+
+
+def test_settings_are_chosen_on_other_people_apart_from_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kt3d_ubc3v.generate.DEMO", {"people": 1, "frames": 4, "test_postures": 2})
+    monkeypatch.setattr("kt3d_bench.reproduction.reproduce.named", lambda name: Recipe(name, "", ROWS[:1]))
+    done = reproduce("r", preset="tiny", seeds=1, device="cpu", workers=1, held_out="validation", data=tmp_path)
+    home = tmp_path / "validation" / "generated" / SYNTHETIC / "validation-1x4"
+    assert Path(done.outcomes[0].job.config.shards["target"]) == home / "shards"
+    assert json.loads((home / "raw" / "kt3d-generated.json").read_text())["held_out"] == "validation"
+    assert (tmp_path / "validation" / "leaderboards" / "generated" / "ubc3v-hard" / "entries").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["validation"]
+    with pytest.raises(UsageError, match="held-out people are 'dev', expected one of test, validation"):
+        reproduce("r", held_out="dev", data=tmp_path)
 
 
 PUBLISHED = Published(
