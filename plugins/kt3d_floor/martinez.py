@@ -49,7 +49,7 @@ class Config:
     learning_rate: float = 1e-3
     width: int = 1024
     dropout: float = 0.5
-    marginal_weight: float = 0.75
+    marginal_weight: float = 3.0
     """Weight of the marginals' loss in the 2D stage (``nn.integral.pose_loss``)."""
     schedule: Literal["hold", "steps"] = "hold"
     """How the learning rate runs in both stages (``nn.schedules``)."""

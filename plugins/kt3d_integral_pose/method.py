@@ -50,7 +50,7 @@ class Config:
     learning_rate: float = 1e-3
     loss: Literal["l1", "smooth-l1"] = "l1"
     """On voxels of a 64-bin volume; L1 is what the paper found best (its Section 4.2)."""
-    marginal_weight: float = 0.75
+    marginal_weight: float = 3.0
     """Weight of the marginals' loss beside it, in both stages (``nn.integral.marginal_loss``)."""
     schedule: Literal["hold", "steps"] = "hold"
     """How the learning rate runs in both stages (``nn.schedules``)."""

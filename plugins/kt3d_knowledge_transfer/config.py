@@ -82,7 +82,7 @@ class Config:
     # Supervised stages.
     depth_channels: int = 2
     """Depth images as relief and foreground (2), or as nearness alone (1, the paper's)."""
-    marginal_weight: float = 0.75
+    marginal_weight: float = 3.0
     """Weight of the marginals' loss beside the soft-argmax's (``nn.integral.pose_loss``)."""
 
     # The synthetic stage and the generator.

@@ -1,8 +1,11 @@
 """Joints that a 2D dataset lacks get a place by rule, and only those."""
 
+import pytest
 import torch
 
-from kt3d_bench.nn.pretrain2d import midpoints
+from kt3d_bench.method import MethodContext
+from kt3d_bench.nn.pretrain2d import PRESETS, STAGE_NAME, midpoints
+from kt3d_bench.plugins import registry
 from kt3d_bench.skeletons import H36M17
 
 SPINE, NOSE, ELBOW = (H36M17.index(name) for name in ("spine", "nose", "left_elbow"))
@@ -33,3 +36,17 @@ def test_a_midpoint_needs_its_neighbours() -> None:
     mask[0, H36M17.index("head")] = False
     _, known = midpoints(joints, mask)
     assert known[:, NOSE].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_methods_of_one_preset_share_the_2d_stage_and_its_precision(preset: str) -> None:
+    stages, precisions = [], set()
+    for name in ("martinez", "integral-pose", "source-only", "knowledge-transfer"):
+        kind = registry.load(registry.method(name).load)
+        with torch.device("meta"):
+            method = kind(kind.Config(**kind.PRESETS[preset]), MethodContext("rgb", 44, "none", True))
+        stages += [stage for stage in method.stages() if stage.name == STAGE_NAME]
+        precisions.add(kind.PRECISIONS.get(preset))
+    assert len(stages) == 4
+    assert all(stage == stages[0] for stage in stages)
+    assert len(precisions) == 1
