@@ -16,6 +16,7 @@ from kt3d_bench.cli.base import FILE, SHARDS, Command, main
 from kt3d_bench.cli.console import Terminal
 from kt3d_bench.errors import UsageError
 from kt3d_bench.supervision import LEVELS
+from kt3d_bench.training.config import TRACKERS
 
 _ROLE_SHARDS = "Where the shards of target, source or pretrain are; repeatable. [default: below kt3d-data/shards]"
 _RUN_OPTIONS = (
@@ -76,6 +77,13 @@ _DEVICE = "auto, cpu, cuda or cuda:INDEX."
     "--again",
     metavar="RUN",
     help="Train what this run was asked for: a name, folder or run.yaml. Only with --name, --resume and --predict.",
+)
+@click.option("--init", metavar="RUN|FILE", help="Finished run or weight file to start from. [default: random weights]")
+@click.option(
+    "--log",
+    type=click.Choice(TRACKERS),
+    multiple=True,
+    help="Show the curves there too, beside log.jsonl; repeatable. Each is an extra: pip install 'kt3d-bench[NAME]'.",
 )
 @click.option("--name", help="Name of the run. [default: derived from the options]")
 @click.option("--resume", is_flag=True, help="Continue the unfinished run of the same name.")

@@ -389,6 +389,7 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "selection_rule": document.get("selection_rule"),
         "settings_rule": document.get("settings_rule") or "not stated",
+        "external_data": [f"weights of {document['init']['from']}"] if document.get("init") else [],
         "training_data": _training_data(document, supervision, read),
         "target_labels_seen": f"full ({also[0]} is the same dataset)" if also else supervision,
         "checkpoint_sha256": document.get("checkpoint_sha256"),

@@ -5,15 +5,13 @@ The stride lies in the 3 x 3 convolution of a block, as in torchvision; the clas
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.nn.weights import read_weights
 
 
 class Bottleneck(nn.Module):
@@ -77,14 +75,19 @@ def _layer(in_channels: int, width: int, blocks: int, stride: int) -> nn.Sequent
 
 
 def load_torchvision_weights(net: ResNet50, path: str | PathLike[str]) -> None:
-    """Load a torchvision-style ResNet-50 file: a dict of tensors, or {"state_dict": that dict}.
+    """Load a torchvision-style ResNet-50 file. Raises what ``read_weights`` and ``set_torchvision_weights`` raise."""
+    set_torchvision_weights(net, read_weights(path), path)
+
+
+def set_torchvision_weights(net: ResNet50, given: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
+    """Copy the tensors of a torchvision-style ResNet-50, read from ``path``, into ``net``.
 
     ``fc.*`` is ignored. When ``net`` reads another number of channels than the file's first convolution, that one's
     weights are averaged over its input channels and scaled so that the sum over channels, hence the response to a
     grey image, stays the same. Nothing else is adapted: ``ArtefactError`` names the first tensor that is missing, left
     over or of another shape, and ``net`` is then unchanged.
     """
-    given, hint = _read_state(path), "give a torchvision ResNet-50 file"
+    hint = "give a torchvision ResNet-50 file"
     own = net.state_dict()
     wanted: dict[str, Tensor] = {}
     for name, tensor in own.items():
@@ -105,25 +108,3 @@ def load_torchvision_weights(net: ResNet50, path: str | PathLike[str]) -> None:
     if extra:
         raise ArtefactError(f"tensor '{extra[0]}' has no place in a ResNet-50", where=path, hint=hint)
     net.load_state_dict(wanted)
-
-
-def _read_state(path: str | PathLike[str]) -> Mapping[str, Tensor]:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ArtefactError("there is no such file", where=path) from error
-    except (RuntimeError, EOFError, LookupError, OSError, ValueError, TypeError, AttributeError,
-            pickle.UnpicklingError) as error:  # fmt: skip
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtefactError(
-            f"is not a weight file that can be read safely ({reason})",
-            where=path,
-            hint="save a plain dict of tensors with torch.save(net.state_dict(), path)",
-        ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ArtefactError(
-            f"holds a {type(content).__name__}, expected a dict of tensors", where=path, hint="save net.state_dict()"
-        )
-    return content

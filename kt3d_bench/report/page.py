@@ -83,6 +83,7 @@ def _facts(document: Mapping[str, Any], stages: Sequence[SimpleNamespace]) -> Fa
             "Finished": document.get("finished"),
             "Checkpoint by": document.get("selection_rule"),
             "Settings from": document.get("settings_rule"),
+            "Started from": (document.get("init") or {}).get("from"),
             **_mapping(document.get("versions")),
         }
     )

@@ -13,6 +13,7 @@ from kt3d_bench.schema import STRICT, Must, NotNegative, OneOf, Positive, Whole
 from kt3d_bench.skeletons import LABEL_SUBSETS
 from kt3d_bench.supervision import HELD_OUT, LEVELS
 
+TRACKERS = ("tensorboard", "trackio", "wandb")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 _MANY = 10**6
 
@@ -41,6 +42,8 @@ class RunConfig:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """``--set``: fields of the method's config."""
     seed: Annotated[int, Whole(0, 2**32 - 1)] = 0
+    init: str | None = None
+    """A finished run or a weight file whose weights the networks start from; ``None`` = random ones."""
     device: str = "auto"
     """"auto", "cpu", "cuda" or "cuda:<index>"."""
     precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
@@ -65,6 +68,8 @@ class RunConfig:
     clip_norm: Positive | None = None
     checkpoint_steps: Count | None = None
     checkpoint_s: NotNegative = 300.0
+    log: tuple[Annotated[str, OneOf(TRACKERS)], ...] = ()
+    """Programs that get the curves too, beside ``log.jsonl``."""
     stand_in_people: Count | None = None
     """Size of stand-ins made on the spot; ``None`` = by preset."""
     stand_in_frames: Count | None = None
@@ -83,6 +88,7 @@ class RunOptions(TypedDict, total=False):
     preset: str
     settings: Mapping[str, Any]
     seed: int
+    init: str | None
     device: str
     precision: str
     deterministic: bool
@@ -98,6 +104,7 @@ class RunOptions(TypedDict, total=False):
     clip_norm: float | None
     checkpoint_steps: int | None
     checkpoint_s: float
+    log: tuple[str, ...]
     stand_in_people: int | None
     stand_in_frames: int | None
     stand_in_held_out: str

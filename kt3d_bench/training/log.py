@@ -36,6 +36,7 @@ class StageLog:
         self._stage, self._clock, self._learner = stage, clock, learner
         self._sources = sources
         self._path, self._report = context.folder / "log.jsonl", context.report
+        self._trackers = context.trackers
         self._main, self._on_cpu = context.fabric.is_global_zero, context.fabric.device.type == "cpu"
         self._every = max(1, clock.steps // LOG_LINES)
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
@@ -114,6 +115,8 @@ class StageLog:
                 where=self._path,
                 hint="free space or fix permissions there, then continue with --resume; earlier checkpoints are kept",
             ) from error
+        for tracker in self._trackers:
+            tracker.write(self._stage.name, self._clock.step, {**losses, **logs, "learning rate": self._learner.rate})
         for name, value in logs.items():
             if name.startswith(WARNING):
                 self._warnings.setdefault(name, {})[self._clock.step] = bool(value)

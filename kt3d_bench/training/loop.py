@@ -30,6 +30,7 @@ from kt3d_bench.training.stages import (
     trained_state,
 )
 from kt3d_bench.training.steps import Clock, Learner, LoopContext, LoopOptions, opened, seed_step
+from kt3d_bench.training.trackers import Tracker
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -60,6 +61,7 @@ def run_stages(
     report: Reporter,
     *,
     resume: bool = False,
+    trackers: Sequence[Tracker] = (),
 ) -> tuple[StageOutcome, ...]:
     """Train all stages of ``method`` in order, reusing stored ones; writes ``log.jsonl`` and ``checkpoints/``.
 
@@ -71,7 +73,7 @@ def run_stages(
     acceleration.prepare(method, options.acceleration, fabric.device, report)
     outcomes: list[StageOutcome] = []
     with graceful_stop() as stop:
-        context = LoopContext(fabric, method, feeds, folder, options, report, stop)
+        context = LoopContext(fabric, method, feeds, folder, options, report, stop, trackers)
         saved = interim.newest(folder, report) if resume else None
         worlds = interim.read_worlds(folder) if resume else {}
         for stage in stages:

@@ -49,7 +49,7 @@ class Run:
     def config(self) -> RunConfig:
         """What was asked for."""
         asked = self.document["config"]
-        return RunConfig(**{**asked, "data_root": Path(asked["data_root"])})
+        return RunConfig(**{**asked, "data_root": Path(asked["data_root"]), "log": tuple(asked.get("log", ()))})
 
     def predict(
         self,

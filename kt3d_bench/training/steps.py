@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.training.acceleration import Acceleration
 from kt3d_bench.training.feeds import BatchSource, Feed, Place
 from kt3d_bench.training.optimisers import Average, build
+from kt3d_bench.training.trackers import Tracker
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -64,6 +65,7 @@ class LoopContext:
     options: LoopOptions
     report: Reporter
     stop: StopRequest
+    trackers: Sequence[Tracker] = ()
 
 
 def derived_seed(*facts: object) -> int:

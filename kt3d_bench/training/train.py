@@ -53,16 +53,22 @@ def train(
     """
     from kt3d_bench.training import checkpoint
     from kt3d_bench.training.bounds import require_space
+    from kt3d_bench.training.initial import in_words, start_from
     from kt3d_bench.training.loop import run_stages
     from kt3d_bench.training.stages import StageStore
+    from kt3d_bench.training.trackers import start
 
     resolved = resolve(config)
     fabric = _start_fabric(resolved)
     report = report if report is not None and fabric.is_global_zero else Reporter()
     feeds, method = _build(resolved, fabric, report)
-    options = _options(resolved, method)
+    init = None
+    if config.init is not None:
+        init = start_from(method, config.init, config.data_root)
+        report.note(in_words(init))
+    options = _options(resolved, method, init)
     with claimed(fabric, resolved, resume=resume) as folder:
-        document = {**_document(resolved, options, feeds), "processes": fabric.world_size}
+        document = {**_document(resolved, options, feeds), "init": init, "processes": fabric.world_size}
         for difference in differences(like, document) if like is not None else ():
             report.note(f"Unlike the earlier run: {difference}")
         if fabric.is_global_zero:
@@ -70,7 +76,15 @@ def train(
             write_run(folder, document)
             write_whole(folder / FILE, requirements(document["code"]).encode())
         store = StageStore(config.data_root / "stages")
-        outcomes = run_stages(fabric, method, feeds, folder, store, options, report, resume=resume)
+        shown = {"method": resolved.plugin.name, "preset": config.preset, **options.about["config"]}
+        trackers = start(config.log if fabric.is_global_zero else (), folder, shown)
+        try:
+            outcomes = run_stages(
+                fabric, method, feeds, folder, store, options, report, resume=resume, trackers=trackers
+            )
+        finally:
+            for tracker in trackers:
+                tracker.close()
         if fabric.is_global_zero:
             stages = [asdict(outcome) for outcome in outcomes]
             model = {name: tensor.detach().cpu() for name, tensor in method.state_dict().items()}
@@ -165,7 +179,7 @@ def build_method(kind: type[Method], config: Any, context: MethodContext, seed: 
     return kind(config, context)
 
 
-def _options(resolved: Resolved, method: Method) -> LoopOptions:
+def _options(resolved: Resolved, method: Method, init: Mapping[str, Any] | None) -> LoopOptions:
     from kt3d_bench.training.acceleration import choose
     from kt3d_bench.training.steps import LoopOptions
 
@@ -190,6 +204,7 @@ def _options(resolved: Resolved, method: Method) -> LoopOptions:
             "precision": resolved.precision,
             "kt3d-bench": versions.get("kt3d-bench", ""),
             **({"deterministic": True} if config.deterministic else {}),
+            "init": init["sha256"] if init else None,
         },
     )
 

@@ -1,0 +1,64 @@
+"""Start a run from weights that are there: those of another run, or of a weight file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.method import Method
+from kt3d_bench.nn.resnet import ResNet50, set_torchvision_weights
+from kt3d_bench.nn.weights import read_weights
+from kt3d_bench.run_folder import final_checkpoint, found_run
+from kt3d_bench.training import checkpoint
+
+_ENDINGS = (".pt", ".pth", ".safetensors")
+_NAMED = 3
+
+
+def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
+    """Set the weights of a new ``method`` and return, as plain data for ``run.yaml``, where they come from and how many
+    tensors fitted.
+
+    ``given``: a weight file (``nn.weights.read_weights``), or the name or folder of a finished run. A tensor fits where
+    the method has one of its name and shape. A file of which none fits is taken for a torchvision ResNet-50 and set in
+    all encoders of that kind. Raises ``ArtefactError`` when nothing fits, and for files that cannot be read;
+    ``UsageError`` for an unknown run.
+    """
+    path = Path(given).expanduser()
+    is_run = not path.is_file() and path.suffix not in _ENDINGS
+    path = final_checkpoint(found_run(given, data_root)) if is_run else path
+    tensors = checkpoint.load(path)["model"] if is_run else read_weights(path)
+    own = method.state_dict()
+    fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
+    encoders = {name: module for name, module in method.named_modules() if isinstance(module, ResNet50)}
+    left = sorted(set(tensors) - set(fitting))
+    if fitting:
+        method.load_state_dict({**own, **fitting})
+        count = len(fitting)
+    elif encoders and not is_run:
+        for encoder in encoders.values():
+            set_torchvision_weights(encoder, tensors, path)
+        count = sum(len(encoder.state_dict()) for encoder in encoders.values())
+        left = [name for name in left if name.startswith("fc.")]
+    else:
+        raise ArtefactError(
+            f"none of its {len(tensors)} tensors fits the method, which has others such as {next(iter(own), 'none')}",
+            where=path,
+            hint="give weights of the same networks and sizes, or a torchvision ResNet-50 file for such encoders",
+        )
+    return {
+        "from": path.parent.parent.name if is_run else path.name,
+        "sha256": checkpoint.file_digest(path),
+        "set": count,
+        "of": len(own),
+        "left_out": left,
+    }
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """Return ``start_from``'s result as a sentence."""
+    left = found["left_out"]
+    named = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
+    rest = f"; {len(left)} of its tensors have no place here ({named})" if left else ""
+    return f"started from '{found['from']}': {found['set']} of the method's {found['of']} tensors are set{rest}"
