@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import pose_reference
 import pytest
 from kt3d_ubc3v import stream
 from pytest_benchmark.fixture import BenchmarkFixture
+from synth import pose_reference
 from synth import synth_reference as reference
 
 from kt3d_bench.loading.images import one_thread_each
