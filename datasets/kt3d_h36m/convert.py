@@ -26,7 +26,7 @@ from kt3d_h36m import fetch, layout, moon, videopose
 from kt3d_h36m.archives import Source, local_file, local_files
 from kt3d_h36m.background import with_background
 from kt3d_h36m.cdf import read_pose
-from kt3d_h36m.metadata import read_frame_counts
+from kt3d_h36m.complete import announced_poses, check_counts
 from kt3d_h36m.recordings import Recording, Selection, select
 from kt3d_h36m.samples import STANDARD_17, Planned, check_projection, fit_size, make_sample, plan_videos
 from kt3d_h36m.video import frames_rgb, read_boxes
@@ -69,9 +69,14 @@ def plan_other(
         raise UsageError("the official boxes go with the official videos", where=raw, hint="leave --boxes at joints")
     metadata = layout.find_metadata(raw)
     if isinstance(found, moon.MoonFolder):
-        return found.plan(selection, every, partial, None if metadata is None else layout.cameras_of(metadata, raw))
+        calibrated = None if metadata is None else layout.cameras_of(metadata, raw)
+        return found.plan(selection, every, partial, calibrated, metadata)
     kept = " (h36m-fetch keeps it beside its folder processed: point --raw one folder up)"
-    return found.plan(selection, every, partial, layout.cameras_of(metadata, raw, kept))
+    cameras = layout.cameras_of(metadata, raw, kept)
+    items = found.plan(selection, every, partial, cameras)
+    if isinstance(found, videopose.PlainPoses):
+        check_counts(found.counts(), metadata, selection, raw)
+    return items
 
 
 def describe_other(found: OtherLayout, raw: Path) -> Iterator[str]:
@@ -120,6 +125,9 @@ def _items(raw: Path, selection: Selection, every: int, options: Mapping[str, An
         raise refused
     layout.check_complete(found, selection, partial=partial, boxes=official_boxes)
     counts = _pose_counts(found)
+    files = {one: (str(found.files[found.poses_from][one, camera_id]), count)
+             for (one, camera_id), count in counts.items()}  # fmt: skip
+    check_counts(files, found.metadata, selection, raw)
     takes = ((one, _planned(one, found, counts, selection, every, official_boxes)) for one in selection.recordings())
     return plan_videos(takes, layout.cameras_of(found.metadata, raw))
 
@@ -172,8 +180,7 @@ def _pose_counts(found: layout.RawFolder) -> dict[tuple[Recording, str], int]:
 def _announced_poses(found: layout.RawFolder, recording: Recording) -> int:
     assert found.metadata is not None
     try:
-        with local_file(found.metadata) as path:
-            return read_frame_counts(path)[recording.subject, recording.action, recording.subaction].poses
+        return announced_poses(found.metadata)[recording.subject, recording.action, recording.subaction]
     except (RawDataError, KeyError):
         return recording.poses
 

@@ -24,6 +24,7 @@ from kt3d_bench.errors import RawDataError
 from kt3d_bench.rawfiles import own_dataset, reading
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_h36m import samples
+from kt3d_h36m.complete import missing_recordings
 from kt3d_h36m.recordings import CAMERAS, Recording, Selection
 
 LAYOUT = "fetch"
@@ -64,7 +65,7 @@ class FetchFolder:
 
         Raises ``RawDataError`` naming the recording that is missing; of a damaged one ``convert`` says what is wrong.
         """
-        missing = [path for recording in selection.recordings() if (path := self.missing(recording)) is not None]
+        missing = missing_recordings(selection, self.missing)
         there = [recording for recording in selection.recordings() if self.missing(recording) is None]
         items = samples.plan_videos(((one, self._planned(one, selection, every)) for one in there), cameras)
         subjects = f"recording of S{', S'.join(map(str, selection.subjects))}"

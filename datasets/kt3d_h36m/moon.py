@@ -22,8 +22,10 @@ from kt3d_bench.geometry.cameras import world_to_cam
 from kt3d_bench.rawfiles import read_json, reading
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import NUM_JOINTS
+from kt3d_h36m.archives import Source
+from kt3d_h36m.complete import check_counts, missing_recordings
 from kt3d_h36m.recordings import CAMERAS, SPLITS, Recording, Selection
-from kt3d_h36m.samples import Planned, plan_videos, refuse_incomplete, still_samples
+from kt3d_h36m.samples import Planned, describe_splits, plan_videos, refuse_incomplete, still_samples
 
 _HINT = "download the annotations of 3DMPPE_POSENET_RELEASE again"
 _NOMINAL_SIZE = (1000, 1002)
@@ -63,46 +65,68 @@ class MoonFolder:
             needed = [self.annotation(subject, kind) for subject in subjects for kind in kinds]
             lacking = [path.name for path in needed if not path.is_file()]
             lacking += [f"images/s_{s:02d}_*" for s in subjects if not any(self.images.glob(f"s_{s:02d}_*"))]
-            lacks = f"lacks {', '.join(lacking)}: see {SITE}" if lacking else "has all of its subjects"
+            lacks = f"lacks {', '.join(lacking)}: see {SITE}" if lacking else "has files of all its subjects"
             yield f"Split {split} {lacks}."
+        yield from describe_splits(self._without_images, without="S11 Directions", hint=f": {UNPACK_IMAGES}")
+        yield "That every recording has its poses is checked by kt3d prepare."
+
+    def _without_images(self, recording: Recording) -> str | None:
+        """Return the first image folder of a recording that is not there."""
+        folders = (_folder(recording, camera_id) for camera_id in CAMERAS)
+        return next((name for name in folders if not (self.images / name).is_dir()), None)
 
     def plan(
-        self, selection: Selection, every: int, partial: bool, calibrated: Mapping[tuple[int, str], Camera] | None
+        self,
+        selection: Selection,
+        every: int,
+        partial: bool,
+        calibrated: Mapping[tuple[int, str], Camera] | None,
+        metadata: Source | None,
     ) -> list[WorkItem]:
         """Return one item per image folder, by subject, action, subaction and camera.
 
-        ``calibrated``: the official cameras, which replace the layout's own. Raises ``RawDataError`` naming the
-        annotation file or image folders that are missing.
+        ``calibrated``: the official cameras, which replace the layout's own; ``metadata``: the file that they are from.
+        Raises ``RawDataError`` naming what is missing: annotation files, recordings in them, image folders; and for
+        other numbers of poses than ``metadata`` announces.
         """
         items: list[WorkItem] = []
         missing: list[str] = []
+        counts: dict[Recording, tuple[str, int]] = {}
+        annotated: set[int] = set()
         for subject in selection.subjects:
             if partial and not self.annotation(subject, "joint_3d").is_file():
                 continue
             joints = read_joints(self.annotation(subject, "joint_3d"))
             cameras = calibrated or read_moon_cameras(self.annotation(subject, "camera"), subject)
+            annotated.add(subject)
             takes = [
                 one
                 for one in selection.recordings()
                 if one.subject == subject and (one.action, one.subaction) in joints
             ]
+            for one in takes:
+                name = f"{self.annotation(subject, 'joint_3d').name}: {one.title}"
+                counts[one] = name, len(joints[one.action, one.subaction][0])
             items += plan_videos(
                 ((one, self._planned(one, joints, selection, every, missing)) for one in takes), cameras
             )
+        lacking = {one: f"the poses of {one.title}" for one in selection.recordings() if one.subject in annotated}
+        missing += missing_recordings(selection, lambda one: None if one in counts else lacking.get(one))
         refuse_incomplete(
-            items, missing, partial, what="image folders", where=self.images, hint=UNPACK_IMAGES,
+            items, missing, partial, what="image folders or recordings", where=self.images,
+            hint=f"{UNPACK_IMAGES}; {_HINT}",
             subjects=f"annotations of S{', S'.join(map(str, selection.subjects))}",
         )  # fmt: skip
+        check_counts(counts, metadata, selection, self.annotations)
         return items
 
     def _planned(
         self, recording: Recording, joints: Joints, selection: Selection, every: int, missing: list[str]
     ) -> Callable[[str], Planned]:
         take = (recording.action, recording.subaction)
-        name = f"s_{recording.subject:02d}_act_{recording.action:02d}_subact_{recording.subaction:02d}_ca_"
 
         def planned(camera_id: str) -> Planned:
-            folder = self.images / f"{name}{CAMERAS.index(camera_id) + 1:02d}"
+            folder = self.images / _folder(recording, camera_id)
             if (reason := selection.reason(recording, camera_id)) is not None:
                 return reason
             if not folder.is_dir():
@@ -113,6 +137,11 @@ class MoonFolder:
             return int((joints[take][0] % every == 0).sum()), more
 
         return planned
+
+
+def _folder(recording: Recording, camera_id: str) -> str:
+    take = f"s_{recording.subject:02d}_act_{recording.action:02d}_subact_{recording.subaction:02d}"
+    return f"{take}_ca_{CAMERAS.index(camera_id) + 1:02d}"
 
 
 def find(root: Path) -> MoonFolder | None:

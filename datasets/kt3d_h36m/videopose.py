@@ -24,6 +24,7 @@ from kt3d_bench import rawfiles
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.cameras import world_to_cam
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+from kt3d_h36m.complete import missing_recordings
 from kt3d_h36m.recordings import Recording, Selection, find_recording
 from kt3d_h36m.samples import STANDARD_17, Planned, describe_splits, make_sample, plan_videos, refuse_incomplete
 
@@ -61,9 +62,8 @@ class PlainPoses:
         """Return one item per recording and camera, without images. Raises ``RawDataError`` naming the array that is
         missing or of another shape."""
         arrays = _arrays(self.path)
-        chosen = selection.recordings()
-        missing = [name for one in chosen if one not in arrays and (name := self._missing(one)) is not None]
-        there = [one for one in chosen if one in arrays or self._missing(one) is None]
+        missing = missing_recordings(selection, lambda one: None if one in arrays else self._missing(one))
+        there = [one for one in selection.recordings() if one in arrays or self._missing(one) is None]
 
         def planned(recording: Recording) -> Callable[[str], Planned]:
             member, poses = arrays.get(recording, ("", 0))
@@ -75,6 +75,10 @@ class PlainPoses:
         subjects = f"poses of S{', S'.join(map(str, selection.subjects))}"
         refuse_incomplete(items, missing, partial, what="arrays", subjects=subjects, where=self.path, hint=_HINT)
         return items
+
+    def counts(self) -> dict[Recording, tuple[str, int]]:
+        """Return recording -> name of its array and number of poses."""
+        return _arrays(self.path)
 
     @staticmethod
     def _missing(recording: Recording) -> str | None:

@@ -100,7 +100,8 @@ def _unlike(seen: npt.NDArray[np.float32], empty: npt.NDArray[np.float32]) -> Im
 
 
 def _white(mask: npt.NDArray[Any]) -> Image:
-    return np.where(mask, np.uint8(255), np.uint8(0))
+    white: Image = np.where(mask, np.uint8(255), np.uint8(0))
+    return white
 
 
 def _whole(mask: npt.NDArray[Any]) -> Image:

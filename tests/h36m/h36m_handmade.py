@@ -57,7 +57,10 @@ def w0_numbers(scale: float = 1.0) -> list[float]:
     return numbers
 
 
-def metadata_xml(scale: float = 1.0, *, sizes: bool = True, w0: Sequence[float] | None = None) -> str:
+def metadata_xml(
+    scale: float = 1.0, *, sizes: bool = True, w0: Sequence[float] | None = None, poses: int | None = None
+) -> str:
+    """``poses``: how many every recording is said to have; by default numbers that differ by subject."""
     numbers = w0_numbers(scale) if w0 is None else w0
     side, tall = round(1000 * scale), round(1002 * scale)
     size_row = ""
@@ -65,7 +68,11 @@ def metadata_xml(scale: float = 1.0, *, sizes: bool = True, w0: Sequence[float] 
         cell = "".join(f"<td>[{tall} {side};{side} {side};{side} {side};{tall} {side}]</td>" for _ in range(11))
         size_row = f"<tr><td/><td/>{cell}</tr>"
     frames = "".join(
-        "<tr><td/>" + "".join(f"<td>[{100 + c} 101 102 103 {400 + s}]</td>" for c in range(32)) + "</tr>"
+        "<tr><td/>"
+        + "".join(
+            f"<td>[{100 + c} 101 102 103 {400 + s if poses is None else 4 * poses + s % 4}]</td>" for c in range(32)
+        )
+        + "</tr>"
         for s in range(1, 12)
     )
     return (
@@ -184,7 +191,7 @@ def write_raw(
     poses = {(s, name): standing_person(frames, rng) for s, names in recordings.items() for name in names}
     made = HandMade(root, scale, poses)
     root.mkdir()
-    (root / "metadata.xml").write_text(metadata_xml(scale))
+    (root / "metadata.xml").write_text(metadata_xml(scale, poses=frames))
     for (subject, name), world in poses.items():
         write_cdf(made.cdf(subject, name), world.reshape(-1, 96))
         for camera in CAMERA_IDS:

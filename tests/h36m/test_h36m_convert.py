@@ -216,7 +216,7 @@ def test_image_positions_that_contradict_the_projection_are_refused(make_raw):
     made.write_mono()
     numbers = w0_numbers(0.2)
     numbers[264 + 2] += 0.8
-    (made.root / "metadata.xml").write_text(metadata_xml(0.2, w0=numbers))
+    (made.root / "metadata.xml").write_text(metadata_xml(0.2, w0=numbers, poses=3))
     with pytest.raises(RawDataError, match=r"image points are 0\.8 px away from the projection") as caught:
         samples(made.root)
     assert str(made.cdf(9, "Posing", "D2_Positions", CAMERA_IDS[0])) in caught.value.message

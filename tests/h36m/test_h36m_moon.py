@@ -8,6 +8,7 @@ import pytest
 from h36m_handmade import CAMERA_IDS, POSITIONS, looking_at_origin
 from kt3d_h36m.convert import convert, describe, plan
 from kt3d_h36m.moon import read_joints
+from kt3d_h36m.recordings import recordings
 
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import project, world_to_cam
@@ -49,13 +50,17 @@ def moon(tmp_path):
     return tmp_path, world
 
 
+OTHERS = ",".join(one.title for one in recordings() if one.subject == 9 and one.title != "S9 Directions 1")
+ONE = {"subjects": "S9", "drop": OTHERS}
+
+
 def converted(root, **options):
-    return [r for item in plan(root, "test", {"subjects": "S9", **options}) for r in convert(item)]
+    return [r for item in plan(root, "test", {**ONE, **options}) for r in convert(item)]
 
 
 def test_every_64th_frame_with_its_image_and_the_rest_skipped_by_name(moon):
     root, world = moon
-    items = plan(root, "test", {"subjects": "S9"})
+    items = plan(root, "test", ONE)
     assert [item.expected_samples for item in items] == [3] * 4
     records = converted(root)
     samples = [r for r in records if isinstance(r, Sample)]
@@ -89,7 +94,9 @@ def test_it_is_described_and_selected_from(moon):
     assert "with the official metadata.xml put there they are exact" in text
     assert "Split test lacks Human36M_subject11_camera.json, Human36M_subject11_joint_3d.json, images/s_11_*" in text
     assert "github.com/mks0601/3DMPPE_POSENET_RELEASE" in text
-    dropped = [r for r in converted(root, drop="S9 Directions 1 54138969") if isinstance(r, Skipped)]
+    assert "Split test: 1 of 59 recordings; missing: s_09_act_02_subact_02_ca_01" in text
+    assert "has all of its subjects" not in text
+    dropped = [r for r in converted(root, drop=f"{OTHERS},S9 Directions 1 54138969") if isinstance(r, Skipped)]
     assert dropped[0].reason == "dropped by request: S9 Directions 1 54138969"
     with pytest.raises(UsageError, match="official boxes go with the official videos"):
         plan(root, "test", {"subjects": "S9", "boxes": "official"})
@@ -104,7 +111,9 @@ def test_missing_pieces_are_named(moon):
         plan(root, "train", {"partial": True})
     images = root / "Human36M" / "images"
     (images / "s_09_act_02_subact_01_ca_03").rename(images / "elsewhere")
-    with pytest.raises(RawDataError, match=r"1 image folders are missing, the first is s_09_act_02_subact_01_ca_03"):
+    with pytest.raises(
+        RawDataError, match=r"1 image folders or recordings are missing, the first is s_09_act_02_subact_01_ca_03"
+    ):
         converted(root)
     (images / "s_09_act_02_subact_01_ca_03").mkdir()
     with pytest.raises(RawDataError, match=r"holds none of the 3 images wanted, such as s_09.*ca_03_000001\.jpg"):

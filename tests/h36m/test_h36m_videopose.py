@@ -33,7 +33,7 @@ class Trap:
 
 def write(root: Path, name: str = PLAIN_NAME, **arrays: np.ndarray) -> Path:
     root.mkdir(parents=True, exist_ok=True)
-    (root / "metadata.xml").write_text(metadata_xml(1.0))
+    (root / "metadata.xml").write_text(metadata_xml(1.0, poses=len(next(iter(arrays.values())))))
     np.savez_compressed(root / name, **arrays)
     return root / name
 
@@ -85,8 +85,8 @@ def test_the_readme_has_the_same_command():
 def test_the_command_makes_what_is_read(tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
-    (raw / "metadata.xml").write_text(metadata_xml(1.0))
-    positions = {"S9": {"Directions 1": metres(3)}, "S11": {"Photo": metres(2)}}
+    (raw / "metadata.xml").write_text(metadata_xml(1.0, poses=3))
+    positions = {"S9": {"Directions 1": metres(3)}, "S11": {"Photo": metres(3)}}
     np.savez_compressed(raw / "data_3d_h36m.npz", positions_3d=np.array(positions, object))
     program = CONVERSION.removeprefix('python -c "').removesuffix('"')
     assert '"' not in program
