@@ -89,7 +89,7 @@ def _unlike(seen: npt.NDArray[np.float32], empty: npt.NDArray[np.float32]) -> Im
     """Return (n,) 255 where colours (n, 3) are no shadow or reflection on the background's colours (n, 3), else 0."""
 
     def dot(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return one[:, 0] * other[:, 0] + one[:, 1] * other[:, 1] + one[:, 2] * other[:, 2]
+        return np.asarray(one[:, 0] * other[:, 0] + one[:, 1] * other[:, 1] + one[:, 2] * other[:, 2])
 
     along = dot(seen, empty)
     brightness = along / np.maximum(dot(empty, empty), 1.0)

@@ -393,21 +393,63 @@ def test_a_subject_in_two_splits_is_noted(shards: Path) -> None:
 # Bodies.
 
 
+LEGS, ARMS = ("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")
+
+
+def partly_swapped(joints: Any, names: tuple[str, ...]) -> Any:
+    """(..., 17, D) with left and right exchanged in these joints alone."""
+    order = np.arange(17)
+    for name in names:
+        pair = [H36M17.index(f"{side}_{name}") for side in ("left", "right")]
+        order[pair] = order[pair[::-1]]
+    return np.asarray(joints)[..., order, :]
+
+
 def test_exchanged_sides_are_found_by_the_way_knees_bend(shards: Path) -> None:
     """Image, projection and bone lengths all agree: only the anatomy does not."""
     rewritten(shards, "train", lambda s: moved(s, swapped(s.joints_cam_mm)))
     problems = found(validate(shards, sampled=1))
-    assert set(problems) == {"left and right"}
+    assert {"left and right"} <= set(problems) <= {"left and right", "elbows"}
     assert "100 % of" in problems["left and right"][0].sentence
 
 
-def test_a_left_handed_frame_is_found_by_the_way_knees_bend(depth_shards: Path) -> None:
+@pytest.mark.parametrize(("names", "bends"), [(LEGS, "left and right"), (ARMS, "elbows")])
+def test_sides_exchanged_in_the_legs_or_in_the_arms_alone_are_found(
+    shards: Path, names: tuple[str, ...], bends: str
+) -> None:
+    rewritten(shards, "train", lambda s: moved(s, partly_swapped(s.joints_cam_mm, names)))
+    problems = found(validate(shards, sampled=1))
+    assert {"hips and shoulders"} <= set(problems) <= {"hips and shoulders", bends, "bones"}
+    assert "100 % of" in problems["hips and shoulders"][0].sentence
+
+
+def test_exchanged_legs_are_found_in_image_points_alone(depth_shards: Path) -> None:
     sound = labels_of(depth_shards, "train")
-    bent, backward = bodies.backward_knees(sound)
-    assert bent >= bodies.FEWEST_KNEES
-    assert backward == 0
-    flipped_y = sound.joints_cam_mm * np.array([1, -1, 1], np.float32)
-    assert bodies.backward_knees(changed(sound, joints_cam_mm=flipped_y)) == (bent, bent)
+    flat = changed(sound, joints_cam_mm=np.full_like(sound.joints_cam_mm, np.nan))
+    people, opposed = bodies.opposed_axes(flat)
+    assert people == len(sound)
+    assert opposed < 0.05 * people
+    exchanged = changed(flat, joints_px=partly_swapped(flat.joints_px, LEGS))
+    assert bodies.opposed_axes(exchanged) == (people, people - opposed)
+    assert [bool(wrong) for _, _, wrong in bodies.sides(exchanged)] == [True]
+    assert [bool(wrong) for _, _, wrong in bodies.sides(flat)] == [False]
+
+
+def test_a_left_handed_frame_is_found_by_the_way_limbs_bend(depth_shards: Path) -> None:
+    sound = labels_of(depth_shards, "train")
+    flipped = changed(sound, joints_cam_mm=sound.joints_cam_mm * np.array([1, -1, 1], np.float32))
+    for limb, most in ((LEGS, 1.0), (ARMS, 0.4)):
+        bent, forward = bodies.bent_limbs(sound, limb)
+        assert bent >= bodies.FEWEST
+        assert bodies.bent_limbs(flipped, limb) == (bent, bent - forward)
+        assert forward == bent if limb is LEGS else forward < most * bent
+    assert {check.name for check, _, wrong in bodies.sides(flipped) if wrong} == {"left and right", "elbows"}
+    assert not any(wrong for _, _, wrong in bodies.sides(sound))
+
+
+def test_too_few_people_say_nothing(depth_shards: Path) -> None:
+    few = labels_of(depth_shards, "train").take(np.arange(5))
+    assert bodies.sides(few) == []
 
 
 def test_centimetres_are_found(shards: Path) -> None:

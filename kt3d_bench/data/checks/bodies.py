@@ -41,6 +41,7 @@ LIMITS_MM: FloatArray = np.array(
 """(K, 2) shortest and longest plausible length."""
 ABSURD_MM = 1000.0
 """No bone of any person is that long."""
+_HALF = "left and right are exchanged in the legs or in the arms alone"
 _LIMB_ENDS = {f"{side}_{end}" for side in ("left", "right") for end in ("knee", "ankle", "elbow", "wrist")}
 LIMBS = tuple(number for number, (child, _) in enumerate(BONES) if H36M17.joints[child] in _LIMB_ENDS)
 """Thighs, shanks, upper arms, forearms: rigid, whatever the posture."""
@@ -48,13 +49,21 @@ LEG_MM = (500.0, 1150.0)
 """Thigh and shank together: 0.49 of statures from child to giant; outside, a unit is wrong."""
 BENT_MM = 60.0
 """A knee this far from the line between hip and ankle is clearly bent."""
-FEWEST_KNEES = 20
-MOST_BACKWARD = 60.0
-"""Per cent. With exchanged sides nearly all knees bend backward; with straight legs and much noise, half do."""
+FEWEST = 20
+"""Bent knees or elbows, or people, below which a share says nothing."""
+MOST_WRONG = 60.0
+"""Per cent. With exchanged sides nearly all knees bend backward; with straight legs and much noise, half do. Of the
+stand-ins' elbows 3 to 22 % point forward, since hands go overhead and behind."""
+MOST_OPPOSED = 25.0
+"""Per cent. The trunk turns by far less than 90 degrees (White and Panjabi, Clinical biomechanics of the spine, 1990):
+hips and shoulders never face opposite ways in space; in 2 % of images, of people seen from the side, they seem to.
+With sides exchanged in legs or arms alone, nearly all do."""
 
 ABSURD = Check("absurd bones", "no bone is longer than a metre", "1000 mm", "mm")
 SIZE = Check("size", "the median leg (thigh and shank) of a split is a person's", "500 to 1150 mm", "mm")
-KNEES = Check("left and right", "knees bend forward, where left and right define the front", "60 % of bent knees", "%")
+AXES = Check("hips and shoulders", "left hip and left shoulder are on the same side", "25 % of people", "%")
+KNEES = Check("left and right", "knees bend forward, where the hips define the front", "60 % of bent knees", "%")
+ELBOWS = Check("elbows", "elbows point backward, where the shoulders define the front", "60 % of bent elbows", "%")
 BONE = Check("bones", "bone lengths are those of people", "1.35 x the proportions of 1450 to 2050 mm", "mm", "note")
 STEADY = Check(
     "steady bones", "limbs keep their length within a subject's sequence", "25 % off its median", "%", "note"
@@ -169,32 +178,48 @@ def median_leg_mm(labels: Labels) -> float:
     return float(np.nanmedian(both)) if np.isfinite(both).any() else float("nan")
 
 
-def backward_knees(labels: Labels) -> tuple[int, int]:
-    """Return the number of clearly bent knees, and how many of them bend backward.
+def opposed_axes(labels: Labels) -> tuple[int, int]:
+    """Return the number of people with both hips and both shoulders, and of how many the two axes point opposite ways:
+    in space where 3D joints are there, else in the image."""
+    spatial = np.isfinite(labels.joints_cam_mm[:, H36M17.index("left_hip")]).any()
+    joints = (labels.joints_cam_mm if spatial else labels.joints_px).astype(np.float64)
+    hips, shoulders = (_across(joints, name) for name in ("hip", "shoulder"))
+    with np.errstate(invalid="ignore"):
+        same = np.sum(hips * shoulders, axis=-1)
+    return int(np.isfinite(same).sum()), int((same < 0).sum())
 
-    With up = hip to thorax and left = right hip and shoulder to the left ones, the front is left x up; a bent knee lies
-    in front of the line from hip to ankle. Exchanged sides, a mirrored image or a left-handed frame exchange front and
-    back, whatever the cameras, so that most knees seem to bend backward.
+
+def bent_limbs(labels: Labels, joints: tuple[str, str, str]) -> tuple[int, int]:
+    """Return the number of clearly bent limbs, and how many of them bend forward at the middle one of ``joints``:
+    ("hip", "knee", "ankle") or ("shoulder", "elbow", "wrist").
+
+    With up = hip to thorax and left = from the right one of the limbs' first joints to the left one, the front is
+    left x up. Exchanged sides, a mirrored image or a left-handed frame exchange front and back, whatever the cameras.
+    Each pair of limbs has its own left, so that exchanged legs are found where the arms are right.
     """
-    joints = labels.joints_cam_mm.astype(np.float64)
+    points = labels.joints_cam_mm.astype(np.float64)
 
     def at(name: str) -> FloatArray:
-        found: FloatArray = joints[:, H36M17.index(name)]
+        found: FloatArray = points[:, H36M17.index(name)]
         return found
 
-    left = at("left_hip") - at("right_hip") + at("left_shoulder") - at("right_shoulder")
-    front = np.cross(left, at("thorax") - at("hip"))
-    bent = backward = 0
+    front = np.cross(_across(points, joints[0]), at("thorax") - at("hip"))
+    bent = forward = 0
     with np.errstate(divide="ignore", invalid="ignore"):
         for side in ("left", "right"):
-            hip, knee, ankle = (at(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
-            along = ankle - hip
+            upper, middle, lower = (at(f"{side}_{name}") for name in joints)
+            along = lower - upper
             along = along / np.linalg.norm(along, axis=-1, keepdims=True)
-            off = (knee - hip) - along * np.sum((knee - hip) * along, axis=-1, keepdims=True)
+            off = (middle - upper) - along * np.sum((middle - upper) * along, axis=-1, keepdims=True)
             clear = np.linalg.norm(off, axis=-1) > BENT_MM
             bent += int(clear.sum())
-            backward += int((clear & (np.sum(off * front, axis=-1) < 0)).sum())
-    return bent, backward
+            forward += int((clear & (np.sum(off * front, axis=-1) > 0)).sum())
+    return bent, forward
+
+
+def _across(joints: FloatArray, name: str) -> FloatArray:
+    across: FloatArray = joints[:, H36M17.index(f"left_{name}")] - joints[:, H36M17.index(f"right_{name}")]
+    return across
 
 
 def split_facts(labels: Labels) -> list[tuple[Check, float, str]]:
@@ -204,9 +229,23 @@ def split_facts(labels: Labels) -> list[tuple[Check, float, str]]:
     if not np.isnan(leg):
         wrong = f"the median leg measures {leg:.0f} mm: a unit is wrong" if not LEG_MM[0] < leg < LEG_MM[1] else ""
         facts.append((SIZE, leg, wrong))
-    bent, backward = backward_knees(labels)
-    if bent >= FEWEST_KNEES:
-        share = 100 * backward / bent
-        wrong = f"{share:.0f} % of {bent} bent knees bend backward: left and right are exchanged, or an axis is flipped"
-        facts.append((KNEES, share, wrong if share > MOST_BACKWARD else ""))
+    return facts + sides(labels)
+
+
+def sides(labels: Labels) -> list[tuple[Check, float, str]]:
+    """Return what ``split_facts`` does, for left and right alone; nothing where too few are there to tell."""
+    knees, forward = bent_limbs(labels, ("hip", "knee", "ankle"))
+    elbows, ahead = bent_limbs(labels, ("shoulder", "elbow", "wrist"))
+    people, opposed = opposed_axes(labels)
+    exchanged = "left and right are exchanged, or an axis is flipped"
+    counted = (
+        (AXES, people, opposed, MOST_OPPOSED, f"people have hips and shoulders on opposite sides: {_HALF}"),
+        (KNEES, knees, knees - forward, MOST_WRONG, f"bent knees bend backward: {exchanged}"),
+        (ELBOWS, elbows, ahead, MOST_WRONG, f"bent elbows point forward: {exchanged}"),
+    )
+    facts = []
+    for check, total, wrong, most, sentence in counted:
+        if total >= FEWEST:
+            share = 100 * wrong / total
+            facts.append((check, share, f"{share:.0f} % of {total} {sentence}" if share > most else ""))
     return facts
