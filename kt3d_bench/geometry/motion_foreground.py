@@ -25,13 +25,13 @@ _BLUR_PX = 0.6
 """Standard deviation of the Gaussian that removes noise and the ringing of compression."""
 _COLOUR = 11.0
 """Least distance (grey levels) between a pixel's colour and the background's, at any brightness."""
-_DARKER, _BRIGHTER = 0.5, 1.25
+_DARKER, _BRIGHTER = 0.5, 1.1
 """A pixel of the background's hue is a shadow or a reflection when its brightness is between these multiples."""
 _GAP = 0.01
 """Gaps up to this share of the picture's side are closed."""
 _LARGEST_HOLE = 0.004
 """Holes below this share of the picture's area are filled; larger ones are the view between limbs."""
-_SECOND = 0.05
+_SECOND = 0.02
 """A piece is kept when it has at least this share of the largest piece's pixels."""
 
 

