@@ -47,6 +47,12 @@ def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, str]:
 @workers_option
 @click.option("--cluster", metavar="ADDRESS", help="Convert on the workers of this Dask scheduler instead.")
 @click.option("--overwrite", is_flag=True, help="Replace shards of another configuration in --out.")
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="Refuse labels that belong to other images or people.",
+)
 @click.option("--traceback", is_flag=True, help="Show where a converter raised an unexpected exception.")
 @click.pass_context
 def prepare(
@@ -200,7 +206,7 @@ def validate(
         for line in validation.lines(found, raw=raw):
             click.echo(line)
         if found.sound:
-            click.echo("Nothing is wrong.")
+            click.echo("Nothing is wrong in what was checked." if found.unchecked else "Nothing is wrong.")
             click.echo(f"Next: kt3d inspect {shlex.quote(str(shards))} --by worst --picture worst.png")
         else:
             click.echo(f"Next: repair it as shown above, then: kt3d validate {shlex.quote(str(shards))}")

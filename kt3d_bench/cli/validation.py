@@ -65,9 +65,19 @@ def lines(validation: Validation, *, raw: Path | None = None) -> list[str]:
         failed = validation.failed(level)
         if failed:
             said += [heading, *(line for outcome in failed for line in _outcome_lines(outcome))]
+    if validation.unchecked:
+        said += ["What could not be checked:", *_unchecked_lines(validation)]
     if not validation.sound:
         said += ["To repair it:", *(f"  {line}" for line in validation.repairs(raw=raw))]
     return said
+
+
+def _unchecked_lines(validation: Validation) -> list[str]:
+    """One line per check and reason, with the splits."""
+    splits: dict[tuple[str, str], list[str]] = {}
+    for one in validation.unchecked:
+        splits.setdefault((one.check.name, one.reason), []).append(one.split)
+    return [f"  {check} ({', '.join(of)}): {reason}" for (check, reason), of in splits.items()]
 
 
 def _looked_at(validation: Validation) -> str:
@@ -113,6 +123,9 @@ def as_json(validation: Validation, *, raw: Path | None = None) -> dict[str, Any
                 ],
             }
             for outcome in validation.outcomes
+        ],
+        "unchecked": [
+            {"check": one.check.name, "split": one.split, "reason": one.reason} for one in validation.unchecked
         ],
         "repairs": list(validation.repairs(raw=raw)),
     }

@@ -38,6 +38,7 @@ from kt3d_bench.data.manifest import (
     write_manifest,
 )
 from kt3d_bench.data.plan import Origin, SplitPlan, checked_options, plan_split, read_origin
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.work import CONTINUE, cannot_write
 from kt3d_bench.data.writer import doubled_key
 from kt3d_bench.errors import (
@@ -81,6 +82,7 @@ def prepare(
     options: Mapping[str, Any] | None = None,
     report: Reporter | None = None,
     overwrite: bool = False,
+    check: bool = True,
     samples_per_shard: int | None = None,
 ) -> Manifest:
     """Convert a dataset's raw data into shards and return their manifest.
@@ -92,7 +94,8 @@ def prepare(
     core); 1 converts in this process. ``cluster``: address of a Dask scheduler whose workers convert instead; they must
     see ``raw`` and ``out`` under the same paths. ``options``: the dataset's own options, as values or as text.
     ``overwrite``: replace shards of another configuration instead of refusing. When a raw file was replaced, such as a
-    corrupt one, only the shards made from it are written again.
+    corrupt one, only the shards made from it are written again. ``check``: refuse labels that belong to other images or
+    people (``data.checks.belonging``); the shards then stay without a manifest.
 
     Raises ``UsageError`` for an unknown dataset, split or option; ``RawDataError`` when ``raw`` is missing, corrupt or
     not the dataset's layout, or yields no sample; ``ArtefactError`` when ``out`` holds shards of another configuration
@@ -139,6 +142,8 @@ def prepare(
             remove_temporaries(tasks)
         described = {plan: _describe_split(plan, raw) for plan in plans}
         manifest = _manifest(plugin, card, chosen, origin, described, kept)
+        if check:
+            _check_belonging(out, manifest, plans, card, raw)
         write_manifest(out, manifest)
     return manifest
 
@@ -283,6 +288,26 @@ def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.u
         skipped=skipped,
     )
     return split, labels.quality.min(axis=0)
+
+
+def _check_belonging(out: Path, manifest: Manifest, plans: Sequence[SplitPlan], card: Card, raw: Path) -> None:
+    """Raise ``RawDataError`` when labels of a split belong to other images or people."""
+    from kt3d_bench.data.checks.belonging import belonging, complaints
+
+    found: list[str] = []
+    for plan in plans:
+        entry = manifest.splits[plan.split]
+        indexes = [(shard, read_index(index_path(out / shard.name))) for shard in entry.shards]
+        shards = ShardSet.of(out, plan.split, manifest, indexes)
+        found += complaints(belonging(shards, card.misfits)[0], shards.labels, plan.split)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise RawDataError(
+            f"labels and images do not belong together: {found[0]}{more}",
+            where=raw,
+            hint="correct the raw data, or leave these recordings out, and run the same command again; --no-check "
+            "keeps them, and kt3d validate then lists them all",
+        )
 
 
 def _nothing_usable(split: str, skipped: Sequence[SkippedSample], raw: Path) -> RawDataError:

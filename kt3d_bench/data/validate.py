@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.data.checks import bodies, files, images, labels
+from kt3d_bench.data.checks.belonging import Unchecked, belonging
 from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, found, judge, tally
 from kt3d_bench.data.index import index_path
 from kt3d_bench.data.manifest import Manifest, read_manifest
@@ -22,6 +23,7 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.remote import complete, local_folder
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.plugins import registry
+from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.progress import Reporter
 
 IMAGES = 512
@@ -45,6 +47,8 @@ class Validation:
     images_read: int
     samples: int
     """Number of samples in the splits that were checked, as far as their shards can be read."""
+    unchecked: tuple[Unchecked, ...] = ()
+    """Checks that could not be made, with the reason."""
 
     def failed(self, level: str) -> list[Outcome]:
         """Return the outcomes of that level ("error" or "note") that found something."""
@@ -123,6 +127,7 @@ def validate(
     chosen = [name for name in sorted(manifest.splits) if splits is None or name in splits]
     outcomes: list[Outcome] = []
     opened: dict[str, ShardSet] = {}
+    unchecked: list[Unchecked] = []
     read = 0
     for name in chosen:
         opened_split, of_files = _files(folder, manifest, name, report)
@@ -130,10 +135,19 @@ def validate(
         if opened_split is not None:
             opened[name] = opened_split
             more, looked = _samples(opened_split, sampled, report)
-            outcomes += more
+            fitting, missing = belonging(opened_split, _misfits(manifest.dataset))
+            outcomes += [*more, *fitting]
+            unchecked += missing
             read += looked
     outcomes += _folder(folder, manifest, opened)
-    return Validation(folder, manifest, tuple(chosen), tuple(outcomes), read, sum(map(len, opened.values())))
+    samples = sum(map(len, opened.values()))
+    return Validation(folder, manifest, tuple(chosen), tuple(outcomes), read, samples, tuple(unchecked))
+
+
+def _misfits(dataset: str) -> tuple[str, ...]:
+    """Return the sequences that are known not to fit their images; none when the dataset is not installed."""
+    known = registry.datasets().get(dataset)
+    return () if known is None else read_card(known.folder).misfits
 
 
 def open_whole(folder: Path, manifest: Manifest, split: str) -> tuple[ShardSet | None, list[Finding]]:

@@ -23,6 +23,7 @@ Written by people, so plain YAML with every field required unless said otherwise
     box_rule: joints              # joints, mask or detector: what the person box comes from
     foreground: given             # how the person is found in depth images: a rule of geometry.foreground; "given", the
                                   # default, for images that hold the person alone
+    misfits: [s09_greeting_2]     # sequences whose labels are known not to fit their images; may be left out
     protocol: One paragraph on splits and frame steps.
 """
 
@@ -39,7 +40,7 @@ import numpy.typing as npt
 from kt3d_bench.errors import PluginError
 from kt3d_bench.geometry.foreground import RULES
 from kt3d_bench.plugins.hookspecs import MODALITIES
-from kt3d_bench.schema import SOME, STRICT, OneOf, Text, Whole, parse, read_yaml
+from kt3d_bench.schema import DIFFERENT, SOME, STRICT, OneOf, Text, Whole, parse, read_yaml
 from kt3d_bench.skeletons import H36M17, Quality
 
 CARD = "card.yaml"
@@ -79,6 +80,7 @@ class Card:
     protocol: Text
     part_mirror: tuple[Annotated[int, Whole(0, 255)], ...] | None = None
     foreground: Annotated[str, OneOf(RULES)] = "given"
+    misfits: Annotated[tuple[Text, ...], DIFFERENT] = ()
 
     def conflicts(self) -> Iterator[str]:
         """Yield a sentence on each field that contradicts another."""

@@ -122,9 +122,7 @@ def positions(images: Mapping[str, Image], labels: Labels, foreground: str) -> l
     if mask is None:
         return []
     points = labels.joints_px[0].astype(np.float64)
-    height, width = mask.shape
-    with np.errstate(invalid="ignore"):
-        inside = (points >= -0.5).all(axis=1) & (points[:, 0] < width - 0.5) & (points[:, 1] < height - 0.5)
+    inside = _inside(points, mask)
     if not inside.any():
         return []
     found = _beside(points, inside, mask)
@@ -133,12 +131,35 @@ def positions(images: Mapping[str, Image], labels: Labels, foreground: str) -> l
     return found
 
 
-def _beside(points: FloatArray, inside: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> list[Reading]:
+def share_beside(points: FloatArray, mask: npt.NDArray[np.bool_]) -> float | None:
+    """Return the share of the joints (17, 2) px inside the image that lie beside the person in ``mask`` (H, W): all of
+    them where it is empty; ``None`` without a joint inside."""
+    inside = _inside(points, mask)
+    if not inside.any():
+        return None
+    return float((_off(points, inside, mask) > BESIDE).mean()) if mask.any() else 1.0
+
+
+def _inside(points: FloatArray, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    height, width = mask.shape
+    with np.errstate(invalid="ignore"):
+        inside: npt.NDArray[np.bool_] = (
+            (points >= -0.5).all(axis=1) & (points[:, 0] < width - 0.5) & (points[:, 1] < height - 0.5)
+        )
+    return inside
+
+
+def _off(points: FloatArray, inside: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return how far the joints ``inside`` lie from the person, as a share of the image's longer side."""
     import cv2
 
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     x, y = np.rint(points[inside]).astype(int).T
-    off = distance[y, x] / max(mask.shape)
+    return np.asarray(distance[y, x] / max(mask.shape), np.float64)
+
+
+def _beside(points: FloatArray, inside: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> list[Reading]:
+    off = _off(points, inside, mask)
     joints = np.flatnonzero(inside)
     share = float((off > BESIDE).mean())
     worst = int(off.argmax())

@@ -1,0 +1,249 @@
+"""Whether labels belong to their images: checked at the end of ``prepare`` and by ``validate``, for every dataset.
+
+Labels may be right in themselves and still be another person's, another video's or another moment's. What a split can
+show depends on what it holds; a check that cannot be made says why (``Unchecked``). Shapes: N samples, G clips (one
+sequence seen by one camera), K limbs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.data.checks import bodies, images
+from kt3d_bench.data.checks.findings import Check, Finding, Outcome, found
+from kt3d_bench.data.index import Labels
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.errors import ArtefactError
+from kt3d_bench.geometry.foreground import RULES, person_depth
+from kt3d_bench.skeletons import H36M17, Quality
+
+FloatArray = npt.NDArray[np.float64]
+
+FIT = Check(
+    "clips fit", "the joints of every clip lie on the person in its images", "a third of the joints beside", "%"
+)
+TAKES = Check("one body", "a subject has the same limbs in all takes", "5 % off the subject's median", "%")
+HEADS = Check("heads", "heads are shorter than trunks", "25 % of people", "%")
+
+EACH = 5
+"""Images looked at per clip."""
+SHARE = 8
+"""At most one in so many samples is looked at, which keeps the cost of ``prepare`` within 2 %."""
+FEWEST_CLIPS = 8
+MOST_BESIDE = images.MOST_BESIDE
+"""Share of a clip's joints that may lie beside the person. With the motion foreground of the Human3.6M stand-in, clips
+have 6 % at most, and 63 % on average when videos of one subject and camera are exchanged."""
+BLURRED = 0.15
+"""With more than this share in the median clip, a foreground is too poor to tell one clip from another."""
+STEADY_TAKE = 2.0
+"""Per cent that limbs vary within a take where the recorded skeleton is rigid (Human3.6M's is; ITOP's varies by 20)."""
+OTHER_BODY = 5.0
+"""Per cent that separates two people: the stature of adults of one sex varies by 4 % (standard deviation; Pheasant and
+Haslegrave, Bodyspace, 2006)."""
+ALIKE_TAKES = 0.8
+"""Share of a subject's takes that must agree before one that differs is called wrong: else "subject" names several
+people."""
+HUMAN_ASYMMETRY = 25.0
+"""Per cent by which left and right limbs differ in the median sample, above which the labels are no people's."""
+MOST_LONG_HEADS = 25.0
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """A check that could not be made on a split."""
+
+    check: Check
+    split: str
+    reason: str
+
+
+Found = tuple[list[Outcome], list[Unchecked]]
+
+
+def belonging(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
+    """Run every check of this module on a split. ``misfits``: sequences that are known not to fit their images."""
+    outcomes: list[Outcome] = []
+    unchecked: list[Unchecked] = []
+    for results, missing in (fit(shards, misfits), takes(shards.labels, shards.split), heads(shards)):
+        outcomes += results
+        unchecked += missing
+    return outcomes, [*unchecked, *unseen_sides(shards.labels, shards.split)]
+
+
+def unseen_sides(labels: Labels, split: str) -> Iterator[Unchecked]:
+    """Yield the checks of left and right, and of size, that too few people allow."""
+    made = {check.name for check, _, _ in bodies.split_facts(labels)}
+    spatial = np.isfinite(labels.joints_cam_mm).any()
+    for check, what in ((bodies.AXES, "people with hips and shoulders"), (bodies.KNEES, "bent knees"),
+                        (bodies.ELBOWS, "bent elbows")):  # fmt: skip
+        if check.name not in made:
+            few = f"fewer than {bodies.FEWEST} {what}"
+            yield Unchecked(check, split, few if spatial or check is bodies.AXES else "there are no 3D joints")
+    if bodies.SIZE.name not in made:
+        yield Unchecked(bodies.SIZE, split, "there are no 3D legs")
+
+
+def people(labels: Labels) -> bool:
+    """Return whether the 3D joints are people's at all: left and right limbs alike in the median sample."""
+    off = bodies.symmetry(bodies.bone_lengths_mm(labels)).value
+    return not len(off) or float(np.median(off)) <= HUMAN_ASYMMETRY
+
+
+def fit(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
+    """Compare joints with the person in the images, clip by clip: of depth, parts or the motion foreground."""
+    split, labels = shards.split, shards.labels
+    shown = next((name for name in ("depth", "parts", "foreground") if name in shards.modalities), None)
+    if shown == "depth" and shards.manifest.foreground not in RULES:
+        shown = "parts" if "parts" in shards.modalities else None
+    if shown is None:
+        return [], [Unchecked(FIT, split, "the shards hold no depth, parts or foreground")]
+    unchecked = []
+    known = np.isin(labels.sequence, sorted(misfits))
+    if known.any():
+        names = ", ".join(np.unique(labels.sequence[known]).tolist())
+        unchecked.append(Unchecked(FIT, split, f"{names}: known not to fit, by the dataset's card"))
+    clips = _clips(labels, np.flatnonzero(~known))
+    chosen = [(number, i) for number, members in enumerate(clips) for i in _spread(members, len(labels), len(clips))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        shares = list(pool.map(lambda one: _beside(shards, one[1], shown), chosen))
+    of_clip: list[list[float]] = [[] for _ in clips]
+    for (number, _), share in zip(chosen, shares, strict=True):
+        if share is not None:
+            of_clip[number].append(share)
+    means = np.array([np.mean(values) if values else np.nan for values in of_clip])
+    reason = _cannot_tell(means, shown)
+    if reason:
+        return [], [*unchecked, Unchecked(FIT, split, reason)]
+    wrong = [i for i in np.argsort(-np.nan_to_num(means, nan=-1), kind="stable") if means[i] > MOST_BESIDE]
+    findings = [_misfit(labels, clips[i], means[i], split, shards) for i in wrong]
+    worst = float(np.nanmax(means))
+    return [Outcome(FIT, split, int(np.isfinite(means).sum()), len(wrong), 100 * worst, worst / MOST_BESIDE,
+                    tuple(findings[:20]))], unchecked  # fmt: skip
+
+
+def _cannot_tell(means: FloatArray, shown: str) -> str:
+    """Return why the ``means`` (G,) of joints beside the person say nothing; "" where they do."""
+    if np.isnan(means).all():
+        return f"no image's {shown} shows anybody"
+    if shown != "foreground":
+        return ""
+    if np.isfinite(means).sum() < FEWEST_CLIPS:
+        return f"fewer than {FEWEST_CLIPS} clips have a foreground to compare"
+    middle = float(np.nanmedian(means))
+    if middle > BLURRED:
+        return f"the foreground is poor: in the median clip {100 * middle:.0f} % of the joints lie beside it"
+    return ""
+
+
+def _misfit(labels: Labels, members: npt.NDArray[np.int64], share: float, split: str, shards: ShardSet) -> Finding:
+    first = int(members[0])
+    place = (
+        f"{labels.sequence[first]} seen by {labels.camera_id[first]}"
+        if labels.camera_id[first]
+        else str(labels.sequence[first])
+    )
+    sentence = (
+        f"{place}: {100 * share:.0f} % of the joints lie beside the person in the images: these labels are another "
+        "recording's, moment's or camera's"
+    )
+    return found(FIT, split, sentence, sample=str(shards.keys[first]), value=100 * share, remade=False)
+
+
+def _clips(labels: Labels, chosen: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Return the samples of each clip, in their order."""
+    if not len(chosen):
+        return []
+    names = np.char.add(np.char.add(labels.sequence[chosen], "\n"), labels.camera_id[chosen])
+    _, number = np.unique(names, return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    return np.split(chosen[order], np.flatnonzero(np.diff(number[order])) + 1)
+
+
+def _spread(members: npt.NDArray[np.int64], samples: int, clips: int) -> npt.NDArray[np.int64]:
+    each = max(1, min(EACH, samples // SHARE // max(clips, 1), len(members)))
+    at = np.linspace(0, len(members) - 1, each).round().astype(int)
+    return members[np.unique(at)]
+
+
+def _beside(shards: ShardSet, i: int, shown: str) -> float | None:
+    """Return the share of joints beside the person in one image; ``None`` where it cannot be said."""
+    try:
+        if shown == "depth":
+            mask = person_depth(shards.image(i, "depth_mm"), shards.manifest.foreground) > 0
+        else:
+            mask = shards.image(i, shown) > 0
+    except ArtefactError:
+        return None
+    return images.share_beside(shards.labels.joints_px[i].astype(np.float64), mask)
+
+
+def takes(labels: Labels, split: str) -> Found:
+    """Compare limb lengths over the takes of each subject, where the recorded skeletons are rigid."""
+    limbs = bodies.bone_lengths_mm(labels)[:, bodies.LIMBS]
+    exact = (labels.quality[:, [bodies.BONES[limb][0] for limb in bodies.LIMBS]] == Quality.EXACT).all()
+    if not np.isfinite(limbs).any() or not exact:
+        return [], [Unchecked(TAKES, split, "limbs are not measured exactly")]
+    wrong: list[Finding] = []
+    tested, largest, varied = 0, 0.0, 0.0
+    for subject in np.unique(labels.subject):
+        of_takes = [(str(labels.sequence[members[0]]), limbs[members]) for members in _takes_of(labels, subject)]
+        medians = np.array([np.nanmedian(lengths, axis=0) for _, lengths in of_takes])
+        within = [100 * float(np.nanmax(np.abs(values / middle - 1))) for (_, values), middle in
+                  zip(of_takes, medians, strict=True)]  # fmt: skip
+        varied = max(varied, float(np.median(within)))
+        if len(of_takes) < 3 or np.median(within) > STEADY_TAKE:
+            continue
+        off = 100 * np.abs(medians / np.median(medians, axis=0) - 1).max(axis=1)
+        if (off <= OTHER_BODY).mean() < ALIKE_TAKES:
+            continue
+        tested, largest = tested + len(off), max(largest, float(off.max()))
+        wrong += [
+            found(TAKES, split, f"{of_takes[i][0]}: limbs are {off[i]:.0f} % off those of {subject} in other takes: "
+                  "these labels are another person's", value=float(off[i]), remade=False)
+            for i in np.flatnonzero(off > OTHER_BODY)
+        ]  # fmt: skip
+    if not tested:
+        reason = "no subject has three takes of one rigid skeleton"
+        return [], [Unchecked(TAKES, split, f"{reason} (limbs vary by {varied:.1f} % within a take)")]
+    return [Outcome(TAKES, split, tested, len(wrong), largest, largest / OTHER_BODY, tuple(wrong[:20]))], []
+
+
+def _takes_of(labels: Labels, subject: Any) -> list[npt.NDArray[np.int64]]:
+    chosen = np.flatnonzero(labels.subject == subject)
+    _, number = np.unique(labels.sequence[chosen], return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    return np.split(chosen[order], np.flatnonzero(np.diff(number[order])) + 1)
+
+
+def heads(shards: ShardSet) -> Found:
+    """Compare heads with trunks in the image, where 2D joints are all there is."""
+    labels, split = shards.labels, shards.split
+    if np.isfinite(labels.joints_cam_mm).any():
+        return [], []
+    points = labels.joints_px.astype(np.float64)
+    head, trunk = (
+        np.linalg.norm(points[:, H36M17.index(upper)] - points[:, H36M17.index(lower)], axis=-1)
+        for upper, lower in (("head", "thorax"), ("thorax", "hip"))
+    )
+    known = np.isfinite(head) & np.isfinite(trunk)
+    if known.sum() < bodies.FEWEST:
+        return [], [Unchecked(HEADS, split, f"fewer than {bodies.FEWEST} people with head, thorax and hip")]
+    share = 100 * float((head[known] > trunk[known]).mean())
+    sentence = f"{share:.0f} % of {known.sum()} heads are longer than the trunk: joints are exchanged or misplaced"
+    wrong = (found(HEADS, split, sentence, value=share, remade=False),) if share > MOST_LONG_HEADS else ()
+    return [Outcome(HEADS, split, 1, len(wrong), share, share / MOST_LONG_HEADS, wrong)], []
+
+
+def complaints(outcomes: Sequence[Outcome], labels: Labels, split: str) -> list[str]:
+    """Return what must stop ``prepare``: findings of ``belonging``, and sides or sizes that no people have."""
+    wrong = [finding.sentence for outcome in outcomes if outcome.failed for finding in outcome.findings]
+    if people(labels):
+        wrong += [sentence for _, _, sentence in bodies.split_facts(labels) if sentence]
+    return [f"split {split}: {sentence}" for sentence in wrong]
