@@ -169,7 +169,8 @@ def _clips(labels: Labels, chosen: npt.NDArray[np.int64]) -> list[npt.NDArray[np
 def _spread(members: npt.NDArray[np.int64], samples: int, clips: int) -> npt.NDArray[np.int64]:
     each = max(1, min(EACH, samples // SHARE // max(clips, 1), len(members)))
     at = np.linspace(0, len(members) - 1, each).round().astype(int)
-    return members[np.unique(at)]
+    chosen: npt.NDArray[np.int64] = members[np.unique(at)]
+    return chosen
 
 
 def _beside(shards: ShardSet, i: int, shown: str) -> float | None:
