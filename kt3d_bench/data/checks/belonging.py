@@ -38,12 +38,12 @@ SHARE = 8
 """At most one in so many samples is looked at, which keeps the cost of ``prepare`` within 2 %."""
 FEWEST_CLIPS = 8
 MOST_BESIDE = images.MOST_BESIDE
-"""Share of a clip's joints that may lie beside the person. With the motion foreground of the Human3.6M stand-in, clips
+"""Share of a clip's joints that may lie beside the person. With the motion foreground of a stand-in, clips
 have 6 % at most, and 63 % on average when videos of one subject and camera are exchanged."""
 BLURRED = 0.15
 """With more than this share in the median clip, a foreground is too poor to tell one clip from another."""
 STEADY_TAKE = 2.0
-"""Per cent that limbs vary within a take where the recorded skeleton is rigid (Human3.6M's is; ITOP's varies by 20)."""
+"""Per cent that limbs vary within a take where the recorded skeleton is rigid (others vary by 20)."""
 OTHER_BODY = 5.0
 """Per cent that separates two people: the stature of adults of one sex varies by 4 % (standard deviation; Pheasant and
 Haslegrave, Bodyspace, 2006)."""
