@@ -120,6 +120,15 @@ def _next_step(dataset: str, shards: Path) -> str:
     type=click.Path(path_type=Path),
     help="Take poses from this .bvh or .amc file (an .amc needs its .asf beside it), or from all files in this folder.",
 )
+@click.option(
+    "--motion-rate", type=float, help="Frames per second of motions whose files state none (AMC) or a wrong one."
+)
+@click.option(
+    "--motion-joints",
+    default="",
+    metavar="ROLE=NAME,...",
+    help="Which joint of the motion files is which, where that is not found: knee_l=LeftLeg,knee_r=RightLeg.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Device that renders bodies: cpu, cuda or auto.")
 @click.option(
     "--held-out",

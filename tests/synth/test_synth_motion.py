@@ -124,7 +124,6 @@ def test_amc_by_hand(tmp_path: Path) -> None:
         ("Frame Time: 0.025", "Frame Time: 0", 18, "expected frames of 0.0001 to 10 s, found 2 of 0 s"),
         ("Frame Time: 0.025", "Frame Rate: 40", 18, "expected 'Frame Time:' and a number, found 'Frame Rate: 40'"),
         ("Frames: 2", "Frames: 3", 20, "expected 3 frames ('Frames:'), but the file ends after 2; the file is cut off"),
-        ("Frames: 2", "Frames: 1", 20, "more than the 1 lines of numbers that 'Frames:' states; correct 'Frames:'"),
         ("Frames: 2", "Frames: 0", 18, "expected frames of 0.0001 to 10 s, found 0 of 0.025 s"),
         ("Frames: 2", "Frames: 1.5", 17, "expected a number of frames"),
         ("Frames: 2", "Frames: 100000000", 17, "100000000 frames of 3 joints are too many; cut it"),

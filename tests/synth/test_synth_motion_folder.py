@@ -155,7 +155,9 @@ def test_only_files_long_enough_serve_a_clip(folder: Path) -> None:
 def test_a_file_serves_as_well_and_its_digest_tells_it_apart(folder: Path, tmp_path: Path) -> None:
     one = read_motions(folder / "b" / "second.BVH")
     assert (len(one), one.skipped) == (1, ())
-    assert one.lines() == [f"1 motion, 1.0 s, from {folder / 'b' / 'second.BVH'}"]
+    first, facts = one.lines()
+    assert first == f"1 motion, 1.0 s, from {folder / 'b' / 'second.BVH'}"
+    assert facts.startswith("second.BVH: 1 mm per unit, y up, 60 Hz; ankle_l = LeftFoot, ankle_r = RightFoot, ")
     assert one.digest == read_motions(folder / "b" / "second.BVH").digest != read_motions(folder).digest
     copy = tmp_path / "second.BVH"
     text = (folder / "b" / "second.BVH").read_text()

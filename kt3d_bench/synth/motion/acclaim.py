@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -17,6 +17,7 @@ from kt3d_bench.synth.motion.recorded import CMU_MM_PER_UNIT, Motion, finished
 from kt3d_bench.synth.rig import FloatArray, axis_rotation
 
 _FREEDOMS = frozenset({"tx", "ty", "tz", "rx", "ry", "rz", "l"})
+USUAL_RATE_HZ = 120.0
 _ROOT: tuple[str, ...] = ("tx", "ty", "tz", "rx", "ry", "rz")
 
 
@@ -46,6 +47,7 @@ class _File:
         self.hint = hint
         self.line = 0
         self.radians_per_unit = math.pi / 180
+        self.angles_stated = False
 
     def rows(self) -> Iterator[list[str]]:
         """Yield the words of every line that is neither empty nor a comment."""
@@ -113,6 +115,7 @@ class _Skeleton(_File):
             self.mm_per_unit = 25.4 / length
         elif key == "angle":
             self.radians_per_unit = 1.0 if rest and rest[0].lower().startswith("rad") else math.pi / 180
+            self.angles_stated = True
 
     def _read_root(self, key: str, rest: list[str]) -> None:
         if key == "order":
@@ -177,6 +180,7 @@ class _Frames(_File):
             if key.startswith(":"):
                 if key.lower() in (":radians", ":degrees"):
                     self.radians_per_unit = 1.0 if key.lower() == ":radians" else math.pi / 180
+                    self.angles_stated = True
             elif len(words) == 1 and key.isdecimal() and text.number_of(key) is not None:
                 if frame is None:
                     first = int(key)
@@ -238,16 +242,19 @@ def read_amc(
     path: str | PathLike[str],
     asf: str | PathLike[str] | None = None,
     *,
-    rate_hz: float = 120.0,
+    rate_hz: float | None = None,
     mm_per_unit: float | None = None,
     drop_rest_frame: bool = True,
+    roles: Mapping[str, str] | None = None,
 ) -> Motion:
     """Read an AMC motion with its ASF skeleton (default: the file beside it with the same name, or the subject's,
     ``02_01.amc`` -> ``02.asf``, or else the only one there).
 
-    AMC states no rate; CMU records at 120 Hz. ``mm_per_unit`` (default: what the ASF states, if that gives a possible
-    body size) and ``drop_rest_frame`` as in ``read_bvh``. A bone that no frame moves stays at rest. AMC does not state
-    the number of frames, so a file cut between two frames reads as a shorter one.
+    AMC states no rate; without ``rate_hz`` it is taken to be 120 Hz, as most of CMU's trials are (others have 60), and
+    ``Motion.notes`` says so, as it does for an angle unit that is not stated. ``roles`` as in ``finished``.
+    ``mm_per_unit`` (default: what the ASF states, if that gives a possible body size) and ``drop_rest_frame`` as in
+    ``read_bvh``. A bone that no frame moves stays at rest. AMC does not state the number of frames, so a file cut
+    between two frames reads as a shorter one.
     Raises ``RawDataError``, with the line, for a corrupt file or a missing skeleton.
     """
     path = Path(path)
@@ -272,8 +279,12 @@ def read_amc(
             + np.einsum("fij,fj->fi", orientations[:, index], reach)
         )
         rest[index] = rest[parent] + bone.direction * bone.length
-    raw = Motion(tuple(names), tuple(parents), positions, orientations, rate_hz, rest, ends=True, source=str(path))
-    return finished(raw, mm_per_unit, drop_rest_frame, declared=skeleton.mm_per_unit)
+    notes = () if rate_hz else ("the rate is assumed, as AMC states none: --motion-rate sets it",)
+    if not (motion.angles_stated or skeleton.angles_stated):
+        notes = (*notes, "degrees are assumed")
+    raw = Motion(tuple(names), tuple(parents), positions, orientations, rate_hz or USUAL_RATE_HZ, rest, ends=True,
+                 source=str(path), notes=notes)  # fmt: skip
+    return finished(raw, mm_per_unit, drop_rest_frame, declared=skeleton.mm_per_unit, roles=roles)
 
 
 def _skeleton_of(path: Path) -> Path:

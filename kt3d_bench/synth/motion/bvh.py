@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -24,11 +25,20 @@ class _Joint:
     channels: tuple[tuple[str, int], ...]
 
 
-def read_bvh(path: str | PathLike[str], *, mm_per_unit: float | None = None, drop_rest_frame: bool = True) -> Motion:
+def read_bvh(
+    path: str | PathLike[str],
+    *,
+    rate_hz: float | None = None,
+    mm_per_unit: float | None = None,
+    drop_rest_frame: bool = True,
+    roles: Mapping[str, str] | None = None,
+) -> Motion:
     """Read a BVH file with any order of channels, Euler angles and joints, y or z up, and any line endings.
 
     ``mm_per_unit`` (default: found from the body's size) converts lengths to mm; ``drop_rest_frame`` drops a rest pose
-    that a conversion inserted as frame 0 (``kt3d_bench.synth.motion.recorded`` states both rules). Position channels
+    that a conversion inserted as frame 0 (``kt3d_bench.synth.motion.recorded`` states both rules). ``rate_hz`` replaces
+    the file's rate; ``roles`` as in ``finished``. One line more than the stated number of frames is read, as one
+    program exports it, and ``Motion.notes`` says so. Position channels
     replace the joint's ``OFFSET`` at the root, and at other joints if their median is nearer to it than to zero;
     otherwise they are added to it.
     Raises ``RawDataError``, with the line, for a corrupt file: two roots or joints of one name, unknown channels, too
@@ -50,12 +60,12 @@ def read_bvh(path: str | PathLike[str], *, mm_per_unit: float | None = None, dro
         raise tokens.fail(f"a second skeleton begins after '{names[0]}'", "keep one person per file")
     if word.upper() != "MOTION":
         raise tokens.fail(f"expected 'MOTION', found '{word}'")
-    values, rate_hz = _frames(tokens, joints)
+    values, stated_hz, notes = _frames(tokens, joints)
     positions, orientations = _kinematics(joints, values)
     rest, _ = _kinematics([_Joint(joint.name, joint.parent, joint.offset, ()) for joint in joints], np.zeros((1, 0)))
     parents = tuple(joint.parent for joint in joints)
-    raw = Motion(names, parents, positions, orientations, rate_hz, rest[0], source=str(path))
-    return finished(raw, mm_per_unit, drop_rest_frame)
+    raw = Motion(names, parents, positions, orientations, rate_hz or stated_hz, rest[0], source=str(path), notes=notes)
+    return finished(raw, mm_per_unit, drop_rest_frame, roles=roles)
 
 
 def _joint(tokens: text.Tokens, name: str, parent: int, depth: int, joints: list[_Joint]) -> None:
@@ -90,7 +100,9 @@ def _joint(tokens: text.Tokens, name: str, parent: int, depth: int, joints: list
                 if kind == "END":
                     tokens.expect("Site")
                 tokens.skip_to_brace()
-                _joint(tokens, f"{name}_end", index, depth + 1, joints)
+                taken = {one.name for one in joints}
+                endings = (f"{name}_end", *(f"{name}_end{number}" for number in range(2, text.MOST_JOINTS + 2)))
+                _joint(tokens, next(end for end in endings if end not in taken), index, depth + 1, joints)
             case "ROOT":
                 raise tokens.fail(f"a second root stands inside '{name}'", "keep one person per file")
             case _:
@@ -107,8 +119,8 @@ def _channels(tokens: text.Tokens) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _frames(tokens: text.Tokens, joints: list[_Joint]) -> tuple[FloatArray, float]:
-    """Read the (F, channels) numbers and the frames per second."""
+def _frames(tokens: text.Tokens, joints: list[_Joint]) -> tuple[FloatArray, float, tuple[str, ...]]:
+    """Read the (F, channels) numbers, the frames per second, and what was odd."""
     frames = tokens.count("a number of frames", int(text.MOST), tokens.field("Frames"))
     if frames * len(joints) > text.MOST_JOINT_FRAMES:
         raise tokens.fail(f"{frames} frames of {len(joints)} joints are too many", "cut it into clips")
@@ -123,7 +135,7 @@ def _frames(tokens: text.Tokens, joints: list[_Joint]) -> tuple[FloatArray, floa
         if not words:
             continue
         count += 1
-        if count > frames:
+        if count > frames + 1:
             raise tokens.fail(f"more than the {frames} lines of numbers that 'Frames:' states", "correct 'Frames:'")
         if len(words) != width:
             raise tokens.fail(f"expected {width} numbers for frame {count}, found {len(words)}")
@@ -136,7 +148,8 @@ def _frames(tokens: text.Tokens, joints: list[_Joint]) -> tuple[FloatArray, floa
         raise tokens.fail(
             f"expected {frames} frames ('Frames:'), but the file ends after {count}", "the file is cut off"
         )
-    return np.array(values).reshape(frames, width), _rate_hz(period_s, printed)
+    odd = (f"{count} frames where 'Frames:' states {frames}",) if count > frames else ()
+    return np.array(values).reshape(count, width), _rate_hz(period_s, printed), odd
 
 
 def _rate_hz(period_s: float, printed: str) -> float:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +28,51 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What the user says of motion files that they do not state themselves, or wrongly."""
+
+    rate_hz: float | None = None
+    roles: tuple[tuple[str, str], ...] = ()
+    """(role, name of its joint in the files)."""
+
+    def __post_init__(self) -> None:
+        if self.rate_hz is not None and not 1 <= self.rate_hz <= 10_000:
+            raise UsageError(f"a rate of {self.rate_hz:g} Hz is not possible", where="--motion-rate",
+                             hint="give frames per second, 1 to 10000")  # fmt: skip
+
+    @classmethod
+    def parsed(cls, rate_hz: float | None, joints: str) -> Settings:
+        """Return the settings of ``--motion-rate`` and ``--motion-joints`` ("knee_l=LeftLeg,knee_r=RightLeg")."""
+        pairs = [tuple(part.strip() for part in word.split("=", 1)) for word in joints.split(",") if word.strip()]
+        wrong = next((pair for pair in pairs if len(pair) != 2 or not all(pair)), None)
+        if wrong is not None:
+            raise UsageError(f"expected role=name, found '{'='.join(wrong)}'", where="--motion-joints",
+                             hint="write for example knee_l=LeftLeg,knee_r=RightLeg")  # fmt: skip
+        return cls(rate_hz, tuple((pair[0], pair[1]) for pair in pairs))
+
+
+_settings: ContextVar[Settings] = ContextVar("settings", default=Settings())  # noqa: B039
+
+
+@contextmanager
+def motion_settings(settings: Settings) -> Iterator[None]:
+    """Read all motions with these settings inside the context."""
+    token = _settings.set(settings)
+    try:
+        yield
+    finally:
+        _settings.reset(token)
+
+
+@dataclass(frozen=True)
 class Recording:
     """One usable motion file."""
 
     path: Path
     frames: int
     rate_hz: float
+    facts: str
+    """How it was read."""
 
     def starts(self, frames: int, rate_hz: float) -> int:
         """Return at how many of its frames a clip of ``frames`` at ``rate_hz`` can begin."""
@@ -45,6 +87,7 @@ class Motions:
     recordings: tuple[Recording, ...]
     skipped: tuple[tuple[Path, str], ...]
     """Files below a folder that could not be used, each with the reason."""
+    settings: Settings
     digest: str
     """SHA-256 of the usable files and of all .asf: names below ``source``, sizes and bytes."""
 
@@ -54,7 +97,8 @@ class Motions:
     @property
     def marker(self) -> dict[str, str]:
         """What a stand-in's marker records of the motions it was made from."""
-        return {"motion": self.source.name, "motion_digest": self.digest}
+        told = {} if self.settings == Settings() else {"motion_settings": repr(self.settings)}
+        return {"motion": self.source.name, "motion_digest": self.digest, **told}
 
     def lines(self) -> list[str]:
         """Describe for the terminal how much there is, and which files were skipped and why."""
@@ -63,6 +107,19 @@ class Motions:
         lines += [f"skipped {path.relative_to(self.source)}: {reason}" for path, reason in self.skipped[:_MOST_LINES]]
         if len(self.skipped) > _MOST_LINES:
             lines.append(f"skipped {len(self.skipped) - _MOST_LINES} more")
+        return [*lines, *self._facts()]
+
+    def _facts(self) -> list[str]:
+        """Return how the files were read: unit, axis, rate and joints, one line per kind of file."""
+        alike: dict[str, list[str]] = {}
+        for recording in self.recordings:
+            alike.setdefault(recording.facts, []).append(recording.path.name)
+        lines = []
+        for facts, names in list(alike.items())[:_MOST_LINES]:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            lines.append(f"{names[0]}{more}: {facts}")
+        if len(alike) > _MOST_LINES:
+            lines.append(f"{len(alike) - _MOST_LINES} more kinds of files, each read by the same rules")
         return lines
 
     def clip(self, number: int, frames: int, rate_hz: float, *, seed: int | Sequence[int] = 0) -> Clip:
@@ -79,7 +136,7 @@ class Motions:
         recording = long_enough[int(order[place])]
         where = (offsets[place] + turn * _GOLDEN) % 1.0
         start = int(where * recording.starts(frames, rate_hz))
-        return clip_from_motion(_load(recording.path, self.digest), rate_hz, start, frames)
+        return clip_from_motion(_load(recording.path, self.digest, self.settings), rate_hz, start, frames)
 
     def require(self, frames: int, rate_hz: float) -> None:
         """Raise ``RawDataError`` unless a recording is long enough for a clip of ``frames`` at ``rate_hz``."""
@@ -98,18 +155,21 @@ class Motions:
         return found
 
 
-def read_motion(path: Path) -> Motion:
-    """Read a .bvh, or an .amc with the .asf beside it. Raises ``UsageError`` for another kind of file,
+def read_motion(path: Path, settings: Settings | None = None) -> Motion:
+    """Read a .bvh, or an .amc with the .asf beside it. ``settings``: by default those of
+    ``motion_settings``. Raises ``UsageError`` for another kind of file,
     ``RawDataError`` for a corrupt one."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"expected a .bvh or .amc file, found '{path.name}'", where=path)
-    return read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
+    told = settings or _settings.get()
+    more: dict[str, Any] = {"rate_hz": told.rate_hz, "roles": dict(told.roles)}
+    return read_bvh(path, **more) if path.suffix.lower() == ".bvh" else read_amc(path, **more)
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, digest: str) -> Motion:
+def _load(path: Path, digest: str, settings: Settings) -> Motion:
     """Read a motion, cached; a changed file has another ``digest``."""
-    return read_motion(path)
+    return read_motion(path, settings)
 
 
 def read_motions(path: Path) -> Motions:
@@ -127,7 +187,7 @@ def read_motions(path: Path) -> Motions:
         raise RawDataError("there is no .bvh or .amc file in or below this folder", where=path, hint="check the path")
     skeletons = sorted({file for folder in {file.parent for file in files} for file in folder.glob("*")
                         if file.suffix.lower() == ".asf" and file.is_file()})  # fmt: skip
-    return _read(path, tuple(map(_stamp, files)), tuple(map(_stamp, skeletons)))
+    return _read(path, tuple(map(_stamp, files)), tuple(map(_stamp, skeletons)), _settings.get())
 
 
 def _below(folder: Path) -> list[Path]:
@@ -140,7 +200,7 @@ def _stamp(path: Path) -> _Stamp:
 
 
 @lru_cache(maxsize=4)
-def _read(source: Path, files: tuple[_Stamp, ...], skeletons: tuple[_Stamp, ...]) -> Motions:
+def _read(source: Path, files: tuple[_Stamp, ...], skeletons: tuple[_Stamp, ...], settings: Settings) -> Motions:
     recordings, skipped = [], []
     digest = hashlib.sha256()
 
@@ -150,14 +210,14 @@ def _read(source: Path, files: tuple[_Stamp, ...], skeletons: tuple[_Stamp, ...]
 
     for path, size, _ in files:
         try:
-            motion = read_motion(path)
+            motion = read_motion(path, settings)
             clip_from_motion(motion, motion.rate_hz, 0, 1)
         except (RawDataError, UsageError) as error:
             if path == source:
                 raise
             skipped.append((path, error.what))
             continue
-        recordings.append(Recording(path, len(motion), motion.rate_hz))
+        recordings.append(Recording(path, len(motion), motion.rate_hz, motion.facts))
         count_in(path, size)
     if not recordings:
         path, reason = skipped[0]
@@ -166,4 +226,4 @@ def _read(source: Path, files: tuple[_Stamp, ...], skeletons: tuple[_Stamp, ...]
     if any(recording.path.suffix.lower() == ".amc" for recording in recordings):
         for path, size, _ in skeletons:
             count_in(path, size)
-    return Motions(source, tuple(recordings), tuple(skipped), digest.hexdigest())
+    return Motions(source, tuple(recordings), tuple(skipped), settings, digest.hexdigest())

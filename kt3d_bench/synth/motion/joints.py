@@ -12,9 +12,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
+from kt3d_bench.synth.motion.anatomy import contradictions
 from kt3d_bench.synth.rig import FloatArray
 
 REQUIRED: tuple[str, ...] = tuple(
@@ -32,9 +34,12 @@ _ALIASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("hand", ("middle1", "handmiddle1", "middle01", "fmiddle01", "finger2", "finger1", "hand", "handindex1end")),
 )
 """For both sides, best first; each joint is used once, so a foot above a toe is an ankle, and below an ankle a ball."""
-_NECK, _HEAD = ("neck", "lowerneck", "neck1", "neck01", "spine004"), ("head", "skull", "spine006")
+_NECK, _HEAD = ("neck", "lowerneck", "necklower", "neck1", "neck01", "spine004"), ("head", "skull", "spine006")
 _LEAST_PREFIX = 3
 _RIG_PREFIX = re.compile(r"^(def|org|mch)[-_.]", re.IGNORECASE)
+_TWIST = re.compile(r"twist|armroll|legroll|thighroll|roll\d*$", re.IGNORECASE)
+"""Bones that only turn about the limb they lie in, such as DAZ's ``lThighTwist``: never a knee or an elbow."""
+_BEND = re.compile(r"bend$")
 _THUMB = re.compile(r"thumb|pollex", re.IGNORECASE)
 
 
@@ -80,10 +85,39 @@ def find_joints(tree: Tree, poses: FloatArray) -> tuple[dict[str, int], list[str
     """
     named = _by_name(tree)
     missing = [role for role in REQUIRED if role not in named] + _out_of_order(tree, named)
-    if not missing:
-        return _completed(tree, named), []
-    shaped = _by_shape(tree, poses)
-    return (_completed(tree, shaped), []) if shaped else (named, sorted(set(missing)))
+    found = {} if missing else _completed(tree, named)
+    if found and not contradictions(poses, found):
+        return found, []
+    shape = _by_shape(tree, poses)
+    shaped = _completed(tree, shape) if shape else {}
+    if shaped and not contradictions(poses, shaped):
+        return shaped, []
+    likeliest = found or shaped
+    return (likeliest, []) if likeliest else (named, sorted(set(missing)))
+
+
+def given_joints(tree: Tree, roles: Mapping[str, str]) -> dict[str, int]:
+    """Return role -> joint for joints that the user named. Raises ``ValueError`` for a role or a name there is not."""
+    known = (
+        *REQUIRED,
+        "neck",
+        "head",
+        "spine",
+        *(f"{role}_{side}" for role in ("ball", "toe", "hand") for side in "lr"),
+    )
+    for role, name in roles.items():
+        if role not in known:
+            raise ValueError(f"there is no role '{role}', only {', '.join(known)}")
+        if name not in tree.names:
+            raise ValueError(f"the skeleton has no joint '{name}', only {', '.join(tree.names[:60])}")
+    return {role: tree.names.index(name) for role, name in roles.items()}
+
+
+def with_given(tree: Tree, found: Mapping[str, int], given: Mapping[str, int]) -> tuple[dict[str, int], list[str]]:
+    """Return what ``find_joints`` does, with the joints that the user named in place of those found."""
+    merged = {**found, **given}
+    missing = [role for role in REQUIRED if role not in merged]
+    return (merged, missing) if missing else ({**_completed(tree, merged), **given}, [])
 
 
 def _by_name(tree: Tree) -> dict[str, int]:
@@ -116,6 +150,8 @@ def _stems(names: Sequence[str]) -> tuple[dict[tuple[str, str], int], dict[str, 
     sided: dict[tuple[str, str], int] = {}
     central: dict[str, int] = {}
     for joint, name in enumerate(bare):
+        if _TWIST.search(name):
+            continue
         name = name[shared:] if joint and shared >= _LEAST_PREFIX else name
         name = _RIG_PREFIX.sub("", name)
         central.setdefault(_stem(name), joint)
@@ -130,7 +166,7 @@ def _shared_prefix(names: Sequence[str]) -> int:
 
 
 def _stem(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return _BEND.sub("", re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
 def _sides(name: str) -> list[tuple[str, str]]:
@@ -245,10 +281,11 @@ def _branches(tree: Tree, joint: int) -> list[int]:
 def _two_longest(tree: Tree, start: int) -> tuple[int, ...] | None:
     """Return the joints where a limb's two longest consecutive bones start, meet and end, and the next one if any."""
     way = [tree.parents[start], *tree.way_down(start)]
-    way = [way[0], *(joint for joint in way[1:] if tree.length(joint) > 1e-9)]
+    way = [way[0], *(joint for joint in way[1:] if tree.length(joint) > 1e-9 and not _TWIST.search(tree.names[joint]))]
     if len(way) < 3:
         return None
-    pairs = [tree.length(way[place + 1]) + tree.length(way[place + 2]) for place in range(len(way) - 2)]
+    spans = [float(np.linalg.norm(tree.rest[b] - tree.rest[a])) for a, b in pairwise(way)]
+    pairs = [spans[place] + spans[place + 1] for place in range(len(way) - 2)]
     best = int(np.argmax(pairs))
     return tuple(way[best : best + 4])
 

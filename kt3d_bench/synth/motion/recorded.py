@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kt3d_bench.errors import RawDataError
-from kt3d_bench.synth.motion.joints import Tree, find_joints
+from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.synth.motion.anatomy import contradictions
+from kt3d_bench.synth.motion.joints import Tree, find_joints, given_joints, with_given
 from kt3d_bench.synth.rig import FloatArray
 
 UNITS_MM: Mapping[str, float] = {"mm": 1.0, "cm": 10.0, "inch": 25.4, "cmu": 25.4 / 0.45, "m": 1000.0}
@@ -61,9 +62,22 @@ class Motion:
     """Role (``knee_l``) -> joint, as ``find_joints`` names them."""
     missing: tuple[str, ...] = ()
     """Required roles for which no joint was found."""
+    doubts: tuple[str, ...] = ()
+    """What no person has, if the joints found are right (``anatomy``); empty where the user named some."""
+    up: str = "y"
+    """The file's axis that points up."""
+    notes: tuple[str, ...] = ()
+    """What the file does not state and was assumed, in words."""
 
     def __len__(self) -> int:
         return len(self.positions_mm)
+
+    @property
+    def facts(self) -> str:
+        """How the file was read, in a sentence: unit, axis, rate, and the joint found for each role."""
+        found = ", ".join(f"{role} = {self.names[joint]}" for role, joint in sorted(self.joints.items()))
+        assumed = f" ({'; '.join(self.notes)})" if self.notes else ""
+        return f"{self.mm_per_unit:.4g} mm per unit, {self.up} up, {self.rate_hz:g} Hz{assumed}; {found}"
 
     def joint(self, name: str) -> FloatArray:
         """Return (F, 3) mm the path of one joint of the file. Raises ``ValueError`` if there is none of that name."""
@@ -134,22 +148,37 @@ def _interpolated(motion: Motion, times: FloatArray) -> tuple[FloatArray, FloatA
     return positions, orientations
 
 
-def finished(raw: Motion, mm_per_unit: float | None, drop_rest_frame: bool, declared: float | None = None) -> Motion:
+def finished(
+    raw: Motion,
+    mm_per_unit: float | None,
+    drop_rest_frame: bool,
+    declared: float | None = None,
+    roles: Mapping[str, str] | None = None,
+) -> Motion:
     """Convert a motion from the file's units and axes to mm, z up; find its joints; drop an inserted rest pose.
 
-    ``declared`` is the unit that the file states; it is used if it gives a leg of plausible length.
+    ``declared`` is the unit that the file states; it is used if it gives a leg of plausible length. ``roles``: role ->
+    name of its joint, for joints that the user names. Raises ``UsageError`` for a role or a name there is not.
     """
     tree = Tree(raw.names, raw.parents, raw.rest_mm, raw.ends)
     joints, missing = find_joints(tree, raw.positions_mm)
-    motion = replace(raw, joints=joints, missing=tuple(missing))
+    if roles:
+        try:
+            joints, missing = with_given(tree, joints, given_joints(tree, roles))
+        except ValueError as error:
+            raise UsageError(str(error), where=raw.source, hint="write role=name, such as knee_l=LeftLeg") from error
+    doubts = () if missing or roles else tuple(contradictions(raw.positions_mm, joints))
+    motion = replace(raw, joints=joints, missing=tuple(missing), doubts=doubts)
     unit = mm_per_unit or _unit_mm(motion, declared)
-    turn = np.eye(3) if not missing and _is_z_up(motion) else _FROM_Y_UP
+    z_up = not missing and _is_z_up(motion)
+    turn = np.eye(3) if z_up else _FROM_Y_UP
     motion = replace(
         motion,
         positions_mm=unit * motion.positions_mm @ turn.T,
         orientations=turn @ motion.orientations @ turn.T,
         rest_mm=unit * motion.rest_mm @ turn.T,
         mm_per_unit=unit,
+        up="z" if z_up else "y",
     )
     if drop_rest_frame and _starts_with_inserted_rest(motion):
         return replace(motion.taken(slice(1, None)), dropped_frames=1)

@@ -51,7 +51,14 @@ def clip_from_motion(motion: Motion, rate_hz: float, start: int = 0, frames: int
         raise RawDataError(
             f"no joint was found for {', '.join(motion.missing[:6])} among {', '.join(motion.names[:40])}",
             where=motion.source,
-            hint="a whole person is needed; name the joints as the CMU database does (LeftUpLeg, LeftLeg, ...)",
+            hint="a whole person is needed; name its joints: --motion-joints knee_l=LeftLeg,knee_r=RightLeg",
+        )
+    if motion.doubts:
+        found = ", ".join(f"{role} = {motion.names[joint]}" for role, joint in sorted(motion.joints.items()))
+        raise RawDataError(
+            f"the joints found are no person's: {'; '.join(motion.doubts)}; found: {found}",
+            where=motion.source,
+            hint="name the right ones: --motion-joints shoulder_l=NAME,shoulder_r=NAME, with the file's own names",
         )
     part = resampled(motion, rate_hz, start, frames)
     points = _points(part)
