@@ -11,7 +11,6 @@ from os import PathLike
 from torch import Tensor, nn
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.nn.weights import read_weights
 
 
 class Bottleneck(nn.Module):
@@ -72,11 +71,6 @@ class ResNet50(nn.Module):
 def _layer(in_channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
     first = Bottleneck(in_channels, width, stride)
     return nn.Sequential(first, *(Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)))
-
-
-def load_torchvision_weights(net: ResNet50, path: str | PathLike[str]) -> None:
-    """Load a torchvision-style ResNet-50 file. Raises what ``read_weights`` and ``set_torchvision_weights`` raise."""
-    set_torchvision_weights(net, read_weights(path), path)
 
 
 def set_torchvision_weights(net: ResNet50, given: Mapping[str, Tensor], path: str | PathLike[str]) -> None:

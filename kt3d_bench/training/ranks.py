@@ -6,6 +6,7 @@ SLURM's ``srun``, which say how many processes there are.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -97,6 +98,7 @@ def start(count: Processes, accelerator: str, device: str, precision: str) -> Fa
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
 
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # Precision is in run.yaml
     _, _, index = device.partition(":")
     if index and count.world != 1:
         raise UsageError(f"--device {device} is one device, and there are {count.world} processes")

@@ -29,7 +29,6 @@ from kt3d_bench.nn.integral import (
 from kt3d_bench.nn.pretrain2d import PRECISIONS, pose_loss_2d, pretrain_2d_stage, pretrain_2d_step
 from kt3d_bench.nn.pretrain2d import PRESETS as SHARED
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
-from kt3d_bench.nn.resnet import ResNet50, load_torchvision_weights
 from kt3d_bench.nn.schedules import training
 
 
@@ -63,16 +62,12 @@ class Config:
     """RGB targets: use the pretrain role, and start from 2D joints learned on it, as the methods compared with do."""
     weight_offset: float = 0.1
     """Depth targets: weight of the hip's depth behind the visible surface, in units of 50 mm."""
-    weights: str = ""
-    """A torchvision ResNet-50 weight file to start from; empty = random weights."""
 
     def __post_init__(self) -> None:
         if self.input_px < 32 or self.input_px % 8:
             raise ValueError(f"input_px is {self.input_px}, expected a multiple of 8 from 32 on")
         if self.batch_size < 2 or self.epochs < 0 or self.steps < 0 or self.pretrain_steps < 0:
             raise ValueError("batch_size must be at least 2, epochs and steps not negative")
-        if self.weights and self.backbone != "resnet50":
-            raise ValueError("weights are for the backbone resnet50")
 
     @property
     def side(self) -> int:
@@ -139,10 +134,6 @@ class IntegralPose(Method):
 
     def _length(self, steps: int) -> dict[str, Any]:
         return {"steps": steps} if steps else {"epochs": self.config.epochs}
-
-    def start_stage(self, stage: Stage) -> None:
-        if self.config.weights and stage.name == self.stages()[0].name:
-            load_torchvision_weights(cast(ResNet50, self.net.encoder), self.config.weights)
 
     def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
         if stage.name == PRETRAIN:

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from kt3d_integral_pose.method import IntegralPose
 
-from kt3d_bench.errors import ArtefactError
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import MethodContext, Progress
-from kt3d_bench.nn.resnet import ResNet50
 from kt3d_bench.plugins import registry
 from kt3d_bench.testing import tiny_batch
 
@@ -115,30 +112,11 @@ def test_rgb_estimates_no_absolute_depth() -> None:
     assert build().eval().predict(batch(ALL, ALL)).root_z_mm is None
 
 
-def test_a_torchvision_weight_file_starts_the_first_stage_only(tmp_path: Path) -> None:
-    torch.manual_seed(5)
-    given = ResNet50(3).state_dict()
-    path = tmp_path / "resnet50.pth"
-    torch.save({**given, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, path)
-    method = build(backbone="resnet50", weights=str(path))
-    first, second = method.stages()
-    method.start_stage(first)
-    assert torch.equal(method.net.encoder.state_dict()["layer3.2.conv2.weight"], given["layer3.2.conv2.weight"])
-    with torch.no_grad():
-        method.net.encoder.state_dict()["conv1.weight"].zero_()
-    method.start_stage(second)
-    assert method.net.encoder.state_dict()["conv1.weight"].abs().max() == 0, "the second stage keeps what was learned"
-    torch.save({"conv1.weight": torch.zeros(1)}, path)
-    with pytest.raises(ArtefactError, match=r"resnet50\.pth"):
-        method.start_stage(first)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"input_px": 50}, "multiple of 8"),
         ({"batch_size": 1}, "at least 2"),
-        ({"weights": "x", "backbone": "tiny"}, "for the backbone resnet50"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.nn.resnet import ResNet50, load_torchvision_weights
+from kt3d_bench.nn.resnet import ResNet50, set_torchvision_weights
+from kt3d_bench.nn.weights import read_weights
 
 State = dict[str, Tensor]
 
@@ -38,7 +39,7 @@ def test_plain_and_wrapped_files_load_without_classifier(tmp_path: Path, state: 
     content = {**state, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
     torch.save({"state_dict": content, "epoch": 3} if wrapped else content, tmp_path / "w.pt")
     net = ResNet50()
-    load_torchvision_weights(net, tmp_path / "w.pt")
+    set_torchvision_weights(net, read_weights(tmp_path / "w.pt"), tmp_path / "w.pt")
     for name, tensor in net.state_dict().items():
         torch.testing.assert_close(tensor, state[name])
 
@@ -47,7 +48,7 @@ def test_plain_and_wrapped_files_load_without_classifier(tmp_path: Path, state: 
 def test_other_inputs_answer_a_grey_image_alike(tmp_path: Path, state: State, channels: int) -> None:
     torch.save(state, tmp_path / "w.pt")
     net = ResNet50(channels)
-    load_torchvision_weights(net, tmp_path / "w.pt")
+    set_torchvision_weights(net, read_weights(tmp_path / "w.pt"), tmp_path / "w.pt")
     grey = torch.rand(1, 1, 16, 16)
     expected = torch.nn.functional.conv2d(grey.expand(-1, 3, -1, -1), state["conv1.weight"], stride=2, padding=3)
     torch.testing.assert_close(net.conv1(grey.expand(-1, channels, -1, -1)), expected, atol=1e-5, rtol=1e-4)
@@ -73,21 +74,21 @@ def test_a_wrong_file_is_refused_by_name_and_changes_nothing(
     net = ResNet50()
     before = net.conv1.weight.clone()
     with pytest.raises(ArtefactError, match=message):
-        load_torchvision_weights(net, tmp_path / "w.pt")
+        set_torchvision_weights(net, read_weights(tmp_path / "w.pt"), tmp_path / "w.pt")
     torch.testing.assert_close(net.conv1.weight, before)
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     net = ResNet50()
     with pytest.raises(ArtefactError, match="no such file"):
-        load_torchvision_weights(net, tmp_path / "absent.pt")
+        set_torchvision_weights(net, read_weights(tmp_path / "absent.pt"), tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "empty.pt").write_bytes(b"")
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
     torch.save({"a": Path("x")}, tmp_path / "object.pt")
     for name in ("text", "empty", "list", "object"):
         with pytest.raises(ArtefactError, match=f"{name}.pt"):
-            load_torchvision_weights(net, tmp_path / f"{name}.pt")
+            set_torchvision_weights(net, read_weights(tmp_path / f"{name}.pt"), tmp_path / f"{name}.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"plain text\n", b"PK\x03\x04 cut", b"\x80\x02]", b"(dp0\n."])
@@ -95,4 +96,4 @@ def test_whatever_is_no_weight_file_is_one_sentence(tmp_path: Path, content: byt
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(ArtefactError, match=r"weights\.pth: "):
-        load_torchvision_weights(ResNet50(3), path)
+        set_torchvision_weights(ResNet50(3), read_weights(path), path)
