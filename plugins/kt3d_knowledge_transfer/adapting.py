@@ -26,7 +26,7 @@ from kt3d_bench.nn.prior import prior_step
 from kt3d_knowledge_transfer import signs
 from kt3d_knowledge_transfer.losses import domain_loss, weighted_smooth_l1
 from kt3d_knowledge_transfer.model import Model
-from kt3d_knowledge_transfer.stages import PRIOR_NOISE, adversarial_in_adapt, tunes_prior
+from kt3d_knowledge_transfer.stages import PRIOR_NOISE, adversarial_in_adapt, learns_depth, tunes_prior
 from kt3d_knowledge_transfer.views import Lesson, View, cut_out, recoloured
 
 OFFSET_WEIGHT = 0.1
@@ -104,7 +104,7 @@ def _taught(model: Model, target: UnlabelledBatch, image: Tensor, labels: Lesson
             voxels = (voxels + model.bridged(target, both_ways(model.start_net, image)[0].voxels)) / 2
         voxels = voxels if labels is None else labels.over(voxels)
         sure = (-(apart / (TOLERANCE_SHARE * model.config.side)).square()).exp()
-        if model.rgb and model.learns_depth:
+        if model.rgb and learns_depth(model.config, model.context):
             assert model.prior is not None
             voxels = model.prior.lift(voxels)
         weight = sure[..., None].expand_as(voxels)
@@ -132,7 +132,7 @@ def _pose_losses(
 ) -> dict[str, Tensor]:
     """L_3D: labels, the teacher, and the cycle. ``labels`` and ``taught`` speak of the image as it is."""
     config, losses = model.config, dict[str, Tensor]()
-    if not model.learns_depth:
+    if not learns_depth(model.config, model.context):
         labels, taught = (None if one is None else one.flat() for one in (labels, taught))
     if view is not None:
         labels, taught = (None if one is None else view.lesson(one, config.side) for one in (labels, taught))
@@ -171,7 +171,7 @@ def _mixed_loss(model: Model, output: IntegralOutput, mixed: _Mixed, view: View 
     config = model.config
     own = output.voxels.detach() if view is None else view.back(output.voxels.detach(), config.side)
     place = torch.where(mixed.known[..., None], mixed.place, own[..., :2])
-    deep = torch.full_like(mixed.known, model.learns_depth and model.prior is not None)
+    deep = torch.full_like(mixed.known, learns_depth(model.config, model.context) and model.prior is not None)
     with torch.no_grad():
         z = own[..., 2:] if model.prior is None else model.prior(place)[..., 2:]
     lesson = Lesson(torch.cat([place, z], -1), torch.stack([mixed.known, mixed.known, deep], -1).float())

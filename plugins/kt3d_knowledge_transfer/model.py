@@ -80,12 +80,6 @@ class Model(Method):
         return self.context.target_modality == "rgb"
 
     @property
-    def learns_depth(self) -> bool:
-        """Whether E_r, D_r learns depths in ``adapt``. On RGB images depths that are not used would only disturb the
-        2D pose: their part of the network starts untrained."""
-        return not self.rgb or self.depth_at_test == "network" or self.config.bridge == "generated"
-
-    @property
     def target_net(self) -> IntegralNet:
         """E_r, D_r."""
         return self.rgb_net if self.rgb else self.adapted_net

@@ -51,6 +51,13 @@ def has_bridge(config: Config) -> bool:
     return config.bridge == "observed" or config.depth_at_test == "mask"
 
 
+def learns_depth(config: Config, context: MethodContext) -> bool:
+    """Whether E_r, D_r learns depths in ``adapt``. On RGB images depths that are not used would only disturb the 2D
+    pose: their part of the network starts untrained."""
+    used = config.depth_at_test == "network" or config.bridge == "generated"
+    return context.target_modality != "rgb" or used
+
+
 def tunes_prior(config: Config, context: MethodContext) -> bool:
     """Whether ``adapt`` trains the prior on: with 3D labels, where it gives the depths at test time."""
     lifts = context.target_modality == "rgb" and config.depth_at_test in ("prior", "mask")
@@ -135,8 +142,8 @@ def _bridge(config: Config, context: MethodContext) -> Stage:
 def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> Stage:
     """Section 3.2: E_r, D_r and C on target images; G, E_s and D_s stay as they are."""
     rgb = context.target_modality == "rgb"
-    names = ("weight_pose", "weight_domain", "bridge", "teacher", "mix_pretrain", "depth_at_test", "prior_cameras",
-             *_ADVERSARIAL)  # fmt: skip
+    names = ("weight_pose", "weight_domain", "bridge", "teacher", "mix_pretrain", "prior_cameras", *_ADVERSARIAL)
+    facts = {"supervision": context.supervision, "learns_depth": learns_depth(config, context)}
     adversarial = adversarial_in_adapt(config)
     roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if rgb else ("depth",)}
     if rgb and config.bridge == "observed":
@@ -155,7 +162,7 @@ def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> St
         "adapt",
         roles=roles,
         trains=trains,
-        recipe=_recipe(config, context, *names) | {"supervision": context.supervision},
+        recipe=_recipe(config, context, *names) | facts,
         budget_s=35.0,
         after=after,
         augment=config.teacher == "none",

@@ -534,6 +534,13 @@ def test_depths_that_are_not_used_are_not_learned(build: Make, batch: Make, supe
         assert bool(pose.grad[..., 2].any()) == learned
 
 
+def test_rows_that_differ_at_test_alone_share_their_training(build: Make) -> None:
+    prior, mask, network = (build("rgb", depth_at_test=name) for name in ("prior", "mask", "network"))
+    assert _stage(prior, "adapt") == _stage(mask, "adapt")
+    assert _stage(prior, "adapt") != _stage(network, "adapt")
+    assert _stage(prior, "adapt") == _stage(build("rgb", flip_test=False), "adapt")
+
+
 def test_3d_labels_teach_the_prior_to_lift(build: Make) -> None:
     def trains(**settings: Any) -> tuple[str, ...]:
         stage = _stage(build("rgb", **settings), "adapt")
