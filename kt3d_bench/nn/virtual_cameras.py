@@ -55,13 +55,13 @@ def upright(joints_root_mm: Tensor, world_to_cam: Tensor, up_world: Tensor) -> T
     side = torch.linalg.cross(up_world, other)
     side = side / side.norm()
     axes = torch.stack([side, -up_world, torch.linalg.cross(side, -up_world)])
-    return joints_root_mm @ world_to_cam @ axes.T
+    return _rows(_rows(joints_root_mm, world_to_cam), axes.T.expand_as(world_to_cam))
 
 
 def up_sum(joints_root_mm: Tensor, world_to_cam: Tensor) -> Tensor:
     """(3,) sum over a batch of unit vectors from the ankles to the head, world axes; unknown ones are left out."""
     body = joints_root_mm[:, _HEAD] - joints_root_mm[:, _ANKLES].mean(1)
-    world = (body[:, None] @ world_to_cam)[:, 0]
+    world = _rows(body[:, None], world_to_cam)[:, 0]
     unit = world / world.norm(dim=-1, keepdim=True)
     return torch.where(unit.isfinite().all(-1, keepdim=True), unit, torch.zeros_like(unit)).sum(0)
 
@@ -73,6 +73,11 @@ def vertical(total: Tensor) -> Tensor:
     up = torch.zeros_like(total)
     up[axis] = 1.0 if float(total[axis]) >= 0 else -1.0
     return up
+
+
+def _rows(points: Tensor, matrix: Tensor) -> Tensor:
+    """(B, J, 3) row vectors times (B, 3, 3), written out: autocast would round a matrix product by millimetres."""
+    return (points[..., :, None] * matrix[:, None]).sum(-2)
 
 
 def _between(share: Tensor, low: float, high: float) -> Tensor:

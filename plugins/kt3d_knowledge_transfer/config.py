@@ -192,7 +192,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "tiny": {
         **SHARED["tiny"], "classifier_width": 64, "prior_width": 256, "adapt_learning_rate": 3e-4,
-        "synthetic_steps": 600, "prior_steps": 1500, "generator_steps": 260, "adapt_steps": 260,
+        "synthetic_steps": 700, "prior_steps": 1500, "generator_steps": 260, "adapt_steps": 260,
         "bridge_steps": 600, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
     },
 }  # fmt: skip

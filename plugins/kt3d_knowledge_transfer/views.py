@@ -65,24 +65,18 @@ class View:
         return View(self.angle_rad[samples], self.scale[samples], self.shift[samples], self.flip[samples])
 
     @property
-    def _turn(self) -> Tensor:
-        """(B, 2, 2) of column vectors: rotation, scale and mirror."""
-        cos, sin = self.angle_rad.cos() * self.scale, self.angle_rad.sin() * self.scale
-        turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
-        return turn * self._sign[:, :, None]
-
-    @property
     def _sign(self) -> Tensor:
-        """(B, 2): -1 for x where mirrored."""
-        x = 1.0 - 2.0 * self.flip.to(self.scale)
-        return torch.stack([x, torch.ones_like(x)], -1)
+        """(B,): -1 where mirrored."""
+        return 1.0 - 2.0 * self.flip.to(self.scale)
 
     def image(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> the same through this view, bilinear; what comes from outside repeats the border."""
-        back = torch.linalg.inv(self._turn)
-        offset = back @ (self.shift * self._sign)[..., None]
-        matrix = torch.cat([back, -offset], -1)
-        grid = functional.affine_grid(matrix, list(image.shape), align_corners=False).to(image.dtype)
+        rows, columns = (
+            (2 * torch.arange(size, device=image.device, dtype=self.scale.dtype) + 1) / size - 1
+            for size in image.shape[-2:]
+        )
+        x, y = self._unturned(columns[None, None, :], rows[None, :, None], self.shift[:, :, None, None])
+        grid = torch.stack([x, y], -1).to(image.dtype)
         return functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
 
     def lesson(self, lesson: Lesson, side: int) -> Lesson:
@@ -93,16 +87,31 @@ class View:
 
     def pose(self, voxels: Tensor, side: int) -> Tensor:
         """(B, J, 3) voxels in the image -> in this view; mirrored samples exchange left and right joints."""
-        centre = (side - 1) / 2
-        xy = (voxels[..., :2] - centre) @ self._turn.mT + (self.shift * self._sign)[:, None] * (side / 2)
-        return self._exchanged(torch.cat([xy + centre, voxels[..., 2:]], -1))
+        centre, half = (side - 1) / 2, side / 2
+        x, y = voxels[..., 0] - centre, voxels[..., 1] - centre
+        cos, sin = (one[:, None] for one in self._turn)
+        x, y = cos * x - sin * y + half * self.shift[:, :1], sin * x + cos * y + half * self.shift[:, 1:]
+        return self._exchanged(torch.stack([x * self._sign[:, None] + centre, y + centre, voxels[..., 2]], -1))
 
     def back(self, voxels: Tensor, side: int) -> Tensor:
         """Inverse of ``pose``."""
-        centre = (side - 1) / 2
-        xy = voxels[..., :2] - centre - (self.shift * self._sign)[:, None] * (side / 2)
-        xy = xy @ torch.linalg.inv(self._turn).mT + centre
-        return self._exchanged(torch.cat([xy, voxels[..., 2:]], -1))
+        centre, half = (side - 1) / 2, side / 2
+        x, y = self._unturned(voxels[..., 0] - centre, voxels[..., 1] - centre, half * self.shift[:, :, None])
+        return self._exchanged(torch.stack([x + centre, y + centre, voxels[..., 2]], -1))
+
+    @property
+    def _turn(self) -> tuple[Tensor, Tensor]:
+        """(B,), (B,): scale times cosine and sine of the angle."""
+        return self.angle_rad.cos() * self.scale, self.angle_rad.sin() * self.scale
+
+    def _unturned(self, x: Tensor, y: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """Where (B, ...) points of the view, from its centre, lie in the image; ``shift`` (B, 2, ...) in their units.
+        Written out, because autocast would round a matrix product to bf16: half a pixel."""
+        cos, sin = (one.view(-1, *[1] * (shift.ndim - 2)) / self.scale.view(-1, *[1] * (shift.ndim - 2)) ** 2
+                    for one in self._turn)  # fmt: skip
+        x = x * self._sign.view(-1, *[1] * (shift.ndim - 2)) - shift[:, 0]
+        y = y - shift[:, 1]
+        return cos * x + sin * y, cos * y - sin * x
 
     def _exchanged(self, per_joint: Tensor) -> Tensor:
         return torch.where(self.flip[:, None, None], exchanged(per_joint), per_joint)

@@ -56,6 +56,15 @@ def test_views_can_be_undone_and_differ() -> None:
     assert torch.equal(some.pose(poses[3:7], SIDE), view.pose(poses, SIDE)[3:7])
 
 
+def test_mixed_precision_rounds_neither_places_nor_images() -> None:
+    poses, image, view = SIDE * torch.rand(8, 17, 3), torch.rand(8, 3, PX, PX), View.random(8, torch.device("cpu"))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = view.pose(poses, SIDE), view.back(poses, SIDE), view.image(image)
+    exact = view.pose(poses, SIDE), view.back(poses, SIDE), view.image(image)
+    for found, expected in zip(rounded, exact, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_lessons_move_with_the_view_and_hide_what_is_mixed_with_the_unknown() -> None:
     voxels, weight = SIDE * torch.rand(2, 17, 3), torch.ones(2, 17, 3)
     voxels[:, 5, 0], weight[:, 5, 0] = math.nan, 0.0

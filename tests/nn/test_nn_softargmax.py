@@ -51,6 +51,13 @@ def test_marginals_are_sums_of_the_softmax() -> None:
     assert torch.autograd.gradcheck(marginals, (logits,))
 
 
+def test_mixed_precision_does_not_round_places() -> None:
+    logits = 5 * torch.randn(2, 3, 16, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = soft_argmax(logits)
+    torch.testing.assert_close(found, soft_argmax(logits), rtol=0, atol=0)
+
+
 def test_half_precision_logits_are_averaged_in_single() -> None:
     logits = torch.randn(1, 2, 16, 16, 16).bfloat16().requires_grad_()
     found = soft_argmax(logits)

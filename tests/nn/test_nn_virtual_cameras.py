@@ -53,6 +53,14 @@ def test_setting_upright_is_a_proper_rotation() -> None:
         np.testing.assert_allclose(found.apply([0.0, 0.0, 1.0]), [0, -1, 0], atol=1e-4)
 
 
+def test_mixed_precision_does_not_round_millimetres() -> None:
+    joints, rotation = 500 * torch.randn(4, 17, 3), torch.eye(3).expand(4, 3, 3)
+    up = torch.tensor([0.0, 0.0, 1.0])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = upright(joints, rotation, up)
+    torch.testing.assert_close(found, upright(joints, rotation, up), rtol=0, atol=0)
+
+
 def test_lying_and_unknown_people_do_not_turn_the_world() -> None:
     cam = torch.cat([_standing(5, np.array([0.0, -1, 0])), _standing(2, np.array([1.0, 0, 0]))])
     cam[0, HEAD] = math.nan
