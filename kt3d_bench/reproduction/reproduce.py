@@ -14,7 +14,7 @@ from kt3d_bench.leaderboard.publish import default_leaderboards
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
 from kt3d_bench.reproduction import pictures
-from kt3d_bench.reproduction.plan import Options, domains_read, jobs, named
+from kt3d_bench.reproduction.plan import Job, Options, domains_read, jobs, named
 from kt3d_bench.reproduction.runs import Outcome, Reproduction, run_all
 from kt3d_bench.reproduction.tables import benchmarks, markdown, tables
 from kt3d_bench.standins import check_held_out
@@ -109,13 +109,18 @@ def demo(
     """
     report, found = report or Reporter(), named(recipe)
     options = Options(out, "tiny", seeds=1, budget_minutes=budget_minutes, device="cpu", workers=workers)
-    planned = jobs(found, options)
+    jobs(found, options)  # Refuses impossible options before anything is replaced
     _make_room(out)
-    for domain in domains_read(planned):
-        plugin = domain.plugin
-        arguments = registry.load(f"{registry.generator(plugin)}:DEMO")
-        raw, shards = out / "raw" / plugin.name, shards_folder(out, plugin.name)
-        make_stand_in(plugin, arguments, raw, shards, report, workers=workers)
+    made: set[str] = set()
+
+    def make_data(job: Job) -> None:
+        for domain in domains_read([job]):
+            plugin = domain.plugin
+            if plugin.name not in made:
+                arguments = registry.load(f"{registry.generator(plugin)}:DEMO")
+                raw, shards = out / "raw" / plugin.name, shards_folder(out, plugin.name)
+                make_stand_in(plugin, arguments, raw, shards, report, workers=workers)
+                made.add(plugin.name)
 
     def picture(outcomes: Sequence[Outcome], name: str) -> Path:
         return pictures.poses(out / "pictures" / f"{name}.png", [o for o in outcomes if o.result.benchmark.id == name])
@@ -124,7 +129,8 @@ def demo(
         if len(outcomes) == 1:
             report.note(f"first picture: {picture(outcomes, outcomes[0].result.benchmark.id)}")
 
-    done = run_all(found, options, report, leaderboards=out / "leaderboards", after=first_picture)
+    boards = out / "leaderboards"
+    done = run_all(found, options, report, leaderboards=boards, before=make_data, after=first_picture)
     return replace(done, pictures=[picture(done.outcomes, name) for name in benchmarks(done.outcomes)])
 
 

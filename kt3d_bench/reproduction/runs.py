@@ -70,21 +70,28 @@ def run_all(
     report: Reporter,
     *,
     leaderboards: Path,
+    before: Callable[[Job], None] | None = None,
     after: Callable[[Sequence[Outcome]], None] = lambda _: None,
 ) -> Reproduction:
     """Run all rows of ``recipe`` for all seeds, write their entries and render the boards; each as soon as it is there.
+    ``before`` provides the shards of a run just before it starts; without it those of all runs are found or made first.
     ``after`` is called after each run, with all that are finished.
 
     A run whose training fails (for example with a loss that is not finite) is reported, and the others go on. Raises
     what planning raises, before anything is trained.
     """
-    planned = with_data(jobs(recipe, options), options, report)
+    planned = jobs(recipe, options)
+    if before is None:
+        planned = with_data(planned, options, report)
     if options.budget_minutes is not None and planned:
         report.note(in_words(planned))
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
     for number, job in enumerate(planned, 1):
         report.note(f"[{number}/{len(planned)}] {job.label}, seed {job.config.seed}")
+        if before is not None:
+            before(job)
+            (job,) = with_data([job], options, report)
         try:
             outcomes.append(_run(job, report, leaderboards))
             report.note(f"{job.label}, seed {job.config.seed}: {_headline(outcomes[-1].result)}")

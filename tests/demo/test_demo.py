@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from kt3d_bench.cli import main
-from kt3d_bench.errors import UsageError
+from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.plugins import registry
-from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
+from kt3d_bench.plugins.hookspecs import DatasetPlugin, Recipe, RecipeRow
+from kt3d_bench.reproduction import reproduce
 from kt3d_bench.reproduction.reproduce import demo
 
 SMALL = {"people": 1, "frames": 4, "test_postures": 2}
@@ -67,3 +68,23 @@ def test_a_folder_that_no_demo_made_loses_nothing(one_row: None, tmp_path: Path)
         with pytest.raises(UsageError, match=r"holds runs that no demo made.*choose another --out"):
             demo(tmp_path, budget_minutes=0.1, workers=1)
     assert (tmp_path / "runs" / "mine" / "weights.pt").read_text() == "precious"
+
+
+def test_data_is_made_when_a_row_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first row is there before the second row's data is made."""
+    rows = (RecipeRow("mean-pose", target="ubc3v"), RecipeRow("mean-pose", target="itop-front"))
+    monkeypatch.setattr(registry, "recipe", lambda name: Recipe(name, "", rows))
+    monkeypatch.setattr("kt3d_ubc3v.generate.DEMO", SMALL)
+    made: list[tuple[str, int]] = []
+
+    def note(plugin: DatasetPlugin, arguments: object, raw: Path, shards: Path, *_: object, **__: object) -> None:
+        made.append((plugin.name, len(list(tmp_path.glob("runs/*")))))
+        if plugin.name == "itop":
+            raise RawDataError("enough")
+        make(plugin, arguments, raw, shards, *_, **__)  # type: ignore[arg-type]
+
+    make = reproduce.make_stand_in
+    monkeypatch.setattr(reproduce, "make_stand_in", note)
+    with pytest.raises(RawDataError, match="enough"):
+        demo(tmp_path, budget_minutes=0.1, workers=1)
+    assert made == [("ubc3v", 0), ("itop", 1)]
