@@ -67,7 +67,9 @@ class Commands(click.Group):
             if error.errno not in USER_ERRORS or (error.filename is None and not full):
                 raise
             where = "" if error.filename is None else f"{error.filename}: "
-            click.echo(f"Error: {where}{error.strerror}; free space, or choose another folder", err=True)
+            file = error.errno in (errno.EEXIST, errno.ENOTDIR)
+            what = "Not a directory" if file else error.strerror
+            click.echo(f"Error: {where}{what}; {'free space, or ' if full else ''}choose another folder", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("Interrupted; run the same command again.", err=True)

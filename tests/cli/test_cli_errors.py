@@ -176,7 +176,7 @@ def test_a_file_where_a_folder_should_be_is_the_users_to_resolve(kt3d: Any, tmp_
     (tmp_path / "file").write_text("precious")
     for dataset in ("h36m", "mpii", "ubc3v"):
         words = ("generate", dataset, "--people", "1", "--frames", "1", "--out", tmp_path / "file" / "raw")
-        said(kt3d(*words), 1, "Not a directory", "choose another folder")
+        said(kt3d(*words), 1, "file: Not a directory; choose another folder")
     assert (tmp_path / "file").read_text() == "precious"
 
 
