@@ -11,7 +11,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,13 +68,16 @@ class RankedGroup:
     sample_list_digest: str
     labels_digest: str
     rows: tuple[Row, ...]
+    other_list: bool = False
+    """Whether these are real data on other samples than the benchmark's official ones: no row has a rank."""
 
 
 def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[RankedGroup, ...]:
     """Return entries in comparable groups: newest versions and largest sample lists first, best row first in each.
 
     Rows with unanswered samples, without a headline value, with one that is undefined for samples where other rows' is
-    not, or whose checkpoint was chosen by the target's labels come last, unranked.
+    not, or whose checkpoint was chosen by the target's labels come last, unranked. Groups of real data on another list
+    than the benchmark's official one come last, and no row of them is ranked.
     """
     grouped: dict[tuple[int, int, int, str, str], list[Entry]] = {}
     for entry in entries:
@@ -82,10 +85,21 @@ def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[Ranke
         key = (-entry.benchmark_version, -facts.metric_version, -entry.samples, facts.sample_list_digest,
                facts.labels_digest)  # fmt: skip
         grouped.setdefault(key, []).append(entry)
-    return tuple(
+    groups = [
         RankedGroup(-key[0], -key[1], -key[2], key[3], key[4], _ranked(grouped[key], benchmark.headline[0]))
         for key in sorted(grouped)
-    )
+    ]
+    official = [one for one in groups if not _other_list(one, benchmark)]
+    return (*official, *(_unranked(one) for one in groups if _other_list(one, benchmark)))
+
+
+def _other_list(group: RankedGroup, benchmark: Benchmark) -> bool:
+    real = group.rows[0].entry.origin == "official"
+    return real and benchmark.sample_list_digest not in (None, group.sample_list_digest)
+
+
+def _unranked(group: RankedGroup) -> RankedGroup:
+    return replace(group, rows=tuple(Row(None, row.entries) for row in group.rows), other_list=True)
 
 
 def difference(first: Row, second: Row, metric: str) -> tuple[float, float] | None:

@@ -29,7 +29,7 @@ QUALITIES = tuple(one.name.lower() for one in Quality if one > Quality.ABSENT)
 SELECTION_RULES = ("last", "source-validation", "2d-validation", ORACLE)
 _PROTOCOL = (
     "id", "version", "dataset", "split", "modality", "headline", "root", "reference", "box_rule", "foreground", "sees",
-    "action_mean", "joints", "original_joints", "min_quality", "selection_rule", "sample_list_digest",
+    "action_mean", "joints", "original_joints", "min_quality", "selection_rule",
 )  # fmt: skip
 _NUMBERS_AS_TEXT = {**STRICT, "coerce_numbers_to_str": True}
 _HINT = "see Benchmark, Published and PublishedRow in kt3d_bench/metrics/benchmarks.py for the fields"
@@ -77,7 +77,8 @@ class Benchmark:
     train: Text | None = None
     """The split that methods train on; ``None`` = the dataset's first split that no benchmark tests on."""
     sample_list_digest: Sha256 | None = None
-    """SHA-256 of the official test samples' keys; ``None`` = not pinned. Stand-ins have their own lists."""
+    """SHA-256 of the official test samples' keys; ``None`` = not pinned. Rows of real data on another list are never
+    ranked. Stand-ins have their own lists."""
     foreground: Text = "given"
     """How the person is found in a depth image: "given" (it shows nothing else), else the name of a rule."""
     footnotes: tuple[str, ...] = ()
@@ -152,9 +153,10 @@ class _PublishedFile:
 def protocol_digest(benchmark: Benchmark) -> str:
     """Return the SHA-256 of what a number on this benchmark means; a change of it needs a new version.
 
-    Title, footnotes, further metrics and the training split are not part of it.
+    Title, footnotes, further metrics and the training split are not part of it; neither is the official sample list,
+    since entries hold their own, and those of stand-ins never have it.
     """
-    facts = {name: getattr(benchmark, name) for name in _PROTOCOL}
+    facts = {name: getattr(benchmark, name) for name in _PROTOCOL} | {"sample_list_digest": None}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -274,7 +274,7 @@ def measure(
         sample_list_digest=truth.sample_list_digest,
         labels_digest=truth.labels_digest,
         origin=truth.origin,
-        warnings=_warnings(missing, extra, unanswered, undefined, degenerate),
+        warnings=(*_other_list(truth, benchmark), *_warnings(missing, extra, unanswered, undefined, degenerate)),
     )
 
 
@@ -338,12 +338,6 @@ def _check_truth(truth: Truth, benchmark: Benchmark) -> None:
     for what, expected, found, hint in facts:
         if found not in ("", expected):
             raise UsageError(f"benchmark '{benchmark.id}' {what} '{expected}', these shards hold '{found}'", hint=hint)
-    if truth.origin == "official" and benchmark.sample_list_digest not in (None, truth.sample_list_digest):
-        raise UsageError(
-            f"benchmark '{benchmark.id}' version {benchmark.version} tests on the sample list "
-            f"{str(benchmark.sample_list_digest)[:12]}, these shards hold {truth.sample_list_digest[:12]}",
-            hint="prepare the dataset again with its default options, from the whole official download",
-        )
 
 
 def _counted(truth: Truth, benchmark: Benchmark) -> npt.NDArray[np.bool_]:
@@ -409,6 +403,16 @@ def _refuse_misfits(
             f"{len(gaps)} samples lack a finite prediction of a counted joint ({some(gaps)})",
             where=where,
             hint="answer them, or have them counted with kt3d score --incomplete: the row is then not ranked",
+        )
+
+
+def _other_list(truth: Truth, benchmark: Benchmark) -> Iterator[str]:
+    """Yield a sentence where real data has other samples than the benchmark's."""
+    if truth.origin == "official" and benchmark.sample_list_digest not in (None, truth.sample_list_digest):
+        yield (
+            f"these are {len(truth.keys)} samples of another list ({truth.sample_list_digest[:12]}) than the official "
+            f"one ({str(benchmark.sample_list_digest)[:12]}): the row is shown apart and never ranked; prepare the "
+            "whole official download with default options to be ranked"
         )
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from kt3d_h36m.recordings import ACTIONS, CAMERAS, SPLITS, find_recording, recordings, select
+from kt3d_h36m.recordings import ACTIONS, CAMERAS, SPLITS, find_recording, recordings, select, video_name
 
+from kt3d_bench.data.manifest import sample_list_digest
 from kt3d_bench.errors import UsageError
+from kt3d_bench.plugins import registry
 
 
 def poses(*subjects: int) -> int:
@@ -111,3 +113,18 @@ def test_unknown_names_are_refused(name, message):
         select("test", drop=name)
     with pytest.raises(UsageError, match="keep names"):
         select("test", keep=name)
+
+
+def test_the_benchmarks_sample_list_follows_from_the_table_of_recordings() -> None:
+    """8695 frames, as public code counts them: every 64th of S9 and S11, without the corrupt video."""
+    [benchmark] = [one for one in registry.benchmarks_of("h36m") if one.id == "h36m-s9s11-64"]
+    chosen = select("test")
+    keys = [
+        f"{video_name(one, camera_id)}_{frame:06d}"
+        for one in chosen.recordings()
+        for camera_id in CAMERAS
+        if chosen.reason(one, camera_id) is None
+        for frame in range(0, one.poses, 64)
+    ]
+    assert len(keys) == 8695
+    assert benchmark.sample_list_digest == sample_list_digest(keys)

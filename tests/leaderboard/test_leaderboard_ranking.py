@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -184,3 +185,18 @@ def test_a_row_that_reads_more_than_the_benchmarks_images_says_so() -> None:
     assert "| m |" in text
     assert len(rows(told, entry("m", HARD + 1, seed=1))) == 2
     assert Entry.model_validate_json(encode_entry(told)) == told
+
+
+def test_real_data_on_another_sample_list_is_never_ranked_nor_shown_with_the_official_one() -> None:
+    pinned = replace(BENCHMARK, sample_list_digest="a" * 64)
+    official = Provenance(sample_list_digest="a" * 64, labels_digest="b", metric_version=1)
+    best, fair = entry("best", HARD - 20), entry("fair", HARD, provenance=official)
+    first, other = ranked_groups([best, fair], pinned)
+    assert [(row.rank, row.entry.method) for row in first.rows] == [(1, "fair")]
+    assert [(row.rank, row.entry.method) for row in other.rows] == [(None, "best")]
+    assert (first.other_list, other.other_list) == (False, True)
+    text = board_markdown("toy-test", pinned, [best, fair])
+    assert text.count("Not the official sample list: these rows are not ranked.") == 1
+    assert text.index("| 1 | fair |") < text.index("Not the official sample list") < text.index("| best |")
+    stand_ins = [one.model_copy(update={"origin": "generated"}) for one in (best, fair)]
+    assert {row.rank for group in ranked_groups(stand_ins, pinned) for row in group.rows} == {1}
