@@ -21,7 +21,6 @@ from kt3d_bench.data.checks.findings import Check, Finding, Outcome, found
 from kt3d_bench.data.index import Labels
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.geometry.foreground import RULES, person_depth
 from kt3d_bench.skeletons import H36M17, Quality
 
 FloatArray = npt.NDArray[np.float64]
@@ -40,6 +39,9 @@ FEWEST_CLIPS = 8
 MOST_BESIDE = images.MOST_BESIDE
 """Share of a clip's joints that may lie beside the person. With the motion foreground of a stand-in, clips
 have 6 % at most, and 63 % on average when videos of one subject and camera are exchanged."""
+BEFORE_MM, BEHIND_MM = 2000.0, 150.0
+"""A measured surface lies at most so far in front of a joint (a whole person hides the feet from a camera overhead) and
+so far behind it (sensor noise, joints labelled at the surface)."""
 BLURRED = 0.15
 """With more than this share in the median clip, a foreground is too poor to tell one clip from another."""
 STEADY_TAKE = 2.0
@@ -100,7 +102,7 @@ def fit(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
     """Compare joints with the person in the images, clip by clip: of depth, parts or the motion foreground."""
     split, labels = shards.split, shards.labels
     shown = next((name for name in ("depth", "parts", "foreground") if name in shards.modalities), None)
-    if shown == "depth" and shards.manifest.foreground not in RULES:
+    if shown == "depth" and not np.isfinite(labels.joints_cam_mm).any():
         shown = "parts" if "parts" in shards.modalities else None
     if shown is None:
         return [], [Unchecked(FIT, split, "the shards hold no depth, parts or foreground")]
@@ -175,14 +177,29 @@ def _spread(members: npt.NDArray[np.int64], samples: int, clips: int) -> npt.NDA
 
 def _beside(shards: ShardSet, i: int, shown: str) -> float | None:
     """Return the share of joints beside the person in one image; ``None`` where it cannot be said."""
+    points = shards.labels.joints_px[i].astype(np.float64)
     try:
         if shown == "depth":
-            mask = person_depth(shards.image(i, "depth_mm"), shards.manifest.foreground) > 0
-        else:
-            mask = shards.image(i, shown) > 0
+            return _off_surface(points, shards.labels.joints_cam_mm[i, :, 2], shards.image(i, "depth_mm"))
+        return images.share_beside(points, shards.image(i, shown) > 0)
     except ArtefactError:
         return None
-    return images.share_beside(shards.labels.joints_px[i].astype(np.float64), mask)
+
+
+def _off_surface(points: FloatArray, joint_z_mm: npt.NDArray[Any], depth_mm: npt.NDArray[Any]) -> float | None:
+    """Return the share of the joints (17, 2) px in the image without a surface around them at their own depth or in
+    front of it. Asks no rule who the person is. ``None`` without a joint in the image."""
+    height, width = depth_mm.shape
+    reach = images.BESIDE * max(height, width)
+    off = counted = 0
+    for (x, y), z in zip(points, joint_z_mm.astype(np.float64), strict=True):
+        if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5 and np.isfinite(z)):
+            continue
+        left, top = max(round(x - reach), 0), max(round(y - reach), 0)
+        around = depth_mm[top : round(y + reach) + 1, left : round(x + reach) + 1]
+        counted += 1
+        off += not ((around > max(z - BEFORE_MM, 0)) & (around < z + BEHIND_MM)).any()
+    return off / counted if counted else None
 
 
 def takes(labels: Labels, split: str) -> Found:
