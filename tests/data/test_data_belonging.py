@@ -85,6 +85,13 @@ def test_what_shows_nobody_or_too_little_is_not_called_right(tmp_path: Path) -> 
     assert reasons(fit(tiny_shards(tmp_path / "none", [outside]))) == ["no image's foreground shows anybody"]
 
 
+def test_a_whole_split_of_other_labels_is_found_where_clips_are_many(tmp_path: Path) -> None:
+    shown = [dotted(number, number, of=number + 1) for number in range(belonging.MANY_CLIPS)]
+    [wrong] = fit(tiny_shards(tmp_path, shown))[0]
+    assert wrong.failed == 1
+    assert "the labels of the whole split are another camera's or moment's" in wrong.findings[0].sentence
+
+
 def rigid(lengths: Sequence[tuple[str, str, float]], each: int = 4, noise: float = 0.0) -> Labels:
     """People of the same shape and the given sizes: (subject, take, size), each turned at random in every sample."""
     rng = np.random.default_rng(0)
