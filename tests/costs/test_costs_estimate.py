@@ -131,11 +131,12 @@ def test_measuring_times_this_machine(tmp_path: Path) -> None:
 
 
 def test_the_paper_preset_is_counted_without_a_gpu(tmp_path: Path) -> None:
-    """8.36 GMAC forward, as measured elsewhere; three times that with the backward pass; two operations each."""
+    """8.36 GMAC forward, as measured elsewhere; three times that with the backward pass; two operations each. Beside
+    each target image there is one with 2D labels."""
     found = estimated(tmp_path, preset="paper", images_per_second=1000.0)
     supervised = found.stages[-1]
     assert supervised.steps == round(140 * 312188 / 32)
-    assert supervised.step.flop / supervised.step.images == pytest.approx(6 * 8.36e9, rel=0.02)
+    assert supervised.step.flop / supervised.step.images == pytest.approx(2 * 6 * 8.36e9, rel=0.02)
 
 
 def test_no_rate_is_invented(tmp_path: Path) -> None:

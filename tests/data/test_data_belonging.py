@@ -75,14 +75,16 @@ def test_sequences_that_are_known_not_to_fit_are_left_out_and_listed(tmp_path: P
 def test_what_shows_nobody_or_too_little_is_not_called_right(tmp_path: Path) -> None:
     rgb = tiny_shards(tmp_path / "rgb", [tiny_sample("a", 0, modalities=("rgb",))])
     assert reasons(fit(rgb)) == ["the shards hold no depth, parts or foreground"]
-    few = tiny_shards(tmp_path / "few", clips()[:6])
+    three = tiny_shards(tmp_path / "three", clips()[:6])
+    assert reasons(fit(three)) == ["6 samples: fewer than 4 recordings of a subject by one camera"]
+    few = tiny_shards(tmp_path / "few", clips()[:10])
     assert reasons(fit(few)) == ["fewer than 8 clips have a foreground to compare"]
     poor = tiny_shards(tmp_path / "poor", clips(range(CLIPS)))
     outcomes, [unchecked] = fit(poor)
     assert outcomes == []
     assert unchecked.reason.startswith("the foreground is poor: in the median clip ")
-    outside = replace(dotted(0, 0), joints_px=np.full((17, 2), np.nan))
-    assert reasons(fit(tiny_shards(tmp_path / "none", [outside]))) == ["no image's foreground shows anybody"]
+    outside = replace(dotted(0, 0, modality="parts"), joints_px=np.full((17, 2), np.nan))
+    assert reasons(fit(tiny_shards(tmp_path / "none", [outside]))) == ["no image's parts shows anybody"]
 
 
 def test_a_whole_split_of_other_labels_is_found_where_clips_are_many(tmp_path: Path) -> None:

@@ -564,7 +564,8 @@ def test_images_that_show_something_else_are_found(
 ) -> None:
     rewritten(shards, "test", change, only=11)
     problems = found(validate(shards))
-    assert set(problems) == {check}
+    assert check in problems
+    assert set(problems) <= {check, "clips fit"}
     (finding,) = problems[check]
     assert finding.sample == ShardSet.open(shards, "test").keys[11]
     assert sentence in finding.sentence

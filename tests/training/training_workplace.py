@@ -23,7 +23,7 @@ class Workplace:
         source = (at or self.root) / "raw" / dataset
         write_tiny_raw(source, registry.dataset(dataset), **raw)
         out = (at or self.root) / "shards" / dataset
-        prepare(registry.dataset(dataset), raw=source, out=out, workers=1)
+        prepare(registry.dataset(dataset), raw=source, out=out, workers=1, check=not raw.get("corrupt"))
         return out
 
     def config(self, **changes: Any) -> RunConfig:

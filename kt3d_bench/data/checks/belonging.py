@@ -36,6 +36,9 @@ EACH = 5
 SHARE = 8
 """At most one in so many samples is looked at, which keeps the cost of ``prepare`` within 2 %."""
 FEWEST_CLIPS = 8
+FEWEST_RECORDINGS = 4
+"""A subject's recordings by one camera without which its motion foreground proves nothing: the empty scene is their
+median image, and whoever keeps still in one of two belongs to it."""
 MOST_BESIDE = images.MOST_BESIDE
 """Share of a clip's joints that may lie beside the person. With the motion foreground of a stand-in, clips
 have 6 % at most, and 63 % on average when videos of one subject and camera are exchanged."""
@@ -114,7 +117,16 @@ def fit(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
     if known.any():
         names = ", ".join(np.unique(labels.sequence[known]).tolist())
         unchecked.append(Unchecked(FIT, split, f"{names}: known not to fit, by the dataset's card"))
-    clips = _clips(labels, np.flatnonzero(~known))
+    seen = ~known
+    if shown == "foreground":
+        poor = _few_recordings(labels)
+        if (poor & seen).any():
+            few = f"{(poor & seen).sum()} samples: fewer than {FEWEST_RECORDINGS} recordings of a subject by one camera"
+            unchecked.append(Unchecked(FIT, split, few))
+        seen &= ~poor
+    clips = _clips(labels, np.flatnonzero(seen))
+    if not clips:
+        return [], unchecked
     chosen = [(number, i) for number, members in enumerate(clips) for i in _spread(members, len(labels), len(clips))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         shares = list(pool.map(lambda one: _beside(shards, one[1], shown), chosen))
@@ -139,6 +151,15 @@ def fit(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
     worst = float(np.nanmax(means))
     return [Outcome(FIT, split, int(np.isfinite(means).sum()), len(worse), 100 * worst, worst / MOST_BESIDE,
                     tuple(findings[:20]))], unchecked  # fmt: skip
+
+
+def _few_recordings(labels: Labels) -> npt.NDArray[np.bool_]:
+    """Return (N,) where a subject has too few recordings by the camera to show the empty scene."""
+    _, place = np.unique(np.char.add(np.char.add(labels.subject, "\n"), labels.camera_id), return_inverse=True)
+    _, recording = np.unique(labels.sequence, return_inverse=True)
+    of_place = np.unique(np.stack([place, recording]), axis=1)[0]
+    few: npt.NDArray[np.bool_] = (np.bincount(of_place, minlength=place.max(initial=-1) + 1) < FEWEST_RECORDINGS)[place]
+    return few
 
 
 def _cannot_tell(means: FloatArray, shown: str) -> str:
