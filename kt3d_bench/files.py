@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.budgets import OverBudgetError, zip_members
 from kt3d_bench.errors import ArtefactError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -84,15 +85,11 @@ def read_npz(path: Path, *, max_bytes: int, hint: str) -> dict[str, npt.NDArray[
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            unpacked, packed = (sum(getattr(one, name) for one in members) for name in ("file_size", "compress_size"))
-            if len({one.filename for one in members}) < len(members):
-                raise ValueError("it holds an array twice")
-            if unpacked > max_bytes or (unpacked > _PLAIN_BYTES and unpacked > _MAX_RATIO * packed):
-                raise ValueError(f"{packed} bytes would unpack to {unpacked}")
+            members = zip_members(archive, max_bytes)
             return {one.filename.removesuffix(".npy"): _member(archive, one) for one in members}
     except CORRUPT as error:
-        reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        named = type(error) in (ValueError, OverBudgetError)
+        reason = str(error) if named else f"{type(error).__name__}: {error}"
         raise ArtefactError(f"is not a readable .npz file ({reason})", where=path, hint=hint) from error
 
 
@@ -111,8 +108,6 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]
 
 
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_PLAIN_BYTES, _MAX_RATIO = 64 << 20, 100
-"""Archives that unpack to less than the first are never taken for a bomb, whatever their compression ratio."""
 CORRUPT = (
     *(ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, OverflowError, RuntimeError),
     *(SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error),

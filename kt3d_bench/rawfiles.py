@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.budgets import MOST_CHUNK_BYTES, OverBudgetError, require_dataset
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.files import npz_bytes
 from kt3d_bench.lifeline import tie
@@ -91,6 +92,8 @@ def damaged(error: Exception, where: str | Path | None = None, hint: str | None 
     """Return the error that says why a file cannot be read."""
     if isinstance(error, FileNotFoundError):
         return RawDataError("is missing", where=where, hint=hint)
+    if isinstance(error, OverBudgetError):
+        return RawDataError(f"is not read: {error}", where=where, hint=hint)
     if isinstance(error, OSError) and error.strerror:
         return RawDataError(f"cannot be read ({error.strerror})", where=where, hint=hint)
     return RawDataError(f"is damaged or cut short ({type(error).__name__}: {error})", where=where, hint=hint)
@@ -131,9 +134,9 @@ def read_jpeg(path: Path, hint: str) -> npt.NDArray[np.uint8]:
     return image
 
 
-def own_dataset(file: Any, name: Any, where: str | Path, hint: str) -> Any:
-    """Return an HDF5 dataset by name or reference. Raises ``RawDataError`` when it is absent, a link, or keeps its
-    values in another file."""
+def own_dataset(file: Any, name: Any, where: str | Path, hint: str, *, most_chunk_bytes: int = MOST_CHUNK_BYTES) -> Any:
+    """Return an HDF5 dataset by name or reference. Raises ``RawDataError`` when it is absent, a link, keeps its values
+    in another file, or lies in pieces too large or too many."""
     import h5py
 
     linked = isinstance(name, str) and not isinstance(file.get(name, getlink=True), h5py.HardLink)
@@ -141,6 +144,10 @@ def own_dataset(file: Any, name: Any, where: str | Path, hint: str) -> Any:
     if not isinstance(found, h5py.Dataset) or found.file != file or found.external or found.is_virtual:
         wanted = f"dataset '{name}'" if isinstance(name, str) else "referenced dataset"
         raise RawDataError(f"holds no {wanted} of its own (found: {listed(sorted(file), 8)})", where=where, hint=hint)
+    try:
+        require_dataset(found, most_chunk_bytes)
+    except OverBudgetError as error:
+        raise RawDataError(f"its dataset {found.name} cannot be read: {error}", where=where, hint=hint) from error
     return found
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from kt3d_bench.budgets import BoundedStream, BoundedTarInfo
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.rawfiles import DISK_FULL, reading, scratch_folder
 
@@ -109,8 +110,9 @@ def _open_tar(archive: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
     with archive.open("rb") as packed, ExitStack() as stack:
         compressed = packed.read(2) == b"\x1f\x8b"
         packed.seek(0)
-        stream = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=packed)) if compressed else packed)
-        yield stack.enter_context(tarfile.open(fileobj=stream, mode="r|")), stream
+        unpacked = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=packed)) if compressed else packed)
+        stream = cast(IO[bytes], BoundedStream(unpacked, packed))
+        yield stack.enter_context(tarfile.open(fileobj=stream, mode="r|", tarinfo=BoundedTarInfo)), stream
 
 
 def tar_members(archive: Path) -> Iterator[str]:

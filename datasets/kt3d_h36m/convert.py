@@ -245,5 +245,5 @@ def describe(raw: Path) -> list[str]:
         return [f"A generated stand-in, version {facts['version']}, seed {facts['seed']}.", *lines]
     except FileNotFoundError:
         return lines
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ["A generated stand-in (its marker cannot be read).", *lines]

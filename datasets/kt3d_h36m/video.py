@@ -16,6 +16,8 @@ from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.crops import box_from_mask
 from kt3d_bench.rawfiles import own_dataset, reading
 
+_CONTAINER = "mov,mp4,m4a,3gp,3g2,mj2"
+"""FFmpeg's name of the reader of .mp4. Left to itself it would also take a playlist, and open the files it names."""
 _HINT = "unpack or download the archive again and compare its MD5; --drop leaves the recording out"
 
 
@@ -32,7 +34,7 @@ def frames_rgb(
     _check_whole(path, where)
     count = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), format=_CONTAINER) as container:
             if not container.streams.video:
                 raise RawDataError("holds no video", where=where, hint=_HINT)
             stream = container.streams.video[0]
@@ -61,7 +63,7 @@ def spread_pictures(path: Path, count: int) -> Iterator[npt.NDArray[np.uint8]]:
     import av
 
     seen: set[int | None] = set()
-    with suppress(av.FFmpegError, ValueError, OSError), av.open(str(path)) as container:
+    with suppress(av.FFmpegError, ValueError, OSError), av.open(str(path), format=_CONTAINER) as container:
         stream = container.streams.video[0] if container.streams.video else None
         if stream is None or stream.codec_context is None:
             return

@@ -89,7 +89,7 @@ def _check(file: Any, source: Path, kind: str) -> int:
 
 
 def _dataset(file: Any, source: Path, name: str, kind: str, frame_shape: tuple[int, ...] | None) -> Any:
-    dataset = own_dataset(file, name, source, _AGAIN)
+    dataset = own_dataset(file, name, source, _AGAIN, most_chunk_bytes=_LARGEST_CHUNK_BYTES)
     shape_fits = dataset.ndim >= 1 and (frame_shape is None or dataset.shape[1:] == frame_shape)
     if not shape_fits or not _type_fits(dataset, kind):
         expected = "byte strings (n,)" if kind == "id" else f"{kind} {('n', *(frame_shape or ()))}".replace("'", "")
@@ -104,9 +104,6 @@ def _dataset(file: Any, source: Path, name: str, kind: str, frame_shape: tuple[i
             where=source,
             hint=_AGAIN,
         )
-    chunk = int(np.prod(dataset.chunks or (0,), dtype=np.int64)) * dataset.dtype.itemsize
-    if chunk > _LARGEST_CHUNK_BYTES:
-        raise RawDataError(f"'{name}' is stored in pieces of {chunk} bytes", where=source, hint=_AGAIN)
     return dataset
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from kt3d_bench import __version__
+from kt3d_bench.cli.console import say
 from kt3d_bench.errors import Kt3dError
 from kt3d_bench.interrupts import StoppedError, exit_code
 
@@ -60,7 +61,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Kt3dError as error:
-            click.echo(f"Error: {error.message}", err=True)
+            say(f"Error: {error.message}", err=True, kept="")
             ctx.exit(exit_code() if isinstance(error, StoppedError) else error.exit_code)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -69,10 +70,10 @@ class Commands(click.Group):
             where = "" if error.filename is None else f"{error.filename}: "
             file = error.errno in (errno.EEXIST, errno.ENOTDIR)
             what = "Not a directory" if file else error.strerror
-            click.echo(f"Error: {where}{what}; {'free space, or ' if full else ''}choose another folder", err=True)
+            say(f"Error: {where}{what}; {'free space, or ' if full else ''}choose another folder", err=True, kept="")
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("Interrupted; run the same command again.", err=True)
+            say("Interrupted; run the same command again.", err=True)
             ctx.exit(exit_code())
 
 

@@ -10,7 +10,7 @@ import click
 
 import kt3d_bench as kt
 from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, main
-from kt3d_bench.cli.console import Terminal, console
+from kt3d_bench.cli.console import Terminal, console, say
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import default_data_root
 
@@ -67,8 +67,8 @@ def score(
         outcomes = kt.rescore(leaderboards)
         for one in outcomes:
             how = "measured again" if one.done else "left as it is"
-            click.echo(f"{how}: {one.entry.board}/{one.entry.file_name}: {one.outcome}")
-        click.echo(f"{sum(one.done for one in outcomes)} of {len(outcomes)} entries were measured again.")
+            say(f"{how}: {one.entry.board}/{one.entry.file_name}: {one.outcome}")
+        say(f"{sum(one.done for one in outcomes)} of {len(outcomes)} entries were measured again.")
         return
     what = file
     if run is not None:
@@ -85,23 +85,23 @@ def score(
             what, benchmark, name=name, shards=shards, leaderboards=leaderboards, incomplete=incomplete, report=report
         )
     if as_json:
-        click.echo(json.dumps(result.scores.summary(), indent=1, sort_keys=True))
+        say(json.dumps(result.scores.summary(), indent=1, sort_keys=True))
         return
     out = console()
     out.print(result.table(out.width))
     for warning in result.scores.warnings:
-        click.echo(f"Note: {warning}")
-    click.echo(f"Entry: {result.entry_path}")
-    click.echo(f"Board: {result.board_folder / 'index.html'}")
+        say(f"Note: {warning}")
+    say(f"Entry: {result.entry_path}")
+    say(f"Board: {result.board_folder / 'index.html'}")
 
 
 def _print_as(found: PrintedAs) -> None:
-    click.echo(f"{found.path} on {found.benchmark}, {found.samples} samples. The same predictions in other programs:")
+    say(f"{found.path} on {found.benchmark}, {found.samples} samples. The same predictions in other programs:")
     for convention, numbers, used in found.programs:
         left_out = f" ({found.samples - used} samples left out)" if used < found.samples else ""
-        click.echo(f"\n{convention.name}: {convention.source}{left_out}\n  Why it differs: {convention.why}.")
+        say(f"\n{convention.name}: {convention.source}{left_out}\n  Why it differs: {convention.why}.")
         for one in numbers:
-            click.echo(f"  {one.label:<42} {one.value:8.2f} {one.unit:<2}  {one.why}")
+            say(f"  {one.label:<42} {one.value:8.2f} {one.unit:<2}  {one.why}")
 
 
 @main.command()
@@ -125,12 +125,12 @@ def submit(file: Path, benchmark: str, **statement: Any) -> None:
     """
     done = kt.submit(file, benchmark, **statement)
     for metric, value in done.scores.overall.items():
-        click.echo(f"{metric}: {value:.2f}")
+        say(f"{metric}: {value:.2f}")
     for warning in (*done.scores.warnings, *done.suspicions):
-        click.echo(f"Note: {warning}")
-    click.echo(f"Entry: {done.entry_path}")
-    click.echo(f"Model card: {done.card_path}")
-    click.echo("Answer the card's questions, then commit the entry, the card and the rendered boards together.")
+        say(f"Note: {warning}")
+    say(f"Entry: {done.entry_path}")
+    say(f"Model card: {done.card_path}")
+    say("Answer the card's questions, then commit the entry, the card and the rendered boards together.")
 
 
 @main.group()
@@ -146,7 +146,7 @@ def leaderboard() -> None:
 def leaderboard_build(leaderboards: Path | None, html: Path | None) -> None:
     """Render every board from its entries: README.md for a code host, index.html for a browser."""
     for path in kt.build_boards(leaderboards, html=html):
-        click.echo(str(path))
+        say(str(path))
 
 
 @leaderboard.command("check")
@@ -155,7 +155,7 @@ def leaderboard_check(leaderboards: Path | None) -> None:
     """Report what a pull request may not bring: edited tables or numbers, doubled or unverifiable entries."""
     found = kt.check_boards(leaderboards)
     for problem in found:
-        click.echo(problem)
+        say(problem)
     if found:
         raise ArtefactError(f"{len(found)} problems", where=leaderboards)
-    click.echo("The boards have no problems.")
+    say("The boards have no problems.")

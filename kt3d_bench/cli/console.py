@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import click
+
 from kt3d_bench.progress import Reporter, duration
 
 if TYPE_CHECKING:
@@ -16,12 +18,42 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 30.0
 
 
+def printable(text: str, kept: str = "") -> str:
+    """Return a text with every character that could steer a terminal written out, such as ``\\x1b``; those in ``kept``
+    stay. File names, keys and texts from files may hold any."""
+    return "".join(
+        one if one.isprintable() or one in kept else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
+def say(text: str, *, err: bool = False, kept: str = "\n\t") -> None:
+    """Print a line of plain text, ``printable``."""
+    click.echo(printable(text, kept), err=err)
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that does not cut tables when its output goes to a file or a pipe."""
-    from rich.console import Console
+    """Return a console that prints ``printable`` text only, and does not cut tables when its output goes to a file or a
+    pipe."""
+    from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+    from rich.segment import Segment
+
+    class Printable:
+        def __init__(self, content: ConsoleRenderable) -> None:
+            self._content = content
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for part in console.render(self._content, options):
+                yield part if part.control else Segment(printable(part.text, "\n"), part.style)
+
+    class OnlyPrintable(RenderHook):
+        def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+            return [Printable(one) for one in renderables]
 
     found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=200)
+    if not found.is_terminal:
+        found = Console(stderr=stderr, highlight=False, width=200)
+    found.push_render_hook(OnlyPrintable())
+    return found
 
 
 class Terminal(Reporter):

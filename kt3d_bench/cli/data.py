@@ -12,7 +12,7 @@ import click
 
 import kt3d_bench as kt
 from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, main, workers_option
-from kt3d_bench.cli.console import Terminal, console
+from kt3d_bench.cli.console import Terminal, console, say
 from kt3d_bench.errors import PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
 
@@ -82,11 +82,11 @@ def prepare(
             raise
     stand_in = " of generated stand-in data" if manifest.origin == "generated" else ""
     for name, split in sorted(manifest.splits.items()):
-        click.echo(f"{dataset} {name}: {split.samples} samples{stand_in} in {len(split.shards)} shards")
+        say(f"{dataset} {name}: {split.samples} samples{stand_in} in {len(split.shards)} shards")
         for line in split.skipped_lines():
-            click.echo(line)
-    click.echo(f"Manifest: {out / 'manifest.json'}")
-    click.echo(f"Next: {_next_step(dataset, out)}")
+            say(line)
+    say(f"Manifest: {out / 'manifest.json'}")
+    say(f"Next: {_next_step(dataset, out)}")
 
 
 def _next_step(dataset: str, shards: Path) -> str:
@@ -143,8 +143,8 @@ def generate(dataset: str, out: Path | None, **choices: Any) -> None:
     out = out or default_data_root() / "generated" / dataset / "raw"
     with Terminal() as report:
         counts = kt.generate(dataset, out=out, report=report, **choices)
-    click.echo(", ".join(f"{split} {count} samples" for split, count in counts.items()))
-    click.echo(f"Next: kt3d prepare {dataset} --raw {shlex.quote(str(out))}")
+    say(", ".join(f"{split} {count} samples" for split, count in counts.items()))
+    say(f"Next: kt3d prepare {dataset} --raw {shlex.quote(str(out))}")
 
 
 @main.command()
@@ -178,7 +178,7 @@ def inspect(
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError("pictures are .png files", where=picture, hint=f"--picture {shlex.quote(f'{picture}.png')}")
     for line in kt.inspect(path, dataset):
-        click.echo(line)
+        say(line)
     if picture is not None:
         from kt3d_bench.cli.contact_sheet import sheet
         from kt3d_bench.data.remote import complete
@@ -186,7 +186,7 @@ def inspect(
         for folder in folders:
             complete(folder, [split] if split else None)
         for line in sheet(folders, picture, by=by, count=count, split=split):
-            click.echo(line)
+            say(line)
 
 
 @main.command()
@@ -208,16 +208,16 @@ def validate(
     with Terminal() as report:
         found = kt.validate(shards, splits=splits or None, **({"sampled": None} if every else {}), report=report)
     if as_json:
-        click.echo(json.dumps(validation.as_json(found, raw=raw), indent=1))
+        say(json.dumps(validation.as_json(found, raw=raw), indent=1))
     else:
         out = console()
         out.print(validation.table(found, out.width))
         for line in validation.lines(found, raw=raw):
-            click.echo(line)
+            say(line)
         if found.sound:
-            click.echo("Nothing is wrong in what was checked." if found.unchecked else "Nothing is wrong.")
-            click.echo(f"Next: kt3d inspect {shlex.quote(str(shards))} --by worst --picture worst.png")
+            say("Nothing is wrong in what was checked." if found.unchecked else "Nothing is wrong.")
+            say(f"Next: kt3d inspect {shlex.quote(str(shards))} --by worst --picture worst.png")
         else:
-            click.echo(f"Next: repair it as shown above, then: kt3d validate {shlex.quote(str(shards))}")
+            say(f"Next: repair it as shown above, then: kt3d validate {shlex.quote(str(shards))}")
     if not found.sound:
         ctx.exit(1)

@@ -12,7 +12,7 @@ import click
 
 import kt3d_bench as kt
 from kt3d_bench.cli.base import FOLDER, main
-from kt3d_bench.cli.console import console
+from kt3d_bench.cli.console import console, say
 
 if TYPE_CHECKING:
     from kt3d_bench.testing import Finding
@@ -27,9 +27,9 @@ def list_(name: str | None, as_json: bool) -> None:
 
     if name is not None:
         for line in catalogue.describe(name):
-            click.echo(line)
+            say(line)
     elif as_json:
-        click.echo(json.dumps(catalogue.as_json(), indent=1, sort_keys=True))
+        say(json.dumps(catalogue.as_json(), indent=1, sort_keys=True))
     else:
         console().print(catalogue.tables())
 
@@ -58,9 +58,9 @@ def new_method(name: str, out: Path, target: str | None) -> None:
 
 def _written(folder: Path, name: str) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        click.echo(f"  {path}")
-    click.echo(f"Next: {shlex.quote(sys.executable)} -m pip install -e {shlex.quote(str(folder.absolute()))}")
-    click.echo(f"Next: kt3d check {name}")
+        say(f"  {path}")
+    say(f"Next: {shlex.quote(sys.executable)} -m pip install -e {shlex.quote(str(folder.absolute()))}")
+    say(f"Next: kt3d check {name}")
 
 
 @main.command()
@@ -77,9 +77,9 @@ def check(ctx: click.Context, name: str, raw: Path | None, keep: Path | None, wi
     """
     found = kt.check_plugin(name, raw=raw, keep=keep, say=lambda finding: tell(finding, with_traceback))
     broken = sum(not finding.holds for finding in found)
-    click.echo(f"{len(found) - broken} of {len(found)} rules of the contract hold.")
+    say(f"{len(found) - broken} of {len(found)} rules of the contract hold.")
     if keep is not None:
-        click.echo(f"Kept: {keep}")
+        say(f"Kept: {keep}")
     if broken:
         ctx.exit(1)
 
@@ -87,9 +87,9 @@ def check(ctx: click.Context, name: str, raw: Path | None, keep: Path | None, wi
 def tell(finding: Finding, with_traceback: bool) -> None:
     """Print one line for a rule, and below it what happened and what to change."""
     tick, cross = ("\u2713", "\u2717") if "utf" in (sys.stdout.encoding or "").lower() else ("ok", "NO")
-    click.echo(f"{tick if finding.holds else cross} {finding.subject}: {finding.rule}")
+    say(f"{tick if finding.holds else cross} {finding.subject}: {finding.rule}")
     for text in (finding.what, finding.hint):
         if text:
-            click.echo(f"    {text}")
+            say(f"    {text}")
     if with_traceback and finding.traceback:
-        click.echo(finding.traceback)
+        say(finding.traceback)

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 import kt3d_bench as kt
 from kt3d_bench.cli.base import FILE, SHARDS, Command, main
-from kt3d_bench.cli.console import Terminal
+from kt3d_bench.cli.console import Terminal, say
 from kt3d_bench.errors import UsageError
 from kt3d_bench.supervision import LEVELS
 from kt3d_bench.training.config import TRACKERS
@@ -116,11 +116,11 @@ def train(
             run.predict(device=options["device"], devices=options["devices"], nodes=nodes, report=report)
     if not run.in_main_process:
         return
-    click.echo(f"Run: {run.folder}")
+    say(f"Run: {run.folder}")
     if tested:
-        click.echo("Next: kt3d score")
+        say("Next: kt3d score")
     else:
-        click.echo(f"No benchmark tests on {target}. To predict another one: kt3d predict --benchmark ID (kt3d list)")
+        say(f"No benchmark tests on {target}. To predict another one: kt3d predict --benchmark ID (kt3d list)")
 
 
 def _refuse_beside_again(ctx: click.Context) -> None:
@@ -155,7 +155,7 @@ def estimate(
     folders, counts = _folders(shards), _counts(samples)
     found = kt.estimate(settings=_settings(settings), shards=folders, samples=counts, num_nodes=nodes, **options)
     for line in [json.dumps(found.document(), indent=1)] if as_json else found.lines():
-        click.echo(line)
+        say(line)
 
 
 def _pairs(option: str, pairs: Iterable[str], form: str, example: str) -> dict[str, str]:
@@ -205,10 +205,10 @@ def predict(run: str | None, benchmark: str | None, shards: Path | None, device:
     if not opened.in_main_process:
         return
     path = opened.folder / "predictions" / f"{found.meta['benchmark']}.npz"
-    click.echo(f"Predictions: {path}")
+    say(f"Predictions: {path}")
     words = [str(path), "--shards", str(shards)] if shards else ["--run", str(opened.folder)] if run else []
     words += ["--benchmark", benchmark] if benchmark else []
-    click.echo(f"Next: {shlex.join(['kt3d', 'score', *words])}")
+    say(f"Next: {shlex.join(['kt3d', 'score', *words])}")
 
 
 @main.command()
@@ -224,10 +224,10 @@ def report(run: str | None, no_images: bool, samples: int, shards: Path | None, 
 
     folder = run_to_report(run)
     path = kt.write_report(folder, images=not no_images, samples=samples, shards=shards, out=out)
-    click.echo(f"Report: {path}")
+    say(f"Report: {path}")
     if any((folder / "predictions").glob("*.npz")):
-        click.echo("Next: open it in a browser; it needs no network.")
+        say("Next: open it in a browser; it needs no network.")
     elif finished(folder):
-        click.echo(f"Next: {shlex.join(['kt3d', 'score', '--run', str(folder)])}, then this again to see samples.")
+        say(f"Next: {shlex.join(['kt3d', 'score', '--run', str(folder)])}, then this again to see samples.")
     else:
-        click.echo("Next: give the run's kt3d train command again with --resume to continue it.")
+        say("Next: give the run's kt3d train command again with --resume to continue it.")

@@ -113,7 +113,7 @@ class Mirror:
             return None
         try:
             return cls(folder, _checked(str(json.loads(path.read_bytes())["url"])))
-        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
             raise ArtefactError("does not say where shards come from", where=path, hint="delete its folder") from error
 
     def fetch_indexes(self, shards: Sequence[Shard]) -> int:

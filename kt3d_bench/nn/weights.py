@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kt3d_bench.budgets import require_stored
 from kt3d_bench.errors import ArtefactError, UsageError
 
 
@@ -23,13 +24,12 @@ def read_weights(path: str | PathLike[str]) -> Mapping[str, Tensor]:
     """
     safe = Path(path).suffix == ".safetensors"
     try:
-        content: Any = _safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = _safetensors(path) if safe else _saved_by_torch(path)
     except FileNotFoundError as error:
         raise ArtefactError("there is no such file", where=path) from error
     except UsageError:
         raise
-    except (RuntimeError, EOFError, LookupError, OSError, ValueError, TypeError, AttributeError,
-            pickle.UnpicklingError) as error:  # fmt: skip
+    except Exception as error:  # whatever the unpickler meets in a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtefactError(
             f"is not a weight file that can be read safely ({reason})",
@@ -44,6 +44,13 @@ def read_weights(path: str | PathLike[str]) -> Mapping[str, Tensor]:
             f"holds a {type(content).__name__}, expected a dict of tensors", where=path, hint="save net.state_dict()"
         )
     return content
+
+
+def _saved_by_torch(path: str | PathLike[str]) -> Any:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            require_stored(archive, Path(path).stat().st_size)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _safetensors(path: str | PathLike[str]) -> dict[str, Tensor]:

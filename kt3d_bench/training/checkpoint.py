@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kt3d_bench.budgets import OverBudgetError, require_stored
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_atomically
 
@@ -92,9 +93,12 @@ def load(path: Path) -> dict[str, Any]:
     if file_digest(path) != expected:
         raise ArtefactError("the checkpoint is corrupt: its SHA-256 is not the recorded one", where=path, hint=again)
     try:
+        with zipfile.ZipFile(path) as archive:
+            require_stored(archive, path.stat().st_size)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
-        raise ArtefactError(f"this is not a checkpoint ({type(error).__name__})", where=path, hint=again) from error
+    except Exception as error:  # whatever the unpickler meets in a damaged file
+        reason = str(error) if isinstance(error, OverBudgetError) else type(error).__name__
+        raise ArtefactError(f"this is not a checkpoint ({reason})", where=path, hint=again) from error
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
         found = content.get("format_version") if isinstance(content, dict) else type(content).__name__
         raise ArtefactError(f"checkpoint format {found!r}, expected {FORMAT_VERSION}", where=path,

@@ -60,7 +60,7 @@ def read_worlds(folder: Path) -> dict[str, tuple[int, ...]]:
     try:
         content = json.loads((folder / "checkpoints" / WORLDS).read_text())
         return {str(stage): tuple(int(world) for world in worlds) for stage, worlds in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -143,7 +143,9 @@ class StageLog:
         for text in self._path.read_text().splitlines():
             try:
                 line = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
+                continue
+            if not isinstance(line, dict):
                 continue
             if line.get("stage") != self._stage.name or line.get("step", 0) <= self._clock.first_step:
                 kept.append(text)

@@ -100,7 +100,7 @@ def test_a_file_that_declares_more_than_any_machine_holds(bench: Made) -> None:
     with h5py.File(path, "r+") as file:
         del file["data"]
         file.create_dataset("data", (1 << 40, 240, 320), np.float16, chunks=(1, 240, 320))
-    refused(made.prepare(*FRONT), path, "declares 1099511627776 frames", "download")
+    refused(made.prepare(*FRONT), path, "lies in 1099511627776 pieces", "download")
 
 
 @pytest.mark.parametrize(

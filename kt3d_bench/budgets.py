@@ -1,0 +1,95 @@
+"""How much a file may unpack to. Sizes on disk say little: a few bytes can declare gigabytes.
+
+What a reader keeps in memory is limited to ``RESIDENT_BYTES``, unless its format publishes a size; what it only
+streams, to ``MOST_RATIO`` times what it read. Every violation is a ``ValueError``; readers make it their own sentence.
+"""
+
+from __future__ import annotations
+
+import math
+import tarfile
+import zipfile
+from typing import IO, Any
+
+RESIDENT_BYTES = 1 << 30
+PLAIN_BYTES, MOST_RATIO = 64 << 20, 100
+"""What unpacks to less than the first is never taken for a bomb, whatever its compression ratio."""
+MOST_MEMBERS = 100_000
+MOST_NAME_BYTES = 1 << 16
+"""Of a member's name and other header data in a tar."""
+MOST_CHUNK_BYTES = 64 << 20
+MOST_CHUNKS = 10_000_000
+
+
+class OverBudgetError(ValueError):
+    """A file unpacks to more than may be read."""
+
+
+def require_bytes(what: str, size: int, most: int = RESIDENT_BYTES) -> None:
+    """Raise ``OverBudgetError`` when ``what`` takes more than ``most`` bytes unpacked."""
+    if size > most:
+        raise OverBudgetError(f"{what} would unpack to {size} bytes, and at most {most} are read")
+
+
+def require_ratio(packed: int, unpacked: int) -> None:
+    """Raise ``OverBudgetError`` for a ratio that only a bomb has."""
+    if unpacked > PLAIN_BYTES and unpacked > MOST_RATIO * packed:
+        raise OverBudgetError(f"{packed} bytes would unpack to {unpacked}")
+
+
+def zip_members(archive: zipfile.ZipFile, most: int = RESIDENT_BYTES) -> list[zipfile.ZipInfo]:
+    """Return the members of an archive that is to be read whole. Raises ``OverBudgetError`` for too many of them, one
+    name twice, more than ``most`` bytes together, and a ratio that only a bomb has."""
+    members = archive.infolist()
+    if len(members) > MOST_MEMBERS:
+        raise OverBudgetError(f"it has {len(members)} members, and at most {MOST_MEMBERS} are read")
+    if len({one.filename for one in members}) < len(members):
+        raise OverBudgetError("it holds an array twice")
+    unpacked, packed = (sum(getattr(one, name) for one in members) for name in ("file_size", "compress_size"))
+    require_ratio(packed, unpacked)
+    require_bytes("it", unpacked, most)
+    return members
+
+
+def require_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise ``OverBudgetError`` unless the members of an archive of ``size`` bytes are stored plainly, and so take no
+    more than the file itself."""
+    for one in archive.infolist():
+        if one.compress_type != zipfile.ZIP_STORED or one.file_size > size:
+            raise OverBudgetError(f"{one.filename} in it is compressed or larger than the file")
+
+
+def require_dataset(dataset: Any, most_chunk: int = MOST_CHUNK_BYTES) -> None:
+    """Raise ``OverBudgetError`` for an HDF5 dataset in pieces that are too large or too many. Reading one value unpacks
+    its whole piece, which may be far larger than the dataset."""
+    if dataset.chunks:
+        require_bytes("a piece of it", math.prod(dataset.chunks) * dataset.dtype.itemsize, most_chunk)
+        pieces = math.prod(-(-length // piece) for length, piece in zip(dataset.shape, dataset.chunks, strict=True))
+        if pieces > MOST_CHUNKS:
+            raise OverBudgetError(f"it lies in {pieces} pieces, and at most {MOST_CHUNKS} are read")
+
+
+class BoundedTarInfo(tarfile.TarInfo):
+    """For ``tarfile.open(tarinfo=...)``, which reads the names in headers whole, whatever size they declare."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        if self.type in (*tarfile.GNU_TYPES, *_EXTENDED) and self.type != tarfile.GNUTYPE_SPARSE:
+            require_bytes("a name in it", self.size, MOST_NAME_BYTES)
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+
+
+class BoundedStream:
+    """The unpacked bytes of a compressed file, read in order, until the ratio is one that only a bomb has."""
+
+    def __init__(self, unpacked: IO[bytes], packed: IO[bytes]) -> None:
+        self._unpacked, self._packed, self._total = unpacked, packed, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as a file does. Raises ``OverBudgetError``."""
+        content = self._unpacked.read(size)
+        self._total += len(content)
+        require_ratio(self._packed.tell(), self._total)
+        return content

@@ -1,0 +1,141 @@
+"""Small files that declare or unpack to gigabytes are refused with one sentence, in little time and memory."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+import av
+import h5py
+import numpy as np
+import pytest
+import torch
+from kt3d_h36m.archives import tar_members
+from kt3d_h36m.fetch import read_annotation
+from kt3d_h36m.video import frames_rgb, spread_pictures
+
+from kt3d_bench import budgets
+from kt3d_bench.errors import ArtefactError, RawDataError
+from kt3d_bench.nn.resnet import ResNet50, load_torchvision_weights
+from kt3d_bench.rawfiles import own_dataset
+from kt3d_bench.training import checkpoint
+
+
+def tar_header(kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_tar_whose_name_declares_gigabytes_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "Poses.tgz"
+    path.write_bytes(gzip.compress(tar_header(kind, 3 << 30) + bytes(1 << 20)))
+    with pytest.raises(RawDataError, match=rf"Poses\.tgz: is not read: a name in it would unpack to {3 << 30} "):
+        list(tar_members(path))
+
+
+def test_long_names_that_are_possible_are_read(tmp_path: Path) -> None:
+    for number, form in enumerate((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
+        path = tmp_path / f"{number}.tar"
+        with tarfile.open(path, "w", format=form) as tar:
+            tar.addfile(tarfile.TarInfo("a" * 300), io.BytesIO())
+        assert list(tar_members(path)) == ["a" * 300]
+
+
+def test_a_tar_that_unpacks_to_far_more_than_it_is_is_not_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "Poses.tgz"
+    info = tarfile.TarInfo("zeros")
+    info.size = 200 << 20
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(info.tobuf())
+        for _ in range(200):
+            file.write(bytes(1 << 20))
+    with pytest.raises(RawDataError, match=r"is not read: \d+ bytes would unpack to \d+; download the archive again"):
+        list(tar_members(path))
+
+
+def test_a_dataset_in_a_huge_piece_is_refused_before_a_value_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "annot.h5"
+    with h5py.File(path, "w") as file:
+        for name in ("frame", "camera", "subject", "action", "subaction"):
+            file[name] = np.ones(2, np.int64)
+        file.create_dataset("pose/3d", (2, 32, 3), "f8", chunks=(1 << 20, 32, 3), maxshape=(None, 32, 3))
+        file.create_dataset("pieces", (1 << 14, 1 << 14), "u1", chunks=(1, 1))
+    size = (1 << 20) * 32 * 3 * 8
+    with pytest.raises(
+        RawDataError,
+        match=rf"dataset /pose/3d cannot be read: a piece of it would unpack to {size} bytes, and at most ",
+    ):
+        read_annotation(path, (1, 1, 1))
+    with h5py.File(path) as file, pytest.raises(RawDataError, match=rf"it lies in {1 << 28} pieces"):
+        own_dataset(file, "pieces", path, "hint")
+
+
+def test_archives_have_at_most_so_many_members_of_at_most_so_many_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3):
+            archive.writestr(str(number), bytes(10))
+    with zipfile.ZipFile(path) as archive:
+        assert len(budgets.zip_members(archive, 30)) == 3
+        with pytest.raises(budgets.OverBudgetError, match=r"^it would unpack to 30 bytes, and at most 29 are read$"):
+            budgets.zip_members(archive, 29)
+        monkeypatch.setattr(budgets, "MOST_MEMBERS", 2)
+        with pytest.raises(budgets.OverBudgetError, match=r"^it has 3 members, and at most 2 are read$"):
+            budgets.zip_members(archive)
+
+
+def signed(path: Path) -> Path:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    checkpoint.sidecar(path).write_text(f"{digest}  {path.name}\n")
+    return path
+
+
+def repacked(source: Path, target: Path, change: dict[str, bytes], method: int) -> Path:
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(target, "w", method) as written:
+        for one in archive.infolist():
+            written.writestr(one.filename, change.get(Path(one.filename).name, archive.read(one)))
+    return signed(target)
+
+
+def test_a_compressed_checkpoint_is_refused_unread(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "good.pt", {"model": {"w": torch.zeros(1 << 20)}})
+    bomb = repacked(tmp_path / "good.pt", tmp_path / "bomb.pt", {}, zipfile.ZIP_DEFLATED)
+    assert bomb.stat().st_size < 1 << 17
+    with pytest.raises(ArtefactError, match=r"bomb\.pt: this is not a checkpoint \(.* is compressed or larger than"):
+        checkpoint.load(bomb)
+    with pytest.raises(ArtefactError, match="is compressed or larger than the file"):
+        load_torchvision_weights(ResNet50(), bomb)
+
+
+@pytest.mark.parametrize("pickled", [b"\x80\x02X\x01", b"\x80\x02}q\x00(", b"\x80\x02\x8c", b"\x80\x02h\x05.", b""])
+def test_a_checkpoint_whose_pickle_is_cut_is_one_sentence(tmp_path: Path, pickled: bytes) -> None:
+    checkpoint.save(tmp_path / "good.pt", {"model": {}})
+    bad = repacked(tmp_path / "good.pt", tmp_path / "bad.pt", {"data.pkl": pickled}, zipfile.ZIP_STORED)
+    with pytest.raises(ArtefactError, match=r"this is not a checkpoint \(\w+\); train again"):
+        checkpoint.load(bad)
+
+
+def test_a_playlist_is_no_video(tmp_path: Path) -> None:
+    """FFmpeg would open the files that it names, whatever they are and wherever they lie."""
+    with av.open(str(tmp_path / "real.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 64, 48
+        for packet in stream.encode(av.VideoFrame(64, 48, "yuv420p")):
+            container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    assert len(list(frames_rgb(tmp_path / "real.mp4", 1, 1, where="v", name="n"))) == 1
+    playlist = tmp_path / "list.mp4"
+    playlist.write_text("ffconcat version 1.0\nfile 'real.mp4'\n")
+    with pytest.raises(RawDataError, match=re.escape("cannot be decoded after frame 0 of 1")):
+        list(frames_rgb(playlist, 1, 1, where="v", name="n"))
+    assert list(spread_pictures(playlist, 2)) == []
