@@ -5,8 +5,8 @@ SHA-256 of its manifest, which pins every tar by size and SHA-256; ``remote.json
 downloads its indexes; a tar is downloaded when it is first read, or ahead of time by ``Mirror.fetch``. Processes may
 share a cache, and an interrupted download continues where it stopped. Nothing is deleted automatically.
 
-Files are read through fsspec (http and https by aiohttp; s3 by s3fs, the extra ``remote``). Other schemes are refused:
-some readers of tars would hand ``pipe:`` to a shell.
+Files behind http and https are read by ``data.download``, those of s3 through fsspec (s3fs, the extra ``remote``).
+Other schemes are refused: some readers of tars would hand ``pipe:`` to a shell.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from kt3d_bench.data.download import HttpFiles
 from kt3d_bench.data.index import index_path, read_index
 from kt3d_bench.data.manifest import MANIFEST, Shard, decode_manifest, read_manifest
 from kt3d_bench.errors import ArtefactError, UsageError
@@ -246,9 +247,8 @@ def _read(url: str, start: int, end: int, size: int | None = None) -> bytes:
             data: bytes = _file_system(urlsplit(url).scheme).cat_file(url, start=start, end=end)
             if size is None and len(data) >= end:
                 raise ArtefactError(f"the file is larger than {end} bytes", where=url, hint="check the URL")
-            if len(data) > end - start:
-                data = data[start:] if len(data) == size else b""
-                problem = "the server sends other bytes than requested"
+            if size is not None and start + len(data) > size:
+                data, problem = b"", "the server sends other bytes than requested"
             if data or size is None:
                 return data
             problem = problem or "nothing arrives"
@@ -278,15 +278,12 @@ def _read(url: str, start: int, end: int, size: int | None = None) -> bytes:
 
 
 def _file_system(scheme: str) -> Any:
-    import fsspec
-
     if scheme == "s3":
+        import fsspec
+
         try:
             return fsspec.filesystem("s3", config_kwargs={"connect_timeout": CONNECT_S, "read_timeout": STALL_S})
         except ImportError as error:
             hint = 'install it: pip install "kt3d-bench[remote]"'
             raise UsageError("s3 needs the library s3fs, which is not installed", where="s3://", hint=hint) from error
-    from aiohttp import ClientTimeout
-
-    patience = ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=STALL_S)
-    return fsspec.filesystem("http", client_kwargs={"timeout": patience, "trust_env": True})
+    return HttpFiles(CONNECT_S, STALL_S)

@@ -20,7 +20,7 @@ import fsspec
 import pytest
 from data_fake_dataset import plugin
 
-from kt3d_bench.data import remote
+from kt3d_bench.data import download, remote
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
@@ -41,6 +41,7 @@ class Host(ThreadingHTTPServer):
         self.folder = folder
         self.trouble = Counter[str]()
         self.asked: list[tuple[str, str]] = []
+        self.leads_to = ""
 
     @property
     def url(self) -> str:
@@ -76,6 +77,16 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != f"/data/set/{name}" or not path.is_file():
             return self.plain(404, b"nothing here" if body else b"")
         data = path.read_bytes()
+        if self.had("redirect"):
+            self.send_response(302)
+            self.send_header("Location", host.leads_to)
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        if self.had("compress"):
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         if not name.endswith(".tar") or not body:
             return self.send(data, span, body)
         if self.had("refuse"):
@@ -373,3 +384,48 @@ def test_s3_without_credentials_says_what_to_set(monkeypatch: pytest.MonkeyPatch
     raised.pop(0)
     with pytest.raises(ArtefactError, match=r"cannot be downloaded .*tried 6 times"):
         ShardSet.open("s3://data/set", "train")
+
+
+@pytest.mark.parametrize(("leads_to", "message"), [
+    ("http://localhost:1/manifest.json", "the server redirects to http://localhost; give the URL to which it leads"),
+    ("file:///etc/passwd", "the server redirects to file://None; give"),
+    ("//169.254.169.254/latest/meta-data", r"the server redirects to http://169\.254\.169\.254; give"),
+    ("manifest.json", "the server redirects more than 5 times; check the URL"),
+])  # fmt: skip
+def test_redirects_stay_within_the_host(host: Host, leads_to: str, message: str) -> None:
+    host.leads_to = leads_to
+    host.trouble["redirect"] = 1000
+    with pytest.raises(ArtefactError, match=rf"/data/set/manifest\.json: {message}"):
+        ShardSet.open(host.url, "train")
+
+
+def test_a_redirect_within_the_host_is_followed(host: Host, shards: Path) -> None:
+    host.leads_to, host.trouble["redirect"] = "manifest.json", 2
+    assert ShardSet.open(host.url, "train").digest == ShardSet.open(shards, "train").digest
+
+
+def test_a_compressed_answer_is_refused(host: Host) -> None:
+    host.trouble["compress"] = 1
+    with pytest.raises(ArtefactError, match=r"the server sends it compressed \(gzip\); serve the files as they are"):
+        ShardSet.open(host.url, "train")
+
+
+def test_an_answer_without_end_is_cut(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that ignores the range and sends far more: no more than the cap is kept."""
+    monkeypatch.setattr(download, "WITHOUT_RANGES_BYTES", 1000)
+    host.trouble["forget ranges"] = 1
+    files, tar = download.HttpFiles(1.0, 1.0), f"{host.url}/train-000000.tar"
+    whole = (host.folder / "train-000000.tar").read_bytes()
+    assert len(whole) > 5000
+    assert files.cat_file(tar, start=100, end=200) == whole[100:1100]
+    assert files.cat_file(tar, start=100, end=200) == whole[100:200]
+    assert files.cat_file(tar, start=len(whole) - 10, end=len(whole) + 90) == whole[-10:]
+
+
+def test_an_answer_that_only_drips_has_a_deadline(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(remote, "TRIES", 1)
+    there = ShardSet.open(host.url, "test")
+    host.trouble["stall"] = 1
+    with pytest.raises(ArtefactError, match=r"cannot be downloaded \(.*; tried 1 times\)"):
+        there.fetch()
