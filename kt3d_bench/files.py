@@ -56,6 +56,11 @@ def write_atomically(path: Path, content: bytes, *, temporary: Path | None = Non
             os.close(descriptor)
 
 
+def utf8_text(text: str) -> str:
+    """Return a text with what is no UTF-8 in it written out: a file may have any name, an index or an entry not."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Arrays of any shapes as an uncompressed ``.npz`` without times of writing. Object arrays raise ``ValueError``."""
     buffer = io.BytesIO()

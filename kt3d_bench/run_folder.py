@@ -5,6 +5,7 @@ It lies at ``<data root>/runs/<name>/``. ``run.yaml`` records what was asked for
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,11 +128,22 @@ def found_run(run: Path | str | None, data_root: Path) -> Path:
 
 
 def _plain(value: Any) -> Any:
+    """Return what YAML holds: paths as texts, and as bytes those that are no UTF-8."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
+    text = str(value) if isinstance(value, Path) else value
+    return os.fsencode(text) if isinstance(text, str) and any("\udc80" <= one <= "\udcff" for one in text) else text
+
+
+def _texts(value: Any) -> Any:
+    """Return what ``_plain`` made bytes as texts again."""
+    if isinstance(value, dict):
+        return {_texts(key): _texts(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_texts(entry) for entry in value]
+    return os.fsdecode(value) if isinstance(value, bytes) else value
 
 
 def write_run(folder: Path, document: Mapping[str, Any]) -> None:
@@ -150,7 +162,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
     """Return the content of a ``run.yaml`` that may lie anywhere. Raises as ``read_run``."""
     if not path.is_file():
         raise ArtefactError("there is no run here", where=path, hint="name a folder below runs/, or train one")
-    document: dict[str, Any] = read_yaml(path, error=ArtefactError, hint=_HINT)
+    document: dict[str, Any] = _texts(read_yaml(path, error=ArtefactError, hint=_HINT))
     parse(RunDocument, document, error=ArtefactError, where=path, hint=_HINT)
     for place in _ALWAYS:
         part, _, name = place.partition(".")

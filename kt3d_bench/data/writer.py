@@ -21,7 +21,7 @@ import numpy as np
 from kt3d_bench.data.format import FIELDS, IMAGES, encode
 from kt3d_bench.data.index import Labels, ShardIndex, encode_index, index_path
 from kt3d_bench.errors import PluginError
-from kt3d_bench.files import write_atomically
+from kt3d_bench.files import utf8_text, write_atomically
 from kt3d_bench.records import Sample, Skipped
 
 _FIELD_OF_EXTENSION = {field.extension: name for name, field in FIELDS.items()}
@@ -68,7 +68,7 @@ class ShardWriter:
 
     def start_item(self, name: str) -> None:
         """Assign the samples written from now on to this work item; messages and the index name it."""
-        self._items.append(name)
+        self._items.append(utf8_text(name))
 
     def write(self, sample: Sample) -> None:
         """Append a sample. Raises ``PluginError`` for a key that was used before, for other images than the samples
@@ -103,7 +103,7 @@ class ShardWriter:
 
     def skip(self, skipped: Skipped) -> None:
         """Record a sample that could not be used."""
-        self._skipped.append(skipped)
+        self._skipped.append(Skipped(utf8_text(skipped.name), utf8_text(skipped.reason), utf8_text(skipped.where)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

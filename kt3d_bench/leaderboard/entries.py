@@ -497,11 +497,14 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, _DECIMALS)
 
 
+_NO_UTF8 = re.compile("[\ud800-\udfff]")
+
+
 def _json(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return settings as JSON holds them (tuples become lists). Raises ``ArtefactError`` for what it cannot hold."""
     try:
         text = json.dumps(dict(values), allow_nan=False, ensure_ascii=False)
-        plain: dict[str, Any] = from_json(text.encode())
+        plain: dict[str, Any] = from_json(_NO_UTF8.sub(r"\\\g<0>", text).encode("utf-8", "backslashreplace"))
     except (TypeError, ValueError) as error:
         raise ArtefactError(f"{name} cannot be stored as JSON ({error})", hint="use plain, finite values") from error
     return plain

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kt3d_bench.data.folders import shards_folder, with_target_found
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import ArtefactError, Kt3dError, UsageError
-from kt3d_bench.files import default_data_root
+from kt3d_bench.files import default_data_root, utf8_text
 from kt3d_bench.leaderboard.cards import card_path, write_card
 from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import (
@@ -395,7 +395,7 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint_sha256": document.get("checkpoint_sha256"),
         "run": {key: document[key] for key in ("config", "method_config", "stages") if key in document},
         "versions": document.get("versions", {}),
-        "command": document.get("command", ""),
+        "command": utf8_text(document.get("command", "")),
         "device": f"{document.get('accelerator', '')} {document.get('precision', '')}".strip(),
         "wall_seconds": round(sum(seconds), 1) if seconds else None,
     }

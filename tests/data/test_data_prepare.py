@@ -359,6 +359,15 @@ def test_ctrl_c_from_a_terminal_stops_workers_and_a_rerun_continues(
     assert run(fake, raw, out).splits["train"].samples == 12
 
 
+def test_names_that_are_no_utf8_are_written_out(fake: DatasetPlugin, raw: Path, tmp_path: Path) -> None:
+    add(raw, "\udcfe", "damaged")
+    out = tmp_path / "out\udcfd"
+    split = run(fake, raw, out).splits["train"]
+    assert split.samples == 12
+    assert run(fake, raw, out) == read_manifest(out)
+    assert [(one.name, one.where) for one in split.skipped] == [(r"train/\udcfe", r"train/\udcfe.txt")]
+
+
 def test_a_disk_that_will_be_full_is_foreseen(
     fake: DatasetPlugin, raw: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

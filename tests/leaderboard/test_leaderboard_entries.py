@@ -305,3 +305,9 @@ def test_all_boards_are_found(tmp_path: Path) -> None:
 def test_versions_are_read_without_importing() -> None:
     found = installed_versions(["numpy", "no-such-library"])
     assert found == {"python": platform.python_version(), "numpy": np.__version__}
+
+
+def test_paths_that_are_no_utf8_are_written_out() -> None:
+    from kt3d_bench.leaderboard.entries import _json
+
+    assert _json({"folder": "a\udcff\\b", "n": [1]}, "run") == {"folder": "a\\udcff\\b", "n": [1]}

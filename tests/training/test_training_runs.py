@@ -83,5 +83,16 @@ def test_a_run_is_found_by_name_by_folder_or_as_the_newest(run: kt.Run, workplac
         kt.load_run(tmp_path)
 
 
+def test_a_data_root_whose_name_is_no_utf8_works(workplace: Workplace) -> None:
+    odd = workplace.root.with_name("data\udcff")
+    place = Workplace(odd)
+    place.prepare("dots-target")
+    place.prepare("dots-source")
+    run = kt.train("toy", preset="tiny", device="cpu", settings={"steps": 2}, data=odd)
+    assert run.config.data_root == odd
+    assert Path(run.document["shards"]["target"]["folder"]) == odd / "shards" / "dots-target"
+    assert len(run.predict(device="cpu")) == 5
+
+
 def test_keyword_arguments_are_the_fields_of_the_config() -> None:
     assert RunOptions.__annotations__.keys() == {field.name for field in fields(RunConfig)} - {"method", "data_root"}
