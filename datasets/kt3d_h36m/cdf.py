@@ -17,7 +17,7 @@ from kt3d_bench.rawfiles import BoundedReader
 JOINTS = 32
 _HINT = "unpack or download the archive again and compare its MD5 with the official one"
 _MAGIC_2, _MAGIC_3 = bytes.fromhex("cdf26002"), bytes.fromhex("cdf30001")
-_reader = BoundedReader("kt3d_h36m.cdf:read_variable", timeout_s=30.0, memory_mb=2048)
+_reader = BoundedReader("kt3d_h36m.cdf:read_variable", timeout_s=20.0, memory_mb=1536)
 
 
 def read_pose(path: Path, dimensions: int, *, where: str | None = None) -> npt.NDArray[np.float64]:

@@ -112,5 +112,5 @@ def test_a_file_that_loops_is_given_up_in_time(tmp_path, values, monkeypatch):
 def test_a_file_that_asks_for_too_much_memory_is_refused(tmp_path, values):
     path = tmp_path / "big.cdf"
     with_counter(path, values, 0)
-    with pytest.raises(RawDataError, match="asks for more than 2048 MB of memory"):
+    with pytest.raises(RawDataError, match="asks for more than 1536 MB of memory"):
         read_pose(path, 3)
