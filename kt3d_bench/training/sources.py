@@ -201,8 +201,11 @@ def _make_stand_in(
     from kt3d_bench.data.prepare import prepare
 
     if not is_stand_in(raw, plugin, arguments):
-        if (raw / MARKER).is_file():
-            shutil.rmtree(raw)
+        old = raw.with_name(f"{raw.name}.old")  # renamed first: what is half removed would be taken for a user's
+        shutil.rmtree(old, ignore_errors=True)
+        if any((raw / mark).is_file() for mark in (MARKER, _MADE)):
+            raw.rename(old)
+            shutil.rmtree(old)
         generate = registry.load_function(registry.generator(plugin), "generate")
         progress = report.following(f"generate {plugin.name}")
         generate(raw, seed=STAND_IN_SEED, motion=None, device=device, workers=workers, progress=progress, **arguments)

@@ -125,3 +125,19 @@ def test_a_stage_is_read_whole_while_another_run_writes_it(tmp_path: Path) -> No
     (tmp_path / ".abc.pt.77").touch()
     store.save("abc", method, stage, {"steps": 2})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["abc.pt", "abc.pt.sha256"]
+
+
+def test_a_stand_in_that_was_killed_while_it_was_replaced_is_made_again(workplace: Workplace) -> None:
+    """Another version is to replace it: the marker is gone already, other files are not."""
+    workplace.prepare("dots-target")
+    train(workplace.config())
+    home = next((workplace.root / "generated" / "dots-source").iterdir())
+    raw = home / "raw"
+    before = sorted(path.name for path in raw.iterdir())
+    (raw / "kt3d-generated.json").unlink()
+    (raw / "kt3d-stand-in.txt").write_text("version 0")
+    (home / "raw.old").mkdir()
+    (home / "raw.old" / "image").touch()
+    train(workplace.config(seed=1))
+    assert sorted(path.name for path in raw.iterdir()) == before
+    assert sorted(path.name for path in home.iterdir()) == ["raw", "shards"]
