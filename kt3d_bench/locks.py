@@ -56,8 +56,7 @@ def held(
     process and gives ``hint``; without locks in the file system, ``LEASE_S`` seconds and a fifth later. ``waiting`` is
     told once whom it waits for. Raises ``OSError`` where the file cannot be written.
     """
-    with suppress(FileExistsError):  # a file: opening the lock says so
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
             if wait_s and waiting is not None:
