@@ -138,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def shards(card_folder: Path, raw: Path, tmp_path: Path) -> Path:
     out = tmp_path / "shards"
-    prepare(plugin(card_folder), raw=raw, out=out, workers=1, samples_per_shard=TINY)
+    prepare(plugin(card_folder), raw=raw, out=out, workers=1, samples_per_shard=TINY, check=False)
     return out
 
 
