@@ -17,6 +17,7 @@ from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.loading.augment import BOX_MARGIN
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import Stage, StepResult
+from kt3d_bench.nn.flips import exchanged
 from kt3d_bench.nn.integral import DEPTH_SPAN_MM, smooth_l1_in_64ths, to_voxels
 from kt3d_bench.nn.layers import ResidualMlp
 from kt3d_bench.nn.virtual_cameras import VirtualCameras, up_sum, upright, vertical
@@ -109,7 +110,11 @@ def prior_step(prior: PosePrior, batch: LabelledBatch, *, noise: float, cameras:
 def virtual_poses(batch: LabelledBatch, up_world: Tensor, side: int) -> Tensor:
     """(B, J, 3) voxels of the batch's poses before virtual cameras, cropped as the loader crops people; NaN where a
     joint is not known. ``up_world`` (3,) is the world's vertical."""
-    xy, z_mm = VirtualCameras().see(upright(batch.joints_root_mm, batch.world_to_cam, up_world))
+    flip = batch.joints_root_mm.new_tensor([-1.0, 1.0, 1.0])
+    augmented = (torch.linalg.det(batch.world_to_cam) < 0)[:, None, None]  # a mirrored sample: as it was before
+    joints = torch.where(augmented, exchanged(batch.joints_root_mm) * flip, batch.joints_root_mm)
+    turns = torch.where(augmented, batch.world_to_cam * flip[:, None], batch.world_to_cam)
+    xy, z_mm = VirtualCameras().see(upright(joints, turns, up_world))
     known = xy.isfinite()
     low = torch.where(known, xy, torch.full_like(xy, torch.inf)).amin(1, keepdim=True)
     high = torch.where(known, xy, torch.full_like(xy, -torch.inf)).amax(1, keepdim=True)

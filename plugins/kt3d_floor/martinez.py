@@ -173,5 +173,5 @@ class Martinez(Method):
         image = rgb_input(batch.images["rgb"])
         output = both_ways(self.rgb_net, image)[0] if self.config.flip_test else self.rgb_net(image)
         joints_px, _ = from_voxels(output.voxels, self.input_px, self.config.side)
-        depth_mm = self.lifter(normalised(joints_px)) * DEPTH_UNIT_MM
+        depth_mm = self.lifter(normalised(joints_px)).float() * DEPTH_UNIT_MM
         return Estimate(joints_px=joints_px, z_root_mm=depth_mm - depth_mm[:, :1])

@@ -93,7 +93,7 @@ def _labels(model: Model, target: UnlabelledBatch) -> Lesson | None:
 
 def _taught(model: Model, target: UnlabelledBatch, image: Tensor, labels: Lesson | None) -> Lesson | None:
     """What the teacher says of the image as it is and of its mirror image, where no label says it: x and y weighted by
-    their agreement, and depths that no network of this stage made."""
+    their agreement. Depths are the prior's on RGB images, and the teacher's on depth images."""
     assert model.teacher_net is not None
     if labels is not None and bool((labels.weight > 0).all()):
         return None
@@ -171,9 +171,10 @@ def _mixed_loss(model: Model, output: IntegralOutput, mixed: _Mixed, view: View 
     config = model.config
     own = output.voxels.detach() if view is None else view.back(output.voxels.detach(), config.side)
     place = torch.where(mixed.known[..., None], mixed.place, own[..., :2])
-    deep = torch.full_like(mixed.known, learns_depth(model.config, model.context) and model.prior is not None)
+    prior = model.prior if learns_depth(config, model.context) else None
+    deep = torch.full_like(mixed.known, prior is not None)
     with torch.no_grad():
-        z = own[..., 2:] if model.prior is None else model.prior(place)[..., 2:]
+        z = own[..., 2:] if prior is None else prior(place)[..., 2:]
     lesson = Lesson(torch.cat([place, z], -1), torch.stack([mixed.known, mixed.known, deep], -1).float())
     lesson = lesson if view is None else view.lesson(lesson, config.side)
     return pose_loss(output, lesson.voxels, lesson.weight > 0, marginal_weight=config.marginal_weight)

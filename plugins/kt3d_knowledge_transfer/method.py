@@ -8,6 +8,7 @@ of each stage (``stages.py``) minimises, prediction. The networks are in ``model
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import torch
@@ -193,6 +194,7 @@ class SourceOnly(KnowledgeTransfer):
         return "cycle" if named == "network" else named
 
     def stages(self) -> tuple[Stage, ...]:
+        config = replace(self.config, depth_at_test=self.depth_at_test, bridge="none", weight_domain=0.0)
         used = {"prior": {"prior"}, "mask": {"prior", "bridge"}}.get(self.depth_at_test, set())
         unused = {"adapt", "prior", "bridge"} - used
-        return tuple(stage for stage in super().stages() if stage.name not in unused)
+        return tuple(stage for stage in stages(config, self.context) if stage.name not in unused)

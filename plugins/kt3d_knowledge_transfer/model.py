@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from kt3d_bench.errors import UsageError
@@ -99,6 +100,9 @@ class Model(Method):
         return cast(Tensor, self.mask_net(self.generator(pose)).voxels)
 
     def bridged(self, batch: UnlabelledBatch, voxels: Tensor) -> Tensor:
-        """(B, J, 3) what the mask-conditioned network makes of (B, J, 2 or 3) poses and the observed silhouettes."""
+        """(B, J, 3) what the mask-conditioned network makes of (B, J, 3) poses and the observed silhouettes; without a
+        silhouette, the pose itself."""
         assert self.bridge_net is not None
-        return cast(Tensor, self.bridge_net(bridge.bridge_input(self.inputs.silhouette(batch), voxels)).voxels)
+        silhouette = self.inputs.silhouette(batch)
+        corrected = self.bridge_net(bridge.bridge_input(silhouette, voxels)).voxels
+        return torch.where(silhouette.flatten(1).any(1)[:, None, None], corrected, voxels)

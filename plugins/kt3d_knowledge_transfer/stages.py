@@ -148,7 +148,7 @@ def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> St
     roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if rgb else ("depth",)}
     if rgb and config.bridge == "observed":
         roles["target"] += ("foreground",)
-    if adversarial:
+    if adversarial or config.bridge == "generated":
         roles["source"] = ("depth", "parts") if config.mask == "part-depth" else ("parts",)
     elif tunes_prior(config, context):
         roles["source"] = ()

@@ -51,7 +51,9 @@ def test_source_only_trains_what_it_uses(build: Make) -> None:
     assert names("rgb", depth_at_test="prior") == ["prior", "pretrain-2d"]
     assert names("rgb", depth_at_test="mask") == ["prior", "pretrain-2d", "bridge"]
     assert names("rgb", **AS_PUBLISHED) == ["pretrain-2d", "synthetic"]
-    assert names("depth") == ["synthetic"]
+    assert names("rgb", depth_at_test="network") == ["pretrain-2d", "synthetic", "generator"]
+    assert names("rgb", bridge="generated") == ["prior", "pretrain-2d"]
+    assert names("depth") == names("depth", bridge="generated") == ["synthetic"]
 
 
 def test_what_is_read_is_declared(build: Make) -> None:
@@ -219,6 +221,7 @@ def test_observed_silhouettes_correct_the_frozen_start_and_never_the_teacher(bui
     empty = adapting._taught(method, scene, image, None)
     assert empty is not None
     assert not torch.allclose(empty.voxels, lesson.voxels, atol=1e-3)
+    assert torch.equal(method.bridged(scene, start), start), "without a silhouette nothing is corrected"
 
 
 def test_the_bridge_learns_from_silhouettes_and_poses_alone(build: Make, train: Make) -> None:
@@ -227,6 +230,16 @@ def test_the_bridge_learns_from_silhouettes_and_poses_alone(build: Make, train: 
     assert stage.roles == {"source": ("foreground",)}
     assert stage.trains == ("bridge_net",)
     assert set(train(method, "bridge").losses) == {"bridge"}
+
+
+@pytest.mark.parametrize("supervision", ["none", "full"])
+def test_the_cycles_stage_reads_masks_of_the_source_and_logs_what_it_can_carry(
+    build: Make, train: Make, supervision: str
+) -> None:
+    method = build("rgb", bridge="generated", supervision=supervision)
+    assert _stage(method, "adapt").roles["source"] == ("parts",)
+    logs = train(method, "adapt", labelled=supervision == "full").logs
+    assert {"cycle_mm", "true_mask_mm", "foreground_right"} <= logs.keys()
 
 
 def test_the_cycle_passes_its_gradient_to_the_student(build: Make) -> None:

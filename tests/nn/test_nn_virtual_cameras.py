@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,21 @@ def test_views_are_rotations_of_the_body_or_of_its_mirror_image() -> None:
     assert 16 < sum(mirrored) < 48
     assert -5 <= min(elevations) < 2
     assert 15 < max(elevations) <= 20
+
+
+def test_a_sample_that_augmentation_mirrored_is_turned_back() -> None:
+    """A mirrored sample's rotation is none; virtual cameras must not see people with exchanged sides."""
+    batch, up = tiny_batch(8), torch.tensor([0.0, -1.0, 0.0])
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    mirrored = replace(
+        batch,
+        joints_root_mm=batch.joints_root_mm[:, torch.from_numpy(H36M17.mirror)] * flip,
+        world_to_cam=batch.world_to_cam * flip[:, None],
+    )
+    torch.manual_seed(0)
+    expected = virtual_poses(batch, up, 16)
+    torch.manual_seed(0)
+    torch.testing.assert_close(virtual_poses(mirrored, up, 16), expected)
 
 
 def test_virtual_poses_fill_the_crop_as_the_loader_does() -> None:

@@ -195,7 +195,8 @@ def bent_limbs(labels: Labels, joints: tuple[str, str, str]) -> tuple[int, int]:
 
     With up = hip to thorax and left = from the right one of the limbs' first joints to the left one, the front is
     left x up. Exchanged sides, a mirrored image or a left-handed frame exchange front and back, whatever the cameras.
-    Each pair of limbs has its own left, so that exchanged legs are found where the arms are right.
+    Of arms, only those that hang are judged: the elbow of a raised arm points anywhere. Each pair of limbs has its own
+    left, so that exchanged legs are found where the arms are right.
     """
     points = labels.joints_cam_mm.astype(np.float64)
 
@@ -203,7 +204,8 @@ def bent_limbs(labels: Labels, joints: tuple[str, str, str]) -> tuple[int, int]:
         found: FloatArray = points[:, H36M17.index(name)]
         return found
 
-    front = np.cross(_across(points, joints[0]), at("thorax") - at("hip"))
+    trunk = at("thorax") - at("hip")
+    front = np.cross(_across(points, joints[0]), trunk)
     bent = forward = 0
     with np.errstate(divide="ignore", invalid="ignore"):
         for side in ("left", "right"):
@@ -212,6 +214,8 @@ def bent_limbs(labels: Labels, joints: tuple[str, str, str]) -> tuple[int, int]:
             along = along / np.linalg.norm(along, axis=-1, keepdims=True)
             off = (middle - upper) - along * np.sum((middle - upper) * along, axis=-1, keepdims=True)
             clear = np.linalg.norm(off, axis=-1) > BENT_MM
+            if joints[0] == "shoulder":
+                clear &= np.sum((middle - upper) * trunk, axis=-1) < 0
             bent += int(clear.sum())
             forward += int((clear & (np.sum(off * front, axis=-1) > 0)).sum())
     return bent, forward
