@@ -54,9 +54,12 @@ def zip_members(archive: zipfile.ZipFile, most: int = RESIDENT_BYTES) -> list[zi
 def require_stored(archive: zipfile.ZipFile, size: int) -> None:
     """Raise ``OverBudgetError`` unless the members of an archive of ``size`` bytes are stored plainly, and so take no
     more than the file itself."""
-    for one in archive.infolist():
-        if one.compress_type != zipfile.ZIP_STORED or one.file_size > size:
-            raise OverBudgetError(f"{one.filename} in it is compressed or larger than the file")
+    members = archive.infolist()
+    for one in members:
+        if one.compress_type != zipfile.ZIP_STORED:
+            raise OverBudgetError(f"{one.filename} in it is compressed")
+    if sum(one.file_size for one in members) > size:
+        raise OverBudgetError("its members together are larger than the file")
 
 
 def require_dataset(dataset: Any, most_chunk: int = MOST_CHUNK_BYTES) -> None:

@@ -113,7 +113,8 @@ def train(
         target = run.document["shards"]["target"]["dataset"]
         tested = any(benchmark.dataset == target for benchmark in kt.benchmarks().values())
         if then_predict and tested:
-            run.predict(device=options["device"], devices=options["devices"], nodes=nodes, report=report)
+            asked = run.config
+            run.predict(device=asked.device, devices=asked.devices, nodes=asked.num_nodes, report=report)
     if not run.in_main_process:
         return
     say(f"Run: {run.folder}")

@@ -51,8 +51,11 @@ class HttpFiles:
 
 
 def _redirected(at: str, to: str, url: str) -> str:
-    target = urljoin(at, to)
-    old, new = urlsplit(at), urlsplit(target)
+    try:
+        target = urljoin(at, to)
+        old, new = urlsplit(at), urlsplit(target)
+    except ValueError as error:
+        raise ArtefactError(f"the server redirects to no URL ({error})", where=url, hint="check the URL") from error
     if new.hostname != old.hostname or new.scheme not in ("https", old.scheme):
         hint = "give the URL to which it leads, if you trust that"
         raise ArtefactError(f"the server redirects to {new.scheme}://{new.hostname}", where=url, hint=hint)

@@ -236,6 +236,12 @@ def _claim(
     return kept
 
 
+def holds_stand_in(out: Path) -> bool:
+    """Return whether the shards in a folder were made from generated data."""
+    state = _read_state(out)
+    return state is not None and bool(state["common"].get("generated"))
+
+
 def _read_state(out: Path) -> dict[str, Any] | None:
     try:
         state = json.loads((out / STATE).read_bytes())

@@ -379,6 +379,8 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
     roles = [set(stage["roles"]) for stage in stages if "roles" in stage]
     read = set().union(*roles) if roles else set(document["shards"])
     """Roles that a stage of the run trained on; all of them where the run does not say."""
+    began = (document.get("init") or {}).get("supervision", "none")
+    seen = supervision if began in ("none", supervision) else f"{supervision}, and {began} by the weights it began with"
     datasets = {role: shards["dataset"] for role, shards in document["shards"].items()}
     also = sorted(role for role in read if role != "target" and datasets[role] == datasets.get("target"))
     return {
@@ -391,7 +393,7 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
         "settings_rule": document.get("settings_rule") or "not stated",
         "external_data": [f"weights of {document['init']['from']}"] if document.get("init") else [],
         "training_data": _training_data(document, supervision, read),
-        "target_labels_seen": f"full ({also[0]} is the same dataset)" if also else supervision,
+        "target_labels_seen": f"full ({also[0]} is the same dataset)" if also else seen,
         "checkpoint_sha256": document.get("checkpoint_sha256"),
         "run": {key: document[key] for key in ("config", "method_config", "stages") if key in document},
         "versions": document.get("versions", {}),

@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kt3d_bench.errors import Kt3dError, UsageError
+from kt3d_bench.errors import UsageError
 from kt3d_bench.locks import LockedError, held
 from kt3d_bench.run_folder import RUN_FILE, finished
+from kt3d_bench.training.ranks import by_first
 from kt3d_bench.training.resolve import Resolved
 
 if TYPE_CHECKING:
@@ -28,16 +29,9 @@ def claimed(fabric: Fabric, resolved: Resolved, *, resume: bool) -> Iterator[Pat
     a given name that is taken and when there is nothing to resume, ``LockedError`` when another process trains it.
     """
     with ExitStack() as stack:
-        found: Path | Kt3dError | None = None
-        if fabric.is_global_zero:
-            try:
-                found = _resumed(resolved, stack) if resume else _new(resolved, stack)
-            except Kt3dError as error:
-                found = error
+        found = by_first(fabric, lambda: _resumed(resolved, stack) if resume else _new(resolved, stack))
         if fabric.world_size > 1:
             found = fabric.broadcast(found)
-        if isinstance(found, Kt3dError):
-            raise found
         assert found is not None
         yield found
 

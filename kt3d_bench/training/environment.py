@@ -55,6 +55,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
         for name, value in _plain(before.get(place)).items():
             if own.get(name) != value:
                 yield f"the {title}{name} was {value} and is {own.get(name, 'absent')} now"
+    init, was = (dict(one.get("init") or {}).get("sha256") for one in (now, before))
+    if init != was:
+        yield "the weights it starts from are other ones now"
+    if before.get("processes") != now.get("processes"):
+        yield f"the processes were {before.get('processes')} and are {now.get('processes')} now"
     if before.get("precision") != now.get("precision"):
         yield f"the precision was {before.get('precision')} and is {now.get('precision')} now"
     for role, shards in before.get("shards", {}).items():

@@ -17,8 +17,8 @@ _NAMED = 3
 
 
 def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
-    """Set the weights of a new ``method`` and return, as plain data for ``run.yaml``, where they come from and how many
-    tensors fitted.
+    """Set the weights of a new ``method`` and return, as plain data for ``run.yaml``, where they come from, how many
+    tensors fitted and which supervision a run had that they come from.
 
     ``given``: a weight file (``nn.weights.read_weights``), or the name or folder of a finished run. A tensor fits where
     the method has one of its name and shape. A file of which none fits is taken for a torchvision ResNet-50 and set in
@@ -28,7 +28,8 @@ def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
     path = Path(given).expanduser()
     is_run = not path.is_file() and path.suffix not in _ENDINGS
     path = final_checkpoint(found_run(given, data_root)) if is_run else path
-    tensors = checkpoint.load(path)["model"] if is_run else read_weights(path)
+    content = checkpoint.load(path) if is_run else {"model": read_weights(path)}
+    tensors = content["model"]
     own = method.state_dict()
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
     encoders = {name: module for name, module in method.named_modules() if isinstance(module, ResNet50)}
@@ -53,6 +54,7 @@ def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
         "set": count,
         "of": len(own),
         "left_out": left,
+        "supervision": content["context"]["supervision"] if is_run else "none",
     }
 
 

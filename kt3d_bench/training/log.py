@@ -36,7 +36,7 @@ class StageLog:
         self._stage, self._clock, self._learner = stage, clock, learner
         self._sources = sources
         self._path, self._report = context.folder / "log.jsonl", context.report
-        self._trackers = context.trackers
+        self._trackers = list(context.trackers)
         self._main, self._on_cpu = context.fabric.is_global_zero, context.fabric.device.type == "cpu"
         self._every = max(1, clock.steps // LOG_LINES)
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
@@ -115,8 +115,13 @@ class StageLog:
                 where=self._path,
                 hint="free space or fix permissions there, then continue with --resume; earlier checkpoints are kept",
             ) from error
-        for tracker in self._trackers:
-            tracker.write(self._stage.name, self._clock.step, {**losses, **logs, "learning rate": self._learner.rate})
+        shown = {**losses, **logs, "learning rate": self._learner.rate}
+        for tracker in list(self._trackers):
+            try:
+                tracker.write(self._stage.name, self._clock.step, shown)
+            except Exception as error:
+                self._trackers.remove(tracker)
+                self._report.note(f"{type(tracker).__name__} takes no more curves: {type(error).__name__}: {error}")
         for name, value in logs.items():
             if name.startswith(WARNING):
                 self._warnings.setdefault(name, {})[self._clock.step] = bool(value)
@@ -136,7 +141,7 @@ class StageLog:
         return found
 
     def _cut(self) -> None:
-        """Remove what was logged of this stage after the checkpoint from which it continues."""
+        """Remove what was logged of this stage after the checkpoint from which it continues; recall its warnings."""
         if not self._path.exists():
             return
         kept = []
@@ -147,8 +152,13 @@ class StageLog:
                 continue
             if not isinstance(line, dict):
                 continue
-            if line.get("stage") != self._stage.name or line.get("step", 0) <= self._clock.first_step:
-                kept.append(text)
+            own = line.get("stage") == self._stage.name
+            if own and line.get("step", 0) > self._clock.first_step:
+                continue
+            kept.append(text)
+            for name, value in (line.get("logs") or {}).items() if own else ():
+                if name.startswith(WARNING):
+                    self._warnings.setdefault(name, {})[line["step"]] = bool(value)
         write_whole(self._path, "".join(f"{text}\n" for text in kept).encode())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.interrupts import graceful_stop
+from kt3d_bench.interrupts import InterruptedRunError, graceful_stop
 from kt3d_bench.method import Method, Stage
 from kt3d_bench.progress import Reporter
 from kt3d_bench.training import acceleration, bounds, checkpoint, interim
@@ -78,6 +78,12 @@ def run_stages(
         worlds = interim.read_worlds(folder) if resume else {}
         for stage in stages:
             outcomes.append(_stage(context, stage, outcomes, store, saved, worlds))
+        if fabric.broadcast(stop.requested):
+            raise InterruptedRunError(
+                "stopped after the last stage; nothing is lost",
+                where=folder,
+                hint="continue with the same command and --resume",
+            )
     return tuple(outcomes)
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import PluginError, UsageError
+from kt3d_bench.errors import Kt3dError, PluginError, UsageError
 from kt3d_bench.lifeline import tie
 
 if TYPE_CHECKING:
@@ -26,7 +26,24 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one another: the first may be fetching shards or generating a stand-in."""
 
+_Result = TypeVar("_Result")
 _FIRST = "KT3D_FIRST_PROCESS"
+
+
+def by_first(fabric: Fabric, work: Callable[[], _Result]) -> _Result | None:
+    """Return what ``work`` gives in the first process and ``None`` in the others, which wait for it. Its ``Kt3dError``
+    is raised in all of them."""
+    result, failed = None, None
+    if fabric.is_global_zero:
+        try:
+            result = work()
+        except Kt3dError as error:
+            failed = error
+    if fabric.world_size > 1:
+        failed = fabric.broadcast(failed)
+    if failed is not None:
+        raise failed
+    return result
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,9 @@ def stand_in(
     kind = "" if config.stand_in_held_out == HELD_OUT[0] else f"{config.stand_in_held_out}-"
     home = config.data_root / "generated" / plugin.name / f"{kind}{size}"
     raw, out = home / "raw", home / "shards"
-    whole = has_shards(out) and set(wanted) <= read_manifest(out).splits.keys()
+    there = read_manifest(out) if has_shards(out) else None
+    version = registry.load(f"{registry.generator(plugin)}:VERSION")
+    whole = there is not None and there.generator_version == version and set(wanted) <= there.splits.keys()
     if whole and (not raw.exists() or is_stand_in(raw, plugin, arguments)):
         report.note(f"no shards of '{plugin.name}': using the generated stand-in in {out}")
         return out
@@ -198,7 +200,7 @@ def _make_stand_in(
     device: str,
     workers: int,
 ) -> None:
-    from kt3d_bench.data.prepare import prepare
+    from kt3d_bench.data.prepare import holds_stand_in, prepare
 
     if not is_stand_in(raw, plugin, arguments):
         old = raw.with_name(f"{raw.name}.old")  # renamed first: what is half removed would be taken for a user's
@@ -210,7 +212,8 @@ def _make_stand_in(
         progress = report.following(f"generate {plugin.name}")
         generate(raw, seed=STAND_IN_SEED, motion=None, device=device, workers=workers, progress=progress, **arguments)
         (raw / _MADE).write_text(_described(plugin, arguments))
-    prepare(plugin, raw=raw, out=out, splits=splits, workers=workers, report=report)
+    old_shards = holds_stand_in(out)
+    prepare(plugin, raw=raw, out=out, splits=splits, workers=workers, report=report, overwrite=old_shards)
 
 
 def is_stand_in(raw: Path, plugin: DatasetPlugin, arguments: Mapping[str, Any]) -> bool:

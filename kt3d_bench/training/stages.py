@@ -96,7 +96,7 @@ def stage_digest(stage: Stage, facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_HARNESS = ("kt3d_bench.geometry", "kt3d_bench.loading", "kt3d_bench.nn", "kt3d_bench.training")
+_HARNESS = tuple(f"kt3d_bench.{part}" for part in ("geometry", "loading", "method", "nn", "optimisation", "training"))
 
 
 def code_digests(method: Method, stage: Stage) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,16 +54,25 @@ class Online:
         self._module.finish()
 
 
+def require_installed(names: Sequence[str]) -> None:
+    """Raise ``UsageError`` for a tracker that is not installed, before a run takes its name."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(f"{name} is not installed", where="--log", hint=f"pip install 'kt3d-bench[{name}]'")
+
+
 def start(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> list[Tracker]:
-    """Start the trackers for the run in ``folder``; ``config`` is shown with it. Raises ``UsageError`` where one is not
-    installed."""
+    """Start the trackers for the run in ``folder``; ``config`` is shown with it. Raises ``UsageError`` where one does
+    not start, such as for want of a login."""
     found: list[Tracker] = []
     for name in names:
         try:
             module = importlib.import_module(name)
             found.append(TensorBoard(folder) if name == "tensorboard" else Online(module, folder.name, config))
-        except ImportError as error:
-            raise UsageError(
-                f"{name} is not installed", where="--log", hint=f"pip install 'kt3d-bench[{name}]'"
-            ) from error
+        except Exception as error:
+            for tracker in found:
+                tracker.close()
+            reason = f"{type(error).__name__}: {error}"
+            hint = "set it up, or train without it; continue this run with --resume"
+            raise UsageError(f"{name} does not start ({reason})", where="--log", hint=hint) from error
     return found

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kt3d_bench.errors import UsageError
+from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import installed_versions, write_whole
 from kt3d_bench.optimisation import Optimiser, Schedule
 from kt3d_bench.progress import Reporter
-from kt3d_bench.run_folder import final_checkpoint, write_run
+from kt3d_bench.run_folder import RUN_FILE, final_checkpoint, write_run
 from kt3d_bench.schema import checked
 from kt3d_bench.training import ranks
 from kt3d_bench.training.claim import claimed
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from kt3d_bench.method import Method, MethodContext, Stage
     from kt3d_bench.training.steps import LoopOptions
+    from kt3d_bench.training.trackers import Tracker
 
 _LIBRARIES = ("kt3d-bench", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "simplejpeg")
 """Their versions decide numbers."""
@@ -56,9 +57,10 @@ def train(
     from kt3d_bench.training.initial import in_words, start_from
     from kt3d_bench.training.loop import run_stages
     from kt3d_bench.training.stages import StageStore
-    from kt3d_bench.training.trackers import start
+    from kt3d_bench.training.trackers import require_installed, start
 
     resolved = resolve(config)
+    require_installed(config.log)
     fabric = _start_fabric(resolved)
     report = report if report is not None and fabric.is_global_zero else Reporter()
     feeds, method = _build(resolved, fabric, report)
@@ -71,17 +73,25 @@ def train(
         document = {**_document(resolved, options, feeds), "init": init, "processes": fabric.world_size}
         for difference in differences(like, document) if like is not None else ():
             report.note(f"Unlike the earlier run: {difference}")
-        if fabric.is_global_zero:
+        kept = {path: path.read_bytes() for path in (folder / RUN_FILE, folder / FILE) if path.is_file()}
+
+        def begin() -> list[Tracker]:
             require_space(folder, method, method.stages())
             write_run(folder, document)
             write_whole(folder / FILE, requirements(document["code"]).encode())
+            shown = {"method": resolved.plugin.name, "preset": config.preset, **options.about["config"]}
+            return start(config.log, folder, shown)
+
         store = StageStore(config.data_root / "stages")
-        shown = {"method": resolved.plugin.name, "preset": config.preset, **options.about["config"]}
-        trackers = start(config.log if fabric.is_global_zero else (), folder, shown)
+        trackers = ranks.by_first(fabric, begin) or []
         try:
             outcomes = run_stages(
                 fabric, method, feeds, folder, store, options, report, resume=resume, trackers=trackers
             )
+        except ArtefactError:  # such as a resume with other options: what the run was asked for stays on record
+            for path, content in kept.items() if fabric.is_global_zero else ():
+                write_whole(path, content)
+            raise
         finally:
             for tracker in trackers:
                 tracker.close()

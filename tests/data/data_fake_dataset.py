@@ -145,7 +145,7 @@ def sample(
     parts[0, 0] = part
     content = {
         "rgb": rng.integers(0, 256, (height, width, 3), np.uint8),
-        "depth_mm": rng.integers(0, 65536, (height, width), np.uint16),
+        "depth_mm": rng.integers(1300, 2900, (height, width), np.uint16),  # in front of all joints
         "parts": parts,
     }
     return Sample(
@@ -159,7 +159,7 @@ def sample(
             tangential_factor=tangential_factor,
         ),
         joints_px=joints_px,
-        joints_cam_mm=rng.normal(0, 800, (NUM_JOINTS, 3)).astype(np.float32),
+        joints_cam_mm=(rng.normal(0, 50, (NUM_JOINTS, 3)) + np.array([0, 0, 3000])).astype(np.float32),
         visible=rng.integers(-1, 2, NUM_JOINTS).astype(np.int8),
         quality=np.full(NUM_JOINTS, 3, np.uint8),
         box_px=np.array([1, 2, 8.5, 7], np.float32),

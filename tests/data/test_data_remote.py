@@ -390,6 +390,7 @@ def test_s3_without_credentials_says_what_to_set(monkeypatch: pytest.MonkeyPatch
     ("http://localhost:1/manifest.json", "the server redirects to http://localhost; give the URL to which it leads"),
     ("file:///etc/passwd", "the server redirects to file://None; give"),
     ("//169.254.169.254/latest/meta-data", r"the server redirects to http://169\.254\.169\.254; give"),
+    ("http://[::1/x", "the server redirects to no URL"),
     ("manifest.json", "the server redirects more than 5 times; check the URL"),
 ])  # fmt: skip
 def test_redirects_stay_within_the_host(host: Host, leads_to: str, message: str) -> None:

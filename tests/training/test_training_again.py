@@ -71,6 +71,7 @@ def test_what_differs_from_the_earlier_run_is_reported(workplace: Workplace, fir
     document["method_config"]["width"] = 99
     document["shards"]["target"]["split_digest"] = "0"
     document["code"]["kt3d_bench"] = "abc"
+    document["init"], document["processes"] = {"sha256": "0"}, 4
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(document))
     notes = Notes()
     kt.train_again(tmp_path / "run.yaml", data=workplace.root, report=notes)
@@ -79,6 +80,8 @@ def test_what_differs_from_the_earlier_run_is_reported(workplace: Workplace, fir
     assert found[1] == f"the version of torch was 1.0 and is {version('torch')} now"
     assert found[2].startswith("the code of kt3d_bench was abc and is ")
     assert found[3:] == [
+        "the weights it starts from are other ones now",
+        "the processes were 4 and are 1 now",
         "the precision was 16-mixed and is 32-true now",
         "the target's samples are other ones than 12 of dots-target then",
     ]

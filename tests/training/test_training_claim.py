@@ -14,12 +14,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import training_generator
 from training_toys import CONTEXT, Notes, ToyConfig, ToyMethod
 from training_workplace import Workplace
 
+from kt3d_bench.data.manifest import read_manifest
+from kt3d_bench.data.prepare import holds_stand_in
 from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.locks import LockedError, held
 from kt3d_bench.run_folder import RUN_FILE
+from kt3d_bench.testing import tiny
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.claim import LOCK, claimed
 from kt3d_bench.training.resolve import Resolved, resolve
@@ -125,6 +129,22 @@ def test_a_stage_is_read_whole_while_another_run_writes_it(tmp_path: Path) -> No
     (tmp_path / ".abc.pt.77").touch()
     store.save("abc", method, stage, {"steps": 2})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["abc.pt", "abc.pt.sha256"]
+
+
+def test_a_stand_in_of_an_older_generator_is_replaced_with_its_shards(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workplace.prepare("dots-target")
+    train(workplace.config())
+    (home,) = (workplace.root / "generated" / "dots-source").iterdir()
+    shards, version = home / "shards", training_generator.VERSION
+    assert read_manifest(shards).generator_version == version
+    for module in (training_generator, tiny):
+        monkeypatch.setattr(module, "VERSION", version + 1)
+    train(workplace.config(seed=1))
+    assert read_manifest(shards).generator_version == version + 1
+    assert holds_stand_in(shards)
+    assert not holds_stand_in(workplace.root / "shards" / "dots-target")
 
 
 def test_a_stand_in_that_was_killed_while_it_was_replaced_is_made_again(workplace: Workplace) -> None:

@@ -11,6 +11,7 @@ from training_toys import CONTEXT, Notes, ToyConfig, ToyMethod
 from training_workplace import Workplace
 
 from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.leaderboard.publish import _facts_of_run
 from kt3d_bench.nn.resnet import ResNet50
 from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.training import checkpoint
@@ -38,7 +39,7 @@ def test_tensors_of_the_same_name_and_shape_are_set(tmp_path: Path, ending: str)
     found = start_from(method, str(path), tmp_path)
     assert found == {
         "from": f"w.{ending}", "sha256": checkpoint.file_digest(path), "set": 7, "of": 9,
-        "left_out": ["body.0.weight", "other.bias"],
+        "left_out": ["body.0.weight", "other.bias"], "supervision": "none",
     }  # fmt: skip
     after = method.state_dict()
     kept = {"body.0.weight", "head.bias"}
@@ -91,6 +92,9 @@ def test_a_run_starts_from_another_one_and_says_so(workplace: Workplace) -> None
     assert "started from 'first': 9 of the method's 9 tensors are set" in report.notes
     assert second["init"]["sha256"] == checkpoint.file_digest(final_checkpoint(first))
     assert plain["init"] is None
+    assert (second["init"]["supervision"], _facts_of_run(second)["target_labels_seen"]) == ("none", "none")
+    second["init"]["supervision"] = "full"
+    assert _facts_of_run(second)["target_labels_seen"] == "none, and full by the weights it began with"
     both = zip(plain["stages"], second["stages"], strict=True)
     assert all(one["digest"] != other["digest"] for one, other in both)
     again = read_run(train(workplace.config(name="third", init=str(first))))

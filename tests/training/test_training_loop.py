@@ -97,6 +97,17 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, stop: tuple[str,
     assert not list((tmp_path / "cut" / "checkpoints").glob("step-*"))
 
 
+def test_a_request_during_the_last_step_is_not_lost(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError, match="stopped after the last stage; nothing is lost"):
+        trained(tmp_path, built(), report=Notes(6, "second"))
+    assert [outcome.reused for outcome in trained(tmp_path, built(), resume=True)] == [True, True]
+
+
+def test_the_code_of_schedules_and_of_the_contract_is_part_of_a_stage(tmp_path: Path) -> None:
+    method = built()
+    assert {"kt3d_bench.optimisation", "kt3d_bench.method"} <= code_digests(method, method.stages()[0]).keys()
+
+
 def test_periodic_checkpoints_are_kept_to_two_and_a_damaged_one_is_passed_over(tmp_path: Path) -> None:
     options = LoopOptions(checkpoint_steps=1)
     with pytest.raises(InterruptedRunError):

@@ -131,6 +131,10 @@ def test_a_killed_run_resumes_to_the_same_weights(workplace: Workplace, tmp_path
         train(config, Notes(2, "second"))
     with pytest.raises(ArtefactError, match="no finished run"):
         newest_run(workplace.root)
+    asked = (workplace.root / "runs" / "toy-dots-target-none-tiny-s0" / "run.yaml").read_bytes()
+    with pytest.raises(ArtefactError, match="with other data, settings"):
+        train(replace(config, settings={"steps": 5}), resume=True)
+    assert (workplace.root / "runs" / "toy-dots-target-none-tiny-s0" / "run.yaml").read_bytes() == asked
     folder = train(config, resume=True)
     assert folder.name == "toy-dots-target-none-tiny-s0"
     whole = train(workplace.config(data_root=other, shards={"source": source}))

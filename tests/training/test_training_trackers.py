@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from training_toys import Notes
 from training_workplace import Workplace
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.run_folder import read_run
-from kt3d_bench.training.trackers import Online, start
+from kt3d_bench.training.trackers import Online, require_installed, start
 from kt3d_bench.training.train import train
 
 
@@ -85,7 +87,36 @@ def test_wandb_takes_them_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert b"adapt/pose" in written.read_bytes()
 
 
-def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(UsageError, match=r"--log: trackio is not installed; pip install 'kt3d-bench\[trackio\]'"):
-        start(["trackio"], tmp_path, {})
+        require_installed(["trackio"])
+
+
+def test_a_tracker_that_does_not_start_closes_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    monkeypatch.setitem(sys.modules, "trackio", recorder)
+    monkeypatch.setitem(sys.modules, "wandb", object())
+    with pytest.raises(UsageError, match=r"--log: wandb does not start \(AttributeError: .*\); set it up, or train"):
+        start(["trackio", "wandb"], tmp_path, {})
+    assert recorder.called[-1] == ("finish", None)
+
+
+def test_a_tracker_that_fails_later_is_dropped_and_training_goes_on(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for dataset in ("dots-target", "dots-source"):
+        workplace.prepare(dataset)
+
+    def refuse(values: dict[str, float]) -> None:
+        raise ConnectionError("no route")
+
+    recorder, report = Recorder(), Notes()
+    recorder.__spec__ = ModuleSpec("trackio", None)
+    recorder.log = refuse  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "trackio", recorder)
+    folder = train(workplace.config(log=("trackio",)), report)
+    assert read_run(folder)["state"] == "finished"
+    dropped = [note for note in report.notes if "curves" in note]
+    assert dropped == ["Online takes no more curves: ConnectionError: no route"] * 2, "once a stage"
+    assert recorder.called[-1] == ("finish", None)

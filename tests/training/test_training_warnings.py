@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from training_toys import CONTEXT, FakeFeed, Notes, ToyConfig, ToyMethod
 
+from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Progress, Stage, StepResult
 from kt3d_bench.training import persistence
@@ -64,6 +66,19 @@ def test_a_warning_is_said_once_it_has_stood_for_a_fifth_of_the_stage(
     lines = [json.loads(text) for text in (tmp_path / "log.jsonl").read_text().splitlines()]
     first = [line["logs"]["warn_flat_poses"] for line in lines if line["stage"] == "first"]
     assert first == [float(begin <= step < end) for step in range(STEPS)]
+
+
+def test_a_resumed_stage_recalls_what_its_method_warned_of(tmp_path: Path) -> None:
+    """The warning begins with the first step after the checkpoint: it has not stood since the first step of all."""
+    feeds = {"source": FakeFeed("source"), "target": FakeFeed("target", labelled=False)}
+    fabric, store, notes = Fabric(accelerator="cpu", devices=1), StageStore(tmp_path / "stages"), Notes()
+    for report in (Notes(4, "first"), notes):
+        torch.manual_seed(0)
+        method = Warner(ToyConfig(steps=STEPS), CONTEXT)
+        method.begin, method.end = 4, 5
+        with suppress(InterruptedRunError):
+            run_stages(fabric, method, feeds, tmp_path, store, LoopOptions(), report, resume=report is notes)
+    assert [note for note in notes.notes if "warned" in note] == []
 
 
 def test_the_documented_stretches_are_found() -> None:
