@@ -200,7 +200,7 @@ BRIDGES = Recipe(
         *_variants(
             without_masks={"bridge": "none", "depth_at_test": "prior"},
             the_papers_cycle={"bridge": "generated", "depth_at_test": "prior"},
-            observed_silhouettes={"bridge": "observed", "depth_at_test": "prior"},
+            observed_silhouettes={},
             observed_silhouettes_again_at_test={"bridge": "observed", "depth_at_test": "mask"},
         ),
         RecipeRow(
