@@ -29,6 +29,14 @@ def workers_option(command: Command) -> Command:
     )(command)
 
 
+def held_out_option(text: str) -> Callable[[Command], Command]:
+    """Return what adds ``--held-out`` to a command, with this help. Its words are ``supervision.HELD_OUT``, which is
+    not imported: ``--help`` needs no NumPy."""
+    return click.option(
+        "--held-out", type=click.Choice(["test", "validation"]), default="test", show_default=True, help=text
+    )
+
+
 class ShardsPlace(click.ParamType[Path]):
     """A folder with shards, or the URL of one, which is mirrored at once; other paths by the rules of ``path``."""
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, main, workers_option
+from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, held_out_option, main, workers_option
 from kt3d_bench.cli.console import Terminal, console, say
 from kt3d_bench.errors import PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
@@ -130,13 +130,7 @@ def _next_step(dataset: str, shards: Path) -> str:
     help="Which joint of the motion files is which, where that is not found: knee_l=LeftLeg,knee_r=RightLeg.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Device that renders bodies: cpu, cuda or auto.")
-@click.option(
-    "--held-out",
-    type=click.Choice(["test", "validation"]),
-    default="test",
-    show_default=True,
-    help="Whose people the test split shows: validation people serve to choose settings.",
-)
+@held_out_option("Whose people the test split shows: validation people serve to choose settings.")
 @workers_option
 def generate(dataset: str, out: Path | None, **choices: Any) -> None:
     """Write a licence-free stand-in of generated people, in the dataset's own official layout."""

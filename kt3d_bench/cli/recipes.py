@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FOLDER, main, workers_option
+from kt3d_bench.cli.base import FOLDER, held_out_option, main, workers_option
 from kt3d_bench.cli.console import Terminal, console
 from kt3d_bench.errors import Kt3dError
 from kt3d_bench.files import default_data_root
@@ -44,12 +44,8 @@ if TYPE_CHECKING:
 )
 @click.option("--leaderboards", type=FOLDER, help="[default: ./leaderboards, or <data>/leaderboards]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that generate stand-ins. [default: cores]")
-@click.option(
-    "--held-out",
-    type=click.Choice(["test", "validation"]),
-    default="test",
-    show_default=True,
-    help="Validation: stand-ins with other people in the test split, to choose settings; all below <data>/validation.",
+@held_out_option(
+    "Validation: stand-ins with other people in the test split, to choose settings; all below <data>/validation."
 )
 def reproduce(name: str, **options: Any) -> None:
     """Run every row of the recipe NAME (kt3d list shows them), and set the paper's numbers beside them.

@@ -1,4 +1,4 @@
-"""The two ways in which the methods here let the learning rate run, so that all of them are trained alike."""
+"""How long the methods here train a stage, and how its learning rate runs, so that all of them are trained alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from kt3d_bench.method import Schedule
 SCHEDULES = ("hold", "steps")
 AVERAGE = 0.99
 """Decay of the averaged weights per step."""
+
+
+def length(steps: int, epochs: float) -> dict[str, Any]:
+    """Return ``steps`` or ``epochs`` of a ``Stage``: the steps, unless they are 0."""
+    return {"steps": steps} if steps else {"epochs": epochs}
 
 
 def training(name: str) -> dict[str, Any]:

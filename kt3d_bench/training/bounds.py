@@ -47,8 +47,8 @@ def _bytes(state: Mapping[str, torch.Tensor]) -> int:
 
 @contextmanager
 def explained(stage: Stage, settings: Mapping[str, Any], device: torch.device) -> Iterator[None]:
-    """Turn the errors of a step that a setting mends into one sentence: memory that ran out (``Kt3dError``), and with
-    ``--deterministic`` an operation that cannot be repeated exactly (``UsageError``)."""
+    """Turn the errors of a step that a setting can repair into one sentence: memory that ran out (``Kt3dError``), and
+    with ``--deterministic`` an operation that cannot be repeated exactly (``UsageError``)."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -25,7 +25,7 @@ from kt3d_bench.nn.layers import ResidualMlp
 from kt3d_bench.nn.pretrain2d import PRECISIONS, pretrain_2d_stage, pretrain_2d_step
 from kt3d_bench.nn.pretrain2d import PRESETS as SHARED
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
-from kt3d_bench.nn.schedules import training
+from kt3d_bench.nn.schedules import length, training
 from kt3d_bench.nn.virtual_cameras import VirtualCameras, up_sum, upright, vertical
 from kt3d_bench.skeletons import NUM_JOINTS
 
@@ -121,9 +121,6 @@ class Martinez(Method):
 
     def stages(self) -> tuple[Stage, ...]:
         config: Config = self.config
-        length: dict[str, Any] = (
-            {"steps": config.pretrain_steps} if config.pretrain_steps else {"epochs": config.epochs}
-        )
         optimisation = {"optimiser": Optimiser(learning_rate=config.learning_rate), **training(config.schedule)}
         return (
             pretrain_2d_stage(
@@ -133,7 +130,7 @@ class Martinez(Method):
                 marginal_weight=config.marginal_weight,
                 batch_size=config.batch_size,
                 budget_s=60.0,
-                **length,
+                **length(config.pretrain_steps, config.epochs),
                 **optimisation,
             ),
             Stage(

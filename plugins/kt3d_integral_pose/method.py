@@ -29,7 +29,7 @@ from kt3d_bench.nn.integral import (
 from kt3d_bench.nn.pretrain2d import PRECISIONS, pose_loss_2d, pretrain_2d_stage, pretrain_2d_step
 from kt3d_bench.nn.pretrain2d import PRESETS as SHARED
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
-from kt3d_bench.nn.schedules import training
+from kt3d_bench.nn.schedules import length, training
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ class IntegralPose(Method):
         common: dict[str, Any] = {"batch_size": config.batch_size, "optimiser": optimiser, **training(config.schedule)}
         stages: list[Stage] = []
         if self.rgb and config.pretrain_2d:
-            stages.append(pretrain_2d_stage(**sizes, **common, **self._length(config.pretrain_steps), budget_s=60.0))
+            stages.append(
+                pretrain_2d_stage(**sizes, **common, **length(config.pretrain_steps, config.epochs), budget_s=60.0)
+            )
         stages.append(
             Stage(
                 "supervised",
@@ -127,13 +129,10 @@ class IntegralPose(Method):
                 budget_s=60.0,
                 after=tuple(stage.name for stage in stages),
                 **common,
-                **self._length(config.steps),
+                **length(config.steps, config.epochs),
             )
         )
         return tuple(stages)
-
-    def _length(self, steps: int) -> dict[str, Any]:
-        return {"steps": steps} if steps else {"epochs": self.config.epochs}
 
     def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
         if stage.name == PRETRAIN:

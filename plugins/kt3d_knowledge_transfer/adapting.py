@@ -26,11 +26,15 @@ from kt3d_bench.nn.prior import prior_step
 from kt3d_knowledge_transfer import signs
 from kt3d_knowledge_transfer.losses import domain_loss, weighted_smooth_l1
 from kt3d_knowledge_transfer.model import Model
-from kt3d_knowledge_transfer.stages import PRIOR_NOISE, adversarial_in_adapt, learns_depth, tunes_prior
+from kt3d_knowledge_transfer.stages import (
+    OFFSET_WEIGHT,
+    PRIOR_NOISE,
+    adversarial_in_adapt,
+    learns_depth,
+    tunes_prior,
+)
 from kt3d_knowledge_transfer.views import Lesson, View, cut_out, recoloured
 
-OFFSET_WEIGHT = 0.1
-"""As in the stage ``synthetic``."""
 TOLERANCE_SHARE = 1 / 32
 """A teacher that says something else of the mirrored image, this share of the image away, counts exp(-1)."""
 

@@ -27,18 +27,12 @@ from kt3d_knowledge_transfer.adapting import adapt_step
 from kt3d_knowledge_transfer.config import BUNDLES, PRESETS, Config
 from kt3d_knowledge_transfer.losses import domain_loss, each_axis, reconstruction
 from kt3d_knowledge_transfer.model import Model
-from kt3d_knowledge_transfer.networks import (
-    flattened,
-    generator_pose,
-)
-from kt3d_knowledge_transfer.stages import PRIOR_NOISE, stages
+from kt3d_knowledge_transfer.networks import flattened, generator_pose
+from kt3d_knowledge_transfer.stages import OFFSET_WEIGHT, PRIOR_NOISE, stages
 
 LIFT_WEIGHT = 0.1
 """Weight of the cycle's error in the separate ``generator`` stage: D_s(E_s(G(pose))) of a noisy pose with hidden
 depths, against the true pose."""
-OFFSET_WEIGHT = 0.1
-"""Weight of the hip's depth behind the surface (smooth L1, threshold 50 mm). The paper does not say how it finds
-absolute depth."""
 
 
 class KnowledgeTransfer(Model):

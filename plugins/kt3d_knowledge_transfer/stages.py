@@ -7,12 +7,15 @@ from typing import Any
 from kt3d_bench.method import MethodContext, Optimiser, Stage
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage
 from kt3d_bench.nn.prior import prior_stage
-from kt3d_bench.nn.schedules import training
+from kt3d_bench.nn.schedules import length, training
 from kt3d_knowledge_transfer.config import Config
 
 PRIOR_NOISE = 0.3
 """Noise on the prior's input, in units of the pose's size: each sample draws its standard deviation between 0 and
 this."""
+OFFSET_WEIGHT = 0.1
+"""Weight of the hip's depth behind the surface (smooth L1, threshold 50 mm). The paper does not say how it finds
+absolute depth."""
 
 _ADVERSARIAL = ("adversarial", "adversarial_delay", "adversarial_delay_steps", "classifier_width")
 _GENERATOR = ("generator", "generator_width", "generator_schedule", "reconstruction", "image_floor")
@@ -71,8 +74,11 @@ def adversarial_in_adapt(config: Config) -> bool:
 def _schedule(config: Config, steps: int, learning_rate: float | None = None) -> dict[str, Any]:
     """How long and how a stage is trained: as published in steps of the rate; else the rate is held, then decays, and
     the weights are averaged."""
-    length: dict[str, Any] = {"steps": steps} if steps else {"epochs": config.epochs}
-    return {**length, "batch_size": config.batch_size, **_optimisation(config, learning_rate or config.learning_rate)}
+    return {
+        **length(steps, config.epochs),
+        "batch_size": config.batch_size,
+        **_optimisation(config, learning_rate or config.learning_rate),
+    }
 
 
 def _optimisation(config: Config, learning_rate: float) -> dict[str, Any]:
@@ -116,13 +122,12 @@ def _generator(config: Config, context: MethodContext) -> Stage:
 
 def _prior(config: Config) -> Stage:
     """Labels of the source alone, no images: what poses there are, and what depths go with their x and y."""
-    length: dict[str, Any] = {"steps": config.prior_steps} if config.prior_steps else {"epochs": config.epochs}
     return prior_stage(
         input_px=config.input_px,
         width=config.prior_width,
         noise=PRIOR_NOISE,
         cameras=config.prior_cameras,
-        **length,
+        **length(config.prior_steps, config.epochs),
         **_optimisation(config, 1e-3),
     )
 

@@ -60,7 +60,7 @@ def w0_numbers(scale: float = 1.0) -> list[float]:
 def metadata_xml(
     scale: float = 1.0, *, sizes: bool = True, w0: Sequence[float] | None = None, poses: int | None = None
 ) -> str:
-    """``poses``: how many every recording is said to have; by default numbers that differ by subject."""
+    """``poses``: the number that the metadata states for every recording; by default numbers that differ by subject."""
     numbers = w0_numbers(scale) if w0 is None else w0
     side, tall = round(1000 * scale), round(1002 * scale)
     size_row = ""

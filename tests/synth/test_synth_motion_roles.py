@@ -1,4 +1,4 @@
-"""Roles of joints are a hypothesis that is tested; what a file does not state is said and can be given."""
+"""Roles of joints are tested against human proportions; what a file does not state is reported and can be given."""
 
 from __future__ import annotations
 

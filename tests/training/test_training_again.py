@@ -1,4 +1,4 @@
-"""A run can be repeated from its run.yaml; what it met on the way is said: samples, memory, disk."""
+"""A run can be repeated from its run.yaml; its errors name the samples, the memory or the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs whose name begins with ``warn_`` are said when they have stood for a while, and when a stage ends with them."""
+"""Logs named ``warn_...`` are reported when they have lasted for a while, and when a stage ends with them."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def fit(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
 
 def _few_recordings(labels: Labels) -> npt.NDArray[np.bool_]:
     """Return (N,) where a subject has too few recordings by the camera to show the empty scene."""
-    _, place = np.unique(np.char.add(np.char.add(labels.subject, "\n"), labels.camera_id), return_inverse=True)
+    _, place = np.unique(_pairs(labels.subject, labels.camera_id), return_inverse=True)
     _, recording = np.unique(labels.sequence, return_inverse=True)
     of_place = np.unique(np.stack([place, recording]), axis=1)[0]
     few: npt.NDArray[np.bool_] = (np.bincount(of_place, minlength=place.max(initial=-1) + 1) < FEWEST_RECORDINGS)[place]
@@ -192,9 +192,16 @@ def _misfit(labels: Labels, members: npt.NDArray[np.int64], share: float, split:
 
 def _clips(labels: Labels, chosen: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
     """Return the samples of each clip, in their order."""
-    if not len(chosen):
-        return []
-    names = np.char.add(np.char.add(labels.sequence[chosen], "\n"), labels.camera_id[chosen])
+    return _grouped(chosen, _pairs(labels.sequence, labels.camera_id)[chosen]) if len(chosen) else []
+
+
+def _pairs(first: npt.NDArray[np.str_], second: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
+    """Return (N,) one name for each pair of names."""
+    return np.char.add(np.char.add(first, "\n"), second)
+
+
+def _grouped(chosen: npt.NDArray[np.int64], names: npt.NDArray[np.str_]) -> list[npt.NDArray[np.int64]]:
+    """Return the samples of each name, in their order; ``chosen`` and ``names`` (N,), at least one."""
     _, number = np.unique(names, return_inverse=True)
     order = np.argsort(number, kind="stable")
     return np.split(chosen[order], np.flatnonzero(np.diff(number[order])) + 1)
@@ -267,9 +274,7 @@ def takes(labels: Labels, split: str) -> Found:
 
 def _takes_of(labels: Labels, subject: Any) -> list[npt.NDArray[np.int64]]:
     chosen = np.flatnonzero(labels.subject == subject)
-    _, number = np.unique(labels.sequence[chosen], return_inverse=True)
-    order = np.argsort(number, kind="stable")
-    return np.split(chosen[order], np.flatnonzero(np.diff(number[order])) + 1)
+    return _grouped(chosen, labels.sequence[chosen])
 
 
 def heads(shards: ShardSet) -> Found:
