@@ -45,6 +45,7 @@ ACTION_MEAN = "action_mean_"
 _MAX_BYTES = 4 << 20
 _LATER = ("degenerate", "interval_rule", "clips", "breakdown")
 _LATER_FLAGS = ("also_reads", "settings_rule")
+_DIGESTS = ("split_digest", "manifest_digest")
 _LATER_PROVENANCE = ("metric_code_sha256", "protocol_digest", "submission")
 _NUMBERS = re.compile(r"(?<=\[)\n\s*(?:[-\d.e+]+,\s*|null,\s*){2,}(?:[-\d.e+]+|null)\s*(?=\])")
 _PACKAGES = ("kt3d-bench", "numpy", "scipy", "torch", "opencv-python-headless")
@@ -75,7 +76,11 @@ class TrainingData(_Strict):
     origin: Origin
     labels: str = ""
     """Which of its labels the run saw, in words such as "3d", "2d" or a supervision level; "" = none."""
+    split_digest: str | None = None
+    """Digest of the split that was read; the other splits do not change it. ``None`` where samples were drawn while
+    training: the generator's version in ``dataset`` and the run's seed decide them."""
     manifest_digest: str | None = None
+    """Digest of the whole manifest, in entries that do not know the split's."""
 
 
 class Submission(_Strict):
@@ -349,13 +354,15 @@ def write_entry(leaderboards: Path, entry: Entry) -> Path:
 def encode_entry(entry: Entry) -> bytes:
     """Return sorted, indented JSON, long lists of numbers on one line: equal entries give equal bytes.
 
-    What format version 1 gained later is left out where it has its default, so that older entries keep their bytes.
+    What format version 1 gained later is left out where it has its default, so that older entries keep their bytes; and
+    so are digests of training data that are not known.
     """
     document = entry.model_dump(mode="json")
     later: tuple[tuple[dict[str, Any], type[BaseModel], tuple[str, ...]], ...] = (
         (document, Entry, _LATER),
         (document["provenance"], Provenance, _LATER_PROVENANCE),
         (document["flags"], Flags, _LATER_FLAGS),
+        *((data, TrainingData, _DIGESTS) for data in document["flags"]["training_data"]),
     )
     for place, model, names in later:
         for name in names:

@@ -410,14 +410,16 @@ def _training_data(document: Mapping[str, Any], supervision: str, read: set[str]
     for role, shards in sorted(document["shards"].items()):
         if role in read:
             stream = shards.get("stream")
-            drawn = "" if stream is None else f" on the fly, version {stream['version']}, seed {stream['seed']}"
+            drawn = "" if stream is None else f" on the fly, version {stream['version']}"
+            split_digest = (shards.get("split_digest") or None) if stream is None else None
             found.append(
                 TrainingData(
                     role=role,
                     dataset=shards["dataset"] + drawn,
                     origin=shards["origin"],
                     labels=seen[role],
-                    manifest_digest=shards["manifest_digest"],
+                    split_digest=split_digest,
+                    manifest_digest=None if split_digest or stream else shards["manifest_digest"],
                 )
             )
     return tuple(found)

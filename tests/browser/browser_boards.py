@@ -92,7 +92,7 @@ def entry(method: str, error_mm: float, *, number: int = 0, benchmark: str = "st
     level = changes.get("supervision", "none")
     training = changes.pop("training", tuple(
         TrainingData(role=role, dataset=dataset, origin=origin, labels="" if role == "target" else "all",
-                     manifest_digest="ab" * 32) for role, dataset, origin in roles
+                     split_digest="ab" * 32) for role, dataset, origin in roles
     ))  # fmt: skip
     facts: dict[str, Any] = {
         "sample_list_digest": "a" * 64, "labels_digest": "b" * 64, "metric_version": 1, "checkpoint_sha256": "c" * 64,

@@ -36,7 +36,7 @@ BENCHMARK = Benchmark(
     headline=("mpjpe_mm", "pa_mpjpe_mm"), beside=("pck_100",), root=0, reference="root-given", box_rule="joints",
     sees="the crop", action_mean=True,
 )  # fmt: skip
-SOURCE = TrainingData(role="source", dataset="clean", origin="generated", labels="3d", manifest_digest="e" * 64)
+SOURCE = TrainingData(role="source", dataset="clean", origin="generated", labels="3d", split_digest="e" * 64)
 
 
 def entry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from kt3d_bench.leaderboard.entries import Clips, Entry, Flags, Provenance, encode_entry
+from kt3d_bench.leaderboard.publish import _facts_of_run
 from kt3d_bench.leaderboard.ranking import Row, difference, ranked_groups
 from kt3d_bench.leaderboard.tables import board_markdown, index_markdown
 from kt3d_bench.metrics.benchmarks import Benchmark
@@ -129,6 +131,43 @@ def test_seeds_of_one_configuration_are_one_row() -> None:
 )  # fmt: skip
 def test_whatever_else_differs_makes_another_row(change: dict[str, Any]) -> None:
     assert len(rows(entry("m", HARD), entry("m", HARD + 1, **({"seed": 1} | change)))) == 2
+
+
+def trained_on(seed: int, **source: Any) -> Entry:
+    """The entry of a run whose ``run.yaml`` records this source."""
+    config = {"method": "m", "preset": "tiny", "supervision": "none", "settings": {}, "seed": seed}
+    shards = {"dataset": "clean", "origin": "generated", **source}
+    facts = _facts_of_run({"config": config, "shards": {"source": shards}})
+    made = entry("m", HARD + seed, seed=seed)
+    return made.model_copy(
+        update={"flags": made.flags.model_copy(update={"training_data": tuple(facts["training_data"])})}
+    )
+
+
+def stream(version: int, seed: int) -> dict[str, Any]:
+    digest = f"{version}{seed}" * 32
+    return {"manifest_digest": digest, "split_digest": digest, "stream": {"version": version, "seed": seed}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "folds"),
+    [
+        ({"split_digest": "s", "manifest_digest": "a"}, {"split_digest": "s", "manifest_digest": "b"}, True),
+        ({"split_digest": "s", "manifest_digest": "a"}, {"split_digest": "t", "manifest_digest": "a"}, False),
+        ({"split_digest": "", "manifest_digest": "a"}, {"manifest_digest": "a"}, True),
+        ({"manifest_digest": "a"}, {"manifest_digest": "b"}, False),
+        (stream(2, seed=0), stream(2, seed=1), True),
+        (stream(2, seed=0), stream(3, seed=1), False),
+        (stream(2, seed=0), {"manifest_digest": "a"}, False),
+    ],
+)
+def test_seeds_fold_by_the_split_that_they_read(one: dict[str, Any], other: dict[str, Any], folds: bool) -> None:
+    """A split added to the source's shards changes their manifest only; a stream's seed is the run's."""
+    first, second = trained_on(0, **one), trained_on(1, **other)
+    assert len(rows(first, second)) == (1 if folds else 2)
+    assert Entry.model_validate_json(encode_entry(first)) == first
+    (written,) = json.loads(encode_entry(first))["flags"]["training_data"]
+    assert None not in written.values()
 
 
 def test_the_spread_over_seeds_is_part_of_the_comparison() -> None:

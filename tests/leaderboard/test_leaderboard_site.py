@@ -232,7 +232,7 @@ def test_tables_of_other_versions_are_apart(tmp_path: Path) -> None:
 def test_strangers_words_stay_words(tmp_path: Path) -> None:
     hostile = entry(
         "stranger", title=EVIL, supervision=EVIL, seen=EVIL, external=(EVIL,), settings={EVIL: [EVIL]},
-        training=(TrainingData(role=EVIL, dataset=EVIL, origin="generated", labels=EVIL, manifest_digest=EVIL),),
+        training=(TrainingData(role=EVIL, dataset=EVIL, origin="generated", labels=EVIL, split_digest=EVIL),),
         breakdown=breakdown(by_action={EVIL: {"mpjpe_mm": 1.0}}, by_joint={EVIL: {"mpjpe_mm": 1.0}}),
         provenance={"command": EVIL, "device": EVIL, "versions": {EVIL: EVIL}, "checkpoint_sha256": EVIL,
                     "test_manifest_digest": EVIL, "labels_digest": EVIL, "submission": Submission(
