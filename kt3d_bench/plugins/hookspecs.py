@@ -48,6 +48,10 @@ def _is_object(reference: str) -> bool:
     return reference.count(":") == 1 and missing(reference) is None
 
 
+def _is_object_or_empty(reference: str) -> bool:
+    return not reference or _is_object(reference)
+
+
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -150,6 +154,10 @@ class MethodPlugin:
     settings_rule: Annotated[str, OneOf(SETTINGS_RULES)] = "not stated"
     """Where the values of the presets and of the recipes' rows come from: "published" = a paper, "validation" = trials
     on people held out from training and test, "test" = trials scored on the test. Boards print it."""
+    detector: Annotated[str, Must("'module:function' with a module that exists", _is_object_or_empty)] = ""
+    """Where the method also finds people: ``"module:function"``. Called without arguments, the function returns a
+    detector, which takes a picture, (H, W, 3) uint8 RGB, and returns (N, 4) x0, y0, x1, y1 px: the boxes of whole
+    people, the surest first. ``kt3d predict --boxes detect`` uses it, with runs of other methods too."""
 
 
 @dataclass(frozen=True)

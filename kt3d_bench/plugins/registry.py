@@ -15,8 +15,13 @@ from kt3d_bench.plugins import manager
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, Recipe
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from kt3d_bench.metrics.benchmarks import Benchmark, Published
     from kt3d_bench.plugins.cards import Card
+
+    Detector = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]
 
 
 Found = TypeVar("Found")
@@ -139,6 +144,21 @@ def _named(kind: str, name: str, known: Mapping[str, Found]) -> Found:
     if name not in known:
         raise UsageError(f"there is no {kind} '{name}'", hint=did_you_mean(name, known))
     return known[name]
+
+
+def person_detector(preferred: str = "") -> tuple[str, Detector]:
+    """Return a detector of people and the name of the method that offers it: ``preferred``, else the first by name.
+
+    A detector takes a picture, (H, W, 3) uint8 RGB, and returns (N, 4) x0, y0, x1, y1 px. Raise ``UsageError`` where no
+    installed method offers one, and what the method raises that cannot make its own.
+    """
+    offered = {plugin.name: plugin.detector for plugin in methods().values() if plugin.detector}
+    if not offered:
+        what = "no installed method finds people in pictures"
+        raise UsageError(what, hint="give the people's boxes in a file (--boxes FILE), or use --boxes whole")
+    name = preferred if preferred in offered else min(offered)
+    make = load(offered[name])
+    return name, make()
 
 
 def registered() -> dict[str, Any]:

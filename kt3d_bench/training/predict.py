@@ -185,6 +185,24 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
     return method, {name: value for name, value in content.items() if name != "model"}
 
 
+def untrained_method(name: str, modality: str) -> Method:
+    """Build a method without stages, by its name, for images of ``modality``, with the first of its presets.
+
+    Raises ``UsageError`` for an unknown method and for one that must be trained.
+    """
+    from kt3d_bench.method import MethodContext
+    from kt3d_bench.training.settings import build_config
+
+    plugin = registry.method(name)
+    kind = registry.load(plugin.load)
+    config = build_config(kind.Config, kind.PRESETS, plugin.presets[0], {}, kind.BUNDLES)
+    method: Method = kind(config, MethodContext(modality, num_parts=0, supervision="none", transfers=True))
+    if method.stages():
+        hint = f"train it: kt3d train --method {name}; then name the run"
+        raise UsageError(f"the method '{name}' must be trained before it predicts", hint=hint)
+    return method
+
+
 def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
     """Return the named benchmark of any dataset, or the only one of the run's target that its shards can serve."""
     from kt3d_bench.data.manifest import read_manifest

@@ -1,0 +1,69 @@
+"""A method without stages whose answers are known: it finds dots of one grey level per joint. And a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kt3d_bench import MethodPlugin
+from kt3d_bench.loading.batches import UnlabelledBatch
+from kt3d_bench.method import Estimate, Method, Progress, Stage, StepResult
+from kt3d_bench.skeletons import NUM_JOINTS
+
+LEVELS = 40 + 12 * np.arange(NUM_JOINTS)
+"""Grey level of each joint's dot."""
+Z_ROOT_MM = 20.0 * np.arange(NUM_JOINTS)
+DARK = 5
+"""Grey level of the picture beside the dots."""
+
+
+@dataclass(frozen=True)
+class Config:
+    input_px: int = 64
+
+
+class Dots(Method):
+    """Joints are the centres of their dots, NaN without a dot; depths are always ``Z_ROOT_MM``."""
+
+    Config: ClassVar[type[Any]] = Config
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}}
+
+    @property
+    def input_px(self) -> int:
+        return int(self.config.input_px)
+
+    def stages(self) -> tuple[Stage, ...]:
+        return ()
+
+    def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
+        raise AssertionError("there is nothing to train")
+
+    def predict(self, batch: UnlabelledBatch) -> Estimate:
+        red = batch.images["rgb"][:, 0] * 255
+        places = torch.stack(torch.meshgrid(*2 * (torch.arange(self.input_px),), indexing="xy"), -1).float()
+        found = []
+        for level in LEVELS:
+            weight = ((red - level).abs() < 5).float()[..., None]
+            found.append((places * weight).sum((1, 2)) / weight.sum((1, 2)))
+        depths = torch.tensor(Z_ROOT_MM).float().expand(batch.size, -1)
+        return Estimate(joints_px=torch.stack(found, 1), z_root_mm=depths)
+
+
+def detector() -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]:
+    """Return a detector that finds one person, where the picture is not dark."""
+
+    def found(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        rows, columns = np.nonzero(picture[..., 0] > 2 * DARK)
+        if not len(rows):
+            return np.zeros((0, 4))
+        return np.array([[columns.min(), rows.min(), columns.max(), rows.max()]], np.float64)
+
+    return found
+
+
+DOTS = MethodPlugin("dots", "Finds dots", "pictures_toys:Dots", presets=("tiny",), detector="pictures_toys:detector")
