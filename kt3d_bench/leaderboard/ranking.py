@@ -68,8 +68,9 @@ class RankedGroup:
     sample_list_digest: str
     labels_digest: str
     rows: tuple[Row, ...]
-    other_list: bool = False
-    """Whether these are real data on other samples than the benchmark's official ones: no row has a rank."""
+    unranked: str = ""
+    """Why no row has a rank: real data on other samples than the benchmark's official ones, or on a list that is not
+    pinned."""
 
 
 def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[RankedGroup, ...]:
@@ -77,7 +78,7 @@ def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[Ranke
 
     Rows with unanswered samples, without a headline value, with one that is undefined for samples where other rows' is
     not, or whose checkpoint was chosen by the target's labels come last, unranked. Groups of real data on another list
-    than the benchmark's official one come last, and no row of them is ranked.
+    than the benchmark's official one, or on one that nothing pins, come last, and no row of them is ranked.
     """
     grouped: dict[tuple[int, int, int, str, str], list[Entry]] = {}
     for entry in entries:
@@ -89,17 +90,17 @@ def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[Ranke
         RankedGroup(-key[0], -key[1], -key[2], key[3], key[4], _ranked(grouped[key], benchmark.headline[0]))
         for key in sorted(grouped)
     ]
-    official = [one for one in groups if not _other_list(one, benchmark)]
-    return (*official, *(_unranked(one) for one in groups if _other_list(one, benchmark)))
+    judged = [_if_official(group, benchmark) for group in groups]
+    return tuple(sorted(judged, key=lambda group: bool(group.unranked)))
 
 
-def _other_list(group: RankedGroup, benchmark: Benchmark) -> bool:
+def _if_official(group: RankedGroup, benchmark: Benchmark) -> RankedGroup:
+    """Return the group without ranks where its real data are not the benchmark's official samples."""
     real = group.rows[0].entry.origin == "official"
-    return real and benchmark.sample_list_digest not in (None, group.sample_list_digest)
-
-
-def _unranked(group: RankedGroup) -> RankedGroup:
-    return replace(group, rows=tuple(Row(None, row.entries) for row in group.rows), other_list=True)
+    reason = benchmark.not_official(group.samples, group.sample_list_digest) if real else ""
+    return (
+        replace(group, rows=tuple(Row(None, row.entries) for row in group.rows), unranked=reason) if reason else group
+    )
 
 
 def difference(first: Row, second: Row, metric: str) -> tuple[float, float] | None:

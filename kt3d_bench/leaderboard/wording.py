@@ -181,15 +181,13 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-OTHER_LIST = "Not the official sample list: these rows are not ranked."
-
-
 def group_sentence(group: RankedGroup, *, markdown: bool = True) -> str:
     tick = "`" if markdown else ""
+    unranked = f" These rows are not ranked: {group.unranked}." if group.unranked else ""
     return (
         f"{group.samples} samples, benchmark version {group.benchmark_version}, metric version "
         f"{group.metric_version}, sample list {tick}{group.sample_list_digest[:12]}{tick}, labels "
-        f"{tick}{group.labels_digest[:12]}{tick}." + (f" {OTHER_LIST}" if group.other_list else "")
+        f"{tick}{group.labels_digest[:12]}{tick}.{unranked}"
     )
 
 

@@ -77,8 +77,10 @@ class Benchmark:
     train: Text | None = None
     """The split that methods train on; ``None`` = the dataset's first split that no benchmark tests on."""
     sample_list_digest: Sha256 | None = None
-    """SHA-256 of the official test samples' keys; ``None`` = not pinned. Rows of real data on another list are never
+    """SHA-256 of the official test samples' keys; ``None`` = not known. Rows of real data on another list are never
     ranked. Stand-ins have their own lists."""
+    samples: Annotated[int, Whole(1, 10**9)] | None = None
+    """Published number of test samples, which pins the list where no digest does."""
     foreground: Text = "given"
     """How the person is found in a depth image: "given" (it shows nothing else), else the name of a rule."""
     footnotes: tuple[str, ...] = ()
@@ -86,6 +88,16 @@ class Benchmark:
     @property
     def metrics(self) -> tuple[str, ...]:
         return self.headline + self.beside
+
+    def not_official(self, samples: int, sample_list_digest: str) -> str:
+        """Return why rows of real data on these test samples are not ranked; "" = they are the official ones."""
+        official = self.sample_list_digest
+        if official is not None:
+            other = f"sample list {sample_list_digest[:12]} is not the official one ({official[:12]})"
+            return "" if sample_list_digest == official else other
+        if self.samples is None:
+            return "the benchmark pins no sample list"
+        return "" if samples == self.samples else f"{samples} samples, and the published test set has {self.samples}"
 
     def conflicts(self) -> Iterator[str]:
         """Yield a sentence on each field that contradicts another."""

@@ -407,13 +407,12 @@ def _refuse_misfits(
 
 
 def _other_list(truth: Truth, benchmark: Benchmark) -> Iterator[str]:
-    """Yield a sentence where real data has other samples than the benchmark's."""
-    if truth.origin == "official" and benchmark.sample_list_digest not in (None, truth.sample_list_digest):
-        yield (
-            f"these are {len(truth.keys)} samples of another list ({truth.sample_list_digest[:12]}) than the official "
-            f"one ({str(benchmark.sample_list_digest)[:12]}): the row is shown apart and never ranked; prepare the "
-            "whole official download with default options to be ranked"
-        )
+    """Yield a sentence where real data are not the benchmark's official samples."""
+    reason = benchmark.not_official(len(truth.keys), truth.sample_list_digest)
+    if truth.origin == "official" and reason:
+        pinned = benchmark.sample_list_digest or benchmark.samples
+        hint = "; prepare the whole official download with default options to be ranked" if pinned else ""
+        yield f"{reason}: the row is shown apart and never ranked{hint}"
 
 
 def _warnings(

@@ -17,7 +17,7 @@ from kt3d_bench.metrics.benchmarks import Benchmark
 
 BENCHMARK = Benchmark(
     id="toy-test", version=2, title="Toy set", dataset="toy", split="test", modality="rgb", headline=("mpjpe_mm",),
-    beside=("pck_100",), root=0, reference="root-given", box_rule="joints", sees="the crop",
+    beside=("pck_100",), root=0, reference="root-given", box_rule="joints", sees="the crop", sample_list_digest="a",
 )  # fmt: skip
 CLIPS = 24
 HARD = np.random.default_rng(0).normal(100, 25, CLIPS)
@@ -233,9 +233,25 @@ def test_real_data_on_another_sample_list_is_never_ranked_nor_shown_with_the_off
     first, other = ranked_groups([best, fair], pinned)
     assert [(row.rank, row.entry.method) for row in first.rows] == [(1, "fair")]
     assert [(row.rank, row.entry.method) for row in other.rows] == [(None, "best")]
-    assert (first.other_list, other.other_list) == (False, True)
+    reason = "sample list a is not the official one (aaaaaaaaaaaa)"
+    assert (first.unranked, other.unranked) == ("", reason)
     text = board_markdown("toy-test", pinned, [best, fair])
-    assert text.count("Not the official sample list: these rows are not ranked.") == 1
-    assert text.index("| 1 | fair |") < text.index("Not the official sample list") < text.index("| best |")
+    assert text.count(f"These rows are not ranked: {reason}.") == 1
+    assert text.index("| 1 | fair |") < text.index("These rows are not ranked") < text.index("| best |")
     stand_ins = [one.model_copy(update={"origin": "generated"}) for one in (best, fair)]
     assert {row.rank for group in ranked_groups(stand_ins, pinned) for row in group.rows} == {1}
+
+
+@pytest.mark.parametrize(
+    ("published", "reason"),
+    [(sum(SIZES), ""), (4863, f"{sum(SIZES)} samples, and the published test set has 4863"),
+     (None, "the benchmark pins no sample list")],
+)  # fmt: skip
+def test_a_published_number_of_samples_pins_the_list_and_without_one_nothing_real_is_ranked(
+    published: int | None, reason: str
+) -> None:
+    counted = replace(BENCHMARK, sample_list_digest=None, samples=published)
+    [group] = ranked_groups([entry("m", HARD)], counted)
+    assert ([row.rank for row in group.rows], group.unranked) == ([None if reason else 1], reason)
+    stand_in = entry("m", HARD).model_copy(update={"origin": "generated"})
+    assert [row.rank for row in ranked_groups([stand_in], counted)[0].rows] == [1]

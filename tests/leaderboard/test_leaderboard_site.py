@@ -42,6 +42,7 @@ BENCHMARK = Benchmark(
     id="toy-test", version=1, title="Toy set", dataset="toy", split="test", modality="depth",
     headline=("mpjpe_mm", "pa_mpjpe_mm"), beside=("pck_100",), root=0, reference="from-depth", box_rule="mask",
     foreground="central-body", sees="the crop", footnotes=("A footnote.",), action_mean=True,
+    sample_list_digest="a" * 64,
 )  # fmt: skip
 PUBLISHED = Published(
     "toy-test", "A paper, 2019", (PublishedRow("Du et al.", {"mpjpe_mm": 126.5}, "fully supervised", cite=8),),

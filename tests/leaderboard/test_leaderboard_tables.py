@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 BENCHMARK = Benchmark(
     id="toy-test", version=2, title="Toy set", dataset="toy", split="test", modality="rgb",
     headline=("mpjpe_mm", "pa_mpjpe_mm"), beside=("pa_mpjpe_rigid_mm", "pck_100"), root=0, reference="root-given",
-    box_rule="joints", sees="the crop", action_mean=True, footnotes=("Every 64th frame.",),
+    box_rule="joints", sees="the crop", action_mean=True, footnotes=("Every 64th frame.",), samples=8695,
 )  # fmt: skip
 PUBLISHED = Published(
     benchmark="toy-test",
@@ -132,7 +132,9 @@ def test_other_provenance_does_not_split_a_table() -> None:
 
 def test_the_newest_and_largest_group_comes_first() -> None:
     old, small, new = entry(1.0, "old", benchmark_version=1), entry(2.0, "small", samples=9), entry(3.0, "new")
-    assert [group[0][1] for group in ranks(old, small, new)] == ["new", "small", "old"]
+    assert [group[0] for group in ranks(old, small, new)] == [(1, "new"), (1, "old"), (None, "small")]
+    stand_ins = [one.model_copy(update={"origin": "generated"}) for one in (old, small, new)]
+    assert [group[0] for group in ranks(*stand_ins)] == [(1, "new"), (1, "small"), (1, "old")]
 
 
 def test_a_rows_cells() -> None:

@@ -14,7 +14,7 @@ from kt3d_bench.metrics.benchmarks import Benchmark
 
 BENCHMARK = Benchmark(
     id="toy-test", version=1, title="Toy", dataset="toy", split="test", modality="rgb", headline=("mpjpe_mm",),
-    root=0, reference="root-given", box_rule="joints", sees="the crop",
+    root=0, reference="root-given", box_rule="joints", sees="the crop", sample_list_digest="a",
 )  # fmt: skip
 PCK = Benchmark(**{**BENCHMARK.__dict__, "headline": ("pck_100",)})
 SYNTHETIC, ADAPT = "a" * 64, "b" * 64

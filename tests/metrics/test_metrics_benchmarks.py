@@ -53,7 +53,7 @@ def test_defaults_and_lists(tmp_path: Path) -> None:
 def test_the_protocol_digest_changes_with_the_meaning_alone(tmp_path: Path) -> None:
     [toy] = read_benchmarks(folder(tmp_path, GOOD))
     for same in ({"title": "Better"}, {"footnotes": ("Said.",)}, {"beside": ("pck_100",)}, {"train": "train"},
-                 {"sample_list_digest": "a" * 64}):  # fmt: skip
+                 {"sample_list_digest": "a" * 64}, {"samples": 9}):  # fmt: skip
         assert protocol_digest(replace(toy, **same)) == protocol_digest(toy)
     for other in ({"version": 3}, {"root": 0}, {"joints": (1, 2)}, {"box_rule": "joints"}, {"sees": "all"},
                   {"min_quality": "exact"}, {"reference": "root-given"}):  # fmt: skip
@@ -98,6 +98,7 @@ def test_a_folder_without_the_file_has_none(tmp_path: Path) -> None:
         ({"train": 3}, "train is 3 .int.: expected text"),
         ({"train": "test"}, "'train' must be another split than 'split'"),
         ({"sample_list_digest": "abc"}, "sample_list_digest is 'abc' .str.: expected 64 hexadecimal digits"),
+        ({"samples": 0}, "samples is 0 .int.: expected at least 1"),
         ({"foreground": None}, "foreground is None .NoneType.: expected text"),
         ({"foreground": ""}, "foreground is '' .str.: expected text"),
     ],

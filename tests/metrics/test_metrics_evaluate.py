@@ -337,9 +337,8 @@ def test_a_pinned_sample_list_binds_the_real_data_alone() -> None:
     real = replace(known, origin="official")
     assert measure(noisy(known), known, pinned).warnings == ()
     [warning] = measure(noisy(known), real, pinned).warnings
-    assert warning.startswith(
-        "these are 60 samples of another list (aaaaaaaaaaaa) than the official one (cccccccccccc)"
-    )
+    assert warning.startswith("sample list aaaaaaaaaaaa is not the official one (cccccccccccc): the row is shown apart")
+    assert warning.endswith("prepare the whole official download with default options to be ranked")
     assert measure(noisy(known), replace(real, sample_list_digest="c" * 64), pinned).warnings == ()
 
 
