@@ -8,6 +8,7 @@ alone, so that two methods of the same options train it once. Poses are in voxel
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ def prior_step(prior: PosePrior, batch: LabelledBatch, *, noise: float, cameras:
     unknown hip in the middle."""
     if cameras == "virtual":
         prior.up_total += up_sum(batch.joints_root_mm, batch.world_to_cam)
-        truth, known = virtual_poses(batch, vertical(prior.up_total), prior.side), batch.mask_3d
+        truth, known = virtual_views(batch, vertical(prior.up_total), prior.side).voxels, batch.mask_3d
     else:
         truth = to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], input_px, prior.side)
         known = batch.mask_2d & batch.mask_3d
@@ -107,20 +108,41 @@ def prior_step(prior: PosePrior, batch: LabelledBatch, *, noise: float, cameras:
     return StepResult({"prior": smooth_l1_in_64ths(likely, truth, known[..., None].expand_as(truth), prior.side)})
 
 
-def virtual_poses(batch: LabelledBatch, up_world: Tensor, side: int) -> Tensor:
-    """(B, J, 3) voxels of the batch's poses before virtual cameras, cropped as the loader crops people; NaN where a
-    joint is not known. ``up_world`` (3,) is the world's vertical."""
+@dataclass(frozen=True)
+class VirtualViews:
+    """Poses before virtual cameras, each in a square crop of ``side`` bins around the person."""
+
+    voxels: Tensor
+    """(B, J, 3); NaN where a joint is not known."""
+    joints_cam_mm: Tensor
+    """(B, J, 3) in the virtual camera's axes."""
+    middle: Tensor
+    """(B, 1, 2) the crop's middle in image coordinates (x / z, y / z)."""
+    scale: Tensor
+    """(B, 1, 1) bins per unit of these coordinates."""
+    side: int
+
+    def places(self, points_cam_mm: Tensor) -> Tensor:
+        """(B, N, 3) points in camera axes -> (B, N, 2) x and y in voxels."""
+        return (points_cam_mm[..., :2] / points_cam_mm[..., 2:] - self.middle) * self.scale + hip_vox(self.side)
+
+
+def virtual_views(batch: LabelledBatch, up_world: Tensor, side: int) -> VirtualViews:
+    """Return the batch's poses as virtual cameras see them, cropped as the loader crops people. ``up_world`` (3,) is
+    the world's vertical."""
     flip = batch.joints_root_mm.new_tensor([-1.0, 1.0, 1.0])
     augmented = (torch.linalg.det(batch.world_to_cam) < 0)[:, None, None]  # a mirrored sample: as it was before
     joints = torch.where(augmented, exchanged(batch.joints_root_mm) * flip, batch.joints_root_mm)
     turns = torch.where(augmented, batch.world_to_cam * flip[:, None], batch.world_to_cam)
-    xy, z_mm = VirtualCameras().see(upright(joints, turns, up_world))
+    xy, z_mm, hip_mm = VirtualCameras().see(upright(joints, turns, up_world))
     known = xy.isfinite()
     low = torch.where(known, xy, torch.full_like(xy, torch.inf)).amin(1, keepdim=True)
     high = torch.where(known, xy, torch.full_like(xy, -torch.inf)).amax(1, keepdim=True)
-    longest = (high - low).amax(-1, keepdim=True).clamp(min=1e-3)
-    centred = (xy - (low + high) / 2) * (side / (BOX_MARGIN * longest))
-    return torch.cat([centred, z_mm[..., None] * (side / DEPTH_SPAN_MM)], -1) + hip_vox(side)
+    middle = (low + high) / 2
+    scale = side / (BOX_MARGIN * (high - low).amax(-1, keepdim=True).clamp(min=1e-3))
+    voxels = torch.cat([(xy - middle) * scale, z_mm[..., None] * (side / DEPTH_SPAN_MM)], -1) + hip_vox(side)
+    z_cam_mm = (z_mm + hip_mm[:, None])[..., None]
+    return VirtualViews(voxels, torch.cat([xy * z_cam_mm, z_cam_mm], -1), middle, scale, side)
 
 
 def hip_vox(side: int) -> float:

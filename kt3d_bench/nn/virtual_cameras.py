@@ -29,10 +29,10 @@ class VirtualCameras:
     """+- this."""
     distance_mm: tuple[float, float] = (3500.0, 6500.0)
 
-    def see(self, upright_mm: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, J, 3) mm relative to the hip, y down -> (B, J, 2) image coordinates (x / z, y / z; the hip at 0) and
-        (B, J) depths relative to the hip, mm. Left and right are exchanged in mirrored poses; NaN passes through.
-        Draws from torch's CPU generator."""
+    def see(self, upright_mm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, J, 3) mm relative to the hip, y down -> (B, J, 2) image coordinates (x / z, y / z; the hip at 0), (B, J)
+        depths relative to the hip, and (B,) the hip's own depth, mm. Left and right are exchanged in mirrored poses;
+        NaN passes through. Draws from torch's CPU generator."""
         draw = torch.rand(len(upright_mm), 5).to(upright_mm)
         azimuth = 2 * math.pi * draw[:, 0]
         elevation = torch.deg2rad(_between(draw[:, 1], *self.elevation_deg))
@@ -42,8 +42,8 @@ class VirtualCameras:
         pose = torch.where(mirrored, flipped, upright_mm)
         for first, second, angle in ((0, 2, azimuth), (1, 2, elevation), (0, 1, roll)):
             pose = _turned(pose, first, second, angle)
-        z = pose[..., 2] + _between(draw[:, 3], *self.distance_mm)[:, None]
-        return pose[..., :2] / z[..., None], pose[..., 2]
+        hip_mm = _between(draw[:, 3], *self.distance_mm)
+        return pose[..., :2] / (pose[..., 2] + hip_mm[:, None])[..., None], pose[..., 2], hip_mm
 
 
 def upright(joints_root_mm: Tensor, world_to_cam: Tensor, up_world: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ class Martinez(Method):
             return batch.joints_px, batch.joints_root_mm[..., 2], batch.mask_2d & batch.mask_3d
         self.lifter.up_total += up_sum(batch.joints_root_mm, batch.world_to_cam)
         stood = upright(batch.joints_root_mm, batch.world_to_cam, vertical(self.lifter.up_total))
-        places, z_mm = VirtualCameras().see(stood)
+        places, z_mm, _ = VirtualCameras().see(stood)
         return places, z_mm, z_mm.isfinite()
 
     def predict(self, batch: UnlabelledBatch) -> Estimate:

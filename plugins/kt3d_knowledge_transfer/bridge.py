@@ -2,7 +2,8 @@
 
 The paper's mask network sees a mask that G draws from the predicted pose, so it can only repeat what the prediction
 says. A silhouette that is observed says something new: motion foreground in RGB videos of fixed cameras. The network
-learns from synthetic silhouettes and labels alone, with the errors of a 2D network imitated. Poses are in voxels of a
+learns from synthetic silhouettes and labels alone, with the errors of a 2D network imitated. The source's cameras are
+not the target's, so half of the silhouettes are drawn around its poses before virtual cameras. Poses are in voxels of a
 cube of ``side`` bins, P = ``4 side`` px. Noise is drawn by torch's CPU generator.
 """
 
@@ -12,9 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.nn.flips import exchanged
-from kt3d_bench.nn.prior import pose_size
+from kt3d_bench.nn.prior import pose_size, virtual_views
+from kt3d_bench.nn.virtual_cameras import up_sum, vertical
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS
+from kt3d_knowledge_transfer.limbs import drawn_silhouette, varied_radii_mm, with_ends
 
 CHANNELS = 1 + NUM_JOINTS
 """Silhouette, one heatmap per joint."""
@@ -59,6 +63,20 @@ def corrupted(voxels: Tensor) -> tuple[Tensor, Tensor]:
     noisy = torch.where(chosen[..., None], exchanged(noisy), noisy)
     present = torch.rand(count, NUM_JOINTS).to(voxels) >= DROPPED
     return torch.cat([noisy, voxels[..., 2:]], -1), present
+
+
+def half_virtual(batch: LabelledBatch, truth: Tensor, silhouette: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, J, 3) voxels and (B, P, P) silhouettes of a batch -> the same, every second sample before a virtual camera,
+    its silhouette drawn around the pose."""
+    pixels = silhouette.shape[-1]
+    up_world = vertical(up_sum(batch.joints_root_mm, batch.world_to_cam))
+    views = virtual_views(batch, up_world, pixels // 4)
+    points_mm = with_ends(views.joints_cam_mm)
+    places_px = (views.places(points_mm) + 0.5) * 4 - 0.5
+    px_per_mm = 4 * views.scale[..., 0] / points_mm[..., 2]
+    drawn = drawn_silhouette(places_px, px_per_mm, varied_radii_mm(batch.size).to(truth), pixels)
+    virtual = (torch.arange(batch.size, device=truth.device) % 2 == 1)[:, None, None]
+    return torch.where(virtual, views.voxels, truth), torch.where(virtual, drawn.to(silhouette), silhouette)
 
 
 def frayed(silhouette: Tensor) -> Tensor:

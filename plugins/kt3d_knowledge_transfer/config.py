@@ -26,6 +26,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "bridge": ("observed", "generated", "none"),
     "depth_at_test": ("prior", "mask", "cycle", "network"),
     "prior_cameras": ("virtual", "source"),
+    "bridge_cameras": ("virtual", "source"),
     "branch": ("depth", "mask"),
     "schedule": SCHEDULES,
 }
@@ -120,6 +121,9 @@ class Config:
     bridge: str = "observed"
     """What carries the pose across: "generated" masks, the paper's cycle through G, E_s and D_s; "observed"
     silhouettes, with which the mask-conditioned network corrects the start's x and y for the teacher; or "none"."""
+    bridge_cameras: str = "virtual"
+    """Where the mask-conditioned network's silhouettes come from: "source" images, or half of them drawn around the
+    source's poses before "virtual" cameras (``limbs.py``)."""
     teacher: str = "mean"
     """Who answers for what is not labelled: "mean", the moving average of the student, on the image as it is, while the
     student sees it turned, scaled, mirrored, recoloured and cut; or "none" (the paper's)."""

@@ -115,14 +115,15 @@ class KnowledgeTransfer(Model):
         return StepResult(losses, dict(self.shown))
 
     def _bridge_step(self, source: LabelledBatch) -> StepResult:
-        """The mask-conditioned network, on true silhouettes with frayed borders and true poses with a 2D network's
-        errors."""
+        """The mask-conditioned network, on frayed silhouettes and true poses with the errors of a 2D network."""
         assert self.bridge_net is not None
-        truth = self.inputs.truth(source)
-        noisy, present = bridge.corrupted(torch.where(source.mask_3d[..., None], truth, truth.new_zeros(())))
-        silhouette = bridge.frayed(self.inputs.silhouette(source))
-        found = self.with_marginals(self.bridge_net, bridge.bridge_input(silhouette, noisy, present & source.mask_3d))
-        return StepResult({"bridge": self._supervised(found, truth, source.mask_3d)})
+        truth, known, silhouette = self.inputs.truth(source), source.mask_3d, self.inputs.silhouette(source)
+        if self.config.bridge_cameras == "virtual":
+            truth, silhouette = bridge.half_virtual(source, truth, silhouette)
+            known = known & truth.isfinite().all(-1)
+        noisy, present = bridge.corrupted(torch.where(known[..., None], truth, truth.new_zeros(())))
+        given = bridge.bridge_input(bridge.frayed(silhouette), noisy, present & known)
+        return StepResult({"bridge": self._supervised(self.with_marginals(self.bridge_net, given), truth, known)})
 
     def after_step(self, stage: Stage, progress: Progress) -> None:
         """The mean teacher follows the student."""

@@ -138,7 +138,7 @@ def _bridge(config: Config, context: MethodContext) -> Stage:
         "bridge",
         roles={"source": ("foreground",)},
         trains=("bridge_net",),
-        recipe=_recipe(config, context),
+        recipe=_recipe(config, context, "bridge_cameras"),
         budget_s=60.0,
         **_schedule(config, config.bridge_steps),
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
-from kt3d_knowledge_transfer import bridge
+from kt3d_knowledge_transfer import bridge, limbs
 
 from kt3d_bench.nn.prior import pose_size
 from kt3d_bench.skeletons import H36M17
+from kt3d_bench.testing import tiny_batch
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +69,56 @@ def test_borders_fray_by_a_pixel() -> None:
     areas = bridge.frayed(square).sum((1, 2))
     for area in (4, 16, 36):
         assert float((areas == area).float().mean()) == pytest.approx(1 / 3, abs=0.04)
+
+
+def _facing_the_camera() -> torch.Tensor:
+    """(1, 17, 3) mm: a person 5 m away who stands, arms hanging, face towards the camera, whose right is at x < 0."""
+    at = {
+        "hip": (0, 0), "spine": (0, -250), "thorax": (0, -480), "nose": (0, -600), "head": (0, -720),
+        "hip_": (-110, 0), "knee": (-110, 430), "ankle": (-110, 860),
+        "shoulder": (-160, -470), "elbow": (-240, -200), "wrist": (-260, 50),
+    }  # fmt: skip
+    joints = torch.zeros(1, 17, 3)
+    for index, name in enumerate(H36M17.joints):
+        part = name.split("_")[-1]
+        x, y = at["hip_" if name.endswith("_hip") else part]
+        joints[0, index] = torch.tensor([x * (-1 if name.startswith("left") else 1), y, 5000.0])
+    return joints
+
+
+def test_hands_and_toes_follow_the_limbs() -> None:
+    points = limbs.with_ends(_facing_the_camera())[0]
+    hands, toes = points[17:19], points[19:]
+    torch.testing.assert_close(hands[0], torch.tensor([-271.0, 187.5, 5000.0]))
+    assert bool((toes[:, 2] < 4900).all())  # towards the camera
+    assert bool((toes[:, 1] > 860).all())
+
+
+def test_a_limb_is_drawn_as_a_capsule() -> None:
+    """One limb of constant radius 5 px and 20 px long: area 2 r l + pi r^2; the others have an unknown end."""
+    places = torch.full((1, 21, 2), math.nan)
+    places[0, H36M17.index("right_elbow")] = torch.tensor([20.0, 30.0])
+    places[0, H36M17.index("right_wrist")] = torch.tensor([40.0, 30.0])
+    radii = torch.full((1, len(limbs.LIMBS_MM), 2), 50.0)
+    drawn = limbs.drawn_silhouette(places, torch.full((1, 21), 0.1), radii, 64)
+    assert float(drawn.sum()) == pytest.approx(2 * 5 * 20 + math.pi * 5**2, rel=0.01)
+    assert drawn[0, 30, 14] < 1 <= drawn[0, 30, 16]
+
+
+def test_every_second_silhouette_is_drawn_around_a_pose_before_a_virtual_camera() -> None:
+    batch = replace(tiny_batch(8), joints_root_mm=_facing_the_camera().expand(8, -1, -1) - torch.tensor([0, 0, 5000.0]))
+    truth, silhouette = torch.rand(8, 17, 3), torch.rand(8, 64, 64)
+    voxels, drawn = bridge.half_virtual(batch, truth, silhouette)
+    assert torch.equal(voxels[::2], truth[::2])
+    assert torch.equal(drawn[::2], silhouette[::2])
+    at = ((voxels[1::2, :, :2] + 0.5) * 4 - 0.5).round().long()
+    for sample, places in zip(drawn[1::2], at, strict=True):
+        assert bool((sample[places[:, 1], places[:, 0]] > 0.5).all())
+        assert 0.05 < float(sample.mean()) < 0.4
+
+
+def test_people_differ_in_their_radii() -> None:
+    radii = limbs.varied_radii_mm(4000)
+    share = radii[:, :, 0] / radii[:, :, 0].mean(0)
+    assert float(share.mean(1).std()) == pytest.approx(limbs.PERSON, rel=0.1)
+    assert float(radii.min()) > 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from kt3d_bench.nn.prior import virtual_poses
+from kt3d_bench.nn.prior import virtual_views
 from kt3d_bench.nn.virtual_cameras import VirtualCameras, up_sum, upright, vertical
 from kt3d_bench.skeletons import H36M17
 from kt3d_bench.testing import tiny_batch
@@ -72,7 +72,8 @@ def test_lying_and_unknown_people_do_not_turn_the_world() -> None:
 def test_a_camera_above_sees_the_head_nearer_and_the_projection_is_a_pinholes() -> None:
     """One camera 30 degrees above the hip at 4 m, by hand: the head, 800 mm up, is 400 mm nearer."""
     cameras = VirtualCameras(elevation_deg=(30.0, 30.0), roll_deg=0.0, distance_mm=(4000.0, 4000.0))
-    xy, z_mm = cameras.see(_standing(6, np.array([0.0, -1, 0])))
+    xy, z_mm, hip_mm = cameras.see(_standing(6, np.array([0.0, -1, 0])))
+    assert hip_mm.tolist() == [4000.0] * 6
     torch.testing.assert_close(z_mm[:, HEAD], torch.full((6,), -400.0), atol=0.1, rtol=0)
     expected = torch.tensor([0.0, -800 * math.cos(math.radians(30)) / 3600])
     torch.testing.assert_close(xy[:, HEAD], expected.expand(6, 2), atol=1e-5, rtol=0)
@@ -82,7 +83,7 @@ def test_a_camera_above_sees_the_head_nearer_and_the_projection_is_a_pinholes() 
 def test_views_are_rotations_of_the_body_or_of_its_mirror_image() -> None:
     joints = 500 * torch.randn(64, 17, 3)
     joints[:, 0] = 0
-    xy, z_mm = VirtualCameras(distance_mm=(5000.0, 5000.0)).see(joints)
+    xy, z_mm, _ = VirtualCameras(distance_mm=(5000.0, 5000.0)).see(joints)
     seen = torch.cat([xy * (z_mm + 5000)[..., None], z_mm[..., None]], -1).numpy()
     mirrored, elevations = [], []
     for before, after in zip(joints.numpy().astype(np.float64), seen.astype(np.float64), strict=True):
@@ -107,16 +108,16 @@ def test_a_sample_that_augmentation_mirrored_is_turned_back() -> None:
         world_to_cam=batch.world_to_cam * flip[:, None],
     )
     torch.manual_seed(0)
-    expected = virtual_poses(batch, up, 16)
+    expected = virtual_views(batch, up, 16).voxels
     torch.manual_seed(0)
-    torch.testing.assert_close(virtual_poses(mirrored, up, 16), expected)
+    torch.testing.assert_close(virtual_views(mirrored, up, 16).voxels, expected)
 
 
 def test_virtual_poses_fill_the_crop_as_the_loader_does() -> None:
     batch = tiny_batch(8)
     unknown = H36M17.index("spine")
     batch.joints_root_mm[:, unknown] = math.nan
-    poses = virtual_poses(batch, torch.tensor([0.0, -1.0, 0.0]), 16)
+    poses = virtual_views(batch, torch.tensor([0.0, -1.0, 0.0]), 16).voxels
     assert poses.isnan().any(-1).nonzero()[:, 1].tolist() == [unknown] * 8
     seen = poses[:, torch.arange(17) != unknown, :2]
     low, high = seen.amin(1), seen.amax(1)
