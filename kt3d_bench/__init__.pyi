@@ -32,6 +32,7 @@ from kt3d_bench.plugins.hookspecs import Recipe as Recipe
 from kt3d_bench.plugins.hookspecs import RecipeClaim as RecipeClaim
 from kt3d_bench.plugins.hookspecs import RecipePicture as RecipePicture
 from kt3d_bench.plugins.hookspecs import RecipeRow as RecipeRow
+from kt3d_bench.plugins.hookspecs import WeightFile as WeightFile
 from kt3d_bench.plugins.hookspecs import hookimpl as hookimpl
 from kt3d_bench.plugins.registry import benchmarks as benchmarks
 from kt3d_bench.plugins.registry import card as card
@@ -54,5 +55,7 @@ from kt3d_bench.training.runs import Run as Run
 from kt3d_bench.training.runs import load_run as load_run
 from kt3d_bench.training.runs import train as train
 from kt3d_bench.training.runs import train_again as train_again
+from kt3d_bench.weight_files import add_weights as add_weights
+from kt3d_bench.weight_files import weights as weights
 
 __version__: str

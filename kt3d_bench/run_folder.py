@@ -80,6 +80,7 @@ class RunDocument:
     target_labels: dict[str, list[int]] = field(default_factory=dict)
     selection_rule: str = ""
     settings_rule: str = ""
+    external_data: tuple[str, ...] = ()
     init: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Commands about plugins: list, new, check."""
+"""Commands about plugins: list, new, check, weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FOLDER, main
+from kt3d_bench.cli.base import FILE, FOLDER, main
 from kt3d_bench.cli.console import console, say
 
 if TYPE_CHECKING:
@@ -93,3 +93,30 @@ def tell(finding: Finding, with_traceback: bool) -> None:
             say(f"    {text}")
     if with_traceback and finding.traceback:
         say(finding.traceback)
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def weights(ctx: click.Context) -> None:
+    """Keep weight files of other authors, which some methods need; without a command, list them."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_weights)
+
+
+@weights.command("list")
+def list_weights() -> None:
+    """List the weight files that methods need, which are here, and how to obtain the others."""
+    for one in kt.weights():
+        file = one.file
+        missing = f"missing; {file.obtain}, then: kt3d weights add {one.method} FILE"
+        place = one.path if one.present else missing
+        say(f"{one.method} {file.name} ({file.size_bytes / 1e6:.1f} MB, {file.licence}): {place}")
+
+
+@weights.command("add")
+@click.argument("method")
+@click.argument("file", type=FILE)
+def add_weights(method: str, file: Path) -> None:
+    """Keep the weights that METHOD needs out of FILE: a wheel or zip, a tar.gz, or the weight file itself."""
+    for one in kt.add_weights(method, file):
+        say(f"{one.file.name}: {one.path}")

@@ -375,11 +375,12 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
     config = document["config"]
     supervision = str(config["supervision"])
     stages = [stage for stage in document.get("stages") or [] if isinstance(stage, Mapping)]
+    told = document.get("stages") is not None and all("roles" in stage for stage in stages)
     seconds = [float(spent) for stage in stages if isinstance(spent := stage.get("seconds"), int | float)]
-    roles = [set(stage["roles"]) for stage in stages if "roles" in stage]
-    read = set().union(*roles) if roles else set(document["shards"])
+    read = {role for stage in stages for role in stage["roles"]} if told else set(document["shards"])
     """Roles that a stage of the run trained on; all of them where the run does not say."""
     began = (document.get("init") or {}).get("supervision", "none")
+    began_with = [f"weights of {document['init']['from']}"] if document.get("init") else []
     seen = supervision if began in ("none", supervision) else f"{supervision}, and {began} by the weights it began with"
     datasets = {role: shards["dataset"] for role, shards in document["shards"].items()}
     also = sorted(role for role in read if role != "target" and datasets[role] == datasets.get("target"))
@@ -391,7 +392,7 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "selection_rule": document.get("selection_rule"),
         "settings_rule": document.get("settings_rule") or "not stated",
-        "external_data": [f"weights of {document['init']['from']}"] if document.get("init") else [],
+        "external_data": [*(document.get("external_data") or ()), *began_with],
         "training_data": _training_data(document, supervision, read),
         "target_labels_seen": f"full ({also[0]} is the same dataset)" if also else seen,
         "checkpoint_sha256": document.get("checkpoint_sha256"),

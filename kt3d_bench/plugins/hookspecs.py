@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import pluggy
 
-from kt3d_bench.schema import DIFFERENT, SOME, STRICT, Must, OneOf, Whole
+from kt3d_bench.schema import DIFFERENT, SOME, STRICT, Must, OneOf, Sha256, Whole
 from kt3d_bench.supervision import LEVELS, ROLES, SETTINGS_RULES
 
 PROJECT = "kt3d_bench"
@@ -139,6 +139,19 @@ class DatasetPlugin:
 
 
 @dataclass(frozen=True)
+class WeightFile:
+    """Weights of other authors that a method needs and that are not passed on here: see ``kt3d_bench.weight_files``."""
+
+    __pydantic_config__ = STRICT
+    name: Annotated[str, Must("a plain file name", re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}").fullmatch)]
+    size_bytes: Annotated[int, Whole(1, 1 << 30)]
+    sha256: Sha256
+    obtain: str
+    """The one command that obtains the file, or an archive that holds it."""
+    licence: str = ""
+
+
+@dataclass(frozen=True)
 class MethodPlugin:
     """One method: its class (a ``methods.Method``) and the datasets it uses when the user names none."""
 
@@ -158,6 +171,10 @@ class MethodPlugin:
     """Where the method also finds people: ``"module:function"``. Called without arguments, the function returns a
     detector, which takes a picture, (H, W, 3) uint8 RGB, and returns (N, 4) x0, y0, x1, y1 px: the boxes of whole
     people, the surest first. ``kt3d predict --boxes detect`` uses it, with runs of other methods too."""
+    weights: tuple[WeightFile, ...] = ()
+    """Files for ``kt3d weights add``."""
+    external_data: tuple[str, ...] = ()
+    """What every run of it uses beside the datasets, such as weights trained on other data. Boards flag it."""
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,7 @@ def _document(resolved: Resolved, options: LoopOptions, feeds: Mapping[str, Role
         },
         "selection_rule": "last",
         "settings_rule": settings_rule(resolved.plugin, resolved.config.settings),
+        "external_data": list(resolved.plugin.external_data),
         "shards": {role: found.document() for role, found in sorted(feeds.items())},
         "versions": options.about["versions"],
         "code": code_states(["kt3d_bench", resolved.method.__module__.partition(".")[0]]),

@@ -23,7 +23,7 @@ LAYER = {
     "files": 1, "geometry": 1, "interrupts": 1, "locks": 1, "schema": 1,
     "drawing": 2, "metrics.functional": 2, "optimisation": 2, "training.config": 2, "standins": 2,
     "metrics.benchmarks": 3, "run_folder": 3, "web": 3, "plugins": 4,
-    "data": 5, "synth": 5,
+    "data": 5, "synth": 5, "weight_files": 5,
     "metrics": 6,
     "leaderboard": 7, "loading": 7, "method": 7, "nn": 7,
     "training": 8, "costs": 9, "generation": 9, "scoring": 9,
@@ -37,7 +37,7 @@ MAY_MEET = (
 )
 """Packages of one layer that may import each other."""
 DATASETS_MAY = {"", "budgets", "errors", "rawfiles", "records", "skeletons", "geometry", "synth", "standins"}
-METHODS_MAY = {"", "errors", "skeletons", "supervision", "loading", "method", "nn"}
+METHODS_MAY = {"", "errors", "skeletons", "supervision", "loading", "method", "nn", "weight_files"}
 CODE = {
     path.relative_to(home).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
     for home in (ROOT, ROOT / "datasets", ROOT / "plugins")
@@ -231,6 +231,7 @@ LIGHT = {
     "kt3d_knowledge_transfer": ("torch", "scipy", "cv2"),
     "kt3d_integral_pose": ("torch", "scipy", "cv2"),
     "kt3d_floor": ("torch", "scipy", "cv2"),
+    "kt3d_blazepose": ("torch", "scipy", "cv2", "ai_edge_litert"),
 }
 
 

@@ -21,6 +21,7 @@ from kt3d_bench import (
     RecipePicture,
     RecipeRow,
     UsageError,
+    WeightFile,
     hookimpl,
 )
 from kt3d_bench.metrics import benchmarks
@@ -162,6 +163,7 @@ GOOD = {
     "RecipeClaim": RecipeClaim("a", "b"),
     "RecipePicture": RecipePicture("poses"),
     "RecipeRow": RecipeRow("m"),
+    "WeightFile": WeightFile("a.bin", 1, "0" * 64, "command"),
 }
 
 
