@@ -168,3 +168,10 @@ class Method(torch.nn.Module, ABC):
     @abstractmethod
     def predict(self, batch: UnlabelledBatch) -> Estimate:
         """Predict one batch in evaluation mode, without gradients."""
+
+    def validate(self, stage: Stage, batch: UnlabelledBatch) -> Estimate | None:
+        """What the networks that ``stage`` trains say of a batch of one of its roles, for the validation curve, which
+        compares it with labels that the run was granted, and with what they say of the batch turned and mirrored; in
+        evaluation mode, without gradients. ``None`` = nothing to measure. By default: ``predict``, of images that it
+        reads."""
+        return self.predict(batch) if set(self.reads) <= batch.images.keys() else None

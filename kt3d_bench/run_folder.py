@@ -35,6 +35,7 @@ class ShardsDocument:
     folder: str
     """"" for samples that were drawn while training."""
     samples: Count
+    """On which it trained."""
     origin: Annotated[str, OneOf(("official", "generated"))]
     manifest_digest: str
     name: str = ""
@@ -44,6 +45,8 @@ class ShardsDocument:
     split_digest: str = ""
     labels_digest: str | None = None
     sample_list_digest: str | None = None
+    held_out: Count = 0
+    """Samples of the split on which it did not train."""
     stream: dict[str, int] = field(default_factory=dict)
 
 

@@ -74,6 +74,19 @@ _DEVICE = "auto, cpu, cuda or cuda:INDEX."
     help="Write a checkpoint every so many steps, beside that of every 5 minutes.",
 )
 @click.option(
+    "--validate-every",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Measure a validation curve every so many steps, without hidden labels: log.jsonl, --log, the run's report.",
+)
+@click.option(
+    "--hold-out",
+    type=float,
+    default=0.0,
+    metavar="SHARE",
+    help="Validate on this share of the training data, and do not train on it. [default: on data that is trained on]",
+)
+@click.option(
     "--again",
     metavar="RUN",
     help="Train what this run was asked for: a name, folder or run.yaml. Only with --name, --resume and --predict.",

@@ -28,6 +28,7 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.skeletons import H36M17
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 BOX_MARGIN = 1.25
 """Longest side of the person's box times this fills the network's input."""
@@ -58,7 +59,7 @@ class Augmentation:
             if not 0 <= value < limit:
                 raise UsageError(f"augmentation {name} is {value}", hint=f"choose from 0 up to, not including, {limit}")
 
-    def draw(self, seed: int, epochs: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]) -> Draws:
+    def draw(self, seed: int, epochs: IntArray, indices: IntArray) -> Draws:
         """Draws for samples ``indices`` (N,) in their ``epochs`` (N,): a function of (seed, epoch, index) alone, so
         that batch order, workers, ranks and devices change nothing."""
         uniform = np.array(

@@ -122,8 +122,9 @@ class Loader(EndlessLoader):
 
     ``labelled=False`` yields ``UnlabelledBatch`` and reads images and crop cameras, nothing else.
     ``labelled=True`` yields ``LabelledBatch`` with what ``grant`` allows (``None`` = everything).
-    ``modalities`` may be empty: labels and cameras only. ``augmentation=None`` augments nothing. ``limit`` keeps the
-    first so many samples of a fixed shuffle, in file order.
+    ``modalities`` may be empty: labels and cameras only. ``augmentation=None`` augments nothing. ``indices``:
+    the samples, (N,) ascending numbers in the split; ``None`` = all. ``limit`` keeps the first so many of a fixed
+    shuffle of them, in file order.
 
     Raises ``UsageError`` for a modality the shards lack, or an augmentation that mirrors part ids of shards whose
     manifest does not say which parts are left and right.
@@ -144,6 +145,7 @@ class Loader(EndlessLoader):
         device: torch.device | str = "cpu",
         rank: int = 0,
         world: int = 1,
+        indices: IntArray | None = None,
         limit: int | None = None,
         cache_bytes: int = 1 << 30,
         workers: int | None = None,
@@ -154,9 +156,9 @@ class Loader(EndlessLoader):
         name, mirror = f"shards of {shards.manifest.dataset}", shards.manifest.part_mirror
         super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
         self._shards, self._grant, self._labelled, self._shuffle = shards, grant, labelled, shuffle
-        self._chosen = np.arange(len(shards.keys), dtype=np.int64)
+        self._chosen = np.arange(len(shards.keys), dtype=np.int64) if indices is None else indices
         if limit is not None and limit < len(self._chosen):
-            self._chosen = np.sort(np.random.default_rng(0).permutation(len(self._chosen))[:limit]).astype(np.int64)
+            self._chosen = np.sort(np.random.default_rng(0).permutation(self._chosen)[:limit]).astype(np.int64)
         self._store = ImageStore(shards, self._modalities, input_px, cache_bytes=cache_bytes, workers=workers)
         self._boxes_px = crop_boxes(shards.labels.size_px, shards.manifest.crop.margin)
 
@@ -177,7 +179,7 @@ class Loader(EndlessLoader):
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:
         if not self._shuffle:
-            yield from (batch for _, batch in self._pass(self._labelled))
+            yield from (batch for _, batch in self._pass(self._labelled, augmented=True))
             return
         for coming in self._ahead(self._stream(self._delivered), augmented=True):
             self._delivered = coming.number + 1
@@ -186,7 +188,7 @@ class Loader(EndlessLoader):
     def ordered(self) -> Iterator[tuple[IntArray, UnlabelledBatch]]:
         """Yield (indices into the split, batch without labels) for prediction: each of this rank's samples exactly
         once, in file order, not augmented."""
-        yield from self._pass(False)
+        yield from self._pass(False, augmented=False)
 
     def keys(self, number: int) -> list[str]:
         """Return the keys of this rank's samples of batch ``number``, counted from the beginning."""
@@ -216,12 +218,12 @@ class Loader(EndlessLoader):
     def _order(self, epoch: int) -> IntArray:
         return np.random.default_rng((self._seed, epoch)).permutation(self._chosen)
 
-    def _pass(self, labelled: bool) -> Iterator[tuple[IntArray, UnlabelledBatch]]:
+    def _pass(self, labelled: bool, *, augmented: bool) -> Iterator[tuple[IntArray, UnlabelledBatch]]:
         own = self._chosen[self._rank :: self._world]
         starts = range(0, len(own), self._batch_size)
         parts = (own[start : start + self._batch_size] for start in starts)
         numbered = ((number, (np.zeros_like(part), part)) for number, part in enumerate(parts))
-        for coming in self._ahead(numbered, augmented=labelled):
+        for coming in self._ahead(numbered, augmented=augmented):
             yield coming.indices, self._assemble(coming, labelled)
 
     def _ahead(self, plan: Iterator[tuple[int, tuple[IntArray, IntArray]]], *, augmented: bool) -> Iterator[_Coming]:

@@ -21,7 +21,7 @@ TOTAL, SPEED = "sum of losses", "samples per second"
 WARNING = "warn"
 """Logged scalars whose names begin like this are flags: not drawn, but reported where they stay away from 0."""
 
-Kind = Literal["loss", "rate", "log"]
+Kind = Literal["loss", "rate", "log", "validation"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Series:
 
     name: str
     kind: Kind
-    """A loss, a rate (of learning; of samples), or any other scalar that the method logged."""
+    """A loss, a rate (of learning; of samples), a figure of the validation curve, or any other scalar that the method
+    logged."""
     steps: tuple[int, ...]
     """Increasing, each > 0."""
     values: tuple[float, ...]
@@ -164,7 +165,12 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 def _scalars(entry: Mapping[str, Any]) -> Iterator[tuple[Kind, str, float]]:
     rates = {"learning rate": entry.get("lr"), SPEED: entry.get("rate")}
-    kinds: tuple[tuple[Kind, Any], ...] = (("loss", entry.get("losses")), ("log", entry.get("logs")), ("rate", rates))
+    kinds: tuple[tuple[Kind, Any], ...] = (
+        ("loss", entry.get("losses")),
+        ("validation", entry.get("validation")),
+        ("log", entry.get("logs")),
+        ("rate", rates),
+    )
     for kind, named in kinds:
         for name, value in _numbers(named if isinstance(named, dict) else {}):
             yield kind, name, value

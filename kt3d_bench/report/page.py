@@ -179,8 +179,8 @@ def _stages(
 
 
 def _curves(log: StageLog) -> list[Series]:
-    """Losses, their sum first where there are several, then other scalars, then rates."""
-    kinds = {"loss": 0, "log": 1, "rate": 2}
+    """Losses, their sum first where there are several, then the validation curve, other scalars and rates."""
+    kinds = {"loss": 0, "validation": 1, "log": 2, "rate": 3}
     series = sorted(log.series, key=lambda one: kinds[one.kind])
     total = log.total
     several = sum(one.kind == "loss" for one in series) > 1

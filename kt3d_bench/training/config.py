@@ -68,6 +68,10 @@ class RunConfig:
     clip_norm: Positive | None = None
     checkpoint_steps: Count | None = None
     checkpoint_s: NotNegative = 300.0
+    validate_every: Count | None = None
+    """Measure the validation curve every so many steps; it changes no weight. ``None`` = never."""
+    hold_out: Annotated[float, Must("from 0 to 0.5", lambda share: 0 <= share <= 0.5)] = 0.0
+    """Share of every role's samples, the last in file order, that are validated on and not trained on."""
     log: tuple[Annotated[str, OneOf(TRACKERS)], ...] = ()
     """Programs that get the curves too, beside ``log.jsonl``."""
     stand_in_people: Count | None = None
@@ -104,6 +108,8 @@ class RunOptions(TypedDict, total=False):
     clip_norm: float | None
     checkpoint_steps: int | None
     checkpoint_s: float
+    validate_every: int | None
+    hold_out: float
     log: tuple[str, ...]
     stand_in_people: int | None
     stand_in_frames: int | None

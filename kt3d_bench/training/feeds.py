@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from kt3d_bench.data.folders import split_digest
 from kt3d_bench.data.reader import ShardSet
@@ -13,9 +18,15 @@ from kt3d_bench.supervision import Grant
 from kt3d_bench.training.sources import GENERATED, Domain
 
 if TYPE_CHECKING:
+    from kt3d_bench.loading.augment import Augmentation
     from kt3d_bench.loading.batches import UnlabelledBatch
+    from kt3d_bench.loading.loader import Loader
     from kt3d_bench.loading.stream import Stream
     from kt3d_bench.method import Stage
+
+IntArray = npt.NDArray[np.int64]
+OTHER_PEOPLE = 1 << 32
+"""Added to a stream's seed: no run's seed is as large, so nobody trains on these people."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,17 @@ class Feed(Protocol):
     def samples(self) -> int:
         """Number of samples."""
 
+    @property
+    def validates_on(self) -> str:
+        """ "unseen" or "seen": whether ``fixed`` gives samples that no stage trains on."""
+
     def open(self, stage: Stage, role: str, input_px: int, seed: int, place: Place) -> BatchSource:
         """Batches for one stage."""
+
+    def fixed(
+        self, stage: Stage, role: str, input_px: int, device: str, view: Augmentation, samples: int
+    ) -> list[UnlabelledBatch]:
+        """Whole batches of at least so many samples where there are as many, always the same, all in one view."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +96,8 @@ class RoleData:
     shards: ShardSet | Stream
     grant: Grant | None = None
     """What may be seen of shards; ``None`` = everything."""
+    held_out: int = 0
+    """Samples of shards, the last in file order, that are kept out of training."""
 
     @property
     def split(self) -> str:
@@ -87,6 +109,7 @@ class RoleData:
         if not isinstance(self.shards, ShardSet):
             return self.shards.digest
         held = split_digest(self.shards.manifest, self.shards.split)
+        held += f" without the last {self.held_out}" if self.held_out else ""
         if self.grant is None:
             return held
         seen = ["".join("01"[int(bit)] for bit in mask) for mask in (self.grant.mask_2d, self.grant.mask_3d)]
@@ -94,7 +117,11 @@ class RoleData:
 
     @property
     def samples(self) -> int:
-        return len(self.shards)
+        return len(self.shards) - self.held_out
+
+    @property
+    def validates_on(self) -> str:
+        return "unseen" if self.held_out or not isinstance(self.shards, ShardSet) else "seen"
 
     def document(self) -> dict[str, Any]:
         """What ``run.yaml`` records."""
@@ -120,6 +147,7 @@ class RoleData:
             "url": shards.url,
             "split": self.split,
             "samples": self.samples,
+            "held_out": self.held_out,
             "manifest_digest": shards.digest,
             "split_digest": split_digest(shards.manifest, shards.split),
             "labels_digest": shards.labels_digest,
@@ -129,7 +157,6 @@ class RoleData:
 
     def open(self, stage: Stage, role: str, input_px: int, seed: int, place: Place) -> BatchSource:
         from kt3d_bench.loading.augment import Augmentation
-        from kt3d_bench.loading.loader import Loader
         from kt3d_bench.loading.stream import StreamLoader
 
         options: dict[str, Any] = {
@@ -143,5 +170,31 @@ class RoleData:
         }
         if not isinstance(self.shards, ShardSet):
             return StreamLoader(self.shards, stage.roles[role], **options)
+        return self._loader(self.shards, stage.roles[role], np.arange(self.samples), shuffle=True, **options)
+
+    def fixed(
+        self, stage: Stage, role: str, input_px: int, device: str, view: Augmentation, samples: int
+    ) -> list[UnlabelledBatch]:
+        from kt3d_bench.loading.stream import StreamLoader
+
+        size = stage.batch_size
+        count = size * math.ceil(samples / size)
+        options: dict[str, Any] = {"batch_size": size, "input_px": input_px, "augmentation": view, "device": device}
+        if isinstance(self.shards, ShardSet):
+            first, end = (self.samples, len(self.shards)) if self.held_out else (0, self.samples)
+            loader: Loader | StreamLoader = self._loader(
+                self.shards, stage.roles[role], np.arange(first, end), limit=count, **options
+            )
+        else:
+            others = replace(self.shards, seed=self.shards.seed + OTHER_PEOPLE)
+            loader = StreamLoader(others, stage.roles[role], workers=0, **options)
+        try:
+            return list(islice(loader, count // size))
+        finally:
+            loader.close()
+
+    def _loader(self, shards: ShardSet, modalities: tuple[str, ...], indices: IntArray, **options: Any) -> Loader:
+        from kt3d_bench.loading.loader import Loader
+
         labelled = self.grant is None or self.grant.sees_labels
-        return Loader(self.shards, stage.roles[role], grant=self.grant, labelled=labelled, shuffle=True, **options)
+        return Loader(shards, modalities, grant=self.grant, labelled=labelled, indices=indices, **options)

@@ -106,6 +106,23 @@ class StageLog:
             "rate": round(self._clock.steps_per_s * self._stage.batch_size, 3),
             "elapsed_s": round(self._clock.elapsed_s, 3),
         }
+        self._record(line, {**losses, **logs, "learning rate": self._learner.rate})
+        for name, value in logs.items():
+            if name.startswith(WARNING):
+                self._warnings.setdefault(name, {})[self._clock.step] = bool(value)
+        for name, since in self._standing().items():
+            if name not in self._said:
+                place = f"stage '{self._stage.name}', step {self._clock.step}"
+                self._report.note(f"{place}: its method has warned of {_plain(name)} since step {since}")
+                self._said.add(name)
+
+    def validation(self, figures: Mapping[str, float]) -> None:
+        """Write figures of the validation curve."""
+        line = {"stage": self._stage.name, "step": self._clock.step, "validation": dict(figures)}
+        self._record(line, {f"validation/{name}": value for name, value in figures.items()})
+
+    def _record(self, line: Mapping[str, Any], shown: Mapping[str, float]) -> None:
+        """Append a line to the log; give the trackers what it shows."""
         try:
             with self._path.open("a") as stream:
                 stream.write(json.dumps(line) + "\n")
@@ -115,21 +132,12 @@ class StageLog:
                 where=self._path,
                 hint="free space or fix permissions there, then continue with --resume; earlier checkpoints are kept",
             ) from error
-        shown = {**losses, **logs, "learning rate": self._learner.rate}
         for tracker in list(self._trackers):
             try:
                 tracker.write(self._stage.name, self._clock.step, shown)
             except Exception as error:
                 self._trackers.remove(tracker)
                 self._report.note(f"{type(tracker).__name__} takes no more curves: {type(error).__name__}: {error}")
-        for name, value in logs.items():
-            if name.startswith(WARNING):
-                self._warnings.setdefault(name, {})[self._clock.step] = bool(value)
-        for name, since in self._standing().items():
-            if name not in self._said:
-                place = f"stage '{self._stage.name}', step {self._clock.step}"
-                self._report.note(f"{place}: its method has warned of {_plain(name)} since step {since}")
-                self._said.add(name)
 
     def _standing(self) -> dict[str, int]:
         """Return warning -> first step, of those that have stood for a while and stand now."""

@@ -31,6 +31,7 @@ from kt3d_bench.training.stages import (
 )
 from kt3d_bench.training.steps import Clock, Learner, LoopContext, LoopOptions, opened, seed_step
 from kt3d_bench.training.trackers import Tracker
+from kt3d_bench.training.validation import Validation
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -170,7 +171,9 @@ def train_stage(
     with opened(context, stage, saved, shared=bool(learner.optimizers)) as sources:
         clock = Clock(context, stage, steps, saved)
         log = StageLog(context, stage, clock, learner, sources)
+        validation = Validation(context, stage, clock, learner, log)
         saver = interim.Saver(context, stage, clock, learner, sources, log, identity)
+        validation.look_if_due()
         settings = context.options.about.get("config", {})
         streams = {role: iter(source) for role, source in sources.items()}
         while (progress := clock.look()).fraction < 1.0:
@@ -180,7 +183,9 @@ def train_stage(
                 losses = learner.step({role: next(stream) for role, stream in streams.items()}, progress)
             clock.step += 1
             log.add(losses)
+            validation.look_if_due()
             saver.save_if_due()
+        validation.look_if_due(end=True)
     log.finish()
     learner.finish()
     return clock.step, round(clock.elapsed_s, 3)

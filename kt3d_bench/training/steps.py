@@ -43,6 +43,8 @@ class LoopOptions:
     """Write a checkpoint every so many steps ..."""
     checkpoint_s: float = 300.0
     """... and every so many seconds."""
+    validate_every: int | None = None
+    """Measure the validation curve every so many steps; ``None`` = never."""
     acceleration: Acceleration = field(default_factory=Acceleration)
     about: Mapping[str, Any] = field(default_factory=dict)
     """Plain data that makes a checkpoint explain itself: method, config, context, versions."""
@@ -105,6 +107,10 @@ class Clock:
     def expected_steps(self) -> float:
         """How long the stage will be, judged by how far it was at the last look: a time limit may shorten it."""
         return self.step / self._fraction if self._fraction else self.steps
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count seconds that were not spent on training."""
+        self._started += seconds
 
     def look(self) -> Progress:
         """Return where the stage stands and note a request to stop: the main process decides for all."""

@@ -136,7 +136,8 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
             locate(config, role, domain, report, resolved.accelerator)
         fabric.barrier()
         grant = resolved.grant if role == "target" else None
-        return RoleData(domain, locate(config, role, domain, Reporter()), grant)
+        shards = locate(config, role, domain, Reporter())
+        return RoleData(domain, shards, grant, held_out=round(config.hold_out * len(shards)))
 
     found = {role: opened(role) for role in ("target", "source") if role in domains}
     target, source = found["target"], found.get("source")
@@ -202,6 +203,7 @@ def _options(resolved: Resolved, method: Method, init: Mapping[str, Any] | None)
         clip_norm=config.clip_norm,
         checkpoint_steps=config.checkpoint_steps,
         checkpoint_s=config.checkpoint_s,
+        validate_every=config.validate_every,
         acceleration=choose(resolved.accelerator, config.preset, resolved.precision, **layout),
         about={
             "method": resolved.plugin.name,

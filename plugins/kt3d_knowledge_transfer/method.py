@@ -21,7 +21,7 @@ from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, pos
 from kt3d_bench.nn.pretrain2d import PRECISIONS, pretrain_2d_step
 from kt3d_bench.nn.pretrain2d import STAGE_NAME as PRETRAIN
 from kt3d_bench.nn.prior import STAGE_NAME as PRIOR
-from kt3d_bench.nn.prior import prior_step
+from kt3d_bench.nn.prior import jittered, prior_step
 from kt3d_knowledge_transfer import bridge, signs
 from kt3d_knowledge_transfer.adapting import adapt_step
 from kt3d_knowledge_transfer.config import BUNDLES, PRESETS, Config
@@ -142,13 +142,30 @@ class KnowledgeTransfer(Model):
     def predict(self, batch: UnlabelledBatch) -> Estimate:
         """E_r, D_r, on RGB images with the depths that the config asks for; without a transfer, the branch that it
         names."""
+        return self._seen(batch, both=self.config.flip_test)
+
+    def validate(self, stage: Stage, batch: UnlabelledBatch) -> Estimate | None:
+        """The prior on noisy true poses, a branch on synthetic images, else E_r, D_r on each image once."""
+        if stage.name == PRIOR:
+            assert self.prior is not None
+            known = cast(LabelledBatch, batch).mask_3d[..., None]
+            truth = self.inputs.truth(cast(LabelledBatch, batch))
+            return self._estimate_of(self.prior(jittered(torch.where(known, truth, truth[:, :1]), PRIOR_NOISE)))
+        if stage.name == "synthetic" and self.context.transfers:
+            net, image = (self.mask_net, self.inputs.masks) if self.rgb else (self.depth_net, self.inputs.depth)
+            return self._estimate(net(image(batch)), batch)
+        trains_it = stage.name not in ("generator", "bridge") and set(self.reads) <= batch.images.keys()
+        return self._seen(batch, both=False) if trains_it else None
+
+    def _seen(self, batch: UnlabelledBatch, *, both: bool) -> Estimate:
+        """``both``: the mean over the image and its mirror image, where there is a transfer."""
         config = self.config
         if not self.context.transfers:
             masked = config.branch == "mask"
             answer = self.mask_net(self.inputs.masks(batch)) if masked else self.depth_net(self.inputs.depth(batch))
             return self._estimate(answer, batch)
         image = self.inputs.target(batch)
-        output = both_ways(self.target_net, image)[0] if config.flip_test else self.target_net(image)
+        output = both_ways(self.target_net, image)[0] if both else self.target_net(image)
         return self._estimate(output, batch, self._with_depths(output.voxels, batch) if self.rgb else None)
 
     def _with_depths(self, voxels: Tensor, batch: UnlabelledBatch) -> Tensor:
@@ -165,9 +182,12 @@ class KnowledgeTransfer(Model):
         return voxels
 
     def _estimate(self, output: IntegralOutput, batch: UnlabelledBatch, voxels: Tensor | None = None) -> Estimate:
-        joints_px, z_mm = from_voxels(output.voxels if voxels is None else voxels, self.input_px, self.config.side)
         has_surface = bool(batch.surface_mm.isfinite().any())
         root_z_mm = batch.surface_mm + output.surface_offset_mm if has_surface else None
+        return self._estimate_of(output.voxels if voxels is None else voxels, root_z_mm)
+
+    def _estimate_of(self, voxels: Tensor, root_z_mm: Tensor | None = None) -> Estimate:
+        joints_px, z_mm = from_voxels(voxels, self.input_px, self.config.side)
         return Estimate(joints_px=joints_px, z_root_mm=z_mm - z_mm[:, :1], root_z_mm=root_z_mm)
 
 

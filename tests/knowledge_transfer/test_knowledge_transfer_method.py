@@ -580,3 +580,30 @@ def test_the_prior_is_asked_in_the_frame_of_the_plain_image(build: Make, batch: 
         losses = adapting._lifting_losses(method, _says(seen), right, how, source)
         assert float(losses["lifted"]) == pytest.approx(0, abs=1e-5)
         assert float(adapting._lifting_losses(method, _says(seen), labels, how, source)["lifted"]) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("modality", "stage", "images", "says"),
+    [
+        ("rgb", "prior", (), "px mm"), ("rgb", "pretrain-2d", ("rgb",), "px mm"),
+        ("rgb", "bridge", ("foreground",), ""), ("rgb", "adapt", ("rgb", "foreground"), "px mm"),
+        ("depth", "synthetic", ("depth", "parts"), "px mm hip"), ("depth", "adapt", ("depth",), "px mm hip"),
+    ],
+)  # fmt: skip
+def test_every_stage_says_what_its_validation_curve_measures(
+    build: Make, batch: Make, modality: str, stage: str, images: tuple[str, ...], says: str
+) -> None:
+    method = build(modality).eval()
+    given = batch(*images)
+    with torch.no_grad():
+        found = method.validate(_stage(method, stage), given)
+    if not says:
+        assert found is None
+        return
+    told = {"px": found.joints_px, "mm": found.z_root_mm, "hip": found.root_z_mm}
+    assert " ".join(name for name, value in told.items() if value is not None) == says
+    if stage == "synthetic":
+        seen = method.depth_net(method.inputs.depth(given)).voxels
+        assert torch.equal(found.joints_px, method._estimate_of(seen).joints_px), "not the network of adapt"
+    if stage == "adapt":
+        assert not torch.equal(found.joints_px, method.predict(given).joints_px), "an image is seen once"

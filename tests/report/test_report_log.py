@@ -11,6 +11,7 @@ from report_fake import document, log_lines, write_document
 from kt3d_bench.report import log as logs
 from kt3d_bench.report.curves import histogram, number, overview, panel, smoothed, thinned
 from kt3d_bench.report.log import Series, flag_sentences, read_log, trained_elsewhere
+from kt3d_bench.report.page import _curves
 
 
 def write(path: Path, *lines: object) -> Path:
@@ -40,6 +41,15 @@ def test_stages_curves_and_flags_are_told_apart(tmp_path: Path) -> None:
     assert adapt.total is not None
     assert adapt.total.values[-1] == pytest.approx(8.0 * 2 / 3 + 0.5)
     assert flag_sentences(adapt) == ["Stage 'adapt' raised 'warn_collapse' in steps 1 to 3."]
+
+
+def test_the_validation_curve_is_drawn_after_the_losses(tmp_path: Path) -> None:
+    seen = [{"stage": "adapt", "step": step, "validation": {"seen target agreement_px": 3.0 / step}} for step in (1, 5)]
+    adapt = read_log(write(tmp_path / "log.jsonl", line(1, logs={"spread": 1.0}), *seen))[0]["adapt"]
+    assert [(one.kind, one.name) for one in _curves(adapt)] == [
+        ("loss", "pose"), ("validation", "seen target agreement_px"), ("log", "spread"),
+    ]  # fmt: skip
+    assert _curves(adapt)[1].values == (3.0, 0.6)
 
 
 def test_a_flag_that_is_up_at_the_end_is_said_so(tmp_path: Path) -> None:

@@ -21,10 +21,14 @@ from kt3d_bench.geometry.cameras import project
 from kt3d_bench.loading.augment import Augmentation
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.loading.stream import Stream, StreamLoader
+from kt3d_bench.method import Stage
 from kt3d_bench.plugins import registry
 from kt3d_bench.run_folder import read_run
 from kt3d_bench.training.config import RunConfig
+from kt3d_bench.training.feeds import OTHER_PEOPLE, RoleData
+from kt3d_bench.training.sources import domain
 from kt3d_bench.training.train import train
+from kt3d_bench.training.validation import PLAIN
 
 PX = 32
 
@@ -150,6 +154,19 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         return StreamLoader(*arguments, **{**options, "workers": 0})
 
     monkeypatch.setattr("kt3d_bench.loading.stream.StreamLoader", here)
+
+
+def test_validation_shows_people_whom_no_run_trains_on() -> None:
+    data = RoleData(domain("ubc3v"), Stream(registry.dataset("ubc3v"), 0))
+    stage = Stage("synthetic", {"source": ("depth",)}, (), {}, steps=1, batch_size=3)
+    (unseen,) = data.fixed(stage, "source", PX, "cpu", PLAIN, samples=2)
+    assert data.validates_on == "unseen"
+    (own,) = batches(loader(0, ("depth",), augmentation=None), 1)
+    assert unseen.size == own.size == 3
+    assert not torch.allclose(unseen.joints_root_mm, own.joints_root_mm)
+    (others,) = batches(loader(OTHER_PEOPLE, ("depth",), augmentation=None), 1)
+    assert torch.equal(unseen.joints_root_mm, others.joints_root_mm)
+    assert OTHER_PEOPLE > 2**32 - 1, "the largest seed of a run"
 
 
 def test_a_run_learns_from_the_stream_and_says_so(few: None, tmp_path: Path) -> None:
