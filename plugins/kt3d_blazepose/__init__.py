@@ -54,8 +54,8 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
                 ),
             ),
             external_data=(
-                "BlazePose GHUM networks, trained by Google on data of its own (hip, spine and thorax are means of their "
-                "joints, the head is extrapolated)",
+                "BlazePose GHUM networks, trained by Google on data of its own (hip, spine and thorax are means of "
+                "their joints, the head is extrapolated)",
             ),
         ),
     )
