@@ -19,6 +19,7 @@ from kt3d_bench.leaderboard.publish import submit as submit
 from kt3d_bench.loading.dataset import Dataset as Dataset
 from kt3d_bench.loading.dataset import load as load
 from kt3d_bench.loading.dataset import webdataset as webdataset
+from kt3d_bench.metrics.converting import convert as convert
 from kt3d_bench.metrics.evaluate import evaluate as evaluate
 from kt3d_bench.metrics.functional import auc as auc
 from kt3d_bench.metrics.functional import mpjpe as mpjpe

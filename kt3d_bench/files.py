@@ -11,14 +11,14 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.budgets import OverBudgetError, zip_members
+from kt3d_bench.budgets import OverBudgetError, require_bytes, zip_members
 from kt3d_bench.errors import ArtefactError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -61,6 +61,25 @@ def utf8_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def decoded(content: bytes) -> str:
+    """Return text that may be UTF-8 or UTF-16 with a mark, UTF-8, Shift-JIS or Latin-1, the last of which fits always.
+
+    Bytes 128 to 159 tell Shift-JIS from Latin-1, where they are control characters.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", "replace")
+    with contextlib.suppress(UnicodeDecodeError):
+        return content.decode("utf-8-sig")
+    if any(128 <= byte < 160 for byte in content):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode("cp932")
+    return content.decode("latin-1")
+
+
+class PickledObjectsError(ValueError):
+    """An array holds pickled Python objects."""
+
+
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Arrays of any shapes as an uncompressed ``.npz`` without times of writing. Object arrays raise ``ValueError``."""
     buffer = io.BytesIO()
@@ -88,26 +107,42 @@ def read_npz(path: Path, *, max_bytes: int, hint: str) -> dict[str, npt.NDArray[
     Raises ``ArtefactError``, with ``hint``, for a file that is no such archive, is corrupt, or unpacks to far more than
     its own size.
     """
+    with _reading(path, "npz", hint), zipfile.ZipFile(path) as archive:
+        members = zip_members(archive, max_bytes)
+        return {one.filename.removesuffix(".npy"): _member(archive, one) for one in members}
+
+
+def read_npy(path: Path, *, max_bytes: int, hint: str) -> npt.NDArray[Any]:
+    """Read an ``.npy`` of at most ``max_bytes`` without unpickling. Raises ``ArtefactError`` as ``read_npz`` does."""
+    with _reading(path, "npy", hint):
+        require_bytes("it", size := path.stat().st_size, max_bytes)
+        return _array(lambda: path.open("rb"), size, path.name)
+
+
+@contextlib.contextmanager
+def _reading(path: Path, kind: str, hint: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = zip_members(archive, max_bytes)
-            return {one.filename.removesuffix(".npy"): _member(archive, one) for one in members}
+        yield
     except CORRUPT as error:
-        named = type(error) in (ValueError, OverBudgetError)
+        named = type(error) in (ValueError, OverBudgetError, PickledObjectsError)
         reason = str(error) if named else f"{type(error).__name__}: {error}"
-        raise ArtefactError(f"is not a readable .npz file ({reason})", where=path, hint=hint) from error
+        raise ArtefactError(f"is not a readable .{kind} file ({reason})", where=path, hint=hint) from error
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    return _array(lambda: archive.open(info), info.file_size, info.filename)
+
+
+def _array(opened: Callable[[], IO[bytes]], size: int, name: str) -> npt.NDArray[Any]:
     """Read one array after its header was found to declare exactly the bytes that follow, and no objects."""
-    with archive.open(info) as stream:
+    with opened() as stream:
         shape, _, dtype = _NPY_HEADERS[np.lib.format.read_magic(stream)](stream)
         if dtype.hasobject:
-            raise ValueError(f"{info.filename} holds pickled objects, which are never loaded")
-        count, left = math.prod(shape), info.file_size - stream.tell()
+            raise PickledObjectsError(f"{name} holds pickled objects, which are never loaded")
+        count, left = math.prod(shape), size - stream.tell()
         if count * dtype.itemsize != left or count > max(left, 0):
-            raise ValueError(f"{info.filename} declares {dtype} {shape} and holds {left} bytes")
-    with archive.open(info) as stream:
+            raise ValueError(f"{name} declares {dtype} {shape} and holds {left} bytes")
+    with opened() as stream:
         array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
     return array
 

@@ -1,8 +1,9 @@
-"""Commands about numbers: score, submit, leaderboard build and check."""
+"""Commands about numbers: score, convert, submit, leaderboard build and check."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,34 @@ def _print_as(found: PrintedAs) -> None:
         say(f"\n{convention.name}: {convention.source}{left_out}\n  Why it differs: {convention.why}.")
         for one in numbers:
             say(f"  {one.label:<42} {one.value:8.2f} {one.unit:<2}  {one.why}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "program",
+    metavar="PROGRAM",
+    help="Which program wrote FILE: mmpose, videopose3d, motionbert or posepile. [default: told by content]",
+)
+@click.option("--benchmark", help="The benchmark that the predictions answer. [default: what the file says]")
+@_SHARDS
+@click.option("--out", type=FILE, help="File to write. [default: FILE.kt3d.npz]")
+def convert(file: Path, program: str | None, benchmark: str | None, shards: Path | None, out: Path | None) -> None:
+    """Write predictions of another program as a file of our own form.
+
+    FILE is the program's plain form, described in leaderboards/SUBMITTING.md, or a folder of .npy files as VideoPose3D
+    exports them. Of a pickled file, which is never loaded, it prints the Python lines that make it plain.
+    """
+    from kt3d_bench.metrics.converting import ScriptNeededError
+
+    try:
+        done = kt.convert(file, program, benchmark=benchmark, shards=shards, out=out)
+    except ScriptNeededError as error:
+        say(error.script)
+        raise
+    say(f"{len(done.predictions)} test samples of {done.form}: {done.path}")
+    say(f"Next: {shlex.join(['kt3d', 'score', str(done.path), *(['--shards', str(shards)] if shards else [])])}")
 
 
 @main.command()

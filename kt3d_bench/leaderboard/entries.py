@@ -87,7 +87,7 @@ class Submission(_Strict):
     """A prediction file that was submitted."""
 
     form: str
-    """Which of the accepted forms it had (``metrics.predictions.FORMS``)."""
+    """Which of the accepted forms it had (``metrics.forms.FORMS``)."""
     file_sha256: Digest
     """SHA-256 of the file as submitted; ``predictions_sha256`` is that of its converted form."""
     suspicions: tuple[str, ...] = ()

@@ -34,8 +34,9 @@ from kt3d_bench.leaderboard.render import render_boards
 from kt3d_bench.locks import held
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.evaluate import Answers, Scores, find_answers, write_scores
+from kt3d_bench.metrics.forms import read_prediction_file
 from kt3d_bench.metrics.plausibility import Suspicion
-from kt3d_bench.metrics.predictions import Predictions, read_prediction_file, read_predictions, write_predictions
+from kt3d_bench.metrics.predictions import Predictions, read_predictions, write_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MODALITIES
 from kt3d_bench.run_folder import read_run
@@ -216,7 +217,7 @@ def submit(
 ) -> Result:
     """Check and measure a prediction file made elsewhere; write its entry and model card for a pull request.
 
-    ``file`` has any accepted form (``metrics.predictions``); the other arguments are what only its author can say:
+    ``file`` has any accepted form (``metrics.forms``); the other arguments are what only its author can say:
     ``labels_seen`` of the test's dataset, a ``link`` to code or paper, ``external`` weights or data. Raises what
     ``evaluate`` raises; ``ArtefactError`` for a file with severe suspicions, unless ``accept`` names each of them (the
     entry then records them); ``UsageError`` for a name that no entry may have and for an ``accept`` of something that

@@ -28,6 +28,7 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root, npz_bytes, write_whole
 from kt3d_bench.metrics.benchmarks import Benchmark
+from kt3d_bench.metrics.forms import read_prediction_file
 from kt3d_bench.metrics.functional import METRIC_VERSION, METRICS, JointInput, defined_mean, mean_over_joints, pck_curve
 from kt3d_bench.metrics.plausibility import Suspicion, half_precision, suspicions_of
 from kt3d_bench.metrics.predictions import (
@@ -37,7 +38,6 @@ from kt3d_bench.metrics.predictions import (
     join,
     looks_like_metres,
     placed,
-    read_prediction_file,
     some,
 )
 from kt3d_bench.metrics.truth import Truth, open_test, truth_from_shards
@@ -196,7 +196,7 @@ def evaluate(
 ) -> Scores:
     """Measure predictions on a benchmark.
 
-    ``predictions`` is a prediction file of any accepted form (``metrics.predictions``), a ``Predictions`` record, or N
+    ``predictions`` is a prediction file of any accepted form (``metrics.forms``), a ``Predictions`` record, or N
     sample keys, whose poses are then ``joints_cam_mm`` (N, 17, 3): mm, camera frame (x right, y down, z forward), NaN =
     no answer. The test set lies in ``shards`` (a folder or a URL), by default below the data root ``data`` or
     ``$KT3D_DATA``. ``also`` names metrics beside the benchmark's own. With ``incomplete``, samples without an answer

@@ -1,29 +1,12 @@
-"""Prediction files: every accepted form is read and checked here, and joined to the truth by sample key.
+"""Prediction files of our own form, poses of other programs placed in the cameras, and both joined to the truth by key.
 
-We write one ``.npz`` per model and benchmark. Other programs write pickles or one ``.npy`` per recording; each of their
-forms is the nearest plain one. Nothing is ever unpickled. 17 joints in Human3.6M's order throughout; shapes: N poses, T
-frames of one recording.
-
-===================  ================================================================================================
-form                 content
-===================  ================================================================================================
-``kt3d-npz``         ``keys`` (N,) text, ``joints_cam_mm`` (N, 17, 3) float32 or float64, mm, camera frame; optional
-                     ``valid`` (N, 17) bool (false = no answer) and ``meta`` (a JSON object as one text scalar)
-``mmpose-json``      ``{"unit": "m" | "mm", "predictions": [{"img_path": ..., "keypoints": [[x, y, z], ...]}, ...]}``;
-                     camera frame, absolute or relative to the hip. Instead of ``img_path``: ``target_img_path`` (one
-                     name or a list of them, with one pose each) or ``key``, our sample key
-``videopose3d-npz``  one array ``<subject>/<recording>/<camera>`` (T, 17, 3) per recording, frame 0 first; metres,
-                     camera frame, relative to the hip
-``motionbert-npz``   one array ``s_<subject>_act_<action>_subact_<subaction>_ca_<camera>`` (T, 17, 3) per recording,
-                     frame 0 first; mm, camera frame, relative to the hip
-``posepile-npz``     ``image_path`` (N,) text and ``coords3d_pred_world`` (N, 17, 3); mm, world frame
-===================  ================================================================================================
+We write one ``.npz`` per model and benchmark; ``forms`` reads every accepted form. 17 joints in Human3.6M's order
+throughout. Shapes: N poses.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,18 +21,16 @@ from kt3d_bench.files import npz_bytes, read_npz, write_whole
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS
 
 OURS = "kt3d-npz"
-FORMS = (OURS, "mmpose-json", "videopose3d-npz", "motionbert-npz", "posepile-npz")
 _MEMBERS = ("keys", "joints_cam_mm", "valid", "meta")
 _OURS_HINT = "write it again with 'kt3d predict' or kt3d_bench.metrics.predictions.write_predictions"
-_HINT = "leaderboards/SUBMITTING.md describes the accepted forms"
-_MAX_BYTES = 2 << 30
+HINT = "leaderboards/SUBMITTING.md describes the accepted forms"
+MAX_BYTES = 2 << 30
 """Several times what all frames of the largest benchmark take."""
 _MAX_META = 1 << 20
 _MAX_KEY = 300
 """Characters of a sample key."""
 _SHOWN = 3
 _HIP = H36M17.root
-_MOTIONBERT = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,27 +121,7 @@ def read_predictions(path: Path) -> Predictions:
     Raises ``ArtefactError``, listing everything that is wrong at once, for a file that is missing or no npz, pickled
     content, missing or unknown arrays, wrong shapes or types, and keys given twice.
     """
-    return _ours(Path(path), load_npz(Path(path)))
-
-
-def read_prediction_file(path: Path) -> PredictionFile:
-    """Read a prediction file of any accepted form. Raises ``ArtefactError`` naming what is wrong with it."""
-    path = Path(path)
-    if path.suffix.lower() in (".pkl", ".pickle", ".pt", ".pth", ".npy"):
-        raise ArtefactError(f"'{path.suffix}' files may hold pickles, which are never loaded", where=path, hint=_HINT)
-    if path.suffix.lower() == ".json":
-        return _mmpose(path)
-    arrays = load_npz(path)
-    if {"keys", "joints_cam_mm"} & set(arrays):
-        ours = _ours(path, arrays)
-        return PredictionFile(path, OURS, ours.keys, ours.joints_cam_mm.astype(np.float64), "camera", ours.meta)
-    if {"image_path", "coords3d_pred_world"} & set(arrays):
-        return _posepile(path, arrays)
-    if arrays and all(name.count("/") == 2 for name in arrays):
-        return _recordings(path, arrays, "videopose3d-npz", 1000.0, "{name}/{frame:06d}")
-    if arrays and all(_MOTIONBERT.fullmatch(name) for name in arrays):
-        return _recordings(path, arrays, "motionbert-npz", 1.0, "{name}_{image:06d}.jpg")
-    raise ArtefactError(f"holds the arrays {some(sorted(arrays))}, which no accepted form has", where=path, hint=_HINT)
+    return ours(Path(path), load_npz(Path(path)))
 
 
 def placed(
@@ -178,7 +139,7 @@ def placed(
     of a test sample.
     """
 
-    def refused(what: str, hint: str = _HINT) -> ArtefactError:
+    def refused(what: str, hint: str = HINT) -> ArtefactError:
         return ArtefactError(what, where=file.path, hint=hint)
 
     if file.form == OURS:
@@ -246,7 +207,7 @@ def load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read every array of an ``.npz`` of predictions or scores. Raises ``ArtefactError`` naming what is wrong."""
     if not path.is_file():
         raise ArtefactError("there is no such prediction file", where=path, hint="run 'kt3d predict' first")
-    return read_npz(path, max_bytes=_MAX_BYTES, hint=_OURS_HINT)
+    return read_npz(path, max_bytes=MAX_BYTES, hint=_OURS_HINT)
 
 
 def some(names: Sequence[str]) -> str:
@@ -255,7 +216,8 @@ def some(names: Sequence[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names)} in all)"
 
 
-def _ours(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Predictions:
+def ours(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Predictions:
+    """Return the predictions in the arrays of our own form. Raises ``ArtefactError`` listing everything wrong."""
     problems = [f"the array '{name}' is missing" for name in ("keys", "joints_cam_mm") if name not in arrays]
     problems += [f"the array '{name}' is not known" for name in sorted(set(arrays) - set(_MEMBERS))]
     keys, joints, valid, meta = (arrays.get(name) for name in _MEMBERS)
@@ -288,77 +250,6 @@ def _ours(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Predictions:
     if valid is not None:
         joints[~valid] = np.nan
     return Predictions(keys, joints, described)
-
-
-def _mmpose(path: Path) -> PredictionFile:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it is larger than {_MAX_BYTES >> 30} GiB")
-        document = from_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"is not readable JSON ({error})", where=path, hint=_HINT) from error
-    if not isinstance(document, dict) or not isinstance(document.get("predictions"), list):
-        raise ArtefactError("expected an object with the list 'predictions'", where=path, hint=_HINT)
-    scale = {"m": 1000.0, "mm": 1.0}.get(str(document.get("unit")))
-    if scale is None:
-        raise ArtefactError(f'\'unit\' is {document.get("unit")!r}, expected "m" or "mm"', where=path, hint=_HINT)
-    names: list[str] = []
-    poses = [np.empty((0, NUM_JOINTS, 3))]
-    for number, row in enumerate(document["predictions"]):
-        try:
-            name = row.get("key") or row.get("img_path") or row["target_img_path"]
-            own = name if isinstance(name, list) else [name]
-            pose = np.array(row["keypoints"], np.float64).reshape(len(own), NUM_JOINTS, 3)
-            if not all(isinstance(one, str) for one in own):
-                raise TypeError
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise ArtefactError(
-                f"prediction {number} is not an object with 'img_path', 'target_img_path' or 'key', and {NUM_JOINTS} "
-                "'keypoints' [x, y, z]",
-                where=path,
-                hint=_HINT,
-            ) from None
-        names += own
-        poses.append(pose * scale)
-    return PredictionFile(path, "mmpose-json", np.array(names, np.str_), _poses(path, np.concatenate(poses)), "camera")
-
-
-def _posepile(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> PredictionFile:
-    names, joints = arrays.get("image_path"), arrays.get("coords3d_pred_world")
-    if names is None or joints is None:
-        raise ArtefactError("needs both 'image_path' and 'coords3d_pred_world'", where=path, hint=_HINT)
-    if names.dtype.kind not in "US" or names.ndim != 1:
-        raise ArtefactError(f"'image_path' is {names.dtype} {names.shape}, expected text (N,)", where=path, hint=_HINT)
-    poses = _poses(path, joints)
-    if len(poses) != len(names):
-        raise ArtefactError(f"{len(names)} image paths for {len(poses)} poses", where=path, hint=_HINT)
-    try:
-        return PredictionFile(path, "posepile-npz", names.astype(np.str_), poses, "world")
-    except UnicodeDecodeError as error:
-        raise ArtefactError(f"'image_path' is not ASCII text ({error})", where=path, hint=_HINT) from error
-
-
-def _recordings(
-    path: Path, arrays: Mapping[str, npt.NDArray[Any]], form: str, mm_per_unit: float, pattern: str
-) -> PredictionFile:
-    """One array per recording; ``pattern`` names a frame: ``frame`` counts from 0, ``image`` from 1."""
-    recordings = {name: _poses(path, array) * mm_per_unit for name, array in sorted(arrays.items())}
-    names = [
-        pattern.format(name=name, frame=frame, image=frame + 1)
-        for name, poses in recordings.items()
-        for frame in range(len(poses))
-    ]
-    return PredictionFile(path, form, np.array(names, np.str_), np.concatenate(list(recordings.values())), "camera")
-
-
-def _poses(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    if array.dtype not in (np.float32, np.float64):
-        raise ArtefactError(f"the poses are {array.dtype}, expected float32 or float64", where=path, hint=_HINT)
-    if array.ndim != 3 or array.shape[1:] != (NUM_JOINTS, 3):
-        raise ArtefactError(f"the poses are {array.shape}, expected (N, {NUM_JOINTS}, 3)", where=path, hint=_HINT)
-    poses = array.astype(np.float64)
-    poses[~np.isfinite(poses).all(axis=-1)] = np.nan
-    return poses
 
 
 def _doubled(keys: npt.NDArray[np.str_]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
@@ -144,7 +145,10 @@ def test_a_flipped_byte_inside_an_array(good: Arrays, tmp_path: Path) -> None:
 
 def test_files_of_another_kind(good: Arrays, tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", good["joints_cam_mm"])
-    refused(score(tmp_path / "mine.npy"), tmp_path / "mine.npy", "'.npy' files may hold pickles")
+    with (tmp_path / "mine.json.gz").open("wb") as file:
+        file.write(gzip.compress(b"{}"))
+    refused(score(file.name), Path(file.name), "is packed with gzip", "gzip -d mine.json.gz")
+    refused(score(tmp_path / "mine.npy"), tmp_path / "mine.npy", "one array without names", "kt3d convert")
     refused(score(tmp_path / "absent.npz"), tmp_path / "absent.npz", "there is no such prediction file", "kt3d predict")
     (tmp_path / "folder.npz").mkdir()
     assert score(tmp_path / "folder.npz").exit_code == 1
@@ -186,7 +190,8 @@ def test_headers_that_declare_what_is_not_there(
         archive.writestr("keys.npy", keys.getvalue())
         archive.writestr("joints_cam_mm.npy", header(dtype, shape) + content)
     started = time.monotonic()
-    refused(score(path), path, "pickled" if "O" in str(dtype) else "not a readable .npz file", "write it again")
+    said = ("pickled", "kt3d convert") if "O" in str(dtype) else ("not a readable .npz file", "write it again")
+    refused(score(path), path, *said)
     assert time.monotonic() - started < 5
 
 

@@ -22,8 +22,9 @@ from kt3d_bench.cli import main
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.leaderboard.cards import NOTES
 from kt3d_bench.leaderboard.entries import read_entries, read_entry
+from kt3d_bench.metrics.forms import FORMS
 from kt3d_bench.metrics.functional import mpjpe, pa_mpjpe
-from kt3d_bench.metrics.predictions import FORMS, read_predictions, write_predictions
+from kt3d_bench.metrics.predictions import read_predictions, write_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.skeletons import H36M17
 
@@ -296,8 +297,8 @@ POSE = [[0.0, 0.0, 0.0]] * 17
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("x.pkl", "", "may hold pickles, which are never loaded"),
-        ("x.npy", "", "may hold pickles, which are never loaded"),
+        ("x.npz", "(lp0\n.", "is a pickle, and pickles are never loaded"),
+        ("x.json", "", "is empty"),
         ("x.json", "{", "is not readable JSON"),
         ("x.json", [], "expected an object with the list 'predictions'"),
         ("x.json", {"predictions": []}, "'unit' is None"),

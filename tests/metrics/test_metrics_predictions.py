@@ -178,7 +178,7 @@ def test_an_array_twice(tmp_path: Path) -> None:
 
 
 def test_a_zip_that_unpacks_to_far_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kt3d_bench.metrics.predictions._MAX_BYTES", 1000)
+    monkeypatch.setattr("kt3d_bench.metrics.predictions.MAX_BYTES", 1000)
     with pytest.raises(ArtefactError, match="it would unpack to 1244 bytes, and at most 1000 are read"):
         read_predictions(savez(tmp_path / "p.npz"))
 
