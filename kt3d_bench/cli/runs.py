@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FILE, SHARDS, Command, main
+from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, Command, main
 from kt3d_bench.cli.console import Terminal, say
 from kt3d_bench.errors import UsageError
 from kt3d_bench.supervision import LEVELS
@@ -208,11 +208,63 @@ def _folders(texts: Iterable[str]) -> dict[str, Path | str]:
 
 @main.command()
 @click.argument("run", required=False)
+@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("--benchmark", help="Benchmark to predict. [default: the one of the run's target]")
 @click.option("--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: where the run found its target]")
 @_with(_device_options(_DEVICE))
-def predict(run: str | None, benchmark: str | None, shards: Path | None, device: str, devices: int, nodes: int) -> None:
-    """Predict a benchmark with a finished RUN, by default the newest."""
+@click.option("--out", type=FOLDER, help="Pictures: folder of the results. [default: kt3d-data/pictures/RUN]")
+@click.option("--camera", metavar="FILE|FX,FY,CX,CY", help="Pictures: the camera. [default: as recorded, else assumed]")
+@click.option(
+    "--boxes",
+    default="auto",
+    metavar="FILE|whole|detect",
+    help="Pictures: where people are. [default: detect or whole]",
+)
+@click.option("--root-depth", "root_depth_mm", type=float, metavar="MM", help="Pictures: depth of the hip.")
+@click.option("--height", "height_mm", type=float, metavar="MM", help="Pictures: height of the people.")
+@click.option("--depth-unit", type=click.Choice(["mm", "m"]), default="mm", show_default=True, help="Of depth images.")
+@click.option("--smooth", is_flag=True, help="Videos: smooth poses over time (One-Euro filter).")
+@click.option("--bvh", is_flag=True, help="Pictures: also write BVH, one file per person.")
+@click.pass_context
+def predict(ctx: click.Context, /, run: str | None, inputs: tuple[str, ...], **options: Any) -> None:
+    """Predict a benchmark with a finished RUN, by default the newest; or the people in pictures, videos and folders.
+
+    For pictures, RUN may also be the name of a method that needs no training: kt3d predict RUN photo.jpg clip.mp4
+    """
+    given = {name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    other = {"benchmark", "shards", "devices", "nodes"} if inputs else set(options) - {"benchmark", "shards", *_WHERE}
+    if wrong := sorted(given & other):
+        named = {option.name: option.opts[0] for option in ctx.command.params}
+        what = "is of benchmarks, and pictures are given" if inputs else "is of pictures, and none is given"
+        raise UsageError(f"{named[wrong[0]]} {what}", hint="leave it out, or give: kt3d predict RUN INPUT...")
+    if inputs and run is not None:
+        _predict_pictures(run, inputs, {name: options[name] for name in options if name not in other})
+    elif run is not None and Path(run).is_file():
+        raise UsageError(f"'{run}' is a file where a run is expected", hint=f"name the run: kt3d predict RUN {run}")
+    else:
+        _predict_benchmark(run, **{name: options[name] for name in ("benchmark", "shards", *_WHERE)})
+
+
+_WHERE = ("device", "devices", "nodes")
+
+
+def _predict_pictures(run: str, inputs: tuple[str, ...], options: dict[str, Any]) -> None:
+    from kt3d_bench.files import default_data_root
+
+    out = options.pop("out") or default_data_root() / "pictures" / Path(run).name
+    with Terminal() as report:
+        found = kt.predict_images(run, inputs, out=out, report=report, **options)
+    for name, camera in list(found.meta["cameras"].items())[:1]:
+        say(f"{name}: {camera}")
+    for sentence in found.meta["notes"]:
+        say(f"Note: {sentence}")
+    say(f"Poses: {len(found)}, in {out / 'predictions.json'} and predictions.npz; overlays beside them")
+    say(f"Next: open {out / 'index.html'} in a browser; it needs no network.")
+
+
+def _predict_benchmark(
+    run: str | None, benchmark: str | None, shards: Path | None, device: str, devices: int, nodes: int
+) -> None:
     opened = kt.load_run(run)
     with Terminal() as report:
         found = opened.predict(benchmark, shards=shards, device=device, devices=devices, nodes=nodes, report=report)

@@ -70,15 +70,15 @@ def run_to_report(run: Path | str | None = None, data: Path | None = None) -> Pa
 
 
 def _render(page: SimpleNamespace) -> str:
-    packed, allowed = _packed_plotly() if page.has_samples else ("", [])
+    packed, allowed = packed_plotly() if page.has_samples else (Markup(""), [])
     return render(
         "kt3d_bench.report", "report.html", own="report", scripts=allowed, any_style=True, page=page, curves=curves,
-        packed=Markup(packed),
+        packed=packed,
     )  # fmt: skip
 
 
 @cache
-def _packed_plotly() -> tuple[str, list[str]]:
+def packed_plotly() -> tuple[Markup, list[str]]:
     """plotly.js as base64 of gzip, and the hash by which the policy knows it."""
     script = files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
-    return base64.b64encode(gzip.compress(script, 9, mtime=0)).decode(), [policy_hash(script)]
+    return Markup(base64.b64encode(gzip.compress(script, 9, mtime=0)).decode()), [policy_hash(script)]

@@ -101,23 +101,26 @@ def _view(
         value=f"{measured.per_sample[index]:.1f} {METRICS[measured.benchmark.headline[0]].unit}",
         width=width,
         height=height,
-        truth=_overlay(true_px, None),
-        prediction=_overlay(pred_px, errors),
+        truth=overlay(true_px, "true"),
+        prediction=overlay(pred_px, "predicted", errors),
         outside=bool(((pred_px < -0.5) | (pred_px > np.array([width, height]) - 0.5)).any()),
         joints=joints,
-        front=_drawing(pose, (0, 1)),
-        side=_drawing(pose, (2, 1)),
+        front=drawing(pose, (0, 1)),
+        side=drawing(pose, (2, 1)),
         pose=pose,
     )
 
 
-def _overlay(joints_px: npt.NDArray[np.float64], errors: npt.NDArray[np.float64] | None) -> SimpleNamespace:
-    """One skeleton in px of the sample's images: paths of the ``left`` limbs' bones and of the ``other`` ones, dots."""
+def overlay(
+    joints_px: npt.NDArray[np.float64], word: str, errors: npt.NDArray[np.float64] | None = None
+) -> SimpleNamespace:
+    """One skeleton in px of the sample's images: paths of the ``left`` limbs' bones and of the ``other`` ones, dots.
+    ``word`` says what it is."""
     points = np.clip(joints_px, -9999, 9999)
     left, other = _bones(points)
     dots = []
     for joint, (x, y) in enumerate(points):
-        title = f"{spoken(H36M17.joints[joint])}, {'true' if errors is None else 'predicted'}"
+        title = f"{spoken(H36M17.joints[joint])}, {word}"
         if errors is not None and np.isfinite(errors[joint]):
             title += f": {errors[joint]:.0f} mm off"
         if np.isfinite(x) and np.isfinite(y):
@@ -163,7 +166,7 @@ def _pose(
     }
 
 
-def _drawing(pose: dict[str, Any], axes: tuple[int, int]) -> tuple[str, str, str, str]:
+def drawing(pose: dict[str, Any], axes: tuple[int, int]) -> tuple[str, str, str, str]:
     """Return paths in a 200 x 200 drawing along two axes of the camera's frame: left and other bones of the truth, then
     of the prediction."""
     unknown = [np.nan] * 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from kt3d_bench.training.ranks import is_main_process
 if TYPE_CHECKING:
     from kt3d_bench.loading.dataset import Dataset
     from kt3d_bench.metrics.predictions import Predictions
+    from kt3d_bench.pictures.predict import PictureOptions
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,14 @@ class Run:
         if data is None or isinstance(data, str):
             return read_predictions(predict.predict(self.folder, data, shards=shards, report=report, **options))
         return predict.predict_samples(self.folder, data.shards, reference=reference, report=report, **options)
+
+    def predict_images(
+        self, inputs: Sequence[Path | str] | Path | str, **options: Unpack[PictureOptions]
+    ) -> Predictions:
+        """Predict the people in anybody's pictures; see ``kt3d_bench.predict_images``, whose options these are."""
+        from kt3d_bench.pictures.predict import predict_images
+
+        return predict_images(self.folder, inputs, **options)
 
 
 def train(

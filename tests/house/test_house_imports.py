@@ -28,7 +28,8 @@ LAYER = {
     "leaderboard": 7, "loading": 7, "method": 7, "nn": 7,
     "training": 8, "costs": 9, "generation": 9, "scoring": 9,
     "inspection": 10, "report": 10,
-    "reproduction": 11, "scaffold": 11, "testing": 11, "": 12, "cli": 13, "__main__": 14,
+    "pictures": 11, "reproduction": 11, "scaffold": 11, "testing": 11, "training.runs": 12,
+    "": 13, "cli": 14, "__main__": 15,
 }  # fmt: skip
 """Package or file below ``kt3d_bench`` -> layer; the longest name counts. "" is ``kt3d_bench/__init__.py``."""
 MAY_MEET = (
@@ -223,6 +224,7 @@ LIGHT = {
     "kt3d_bench.data.reader": ("torch", "webdataset"),
     "kt3d_bench.metrics.evaluate": ("torch", "webdataset", "scipy"),
     "kt3d_bench.leaderboard.render": ("torch", "webdataset", "scipy"),
+    "kt3d_bench.pictures.predict": ("torch", "webdataset", "cv2", "av", "PIL", "matplotlib"),
     "kt3d_bench.report.build": ("torch", "webdataset", "scipy", "matplotlib"),
     "kt3d_ubc3v": ("torch", "scipy", "cv2", "h5py"),
     "kt3d_itop": ("torch", "scipy", "cv2", "h5py"),

@@ -68,7 +68,7 @@
         section.classList.toggle(`hide-${box.dataset.show}`, !box.checked);
         this.draw();
       }));
-      section.querySelector("[data-align]").addEventListener("change", (event) => { this.align = event.target.value; this.draw(); });
+      section.querySelector("[data-align]")?.addEventListener("change", (event) => { this.align = event.target.value; this.draw(); });
       all("[data-view]", section).forEach((button) => button.addEventListener("click", () => this.look(button.dataset.view)));
       new MutationObserver(() => this.draw()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
@@ -213,13 +213,13 @@
       const sample = samples[this.place];
       const shown = { true: sample.true, pred: sample[this.align] };
       const up = (joint) => (joint ? [joint[0], joint[2], -joint[1]] : null);
-      const poses = { true: shown.true.map(up), pred: shown.pred.map(up) };
+      const poses = { true: (shown.true ?? []).map(up), pred: shown.pred.map(up) };
       const isLeft = new Set(left);
       const traces = [];
       const ink = getComputedStyle(this.stage).color;
       const [soft, faint] = [this.colour("mute"), this.colour("k-line")];
       for (const kind of ["true", "pred"]) {
-        if (this.section.classList.contains(`hide-${kind}`)) continue;
+        if (!shown[kind] || this.section.classList.contains(`hide-${kind}`)) continue;
         const pose = poses[kind];
         for (const side of [false, true]) {
           const ends = parents.map((parent, child) => [child, parent]).filter(([child, parent]) => parent >= 0 && isLeft.has(child) === side && pose[child] && pose[parent]);
@@ -229,7 +229,7 @@
         const known = joints.map((_, joint) => joint).filter((joint) => pose[joint]);
         traces.push({
           ...line(known.map((joint) => pose[joint])), mode: "markers", marker: { size: 3.5, color: this.colour(`k-${kind}`) }, hoverinfo: "text",
-          text: known.map((joint) => `${joints[joint]}, ${kind === "true" ? "true" : "predicted"}${sample.errors[joint] === null ? "" : `<br>${sample.errors[joint]} mm off as measured`}`),
+          text: known.map((joint) => `${joints[joint]}, ${kind === "true" ? "true" : "predicted"}${(sample.errors?.[joint] ?? null) === null ? "" : `<br>${sample.errors[joint]} mm off as measured`}`),
         });
       }
       if (!["true", "pred"].some((kind) => this.section.classList.contains(`hide-${kind}`))) {
