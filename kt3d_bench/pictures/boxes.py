@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,10 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.pictures.inputs import Picture
 from kt3d_bench.plugins import registry
-from kt3d_bench.plugins.registry import Detector
 from kt3d_bench.schema import read_yaml
+
+if TYPE_CHECKING:
+    from kt3d_bench.plugins.registry import Detector
 
 FloatArray = npt.NDArray[np.float64]
 BoxRule = Callable[[Picture], FloatArray]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +164,9 @@ def _read_image(path: Path, name: str, modality: str, unit: Unit) -> Picture:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        opened = Image.open(path, formats=IMAGES)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path, formats=IMAGES)
     except UnidentifiedImageError as error:
         raise RawDataError("is no picture and no video of a known kind", where=path, hint=_KINDS) from error
     except Image.DecompressionBombError as error:

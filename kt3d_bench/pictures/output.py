@@ -90,7 +90,8 @@ class Record:
             "absent (outside the picture, or not a joint of the method)",
             "depth_from": {name: text for name, text in DEPTH_FROM.items() if name in used},
         }
-        yield json.dumps(head, indent=1)[:-2] + ',\n "inputs": [\n'
+        yield "{\n" + "".join(f" {json.dumps(name)}: {json.dumps(value)},\n" for name, value in head.items())
+        yield ' "inputs": [\n'
         yield ",\n".join("  " + json.dumps(_input(one)) for one in self.inputs)
         yield '\n ],\n "poses": [\n'
         for number, (row, cam) in enumerate(zip(self.rows, self.joints_cam_mm, strict=True)):

@@ -244,9 +244,9 @@ def cut(person: Person) -> tuple[Camera, npt.NDArray[Any]]:
     image = picture.image
     width, height = picture.size_px
     half = max(box[2] - box[0], box[3] - box[1]) * MARGIN / 2
-    square = np.array([*((box[:2] + box[2:]) / 2 - half), *((box[:2] + box[2:]) / 2 + half)])
-    whole = np.array([-0.5, -0.5, width - 0.5, height - 0.5])
-    if width == height <= LONGEST_PX and np.abs(square - whole).max() <= _SLACK_PX:
+    aside = np.abs((box[:2] + box[2:]) / 2 - (np.array([width, height]) - 1) / 2).max()
+    longest = max(width, height)
+    if longest <= LONGEST_PX and aside + abs(half - longest / 2) <= _SLACK_PX:
         return camera, image
     reduced = int(-(-2 * half // _LARGEST_CUT_PX))
     if reduced > 1:

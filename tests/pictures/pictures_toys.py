@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
 from kt3d_bench import MethodPlugin
 from kt3d_bench.loading.batches import UnlabelledBatch
@@ -20,11 +21,21 @@ LEVELS = 40 + 12 * np.arange(NUM_JOINTS)
 Z_ROOT_MM = 20.0 * np.arange(NUM_JOINTS)
 DARK = 5
 """Grey level of the picture beside the dots."""
+PLACES_PX = np.array([[40.0 + 40 * (joint % 5), 40.0 + 40 * (joint // 5)] for joint in range(NUM_JOINTS)])
+"""Where ``dot_picture`` has them, on a picture of 240 x 200 px."""
+
+
+def dot_picture(shift: tuple[int, int] = (0, 0), size_px: tuple[int, int] = (240, 200)) -> npt.NDArray[np.uint8]:
+    """Return a picture (H, W, 3) with a dot for each joint at ``PLACES_PX`` + ``shift``, as far as they fit."""
+    picture = np.full((size_px[1], size_px[0], 3), DARK, np.uint8)
+    for (x, y), level in zip(PLACES_PX.astype(int) + shift, LEVELS, strict=True):
+        picture[max(y - 8, 0) : max(y + 9, 0), max(x - 8, 0) : max(x + 9, 0)] = level
+    return picture
 
 
 @dataclass(frozen=True)
 class Config:
-    input_px: int = 64
+    input_px: int = 128
 
 
 class Dots(Method):
@@ -47,8 +58,10 @@ class Dots(Method):
         red = batch.images["rgb"][:, 0] * 255
         places = torch.stack(torch.meshgrid(*2 * (torch.arange(self.input_px),), indexing="xy"), -1).float()
         found = []
+        highest, lowest = (sign * functional.max_pool2d(sign * red, 3, 1, 1) for sign in (1, -1))
         for level in LEVELS:
-            weight = ((red - level).abs() < 5).float()[..., None]
+            inside = ((highest - level).abs() < 5) & ((lowest - level).abs() < 5)
+            weight = inside.float()[..., None]
             found.append((places * weight).sum((1, 2)) / weight.sum((1, 2)))
         depths = torch.tensor(Z_ROOT_MM).float().expand(batch.size, -1)
         return Estimate(joints_px=torch.stack(found, 1), z_root_mm=depths)

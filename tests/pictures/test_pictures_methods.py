@@ -17,7 +17,7 @@ from kt3d_bench.training.predict import untrained_method
 def test_a_method_without_stages_is_built_by_its_name(dots: None) -> None:
     method = untrained_method("dots", "rgb")
     assert method.context.target_modality == "rgb"
-    assert method.input_px == 64
+    assert method.input_px == 128
 
 
 def test_a_method_that_must_be_trained_is_refused() -> None:

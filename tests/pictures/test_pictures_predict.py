@@ -1,0 +1,266 @@
+"""From pictures to poses and files: against dots whose places are known, and against the benchmarks' own path."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from pictures_toys import DARK, PLACES_PX, Z_ROOT_MM, dot_picture
+from PIL import Image
+from test_pictures_inputs import write_video
+
+import kt3d_bench as kt
+from kt3d_bench import MethodPlugin
+from kt3d_bench.cli import main
+from kt3d_bench.data.prepare import prepare
+from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.metrics.predictions import read_predictions
+from kt3d_bench.pictures.output import coco_document
+from kt3d_bench.pictures.people import Root
+from kt3d_bench.pictures.scale import bone_lengths_mm
+from kt3d_bench.plugins import registry
+from kt3d_bench.progress import Reporter
+from kt3d_bench.skeletons import H36M17
+from kt3d_bench.testing import tiny_dataset, tiny_plugin, write_tiny_raw
+
+CAMERA = "500,510,119.5,99.5"
+Z_MM = 3000.0
+
+
+def hand_projected(shift: tuple[int, int] = (0, 0)) -> np.ndarray:
+    """(17, 3) mm of the dots with the hip at ``Z_MM``."""
+    z = Z_MM + Z_ROOT_MM
+    x, y = (PLACES_PX + shift).T
+    return np.stack([(x - 119.5) / 500 * z, (y - 99.5) / 510 * z, z], axis=1)
+
+
+def save(path: Path, picture: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+    return path
+
+
+def predict(inputs: Any, **options: Any) -> Any:
+    return kt.predict_images("dots", inputs, **{"camera": CAMERA, "root_depth_mm": Z_MM, **options})
+
+
+def test_dots_are_found_where_they_are(dots: None, tmp_path: Path) -> None:
+    found = predict(save(tmp_path / "a.png", dot_picture()), out=tmp_path / "out")
+    assert found.keys.tolist() == ["a.png/0"]
+    np.testing.assert_allclose(found[0], hand_projected(), atol=8.0)
+    assert found.meta["depth_from"] == ["given"]
+    document = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    (pose,) = document["poses"]
+    assert document["joint_names"] == list(H36M17.joints)
+    np.testing.assert_allclose(pose["joints_px"], PLACES_PX, atol=1)
+    np.testing.assert_allclose(pose["joints_cam_mm"], found[0], atol=0.01)
+    np.testing.assert_allclose(pose["joints_root_mm"], found[0] - found[0][0], atol=0.02)
+    again = read_predictions(tmp_path / "out" / "predictions.npz")
+    np.testing.assert_array_equal(again.joints_cam_mm, found.joints_cam_mm)
+    with Image.open(tmp_path / "out" / "overlays" / "000-a.png.jpg") as overlay:
+        assert overlay.size == (240, 200)
+    assert "https://" not in (tmp_path / "out" / "index.html").read_text().split("</style>")[1].split("plotly")[0]
+
+
+def test_several_people_and_joints_outside(dots: None, tmp_path: Path) -> None:
+    wide = np.concatenate([dot_picture(), dot_picture()], axis=1)
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps([[20, 20, 220, 180], [260, 20, 460, 180]]))
+    found = predict(save(tmp_path / "a.png", wide), boxes=boxes)
+    assert found.keys.tolist() == ["a.png/0", "a.png/1"]
+    np.testing.assert_allclose(found[0], hand_projected(), atol=8.0)
+    np.testing.assert_allclose(found[1], hand_projected((240, 0)), atol=8.0)
+    cut = predict(save(tmp_path / "b.png", dot_picture((-70, 0))), boxes="whole")
+    seen = PLACES_PX[:, 0] >= 80
+    np.testing.assert_allclose(cut[0][seen], hand_projected((-70, 0))[seen], atol=8.0)
+    assert np.isnan(cut[0][PLACES_PX[:, 0] == 40]).all()
+
+
+def test_a_turned_photograph_is_the_upright_one(dots: None, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(np.rot90(dot_picture()))
+    turned.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_allclose(predict(tmp_path / "a.png")[0], hand_projected(), atol=8.0)
+
+
+def test_depth_is_solved_and_told(dots: None, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", dot_picture())
+    usual = predict(path, root_depth_mm=None)
+    tall = predict(path, root_depth_mm=None, height_mm=2550.0)
+    assert (usual.meta["depth_from"], tall.meta["depth_from"]) == (["usual-lengths"], ["height"])
+    assert "the scale is assumed" in usual.meta["notes"][0]
+    sums = [np.nansum(bone_lengths_mm(one[0])) for one in (usual, tall)]
+    assert sums[1] / sums[0] == pytest.approx(1.5, rel=1e-4)
+    assert sums[0] == pytest.approx(1700 * 2.569, rel=1e-4), (
+        "twice the legs and arms, hips and shoulders, and the trunk"
+    )
+
+
+def test_what_is_known_of_depth() -> None:
+    lengths = tuple(float(100 + bone) for bone in range(16))
+    assert Root(source_lengths_mm=lengths).lengths[1] == "bone-lengths"
+    assert Root(source_lengths_mm=lengths, height_mm=1800).lengths[1] == "height"
+    for wrong, words in (
+        ({"depth_mm": 1e3, "height_mm": 1e3}, "both the hip's depth and the person's height"),
+        ({"depth_mm": 3.0}, "the hip's depth is 3 mm; give 100"),
+        ({"height_mm": 1.8}, r"the person's height is 1.8 mm; give 300"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            Root(**wrong)
+
+
+def test_what_cannot_be_used_is_skipped(dots: None, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "good.png", dot_picture())
+    save(tmp_path / "in" / "dark.png", np.full((50, 60, 3), DARK, np.uint8))
+    save(tmp_path / "in" / "dot.png", np.full((1, 1, 3), 46, np.uint8))
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
+    told: list[str] = []
+
+    class Heard(Reporter):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    found = predict(tmp_path / "in", camera=None, boxes="detect", report=Heard())
+    assert set(found.meta["skipped"]) == {"bad.jpg", "dark.png"}
+    assert {key.split("/")[0] for key in found.keys} == {"good.png", "dot.png"}
+    assert len(told) == 2
+    assert "dark.png: no person was found; give boxes in a file" in "".join(told)
+    with pytest.raises(RawDataError, match=r"no picture and no video of a known kind.*nothing is written"):
+        predict(tmp_path / "in" / "bad.jpg", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(RawDataError, match="none of the 2 inputs gave a pose"):
+        predict([tmp_path / "in" / "bad.jpg", tmp_path / "none.png"])
+
+
+def film(path: Path, times_s: list[float]) -> Path:
+    """Write a video of the dots, losslessly, each frame at its own time."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 240, 200, "gray"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time_s in enumerate(times_s):
+            frame = av.VideoFrame.from_ndarray(dot_picture((2 * number, 0))[..., 0], format="gray")
+            frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_videos_of_uneven_frames(dots: None, tmp_path: Path) -> None:
+    times = [0.0, 0.04, 0.08, 0.12, 0.5, 0.54, 0.58, 0.62, 0.66, 0.7, 0.74]
+    path = film(tmp_path / "clip.mkv", times)
+    found = predict(path, out=tmp_path / "out", bvh=True)
+    assert found.keys[3] == "clip.mkv/000003/0"
+    for number in (0, 5, 10):
+        np.testing.assert_allclose(found[number], hand_projected((2 * number, 0)), atol=8.0)
+    document = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    np.testing.assert_allclose([pose["time_s"] for pose in document["poses"]], times, atol=2e-3)
+    assert {pose["person"] for pose in document["poses"]} == {0}
+    assert "the frame rate varies" in document["inputs"][0]["notes"][0]
+    with av.open(str(tmp_path / "out" / "overlays" / "000-clip.mkv.mp4")) as overlay:
+        shown = [float(frame.time) for frame in overlay.decode(video=0)]
+    np.testing.assert_allclose(shown, times, atol=2e-3)
+    bvh = (tmp_path / "out" / "bvh" / "000-clip.mkv-person0.bvh").read_text()
+    assert "Frames: 11\nFrame Time: 0.0740000\n" in bvh
+    smooth = predict(path, smooth=True)
+    np.testing.assert_array_equal(smooth[0], found[0])
+    assert np.linalg.norm(smooth[10] - found[10], axis=-1).max() > 3
+
+
+def test_a_video_that_breaks_off_keeps_what_was_read(dots: None, tmp_path: Path) -> None:
+    path = film(tmp_path / "clip.mkv", [0.04 * frame for frame in range(12)])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    found = predict(path, out=tmp_path / "out")
+    assert 1 <= len(found) < 12
+    assert (tmp_path / "out" / "overlays" / "000-clip.mkv.mp4").exists()
+    write_video(tmp_path / "dark.mp4", [])
+    with pytest.raises(RawDataError):
+        predict(tmp_path / "dark.mp4")
+
+
+def test_coco_by_hand(dots: None, tmp_path: Path) -> None:
+    predict(save(tmp_path / "b.png", dot_picture((-70, 0))), boxes="whole", out=tmp_path / "out")
+    path = tmp_path / "out" / "predictions.json"
+    found = coco_document(json.loads(path.read_text()), path)
+    assert found["images"] == [{"id": 1, "file_name": "b.png", "width": 240, "height": 200}]
+    (one,) = found["annotations"]
+    assert one["bbox"] == [0, 0, 240, 200]
+    keypoints = np.array(one["keypoints"]).reshape(17, 3)
+    gone = PLACES_PX[:, 0] == 40
+    assert keypoints[gone].tolist() == [[0, 0, 0]] * gone.sum()
+    assert one["num_keypoints"] == 17 - gone.sum()
+    np.testing.assert_allclose(keypoints[8], [*(PLACES_PX[8] - [70, 0] + 0.5), 2], atol=1)
+    assert found["categories"][0]["skeleton"][:2] == [[2, 1], [3, 2]]
+    with pytest.raises(kt.ArtefactError, match=r"is no file of predicted pictures; give the predictions\.json"):
+        coco_document({"format": "other"}, path)
+
+
+@pytest.mark.parametrize(("modality", "reference"), [("rgb", "root-given"), ("depth", "from-depth")])
+def test_a_stored_crop_is_predicted_as_by_the_benchmark(tmp_path: Path, modality: str, reference: str) -> None:
+    dataset = tiny_dataset(tmp_path / "plugin", "crops", modalities=(modality,), modality=modality, reference=reference)
+    method = MethodPlugin("net", "", "kt3d_integral_pose.method:IntegralPose", defaults={"target": "crops"})
+    with registry.lent({"crops": tiny_plugin([dataset], [method])}, alone=True):
+        raw = write_tiny_raw(tmp_path / "raw", registry.dataset("crops"))
+        prepare(registry.dataset("crops"), raw=raw, out=tmp_path / "data" / "shards" / "crops", workers=1)
+        settings: dict[str, Any] = {"steps": 2, "pretrain_2d": False}
+        run = kt.train(
+            "net", supervision="full", preset="tiny", settings=settings, device="cpu", data=tmp_path / "data"
+        )
+        test = kt.load("crops", "test", data=tmp_path / "data")
+        expected = run.predict(test)
+        for number in range(3):
+            sample = test[number]
+            camera = sample.camera
+            width, height = camera.size_px
+            half = max(width, height) / 1.5 / 2
+            (tmp_path / "box.json").write_text(
+                json.dumps([[width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half]])
+            )
+            names = ("fx", "fy", "cx", "cy")
+            given = dict(zip(names, (*camera.focal_px, *camera.center_px), strict=True))
+            (tmp_path / "camera.yaml").write_text(yaml.safe_dump({**given, "distortion": camera.distortion.tolist()}))
+            image = sample.rgb if modality == "rgb" else sample.depth_mm
+            assert image is not None
+            path = save(tmp_path / "crop.png", image)
+            assert sample.joints_cam_mm is not None
+            root = float(sample.joints_cam_mm[0, 2]) if modality == "rgb" else None
+            found = run.predict_images(
+                path, boxes=tmp_path / "box.json", camera=tmp_path / "camera.yaml", root_depth_mm=root, device="cpu"
+            )
+            seen = np.isfinite(found[0]).all(axis=-1)
+            assert seen.sum() >= 10
+            np.testing.assert_allclose(found[0][seen], expected[number][seen], atol=1e-3)
+
+
+def test_the_command(dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "a.png", dot_picture())
+
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(main, ["predict", *words])
+        return done.exit_code, done.output
+
+    code, output = run("dots", "a.png")
+    assert code == 0, output
+    assert "camera: assumed, 60 degrees" in output
+    assert "Note: the hip's depth was solved for a person of 1.70 m, so the scale is assumed" in output
+    assert (tmp_path / "kt3d-data" / "pictures" / "dots" / "index.html").exists()
+    for words, problem in (
+        (("a.png",), "'a.png' is a file where a run is expected; name the run: kt3d predict RUN a.png"),
+        (("dots", "a.png", "--benchmark", "x"), "--benchmark is of benchmarks, and pictures are given"),
+        (("dots", "--height", "1800"), "--height is of pictures, and none is given"),
+        (("integral-pose", "a.png"), "must be trained before it predicts"),
+        (("nothing", "a.png"), "there is no run 'nothing'"),
+        (("dots", "b.png"), "is missing"),
+    ):
+        code, output = run(*words)
+        assert (code > 0, problem in output) == (True, True), output
