@@ -74,9 +74,11 @@ def half_virtual(batch: LabelledBatch, truth: Tensor, silhouette: Tensor) -> tup
     points_mm = with_ends(views.joints_cam_mm)
     places_px = (views.places(points_mm) + 0.5) * 4 - 0.5
     px_per_mm = 4 * views.scale[..., 0] / points_mm[..., 2]
-    drawn = drawn_silhouette(places_px, px_per_mm, varied_radii_mm(batch.size).to(truth), pixels)
-    virtual = (torch.arange(batch.size, device=truth.device) % 2 == 1)[:, None, None]
-    return torch.where(virtual, views.voxels, truth), torch.where(virtual, drawn.to(silhouette), silhouette)
+    radii_mm = varied_radii_mm(len(truth[1::2])).to(truth)
+    truth, silhouette = truth.clone(), silhouette.clone()
+    truth[1::2] = views.voxels[1::2].to(truth)
+    silhouette[1::2] = drawn_silhouette(places_px[1::2], px_per_mm[1::2], radii_mm, pixels).to(silhouette)
+    return truth, silhouette
 
 
 def frayed(silhouette: Tensor) -> Tensor:

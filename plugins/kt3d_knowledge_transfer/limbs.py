@@ -61,13 +61,15 @@ def drawn_silhouette(places_px: Tensor, px_per_mm: Tensor, radii_mm: Tensor, pix
     ticks = torch.arange(pixels, device=places_px.device, dtype=places_px.dtype)
     inside = places_px.new_zeros(len(places_px), pixels, pixels)
     for limb in range(len(ends)):
-        a, b = start[:, limb, None, None], end[:, limb, None, None]
-        along = b - a
-        x, y = ticks[None, None, :] - a[..., 0], ticks[None, :, None] - a[..., 1]
-        share = ((x * along[..., 0] + y * along[..., 1]) / along.square().sum(-1).clamp(min=1e-6)).clamp(0, 1)
-        apart = ((x - share * along[..., 0]).square() + (y - share * along[..., 1]).square()).sqrt()
-        edge = radius[:, limb, 0, None, None] * (1 - share) + radius[:, limb, 1, None, None] * share
-        inside = torch.maximum(inside, (edge - apart + 0.5).clamp(0, 1).nan_to_num(0.0))
+        along = end[:, limb] - start[:, limb]
+        x, y = ticks - start[:, limb, 0, None], ticks - start[:, limb, 1, None]
+        unit = along / along.square().sum(-1, keepdim=True).clamp(min=1e-6)
+        share = ((y * unit[:, 1:])[:, :, None] + (x * unit[:, :1])[:, None]).clamp_(0, 1)
+        dx = torch.addcmul(x[:, None], share, along[:, :1, None], value=-1)
+        dy = torch.addcmul(y[:, :, None], share, along[:, 1:, None], value=-1)
+        first, last = radius[:, limb, 0, None, None], radius[:, limb, 1, None, None]
+        edge = torch.addcmul(first + 0.5, share, last - first).sub_(torch.hypot(dx, dy)).clamp_(0, 1)
+        inside = torch.maximum(inside, edge.nan_to_num_(0.0))
     return inside
 
 
