@@ -1,8 +1,9 @@
 """Decide which entries form one row, which rows may be compared, and which differ significantly.
 
-Runs of one configuration that differ in their seed alone are one row. Rows are ranked together only when benchmark
-version, sample list, test labels and metric version agree. From the best downwards, every row that a paired test over
-clips cannot tell from the first of its rank shares that rank; the next row begins a new rank.
+Runs of one configuration that differ in their seed alone are one row. Rows are compared only when benchmark version,
+sample list, test labels and metric version agree, and ranked only within their track: how many labels of the target
+they saw. From the best downwards, every row that a paired test over clips cannot tell from the first of its rank shares
+that rank; the next row begins a new rank. Where no such test is possible there is no rank.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +20,10 @@ import numpy as np
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
 from kt3d_bench.metrics.benchmarks import ORACLE, Benchmark
 from kt3d_bench.metrics.functional import METRICS
-from kt3d_bench.metrics.uncertainty import MIN_PAIRED_CLIPS, clip_interval, paired_interval
+from kt3d_bench.metrics.uncertainty import MIN_PAIRED_CLIPS, clip_interval, paired_interval, share_interval
+
+TRACKS = ("none", "some", "all", "not stated")
+"""How many labels of the target's dataset a row saw, in the order of the boards; "all" = 2D and 3D of every joint."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,16 @@ class Row:
     entries: tuple[Entry, ...]
     tied: bool = False
     """Shares its rank with another row."""
+    why_unranked: str = ""
+    """Why this row alone has no rank."""
+
+    @property
+    def track(self) -> str:
+        """One of ``TRACKS``."""
+        seen = self.entry.flags.target_labels_seen
+        if seen in ("none", "not stated"):
+            return seen
+        return "all" if seen == "full" or seen.startswith("full (") else "some"
 
     @property
     def entry(self) -> Entry:
@@ -69,16 +84,24 @@ class RankedGroup:
     labels_digest: str
     rows: tuple[Row, ...]
     unranked: str = ""
-    """Why no row has a rank: real data on other samples than the benchmark's official ones, or on a list that is not
-    pinned."""
+    """Why no row has a rank: too few clips for a test, real data on other samples than the benchmark's
+    official ones, or on a list that is not pinned."""
+
+    @property
+    def tracks(self) -> tuple[tuple[str, tuple[Row, ...]], ...]:
+        """The rows of each track that has any, best first."""
+        found = {track: tuple(row for row in self.rows if row.track == track) for track in TRACKS}
+        return tuple((track, rows) for track, rows in found.items() if rows)
 
 
 def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[RankedGroup, ...]:
-    """Return entries in comparable groups: newest versions and largest sample lists first, best row first in each.
+    """Return entries in comparable groups: newest versions and largest sample lists first, in each the tracks one after
+    the other, best row first.
 
-    Rows with unanswered samples, without a headline value, with one that is undefined for samples where other rows' is
-    not, or whose checkpoint was chosen by the target's labels come last, unranked. Groups of real data on another list
-    than the benchmark's official one, or on one that nothing pins, come last, and no row of them is ranked.
+    Rows without values per clip, with unanswered samples, without a headline value, with one that is undefined for
+    samples where other rows' is not, or whose checkpoint was chosen by the target's labels come last in their track,
+    unranked. No row is ranked where the test set has too few clips for a test. Groups of real data on another
+    list than the benchmark's official one, or on one that nothing pins, come last, and no row of them is ranked.
     """
     grouped: dict[tuple[int, int, int, str, str], list[Entry]] = {}
     for entry in entries:
@@ -90,56 +113,98 @@ def ranked_groups(entries: Sequence[Entry], benchmark: Benchmark) -> tuple[Ranke
         RankedGroup(-key[0], -key[1], -key[2], key[3], key[4], _ranked(grouped[key], benchmark.headline[0]))
         for key in sorted(grouped)
     ]
-    judged = [_if_official(group, benchmark) for group in groups]
-    return tuple(sorted(judged, key=lambda group: bool(group.unranked)))
-
-
-def _if_official(group: RankedGroup, benchmark: Benchmark) -> RankedGroup:
-    """Return the group without ranks where its real data are not the benchmark's official samples."""
-    real = group.rows[0].entry.origin == "official"
-    reason = benchmark.not_official(group.samples, group.sample_list_digest) if real else ""
-    return (
-        replace(group, rows=tuple(Row(None, row.entries) for row in group.rows), unranked=reason) if reason else group
+    judged = [(_not_official(group, benchmark), group) for group in groups]
+    return tuple(
+        _unranked(group, reason or _too_few(group.rows))
+        for reason, group in sorted(judged, key=lambda one: bool(one[0]))
     )
+
+
+def _not_official(group: RankedGroup, benchmark: Benchmark) -> str:
+    """Say why real data are not the benchmark's official samples."""
+    real = group.rows[0].entry.origin == "official"
+    return benchmark.not_official(group.samples, group.sample_list_digest) if real else ""
+
+
+def _too_few(rows: Sequence[Row]) -> str:
+    """Say why a test set holds too little for a paired test; "" also where no entry knows how much it holds."""
+    entries = [entry for row in rows for entry in row.entries]
+    clips = max((len(entry.clips.samples) for entry in entries if entry.clips is not None), default=MIN_PAIRED_CLIPS)
+    if clips >= MIN_PAIRED_CLIPS:
+        return ""
+    return f"the test set has {clips} clip{'s' * (clips != 1)}, and a paired test needs {MIN_PAIRED_CLIPS}"
+
+
+def _unranked(group: RankedGroup, reason: str) -> RankedGroup:
+    if not reason:
+        return group
+    rows = tuple(replace(row, rank=None, tied=False) for row in group.rows)
+    return replace(group, rows=rows, unranked=reason)
 
 
 def difference(first: Row, second: Row, metric: str) -> tuple[float, float] | None:
     """Return the 95 % interval of ``first`` - ``second`` by a paired bootstrap over clips. It includes the spread over
     seeds. ``None`` where an entry holds no values per clip, or the clips differ or are too few."""
     one, other = _clips(first, metric), _clips(second, metric)
-    if one is None or other is None or _clip_names(first) != _clip_names(second):
+    if one is None or other is None or _clip_names(first, metric) != _clip_names(second, metric):
         return None
-    if not np.array_equal(one[1], other[1]):
-        return None
-    spreads = [(row.spread(metric), len(row.entries)) for row in (first, second)]
-    seeds_sd = math.sqrt(sum(spread**2 / count for spread, count in spreads if spread is not None))
-    return paired_interval(one[0], other[0], one[1], seeds_sd=seeds_sd)
+    return paired_interval(
+        one[0], other[0], one[1], seeds_sd=math.hypot(_seeds_sd(first, metric), _seeds_sd(second, metric))
+    )
 
 
-def may_be_tested(row: Row, metric: str) -> bool:
-    """Return whether the row holds what a paired test needs."""
+def share_of_gap(start: Row, row: Row, end: Row, metric: str) -> tuple[float, float] | None:
+    """Return the 95 % interval of (start - row) / (start - end), as ``difference`` does; ``None`` as there."""
+    rows = start, row, end
+    if any(difference(start, other, metric) is None for other in (row, end)):
+        return None
+    (before, counts), (own, _), (after, _) = (clips for one in rows if (clips := _clips(one, metric)) is not None)
+    first, second, third = (_seeds_sd(one, metric) for one in rows)
+    return share_interval(before, own, after, counts, seeds_sd=(first, second, third))
+
+
+def clip_means(row: Row, metric: str) -> tuple[float, ...]:
+    """Return the means over the seeds of each clip; () where an entry does not hold them."""
     clips = _clips(row, metric)
-    return clips is not None and len(clips[1]) >= MIN_PAIRED_CLIPS
+    return () if clips is None else tuple(clips[0].tolist())
+
+
+def _seeds_sd(row: Row, metric: str) -> float:
+    """The standard error that the choice of seeds adds to the row's mean."""
+    spread = row.spread(metric)
+    return 0.0 if spread is None else spread / math.sqrt(len(row.entries))
 
 
 def _ranked(entries: Sequence[Entry], metric: str) -> tuple[Row, ...]:
-    sign = 1.0 if METRICS[metric].better == "lower" else -1.0
     least = min(entry.undefined.get(metric, 0) for entry in entries)
+    rows = _folded(entries)
+    usual = Counter(known for row in rows if (known := _clip_names(row, metric)) is not None).most_common(1)
+    judged = [
+        replace(row, why_unranked=_why_unranked(row, metric, least, usual[0][0] if usual else None)) for row in rows
+    ]
+    return tuple(
+        one for track in TRACKS for one in _ranked_track([row for row in judged if row.track == track], metric)
+    )
+
+
+def _ranked_track(rows: Sequence[Row], metric: str) -> list[Row]:
+    """The rows of one track in their order, with ranks."""
+    sign = 1.0 if METRICS[metric].better == "lower" else -1.0
 
     def order(row: Row) -> tuple[bool, float, str]:
         value = row.value(metric)
-        return not _may_rank(row, metric, least), sign * (math.inf if value is None else value), row.entry.file_name
+        return bool(row.why_unranked), sign * (math.inf if value is None else value), row.entry.file_name
 
-    rows = sorted(_folded(entries), key=order)
+    ordered = sorted(rows, key=order)
     leaders: list[int] = []
-    ranked = [row for row in rows if _may_rank(row, metric, least)]
+    ranked = [row for row in ordered if not row.why_unranked]
     for place, row in enumerate(ranked):
         first = leaders[-1] if leaders else place
         leaders.append(first if place == first or _tied(ranked[first], row, metric) else place)
-    return tuple(
-        Row(leaders[place] + 1, row.entries, leaders.count(leaders[place]) > 1) if place < len(ranked) else row
-        for place, row in enumerate(rows)
-    )
+    counts = Counter(leaders)
+    return [
+        replace(row, rank=leader + 1, tied=counts[leader] > 1) for row, leader in zip(ranked, leaders, strict=True)
+    ] + ordered[len(ranked) :]
 
 
 def _folded(entries: Sequence[Entry]) -> list[Row]:
@@ -160,13 +225,22 @@ def _tied(leader: Row, row: Row, metric: str) -> bool:
     return interval is not None and interval[0] <= 0 <= interval[1]
 
 
-def _may_rank(row: Row, metric: str, least: int) -> bool:
-    """Every sample answered, and the metric undefined for no more samples than the truth makes it for everybody: poses
-    that no alignment exists for must not drop out of the mean. And no checkpoint chosen by labels of the test."""
+def _why_unranked(row: Row, metric: str, least: int, clips: tuple[str, tuple[int, ...]] | None) -> str:
+    """Say why a row cannot be ranked, "" where it can.
+
+    The metric may be undefined for no more samples than the truth makes it for everybody (``least``): poses that no
+    alignment exists for must not drop out of the mean. ``clips`` are those that most rows were measured on.
+    """
     if row.entry.flags.selection_rule == ORACLE:
-        return False
-    whole = all(entry.unanswered == 0 and entry.undefined.get(metric, 0) <= least for entry in row.entries)
-    return whole and row.value(metric) is not None
+        return "its checkpoint was chosen by the target's labels"
+    if any(entry.unanswered for entry in row.entries):
+        return "it left samples unanswered"
+    if row.value(metric) is None or any(entry.undefined.get(metric, 0) > least for entry in row.entries):
+        return "its headline value is undefined for samples where other rows' is not"
+    own = _clip_names(row, metric)
+    if own is None:
+        return "its entry holds no values per clip, so that no paired test is possible"
+    return "" if own == clips else "its values per clip are of other clips than the other rows'"
 
 
 def _clips(row: Row, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -179,5 +253,7 @@ def _clips(row: Row, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
     return (np.mean(means, axis=0), np.array(found[0].samples)) if len(means) == len(found) else None
 
 
-def _clip_names(row: Row) -> str | None:
-    return None if row.entry.clips is None else row.entry.clips.names_sha256
+def _clip_names(row: Row, metric: str) -> tuple[str, tuple[int, ...]] | None:
+    """Which clips the row's values are of; ``None`` where it holds none."""
+    clips = row.entry.clips
+    return None if clips is None or _clips(row, metric) is None else (clips.names_sha256, clips.samples)

@@ -19,6 +19,7 @@ from kt3d_bench.leaderboard.ranking import RankedGroup, ranked_groups
 from kt3d_bench.leaderboard.wording import (
     NONE,
     REPORTED_TITLE,
+    TRACK_TITLES,
     as_markdown,
     capital,
     column,
@@ -69,7 +70,11 @@ def board_markdown(
     if not groups:
         lines += ["No entries yet.", ""]
     for group in groups:
-        lines += [group_sentence(group), "", *markdown_table(*_measured(group, benchmark)), ""]
+        lines += [group_sentence(group), ""]
+        header, rows = _measured(group, benchmark)
+        for track, _ in group.tracks:
+            own = [cells for row, cells in zip(group.rows, rows, strict=True) if row.track == track]
+            lines += [f"**{TRACK_TITLES[track]}**", "", *markdown_table(header, own), ""]
     if len(groups) > 1:
         lines += ["Rows of different tables must not be compared: version, samples, labels or metrics differ.", ""]
     lines += [f"- {as_markdown(note)}" for note in notes_on(benchmark, groups)]

@@ -5,7 +5,8 @@ row that saw all of the target's labels; both from the same sources. What a row 
 
     (source-only - row) / (source-only - oracle)
 
-of the headline value: 0 = as without adaptation, 1 = as with all labels. Below 0 adaptation hurt. Which row is a
+of the headline value: 0 = as without adaptation, 1 = as with all labels. Below 0 adaptation hurt. It is given with its
+95 % interval or not at all. Which row is a
 method's source-only is read from the entries: it bears the same name and settings, or every stage that it trained is
 also a stage of the row (``run.stages``: equal digests mean the same networks, trained the same way).
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kt3d_bench.leaderboard.entries import Entry
-from kt3d_bench.leaderboard.ranking import RankedGroup, Row, difference
+from kt3d_bench.leaderboard.ranking import RankedGroup, Row, difference, share_of_gap
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.functional import METRICS
 
@@ -39,6 +40,8 @@ class Transfer:
     oracle: Row | None = None
     closed: float | None = None
     """Share of the gap closed; ``None`` = undefined."""
+    interval: tuple[float, float] | None = None
+    """95 % interval of ``closed``."""
     why_undefined: str = ""
 
 
@@ -57,8 +60,14 @@ def _transfer(row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Transfer:
         return Transfer(row, kind, sources)
     metric = benchmark.headline[0]
     unadapted, oracle = (_best(wanted, row, rows, benchmark) for wanted in ("unadapted", "oracle"))
-    closed, why = _closed(row, unadapted, oracle, metric)
-    return Transfer(row, kind, sources, unadapted, oracle, closed, why)
+    if row.rank is None:
+        return Transfer(row, kind, sources, unadapted, oracle, why_undefined="the row is not ranked")
+    if unadapted is None or oracle is None:
+        what = "without data" if unadapted is None else "with all labels"
+        why = f"no row shows this method, from the same sources, {what} of the target"
+        return Transfer(row, kind, sources, unadapted, oracle, why_undefined=why)
+    closed, interval, why = _closed(row, unadapted, oracle, metric)
+    return Transfer(row, kind, sources, unadapted, oracle, closed, interval, why)
 
 
 def _kind(entry: Entry, benchmark: Benchmark) -> Kind:
@@ -104,19 +113,13 @@ def _stages(entry: Entry) -> frozenset[str]:
     return frozenset(digest for digest in digests if isinstance(digest, str) and digest)
 
 
-def _closed(row: Row, unadapted: Row | None, oracle: Row | None, metric: str) -> tuple[float | None, str]:
-    if row.rank is None:
-        return None, "the row is not ranked"
-    if unadapted is None:
-        return None, "no row shows this method, from the same sources, without data of the target"
-    if oracle is None:
-        return None, "no row shows this method, from the same sources, with all labels of the target"
+def _closed(row: Row, unadapted: Row, oracle: Row, metric: str) -> tuple[float | None, tuple[float, float] | None, str]:
     start, end, value = unadapted.value(metric), oracle.value(metric), row.value(metric)
     if start is None or end is None or value is None:
-        return None, "a value is undefined"
+        return None, None, "a value is undefined"
     if (start <= end) == (METRICS[metric].better == "lower"):
-        return None, "all labels of the target make the method no better"
-    between = difference(unadapted, oracle, metric)
-    if between is not None and between[0] <= 0 <= between[1]:
-        return None, "the gap between these two cannot be told from none"
-    return (start - value) / (start - end), ""
+        return None, None, "all labels of the target make the method no better"
+    between, interval = difference(unadapted, oracle, metric), share_of_gap(unadapted, row, oracle, metric)
+    if between is None or interval is None or between[0] <= 0 <= between[1]:
+        return None, None, "the gap between these two cannot be told from none"
+    return (start - value) / (start - end), interval, ""

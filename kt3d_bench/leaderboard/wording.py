@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
-from kt3d_bench.leaderboard.ranking import RankedGroup, Row, may_be_tested
+from kt3d_bench.leaderboard.ranking import RankedGroup, Row
 from kt3d_bench.metrics.benchmarks import Benchmark, PublishedRow
 from kt3d_bench.metrics.evaluate import FEW_JOINTS
 from kt3d_bench.metrics.functional import METRICS
@@ -18,6 +18,12 @@ REPORTED_TITLE = "As reported by the paper, not measured here"
 REFERENCES = {
     "root-given": "camera-frame positions use the hip's true depth (root-given)",
     "from-depth": "camera-frame depth comes from the depth image alone (from-depth)",
+}
+TRACK_TITLES = {
+    "none": "Without target labels",
+    "some": "With some target labels",
+    "all": "With all target labels",
+    "not stated": "Target labels not stated",
 }
 SETTINGS = {
     "not stated": "of unknown origin",
@@ -129,7 +135,10 @@ def notes_on(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
     if any("pck" in name and _at_root(name, benchmark) for name in benchmark.metrics):
         notes.append("Root-aligned PCK counts the root as right by definition.")
     notes.append(f"{len(benchmark.joints)} joints; means over joints, then over samples.")
-    notes += _uncertainty_notes(benchmark.headline[0], [row for group in groups for row in group.rows])
+    notes.append(
+        "Rows are ranked within their track: none, some or all (2D and 3D of every joint) of the target's labels seen."
+    )
+    notes += _uncertainty_notes([row for group in groups for row in group.rows])
     notes.append(
         f"Reference: {REFERENCES[benchmark.reference]}. Boxes: rule '{benchmark.box_rule}'. "
         f"Checkpoint selection: '{benchmark.selection_rule}' unless a row says otherwise."
@@ -145,11 +154,11 @@ def notes_on(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
     for row in rows:
         rules.setdefault(row.entry.flags.settings_rule, set()).add(row.entry.title or row.entry.method)
     notes += [f"Settings {SETTINGS[rule]}: {', '.join(sorted(names))}." for rule, names in sorted(rules.items())]
-    if any(row.rank is None for row in rows):
-        notes.append(
-            "Rows without a rank left test samples unanswered, have no headline value for samples where others have, "
-            "or chose their checkpoint by the target's labels."
-        )
+    unranked: dict[str, list[str]] = {}
+    for row in rows:
+        if row.why_unranked:
+            unranked.setdefault(row.why_unranked, []).append(row.entry.title or row.entry.method)
+    notes += [f"Not ranked: {', '.join(dict.fromkeys(names))}; {why}." for why, names in unranked.items()]
     for row in rows:
         kinds = {kind: count for entry in row.entries for kind, count in entry.degenerate.items() if kind != FEW_JOINTS}
         if kinds:
@@ -158,19 +167,13 @@ def notes_on(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
     return notes + list(benchmark.footnotes)
 
 
-def _uncertainty_notes(ranked_by: str, rows: Sequence[Row]) -> list[str]:
+def _uncertainty_notes(rows: Sequence[Row]) -> list[str]:
     notes = ["Brackets: 95 % bootstrap interval over clips; it does not cover the spread over seeds."]
     if any(len(row.entries) > 1 for row in rows):
         notes.append("±: standard deviation over the seeds, whose mean the row shows.")
     if any(row.tied for row in rows):
         notes.append(
             "= after a rank: a paired bootstrap over clips, at 95 %, cannot tell the row from the first of that rank."
-        )
-    compared = [row for row in rows if row.rank is not None]
-    if len(compared) > 1 and not all(may_be_tested(row, ranked_by) for row in compared):
-        notes.append(
-            "Rows without values per clip, and test sets of fewer than six clips, are ranked by their values alone: "
-            "whether such rows can be told apart is not known."
         )
     if any(entry.interval_rule == "percentile" and entry.intervals for row in rows for entry in row.entries):
         notes.append("Brackets of rows without values per clip are plain percentiles, too narrow where clips are few.")

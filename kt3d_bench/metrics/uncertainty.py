@@ -96,6 +96,32 @@ def paired_interval(
     return _interval(_bytes(difference), _bytes(counts), seeds_sd, draws, level)
 
 
+def share_interval(
+    start: npt.NDArray[Any],
+    value: npt.NDArray[Any],
+    end: npt.NDArray[Any],
+    counts: npt.NDArray[Any],
+    *,
+    seeds_sd: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of (start - value) / (start - end), means (C,) over the same clips, counts (C,).
+
+    All three are resampled by the same clips. ``seeds_sd`` are the standard errors that the choice of seeds adds to
+    each. ``None`` for fewer than ``MIN_PAIRED_CLIPS`` clips, and where draws without any gap leave it undefined.
+    """
+    if len(start) < MIN_PAIRED_CLIPS:
+        return None
+    weights = np.asarray(counts, np.float64)
+    noise = np.random.default_rng(_SEED + 1).normal(size=(3, BOOTSTRAP_DRAWS))
+    drawn = [
+        np.concatenate(list(_resampled(np.asarray(means, np.float64), weights, BOOTSTRAP_DRAWS))) + sd * one
+        for means, sd, one in zip((start, value, end), seeds_sd, noise, strict=True)
+    ]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (drawn[0] - drawn[1]) / (drawn[0] - drawn[2])
+    return _percentiles(shares, len(start), LEVEL) if np.isfinite(shares).all() else None
+
+
 def _bytes(values: npt.NDArray[Any]) -> bytes:
     return np.asarray(values, np.float64).tobytes()
 

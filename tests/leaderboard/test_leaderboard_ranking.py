@@ -11,7 +11,7 @@ import pytest
 
 from kt3d_bench.leaderboard.entries import Clips, Entry, Flags, Provenance, encode_entry
 from kt3d_bench.leaderboard.publish import _facts_of_run
-from kt3d_bench.leaderboard.ranking import Row, difference, ranked_groups
+from kt3d_bench.leaderboard.ranking import TRACKS, Row, difference, ranked_groups
 from kt3d_bench.leaderboard.tables import board_markdown, index_markdown
 from kt3d_bench.metrics.benchmarks import Benchmark
 
@@ -88,14 +88,43 @@ def test_ties_are_with_the_first_of_the_rank_not_with_a_neighbour() -> None:
         entry("other", HARD + 1).model_copy(update={"clips": Clips(names_sha256="f" * 64, samples=SIZES, means={})}),
     ],
 )
-def test_rows_that_cannot_be_compared_clip_by_clip_are_ranked_by_value(other: Entry) -> None:
+def test_rows_that_cannot_be_compared_clip_by_clip_have_no_rank(other: Entry) -> None:
     best = entry("best", HARD)
     assert difference(Row(None, (best,)), Row(None, (other,)), "mpjpe_mm") is None
-    assert [rank for rank, _, _ in shown(best, other)] == [1, 2]
+    assert shown(best, other) == [(1, "best", False), (None, "other", False)]
+
+
+def test_a_test_set_of_few_clips_ranks_nothing_and_says_why() -> None:
+    def short(method: str, value: float, count: int) -> Entry:
+        clips = Clips(names_sha256="f" * 64, samples=(3,) * count, means={"mpjpe_mm": (value,) * count})
+        return entry(method, None, value=value, clips=clips)
+
+    [few] = ranked_groups([short("a", 50.0, 5), short("b", 90.0, 5)], BENCHMARK)
+    assert [(row.rank, row.entry.method) for row in few.rows] == [(None, "a"), (None, "b")]
+    assert few.unranked == "the test set has 5 clips, and a paired test needs 6"
+    [enough] = ranked_groups([short("a", 50.0, 6), short("b", 90.0, 6)], BENCHMARK)
+    assert [row.rank for row in enough.rows] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("seen", "track"),
+    [("none", "none"), ("partial-2d", "some"), ("full-3d", "some"), ("a few", "some"), ("full", "all"),
+     ("full (source is the same dataset)", "all"), ("not stated", "not stated")],
+)  # fmt: skip
+def test_rows_are_ranked_within_their_track(seen: str, track: str) -> None:
+    flags = entry("m", HARD).flags.model_copy(update={"target_labels_seen": seen})
+    found = rows(entry("first", HARD), entry("second", HARD + 20), entry("other", HARD - 20, flags=flags))
+    assert {row.entry.method: (row.track, row.rank) for row in found} == {
+        "first": ("none", 1 if track != "none" else 2),
+        "second": ("none", 2 if track != "none" else 3),
+        "other": (track, 1),
+    }
+    [group] = ranked_groups([one for row in found for one in row.entries], BENCHMARK)
+    assert [name for name, _ in group.tracks] == sorted({"none", track}, key=TRACKS.index)
 
 
 def test_the_board_says_when_rows_were_not_tested() -> None:
-    said = "whether such rows can be told apart is not known"
+    said = "Not ranked: b; its entry holds no values per clip, so that no paired test is possible."
     tested = board_markdown("toy-test", BENCHMARK, [entry("a", HARD), entry("b", HARD + 9)])
     assert said not in tested
     assert said in board_markdown("toy-test", BENCHMARK, [entry("a", HARD), entry("b", None, value=500.0)])
@@ -194,7 +223,7 @@ def test_samples_that_drop_out_of_the_mean_cost_the_rank() -> None:
     assert [row.rank for row in rows(other, entry("also", HARD + 20, undefined={"mpjpe_mm": 1}))] == [1, 2]
     text = board_markdown("toy-test", BENCHMARK, [best, other])
     assert "Predictions of collapsed that are no poses: all joints in one point in 2 samples." in text
-    assert "Rows without a rank" in text
+    assert "Not ranked: collapsed; its headline value is undefined for samples where other rows' is not." in text
 
 
 def test_a_checkpoint_chosen_by_the_targets_labels_costs_the_rank() -> None:
@@ -202,7 +231,7 @@ def test_a_checkpoint_chosen_by_the_targets_labels_costs_the_rank() -> None:
     found = rows(entry("peeked", HARD - 30, flags=flags), entry("blind", HARD))
     assert [(row.rank, row.entry.method) for row in found] == [(1, "blind"), (None, "peeked")]
     text = board_markdown("toy-test", BENCHMARK, [entry("peeked", HARD - 30, flags=flags)])
-    assert "chose their checkpoint by the target's labels" in text
+    assert "Not ranked: peeked; its checkpoint was chosen by the target's labels." in text
     assert "Checkpoint selection 'oracle': peeked." in text
 
 

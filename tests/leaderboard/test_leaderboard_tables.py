@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.leaderboard.entries import Entry, Flags, Provenance, TrainingData, write_entry
+from kt3d_bench.leaderboard.entries import Clips, Entry, Flags, Provenance, TrainingData, write_entry
 from kt3d_bench.leaderboard.ranking import ranked_groups
 from kt3d_bench.leaderboard.render import render_boards, rendered_files
 from kt3d_bench.leaderboard.tables import (
@@ -73,6 +73,8 @@ def entry(mpjpe: float | None = 50.0, method: str = "m", **changes: Any) -> Entr
         "benchmark": "toy-test", "benchmark_version": 2, "origin": "official", "method": method, "supervision": "none",
         "scores": scores, "intervals": {"mpjpe_mm": (45.0, 55.55), "pck_100": (1.0, 2.0)}, "samples": 8695,
         "provenance": provenance, "flags": flags,
+        "clips": None if mpjpe is None else Clips(names_sha256="f" * 64, samples=(1,) * 8,
+                                                  means={"mpjpe_mm": (mpjpe,) * 8}),
     }  # fmt: skip
     return Entry(**(whole | changes))
 
@@ -163,7 +165,7 @@ def test_variants_are_told_apart() -> None:
     gaps = board_markdown("toy-test", BENCHMARK, [entry(1.0, unanswered=4, external_data=("a weight file",))])
     assert table(gaps, "## Measured")[1][:2] == ["–", "m (4 unanswered)"]
     assert "external a weight file" in gaps
-    assert "Rows without a rank" in gaps
+    assert "Not ranked: m; it left samples unanswered." in gaps
 
 
 def test_training_data_that_nobody_stated_is_not_none() -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from kt3d_bench.leaderboard.entries import Clips, Entry, Flags, Provenance, TrainingData
 from kt3d_bench.leaderboard.ranking import ranked_groups
 from kt3d_bench.leaderboard.transfer import Transfer, transfers
 from kt3d_bench.metrics.benchmarks import Benchmark
+from kt3d_bench.metrics.uncertainty import share_interval
 
 BENCHMARK = Benchmark(
     id="toy-test", version=1, title="Toy", dataset="toy", split="test", modality="rgb", headline=("mpjpe_mm",),
@@ -31,7 +33,10 @@ def entry(method: str, value: float, roles: str = "source target", level: str = 
     )
     changes.pop("source_origin", None)
     stages = changes.pop("stages", (SYNTHETIC, ADAPT) if "target" in roles else (SYNTHETIC,))
+    clips = Clips(names_sha256="f" * 64, samples=(5,) * CLIPS,
+                  means=dict.fromkeys(("mpjpe_mm", "pck_100"), (value,) * CLIPS))  # fmt: skip
     whole: dict[str, Any] = {
+        "clips": clips,
         "benchmark": "toy-test", "benchmark_version": 1, "origin": "official", "method": method, "supervision": level,
         "scores": {"mpjpe_mm": value, "pck_100": value}, "samples": 100, "seed": 0,
         "provenance": Provenance(sample_list_digest="a", labels_digest="b", metric_version=1,
@@ -118,7 +123,29 @@ def test_a_gap_that_cannot_be_told_from_none_gives_no_share() -> None:
     assert found.closed is None
     assert "cannot be told from none" in found.why_undefined
     clear = entry("m", 60.0, level="full", **clips(hard - 40))
-    assert of(before, clear, entry("m", 80.0, **clips(hard - 20)))["m", "none"].closed == pytest.approx(0.5)
+    share = of(before, clear, entry("m", 80.0, **clips(hard - 20)))["m", "none"]
+    assert share.closed == pytest.approx(0.5)
+    assert share.interval is not None
+    assert share.interval[0] < 0.5 < share.interval[1]
+
+
+def test_the_share_has_the_interval_of_a_joint_bootstrap_over_clips() -> None:
+    """Against SciPy's paired bootstrap, whose plain percentiles lie inside the expanded ones and close to them."""
+    rng = np.random.default_rng(3)
+    start = rng.normal(200, 20, 60)
+    row, end = start - rng.normal(20, 8, 60), start - rng.normal(60, 8, 60)
+    found = share_interval(start, row, end, np.full(60, 4))
+    assert found is not None
+    plain = bootstrap(
+        (start, row, end), lambda s, r, e, axis=-1: (s.mean(axis) - r.mean(axis)) / (s.mean(axis) - e.mean(axis)),
+        paired=True, vectorized=True, n_resamples=4000, method="percentile", rng=np.random.default_rng(4),
+    ).confidence_interval  # fmt: skip
+    assert found == pytest.approx((plain.low, plain.high), abs=0.01)
+    wider = share_interval(start, row, end, np.full(60, 4), seeds_sd=(0.0, 8.0, 0.0))
+    assert wider is not None
+    assert wider[1] - wider[0] > 2 * (found[1] - found[0])
+    assert share_interval(start[:5], row[:5], end[:5], np.full(5, 4)) is None
+    assert share_interval(start, row, start, np.full(60, 4)) is None
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ def _step(one: Transfer, name: str, metric: str) -> SimpleNamespace:
         closed=one.closed,
         why_undefined=one.why_undefined,
         percent="" if percent is None else f"{percent:.0f} %",
+        interval="" if one.interval is None else f"[{100 * one.interval[0]:.0f}, {100 * one.interval[1]:.0f}]",
         filled=min(100.0, max(0.0, percent or 0.0)),
     )
 
