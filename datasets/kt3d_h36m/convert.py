@@ -28,7 +28,7 @@ from kt3d_h36m.background import with_background
 from kt3d_h36m.cdf import read_pose
 from kt3d_h36m.complete import announced_poses, check_counts
 from kt3d_h36m.recordings import Recording, Selection, select
-from kt3d_h36m.samples import STANDARD_17, Planned, check_projection, fit_size, make_sample, plan_videos
+from kt3d_h36m.samples import STANDARD_17, Planned, check_mono, check_projection, fit_size, make_sample, plan_videos
 from kt3d_h36m.video import frames_rgb, read_boxes
 
 OtherLayout = moon.MoonFolder | fetch.FetchFolder | videopose.PlainPoses
@@ -158,6 +158,7 @@ def _planned(
             "d3": _plain(found.files[found.poses_from][pose_key]),
             "d3_in_world": in_world,
             "d2": _plain(found.files["D2_Positions"].get(key)),
+            "mono": _plain(found.files["D3_Positions_mono"].get(key)) if in_world else None,
             "boxes": _plain(found.files["ground_truth_bb"][key]) if official_boxes else None,
         }
 
@@ -193,7 +194,7 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
     """Yield the samples of one video, in the order of its frames.
 
     Raises ``RawDataError`` when the video is damaged, shorter than its poses, of another size than its calibration,
-    or when ``D2_Positions`` contradicts the projection of the 3D joints.
+    or when ``D2_Positions``, or else ``D3_Positions_mono``, contradicts the 3D joints.
     """
     load = item.payload
     if load.get("skip"):
@@ -210,10 +211,13 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
         )
     with np.errstate(invalid="ignore"):
         joints_cam_mm = world_to_cam(camera, poses_mm) if load["d3_in_world"] else poses_mm
+    hint = "unpack the three archives of this subject again and use the official metadata.xml"
     if load["d2"] is not None:
         d2 = Source(*load["d2"])
-        hint = "unpack the three archives of this subject again and use the official metadata.xml"
-        check_projection(camera, joints_cam_mm[0], _read(d2, 2)[0], str(d2), hint)
+        check_projection(camera, joints_cam_mm, _read(d2, 2), str(d2), hint)
+    elif load["mono"] is not None:
+        mono = Source(*load["mono"])
+        check_mono(joints_cam_mm, _read(mono, 3), str(mono), hint)
     boxes = _official_boxes(load)
     video = Source(*load["video"])
     with local_file(video) as path:

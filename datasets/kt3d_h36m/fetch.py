@@ -123,7 +123,7 @@ def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
     rows = np.flatnonzero(annotation.camera == int(load["camera_id"]))
     if not len(rows):
         return iter([Skipped(load["name"], "h36m-fetch kept no frame of this camera", str(path))])
-    joints_mm, joints_px = annotation.joints_cam_mm[rows[0]], annotation.joints_px[rows[0]]
+    joints_mm, joints_px = annotation.joints_cam_mm[rows], annotation.joints_px[rows]
     samples.check_projection(camera, joints_mm, joints_px, str(path), "use the official metadata.xml")
     row_of = {int(annotation.frame[row]): row for row in rows}
     frames = _chosen(annotation.frame[rows], load["every"])

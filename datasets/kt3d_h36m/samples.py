@@ -21,7 +21,8 @@ from kt3d_h36m.recordings import CAMERAS, SPLITS, Recording, recordings, video_n
 
 STANDARD_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 """Indices of the evaluated joints among the 32 recorded ones."""
-_LARGEST_D2_ERROR_PX = 0.5
+_LARGEST_D2_ERROR_PX, _LARGEST_MONO_ERROR_MM = 0.5, 1.0
+_MOST_FRAMES = 0.95
 _LARGEST_COORDINATE_MM = 20_000.0
 _SIZE_TOLERANCE_PX = 2
 
@@ -104,16 +105,37 @@ def _video_facts(recording: Recording, camera_id: str, camera: Camera) -> dict[s
 def check_projection(
     camera: Camera, joints_cam_mm: npt.NDArray[np.float64], joints_px: npt.NDArray[np.float64], where: str, hint: str
 ) -> None:
-    """Raise ``RawDataError`` when recorded image points (32, 2) are not the projection of the joints (32, 3)."""
-    error = np.linalg.norm(project(camera, joints_cam_mm) - joints_px, axis=-1)
-    worst = float(error[np.isfinite(error)].max(initial=0.0))
-    if worst > _LARGEST_D2_ERROR_PX:
+    """Raise ``RawDataError`` when recorded image points (n, 32, 2) are not the projection of the joints (n, 32, 3)."""
+    apart_px = _apart(project(camera, joints_cam_mm), joints_px, where, hint)
+    if apart_px > _LARGEST_D2_ERROR_PX:
         raise RawDataError(
-            f"the recorded image points are {worst:.1f} px away from the projection of the 3D joints (at most "
+            f"the recorded image points are {apart_px:.1f} px away from the projection of the 3D joints (at most "
             f"{_LARGEST_D2_ERROR_PX} px expected), so cameras, poses and this file do not belong together",
             where=where,
             hint=hint,
         )
+
+
+def check_mono(joints_cam_mm: npt.NDArray[np.float64], mono_mm: npt.NDArray[np.float64], where: str, hint: str) -> None:
+    """Raise ``RawDataError`` when the poses (n, 32, 3) of ``D3_Positions_mono`` are not the world's in that camera."""
+    apart_mm = _apart(joints_cam_mm, mono_mm, where, hint)
+    if apart_mm > _LARGEST_MONO_ERROR_MM:
+        raise RawDataError(
+            f"the poses are {apart_mm:.1f} mm away from those of D3_Positions seen by the camera (at most "
+            f"{_LARGEST_MONO_ERROR_MM:g} mm expected), so cameras, poses and this file do not belong together",
+            where=where,
+            hint=hint,
+        )
+
+
+def _apart(expected: npt.NDArray[np.float64], recorded: npt.NDArray[np.float64], where: str, hint: str) -> float:
+    """Return how far apart the worst joint is in all but the worst twentieth of the frames; joints that are not finite
+    are left out."""
+    if len(recorded) != len(expected):
+        raise RawDataError(f"has {len(recorded)} poses, expected {len(expected)}", where=where, hint=hint)
+    with np.errstate(invalid="ignore"):
+        error = np.linalg.norm(expected - recorded, axis=-1)
+    return float(np.quantile(np.where(np.isfinite(error), error, 0.0).max(axis=1), _MOST_FRAMES, method="lower"))
 
 
 def still_samples(

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.data.checks.findings import Measured
+from kt3d_bench.data.checks.findings import Measured, spread
 from kt3d_bench.data.format import FIELDS
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.reader import ShardSet
-from kt3d_bench.data.validate import IMAGES, measure, open_whole, spread
+from kt3d_bench.data.validate import IMAGES, measure, open_whole
 from kt3d_bench.drawing import Tile, contact_sheet
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.geometry.foreground import RULES, person_depth

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from kt3d_bench.data.checks import bodies, files, images, labels
 from kt3d_bench.data.checks.belonging import Unchecked, belonging
-from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, found, judge, tally
+from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, found, judge, spread, tally
 from kt3d_bench.data.index import index_path
 from kt3d_bench.data.manifest import Manifest, read_manifest
 from kt3d_bench.data.reader import ShardSet
@@ -135,7 +135,7 @@ def validate(
         if opened_split is not None:
             opened[name] = opened_split
             more, looked = _samples(opened_split, sampled, report)
-            fitting, missing = belonging(opened_split, _misfits(manifest.dataset))
+            fitting, missing = belonging(opened_split, _misfits(manifest))
             outcomes += [*more, *fitting]
             unchecked += missing
             read += looked
@@ -144,10 +144,10 @@ def validate(
     return Validation(folder, manifest, tuple(chosen), tuple(outcomes), read, samples, tuple(unchecked))
 
 
-def _misfits(dataset: str) -> tuple[str, ...]:
-    """Return the sequences that are known not to fit their images; none when the dataset is not installed."""
-    known = registry.datasets().get(dataset)
-    return () if known is None else read_card(known.folder).misfits
+def _misfits(manifest: Manifest) -> tuple[str, ...]:
+    """Return the sequences of real data that are known not to fit their images; none of a dataset not installed."""
+    known = registry.datasets().get(manifest.dataset)
+    return () if known is None or manifest.origin == "generated" else read_card(known.folder).misfits
 
 
 def open_whole(folder: Path, manifest: Manifest, split: str) -> tuple[ShardSet | None, list[Finding]]:
@@ -223,13 +223,6 @@ def _samples(shards: ShardSet, sampled: int | None, report: Reporter) -> tuple[l
         facts = [found(check, split, sentence, value=value, remade=False)] if sentence else []
         outcomes.append(Outcome(check, split, 1, len(facts), value, 2.0 * bool(facts), tuple(facts)))
     return outcomes, len(numbers) if shards.modalities else 0
-
-
-def spread(total: int, count: int | None) -> npt.NDArray[np.int64]:
-    """Return ``count`` of ``total`` numbers, evenly spread with both ends; all of them for ``None``."""
-    if count is None or count >= total:
-        return np.arange(total)
-    return np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
 
 
 def measure(

@@ -13,6 +13,7 @@ import pytest
 
 from kt3d_bench.data.checks import belonging
 from kt3d_bench.data.checks.belonging import Found, complaints, fit, heads, people, takes
+from kt3d_bench.data.checks.images import share_beside
 from kt3d_bench.data.index import Labels
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.data.validate import validate
@@ -63,6 +64,20 @@ def test_labels_of_another_clip_are_found_and_named(tmp_path: Path, modality: st
     assert (wrong.tested, wrong.failed) == (CLIPS, 2)
     assert {one.sentence.partition(" seen by c: ")[0] for one in wrong.findings} == {"clip_00", "clip_04"}
     assert all("these labels are another recording's" in one.sentence for one in wrong.findings)
+
+
+def test_joints_beside_the_person_are_those_further_than_a_twentieth_of_the_side() -> None:
+    """Against the distance to the nearest of all pixels of the mask."""
+    rng = np.random.default_rng(0)
+    for height, width in ((90, 120), (40, 37)):
+        mask = rng.random((height, width)) < 0.003
+        points = rng.uniform(-5, 125, (17, 2))
+        inside = (points >= -0.5).all(axis=1) & (points < (width - 0.5, height - 0.5)).all(axis=1)
+        person = np.argwhere(mask)[:, ::-1]
+        apart = np.linalg.norm(np.rint(points[inside])[:, None] - person, axis=-1).min(axis=1)
+        assert share_beside(points, mask) == (apart > 0.05 * max(height, width)).mean()
+    assert share_beside(np.zeros((17, 2)), np.zeros((5, 5), bool)) == 1.0
+    assert share_beside(np.full((17, 2), -9.0), np.ones((5, 5), bool)) is None
 
 
 def test_sequences_that_are_known_not_to_fit_are_left_out_and_listed(tmp_path: Path) -> None:

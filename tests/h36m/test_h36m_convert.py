@@ -222,6 +222,31 @@ def test_image_positions_that_contradict_the_projection_are_refused(make_raw):
     assert str(made.cdf(9, "Posing", "D2_Positions", CAMERA_IDS[0])) in caught.value.message
 
 
+@pytest.mark.parametrize("kept", ["D2_Positions", "D3_Positions_mono"])
+def test_poses_that_are_late_against_the_other_files_are_refused(make_raw, kept):
+    """Frame 0 agrees, what comes later does not."""
+    made = make_raw({9: ["Posing"]}, frames=65)
+    made.write_mono()
+    samples(made.root)
+    for path in made.root.rglob("*.cdf"):
+        if path.parent.name not in ("D3_Positions", kept):
+            path.unlink()
+    world = made.poses[9, "Posing"]
+    late = np.concatenate([world[:1], world[:-1] + 40.0])
+    write_cdf(made.cdf(9, "Posing"), late.reshape(-1, 96))
+    with pytest.raises(RawDataError, match="so cameras, poses and this file do not belong together") as caught:
+        samples(made.root)
+    assert str(made.cdf(9, "Posing", kept, CAMERA_IDS[0])) in caught.value.message
+
+
+def test_another_number_of_image_points_than_poses_is_refused(make_raw):
+    made = make_raw({9: ["Posing"]}, frames=65)
+    made.write_mono()
+    write_cdf(made.cdf(9, "Posing", "D2_Positions", CAMERA_IDS[0]), np.zeros((64, 64)))
+    with pytest.raises(RawDataError, match="has 64 poses, expected 65"):
+        samples(made.root)
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

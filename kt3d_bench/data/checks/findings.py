@@ -138,6 +138,13 @@ def judge(results: Measured, split: str, keys: npt.NDArray[Any], shard_names: np
     return Outcome(results.check, split, len(results.excess), len(failing), float(worst), float(excess), findings)
 
 
+def spread(total: int, count: int | None) -> npt.NDArray[np.int64]:
+    """Return ``count`` of ``total`` numbers, evenly spread with both ends; all of them for ``None``."""
+    if count is None or count >= total:
+        return np.arange(total)
+    return np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
+
+
 def tally(check: Check, split: str, tested: int, findings: Sequence[Finding]) -> Outcome:
     """Return the outcome of a check on shards or on a split. Findings about shards are all kept, those about samples up
     to ``MOST_FINDINGS``."""

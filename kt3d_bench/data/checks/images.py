@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -134,10 +135,25 @@ def positions(images: Mapping[str, Image], labels: Labels, foreground: str) -> l
 def share_beside(points: FloatArray, mask: npt.NDArray[np.bool_]) -> float | None:
     """Return the share of the joints (17, 2) px inside the image that lie beside the person in ``mask`` (H, W): all of
     them where it is empty; ``None`` without a joint inside."""
-    inside = _inside(points, mask)
-    if not inside.any():
+    places = np.rint(points[_inside(points, mask)]).astype(int)
+    if not len(places):
         return None
-    return float((_off(points, inside, mask) > BESIDE).mean()) if mask.any() else 1.0
+    reach = BESIDE * max(mask.shape)
+    around, disc = int(reach), _disc(reach)
+    beside = 0
+    for x, y in places.tolist():
+        left, top = max(around - x, 0), max(around - y, 0)
+        near = mask[max(y - around, 0) : y + around + 1, max(x - around, 0) : x + around + 1]
+        beside += not (near & disc[top : top + near.shape[0], left : left + near.shape[1]]).any()
+    return beside / len(places)
+
+
+@lru_cache(maxsize=64)
+def _disc(radius: float) -> npt.NDArray[np.bool_]:
+    """Return the pixels within ``radius`` of the middle one."""
+    at = np.arange(-int(radius), int(radius) + 1)
+    disc: npt.NDArray[np.bool_] = at[:, None] ** 2 + at**2 <= radius**2
+    return disc
 
 
 def _inside(points: FloatArray, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
