@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from kt3d_bench import __version__
-from kt3d_bench.cli.console import say
+from kt3d_bench.cli.console import say, write_anything
 from kt3d_bench.errors import Kt3dError
 from kt3d_bench.interrupts import StoppedError, exit_code
 
@@ -66,6 +66,7 @@ class Commands(click.Group):
     """Expected errors become one sentence and an exit code; anything else is a bug and keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        write_anything()
         try:
             return super().invoke(ctx)
         except Kt3dError as error:

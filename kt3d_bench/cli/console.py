@@ -1,7 +1,13 @@
-"""What the terminal shows while something runs: progress bars on a terminal, a line every half minute elsewhere."""
+"""All output of the commands: plain lines, tables, progress bars on a terminal and a line every half minute elsewhere.
+
+Output never fails: characters that the terminal's encoding lacks are written in another way (``write_anything``).
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -16,6 +22,31 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 LINE_EVERY_S = 30.0
+_ASCII = {
+    "\u2013": "-", "\u2014": "-", "\u2026": "...", "\u00b1": "+-", "\u00d7": "x", "\u00b7": "*", "\u2022": "*",
+    "\u2192": "->", "\u2713": "ok", "\u2717": "NO", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"',
+    "\u2501": "=", "\u2578": "=", "\u257a": "-",
+}  # fmt: skip
+"""ASCII forms of signs in tables, progress bars and texts."""
+
+
+def _instead(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    escaped = (one.encode("ascii", "backslashreplace").decode("ascii") for one in signs)
+    return "".join(_ASCII.get(one, text) for one, text in zip(signs, escaped, strict=True)), error.end
+
+
+codecs.register_error("kt3d", _instead)
+
+
+def write_anything() -> None:
+    """Let standard output and standard error write signs that their encoding lacks in their ASCII form, and all other
+    characters as an escape such as ``\\xe4``; Latin-1 and ASCII terminals would raise ``UnicodeEncodeError``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="kt3d")
 
 
 def printable(text: str, kept: str = "") -> str:
@@ -28,7 +59,7 @@ def printable(text: str, kept: str = "") -> str:
 
 def say(text: str, *, err: bool = False, kept: str = "\n\t") -> None:
     """Print a line of plain text, ``printable``."""
-    click.echo(printable(text, kept), err=err)
+    click.echo(printable(text, kept), file=sys.stderr if err else sys.stdout)
 
 
 def console(*, stderr: bool = False) -> Console:

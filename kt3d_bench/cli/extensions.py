@@ -86,8 +86,8 @@ def check(ctx: click.Context, name: str, raw: Path | None, keep: Path | None, wi
 
 def tell(finding: Finding, with_traceback: bool) -> None:
     """Print one line for a rule, and below it what happened and what to change."""
-    tick, cross = ("\u2713", "\u2717") if "utf" in (sys.stdout.encoding or "").lower() else ("ok", "NO")
-    say(f"{tick if finding.holds else cross} {finding.subject}: {finding.rule}")
+    mark = "\u2713" if finding.holds else "\u2717"
+    say(f"{mark} {finding.subject}: {finding.rule}")
     for text in (finding.what, finding.hint):
         if text:
             say(f"    {text}")
