@@ -19,6 +19,9 @@ from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.optimisation import Optimiser as Optimiser
 from kt3d_bench.optimisation import Schedule as Schedule
 
+EPOCH_STEPS = 1000
+"""What an epoch counts where time is divided, before the number of samples is known."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -47,14 +50,22 @@ class Stage:
     """Decay of a moving average of the weights, below 1: min(``average``, (1 + t) / (10 + t)) after t + 1 steps. The
     stage trains its own weights and leaves the average to later stages and to ``predict``. Averaged are the parameters
     and the running statistics of batch norm; other buffers keep their newest values."""
-    budget_s: float | None = None
-    """Seconds on two CPU cores that a time-limited run (``kt3d demo``) grants this stage."""
+    step_s: float | None = None
+    """Seconds of a step on two CPU cores, at the size of the preset ``tiny``: they divide the time of a time-limited
+    run (``kt3d demo``) among its stages. ``None`` = such a run does not limit this stage."""
     augment: bool = True
     after: tuple[str, ...] = ()
     """Earlier stages of this method whose outcome this one builds on."""
     code: str = ""
     """Package whose source decides the outcome beside the harness; empty = the method's own. The stage is
     trained again whenever this source changes."""
+
+    @property
+    def budget_s(self) -> float | None:
+        """Seconds that a time-limited run grants the whole stage, times the run's own factor."""
+        if self.step_s is None:
+            return None
+        return self.step_s * (self.steps if self.steps is not None else EPOCH_STEPS * (self.epochs or 0.0))
 
     @property
     def optimisers(self) -> Mapping[str, Optimiser]:

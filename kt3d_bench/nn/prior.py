@@ -82,7 +82,7 @@ def prior_stage(
         roles={"source": ()},
         trains=("prior",),
         recipe={"input_px": input_px, "width": width, "noise": noise, "cameras": seen},
-        budget_s=10.0,
+        step_s=0.01,
         steps=steps,
         epochs=epochs,
         batch_size=batch_size,

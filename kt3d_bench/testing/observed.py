@@ -44,7 +44,7 @@ def observed(kind: type[Method]) -> Iterator[Observed]:
         given = kind.stages(self)
         if not isinstance(given, tuple | list) or not all(isinstance(stage, Stage) for stage in given):
             raise BrokenRuleError(f"stages() returned {given!r:.80}", "return a tuple of Stage records from stages()")
-        short: dict[str, Any] = {"steps": STEPS, "epochs": None, "budget_s": None}
+        short: dict[str, Any] = {"steps": STEPS, "epochs": None, "step_s": None}
         return tuple(replace(stage, batch_size=min(stage.batch_size, BATCH_SIZE), **short) for stage in given)
 
     def step(self: Method, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:

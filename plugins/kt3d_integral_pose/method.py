@@ -117,16 +117,14 @@ class IntegralPose(Method):
         common: dict[str, Any] = {"batch_size": config.batch_size, "optimiser": optimiser, **training(config.schedule)}
         stages: list[Stage] = []
         if self.rgb and config.pretrain_2d:
-            stages.append(
-                pretrain_2d_stage(**sizes, **common, **length(config.pretrain_steps, config.epochs), budget_s=60.0)
-            )
+            stages.append(pretrain_2d_stage(**sizes, **common, **length(config.pretrain_steps, config.epochs)))
         stages.append(
             Stage(
                 "supervised",
                 roles={"target": ("rgb" if self.rgb else "depth",)} | ({"pretrain": ("rgb",)} if self.mixes else {}),
                 trains=("rgb_net" if self.rgb else "depth_net",),
                 recipe=sizes | {name: getattr(config, name) for name in ("loss", "weight_offset", "mix_pretrain")},
-                budget_s=60.0,
+                step_s=0.1,
                 after=tuple(stage.name for stage in stages),
                 **common,
                 **length(config.steps, config.epochs),

@@ -113,6 +113,9 @@ class Config:
     prior_cameras: str = "virtual"
     """Cameras that it learns from: "virtual" or the "source"'s own."""
 
+    pretrain_depths: bool = False
+    """Whether ``pretrain-2d`` learns depths from the prior, so that E_r, D_r starts with some."""
+
     # The adapt stage.
     weight_pose: float = 0.95
     """l1: weight of L_3D."""

@@ -65,7 +65,8 @@ class KnowledgeTransfer(Model):
             return adapt_step(self, batches, progress)
         config, batch = self.config, cast(LabelledBatch, batches.get("source") or batches.get("pretrain"))
         if stage.name == PRETRAIN:
-            return pretrain_2d_step(self.rgb_net, batch, marginal_weight=config.marginal_weight)
+            teacher = self.prior if config.pretrain_depths else None
+            return pretrain_2d_step(self.rgb_net, batch, marginal_weight=config.marginal_weight, prior=teacher)
         if stage.name == PRIOR:
             assert self.prior is not None
             cameras = config.prior_cameras
@@ -204,12 +205,13 @@ class SourceOnly(KnowledgeTransfer):
 
     @property
     def depth_at_test(self) -> str:
-        """``pretrain-2d`` learns no depths of its own."""
+        """``pretrain-2d`` learns no depths of its own, unless the prior teaches it some."""
         named = super().depth_at_test
-        return "cycle" if named == "network" else named
+        return "cycle" if named == "network" and not self.config.pretrain_depths else named
 
     def stages(self) -> tuple[Stage, ...]:
         config = replace(self.config, depth_at_test=self.depth_at_test, bridge="none", weight_domain=0.0)
         used = {"prior": {"prior"}, "mask": {"prior", "bridge"}}.get(self.depth_at_test, set())
+        used |= {"prior"} if config.pretrain_depths else set()
         unused = {"adapt", "prior", "bridge"} - used
         return tuple(stage for stage in stages(config, self.context) if stage.name not in unused)

@@ -32,7 +32,8 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
     if rgb:
         sizes: dict[str, Any] = {name: getattr(config, name) for name in ("backbone", "input_px", "side")}
         schedule = _schedule(config, config.pretrain_steps)
-        stage = pretrain_2d_stage(marginal_weight=config.marginal_weight, budget_s=60.0, **sizes, **schedule)
+        sizes |= {"marginal_weight": config.marginal_weight, "depths": config.pretrain_depths}
+        stage = pretrain_2d_stage(**sizes, **schedule)
         found.append(stage)  # section 4.3
     cycles = config.bridge == "generated" or (rgb and config.depth_at_test == "cycle")
     if not rgb or cycles or adversarial_in_adapt(config):
@@ -45,8 +46,8 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
 
 
 def has_prior(config: Config) -> bool:
-    """Whether the pose prior of RGB targets is used: by the teacher or at test time."""
-    return config.teacher == "mean" or config.depth_at_test in ("prior", "mask")
+    """Whether the pose prior of RGB targets is used: by the teacher, at test time or in ``pretrain-2d``."""
+    return config.teacher == "mean" or config.depth_at_test in ("prior", "mask") or config.pretrain_depths
 
 
 def has_bridge(config: Config) -> bool:
@@ -102,7 +103,7 @@ def _synthetic(config: Config, context: MethodContext) -> Stage:
         + (("classifier",) if config.adversarial else ())
         + (("generator",) if joint else ()),
         recipe=_recipe(config, context, *names, *(("weight_reconstruction", *_GENERATOR) if joint else ())),
-        budget_s=120.0,
+        step_s=0.17,
         **_schedule(config, config.synthetic_steps),
     )
 
@@ -114,7 +115,7 @@ def _generator(config: Config, context: MethodContext) -> Stage:
         roles={"source": ("depth", "parts") if config.mask == "part-depth" else ("parts",)},
         trains=("generator",),
         recipe=_recipe(config, context, *_GENERATOR),
-        budget_s=60.0,
+        step_s=0.23,
         after=("synthetic",),
         **_schedule(config, config.generator_steps),
     )
@@ -139,7 +140,7 @@ def _bridge(config: Config, context: MethodContext) -> Stage:
         roles={"source": ("foreground",)},
         trains=("bridge_net",),
         recipe=_recipe(config, context, "bridge_cameras"),
-        budget_s=60.0,
+        step_s=0.1,
         **_schedule(config, config.bridge_steps),
     )
 
@@ -168,7 +169,7 @@ def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> St
         roles=roles,
         trains=trains,
         recipe=_recipe(config, context, *names) | facts,
-        budget_s=35.0,
+        step_s=0.135,
         after=after,
         augment=config.teacher == "none",
         **_schedule(config, config.adapt_steps, config.adapt_learning_rate),

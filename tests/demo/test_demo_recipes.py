@@ -19,7 +19,7 @@ from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, UsageError
 from kt3d_bench.leaderboard.entries import Clips
 from kt3d_bench.leaderboard.publish import default_leaderboards
-from kt3d_bench.method import Progress
+from kt3d_bench.method import Progress, Stage
 from kt3d_bench.metrics.benchmarks import Published, PublishedRow
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import Recipe, RecipeClaim, RecipePicture, RecipeRow
@@ -151,17 +151,32 @@ def test_a_row_that_fails_does_not_keep_the_others_from_running(data: Path) -> N
 
 
 def test_the_budget_is_shared_by_the_stages_each_counted_once(data: Path) -> None:
-    stages = {"synthetic": 120.0}
+    """Two steps of 0.17 s, which the two branches share."""
     options = plan.Options(data, "tiny", device="cpu", budget_minutes=1.0)
     planned = plan.jobs(RECIPE, options)
-    assert plan.seconds_asked(planned) == [0.0, *stages.values(), 0.0, 0.0]
+    assert plan.seconds_asked(planned) == pytest.approx([0.0, 0.34, 0.0, 0.0])
     assert plan.in_words(planned) == "4 runs with at most 1 minutes of training, and 1 for the longest, depth branch"
-    assert {job.config.time_scale for job in planned} == {0.5}
+    assert {job.config.time_scale for job in planned} == {round(60 / 0.34, 4)}
     assert {job.config.time_scale for job in plan.jobs(RECIPE, replace(options, budget_minutes=None))} == {None}
-    assert {job.config.time_scale for job in plan.jobs(RECIPE, replace(options, budget_minutes=1e6))} == {75.0}
+    assert {job.config.time_scale for job in plan.jobs(RECIPE, replace(options, budget_minutes=1e6))} == {
+        round(60 * 150 / 0.34, 4)
+    }
     more = plan.jobs(RECIPE, replace(options, seeds=3))
-    assert {job.config.time_scale for job in more} == {0.5}
+    assert {job.config.time_scale for job in more} == {round(60 / 0.34, 4)}
     assert len(more) == 9
+
+
+def test_a_stages_share_of_the_time_follows_its_steps() -> None:
+    stage = Stage("a", {"source": ()}, (), {}, steps=600, step_s=0.1)
+    assert stage.budget_s == pytest.approx(60)
+    assert replace(stage, steps=None, epochs=0.5).budget_s == pytest.approx(50), "an epoch counts as 1000 steps"
+    assert replace(stage, step_s=None).budget_s is None
+    rows = (RecipeRow("martinez", target="h36m"),)
+    asked = {
+        preset: plan.seconds_asked(plan.jobs(Recipe("r", "", rows), plan.Options(preset=preset, device="cpu")))
+        for preset in ("tiny", "laptop")
+    }
+    assert asked == {"tiny": pytest.approx([600 * 0.1 + 1500 * 0.01]), "laptop": pytest.approx([700.0])}
 
 
 def test_the_budget_of_the_demo_is_what_its_methods_ask_for() -> None:

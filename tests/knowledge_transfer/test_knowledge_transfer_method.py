@@ -52,6 +52,7 @@ def test_source_only_trains_what_it_uses(build: Make) -> None:
     assert names("rgb", depth_at_test="mask") == ["prior", "pretrain-2d", "bridge"]
     assert names("rgb", **AS_PUBLISHED) == ["pretrain-2d", "synthetic"]
     assert names("rgb", depth_at_test="network") == ["pretrain-2d", "synthetic", "generator"]
+    assert names("rgb", depth_at_test="network", pretrain_depths=True) == ["prior", "pretrain-2d"]
     assert names("rgb", bridge="generated") == ["prior", "pretrain-2d"]
     assert names("depth") == names("depth", bridge="generated") == ["synthetic"]
 

@@ -55,7 +55,7 @@ class ToyMethod(Method):
             "optimiser": Optimiser(learning_rate=config.learning_rate),
         }
         return (
-            Stage("first", {"source": ("rgb",)}, ("body",), recipe, budget_s=100.0, **common),
+            Stage("first", {"source": ("rgb",)}, ("body",), recipe, step_s=100.0 / config.steps, **common),
             Stage("second", {"target": ("rgb",)}, ("head",), recipe, after=("first",), **common),
         )
 
