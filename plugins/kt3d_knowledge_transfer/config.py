@@ -30,7 +30,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "branch": ("depth", "mask"),
     "schedule": SCHEDULES,
 }
-_SHARES = ("adversarial_delay",)
 _NOT_NEGATIVE = ("weight_", "marginal_weight", "mix_pretrain")
 _AT_LEAST_1 = ("generator_width", "classifier_width", "prior_width")
 
@@ -76,9 +75,7 @@ class Config:
     """"steps" of the learning rate at 64 and 86 % of a stage (the paper's), or "hold": three quarters of the stage at
     the full rate, then down to a hundredth, and averaged weights (``nn.schedules``)."""
     adversarial_delay_steps: int = 5000
-    """Start the adversarial loss after this many steps of a stage ..."""
-    adversarial_delay: float = 0.0
-    """... and after this fraction of it."""
+    """Start the adversarial loss after this many steps of a stage, or a fifth of it, whichever comes first."""
 
     # Supervised stages.
     depth_channels: int = 2
@@ -150,8 +147,6 @@ class Config:
                     f"{name} cannot be '{getattr(self, name)}'", hint=did_you_mean(str(getattr(self, name)), words)
                 )
         for name, value in vars(self).items():
-            if name in _SHARES and not 0 <= value <= 1:
-                raise UsageError(f"{name} is {value}", hint="give a share between 0 and 1")
             if name.startswith(_NOT_NEGATIVE) and value < 0:
                 raise UsageError(f"{name} is {value}", hint="give 0 or more")
             if name in _AT_LEAST_1 and value < 1:
@@ -190,16 +185,16 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {**SHARED["paper"]},
     "small": {
         **SHARED["small"], "synthetic_steps": 12000, "generator_steps": 6000, "adapt_steps": 6000, "prior_steps": 20000,
-        "bridge_steps": 6000, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
+        "bridge_steps": 6000,
     },
     "laptop": {
         **SHARED["laptop"], "classifier_width": 64, "prior_width": 512, "adapt_learning_rate": 3e-4,
         "synthetic_steps": 12000, "prior_steps": 10000, "generator_steps": 2000, "adapt_steps": 1000,
-        "bridge_steps": 3000, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
+        "bridge_steps": 3000,
     },
     "tiny": {
         **SHARED["tiny"], "classifier_width": 64, "prior_width": 256, "adapt_learning_rate": 3e-4,
         "synthetic_steps": 700, "prior_steps": 1500, "generator_steps": 260, "adapt_steps": 260,
-        "bridge_steps": 600, "adversarial_delay_steps": 0, "adversarial_delay": 0.2,
+        "bridge_steps": 600,
     },
 }  # fmt: skip

@@ -23,6 +23,9 @@ from kt3d_knowledge_transfer.inputs import Inputs
 from kt3d_knowledge_transfer.networks import DomainClassifier, MeanTeacher, as_if_first, build_generator
 from kt3d_knowledge_transfer.stages import has_bridge, has_prior
 
+ADVERSARIAL_DELAY = 0.2
+"""Share of a stage after which the domain loss is on at the latest: short stages have no 5000 steps."""
+
 
 class Model(Method):
     """All networks. Those that a run does not need are ``None`` or absent. Poses are in voxels."""
@@ -91,9 +94,8 @@ class Model(Method):
 
     def adversarial_now(self, progress: Progress) -> bool:
         """Whether the stage has come to the part in which the domain loss is on."""
-        config = self.config
-        waited = progress.step >= config.adversarial_delay_steps and progress.fraction >= config.adversarial_delay
-        return bool(config.adversarial and waited)
+        waited = progress.step >= self.config.adversarial_delay_steps or progress.fraction >= ADVERSARIAL_DELAY
+        return self.config.adversarial and waited
 
     def cycle(self, pose: Tensor) -> Tensor:
         """P_hat_3D = D_s(E_s(G(P_2D, z))), section 3.2; (B, J, 3) -> (B, J, 3)."""

@@ -17,7 +17,7 @@ OFFSET_WEIGHT = 0.1
 """Weight of the hip's depth behind the surface (smooth L1, threshold 50 mm). The paper does not say how it finds
 absolute depth."""
 
-_ADVERSARIAL = ("adversarial", "adversarial_delay", "adversarial_delay_steps", "classifier_width")
+_ADVERSARIAL = ("adversarial", "adversarial_delay_steps", "classifier_width")
 _GENERATOR = ("generator", "generator_width", "generator_schedule", "reconstruction", "image_floor")
 
 

@@ -318,7 +318,7 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
     def taking(name: str, stage_name: str) -> Callable[[], None]:
         kind = registry.load(registry.method(name).load)
         preset = "tiny" if room.rehearse else "paper"
-        now = {"adversarial_delay_steps": 0, "adversarial_delay": 0.0} if name == "knowledge-transfer" else {}
+        now = {"adversarial_delay_steps": 0} if name == "knowledge-transfer" else {}
         torch.manual_seed(0)
         method = kind(kind.Config(**{**kind.PRESETS[preset], **now}), MethodContext("rgb", 44, "none", True))
         method.to(room.device)

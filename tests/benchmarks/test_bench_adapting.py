@@ -66,7 +66,7 @@ def _stepper(name: str, stage_name: str, modality: str, **settings: object) -> C
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
 def test_adapting_costs_little_more_than_two_supervised_steps(benchmark: BenchmarkFixture, modality: str) -> None:
     """ResNet-50 at 128 px, the preset `small` as it is, all losses on."""
-    adapt = _stepper("knowledge-transfer", "adapt", modality, adversarial_delay=0.0)
+    adapt = _stepper("knowledge-transfer", "adapt", modality, adversarial_delay_steps=0)
     supervised = _stepper("integral-pose", "supervised", modality)
     times: dict[str, list[float]] = {"adapt": [], "supervised": []}
     for _ in range(5):

@@ -18,7 +18,7 @@ PX = 32
 PARTS = 6
 TINY: dict[str, Any] = {
     **PRESETS["tiny"], "input_px": PX, "batch_size": 4, "generator_width": 8, "classifier_width": 8,
-    "adversarial_delay": 0.0,
+    "adversarial_delay_steps": 0,
 }  # fmt: skip
 
 

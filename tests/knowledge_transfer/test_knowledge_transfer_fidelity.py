@@ -71,7 +71,7 @@ def test_the_reversal_is_the_identity_forward_and_minus_one_backward() -> None:
 @pytest.mark.parametrize("fidelity", ["ours", "as-published"])
 def test_the_domain_loss_is_off_for_the_first_5000_steps(build: Callable[..., Any], batch: Any, fidelity: str) -> None:
     paper = chosen("paper", fidelity=fidelity)
-    assert (paper.adversarial_delay_steps, paper.adversarial_delay) == (5000, 0.0)
+    assert paper.adversarial_delay_steps == 5000
     bundle = {**BUNDLES["fidelity"][fidelity], "weight_domain": 0.05}
     method = build("rgb", **bundle, adversarial_delay_steps=paper.adversarial_delay_steps).eval()
     for stage in method.stages():
@@ -79,7 +79,7 @@ def test_the_domain_loss_is_off_for_the_first_5000_steps(build: Callable[..., An
             continue
         method.start_stage(stage)
         given = {role: batch(*images, labelled=role != "target") for role, images in stage.roles.items()}
-        before, after = (method.step(stage, given, Progress(step, 0.5)) for step in (4999, 5000))
+        before, after = (method.step(stage, given, Progress(step, 0.1)) for step in (4999, 5000))
         assert "adversarial" not in before.losses
         assert float(after.losses["adversarial"]) > 0
 
