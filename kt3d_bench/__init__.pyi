@@ -26,6 +26,7 @@ from kt3d_bench.metrics.functional import mpjpe as mpjpe
 from kt3d_bench.metrics.functional import n_mpjpe as n_mpjpe
 from kt3d_bench.metrics.functional import pa_mpjpe as pa_mpjpe
 from kt3d_bench.metrics.functional import pck as pck
+from kt3d_bench.pictures.formats import write_as as write_as
 from kt3d_bench.pictures.predict import predict_images as predict_images
 from kt3d_bench.plugins.hookspecs import DatasetPlugin as DatasetPlugin
 from kt3d_bench.plugins.hookspecs import MethodPlugin as MethodPlugin

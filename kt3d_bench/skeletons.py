@@ -48,6 +48,12 @@ class Skeleton:
         """(child, parent) index pairs."""
         return tuple((child, parent) for child, parent in enumerate(self.parents) if parent >= 0)
 
+    def bone_lengths(self, joints: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """(..., J, D) -> (...,) + (bones,) lengths in the order of ``bones``; NaN where an end is not known."""
+        points = np.asarray(joints, np.float64)
+        children, parents = (list(ends) for ends in zip(*self.bones, strict=True))
+        return np.asarray(np.linalg.norm(points[..., children, :] - points[..., parents, :], axis=-1))
+
     @property
     def mirror(self) -> npt.NDArray[np.int64]:
         """(J,) permutation that exchanges left and right joints."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -115,15 +115,32 @@ def _print_as(found: PrintedAs) -> None:
 )
 @click.option("--benchmark", help="The benchmark that the predictions answer. [default: what the file says]")
 @_SHARDS
-@click.option("--out", type=FILE, help="File to write. [default: FILE.kt3d.npz]")
-def convert(file: Path, program: str | None, benchmark: str | None, shards: Path | None, out: Path | None) -> None:
-    """Write predictions of another program as a file of our own form.
+@click.option("--to", "form", type=click.Choice(["coco", "bvh"]), help="Write our predictions in another format.")
+@click.option("--rate", "rate_hz", type=click.FloatRange(1, 1000), default=30.0, help="Frames per second of BVH.")
+@click.option("--out", type=click.Path(path_type=Path), help="[default: FILE.kt3d.npz, .coco.json or .bvh]")
+def convert(
+    file: Path,
+    program: str | None,
+    benchmark: str | None,
+    shards: Path | None,
+    form: Literal["coco", "bvh"] | None,
+    rate_hz: float,
+    out: Path | None,
+) -> None:
+    """Write predictions of another program as a file of our own form, or ours as COCO keypoints or BVH.
 
     FILE is the program's plain form, described in leaderboards/SUBMITTING.md, or a folder of .npy files as VideoPose3D
     exports them. Of a pickled file, which is never loaded, it prints the Python lines that make it plain.
     """
     from kt3d_bench.metrics.converting import ScriptNeededError
 
+    if form is not None:
+        if program or benchmark or shards:
+            raise UsageError("--to writes our own predictions, and --from, --benchmark and --shards are for others",
+                             hint="leave them out")  # fmt: skip
+        for path in kt.write_as(file, form, out=out, rate_hz=rate_hz):
+            say(f"Written: {path}")
+        return
     try:
         done = kt.convert(file, program, benchmark=benchmark, shards=shards, out=out)
     except ScriptNeededError as error:

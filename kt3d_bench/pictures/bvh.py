@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import UsageError
-from kt3d_bench.pictures.scale import bone_lengths_mm, usual_lengths_mm
+from kt3d_bench.pictures.scale import usual_lengths_mm
 from kt3d_bench.skeletons import H36M17
 
 FloatArray = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ def bvh_text(joints_cam_mm: FloatArray, rate_hz: float) -> str:
     from scipy.spatial.transform import Rotation
 
     positions = np.asarray(joints_cam_mm, np.float64) * TO_BVH
-    lengths = np.array([0.0, *np.median(bone_lengths_mm(positions), axis=0)])
+    lengths = np.array([0.0, *np.median(H36M17.bone_lengths(positions), axis=0)])
     rest = _fitted_rest(positions)
     global_turns = np.tile(np.eye(3), (len(positions), len(H36M17), 1, 1))
     local_turns = global_turns.copy()

@@ -1,4 +1,4 @@
-"""Write what was predicted: ``predictions.npz``, ``predictions.json``, BVH and COCO files. Shapes: 17 joints."""
+"""Write what was predicted: ``predictions.npz``, ``predictions.json`` and BVH files. Shapes: 17 joints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.errors import UsageError
 from kt3d_bench.files import utf8_text, write_whole
 from kt3d_bench.metrics.predictions import write_predictions
 from kt3d_bench.pictures.bvh import bvh_text, even_clip
@@ -149,46 +149,6 @@ def write_bvh(folder: Path, record: Record) -> list[Path]:
             continue
         written.append(path)
     return written
-
-
-def coco_document(document: Mapping[str, Any], where: Path) -> dict[str, Any]:
-    """Return what ``predictions.json`` holds in the layout of COCO's person keypoints, with this project's 17 joints.
-
-    An image per picture or frame, an annotation per person: ``keypoints`` [x, y, v] with v = 2, or 0, 0, 0 for absent
-    joints, and ``keypoints_3d_mm`` [x, y, z] in the camera's frame beside them. COCO's pixels begin at corners: half a
-    pixel is added. Raises ``ArtefactError`` for another file.
-    """
-    images: dict[tuple[int, Any], dict[str, Any]] = {}
-    annotations = []
-    try:
-        if document["format"] != FORMAT:
-            raise ValueError
-        for number, row in enumerate(document["poses"], 1):
-            told = document["inputs"][row["input"]]
-            frame = row["frame"]
-            image = images.setdefault(
-                (row["input"], frame),
-                {"id": len(images) + 1, "file_name": str(told["name"]), "width": int(told["size_px"][0]),
-                 "height": int(told["size_px"][1]), **({} if frame is None else {"frame": int(frame)})},
-            )  # fmt: skip
-            known = [joint is not None for joint in row["joints_px"]]
-            flat = [
-                value
-                for joint in row["joints_px"]
-                for value in ([joint[0] + 0.5, joint[1] + 0.5, 2] if joint else [0, 0, 0])
-            ]
-            x0, y0, x1, y1 = (float(value) for value in row["box_px"])
-            annotations.append(
-                {"id": number, "image_id": image["id"], "category_id": 1, "iscrowd": 0, "num_keypoints": sum(known),
-                 "bbox": [x0, y0, x1 - x0 + 1, y1 - y0 + 1], "area": (x1 - x0 + 1) * (y1 - y0 + 1), "keypoints": flat,
-                 "keypoints_3d_mm": row["joints_cam_mm"], "track_id": int(row["person"])}
-            )  # fmt: skip
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        hint = "give the predictions.json that kt3d predict RUN PICTURE wrote"
-        raise ArtefactError("is no file of predicted pictures", where=where, hint=hint) from error
-    category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(H36M17.joints),
-                "skeleton": [[child + 1, parent + 1] for child, parent in H36M17.bones]}  # fmt: skip
-    return {"images": list(images.values()), "annotations": annotations, "categories": [category]}
 
 
 def evenly(count: int, most: int) -> Sequence[int]:

@@ -16,7 +16,7 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.geometry.cameras import project, unproject_arrays, warp_camera
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN, crop_person
 from kt3d_bench.pictures.inputs import Picture
-from kt3d_bench.pictures.scale import bone_lengths_mm, root_depth_mm, translation_mm, usual_lengths_mm
+from kt3d_bench.pictures.scale import root_depth_mm, translation_mm, usual_lengths_mm
 from kt3d_bench.records import Camera
 from kt3d_bench.skeletons import H36M17
 
@@ -206,7 +206,7 @@ class Predictor:
         if pose is None:
             return camera_positions(estimate, batch, input_px, np.full(count, np.nan)), [words] * count
         if self.root.height_mm is not None:
-            own = bone_lengths_mm(pose)
+            own = H36M17.bone_lengths(pose)
             scale = np.nansum(np.where(np.isfinite(own), lengths, np.nan), 1) / np.nansum(own, 1)
             pose = pose * scale[:, None, None]
             estimate = replace(estimate, joints_root_mm=torch.from_numpy(pose))

@@ -7,8 +7,6 @@ that is known. The size of a person cannot be seen in a picture: the result is r
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -31,13 +29,6 @@ def usual_lengths_mm(stature_mm: float = STATURE_MM) -> FloatArray:
     """Return the (16,) lengths of ``H36M17.bones`` of a person of usual proportions."""
     ends = (H36M17.joints[child].rpartition("_")[2] for child in _CHILDREN)
     return stature_mm * np.array([_OF_STATURE[end] for end in ends])
-
-
-def bone_lengths_mm(joints_mm: npt.NDArray[Any]) -> FloatArray:
-    """(..., 17, 3) mm -> (..., 16) lengths of ``H36M17.bones``; NaN where an end is not known."""
-    joints = np.asarray(joints_mm, np.float64)
-    lengths: FloatArray = np.linalg.norm(joints[..., _CHILDREN, :] - joints[..., _PARENTS, :], axis=-1)
-    return lengths
 
 
 def root_depth_mm(

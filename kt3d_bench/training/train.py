@@ -12,12 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import installed_versions, write_whole
 from kt3d_bench.optimisation import Optimiser, Schedule
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import RUN_FILE, final_checkpoint, write_run
 from kt3d_bench.schema import checked
+from kt3d_bench.skeletons import H36M17
 from kt3d_bench.training import ranks
 from kt3d_bench.training.claim import claimed
 from kt3d_bench.training.config import RunConfig
@@ -97,12 +101,32 @@ def train(
                 tracker.close()
         if fabric.is_global_zero:
             stages = [asdict(outcome) for outcome in outcomes]
+            sizes = {"bone_lengths_mm": bone_lengths_mm(feeds)}
             model = {name: tensor.detach().cpu() for name, tensor in method.state_dict().items()}
-            digest = checkpoint.save(final_checkpoint(folder), {**options.about, "stages": stages, "model": model})
+            digest = checkpoint.save(
+                final_checkpoint(folder), {**options.about, **sizes, "stages": stages, "model": model}
+            )
             end = {"state": "finished", "finished": _now(), "stages": stages, "checkpoint_sha256": digest}
             write_run(folder, {**document, **end})
         fabric.barrier()
     return folder
+
+
+def bone_lengths_mm(feeds: Mapping[str, RoleData]) -> list[float] | None:
+    """Return the mean lengths (16,) of ``H36M17.bones`` in the source, else in a target of which every label was seen:
+    they tell how far away somebody is in a picture. ``None`` where there are no such shards, or a bone is not known."""
+    feed = feeds.get("source")
+    if feed is None and (target := feeds["target"]).grant is not None and target.grant.mask_3d.all():
+        feed = target
+    if feed is None or not isinstance(feed.shards, ShardSet):
+        return None
+    found = H36M17.bone_lengths(feed.shards.labels.joints_cam_mm)
+    known = np.isfinite(found)
+    counts = known.sum(axis=0)
+    if not counts.all():
+        return None
+    means = np.where(known, found, 0.0).sum(axis=0) / counts
+    return [float(mean) for mean in means]
 
 
 def _start_fabric(resolved: Resolved) -> Fabric:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kt3d_bench.pictures.scale import bone_lengths_mm, root_depth_mm, translation_mm, usual_lengths_mm
+from kt3d_bench.pictures.scale import root_depth_mm, translation_mm, usual_lengths_mm
 from kt3d_bench.skeletons import H36M17
 
 ALL = np.ones(17, bool)
@@ -63,6 +63,6 @@ def test_usual_proportions() -> None:
     assert 2 * lengths["left_shoulder"] == pytest.approx(259)
     joints = somebody(0, (0.0, 0.0, 3000.0))
     joints[5] = np.nan
-    found = bone_lengths_mm(joints)
+    found = H36M17.bone_lengths(joints)
     assert np.isnan(found[[4, 5]]).all()
     np.testing.assert_allclose(np.delete(found, [4, 5]), np.delete(usual_lengths_mm(1800.0), [4, 5]))

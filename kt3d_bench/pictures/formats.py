@@ -1,0 +1,129 @@
+"""Write predictions in other programs' formats: COCO's person keypoints, and BVH."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic_core import from_json
+
+from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.files import write_whole
+from kt3d_bench.metrics.predictions import read_predictions
+from kt3d_bench.pictures.bvh import bvh_text, even_clip
+from kt3d_bench.pictures.output import FORMAT, file_stem
+from kt3d_bench.skeletons import H36M17
+
+_MOST_BYTES = 2 << 30
+_JSON_HINT = "give the predictions.json that kt3d predict RUN PICTURE wrote"
+
+
+def write_as(
+    path: Path | str, form: Literal["coco", "bvh"], *, out: Path | None = None, rate_hz: float = 30.0
+) -> list[Path]:
+    """Write predictions in another format and return the files.
+
+    "coco": what ``predictions.json`` of pictures holds, as one file (default ``<path>.coco.json``). "bvh": one file per
+    person and picture or video, in a folder (default ``<path>.bvh``); of our ``.npz``, one per recording, which is the
+    part of its keys before the number of the frame, at ``rate_hz``. Raises ``ArtefactError`` for a file of another kind
+    and ``UsageError`` where no motion can be written.
+    """
+    path = Path(path)
+    if form == "coco":
+        target = out or path.with_name(f"{path.name}.coco.json")
+        write_whole(target, json.dumps(coco_document(_read_pictures(path), path)).encode())
+        return [target]
+    folder = out or path.with_name(f"{path.name}.bvh")
+    clips = _recordings(path, rate_hz) if path.suffix.lower() == ".npz" else _pictured(path)
+    written: list[Path] = []
+    for name, (poses, times_s) in clips.items():
+        try:
+            text = bvh_text(*even_clip(poses, times_s))
+        except UsageError:
+            continue
+        written.append(folder / f"{file_stem(name)}.bvh")
+        write_whole(written[-1], text.encode())
+    if not written:
+        raise UsageError("no hip is in any pose, so there is no motion to write", where=path, hint="give others")
+    return written
+
+
+def _read_pictures(path: Path) -> Any:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it is larger than {_MOST_BYTES >> 30} GiB")
+        found = from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"is not readable JSON ({error})", where=path, hint=_JSON_HINT) from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ArtefactError("is no file of predicted pictures", where=path, hint=_JSON_HINT)
+    return found
+
+
+def _recordings(path: Path, rate_hz: float) -> dict[str, tuple[Any, Any]]:
+    """Return recording -> its poses (F, 17, 3) and times (F,), in the order of the keys."""
+    found = read_predictions(path)
+    clips: dict[str, list[int]] = {}
+    for place in np.argsort(found.keys, kind="stable").tolist():
+        clips.setdefault(re.sub(r"[-_/]*\d*$", "", str(found.keys[place])) or "poses", []).append(place)
+    return {
+        name: (found.joints_cam_mm[places].astype(np.float64), np.arange(len(places)) / rate_hz)
+        for name, places in clips.items()
+    }
+
+
+def _pictured(path: Path) -> dict[str, tuple[Any, Any]]:
+    document = _read_pictures(path)
+    clips: dict[str, tuple[list[Any], list[float]]] = {}
+    absent = [np.nan] * 3
+    try:
+        for row in document["poses"]:
+            name = f"{row['input']:03d}-{document['inputs'][row['input']]['name']}-person{row['person']}"
+            poses, times_s = clips.setdefault(name, ([], []))
+            poses.append([joint or absent for joint in row["joints_cam_mm"]])
+            times_s.append(float(row["time_s"] or 0.0))
+        shape = (-1, len(H36M17), 3)
+        return {name: (np.array(poses, np.float64).reshape(shape), np.array(t)) for name, (poses, t) in clips.items()}
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise ArtefactError("its poses cannot be read", where=path, hint=_JSON_HINT) from error
+
+
+def coco_document(document: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    """Return what ``predictions.json`` holds in the layout of COCO's person keypoints, with this project's 17 joints.
+
+    An image per picture or frame, an annotation per person: ``keypoints`` [x, y, v] with v = 2, or 0, 0, 0 for absent
+    joints, and ``keypoints_3d_mm`` [x, y, z] in the camera's frame beside them. COCO's pixels begin at corners: half a
+    pixel is added. Raises ``ArtefactError`` for another file.
+    """
+    images: dict[tuple[int, Any], dict[str, Any]] = {}
+    annotations = []
+    try:
+        for number, row in enumerate(document["poses"], 1):
+            told = document["inputs"][row["input"]]
+            frame = row["frame"]
+            image = images.setdefault(
+                (row["input"], frame),
+                {"id": len(images) + 1, "file_name": str(told["name"]), "width": int(told["size_px"][0]),
+                 "height": int(told["size_px"][1]), **({} if frame is None else {"frame": int(frame)})},
+            )  # fmt: skip
+            known = [joint is not None for joint in row["joints_px"]]
+            flat = [
+                value
+                for joint in row["joints_px"]
+                for value in ([joint[0] + 0.5, joint[1] + 0.5, 2] if joint else [0, 0, 0])
+            ]
+            x0, y0, x1, y1 = (float(value) for value in row["box_px"])
+            annotations.append(
+                {"id": number, "image_id": image["id"], "category_id": 1, "iscrowd": 0, "num_keypoints": sum(known),
+                 "bbox": [x0, y0, x1 - x0 + 1, y1 - y0 + 1], "area": (x1 - x0 + 1) * (y1 - y0 + 1), "keypoints": flat,
+                 "keypoints_3d_mm": row["joints_cam_mm"], "track_id": int(row["person"])}
+            )  # fmt: skip
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise ArtefactError("its poses cannot be read", where=where, hint=_JSON_HINT) from error
+    category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(H36M17.joints),
+                "skeleton": [[child + 1, parent + 1] for child, parent in H36M17.bones]}  # fmt: skip
+    return {"images": list(images.values()), "annotations": annotations, "categories": [category]}
