@@ -297,3 +297,18 @@ def report(run: str | None, no_images: bool, samples: int, shards: Path | None, 
         say(f"Next: {shlex.join(['kt3d', 'score', '--run', str(folder)])}, then this again to see samples.")
     else:
         say("Next: give the run's kt3d train command again with --resume to continue it.")
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--onnx", type=FILE, help="Write this ONNX file, and compare it with torch.")
+@click.option("--torch", "program", type=FILE, help="Write this torch.export program (.pt2).")
+@click.option("--shards", type=SHARDS, help="Test shards to compare on. [default: where the run found its target]")
+def export(run: str | None, onnx: Path | None, program: Path | None, shards: Path | None) -> None:
+    """Write a finished RUN, by default the newest, for use elsewhere: from images to poses in one graph."""
+    done = kt.export(run, onnx=onnx, program=program, shards=shards)
+    for path in done.files:
+        say(f"Written: {path} (inputs {', '.join(done.inputs)}; outputs {', '.join(done.outputs)})")
+    if done.deviation_mm is not None:
+        what = f"{done.samples} test samples" if done.samples else "random images, as no test shards are here"
+        say(f"ONNX and torch agree to {done.deviation_mm:.4f} mm on {what}.")

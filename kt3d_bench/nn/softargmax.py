@@ -24,8 +24,10 @@ _BLOCK_VOXELS_ELSEWHERE = 1 << 24
 def soft_argmax(logits: Tensor) -> Tensor:
     """(B, J, D, H, W) -> (B, J, 3) x, y, z in voxels, bin centres at integers 0..size-1.
 
-    Computed in float32 at least; float64 stays float64.
+    Computed in float32 at least; float64 stays float64. In an exported program it is the plain definition.
     """
+    if torch.compiler.is_exporting():
+        return soft_argmax_plain(logits)
     one_pass = _triton() if logits.device.type == "cuda" else None
     if one_pass is not None and logits.dtype != torch.float64 and logits.numel():
         return one_pass(logits)

@@ -68,7 +68,7 @@ def predict(
     from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.metrics.predictions import write_predictions
 
-    document = with_target_found(read_run(folder), *_data_roots(folder))
+    document = with_target_found(read_run(folder), *data_roots(folder))
     method, about = load_method(final_checkpoint(folder))
     chosen = choose_benchmark(document, benchmark)
     if method.context.target_modality != chosen.modality:
@@ -77,7 +77,7 @@ def predict(
             where=folder,
             hint="predict a benchmark of the run's own modality",
         )
-    test = ShardSet.open(_test_shards(document, chosen, shards, folder), chosen.split)
+    test = ShardSet.open(test_shards(document, chosen, shards, folder), chosen.split)
     with _started(device, devices, nodes, report) as workers:
         indices, joints = _pass(method, test, chosen.reference, f"predict {chosen.id}", workers, batch_size, limit)
         target = folder / "predictions" / f"{chosen.id}.npz"
@@ -226,19 +226,20 @@ def choose_benchmark(document: dict[str, Any], name: str | None) -> Benchmark:
     return offered[0]
 
 
-def _data_roots(run: Path) -> tuple[Path, Path]:
+def data_roots(run: Path) -> tuple[Path, Path]:
     """Return where a run's data may be after a move: the root that holds the run, and this command's data root."""
     return run.absolute().parents[1], default_data_root()
 
 
-def _test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | str | None, run: Path) -> Path:
+def test_shards(document: dict[str, Any], benchmark: Benchmark, given: Path | str | None, run: Path) -> Path:
+    """Return the folder of a benchmark's test shards: ``given``, else the run's target's or the data root's."""
     target = document["shards"]["target"]
     if given is not None:
         folder = local_folder(given)
     elif target["dataset"] == benchmark.dataset:
         folder = Path(target["folder"])
     else:
-        roots = (Path(document["config"]["data_root"]), *_data_roots(run))
+        roots = (Path(document["config"]["data_root"]), *data_roots(run))
         places = [shards_folder(root, benchmark.dataset) for root in roots]
         folder = next((place for place in places if has_shards(place)), places[0])
     if not has_shards(folder):
