@@ -1,6 +1,7 @@
 """Pose of one person in a photograph from an exported run, with NumPy and OpenCV alone.
 
-kt3d export RUN --onnx run.onnx; python examples/onnx_pose.py run.onnx photo.jpg 120 40 310 560 (x0 y0 x1 y1, px)
+kt3d export RUN --onnx run.onnx; python examples/onnx_pose.py run.onnx 256 photo.jpg 120 40 310 560
+(side of the network's input, then x0 y0 x1 y1 of the person's box, px)
 """
 
 import sys
@@ -8,10 +9,9 @@ import sys
 import cv2
 import numpy as np
 
-onnx_file, photo, *box = sys.argv[1:]
-x0, y0, x1, y1 = map(float, box)
+onnx_file, side, photo = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+x0, y0, x1, y1 = map(float, sys.argv[4:])
 network = cv2.dnn.readNetFromONNX(onnx_file)
-side = int(sys.argv[7]) if len(sys.argv) > 7 else 256
 scale = side / (1.25 * max(x1 - x0, y1 - y0))
 offset = (side - 1) / 2 - scale * np.array([(x0 + x1) / 2, (y0 + y1) / 2])
 to_input = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])

@@ -106,7 +106,7 @@ def test_the_example_gives_the_same_with_opencv_alone(written: Written, method: 
     script = Path(__file__).parents[2] / "examples" / "onnx_pose.py"
     half = 16 / 1.25
     box = [str(15.5 - half), str(15.5 - half), str(15.5 + half), str(15.5 + half)]
-    words = [sys.executable, str(script), str(written.onnx), str(tmp_path / "p.png"), *box, "32"]
+    words = [sys.executable, str(script), str(written.onnx), "32", str(tmp_path / "p.png"), *box]
     lines = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout.splitlines()
     truth = expected(method, torch.from_numpy(picture).permute(2, 0, 1)[None] / 255)
     assert truth.joints_px is not None
