@@ -7,7 +7,7 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests --ignore
 RUNTIME := $(VENV)/.installed
 DEVELOP := $(VENV)/.installed-dev
 
-.PHONY: demo test test-all lint format bench site clean
+.PHONY: demo test test-all lint format bench torture fuzz site clean
 
 demo: $(RUNTIME)
 	$(BIN)/kt3d demo $(if $(BUDGET),--budget-minutes $(BUDGET))
@@ -30,6 +30,13 @@ site: $(RUNTIME)
 
 bench: $(DEVELOP)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/benchmarks
+
+# Kills, faults and starvation of every command; damaged files for every reader. SECONDS says how long.
+torture: $(DEVELOP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaign/torture.py --seconds $(or $(SECONDS),600)
+
+fuzz: $(DEVELOP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaign/fuzz.py --seconds $(or $(SECONDS),600)
 
 format: $(DEVELOP)
 	$(BIN)/ruff check --fix .

@@ -19,6 +19,7 @@ MOST_NAME_BYTES = 1 << 16
 """Of a member's name and other header data in a tar."""
 MOST_CHUNK_BYTES = 64 << 20
 MOST_CHUNKS = 10_000_000
+_MOST_BEHIND_END = 16
 
 
 class OverBudgetError(ValueError):
@@ -85,14 +86,19 @@ _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
 class BoundedStream:
-    """The unpacked bytes of a compressed file, read in order, until the ratio is one that only a bomb has."""
+    """The unpacked bytes of a compressed file, read in order, until the ratio is one that only a bomb has.
+
+    Reading on and on behind the end is an error: ``tarfile`` does so for as long as a member claims to be."""
 
     def __init__(self, unpacked: IO[bytes], packed: IO[bytes]) -> None:
-        self._unpacked, self._packed, self._total = unpacked, packed, 0
+        self._unpacked, self._packed, self._total, self._behind_end = unpacked, packed, 0, 0
 
     def read(self, size: int = -1) -> bytes:
-        """Read as a file does. Raises ``OverBudgetError``."""
+        """Read as a file does. Raises ``OverBudgetError``, and ``EOFError`` behind the end."""
         content = self._unpacked.read(size)
         self._total += len(content)
+        self._behind_end = 0 if content else self._behind_end + 1
+        if self._behind_end > _MOST_BEHIND_END:
+            raise EOFError("a member in it is longer than the file")
         require_ratio(self._packed.tell(), self._total)
         return content

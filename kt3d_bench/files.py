@@ -7,6 +7,7 @@ import io
 import math
 import os
 import platform
+import stat
 import struct
 import tokenize
 import zipfile
@@ -34,26 +35,56 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_atomically(path: Path, content: bytes, *, temporary: Path | None = None) -> None:
-    """Write ``temporary`` (default: a hidden name of this process's own) in the same folder, flush it to disk, rename.
+    """Write ``temporary`` (default: a hidden name, by one process at a time) in the same folder, flush it to disk,
+    rename.
 
-    Readers see the old file or the new one, and a power cut leaves one of the two. Raises ``OSError``.
+    Readers see the old file or the new one, and a power cut leaves one of the two. What a killed process leaves is
+    gone after the next write of ``path``. Raises ``OSError``.
     """
-    begun = temporary or path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    begun, descriptor = (temporary, None) if temporary else _begun(path)
     try:
         with begun.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         begun.replace(path)
-    finally:
+    except BaseException:
         with contextlib.suppress(OSError):
             begun.unlink()
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
+        raise
+    finally:
+        if descriptor is not None:
             os.close(descriptor)
+    with contextlib.suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _begun(path: Path) -> tuple[Path, int | None]:
+    """Return the new, empty and locked file in which ``path`` is written, and its descriptor; a name of this process's
+    own and ``None`` where that cannot be had, as on a file system without locks."""
+    import fcntl
+
+    begun = path.with_name(f".{path.name}.tmp")
+    while True:
+        descriptor = -1
+        try:
+            descriptor = os.open(begun, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            if descriptor >= 0:
+                os.close(descriptor)
+            return path.with_name(f".{path.name}.{os.getpid()}.tmp"), None
+        with contextlib.suppress(FileNotFoundError):
+            mine, there = os.fstat(descriptor), begun.stat(follow_symlinks=False)
+            if os.path.samestat(mine, there):
+                if stat.S_ISREG(mine.st_mode) and (mine.st_size, mine.st_nlink) == (0, 1):
+                    return begun, descriptor
+                begun.unlink()
+        os.close(descriptor)
 
 
 def utf8_text(text: str) -> str:

@@ -41,6 +41,15 @@ def test_a_tar_whose_name_declares_gigabytes_is_not_read(tmp_path: Path, kind: b
         list(tar_members(path))
 
 
+def test_a_member_that_claims_exabytes_does_not_make_the_reader_wait_for_them(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a")
+    info.size = (1 << 63) - 1
+    path = tmp_path / "Poses.tar"
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(20_480))
+    with pytest.raises(RawDataError, match=r"damaged or cut short \(EOFError: a member in it is longer than the file"):
+        list(tar_members(path))
+
+
 def test_long_names_that_are_possible_are_read(tmp_path: Path) -> None:
     for number, form in enumerate((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
         path = tmp_path / f"{number}.tar"
