@@ -6,14 +6,22 @@ streams, to ``MOST_RATIO`` times what it read. Every violation is a ``ValueError
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import stat
 import tarfile
 import zipfile
+from pathlib import Path
 from typing import IO, Any
 
 RESIDENT_BYTES = 1 << 30
 PLAIN_BYTES, MOST_RATIO = 64 << 20, 100
 """What unpacks to less than the first is never taken for a bomb, whatever its compression ratio."""
+SMALL_BYTES = 64 << 20
+"""Of a file that is read whole, where its reader knows no other limit."""
+MOST_VALUES = 16_000_000
+"""Of a JSON document: its commas, brackets and quotes. Each may take some 50 bytes once it is read."""
 MOST_MEMBERS = 100_000
 MOST_NAME_BYTES = 1 << 16
 """Of a member's name and other header data in a tar."""
@@ -30,6 +38,35 @@ def require_bytes(what: str, size: int, most: int = RESIDENT_BYTES) -> None:
     """Raise ``OverBudgetError`` when ``what`` takes more than ``most`` bytes unpacked."""
     if size > most:
         raise OverBudgetError(f"{what} would unpack to {size} bytes, and at most {most} are read")
+
+
+def read_whole(path: Path, most: int = SMALL_BYTES) -> bytes:
+    """Read a file of at most ``most`` bytes. Raises ``OSError``, and ``OverBudgetError`` for a larger one and for what
+    is no file, such as a pipe, which may never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OverBudgetError("it is no regular file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OverBudgetError(f"it is larger than {most} bytes")
+    return content
+
+
+def require_values(document: bytes) -> None:
+    """Raise ``OverBudgetError`` for a JSON document whose values would fill the memory."""
+    values = sum(document.count(mark) for mark in (b",", b"[", b"{", b'"'))
+    if values > MOST_VALUES:
+        raise OverBudgetError(f"it holds some {values} values, and at most {MOST_VALUES} are read")
+
+
+def json_value(document: bytes) -> Any:
+    """Parse a JSON document. Raises ``ValueError``, also for one that nests too deeply or holds too many values."""
+    require_values(document)
+    try:
+        return json.loads(document)
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
 
 
 def require_ratio(packed: int, unpacked: int) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import lzma
 import math
 import os
 import platform
+import re
 import stat
 import struct
 import tokenize
@@ -101,7 +103,7 @@ def decoded(content: bytes) -> str:
         return content.decode("utf-16", "replace")
     with contextlib.suppress(UnicodeDecodeError):
         return content.decode("utf-8-sig")
-    if any(128 <= byte < 160 for byte in content):
+    if re.search(rb"[\x80-\x9f]", content):
         with contextlib.suppress(UnicodeDecodeError):
             return content.decode("cp932")
     return content.decode("latin-1")
@@ -181,7 +183,7 @@ def _array(opened: Callable[[], IO[bytes]], size: int, name: str) -> npt.NDArray
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 CORRUPT = (
     *(ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, OverflowError, RuntimeError),
-    *(SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 """What zipfile and NumPy raise for corrupt files."""
 

@@ -12,6 +12,7 @@ import errno
 import importlib
 import io
 import json
+import lzma
 import os
 import shutil
 import signal
@@ -32,7 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.budgets import MOST_CHUNK_BYTES, OverBudgetError, require_dataset
+from kt3d_bench.budgets import MOST_CHUNK_BYTES, OverBudgetError, json_value, read_whole, require_dataset
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.files import npz_bytes
 from kt3d_bench.lifeline import tie
@@ -40,7 +41,7 @@ from kt3d_bench.lifeline import tie
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DAMAGE = (
     OSError, EOFError, LookupError, RuntimeError, ValueError, TypeError, MemoryError, OverflowError, SyntaxError,
-    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, tarfile.TarError,
+    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tarfile.TarError,
 )  # fmt: skip
 _IMAGE_BYTES, _IMAGE_PIXELS = 64 << 20, 100_000_000
 
@@ -104,15 +105,15 @@ def read_bytes(path: Path, most_bytes: int, hint: str) -> bytes:
     with reading(path, hint):
         if path.stat().st_size > most_bytes:
             raise RawDataError(f"is larger than {most_bytes >> 20} MiB, which no such file is", where=path, hint=hint)
-        return path.read_bytes()
+        return read_whole(path, most_bytes)
 
 
 def read_json(path: Path, most_bytes: int, hint: str) -> Any:
     """Read a JSON file. Raises ``RawDataError`` when it cannot be read, is too large or not JSON."""
     content = read_bytes(path, most_bytes, hint)
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        return json_value(content)
+    except ValueError as error:
         raise RawDataError(f"is not JSON ({error})", where=path, hint=hint) from error
 
 

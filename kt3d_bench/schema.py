@@ -13,6 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from kt3d_bench.budgets import read_whole
 from kt3d_bench.errors import Kt3dError, did_you_mean
 
 if TYPE_CHECKING:
@@ -172,10 +173,9 @@ def read_yaml(path: Path, *, error: type[Kt3dError], hint: str) -> Any:
     import yaml
 
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_YAML_BYTES + 1)
-        if len(data) > MAX_YAML_BYTES:
+        if path.stat().st_size > MAX_YAML_BYTES:
             raise error(f"is larger than {MAX_YAML_BYTES >> 20} MiB", where=path, hint=hint)
+        data = read_whole(path, MAX_YAML_BYTES)
         text, depth = data.decode(), 0
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

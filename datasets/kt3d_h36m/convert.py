@@ -8,7 +8,6 @@ and does not project with the true intrinsics: it is never used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.budgets import json_value, read_whole
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import world_to_cam
 from kt3d_bench.rawfiles import find
@@ -245,9 +245,9 @@ def describe(raw: Path) -> list[str]:
     lines = list(layout.describe_official(layout.scan(raw)) if other is None else describe_other(other, raw))
     lines += [f"Not read: {error.message}" for error in refusals(raw)]
     try:
-        facts = json.loads((raw / MARKER).read_bytes())
+        facts = json_value(read_whole(raw / MARKER))
         return [f"A generated stand-in, version {facts['version']}, seed {facts['seed']}.", *lines]
     except FileNotFoundError:
         return lines
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ["A generated stand-in (its marker cannot be read).", *lines]

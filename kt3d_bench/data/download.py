@@ -1,8 +1,11 @@
-"""Bytes of a file behind http or https: streamed up to a cap, within a deadline, from the host that was named alone."""
+"""Bytes of a file behind http, https or s3: streamed up to a cap, within a deadline; http from the host that was named
+alone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from kt3d_bench.errors import ArtefactError
@@ -15,6 +18,7 @@ DEADLINE_S = 600.0
 REDIRECTS = 5
 WITHOUT_RANGES_BYTES = 256 << 20
 """Most bytes kept of an answer that ignores which part was asked for."""
+_CHUNK_BYTES = 1 << 20
 
 
 class HttpFiles:
@@ -75,11 +79,53 @@ async def _body(answer: ClientResponse, url: str, start: int, end: int) -> bytes
     part = answer.status == 206
     if part and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
         raise ArtefactError("the server sends another part than was asked for", where=url, hint="try another server")
+    return await _capped(answer.content.iter_chunked(_CHUNK_BYTES), part, start, end)
+
+
+async def _capped(chunks: AsyncIterator[bytes], part: bool, start: int, end: int) -> bytes:
+    """Return what was asked for of an answer that holds ``part`` of the file or the whole."""
     skip, most = (0, end - start) if part else (start, max(end - start, WITHOUT_RANGES_BYTES))
     content = bytearray()
-    async for chunk in answer.content.iter_chunked(1 << 20):
+    async for chunk in chunks:
         content += chunk[skip:]
         skip = max(0, skip - len(chunk))
         if len(content) > most:
             break
     return bytes(content[:most])
+
+
+class S3Files:
+    """What is used of s3fs."""
+
+    def __init__(self, connect_s: float, stall_s: float) -> None:
+        """Raises ``ImportError`` without s3fs."""
+        import fsspec
+
+        patience = {"connect_timeout": connect_s, "read_timeout": stall_s}
+        self._files: Any = fsspec.filesystem("s3", config_kwargs=patience)
+
+    def cat_file(self, url: str, *, start: int, end: int) -> bytes:
+        """Return bytes as ``HttpFiles.cat_file``. Raises the errors of s3fs, ``TimeoutError`` and ``ArtefactError``."""
+        from fsspec.asyn import sync
+
+        content: bytes = sync(self._files.loop, self._get, url, start, end)
+        return content
+
+    async def _get(self, url: str, start: int, end: int) -> bytes:
+        bucket, key, _ = self._files.split_path(url)
+        async with asyncio.timeout(DEADLINE_S):
+            asked = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}"}
+            answer = await self._files._call_s3("get_object", **asked)
+            body, part = answer["Body"], answer["ResponseMetadata"]["HTTPStatusCode"] == 206
+            try:
+                if part and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+                    what = "the server sends another part than was asked for"
+                    raise ArtefactError(what, where=url, hint="try another server")
+                return await _capped(_chunks(body), part, start, end)
+            finally:
+                body.close()
+
+
+async def _chunks(body: Any) -> AsyncIterator[bytes]:
+    while chunk := await body.read(_CHUNK_BYTES):
+        yield chunk

@@ -17,6 +17,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.budgets import read_whole
 from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import CORRUPT, npz_bytes
@@ -24,6 +25,7 @@ from kt3d_bench.records import Sample, Skipped
 from kt3d_bench.skeletons import NUM_JOINTS
 
 Array = npt.NDArray[Any]
+_MAX_BYTES = 256 << 20
 AGAIN = "run the same kt3d prepare command again"
 
 
@@ -158,7 +160,7 @@ def encode_index(index: ShardIndex) -> bytes:
 def read_index(path: Path) -> ShardIndex:
     """Read and check a side index. Raises ``ArtefactError`` when it is missing, corrupt or of another version."""
     try:
-        arrays = _read_arrays(path.read_bytes())
+        arrays = _read_arrays(read_whole(path, _MAX_BYTES))
         version = int(arrays["format_version"])
         if version != FORMAT_VERSION:
             hint = "prepare the shards again with this version (kt3d prepare ... --overwrite)"

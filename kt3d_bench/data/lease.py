@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from kt3d_bench.budgets import json_value, read_whole
+
 RENEWED_S = 5.0
 EXPIRES_S = 30.0
 _PREFIX = ".preparing-"
@@ -43,7 +45,7 @@ def granted(folder: Path) -> Iterator[Path]:
 def valid(lease: Path) -> bool:
     """Return whether the preparation that granted the lease is still alive."""
     try:
-        owner: dict[str, Any] = json.loads(lease.read_text())
+        owner: dict[str, Any] = json_value(read_whole(lease))
         process = owner.pop("process")
         if owner == _machine():
             os.kill(process, 0)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kt3d_bench.budgets import OverBudgetError, json_value, read_whole
 from kt3d_bench.data.format import FORMAT_VERSION, MAX_SIDE_PX
 from kt3d_bench.data.index import AGAIN, LABEL_ARRAYS, Labels
 from kt3d_bench.errors import ArtefactError
@@ -161,10 +162,10 @@ def read_manifest(folder: Path) -> Manifest:
     the command that writes it), corrupt, or of another format version."""
     path = folder / MANIFEST
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(folder) from error
-    except OSError as error:
+    except (OSError, OverBudgetError) as error:
         raise ArtefactError(f"the manifest cannot be read ({error})", where=path, hint=AGAIN) from error
     return decode_manifest(data, where=path)
 
@@ -172,8 +173,8 @@ def read_manifest(folder: Path) -> Manifest:
 def decode_manifest(data: bytes, *, where: Path | str, hint: str = AGAIN) -> Manifest:
     """Decode the bytes of a manifest. Raises ``ArtefactError`` as ``read_manifest``."""
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        content = json_value(data)
+    except ValueError as error:
         raise ArtefactError(f"the manifest cannot be read ({error})", where=where, hint=hint) from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version != FORMAT_VERSION:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from kt3d_bench.budgets import json_value, read_whole
 from kt3d_bench.data.format import FORMAT_VERSION
 from kt3d_bench.errors import PluginError, RawDataError, UsageError, did_you_mean
 from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
@@ -104,8 +105,8 @@ def read_origin(plugin: DatasetPlugin, raw: Path) -> Origin:
         return Origin()
     hint = f"generate the stand-in again (kt3d generate {plugin.name}), or delete the folder it marks"
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = json_value(read_whole(path))
+    except (OSError, ValueError) as error:
         raise RawDataError(f"the marker of generated data is damaged ({error})", where=path, hint=hint) from error
     expected = {"dataset": str, "version": int, "seed": int, "people": int, "frames": int}
     if not isinstance(content, dict) or any(type(content.get(name)) is not kind for name, kind in expected.items()):

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench import __version__
+from kt3d_bench.budgets import json_value, read_whole
 from kt3d_bench.data.dispatch import Crew, Processes, convert_shards, remove_temporaries
 from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
@@ -244,7 +245,7 @@ def holds_stand_in(out: Path) -> bool:
 
 def _read_state(out: Path) -> dict[str, Any] | None:
     try:
-        state = json.loads((out / STATE).read_bytes())
+        state = json_value(read_whole(out / STATE))
     except (FileNotFoundError, ValueError):
         return None
     whole = isinstance(state, dict) and isinstance(state.get("common"), dict) and isinstance(state.get("splits"), dict)

@@ -5,7 +5,7 @@ SHA-256 of its manifest, which pins every tar by size and SHA-256; ``remote.json
 downloads its indexes; a tar is downloaded when it is first read, or ahead of time by ``Mirror.fetch``. Processes may
 share a cache, and an interrupted download continues where it stopped. Nothing is deleted automatically.
 
-Files behind http and https are read by ``data.download``, those of s3 through fsspec (s3fs, the extra ``remote``).
+Files are read by ``data.download``, those of s3 through s3fs (the extra ``remote``).
 Other schemes are refused: some readers of tars would hand ``pipe:`` to a shell.
 """
 
@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from kt3d_bench.data.download import HttpFiles
+from kt3d_bench.budgets import json_value, read_whole
+from kt3d_bench.data.download import HttpFiles, S3Files
 from kt3d_bench.data.index import index_path, read_index
 from kt3d_bench.data.manifest import MANIFEST, Shard, decode_manifest, read_manifest
 from kt3d_bench.errors import ArtefactError, UsageError
@@ -41,7 +42,7 @@ STALL_S = 30.0
 """Seconds without any byte after which a connection is dropped."""
 PIECE_BYTES = 8 << 20
 """Bytes per request, and so the most that a dropped connection loses."""
-SMALL_BYTES = 1 << 30
+SMALL_BYTES = 256 << 20
 """Largest manifest or index that is downloaded."""
 CONNECTIONS = 4
 _PAUSE_S = 0.5
@@ -113,8 +114,8 @@ class Mirror:
         if folder.absolute().parent != _mirrors().absolute() or not path.exists():
             return None
         try:
-            return cls(folder, _checked(str(json.loads(path.read_bytes())["url"])))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
+            return cls(folder, _checked(str(json_value(read_whole(path))["url"])))
+        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
             raise ArtefactError("does not say where shards come from", where=path, hint="delete its folder") from error
 
     def fetch_indexes(self, shards: Sequence[Shard]) -> int:
@@ -279,10 +280,8 @@ def _read(url: str, start: int, end: int, size: int | None = None) -> bytes:
 
 def _file_system(scheme: str) -> Any:
     if scheme == "s3":
-        import fsspec
-
         try:
-            return fsspec.filesystem("s3", config_kwargs={"connect_timeout": CONNECT_S, "read_timeout": STALL_S})
+            return S3Files(CONNECT_S, STALL_S)
         except ImportError as error:
             hint = 'install it: pip install "kt3d-bench[remote]"'
             raise UsageError("s3 needs the library s3fs, which is not installed", where="s3://", hint=hint) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kt3d_bench.budgets import read_whole
+from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import Entry
 from kt3d_bench.leaderboard.wording import as_markdown
@@ -63,12 +65,20 @@ def card_markdown(entry: Entry) -> str:
     return "\n".join([*lines, "", NOTES, ""])
 
 
+def _read(path: Path) -> str:
+    try:
+        return read_whole(path).decode()
+    except (OSError, ValueError) as error:
+        hint = "repair the notes in it, or move it away"
+        raise ArtefactError(f"the model card cannot be read ({error})", where=path, hint=hint) from error
+
+
 def write_card(leaderboards: Path, entry: Entry) -> Path:
     """Write the page; keep the notes that its author wrote before, else ask the questions."""
     path = card_path(leaderboards, entry)
     notes = "\n" + "\n".join(f"- {question}" for question in _ASKED) + "\n"
     if path.is_file():
-        before = path.read_text(encoding="utf-8")
+        before = _read(path)
         notes = before.split(NOTES + "\n", 1)[1] if NOTES + "\n" in before else notes
     write_whole(path, (card_markdown(entry) + notes).encode())
     return path

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kt3d_bench.budgets import OverBudgetError, read_whole
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.leaderboard.cards import CARDS, card_markdown
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, encode_entry, read_entries
@@ -61,7 +62,7 @@ def _folder(folder: Path, entries: tuple[Entry, ...]) -> Iterator[str]:
         known = named.get(card.stem)
         if known is None or card.suffix != ".md":
             yield f"{CARDS}/{card.name}: belongs to no entry"
-        elif not card.read_text(encoding="utf-8").startswith(card_markdown(known)):
+        elif not _says(card, card_markdown(known), whole=False):
             yield f"{CARDS}/{card.name}: the part above the notes is not what its entry says; submit it again"
     for path in sorted((folder / ENTRIES).glob("*")):
         if path.suffix != ".json":
@@ -160,8 +161,17 @@ def _rendered(root: Path, benchmarks: Mapping[str, Benchmark], published: Mappin
         name = path.relative_to(root).as_posix()
         if not path.is_file():
             yield f"{name}: is missing; render the boards with: kt3d leaderboard build"
-        elif path.read_text(encoding="utf-8") != text:
+        elif not _says(path, text):
             yield f"{name}: is not what the entries say; render the boards with: kt3d leaderboard build"
+
+
+def _says(path: Path, text: str, *, whole: bool = True) -> bool:
+    """Return whether a file holds a text, or begins with it."""
+    try:
+        found, expected = read_whole(path), text.encode()
+    except (OSError, OverBudgetError):
+        return False
+    return found == expected if whole else found.startswith(expected)
 
 
 def _is_digest(text: str | None) -> bool:

@@ -29,6 +29,7 @@ from pydantic import (
 )
 from pydantic_core import from_json, to_jsonable_python
 
+from kt3d_bench.budgets import read_whole
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import installed_versions, write_whole
 from kt3d_bench.geometry import alignment
@@ -376,9 +377,7 @@ def read_entry(path: Path) -> Entry:
     """Read one entry. Raises ``ArtefactError`` naming the file and every field that is unknown, missing or wrong."""
     path = Path(path)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it is larger than {_MAX_BYTES >> 20} MiB")
-        document = from_json(path.read_bytes(), allow_inf_nan=False)
+        document = from_json(read_whole(path, _MAX_BYTES), allow_inf_nan=False)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"is not readable JSON ({error})", where=path, hint=_HINT) from error
     try:

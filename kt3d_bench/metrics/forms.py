@@ -33,8 +33,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic_core import from_json
 
+from kt3d_bench.budgets import read_whole, require_values
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import PickledObjectsError, decoded
+from kt3d_bench.files import CORRUPT, PickledObjectsError, decoded
 from kt3d_bench.metrics.predictions import HINT, MAX_BYTES, OURS, PredictionFile, load_npz, ours, some
 from kt3d_bench.skeletons import NUM_JOINTS
 
@@ -88,11 +89,13 @@ def needs_plain_form(what: str, path: Path) -> PlainFormError:
 
 def content_of(path: Path) -> str:
     """Return what a file is by its first bytes: "zip", "npy", "gzip", "pickle", "json", "nothing", or "" = another."""
+    if not path.is_file():
+        return ""
     try:
         with path.open("rb") as file:
             head = file.read(64)
         if head.startswith(b"PK"):
-            with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            with suppress(*CORRUPT), zipfile.ZipFile(path) as archive:
                 # torch.save writes a .zip with a pickle in it.
                 return "pickle" if any(name.endswith("data.pkl") for name in archive.namelist()) else "zip"
     except OSError:
@@ -111,9 +114,9 @@ def videopose3d(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Predictio
 
 def _mmpose(path: Path) -> PredictionFile:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES >> 30} GiB")
-        document = from_json(decoded(path.read_bytes()))
+        content = read_whole(path, MAX_BYTES)
+        require_values(content)
+        document = from_json(decoded(content))
     except (OSError, ValueError) as error:
         raise ArtefactError(f"is not readable JSON ({error})", where=path, hint=HINT) from error
     if not isinstance(document, dict) or not isinstance(document.get("predictions"), list):

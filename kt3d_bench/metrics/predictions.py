@@ -24,8 +24,8 @@ OURS = "kt3d-npz"
 _MEMBERS = ("keys", "joints_cam_mm", "valid", "meta")
 _OURS_HINT = "write it again with 'kt3d predict' or kt3d_bench.metrics.predictions.write_predictions"
 HINT = "leaderboards/SUBMITTING.md describes the accepted forms"
-MAX_BYTES = 2 << 30
-"""Several times what all frames of the largest benchmark take."""
+MAX_BYTES = 512 << 20
+"""Twice what all frames of the largest dataset take."""
 _MAX_META = 1 << 20
 _MAX_KEY = 300
 """Characters of a sample key."""

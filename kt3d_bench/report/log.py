@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kt3d_bench.budgets import OverBudgetError, read_whole
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.run_folder import RUN_FILE, read_run
 from kt3d_bench.training.persistence import stretches
@@ -110,11 +111,11 @@ def trained_elsewhere(folder: Path, digest: str, stage: str) -> tuple[str, Stage
     """Return the run beside ``folder`` that trained a stage which ``folder`` reused, and its log; ``None`` without."""
     for path in sorted(folder.parent.glob(f"*/{RUN_FILE}")) if digest else ():
         try:
-            if path.parent == folder or digest not in path.read_text(encoding="utf-8"):
+            if path.parent == folder or digest.encode() not in read_whole(path):
                 continue
             stages = read_run(path.parent).get("stages")
             owns = any(one["digest"] == digest and one["name"] == stage and not one["reused"] for one in stages or ())
-        except (ArtefactError, OSError, UnicodeDecodeError, TypeError, KeyError):
+        except (ArtefactError, OSError, OverBudgetError, TypeError, KeyError):
             continue
         log = read_log(path.parent / LOG)[0].get(stage) if owns else None
         if log is not None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
+from kt3d_bench.budgets import read_whole
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, Kt3dError
 from kt3d_bench.files import default_data_root
@@ -154,9 +155,7 @@ def _stored(path: Path, benchmark: Benchmark, notes: list[str]) -> Measured:
     arrays = load_npz(path)
     described, headline = path.with_suffix(".json"), benchmark.headline[0]
     try:
-        if described.stat().st_size > _MAX_JSON_BYTES:
-            raise ValueError("it is too large")
-        summary = _Summary.model_validate_json(described.read_bytes(), strict=True)
+        summary = _Summary.model_validate_json(read_whole(described, _MAX_JSON_BYTES), strict=True)
         keys, values = arrays["keys"], np.asarray(arrays[headline], np.float64)
         counted = np.asarray(arrays["counted"], bool)
         versions = (summary.benchmark, summary.benchmark_version, summary.metric_version)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kt3d_bench.budgets import OverBudgetError, require_stored
+from kt3d_bench.budgets import OverBudgetError, read_whole, require_stored
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_atomically
 
@@ -86,8 +86,8 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ArtefactError("there is no checkpoint", where=path, hint="finish the run: kt3d train ... --resume")
     try:
-        expected = sidecar(path).read_text().split()[0]
-    except (OSError, IndexError, UnicodeDecodeError) as error:
+        expected = read_whole(sidecar(path), 4096).decode().split()[0]
+    except (OSError, IndexError, ValueError) as error:
         problem = "the checkpoint's digest file is missing or empty"
         raise ArtefactError(problem, where=sidecar(path), hint=again) from error
     if file_digest(path) != expected:

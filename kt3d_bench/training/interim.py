@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
+from kt3d_bench.budgets import json_value, read_whole
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.files import write_whole
 from kt3d_bench.interrupts import InterruptedRunError
@@ -58,9 +59,9 @@ def newest(folder: Path, report: Reporter) -> dict[str, Any] | None:
 def read_worlds(folder: Path) -> dict[str, tuple[int, ...]]:
     """Return, for each stage that a run has finished, ``StageOutcome.worlds``; empty where that is not known."""
     try:
-        content = json.loads((folder / "checkpoints" / WORLDS).read_text())
+        content = json_value(read_whole(folder / "checkpoints" / WORLDS))
         return {str(stage): tuple(int(world) for world in worlds) for stage, worlds in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return {}
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
@@ -153,20 +154,18 @@ class StageLog:
         if not self._path.exists():
             return
         kept = []
-        for text in self._path.read_text().splitlines():
-            try:
+        for text in self._path.read_text(errors="replace").splitlines():
+            with suppress(ValueError, RecursionError, TypeError, KeyError, AttributeError):  # damaged lines go
                 line = json.loads(text)
-            except (ValueError, RecursionError):
-                continue
-            if not isinstance(line, dict):
-                continue
-            own = line.get("stage") == self._stage.name
-            if own and line.get("step", 0) > self._clock.first_step:
-                continue
-            kept.append(text)
-            for name, value in (line.get("logs") or {}).items() if own else ():
-                if name.startswith(WARNING):
-                    self._warnings.setdefault(name, {})[line["step"]] = bool(value)
+                own = line["stage"] == self._stage.name
+                if own and line["step"] > self._clock.first_step:
+                    continue
+                warnings = {
+                    name: bool(value) for name, value in line.get("logs", {}).items() if name.startswith(WARNING)
+                }
+                for name, value in warnings.items() if own else ():
+                    self._warnings.setdefault(name, {})[int(line["step"])] = value
+                kept.append(text)
         write_whole(self._path, "".join(f"{text}\n" for text in kept).encode())
 
 

@@ -47,7 +47,8 @@ from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.leaderboard.entries import read_entry
 from kt3d_bench.metrics.benchmarks import read_benchmarks, read_published
-from kt3d_bench.metrics.predictions import read_prediction_file, write_predictions
+from kt3d_bench.metrics.forms import read_prediction_file
+from kt3d_bench.metrics.predictions import write_predictions
 from kt3d_bench.nn.weights import read_weights
 from kt3d_bench.plugins.cards import read_card
 from kt3d_bench.report.log import read_log

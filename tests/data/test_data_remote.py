@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import shutil
@@ -358,6 +359,62 @@ def test_s3_is_read_by_its_own_protocol(host: Host, shards: Path, monkeypatch: p
     host.trouble["deny"] = 1
     with pytest.raises(ArtefactError, match=r"test-000000.tar: access is denied"):
         ShardSet.open("s3://data/set", "test").fetch()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """``S3Files`` whose answers are the bytes 0, 1, 2, ... without end, and a record of how many were read."""
+    pytest.importorskip("s3fs")
+
+    class Endless:
+        given = 0
+
+        async def read(self, most: int) -> bytes:
+            await asyncio.sleep(0.001)
+            self.given += most
+            return bytes(most)
+
+        def close(self) -> None:
+            return
+
+    files = download.S3Files(1.0, 1.0)
+    files.body = Endless()  # type: ignore[attr-defined]
+
+    async def answered(method: str, **asked: Any) -> dict[str, Any]:
+        told = {"ContentRange": asked["Range"].replace("=", " ")} if files.part else {}  # type: ignore[attr-defined]
+        status = 206 if files.part else 200  # type: ignore[attr-defined]
+        return {"Body": files.body, "ResponseMetadata": {"HTTPStatusCode": status}, **told}  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(files._files, "_call_s3", answered)
+    yield files
+    type(files._files).clear_instance_cache()
+
+
+@pytest.mark.parametrize("part", [True, False])
+def test_an_answer_of_s3_without_end_is_cut(bucket: Any, part: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "WITHOUT_RANGES_BYTES", 5 << 20)
+    bucket.part = part
+    assert len(bucket.cat_file("s3://a/b", start=0, end=3 << 20)) == (3 << 20 if part else 5 << 20)
+    assert bucket.body.given <= 6 << 20
+
+
+def test_an_answer_of_s3_that_drips_is_given_up(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "DEADLINE_S", 0.05)
+    bucket.part = True
+    with pytest.raises(TimeoutError):
+        bucket.cat_file("s3://a/b", start=0, end=1 << 40)
+
+
+def test_another_part_from_s3_is_refused(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.part = True
+    answered = bucket._files._call_s3
+
+    async def shifted(method: str, **asked: Any) -> Any:
+        return {**await answered(method, **asked), "ContentRange": "bytes 9-20/30"}
+
+    monkeypatch.setattr(bucket._files, "_call_s3", shifted)
+    with pytest.raises(ArtefactError, match="the server sends another part than was asked for"):
+        bucket.cat_file("s3://a/b", start=0, end=10)
 
 
 def test_s3_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
