@@ -74,8 +74,14 @@ def held(
             raise _busy(path, busy, hint) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(_this_process())).encode(), 0)
-        stack.callback(path.unlink, missing_ok=True)
+        stack.callback(_unlink, path)
         yield
+
+
+def _unlink(path: Path) -> None:
+    """Delete a lock file; where that fails it stays, unlocked."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def holder(path: Path) -> Holder | None:

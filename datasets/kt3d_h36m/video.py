@@ -40,6 +40,9 @@ def frames_rgb(
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise RawDataError("is coded in a way that cannot be decoded here", where=where, hint=_HINT)
+            if max(stream.codec_context.width, stream.codec_context.height) > _LARGEST_SIDE_PX:
+                size = f"{stream.codec_context.width} x {stream.codec_context.height}"
+                raise RawDataError(f"claims frames of {size} pixels", where=where, hint=_HINT)
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             if 0 < stream.frames < poses:
@@ -66,6 +69,8 @@ def spread_pictures(path: Path, count: int) -> Iterator[npt.NDArray[np.uint8]]:
     with suppress(av.FFmpegError, ValueError, OSError), av.open(str(path), format=_CONTAINER) as container:
         stream = container.streams.video[0] if container.streams.video else None
         if stream is None or stream.codec_context is None:
+            return
+        if max(stream.codec_context.width, stream.codec_context.height) > _LARGEST_SIDE_PX:
             return
         stream.codec_context.thread_count = 1
         for number in range(count):

@@ -47,7 +47,8 @@ MAPPING = JointMapping.of(
 
 _FAR_CM = 1e5  # Coordinates beyond a kilometre are damage, not a pose
 FloatArray = npt.NDArray[np.float64]
-_reader = BoundedReader("kt3d_ubc3v.groundtruth:read_section", timeout_s=300.0, memory_mb=8 << 10)
+_reader = BoundedReader("kt3d_ubc3v.groundtruth:read_section", timeout_s=30.0, memory_mb=2 << 10)
+"""A section of 1,000 frames takes 0.3 s and 30 MB."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,6 +60,15 @@ USER_ERRORS = frozenset(
     {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 )
 """Errors that the user can repair: a full disk, a missing permission, a file where a folder should be."""
+SYSTEM_ERRORS = {
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (ulimit -n), or use fewer --workers"),
+    **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), "free memory, or use fewer --workers"),
+    **dict.fromkeys(
+        (errno.EIO, errno.ESTALE, errno.EXDEV, errno.ENOLCK), "check the disk, and run the same command again"
+    ),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG), "choose another folder"),
+}
+"""Errors of the machine -> hint."""
 
 
 class Commands(click.Group):
@@ -72,7 +81,14 @@ class Commands(click.Group):
         except Kt3dError as error:
             say(f"Error: {error.message}", err=True, kept="")
             ctx.exit(exit_code() if isinstance(error, StoppedError) else error.exit_code)
+        except MemoryError:
+            say(f"Error: not enough memory; {SYSTEM_ERRORS[errno.ENOMEM]}", err=True, kept="")
+            ctx.exit(1)
         except OSError as error:
+            if error.errno in SYSTEM_ERRORS:
+                where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+                say(f"Error: {where}{error.strerror}; {SYSTEM_ERRORS[error.errno]}", err=True, kept="")
+                ctx.exit(1)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             if error.errno not in USER_ERRORS or (error.filename is None and not full):
                 raise

@@ -1,7 +1,8 @@
 """Checkpoint files: written atomically, guarded by a SHA-256 sidecar, read as plain data only.
 
 A flipped byte inside a tensor loads without an error, so ``load`` compares the digest before it opens the file. The
-sidecar is written before the file appears under its name: a crash between the two leaves nothing half valid.
+sidecar is written before the file appears under its name, and holds the digest of the file that is replaced too: after
+a crash between the two the old one is valid.
 """
 
 from __future__ import annotations
@@ -50,8 +51,12 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
             stream.flush()
             os.fsync(stream.fileno())
         digest = file_digest(unfinished)
-        write_atomically(sidecar(path), f"{digest}  {path.name}\n".encode())
-        unfinished.replace(path)
+        before = _recorded(path)[:1] if path.exists() else []
+        for digests in ([digest, *before], [digest]) if before else ([digest],):
+            lines = "".join(f"{one}  {path.name}\n" for one in digests)
+            write_atomically(sidecar(path), lines.encode())
+            if unfinished.exists():
+                unfinished.replace(path)
     return digest
 
 
@@ -73,8 +78,18 @@ def writing(path: Path) -> Iterator[None]:
 
 def remove_unfinished(folder: Path) -> None:
     """Delete what a killed process left of checkpoints that it had begun to write."""
-    for path in folder.glob(".*.pt.*"):
+    without = (path for path in folder.glob("*.pt.sha256") if not path.with_suffix("").exists())
+    for path in (*folder.glob(".*.pt.*"), *without):
         path.unlink(missing_ok=True)
+
+
+def _recorded(path: Path) -> list[str]:
+    """Return the digests of a file by its sidecar: two after a crash while it was replaced, none where it cannot be
+    read."""
+    try:
+        return [line.split()[0] for line in read_whole(sidecar(path), 4096).decode().splitlines()]
+    except (OSError, IndexError, ValueError):
+        return []
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -85,12 +100,10 @@ def load(path: Path) -> dict[str, Any]:
     again = "train again, or copy the file and its .sha256 again from where they came"
     if not path.is_file():
         raise ArtefactError("there is no checkpoint", where=path, hint="finish the run: kt3d train ... --resume")
-    try:
-        expected = read_whole(sidecar(path), 4096).decode().split()[0]
-    except (OSError, IndexError, ValueError) as error:
-        problem = "the checkpoint's digest file is missing or empty"
-        raise ArtefactError(problem, where=sidecar(path), hint=again) from error
-    if file_digest(path) != expected:
+    expected = _recorded(path)
+    if not expected:
+        raise ArtefactError("the checkpoint's digest file is missing or empty", where=sidecar(path), hint=again)
+    if file_digest(path) not in expected:
         raise ArtefactError("the checkpoint is corrupt: its SHA-256 is not the recorded one", where=path, hint=again)
     try:
         with zipfile.ZipFile(path) as archive:

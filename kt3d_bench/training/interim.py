@@ -109,7 +109,9 @@ class Saver:
             "loaders": {role: source.state_dict() for role, source in self.sources.items()},
         }
         checkpoint.save(folder / "checkpoints" / f"step-{name}-{step:09d}.pt", content)
-        delete(listed(folder)[:-KEPT])
+        own = (folder / "checkpoints").glob(f"step-{name}-*.pt")
+        kept = sorted(path.name for path in own if path.stem <= f"step-{name}-{step:09d}")[-KEPT:]
+        delete([path for path in listed(folder) if path.name not in kept])  # by step: the clock may jump
         self.saved_at = time.monotonic()
 
     def stop(self) -> NoReturn:

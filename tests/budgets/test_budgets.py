@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import re
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -18,12 +20,18 @@ import torch
 from kt3d_h36m.archives import tar_members
 from kt3d_h36m.fetch import read_annotation
 from kt3d_h36m.video import frames_rgb, spread_pictures
+from kt3d_h36m.videopose import read_poses_mm
 
 from kt3d_bench import budgets
 from kt3d_bench.budgets import OverBudgetError, require_stored
+from kt3d_bench.data.index import read_index
+from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import ArtefactError, RawDataError
+from kt3d_bench.leaderboard.entries import read_entry
+from kt3d_bench.metrics.predictions import read_prediction_file
 from kt3d_bench.nn.weights import read_weights
 from kt3d_bench.rawfiles import own_dataset
+from kt3d_bench.schema import read_yaml
 from kt3d_bench.training import checkpoint
 
 
@@ -160,3 +168,68 @@ def test_a_playlist_is_no_video(tmp_path: Path) -> None:
     with pytest.raises(RawDataError, match=re.escape("cannot be decoded after frame 0 of 1")):
         list(frames_rgb(playlist, 1, 1, where="v", name="n"))
     assert list(spread_pictures(playlist, 2)) == []
+
+
+def test_a_video_of_huge_frames_is_refused_before_one_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 4112, 16
+        for packet in [*stream.encode(av.VideoFrame(4112, 16, "yuv420p")), *stream.encode()]:
+            container.mux(packet)
+    with pytest.raises(RawDataError, match="v: claims frames of 4112 x 16 pixels"):
+        list(frames_rgb(path, 1, 1, where="v", name="n"))
+    assert list(spread_pictures(path, 2)) == []
+
+
+def test_only_files_of_bounded_size_are_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(10))
+    assert budgets.read_whole(path, 10) == bytes(10)
+    with pytest.raises(OverBudgetError, match="it is larger than 9 bytes"):
+        budgets.read_whole(path, 9)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(OverBudgetError, match="it is no regular file"):
+            budgets.read_whole(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (b"[" + b"[]," * 6_000_000 + b"[]]", "it holds some 12000002 values, and at most 10000000 are read"),
+        (b"[" * 100_000, "it nests too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
+    ],
+    ids=["wide", "deep", "long"],
+)
+def test_json_is_limited_by_what_it_holds(document: bytes, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "MOST_VALUES", 10_000_000)
+    with pytest.raises(ValueError, match=reason):
+        budgets.json_value(document)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "entry.json", "run.yaml", "a.index.npz", "p.json"])
+def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    readers: dict[str, Callable[[Path], object]] = {
+        "manifest.json": lambda path: read_manifest(path.parent), "entry.json": read_entry, "a.index.npz": read_index,
+        "run.yaml": lambda path: read_yaml(path, error=ArtefactError, hint="h"), "p.json": read_prediction_file,
+    }  # fmt: skip
+    with pytest.raises(ArtefactError, match=r"no regular file|no such prediction file"):
+        readers[name](tmp_path / name)
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_member_that_cannot_be_unpacked_is_one_sentence(tmp_path: Path, how: int) -> None:
+    path = tmp_path / "p.npz"
+    with zipfile.ZipFile(path, "w", how) as archive:
+        archive.writestr("keys.npy", bytes(1000))
+    content = bytearray(path.read_bytes())
+    content[40:60] = b"\xff" * 20
+    path.write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"p\.npz: is not a readable \.npz file"):
+        read_prediction_file(path)
+    with pytest.raises(RawDataError, match=r"p\.npz: is damaged or cut short"):
+        read_poses_mm(path, "keys.npy")

@@ -38,7 +38,7 @@ from kt3d_bench.run_folder import finished
 from kt3d_bench.training import checkpoint
 
 LONGEST_S = 120.0
-GONE_S = 5.0
+GONE_S = 15.0
 SETTINGS = {"branch": "depth", "synthetic_steps": 4, "input_px": 32, "batch_size": 4}
 RUN = ("--supervision", "full", "--target", "ubc3v", "--preset", "tiny", "--device", "cpu", "--checkpoint-every", "1",
        "--method", "knowledge-transfer", *(f"--set={name}={value}" for name, value in SETTINGS.items()))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,11 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from kt3d_bench.cli import main
+from kt3d_bench.cli.base import Commands
 from kt3d_bench.metrics.predictions import write_predictions
 
 
@@ -233,3 +236,25 @@ def test_ctrl_c_is_one_sentence_and_the_same_command_works_again(tmp_path: Path,
     assert done.returncode == 0, done.stderr
     assert (raw / "kt3d-generated.json").is_file()
     assert not raw.with_name("raw.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.EMFILE, "Too many open files", "a.tar"), "a.tar: Too many open files; allow more open files"),
+        (OSError(errno.EIO, "Input/output error", "a"), "a: Input/output error; check the disk, and run the"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Error: Cannot allocate memory; free memory, or use fewer"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "x: File name too long; choose another folder"),
+        (MemoryError(), "Error: not enough memory; free memory, or use fewer --workers"),
+    ],
+)
+def test_errors_of_the_machine_are_one_sentence(error: Exception, text: str) -> None:
+    @click.group(cls=Commands)
+    def group() -> None:
+        pass
+
+    @group.command()
+    def fail() -> None:
+        raise error
+
+    said(CliRunner().invoke(group, ["fail"]), 1, text)
