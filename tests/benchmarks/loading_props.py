@@ -48,18 +48,20 @@ def surface(rng: np.random.Generator, side_px: int) -> npt.NDArray[np.uint16]:
     return np.where(4 * columns**2 + rows**2 < 0.16, np.rint(relief), 0).astype(np.uint16)
 
 
-def make_shards(folder: Path, count: int, modalities: tuple[str, ...] = ("rgb",)) -> ShardSet:
-    """``count`` square crops of 320 px in one shard."""
+def make_shards(
+    folder: Path, count: int, modalities: tuple[str, ...] = ("rgb",), *, crop_px: int = CROP_PX
+) -> ShardSet:
+    """``count`` square crops in one shard."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    images = [(picture(rng, CROP_PX), surface(rng, CROP_PX)) for _ in range(min(count, 64))]
+    images = [(picture(rng, crop_px), surface(rng, crop_px)) for _ in range(min(count, 64))]
     with ShardWriter(folder / "train-000000.tar") as writer:
         for number in range(count):
             rgb, depth = images[number % len(images)]
             writer.write(
                 Sample(
                     key=f"s{number:05d}",
-                    camera=Camera.pinhole((1000, 1000), (159.5, 159.5), (CROP_PX, CROP_PX)),
+                    camera=Camera.pinhole((1000, 1000), (crop_px / 2 - 0.5, crop_px / 2 - 0.5), (crop_px, crop_px)),
                     joints_px=rng.uniform(60, 260, (17, 2)),
                     joints_cam_mm=rng.uniform(-500, 500, (17, 3)) + np.array([0, 0, 4000]),
                     visible=np.ones(17),
