@@ -28,7 +28,7 @@ from kt3d_bench.data.index import read_index
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import ArtefactError, RawDataError
 from kt3d_bench.leaderboard.entries import read_entry
-from kt3d_bench.metrics.predictions import read_prediction_file
+from kt3d_bench.metrics.forms import read_prediction_file
 from kt3d_bench.nn.weights import read_weights
 from kt3d_bench.rawfiles import own_dataset
 from kt3d_bench.schema import read_yaml
