@@ -56,7 +56,7 @@ def panel(series: Series) -> SimpleNamespace:
     ``steps`` and ``values`` are what a pointer reads, in the order of the polyline's points.
     """
     steps, values = thinned(series.steps, series.values)
-    soft = () if series.kind == "rate" else smoothed(values)
+    soft = () if series.kind in ("rate", "validation") else smoothed(values)
     axis = _axis(values, soft or values, _TOP, PANEL_HEIGHT - _BOTTOM, from_zero=series.name == SPEED)
     last = max(series.steps[-1], 2)
 

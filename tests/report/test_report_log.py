@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,9 @@ def test_the_validation_curve_is_drawn_after_the_losses(tmp_path: Path) -> None:
         ("loss", "pose"), ("validation", "seen target agreement_px"), ("log", "spread"),
     ]  # fmt: skip
     assert _curves(adapt)[1].values == (3.0, 0.6)
+    many = replace(_curves(adapt)[1], steps=tuple(range(1, 41)), values=tuple(map(float, range(40))))
+    assert panel(many).smooth == "", "its points have no noise of batches"
+    assert panel(replace(many, kind="loss")).smooth
 
 
 def test_a_flag_that_is_up_at_the_end_is_said_so(tmp_path: Path) -> None:

@@ -106,6 +106,26 @@ def test_what_is_held_out_is_validated_on_and_not_trained_on(prepared: Workplace
     assert torch.equal(unseen, torch.from_numpy(shards.labels.joints_cam_mm[-held:]).float()[: len(unseen)])
 
 
+def test_every_stage_of_the_real_method_is_measured_through_the_real_loader(prepared: Workplace) -> None:
+    steps = {f"{name}_steps": 1 for name in ("prior", "pretrain", "synthetic", "adapt")}
+    settings = {"input_px": 32, "batch_size": 4, "bridge": "none", "weight_domain": 0.05, **steps}
+    folder = train(prepared.config(method="transfer", settings=settings, validate_every=1))
+    measured: dict[str, list[str]] = {}
+    for line in logged(folder)[1]:
+        assert all(np.isfinite(value) for value in line["validation"].values())
+        measured[line["stage"]] = sorted(line["validation"])
+    agreement, errors = ("agreement_depth_mm", "agreement_px"), ("error_px", "mpjpe_mm")
+    both = (*agreement, *errors)
+    assert measured == {
+        "prior": [f"seen source {name}" for name in errors],
+        "pretrain-2d": [f"seen pretrain {name}" for name in both],
+        "synthetic": [f"seen source {name}" for name in both],
+        "adapt": [
+            f"seen {role} {name}" for role, names in (("pretrain", both), ("target", agreement)) for name in names
+        ],
+    }
+
+
 @pytest.mark.parametrize("share", [-0.1, 0.6])
 def test_no_more_than_half_can_be_held_out(workplace: Workplace, share: float) -> None:
     with pytest.raises(UsageError, match=r"hold_out is .*: expected from 0 to 0\.5"):
