@@ -36,6 +36,7 @@ from kt3d_bench.leaderboard.wording import (
     supervision_name,
     training_data_text,
     value_text,
+    with_unit,
 )
 from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.metrics.functional import METRICS
@@ -196,7 +197,7 @@ def _reported(
     text = as_markdown if markdown else plain
     titles, details, names, words = reported_columns(rows, benchmark)
     header = [*titles, *(capital(text(name)) for name in details)]
-    header += [f"{reported_name(name)} ({METRICS[name].unit})" for name in names]
+    header += [with_unit(reported_name(name, names), METRICS[name].unit) for name in names]
     return header, [
         [*(text(word) or NONE for word in own), *(reported_value(row.scores.get(name), name) for name in names)]
         for row, own in zip(rows, words, strict=True)

@@ -14,7 +14,7 @@ from kt3d_bench.supervision import level_name
 
 NONE = "–"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<#|~&$])")
-REPORTED_TITLE = "As reported by the paper, not measured here"
+REPORTED_TITLE = "As reported elsewhere, never ranked"
 REFERENCES = {
     "root-given": "camera-frame positions use the hip's true depth (root-given)",
     "from-depth": "camera-frame depth comes from the depth image alone (from-depth)",
@@ -34,9 +34,11 @@ SETTINGS = {
 """Where a row's settings come from, in words."""
 
 
-def reported_name(metric: str) -> str:
-    """A paper's metric without our qualifier: which variant it means is not known."""
-    return METRICS[metric].title.split(" (")[0]
+def reported_name(metric: str, shown: Sequence[str] = ()) -> str:
+    """A paper's metric without our qualifier, since which variant it means is not known; with it where another metric
+    in ``shown`` has the same name without."""
+    bare = [METRICS[name].title.split(" (")[0] for name in (metric, *shown)]
+    return METRICS[metric].title if bare[1:].count(bare[0]) > 1 else bare[0]
 
 
 def reported_value(value: float | None, metric: str) -> str:
@@ -51,13 +53,18 @@ def reported_columns(
     """Return the titles that all tables share, the details' and the metrics' names, and each row's words, raw."""
     details = list(dict.fromkeys(name for row in rows for name in row.details))
     levels = any(row.supervision for row in rows)
+    sources = any(row.source for row in rows)
     words = []
     for row in rows:
         method = row.method if row.cite is None else f"{row.method} ({row.cite})"
         level = [row.supervision] if levels else []
-        words.append([method, row.category, *level, *(row.details.get(name, "") for name in details)])
+        source = [row.source or "see above"] if sources else []
+        words.append(
+            [method, row.category, *level, row.protocol_text, *source, *(row.details.get(name, "") for name in details)]
+        )
     names = [name for name in benchmark.metrics if any(name in row.scores for row in rows)]
-    return ["Method", "Category", *(["Supervision"] if levels else [])], details, names, words
+    titles = ["Method", "Category", *(["Supervision"] if levels else []), "Protocol", *(["Source"] if sources else [])]
+    return titles, details, names, words
 
 
 def metric_names(benchmark: Benchmark) -> tuple[str, ...]:
@@ -72,7 +79,10 @@ def metric_title(name: str) -> str:
 
 
 def column(name: str) -> str:
-    title, unit = metric_title(name), METRICS[name.removeprefix(ACTION_MEAN)].unit
+    return with_unit(metric_title(name), METRICS[name.removeprefix(ACTION_MEAN)].unit)
+
+
+def with_unit(title: str, unit: str) -> str:
     return f"{title} ({unit})" if "(" not in title else f"{title[:-1]}, {unit})"
 
 

@@ -121,8 +121,19 @@ class PublishedRow:
     supervision: str = ""
     cite: Annotated[int, Whole(1, 10**6)] | None = None
     """Number in the source's reference list."""
+    protocol: str = ""
+    """What the number was measured under, where it differs from the benchmark; "" = not known."""
+    comparable: bool = True
+    """False = known to follow another protocol than the benchmark."""
+    source: str = ""
+    """A key of the file's ``sources``, "" = that of the block; once read, the source itself, or ""."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """Anything else the source says: input, synthetic data, protocol."""
+    """Anything else the source says: input, synthetic data."""
+
+    @property
+    def protocol_text(self) -> str:
+        known = self.protocol or "protocol not known"
+        return known if self.comparable else f"not comparable: {known}"
 
 
 @dataclass(frozen=True)
@@ -158,8 +169,10 @@ class _PublishedFile:
 
     def conflicts(self) -> Iterator[str]:
         for name, block in self.published.items():
-            if block.source not in self.sources:
-                yield f"published.{name}.source is '{block.source}', {did_you_mean(block.source, self.sources)}"
+            own = (row.source for row in (*block.rows, *block.ablation) if row.source)
+            for key in dict.fromkeys((block.source, *own)):
+                if key not in self.sources:
+                    yield f"published.{name}: source is '{key}', {did_you_mean(key, self.sources)}"
 
 
 def protocol_digest(benchmark: Benchmark) -> str:
@@ -229,10 +242,21 @@ def read_published(folder: Path) -> dict[str, Published]:
     content = read_yaml(path, error=PluginError, hint=_HINT)
     if isinstance(content, dict) and isinstance(content.get("published"), dict):
         blocks = content["published"].items()
-        named = {name: {**block, "benchmark": name} if isinstance(block, dict) else block for name, block in blocks}
-        content = {**content, "published": named}
+        blocks_by_name = {
+            name: {**block, "benchmark": name} if isinstance(block, dict) else block for name, block in blocks
+        }
+        content = {**content, "published": blocks_by_name}
     file = parse(_PublishedFile, content, error=PluginError, where=path, hint=_HINT)
+
+    def named(rows: tuple[PublishedRow, ...]) -> tuple[PublishedRow, ...]:
+        return tuple(replace(row, source=file.sources.get(row.source, "")) for row in rows)
+
     return {
-        name: replace(block, source=", ".join(filter(None, (file.sources[block.source], block.where))))
+        name: replace(
+            block,
+            source=", ".join(filter(None, (file.sources[block.source], block.where))),
+            rows=named(block.rows),
+            ablation=named(block.ablation),
+        )
         for name, block in file.published.items()
     }

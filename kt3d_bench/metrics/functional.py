@@ -285,9 +285,9 @@ class Metric:
     """As on a board."""
     unit: str
     better: Literal["lower", "higher"]
-    alignment: Literal["benchmark", "none", "root", "scale", "similarity", "rigid", "mirror"]
-    """What is aligned away first: whatever the benchmark says, nothing, joint 0 always, joint 0 and scale, rotation +
-    translation + scale, rotation + translation, or similarity with mirroring allowed."""
+    alignment: Literal["benchmark", "none", "root", "body", "scale", "similarity", "rigid", "mirror"]
+    """What is aligned away first: whatever the benchmark says, nothing, joint 0 always, the middle of spine and thorax,
+    joint 0 and scale, rotation + translation + scale, rotation + translation, or similarity with mirroring allowed."""
     joint_values: Callable[[JointInput], FloatArray]
     """(N, J) values whose mean over counted joints and then over samples is the metric."""
     min_joints: int
@@ -328,16 +328,26 @@ def _limb_values(given: JointInput) -> FloatArray:
     return pa_joint_errors(given.pred_mm, given.true_mm, mask=METRICS["pa_limbs12_mm"].mask(given))
 
 
+def _body_values(given: JointInput) -> FloatArray:
+    pred, true = (
+        np.asarray(pose, np.float64) - pose[:, list(_TRUNK)].mean(axis=1, keepdims=True, dtype=np.float64)
+        for pose in (given.pred_mm, given.true_mm)
+    )
+    return joint_errors(pred, true, mask=given.mask)
+
+
 def _rerooted_values(given: JointInput) -> FloatArray:
     aligned = align_similarity(given.pred_mm, given.true_mm, scale=False, mask=given.mask)
     return joint_errors(aligned, given.true_mm, root=_HIP, mask=given.mask)
 
 
 _HIP = H36M17.root
+_TRUNK = (H36M17.index("spine"), H36M17.index("thorax"))
 _IONESCU = "Ionescu et al., Human3.6M, PAMI 2014"
 _MARTINEZ = "Martinez et al., A simple yet effective baseline for 3d human pose estimation, ICCV 2017"
 _HAQUE = "Haque et al., Towards viewpoint invariant 3D human pose estimation, ECCV 2016"
 _RHODIN = "Rhodin et al., Learning monocular 3D human pose estimation from multi-view images, CVPR 2018"
+_MARIN = "Marin-Jimenez et al., 3D human pose estimation from depth maps, arXiv:1807.05389, 2018"
 _MEHTA = "Mehta et al., Monocular 3D human pose estimation in the wild, 3DV 2017"
 
 METRICS: Mapping[str, Metric] = {
@@ -349,6 +359,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("mpjpe_root_mm", "MPJPE (root-aligned)", "mm", "lower", "root",
                lambda g: joint_errors(g.pred_mm, g.true_mm, root=_HIP, mask=g.mask), 1,
                "mean joint distance after both hips (joint 0) were moved to the origin", _IONESCU),
+        Metric("mpjpe_body_mm", "MPJPE (body-centred)", "mm", "lower", "body", _body_values, 1,
+               "mean joint distance after the middle of spine and thorax of both was moved to the origin", _MARIN),
         Metric("n_mpjpe_mm", "N-MPJPE", "mm", "lower", "scale",
                lambda g: scaled_joint_errors(g.pred_mm, g.true_mm, root=_HIP, mask=g.mask), 2,
                "mean joint distance after both hips (joint 0) were moved to the origin and the prediction scaled",

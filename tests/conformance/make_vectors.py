@@ -100,6 +100,7 @@ def measured(pred: np.ndarray, true: np.ndarray, counted: list[int]) -> dict[str
     answered = [joint for joint in counted if np.isfinite(pred[joint]).all()]
     complete = answered == counted
     rooted_pred, rooted_true = pred - pred[0], true - true[0]
+    trunk_pred, trunk_true = pred - (pred[7] + pred[8]) / 2, true - (true[7] + true[8]) / 2
 
     def error(p: np.ndarray | None, t: np.ndarray) -> float | None:
         return mean([distance(p[j], t[j]) for j in counted]) if p is not None and complete else None
@@ -128,6 +129,7 @@ def measured(pred: np.ndarray, true: np.ndarray, counted: list[int]) -> dict[str
     return {
         "mpjpe_mm": error(pred, true),
         "mpjpe_root_mm": error(rooted_pred, rooted_true),
+        "mpjpe_body_mm": error(trunk_pred, trunk_true),
         "n_mpjpe_mm": error(scaled(), rooted_true),
         "pa_mpjpe_mm": error(aligned(True, False), true),
         "pa_mpjpe_rigid_mm": error(rigid, true),

@@ -21,6 +21,7 @@ from kt3d_bench.leaderboard.tables import (
     index_markdown,
     terminal_table,
 )
+from kt3d_bench.leaderboard.wording import reported_name
 from kt3d_bench.metrics.benchmarks import (
     Benchmark,
     Published,
@@ -41,7 +42,15 @@ PUBLISHED = Published(
     source="A paper, 2019",
     rows=(
         PublishedRow("Du et al.", {"mpjpe_mm": 126.5, "pa_mpjpe_mm": None}, "fully supervised", cite=8),
-        PublishedRow("ours", {"mpjpe_mm": 1.0, "pa_mpjpe_mm": 39.0}, "unsupervised", supervision="none"),
+        PublishedRow(
+            "ours",
+            {"mpjpe_mm": 1.0, "pa_mpjpe_mm": 39.0},
+            "unsupervised",
+            supervision="none",
+            protocol="true 2D",
+            comparable=False,
+            source="Another paper, 2020",
+        ),
     ),
     notes=("The text says otherwise.",),
     ablation=(PublishedRow("ours", {"mpjpe_mm": 19.06}, details={"loss": "none"}),),
@@ -203,13 +212,18 @@ def test_reported_rows_stand_apart() -> None:
     measured, reported = table(text, "## Measured"), table(text, f"## {REPORTED_TITLE}")
     assert len(measured) == 2
     assert reported == [
-        ["Method", "Category", "Supervision", "MPJPE (mm)", "PA-MPJPE (mm)"],
-        ["Du et al. (8)", "fully supervised", "–", "126.5", "–"],
-        ["ours", "unsupervised", "none", "1.0", "39.0"],
+        ["Method", "Category", "Supervision", "Protocol", "Source", "MPJPE (mm)", "PA-MPJPE (mm)"],
+        ["Du et al. (8)", "fully supervised", "–", "protocol not known", "see above", "126.5", "–"],
+        ["ours", "unsupervised", "none", "not comparable: true 2D", "Another paper, 2020", "1.0", "39.0"],
     ]
     assert "A paper, 2019." in text
     assert "The text says otherwise." in text
-    assert table(text, "Table 4.")[1] == ["ours", "–", "none", "19.06"]
+    assert table(text, "Table 4.")[1] == ["ours", "–", "protocol not known", "none", "19.06"]
+
+
+def test_reported_variants_of_one_metric_keep_their_qualifier() -> None:
+    shown = ["mpjpe_mm", "mpjpe_body_mm", "pa_mpjpe_mm"]
+    assert [reported_name(name, shown) for name in shown] == ["MPJPE", "MPJPE (body-centred)", "PA-MPJPE"]
 
 
 def test_stand_ins_say_so() -> None:

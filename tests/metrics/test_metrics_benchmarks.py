@@ -159,12 +159,32 @@ def test_published_rows(tmp_path: Path) -> None:
     assert found.benchmark == "toy-test"
     assert found.source == "X, a paper, 2020"
     assert found.rows[0].scores == {"mpjpe_mm": 3.0, "pck_100": None}
+    assert (found.rows[0].source, found.rows[0].protocol_text) == ("", "protocol not known")
+
+
+def test_a_row_has_a_source_and_a_protocol_of_its_own(tmp_path: Path) -> None:
+    rows = [
+        {"method": "M", "scores": {}, "source": "x2020", "protocol": "true 2D", "comparable": False},
+        {"method": "M", "scores": {}, "comparable": False},
+    ]
+    block = {"source": "x2020", "where": "Table 2", "rows": rows, "ablation": copy.deepcopy(rows[:1])}
+    (tmp_path / "published.yaml").write_text(yaml.safe_dump(PUBLISHED | {"published": {"toy-test": block}}))
+    found = read_published(tmp_path)["toy-test"]
+    assert [row.source for row in (*found.rows, *found.ablation)] == ["X, a paper, 2020", "", "X, a paper, 2020"]
+    assert [row.protocol_text for row in found.rows] == [
+        "not comparable: true 2D",
+        "not comparable: protocol not known",
+    ]
 
 
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"source": "y", "rows": []}, "published.toy-test.source is 'y', .*x2020"),
+        ({"source": "y", "rows": []}, "published.toy-test: source is 'y', .*x2020"),
+        (
+            {"source": "x2020", "rows": [{"method": "M", "scores": {}, "source": "z"}]},
+            "toy-test: source is 'z', .*x2020",
+        ),
         ({"source": "x2020"}, "the field 'published.toy-test.rows' is missing"),
         (
             {"source": "x2020", "rows": [], "row": 1},
@@ -216,13 +236,15 @@ def test_this_repositorys_benchmarks() -> None:
 def test_reported_rows_as_the_paper_prints_them() -> None:
     tables = {name: block for place in folders() for name, block in read_published(place).items()}
     studio, synthetic = tables["h36m-s9s11-64"], tables["ubc3v-hard"]
-    assert (len(studio.rows), len(synthetic.rows), len(synthetic.ablation)) == (27, 4, 4)
+    own = [row for row in studio.rows if not row.source]
+    assert (len(own), len(synthetic.rows), len(synthetic.ablation)) == (27, 4, 4)
     levels = {row.supervision: row.scores for row in studio.rows if row.method == "knowledge transfer"}
     assert levels["none"] == {"mpjpe_mm": 78.5, "pa_mpjpe_mm": 68.9}
     assert levels["partial"] == {"mpjpe_mm": 55.2, "pa_mpjpe_mm": 45.2}
     assert levels["full"] == {"mpjpe_mm": 46.3, "pa_mpjpe_mm": 36.1}
     assert len(levels) == 7
     assert sum(row.scores["mpjpe_mm"] for row in studio.rows if row.cite) == pytest.approx(1626.3)
+    assert not any(row.comparable for row in tables["itop-front"].rows + tables["itop-top"].rows if not row.source)
     assert any("72.5" in note for note in studio.notes)
     assert [row.scores["mpjpe_mm"] for row in synthetic.rows] == [56.4, 23.6, 17.3, 19.0]
     assert [row.scores["mpjpe_mm"] for row in synthetic.ablation] == [19.06, 21.34, 27.11, 30.48]

@@ -408,9 +408,14 @@ def test_every_metrics_record_agrees_with_the_public_functions(name: str) -> Non
     pred[4, 2] = np.nan
     mask = np.random.default_rng(0).random((20, 17)) < 0.8
     mask[5] = False
+
+    def trunk(pose: np.ndarray) -> np.ndarray:
+        return (pose[:, 7:8] + pose[:, 8:9]) / 2
+
     answers = {
         "mpjpe_mm": lambda: mpjpe(pred, true, root=7, mask=mask),
         "mpjpe_root_mm": lambda: mpjpe(pred, true, root=0, mask=mask),
+        "mpjpe_body_mm": lambda: mpjpe(pred - trunk(pred), true - trunk(true), root=None, mask=mask),
         "pa_mpjpe_mm": lambda: pa_mpjpe(pred, true, mask=mask),
         "pa_mpjpe_rigid_mm": lambda: pa_mpjpe(pred, true, scale=False, mask=mask),
         "pa_mpjpe_mirror_mm": lambda: pa_mpjpe(pred, true, reflection=True, mask=mask),

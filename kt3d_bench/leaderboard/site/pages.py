@@ -21,7 +21,14 @@ from kt3d_bench.leaderboard.site.rows import (
     shared_scale,
 )
 from kt3d_bench.leaderboard.transfer import Transfer, transfers
-from kt3d_bench.leaderboard.wording import REFERENCES, capital, notes_on, reported_value, supervision_name
+from kt3d_bench.leaderboard.wording import (
+    REFERENCES,
+    REPORTED_TITLE,
+    capital,
+    notes_on,
+    reported_value,
+    supervision_name,
+)
 from kt3d_bench.metrics.benchmarks import Benchmark, Published
 from kt3d_bench.metrics.functional import METRICS, Metric
 from kt3d_bench.skeletons import H36M17
@@ -90,6 +97,7 @@ def board_page(
         steps=_steps(groups, benchmark),
         published=published,
         reported=reported,
+        reported_title=REPORTED_TITLE,
         ablation=ablation,
         notes=notes_on(benchmark, groups),
     )
@@ -230,9 +238,10 @@ def _line(
 
 
 def _best_reported(published: Published | None, metric: Metric) -> str:
-    """The best value that the paper prints, with its method."""
+    """The best reported value that is not known to follow another protocol, with its method."""
     reported = () if published is None else published.rows
-    rows = [(value, row.method) for row in reported if (value := row.scores.get(metric.name)) is not None]
+    scores = ((row.scores.get(metric.name), row.method) for row in reported if row.comparable)
+    rows = [(value, method) for value, method in scores if value is not None]
     if not rows:
         return ""
     value, method = (min if metric.better == "lower" else max)(rows)

@@ -32,6 +32,8 @@ _REPORTED = {
     "Method": "as the paper calls it, with the number in its list of references",
     "Category": "as the paper groups its rows",
     "Supervision": "the level of this harness that it corresponds to",
+    "Protocol": "what the number was measured under, as far as it is known",
+    "Source": "where the number stands, if not in the source above",
 }
 
 
@@ -79,10 +81,10 @@ def reported_table(rows: Sequence[PublishedRow], benchmark: Benchmark) -> Simple
     header += [Column(capital(name), "", "as the paper says") for name in details]
     for name in names:
         meaning = "as printed; the paper defines its exact protocol"
-        header.append(Column(reported_name(name), METRICS[name].unit, meaning, METRICS[name].better))
+        header.append(Column(reported_name(name, names), METRICS[name].unit, meaning, METRICS[name].better))
     lines = []
     for row, own in zip(rows, words, strict=True):
-        cells = [Value(short(word) or NONE, word.lower()) for word in own]
+        cells = [Value(word or NONE, word.lower()) for word in own]
         for name in names:
             value = row.scores.get(name)
             cells.append(Value(reported_value(value, name), "" if value is None else f"{value:.6f}"))
