@@ -54,6 +54,10 @@ class Stage:
     """Seconds of a step on two CPU cores, at the size of the preset ``tiny``: they divide the time of a time-limited
     run (``kt3d demo``) among its stages. ``None`` = such a run does not limit this stage."""
     augment: bool = True
+    clip: tuple[int, int] | None = None
+    """(T, stride): every sample brings the T frames around it, T odd, ``stride`` frames of the recording apart. A batch
+    then holds ``batch_size`` clips, frame after frame: (B T, ...), see ``kt3d_bench.loading.clips``. ``None`` = single
+    images."""
     after: tuple[str, ...] = ()
     """Earlier stages of this method whose outcome this one builds on."""
     code: str = ""
@@ -66,6 +70,11 @@ class Stage:
         if self.step_s is None:
             return None
         return self.step_s * (self.steps if self.steps is not None else EPOCH_STEPS * (self.epochs or 0.0))
+
+    @property
+    def frames(self) -> int:
+        """T of ``clip``; 1 for single images."""
+        return 1 if self.clip is None else self.clip[0]
 
     @property
     def optimisers(self) -> Mapping[str, Optimiser]:
@@ -158,6 +167,12 @@ class Method(torch.nn.Module, ABC):
         """Modalities that ``predict`` looks at. More than the benchmark gives is recorded with the prediction."""
         return (self.context.target_modality,)
 
+    @property
+    def clip(self) -> tuple[int, int] | None:
+        """(T, stride) of the clips that ``predict`` is given, in the form of ``Stage.clip``; its estimate is of their B
+        middle frames. ``validate`` must answer for those of its stage. ``None`` = single images."""
+        return None
+
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
         """The stages of this run, in order. Empty for methods that only need statistics or nothing."""
@@ -184,5 +199,6 @@ class Method(torch.nn.Module, ABC):
         """What the networks that ``stage`` trains say of a batch of one of its roles, for the validation curve, which
         compares it with labels that the run was granted, and with what they say of the batch turned and mirrored; in
         evaluation mode, without gradients. ``None`` = nothing to measure. By default: ``predict``, of images that it
-        reads."""
-        return self.predict(batch) if set(self.reads) <= batch.images.keys() else None
+        reads, in clips as it reads them."""
+        known = set(self.reads) <= batch.images.keys() and stage.clip == self.clip
+        return self.predict(batch) if known else None

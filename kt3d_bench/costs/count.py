@@ -78,7 +78,7 @@ def count_step(method: Method, stage: Stage, batches: Mapping[str, UnlabelledBat
     method.zero_grad(set_to_none=True)
     weights = sum(tensor.untyped_storage().nbytes() for tensor in (*method.parameters(), *method.buffers()))
     count = sum(parameter.numel() for parameter in trained)
-    images = next(iter(batches.values())).size
+    images = next(iter(batches.values())).size // stage.frames
     flop = float(counter.get_total_flops())
     return StepCount(stage.name, images, flop, weights + ADAM_BYTES * count, 4 * count, activations)
 
@@ -129,7 +129,8 @@ def made_up_batches(
 ) -> dict[str, UnlabelledBatch]:
     """Return batches of the right shapes for every role of a stage: what the loader would give, labels hidden by
     ``grant`` for the target, 2D only for pre-training."""
-    return {role: _made_up(role, names, images, input_px, num_parts, grant) for role, names in stage.roles.items()}
+    frames = images * stage.frames
+    return {role: _made_up(role, names, frames, input_px, num_parts, grant) for role, names in stage.roles.items()}
 
 
 def _made_up(

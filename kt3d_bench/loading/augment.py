@@ -15,7 +15,7 @@ Shapes: N samples, J joints, C channels, H and W rows and columns of the source 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,10 @@ class Draws:
         """Draws that change nothing."""
         one = np.ones(count)
         return cls(one, np.zeros(count), np.zeros(count, bool), np.zeros((count, 2)), one, np.ones((count, 3)))
+
+    def repeated(self, times: int) -> Draws:
+        """The same draws for ``times`` samples in place of each one."""
+        return Draws(**{field.name: np.repeat(getattr(self, field.name), times, axis=0) for field in fields(self)})
 
 
 @dataclass(frozen=True, eq=False)

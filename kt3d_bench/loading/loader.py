@@ -20,6 +20,7 @@ from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.loading.assembly import Assembly, assembly
 from kt3d_bench.loading.augment import Augmentation, Draws, Placement, place
 from kt3d_bench.loading.batches import UnlabelledBatch
+from kt3d_bench.loading.clips import Clip, clip_frames
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
 from kt3d_bench.loading.images import ImageStore, crop_boxes
 from kt3d_bench.supervision import Grant
@@ -35,6 +36,9 @@ class _Coming:
 
     number: int
     indices: IntArray
+    """(B,) samples of the batch, in the middle of their clips."""
+    frames: IntArray
+    """(B T,) all frames of their clips; ``indices`` where the batch holds no clips."""
     draws: Draws
     placement: Placement
     assembly: Assembly
@@ -122,12 +126,14 @@ class Loader(EndlessLoader):
 
     ``labelled=False`` yields ``UnlabelledBatch`` and reads images and crop cameras, nothing else.
     ``labelled=True`` yields ``LabelledBatch`` with what ``grant`` allows (``None`` = everything).
+    ``clip``: each sample brings the frames around it (``loading.clips``), all augmented like it: (B T, ...) instead of
+    (B, ...). Neighbours come from ``indices`` too.
     ``modalities`` may be empty: labels and cameras only. ``augmentation=None`` augments nothing. ``indices``:
     the samples, (N,) ascending numbers in the split; ``None`` = all. ``limit`` keeps the first so many of a fixed
     shuffle of them, in file order.
 
-    Raises ``UsageError`` for a modality the shards lack, or an augmentation that mirrors part ids of shards whose
-    manifest does not say which parts are left and right.
+    Raises ``UsageError`` for clips that the samples do not make, for a modality the shards lack, or an augmentation
+    that mirrors part ids of shards whose manifest does not say which parts are left and right.
     """
 
     def __init__(
@@ -147,6 +153,7 @@ class Loader(EndlessLoader):
         world: int = 1,
         indices: IntArray | None = None,
         limit: int | None = None,
+        clip: Clip | None = None,
         cache_bytes: int = 1 << 30,
         workers: int | None = None,
     ) -> None:
@@ -157,6 +164,14 @@ class Loader(EndlessLoader):
         super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
         self._shards, self._grant, self._labelled, self._shuffle = shards, grant, labelled, shuffle
         self._chosen = np.arange(len(shards.keys), dtype=np.int64) if indices is None else indices
+        self._clip = clip
+        self._frames = None if clip is None else clip_frames(shards.labels, self._chosen, clip)
+        if shuffle and self._frames is not None and (self._frames[self._chosen] == self._chosen[:, None]).all():
+            raise UsageError(
+                f"no sample has a neighbour for clips of {clip}",
+                where=shards.folder,
+                hint="prepare neighbouring frames, or choose another stride",
+            )
         if limit is not None and limit < len(self._chosen):
             self._chosen = np.sort(np.random.default_rng(0).permutation(self._chosen)[:limit]).astype(np.int64)
         self._store = ImageStore(shards, self._modalities, input_px, cache_bytes=cache_bytes, workers=workers)
@@ -200,7 +215,8 @@ class Loader(EndlessLoader):
         self._store.close()
 
     def _identity(self) -> dict[str, Any]:
-        return {"samples": self.samples, "sample_list": self._shards.sample_list_digest, **super()._identity()}
+        own = {"samples": self.samples, "sample_list": self._shards.sample_list_digest, **super()._identity()}
+        return own if self._clip is None else {**own, "clip": list(self._clip)}
 
     def _stream(self, start: int) -> Iterator[tuple[int, tuple[IntArray, IntArray]]]:
         """Yield (batch number, (epochs (B,), indices (B,))), endlessly."""
@@ -238,14 +254,17 @@ class Loader(EndlessLoader):
             yield waiting.popleft().complete()
 
     def _begin(self, number: int, indices: IntArray, draws: Draws) -> _Coming:
-        placement = place(draws, self._boxes_px[indices], self._input_px)
-        affine = from_shrunk(placement.affine_px, self._store.shrink[indices])
-        batch = assembly(self._modalities, affine, self._input_px, self._store.sizes_px[indices], self._device)
-        decoding = self._store.request(indices, batch.take) if self._modalities else ()
-        return _Coming(number, indices, draws, placement, batch, decoding)
+        frames = indices
+        if self._frames is not None:
+            frames, draws = self._frames[indices].ravel(), draws.repeated(self._frames.shape[1])
+        placement = place(draws, self._boxes_px[frames], self._input_px)
+        affine = from_shrunk(placement.affine_px, self._store.shrink[frames])
+        batch = assembly(self._modalities, affine, self._input_px, self._store.sizes_px[frames], self._device)
+        decoding = self._store.request(frames, batch.take) if self._modalities else ()
+        return _Coming(number, indices, frames, draws, placement, batch, decoding)
 
     def _assemble(self, coming: _Coming, labelled: bool) -> UnlabelledBatch:
-        crops = Crops.stored(self._shards, coming.indices, labelled=labelled)
+        crops = Crops.stored(self._shards, coming.frames, labelled=labelled)
         images, draws, placement = coming.assembly, coming.draws, coming.placement
         grant, mirror, device = self._grant, self._part_mirror, self._device
         return finish(images, crops, draws, placement, grant=grant, part_mirror=mirror, device=device)

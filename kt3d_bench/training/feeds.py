@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kt3d_bench.data.folders import split_digest
 from kt3d_bench.data.reader import ShardSet
-from kt3d_bench.errors import PluginError
+from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.supervision import Grant
 from kt3d_bench.training.sources import GENERATED, Domain
 
@@ -169,8 +169,10 @@ class RoleData:
             "world": place.world,
         }
         if not isinstance(self.shards, ShardSet):
+            self._require_single_images(stage)
             return StreamLoader(self.shards, stage.roles[role], **options)
-        return self._loader(self.shards, stage.roles[role], np.arange(self.samples), shuffle=True, **options)
+        chosen = np.arange(self.samples)
+        return self._loader(self.shards, stage.roles[role], chosen, shuffle=True, clip=stage.clip, **options)
 
     def fixed(
         self, stage: Stage, role: str, input_px: int, device: str, view: Augmentation, samples: int
@@ -183,15 +185,24 @@ class RoleData:
         if isinstance(self.shards, ShardSet):
             first, end = (self.samples, len(self.shards)) if self.held_out else (0, self.samples)
             loader: Loader | StreamLoader = self._loader(
-                self.shards, stage.roles[role], np.arange(first, end), limit=count, **options
+                self.shards, stage.roles[role], np.arange(first, end), limit=count, clip=stage.clip, **options
             )
         else:
+            self._require_single_images(stage)
             others = replace(self.shards, seed=self.shards.seed + OTHER_PEOPLE)
             loader = StreamLoader(others, stage.roles[role], workers=0, **options)
         try:
             return list(islice(loader, count // size))
         finally:
             loader.close()
+
+    def _require_single_images(self, stage: Stage) -> None:
+        if stage.clip is not None:
+            raise UsageError(
+                f"stage '{stage.name}' needs clips, and generated samples have no neighbours in time",
+                where=f"--source {GENERATED}:{self.domain.name}",
+                hint="prepare shards and train on them",
+            )
 
     def _loader(self, shards: ShardSet, modalities: tuple[str, ...], indices: IntArray, **options: Any) -> Loader:
         from kt3d_bench.loading.loader import Loader

@@ -260,6 +260,7 @@ def _pass(
     """Return (N,) indices into the samples and (N, 17, 3) predicted mm, with one batch in memory at a time."""
     import torch
 
+    from kt3d_bench.loading.clips import middle
     from kt3d_bench.loading.loader import Loader
 
     fetch(samples, workers.report)
@@ -275,6 +276,7 @@ def _pass(
         rank=workers.rank,
         world=workers.world,
         limit=limit,
+        clip=method.clip,
     )
     workers.report.start(title, loader.batches_per_epoch)
     indices, joints, done = [np.zeros(0, np.int64)], [np.zeros((0, NUM_JOINTS, 3), np.float32)], 0
@@ -282,7 +284,8 @@ def _pass(
         with torch.no_grad():
             for number, (rows, batch) in enumerate(loader.ordered(), 1):
                 given = samples.labels.joints_cam_mm[rows, 0, 2] if reference == "root-given" else None
-                positions = camera_positions(method.predict(batch), batch, method.input_px, given)
+                shown = batch if method.clip is None else middle(batch, method.clip[0])
+                positions = camera_positions(method.predict(batch), shown, method.input_px, given)
                 indices.append(rows)
                 joints.append(positions.astype(np.float32))
                 done += len(rows)

@@ -88,6 +88,7 @@ def stage_digest(stage: Stage, facts: Mapping[str, Any]) -> str:
         "schedule": stage.schedule.facts(),
         "average": stage.average,
         "augment": stage.augment,
+        **({} if stage.clip is None else {"clip": list(stage.clip)}),
     }
     try:
         text = json.dumps({**own, **facts}, sort_keys=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from kt3d_bench.loading.augment import Augmentation, Draws, IntArray
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
+from kt3d_bench.loading.clips import middle
 from kt3d_bench.method import Estimate, Method, Stage
 from kt3d_bench.skeletons import H36M17
 from kt3d_bench.training.log import StageLog
@@ -139,7 +140,8 @@ def figures(
         if found is None:
             continue
         if isinstance(batch, LabelledBatch):
-            _add(sums, _errors(found, batch, method.input_px))
+            shown = batch if stage.clip is None else middle(batch, stage.frames)
+            _add(sums, _errors(found, shown, method.input_px))
         for view, seen in zip(VIEWS, views, strict=True):
             other = method.validate(stage, seen[number]) if batch.images else None
             if other is not None:

@@ -183,3 +183,9 @@ def test_the_command_says_it_in_words_and_in_json(tmp_path: Path, monkeypatch: p
     said = CliRunner().invoke(main, [*words, *sizes, "--hardware", "h200"])
     assert said.exit_code == 2
     assert "not been measured yet" in said.output
+
+
+def test_a_clip_costs_its_frames() -> None:
+    stage = Stage("s", {"source": ("rgb",)}, (), {}, steps=1, clip=(3, 1))
+    made = made_up_batches(stage, 2, 16, 0, grant("full"))["source"]
+    assert made.size == made.images["rgb"].shape[0] == 6

@@ -25,7 +25,7 @@ from kt3d_bench.method import Stage
 from kt3d_bench.plugins import registry
 from kt3d_bench.run_folder import read_run
 from kt3d_bench.training.config import RunConfig
-from kt3d_bench.training.feeds import OTHER_PEOPLE, RoleData
+from kt3d_bench.training.feeds import OTHER_PEOPLE, Place, RoleData
 from kt3d_bench.training.sources import domain
 from kt3d_bench.training.train import train
 from kt3d_bench.training.validation import PLAIN
@@ -167,6 +167,17 @@ def test_validation_shows_people_whom_no_run_trains_on() -> None:
     (others,) = batches(loader(OTHER_PEOPLE, ("depth",), augmentation=None), 1)
     assert torch.equal(unseen.joints_root_mm, others.joints_root_mm)
     assert OTHER_PEOPLE > 2**32 - 1, "the largest seed of a run"
+
+
+def test_generated_samples_make_no_clips() -> None:
+    data = RoleData(domain("ubc3v"), Stream(registry.dataset("ubc3v"), 0))
+    stage = Stage("synthetic", {"source": ("depth",)}, (), {}, steps=1, batch_size=3, clip=(3, 1))
+    for ask in (
+        lambda: data.open(stage, "source", PX, 0, Place()),
+        lambda: data.fixed(stage, "source", PX, "cpu", PLAIN, samples=2),
+    ):
+        with pytest.raises(UsageError, match=r"needs clips, and generated samples have no neighbours.*prepare shards"):
+            ask()
 
 
 def test_a_run_learns_from_the_stream_and_says_so(few: None, tmp_path: Path) -> None:

@@ -297,6 +297,8 @@ def test_what_decides_the_weights_is_in_the_digest_and_nothing_else() -> None:
         {"schedule": Schedule("cosine", end=0.5)},
         {"schedule": Schedule(warm_up=0.1)},
         {"schedule": Schedule(milestones=(0.5,))},
+        {"clip": (3, 1)},
+        {"clip": (3, 2)},
         {"average": 0.9},
         {"average": 0.99},
     ]

@@ -100,6 +100,20 @@ class PlainMethod(ToyMethod):
         return features
 
 
+class ClipMethod(PlainMethod):
+    """Sees the mean of the frames of a clip of three."""
+
+    @property
+    def clip(self) -> tuple[int, int] | None:
+        return (3, 1)
+
+    def stages(self) -> tuple[Stage, ...]:
+        return tuple(replace(stage, clip=self.clip) for stage in super().stages())
+
+    def features(self, batch: UnlabelledBatch) -> Tensor:
+        return super().features(batch).unflatten(0, (-1, 3)).mean(1)
+
+
 class DuelMethod(PlainMethod):
     """Its second stage has two optimisers, one for each layer, and averages the weights."""
 

@@ -38,6 +38,7 @@ def offer(folder: Path) -> ModuleType:
     methods = [
         MethodPlugin("toy", "A toy", "training_toys:ToyMethod", defaults=roles),
         MethodPlugin("plain", "Without batch norm", "training_toys:PlainMethod", defaults=roles),
+        MethodPlugin("clips", "Clips in time", "training_toys:ClipMethod", defaults=roles),
         MethodPlugin("duel", "Two optimisers", "training_toys:DuelMethod", defaults=roles),
         MethodPlugin("stageless", "Nothing to train", "training_toys:StagelessMethod", defaults=roles),
         MethodPlugin("picky", "Full only", "training_toys:ToyMethod", supervision=("full",), defaults=roles),
