@@ -7,6 +7,7 @@ another, so a tensor of it is (B T, ...): ``tensor.unflatten(0, (-1, T))`` is (B
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ def middle(batch: Batch, length: int) -> Batch:
     """Return the middle frames of a batch of clips of ``length`` frames: (B T, ...) -> (B, ...)."""
     rows = slice(length // 2, None, length)
 
-    def chosen(value: object) -> object:
+    def chosen(value: Any) -> Any:
         if isinstance(value, Tensor):
             return value[rows]
         if isinstance(value, CameraBatch):
