@@ -89,7 +89,7 @@ class A2J(Method):
                 batch_size=config.batch_size,
                 optimiser=Optimiser(learning_rate=config.learning_rate, weight_decay=config.weight_decay, no_decay=()),
                 schedule=Schedule("exponential", end=0.04),
-                budget_s=60.0,
+                step_s=0.1,
                 **length(config.steps, config.epochs),
             ),
         )
