@@ -117,5 +117,7 @@ def dilated_resnet(in_channels: int) -> ResNet50:
         assert isinstance(block, Bottleneck)
         block.conv2.stride, block.conv2.dilation, block.conv2.padding = (1, 1), (2, 2), (2, 2)
         if isinstance(block.downsample, nn.Sequential):
-            block.downsample[0].stride = (1, 1)
+            shortcut = block.downsample[0]
+            assert isinstance(shortcut, nn.Conv2d)
+            shortcut.stride = (1, 1)
     return net

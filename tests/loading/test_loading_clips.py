@@ -69,7 +69,7 @@ def test_data_that_makes_no_clips_is_refused(make_shards: Callable[..., ShardSet
     with pytest.raises(UsageError, match="two samples are the same frame of a sequence"):
         Loader(movie(make_shards(4), (3, 3, 1, 2), (0,) * 4), (), batch_size=2, input_px=32, clip=(3, 1))
     sparse = movie(make_shards(4), (0, 64, 128, 192), (0,) * 4)
-    with pytest.raises(UsageError, match=r"no sample has a neighbour for clips of \(3, 1\).*prepare neighbouring frames"):
+    with pytest.raises(UsageError, match=r"no sample has a neighbour for clips of \(3, 1\).*prepare neighbouring"):
         Loader(sparse, (), batch_size=2, input_px=32, clip=(3, 1), shuffle=True)
     (batch,) = Loader(sparse, (), batch_size=4, input_px=32, clip=(3, 1))
     assert batch.size == 12
