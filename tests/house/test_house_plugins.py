@@ -204,7 +204,7 @@ def test_plugins_and_their_files_are_asked_once(monkeypatch: pytest.MonkeyPatch,
             assert list(registry.datasets()) == ["h36m"]
             assert [one.id for one in registry.benchmarks_of("h36m")] == ["h36m-s9s11-64"]
             assert registry.benchmark("h36m-s9s11-64").dataset == "h36m"
-            assert len(registry.published()["h36m-s9s11-64"].rows) == 27
+            assert len(registry.published()["h36m-s9s11-64"].rows) >= 27
         assert asked == ["hook", "benchmarks.yaml", "published.yaml"]
         registry.clear()
         registry.published()
