@@ -15,6 +15,7 @@ import yaml
 
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root, write_whole
+from kt3d_bench.packs import is_pack, unpacked
 from kt3d_bench.schema import STRICT, OneOf, Sha256, Whole, parse, read_yaml
 from kt3d_bench.supervision import ROLES
 from kt3d_bench.training.config import RunConfig
@@ -117,12 +118,16 @@ def newest_run(data_root: Path | None = None) -> Path:
 
 
 def found_run(run: Path | str | None, data_root: Path) -> Path:
-    """Return the folder of a run given by its folder or its name below ``<data root>/runs``; ``None`` = the newest.
+    """Return the folder of a run given by its folder, its name below ``<data root>/runs`` or a packed run
+    (``kt3d_bench.packs``); ``None`` = the newest.
 
-    Raises ``UsageError`` for a name that no run has, ``ArtefactError`` where no run has finished yet.
+    Raises ``UsageError`` for a name that no run has, ``ArtefactError`` where no run has finished yet and for a corrupt
+    pack.
     """
     if run is None:
         return newest_run(data_root)
+    if is_pack(run):
+        return unpacked(Path(run))
     runs = data_root / "runs"
     folder = next((folder for folder in (Path(run), runs / run) if folder.is_dir()), None)
     if folder is None:

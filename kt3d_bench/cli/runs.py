@@ -239,7 +239,7 @@ def predict(ctx: click.Context, /, run: str | None, inputs: tuple[str, ...], **o
         raise UsageError(f"{named[wrong[0]]} {what}", hint="leave it out, or give: kt3d predict RUN INPUT...")
     if inputs and run is not None:
         _predict_pictures(run, inputs, {name: options[name] for name in options if name not in other})
-    elif run is not None and Path(run).is_file():
+    elif run is not None and Path(run).is_file() and not run.endswith(".kt3d"):
         raise UsageError(f"'{run}' is a file where a run is expected", hint=f"name the run: kt3d predict RUN {run}")
     else:
         _predict_benchmark(run, **{name: options[name] for name in ("benchmark", "shards", *_WHERE)})
@@ -312,3 +312,13 @@ def export(run: str | None, onnx: Path | None, program: Path | None, shards: Pat
     if done.deviation_mm is not None:
         what = f"{done.samples} test samples" if done.samples else "random images, as no test shards are here"
         say(f"ONNX and torch agree to {done.deviation_mm:.4f} mm on {what}.")
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--out", type=FILE, help="File to write. [default: RUN.kt3d here]")
+def pack(run: str | None, out: Path | None) -> None:
+    """Write a finished RUN, by default the newest, as one file that predict, export and --init accept elsewhere."""
+    path = kt.pack(run, out)
+    say(f"Packed: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    say(f"Next: kt3d predict {shlex.quote(str(path))} photo.jpg")

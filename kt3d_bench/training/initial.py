@@ -9,6 +9,7 @@ from kt3d_bench.errors import ArtefactError
 from kt3d_bench.method import Method
 from kt3d_bench.nn.resnet import ResNet50, set_torchvision_weights
 from kt3d_bench.nn.weights import read_weights
+from kt3d_bench.packs import is_pack
 from kt3d_bench.run_folder import final_checkpoint, found_run
 from kt3d_bench.training import checkpoint
 
@@ -20,14 +21,14 @@ def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
     """Set the weights of a new ``method`` and return, as plain data for ``run.yaml``, where they come from, how many
     tensors fitted and which supervision a run had that they come from.
 
-    ``given``: a weight file (``nn.weights.read_weights``), or the name or folder of a finished run. A tensor fits where
-    the method has one of its name and shape. A file of which none fits is taken for a torchvision ResNet-50 and set in
-    all encoders of that kind. Raises ``ArtefactError`` when nothing fits, and for files that cannot be read;
+    ``given``: a weight file (``nn.weights.read_weights``), or a finished run: its name, folder or pack. A tensor fits
+    where the method has one of its name and shape. A file of which none fits is taken for a torchvision ResNet-50 and
+    set in all encoders of that kind. Raises ``ArtefactError`` when nothing fits, and for files that cannot be read;
     ``UsageError`` for an unknown run.
     """
     path = Path(given).expanduser()
-    is_run = not path.is_file() and path.suffix not in _ENDINGS
-    path = final_checkpoint(found_run(given, data_root)) if is_run else path
+    is_run = is_pack(path) or (not path.is_file() and path.suffix not in _ENDINGS)
+    path = final_checkpoint(found_run(path if is_pack(path) else given, data_root)) if is_run else path
     content = checkpoint.load(path) if is_run else {"model": read_weights(path)}
     tensors = content["model"]
     own = method.state_dict()
