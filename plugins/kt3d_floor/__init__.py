@@ -30,10 +30,10 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
         ),
         MethodPlugin(
             name="martinez",
-            summary="A 2D network, lifted by a residual MLP that learned from source poses alone",
+            summary="A 2D network, lifted by a residual MLP that learned from source poses or from the target's labels",
             load="kt3d_floor.martinez:Martinez",
             presets=_PRESETS,
-            supervision=("none",),
+            supervision=("none", "partial-3d", "partial", "full-3d", "full"),
             defaults={"target": "h36m", "source": "ubc3v", "pretrain": "mpii"},
         ),
     )

@@ -1,9 +1,10 @@
 """A 2D network and a separately trained lifter: 2D joints from RGB, depth from a residual MLP trained on source poses.
 
 The lifter follows Martinez, Hossain, Romero, Little: A simple yet effective baseline for 3d human pose estimation, ICCV
-2017: two residual blocks of two linear layers with batch norm, ReLU and dropout. It learns from labels of the source
-alone, seen by virtual cameras or by the source's own; at test time it is fed the 2D joints of the shared
-``pretrain-2d`` network.
+2017: two residual blocks of two linear layers with batch norm, ReLU and dropout. Without labels of the target it learns
+from those of the source alone, seen by virtual cameras or by the source's own; at test time it is fed the 2D joints of
+the shared ``pretrain-2d`` network. With labels of the target, that network is tuned on them, as the paper tunes its
+own, and the lifter learns depth from the 2D joints that the network finds.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Stage, StepResult
 from kt3d_bench.nn.flips import both_ways
 from kt3d_bench.nn.images import rgb_input
-from kt3d_bench.nn.integral import IntegralNet, from_voxels, smooth_l1
+from kt3d_bench.nn.integral import IntegralNet, from_voxels, pose_loss, smooth_l1, to_voxels
 from kt3d_bench.nn.layers import ResidualMlp
 from kt3d_bench.nn.pretrain2d import PRECISIONS, pretrain_2d_stage, pretrain_2d_step
 from kt3d_bench.nn.pretrain2d import PRESETS as SHARED
@@ -39,12 +40,14 @@ class Config:
     input_px: int = 256
     backbone: Literal["resnet50", "tiny"] = "resnet50"
     epochs: float = 140.0
-    """Length of the 2D stage."""
+    """Length of the stages with images."""
     pretrain_steps: int = 0
     """Steps of the 2D stage; 0 = ``epochs`` decide."""
     lift_steps: int = 40000
+    steps: int = 0
+    """Steps of the supervised stage; 0 = ``epochs`` decide."""
     batch_size: int = 32
-    """Batch size of the 2D stage."""
+    """Batch size of the stages with images."""
     lift_batch_size: int = 64
     learning_rate: float = 1e-3
     width: int = 1024
@@ -97,14 +100,15 @@ def normalised(joints_px: Tensor) -> Tensor:
 
 
 class Martinez(Method):
-    """Stages ``pretrain-2d`` (shared with other methods) and ``lift``."""
+    """Stages ``pretrain-2d`` (shared with other methods), ``lift`` unless all joints of the target are labelled, and
+    ``supervised`` where some are."""
 
     Config: ClassVar[type[Any]] = Config
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {**SHARED["paper"]},
-        "small": {**SHARED["small"], "lift_steps": 20000},
-        "laptop": {**SHARED["laptop"], "lift_steps": 10000, "width": 512, "dropout": 0.1},
-        "tiny": {**SHARED["tiny"], "lift_steps": 1500, "width": 256, "dropout": 0.1},
+        "small": {**SHARED["small"], "lift_steps": 20000, "steps": 12000},
+        "laptop": {**SHARED["laptop"], "lift_steps": 10000, "steps": 3000, "width": 512, "dropout": 0.1},
+        "tiny": {**SHARED["tiny"], "lift_steps": 1500, "steps": 600, "width": 256, "dropout": 0.1},
     }
     PRECISIONS: ClassVar[Mapping[str, str]] = PRECISIONS
 
@@ -122,39 +126,69 @@ class Martinez(Method):
     def stages(self) -> tuple[Stage, ...]:
         config: Config = self.config
         optimisation = {"optimiser": Optimiser(learning_rate=config.learning_rate), **training(config.schedule)}
-        return (
-            pretrain_2d_stage(
-                backbone=config.backbone,
-                input_px=config.input_px,
-                side=config.side,
-                marginal_weight=config.marginal_weight,
-                batch_size=config.batch_size,
-                **length(config.pretrain_steps, config.epochs),
-                **optimisation,
-            ),
-            Stage(
-                "lift",
-                roles={"source": ()},
-                trains=("lifter",),
-                recipe={name: getattr(config, name) for name in ("width", "dropout", "noise", "cameras")},
-                steps=config.lift_steps,
-                batch_size=config.lift_batch_size,
-                step_s=0.01,
-                augment=config.cameras == "source",
-                **optimisation,
-            ),
+        pretrain = pretrain_2d_stage(
+            backbone=config.backbone,
+            input_px=config.input_px,
+            side=config.side,
+            marginal_weight=config.marginal_weight,
+            batch_size=config.batch_size,
+            **length(config.pretrain_steps, config.epochs),
+            **optimisation,
         )
+        lift = Stage(
+            "lift",
+            roles={"source": ()},
+            trains=("lifter",),
+            recipe={name: getattr(config, name) for name in ("width", "dropout", "noise", "cameras")},
+            steps=config.lift_steps,
+            batch_size=config.lift_batch_size,
+            step_s=0.01,
+            augment=config.cameras == "source",
+            **optimisation,
+        )
+        level = self.context.supervision
+        if level == "none":
+            return pretrain, lift
+        before = (pretrain,) if level.startswith("full") else (pretrain, lift)
+        names = ("backbone", "side", "marginal_weight", "width", "dropout")
+        supervised = Stage(
+            "supervised",
+            roles={"target": ("rgb",)},
+            trains=("rgb_net", "lifter"),
+            recipe={name: getattr(config, name) for name in names},
+            batch_size=config.batch_size,
+            step_s=0.1,
+            after=tuple(stage.name for stage in before),
+            **length(config.steps, config.epochs),
+            **optimisation,
+        )
+        return *before, supervised
 
     def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
         if stage.name == PRETRAIN:
             given = cast(LabelledBatch, batches["pretrain"])
             return pretrain_2d_step(self.rgb_net, given, marginal_weight=self.config.marginal_weight)
+        if stage.name == "supervised":
+            return self._supervised(cast(LabelledBatch, batches["target"]))
         batch = cast(LabelledBatch, batches["source"])
         places, truth, known = self._poses(batch)
         joints = normalised(places.where(known[..., None], places[:, :1]))
         deviation = self.config.noise * torch.rand(batch.size, 1, 1).to(joints)
         depth = self.lifter(normalised(joints + deviation * torch.randn(joints.shape).to(joints)))
         return StepResult({"depth": smooth_l1(depth[..., None], truth[..., None] / DEPTH_UNIT_MM, known)})
+
+    def _supervised(self, batch: LabelledBatch) -> StepResult:
+        config: Config = self.config
+        output = self.rgb_net(rgb_input(batch.images["rgb"]), with_marginals=config.marginal_weight > 0)
+        truth = to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], config.input_px, config.side)[..., :2]
+        seen = (batch.mask_2d | batch.mask_3d)[..., None].expand_as(truth)
+        found_px, _ = from_voxels(output.voxels.detach(), config.input_px, config.side)
+        depth = self.lifter(normalised(found_px))
+        true_depth = batch.joints_root_mm[..., 2:] / DEPTH_UNIT_MM
+        return StepResult({
+            "2d": pose_loss(output, truth, seen, marginal_weight=config.marginal_weight),
+            "depth": smooth_l1(depth[..., None], true_depth, batch.mask_3d),
+        })  # fmt: skip
 
     def _poses(self, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor]:
         """(B, J, 2) places in an image, of any unit, (B, J) depths relative to the hip in mm, and which are known."""

@@ -10,18 +10,16 @@ from kt3d_floor.mean_pose import MeanPose, MeanPoseOracle
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.method import Method, MethodContext, Progress
+from kt3d_bench.nn.images import rgb_input
+from kt3d_bench.nn.layers import ResidualMlp
 from kt3d_bench.plugins import registry
 from kt3d_bench.testing import tiny_batch, tiny_people, unlabelled
 
 
-def context(modality: str = "rgb") -> MethodContext:
-    return MethodContext(target_modality=modality, num_parts=3, supervision="none", transfers=True)
-
-
-def build(kind: type[Method], modality: str = "rgb", **settings: Any) -> Method:
+def build(kind: type[Method], modality: str = "rgb", supervision: str = "none", **settings: Any) -> Method:
     torch.manual_seed(0)
     preset = dict(kind.PRESETS["tiny"])
-    return kind(kind.Config(**{**preset, **settings}), context(modality))
+    return kind(kind.Config(**{**preset, **settings}), MethodContext(modality, 3, supervision, transfers=True))
 
 
 def test_mean_pose_is_the_mean_of_what_is_labelled() -> None:
@@ -58,8 +56,8 @@ def test_the_oracle_says_what_it_is() -> None:
     (stage,) = build(MeanPoseOracle).stages()
     assert set(stage.roles) == {"target"}
     assert registry.method("mean-pose-oracle").supervision == ("full",)
+    assert registry.method("mean-pose").supervision == ("none",)
     for name in ("mean-pose", "martinez"):
-        assert registry.method(name).supervision == ("none",)
         assert "target" not in {role for s in plugin_stages(name) for role in s.roles}
 
 
@@ -148,6 +146,57 @@ def test_martinez_predicts_and_shares_the_2d_stage() -> None:
     assert shared == same
     ours, theirs = method.state_dict(), other.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith("rgb_net."))
+
+
+def test_the_lifter_has_the_published_size() -> None:
+    """Martinez et al.: 16 joints, 32 numbers in and 48 out, by hand: 4.29 M."""
+    linear, hidden = 33 * 1024 + 1025 * 48, 4 * 1025 * 1024
+    lifter = ResidualMlp(32, 48, width=1024, dropout=0.5)
+    assert sum(each.numel() for each in lifter.parameters()) == linear + hidden + 5 * 2 * 1024 == 4_291_632
+
+
+@pytest.mark.parametrize(
+    ("level", "stages"),
+    [
+        ("none", ["pretrain-2d", "lift"]),
+        ("partial", ["pretrain-2d", "lift", "supervised"]),
+        ("partial-3d", ["pretrain-2d", "lift", "supervised"]),
+        ("full", ["pretrain-2d", "supervised"]),
+        ("full-3d", ["pretrain-2d", "supervised"]),
+    ],
+)
+def test_martinez_reads_what_its_level_needs(level: str, stages: list[str]) -> None:
+    assert level in registry.method("martinez").supervision
+    found = build(Martinez, supervision=level).stages()
+    assert [stage.name for stage in found] == stages
+    assert {stage.name: stage for stage in build(Martinez).stages()}.items() >= {
+        stage.name: stage for stage in found if stage.name != "supervised"
+    }.items()
+    assert found[-1].after == (() if level == "none" else tuple(stages[:-1]))
+
+
+def test_labels_of_the_target_teach_both_networks_by_hand() -> None:
+    """The 2D loss as the 2D stage has it; the lifter's input is what the network finds, and tells it nothing back."""
+    method = build(Martinez, supervision="full", width=16, dropout=0.0, marginal_weight=0.0, input_px=32)
+    assert isinstance(method, Martinez)
+    few = torch.zeros(17, dtype=torch.bool)
+    few[[0, 3]] = True
+    batch = tiny_batch(4, ("rgb",), input_px=32, seed=1, mask_2d=few & False, mask_3d=few)
+    method.eval()
+    stage = method.stages()[-1]
+    losses = method.step(stage, {"target": batch}, Progress(0, 0.0)).losses
+    voxels = method.rgb_net(rgb_input(batch.images["rgb"])).voxels
+    apart = 8 * ((voxels[..., :2] + 0.5) * 4 - 0.5 - batch.joints_px)[:, [0, 3]].abs() / 4
+    expected = torch.where(apart < 1, apart.square() / 2, apart - 0.5).mean()
+    torch.testing.assert_close(losses["2d"], expected)
+    depth = method.lifter(normalised((voxels[..., :2] + 0.5) * 4 - 0.5))
+    off = (depth - batch.joints_root_mm[..., 2] / 100)[:, [0, 3]].abs()
+    torch.testing.assert_close(losses["depth"], torch.where(off < 1, off.square() / 2, off - 0.5).mean())
+    losses["depth"].backward()
+    assert all(parameter.grad is None for parameter in method.rgb_net.parameters())
+    gradient = method.lifter.last.weight.grad
+    assert gradient is not None
+    assert gradient.abs().amax(1).nonzero().flatten().tolist() == [0, 3]
 
 
 def test_martinez_needs_rgb() -> None:
