@@ -208,6 +208,7 @@ def _check_runs(
         return RunConfig(method=METHOD, supervision=level, preset=PRESET, device="cpu", name="run", **fields)
 
     runs: dict[str, Path] = {}
+    last_stage: dict[str, str] = {}
     for level in _levels(plugin):
         run = checks.check(
             f"a short run with supervision '{level}' trains: finite losses, gradients and changes only in trains",
@@ -215,6 +216,7 @@ def _check_runs(
         )
         if run is not None:
             runs[level] = run
+            last_stage[level] = next(reversed(seen.stages), "")
     if not runs:
         return
     checks.check("every submodule that a stage trains is reached by a loss", lambda: _all_reached(seen))
@@ -228,12 +230,12 @@ def _check_runs(
             "draw random numbers only from torch's own generator or from numpy.random.default_rng(seed)",
         ),
     )
-    if seen.stages:
+    if last_stage[level]:
         checks.check(
             "an interrupted run resumes to the same weights",
             lambda: _same_weights(
                 run,
-                _resumed(config(level, "resumed", checkpoint_steps=1), list(seen.stages)[-1]),
+                _resumed(config(level, "resumed", checkpoint_steps=1), last_stage[level]),
                 "a run that was stopped and resumed gave other weights",
                 "keep everything that training changes in parameters and registered buffers",
             ),
