@@ -51,7 +51,8 @@ class ScaleNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.norm(dim=-1, keepdim=True) * self.scale
-        return x / size.clamp(min=1e-5) * self.gain
+        result: Tensor = x / size.clamp(min=1e-5) * self.gain
+        return result
 
 
 class GatedAttention(nn.Module):
@@ -60,7 +61,7 @@ class GatedAttention(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.split = (hidden, hidden, KEY_WIDTH)
+        self.split = [hidden, hidden, KEY_WIDTH]
         self.given = nn.Linear(width, sum(self.split), bias=False)
         self.gamma = nn.Parameter(torch.rand(2, KEY_WIDTH))
         self.beta = nn.Parameter(torch.rand(2, KEY_WIDTH))
@@ -68,7 +69,7 @@ class GatedAttention(nn.Module):
         self.shortcut = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, value, base = functional.silu(self.given(self.norm(x))).split(self.split, -1)
+        gate, value, base = torch.split(functional.silu(self.given(self.norm(x))), self.split, -1)
         query, key = (base[..., None, :] * self.gamma + self.beta).unbind(-2)
         weights = functional.relu(query @ key.transpose(-1, -2) / math.sqrt(KEY_WIDTH)).square()
         result: Tensor = self.shortcut * x + self.out(gate * (weights @ value))
