@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, known_boards
-from kt3d_bench.leaderboard.site.pages import PAGE, board_page, index_page, page_text
+from kt3d_bench.leaderboard.site.exports import board_csv
+from kt3d_bench.leaderboard.site.pages import CSV, PAGE, board_page, index_page, page_text
 from kt3d_bench.leaderboard.tables import board_markdown, index_markdown
 from kt3d_bench.metrics.benchmarks import Benchmark, Published
 
@@ -22,7 +23,8 @@ def rendered_files(
     html: Path | None = None,
     changed_only: bool = False,
 ) -> dict[Path, str]:
-    """Return file -> text of every Markdown board and of their index, and of their pages in the folder ``html``.
+    """Return file -> text of every Markdown board and of their index, and of their pages and CSV files in the folder
+    ``html``.
 
     ``changed_only`` leaves out boards that are younger than their entries. Raises ``ArtefactError`` for a broken entry.
     """
@@ -39,6 +41,7 @@ def rendered_files(
         files[root / board / README] = board_markdown(*shown)
         if html is not None:
             files[html / board / PAGE] = page_text(board_page(*shown), board)
+            files[html / board / CSV] = board_csv(benchmarks[name], entries)
     return files
 
 

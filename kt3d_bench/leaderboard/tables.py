@@ -14,6 +14,7 @@ from rich.markup import escape as escape_rich
 from rich.table import Table
 from rich.text import Text
 
+from kt3d_bench.leaderboard.answer import answer
 from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, ranked_groups
 from kt3d_bench.leaderboard.wording import (
@@ -70,6 +71,8 @@ def board_markdown(
     groups = ranked_groups(entries, benchmark)
     if not groups:
         lines += ["No entries yet.", ""]
+    else:
+        lines += [f"**{as_markdown(answer(groups[0], benchmark).text)}**", ""]
     for group in groups:
         lines += [group_sentence(group), ""]
         header, rows = _measured(group, benchmark)
@@ -98,22 +101,19 @@ def board_markdown(
 
 
 def index_markdown(boards: Mapping[str, Sequence[Entry]], benchmarks: Mapping[str, Benchmark]) -> str:
-    """Return the README over all boards: one row per board with its best ranked result."""
+    """Return the README over all boards: one row per board with its answer."""
     rows = []
     for board in sorted(boards, key=lambda name: (name.startswith(GENERATED), name)):
         benchmark = benchmarks[board.removeprefix(f"{GENERATED}/")]
         groups = ranked_groups(boards[board], benchmark)
-        first = [row for row in groups[0].rows if row.rank == 1] if groups else []
-        headline = benchmark.headline[0]
         rows.append([
             f"[{as_markdown(board)}]({board}/README.md)",
             as_markdown(benchmark.title),
             "stand-in" if board.startswith(GENERATED) else "real",
             str(len(boards[board])),
-            "; ".join(as_markdown(f"{method_name(row)} ({supervision_name(row.entry)})") for row in first) or NONE,
-            "; ".join(f"{METRICS[headline].title} {value_text(row, headline, interval=True)}" for row in first) or NONE,
+            as_markdown(answer(groups[0], benchmark).text) if groups else NONE,
         ])  # fmt: skip
-    header = ["Board", "Benchmark", "Test data", "Entries", "Best measured", "Result"]
+    header = ["Board", "Benchmark", "Test data", "Entries", "Answer"]
     return "\n".join([
         "# Leaderboards",
         "",

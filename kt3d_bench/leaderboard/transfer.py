@@ -45,13 +45,19 @@ class Transfer:
     why_undefined: str = ""
 
 
-def transfers(group: RankedGroup, benchmark: Benchmark) -> tuple[Transfer, ...]:
-    """Return every row of a group as a step between domains, in its order."""
-    return tuple(_transfer(row, group.rows, benchmark) for row in group.rows)
+def transfers(group: RankedGroup, benchmark: Benchmark, rows: Sequence[Row] | None = None) -> tuple[Transfer, ...]:
+    """Return every row of a group, or only these ``rows`` of it, as a step between domains, in their order."""
+    return tuple(_transfer(row, group.rows, benchmark) for row in (group.rows if rows is None else rows))
 
 
 def sources_of(entry: Entry) -> tuple[tuple[str, str], ...]:
     return tuple(sorted({(one.dataset, one.origin) for one in entry.flags.training_data if one.role == SOURCE}))
+
+
+def unadapted(row: Row, group: RankedGroup, benchmark: Benchmark) -> Row | None:
+    """Return the row that shows what ``row``, where it is adapted, would be without data of the target."""
+    adapted = _kind(row.entry, benchmark) == "adapted"
+    return _best("unadapted", row, group.rows, benchmark) if adapted else None
 
 
 def _transfer(row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Transfer:
@@ -59,15 +65,15 @@ def _transfer(row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Transfer:
     if kind != "adapted":
         return Transfer(row, kind, sources)
     metric = benchmark.headline[0]
-    unadapted, oracle = (_best(wanted, row, rows, benchmark) for wanted in ("unadapted", "oracle"))
+    start, oracle = (_best(wanted, row, rows, benchmark) for wanted in ("unadapted", "oracle"))
     if row.rank is None:
-        return Transfer(row, kind, sources, unadapted, oracle, why_undefined="the row is not ranked")
-    if unadapted is None or oracle is None:
-        what = "without data" if unadapted is None else "with all labels"
+        return Transfer(row, kind, sources, start, oracle, why_undefined="the row is not ranked")
+    if start is None or oracle is None:
+        what = "without data" if start is None else "with all labels"
         why = f"no row shows this method, from the same sources, {what} of the target"
-        return Transfer(row, kind, sources, unadapted, oracle, why_undefined=why)
-    closed, interval, why = _closed(row, unadapted, oracle, metric)
-    return Transfer(row, kind, sources, unadapted, oracle, closed, interval, why)
+        return Transfer(row, kind, sources, start, oracle, why_undefined=why)
+    closed, interval, why = _closed(row, start, oracle, metric)
+    return Transfer(row, kind, sources, start, oracle, closed, interval, why)
 
 
 def _kind(entry: Entry, benchmark: Benchmark) -> Kind:
@@ -89,7 +95,8 @@ def _best(kind: str, row: Row, rows: Sequence[Row], benchmark: Benchmark) -> Row
     own = row.entry
     for other in rows:
         one = other.entry
-        if _kind(one, benchmark) == kind and sources_of(one) == sources_of(own) and other.rank is not None:
+        alike = sources_of(one) == sources_of(own) and one.flags.also_reads == own.flags.also_reads
+        if alike and _kind(one, benchmark) == kind and other.rank is not None:
             same = (one.method, one.settings) == (own.method, own.settings)
             if same or (kind == "unadapted" and _part_of(other, row)):
                 return other
@@ -113,13 +120,13 @@ def _stages(entry: Entry) -> frozenset[str]:
     return frozenset(digest for digest in digests if isinstance(digest, str) and digest)
 
 
-def _closed(row: Row, unadapted: Row, oracle: Row, metric: str) -> tuple[float | None, tuple[float, float] | None, str]:
-    start, end, value = unadapted.value(metric), oracle.value(metric), row.value(metric)
+def _closed(row: Row, before: Row, oracle: Row, metric: str) -> tuple[float | None, tuple[float, float] | None, str]:
+    start, end, value = before.value(metric), oracle.value(metric), row.value(metric)
     if start is None or end is None or value is None:
         return None, None, "a value is undefined"
     if (start <= end) == (METRICS[metric].better == "lower"):
         return None, None, "all labels of the target make the method no better"
-    between, interval = difference(unadapted, oracle, metric), share_of_gap(unadapted, row, oracle, metric)
+    between, interval = difference(before, oracle, metric), share_of_gap(before, row, oracle, metric)
     if between is None or interval is None or between[0] <= 0 <= between[1]:
         return None, None, "the gap between these two cannot be told from none"
     return (start - value) / (start - end), interval, ""

@@ -114,7 +114,7 @@ def share_interval(
     weights = np.asarray(counts, np.float64)
     noise = np.random.default_rng(_SEED + 1).normal(size=(3, BOOTSTRAP_DRAWS))
     drawn = [
-        np.concatenate(list(_resampled(np.asarray(means, np.float64), weights, BOOTSTRAP_DRAWS))) + sd * one
+        _drawn(np.asarray(means, np.float64), weights, BOOTSTRAP_DRAWS) + sd * one
         for means, sd, one in zip((start, value, end), seeds_sd, noise, strict=True)
     ]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -130,7 +130,7 @@ def _bytes(values: npt.NDArray[Any]) -> bytes:
 def _interval(means: bytes, counts: bytes, seeds_sd: float, draws: int, level: float) -> tuple[float, float]:
     """The interval of the mean of clips' ``means`` with ``counts``, as bytes of float64; boards ask for each often."""
     values, weights = np.frombuffer(means), np.frombuffer(counts)
-    drawn = np.concatenate(list(_resampled(values, weights, draws)))
+    drawn = _drawn(values, weights, draws)
     if seeds_sd > 0:
         drawn = drawn + np.random.default_rng(_SEED + 1).normal(0.0, seeds_sd, len(drawn))
     return _percentiles(drawn, len(values), level)
@@ -167,14 +167,27 @@ def _student(value: float, degrees: int) -> float:
     return (1 + inside) / 2
 
 
-def _resampled(means: FloatArray, counts: FloatArray, draws: int) -> Iterator[FloatArray]:
-    """Means over samples of ``draws`` draws of clips with replacement, in pieces that fit into little memory."""
-    sums, clips = means * counts, len(means)
+def _drawn(means: FloatArray, counts: FloatArray, draws: int) -> FloatArray:
+    """Return the means over samples of ``draws`` draws of clips with replacement."""
+    sums = means * counts
+    pieces = _tallies(len(means), draws) if draws * len(means) <= _CELLS else _drawn_tallies(len(means), draws)
+    return np.concatenate([tally @ sums / (tally @ counts) for tally in pieces])
+
+
+@lru_cache(maxsize=4)
+def _tallies(clips: int, draws: int) -> tuple[FloatArray, ...]:
+    """All pieces at once, kept: a board asks for many intervals over the same clips."""
+    return tuple(_drawn_tallies(clips, draws))
+
+
+def _drawn_tallies(clips: int, draws: int) -> Iterator[FloatArray]:
+    """Yield how often each draw takes each clip (draws, C), in pieces that fit into little memory."""
     rng = np.random.default_rng(_SEED)
     step = max(1, _CELLS // clips)
     for start in range(0, draws, step):
         picked = rng.integers(clips, size=(min(step, draws - start), clips))
-        yield sums[picked].sum(axis=1) / counts[picked].sum(axis=1)
+        rows = np.arange(len(picked))[:, None] * clips
+        yield np.bincount((picked + rows).ravel(), minlength=picked.size).reshape(picked.shape).astype(np.float64)
 
 
 def _percentiles(drawn: FloatArray, clips: int, level: float) -> tuple[float, float]:

@@ -20,7 +20,8 @@ TONES = 6
 MAX_GROUPS = 40
 """Columns of one breakdown that a page shows."""
 FAR = 2.5
-BAR_WIDTH, BAR_HEIGHT, _BAR_EDGE = 132, 18, 6
+BAR_EDGE = 3.0
+"""Share of a bar's width, in %, that stays free at each end."""
 CURVE_WIDTH, CURVE_HEIGHT = 640, 340
 CURVE_LEFT, CURVE_RIGHT, CURVE_TOP, CURVE_BOTTOM = 46, 22, 12, 48
 FIGURE_WIDTH, FIGURE_HEIGHT = 300, 400
@@ -62,6 +63,8 @@ class Measure:
     value: float
     interval: tuple[float, float] | None = None
     seeds: Sequence[float] = ()
+    clips: Sequence[float] = ()
+    """Means of the clips, where they are too few for an interval to say much."""
 
 
 def bar_scale(measures: Sequence[Measure], *, lower_is_better: bool) -> Scale | None:
@@ -74,21 +77,35 @@ def bar_scale(measures: Sequence[Measure], *, lower_is_better: bool) -> Scale | 
     values = [one.value for one in measures]
     far = FAR * min(values) if lower_is_better and min(values) > 0 else max(values)
     near = [one for one in measures if one.value <= far]
-    ends = [end for one in near for end in (one.value, *(one.interval or ()))]
+    ends = [end for one in near for end in (one.value, *one.seeds, *(one.interval or ()))]
     return Scale(min(ends), max(ends))
 
 
 def bar(one: Measure, scale: Scale) -> SimpleNamespace:
-    """Return x positions in px of a drawing ``BAR_WIDTH`` wide: ``value``, ``low``, ``high`` (``None`` without an
-    interval) and ``seeds``; ``beyond`` = the value lies off the scale."""
-
-    def x(value: float) -> str:
-        return f"{_BAR_EDGE + (BAR_WIDTH - 2 * _BAR_EDGE) * min(1.0, max(0.0, scale.at(value))):.1f}"
-
-    low, high = map(x, one.interval) if one.interval else (None, None)
+    """Return positions in % of a drawing's width: ``value``, ``low`` and ``high`` (``None`` without an interval),
+    ``seeds`` and ``clips``; ``beyond`` = the value lies off the scale."""
+    low, high = (bar_place(scale, end) for end in one.interval) if one.interval else (None, None)
+    seeds, clips = ([bar_place(scale, dot) for dot in dots] for dots in (one.seeds, one.clips))
     return SimpleNamespace(
-        value=x(one.value), low=low, high=high, seeds=[x(seed) for seed in one.seeds], beyond=one.value > scale.high
+        value=bar_place(scale, one.value), low=low, high=high, seeds=seeds, clips=clips, beyond=one.value > scale.high
     )
+
+
+def bar_place(scale: Scale, value: float) -> str:
+    """Return where a value lies, in % of the width; values off the scale lie at its ends."""
+    return f"{BAR_EDGE + (100 - 2 * BAR_EDGE) * min(1.0, max(0.0, scale.at(value))):.1f}"
+
+
+def ticks(scale: Scale, most: int = 5) -> list[tuple[str, str]]:
+    """Return at most ``most`` round values on a scale, each as (position in %, text)."""
+    width = scale.high - scale.low
+    if width <= 0:
+        return [(bar_place(scale, scale.low), f"{scale.low:g}")]
+    power = 10.0 ** math.floor(math.log10(width / most))
+    step = next((power * factor for factor in (1, 2, 5, 10, 20) if width / (power * factor) <= most - 1), 50 * power)
+    first = math.ceil(scale.low / step)
+    values = [step * number for number in range(first, math.floor(scale.high / step) + 1)]
+    return [(bar_place(scale, value), f"{value:g}") for value in values]
 
 
 def curve(row: str, name: str, shares: Sequence[float], tone: int | None) -> SimpleNamespace:

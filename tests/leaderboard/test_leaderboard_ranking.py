@@ -242,7 +242,10 @@ def test_ties_are_shown() -> None:
     assert "| 1= | near |" in text
     assert "| 3 | worse |" in text
     assert "= after a rank" in text
-    assert "best (none); near (none)" in index_markdown({"toy-test": entries}, {"toy-test": BENCHMARK})
+    best = entries[0].scores["mpjpe_mm"]
+    assert f"best {best:.1f} mm MPJPE, not told apart from 1 other row." in index_markdown(
+        {"toy-test": entries}, {"toy-test": BENCHMARK}
+    )
 
 
 def test_a_row_that_reads_more_than_the_benchmarks_images_says_so() -> None:

@@ -258,10 +258,10 @@ def test_the_index_names_every_board_and_its_best() -> None:
         "generated/toy-test": (entry(60.0, "worse"), entry(50.0, "better"), entry(1.0, unanswered=1)),
     }
     rows = table(index_markdown(boards, {"toy-test": BENCHMARK}), "# Leaderboards")
-    assert rows[1] == ["[toy-test](toy-test/README.md)", "Toy set", "real", "0", "–", "–"]
+    assert rows[1] == ["[toy-test](toy-test/README.md)", "Toy set", "real", "0", "–"]
     assert rows[2] == [
-        "[generated/toy-test](generated/toy-test/README.md)", "Toy set", "stand-in", "3", "better (none)",
-        "MPJPE 50.0 [45.0, 55.5]",
+        "[generated/toy-test](generated/toy-test/README.md)", "Toy set", "stand-in", "3",
+        "Without target labels: better 50.0 mm MPJPE.",
     ]  # fmt: skip
 
 
@@ -270,8 +270,8 @@ def test_rendering_is_repeatable_and_follows_the_entries(tmp_path: Path) -> None
     write_entry(tmp_path, entry(40.0, "standin", origin="generated"))
     paths = render_boards(tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED})
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
-        "README.md", "generated/toy-test/README.md", "generated/toy-test/index.html", "index.html",
-        "toy-test/README.md", "toy-test/index.html",
+        "README.md", "generated/toy-test/README.md", "generated/toy-test/board.csv", "generated/toy-test/index.html",
+        "index.html", "toy-test/README.md", "toy-test/board.csv", "toy-test/index.html",
     ]  # fmt: skip
     before = {path: path.read_text() for path in paths}
     assert {path: text for path, text in before.items() if path.suffix == ".md"} == rendered_files(

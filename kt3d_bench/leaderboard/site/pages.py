@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
+from kt3d_bench.leaderboard.answer import answer, pairs
+from kt3d_bench.leaderboard.commands import row_command
 from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row, ranked_groups
 from kt3d_bench.leaderboard.site.rows import (
@@ -24,6 +26,7 @@ from kt3d_bench.leaderboard.transfer import Transfer, transfers
 from kt3d_bench.leaderboard.wording import (
     REFERENCES,
     REPORTED_TITLE,
+    TRACK_TITLES,
     capital,
     notes_on,
     reported_value,
@@ -35,7 +38,7 @@ from kt3d_bench.skeletons import H36M17
 from kt3d_bench.web.charts import TONES, curve, heat
 from kt3d_bench.web.page import render, spoken
 
-PAGE = "index.html"
+PAGE, CSV = "index.html", "board.csv"
 FOLDS = {"by_action": "action", "by_subject": "subject", "by_camera": "camera"}
 _BOXES = {
     "joints": "Around the projected joints. The box is a hidden label, as usual in the literature.",
@@ -49,12 +52,15 @@ _SELECTION = {
     "oracle": "The best on labelled test data: an upper bound, not a result.",
 }
 _MOST_STEPS = 10
+_MOST_COMPARED = 10
+_MOST_DRAWN = 50
+"""Rows that figures show, and that a page gives in full detail: it stays light."""
 
 
 def page_text(page: SimpleNamespace, board: str = "") -> str:
     """Return the text of the page of a board, by default that of the index."""
     template, root = ("board.html", "../" * (board.count("/") + 1)) if board else ("boards.html", "")
-    return render("kt3d_bench.leaderboard.site", template, page=page, root=root, entries_folder=ENTRIES)
+    return render("kt3d_bench.leaderboard.site", template, page=page, root=root, entries_folder=ENTRIES, csv=CSV)
 
 
 def board_page(
@@ -62,13 +68,15 @@ def board_page(
 ) -> SimpleNamespace:
     """Return what stands on a board's page.
 
-    Charts and the section on domains show the first group of comparable rows: the newest and largest.
+    Charts and the section on domains show the first group of comparable rows, the newest and largest: the first rows of
+    its tracks where there are many.
     """
     groups = ranked_groups(entries, benchmark)
-    tables = [measured_table(group, benchmark) for group in groups]
+    answers = [answer(group, benchmark) for group in groups]
+    tables = [measured_table(group, benchmark, found) for group, found in zip(groups, answers, strict=True)]
     ranked_by = METRICS[benchmark.headline[0]]
     names = full_names(groups[0].rows) if groups else {}
-    named = [(row_id(row), names[row_id(row)], row) for row in groups[0].rows] if groups else []
+    named = [(row_id(row), names[row_id(row)], row) for row in _drawn(groups[0])] if groups else []
     curves, curves_missing = _curves(named)
     folds = {title: _heat(f"By {title}", named, fold, ranked_by) for fold, title in FOLDS.items()}
     reported = None if published is None else reported_table(published.rows, benchmark)
@@ -83,11 +91,12 @@ def board_page(
         lead=_lead(benchmark),
         protocol=_protocol(benchmark),
         columns=metric_columns(benchmark),
+        whole=sum(len(group.rows) for group in groups) <= _MOST_DRAWN,
+        not_drawn=len(groups[0].rows) - len(named) if groups else 0,
         tables=tables,
-        best=[
-            (row_id(row), row_name(row), f"{supervision_name(row.entry)}: {interval_text(row, ranked_by.name)}")
-            for row in _first(groups)
-        ],
+        answer=answers[0] if answers else None,
+        command=row_command(answers[0].first.entry) if answers and answers[0].first else "",
+        matrices=[_matrix(title, rows, ranked_by.name) for title, rows in _compared(groups)],
         levels=sorted(levels - {""}),
         curves=curves,
         curves_missing=curves_missing,
@@ -119,6 +128,38 @@ def index_page(
         generated=[line for line in lines if line.generated],
         grids=[grid for grid in grids if grid is not None],
     )
+
+
+def _drawn(group: RankedGroup) -> list[Row]:
+    """At most ``_MOST_DRAWN`` rows, the first of every track, in the order of the group."""
+    places = {id(row): place for _, rows in group.tracks for place, row in enumerate(rows)}
+    kept = {id(row) for row in sorted(group.rows, key=lambda row: places[id(row)])[:_MOST_DRAWN]}
+    return [row for row in group.rows if id(row) in kept]
+
+
+def _compared(groups: Sequence[RankedGroup]) -> list[tuple[str, list[Row]]]:
+    """The ranked rows of the first group by track, where at least two can be compared."""
+    tracks = groups[0].tracks if groups else ()
+    ranked = [(TRACK_TITLES[track], [row for row in rows if row.rank is not None]) for track, rows in tracks]
+    return [(title, rows) for title, rows in ranked if len(rows) > 1]
+
+
+def _matrix(title: str, rows: Sequence[Row], metric: str) -> SimpleNamespace:
+    """Differences row - column of the best ``_MOST_COMPARED`` rows of a track, as texts."""
+    shown = rows[:_MOST_COMPARED]
+    names, lower = full_names(rows), METRICS[metric].better == "lower"
+    lines = []
+    for row, cells in zip(shown, pairs(shown, metric), strict=True):
+        texts = []
+        for cell in cells:
+            if cell is None:
+                texts.append(("", "", ""))
+                continue
+            value, (low, high) = cell
+            kind = "" if low <= 0 <= high else "better" if (high < 0) == lower else "worse"
+            texts.append((f"{value:+.1f}", f"[{low:.1f}, {high:.1f}]", kind))
+        lines.append((row_id(row), names[row_id(row)], texts))
+    return SimpleNamespace(title=title, lines=lines, left_out=len(rows) - len(shown))
 
 
 def _first(groups: Sequence[RankedGroup]) -> list[Row]:
@@ -181,8 +222,8 @@ def _steps(groups: Sequence[RankedGroup], benchmark: Benchmark) -> list[SimpleNa
     """The rows of the section on domains."""
     if not groups:
         return []
-    names, metric = full_names(groups[0].rows), benchmark.headline[0]
-    return [_step(one, names[row_id(one.row)], metric) for one in transfers(groups[0], benchmark)]
+    names, metric, drawn = full_names(groups[0].rows), benchmark.headline[0], _drawn(groups[0])
+    return [_step(one, names[row_id(one.row)], metric) for one in transfers(groups[0], benchmark, drawn)]
 
 
 def _step(one: Transfer, name: str, metric: str) -> SimpleNamespace:

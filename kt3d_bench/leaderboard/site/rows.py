@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from kt3d_bench.leaderboard.answer import Answer
+from kt3d_bench.leaderboard.commands import row_command
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, Entry
-from kt3d_bench.leaderboard.ranking import RankedGroup, Row
+from kt3d_bench.leaderboard.ranking import RankedGroup, Row, clip_means
 from kt3d_bench.leaderboard.wording import (
     NONE,
+    TRACK_TITLES,
     also_reads_text,
     capital,
     metric_names,
@@ -25,7 +28,8 @@ from kt3d_bench.leaderboard.wording import (
 )
 from kt3d_bench.metrics.benchmarks import Benchmark, PublishedRow
 from kt3d_bench.metrics.functional import CURVE_MM, METRICS
-from kt3d_bench.web.charts import Measure, Scale, bar, bar_scale
+from kt3d_bench.metrics.uncertainty import MIN_PAIRED_CLIPS
+from kt3d_bench.web.charts import Measure, Scale, bar, bar_place, bar_scale, ticks
 
 LONGEST_NAME = 90
 _REPORTED = {
@@ -40,6 +44,7 @@ _REPORTED = {
 @dataclass(frozen=True)
 class Column:
     title: str
+    """May end with a qualifier in brackets, which tables set apart."""
     unit: str
     meaning: str
     better: str = ""
@@ -67,11 +72,47 @@ def metric_columns(benchmark: Benchmark) -> list[Column]:
     return found
 
 
-def measured_table(group: RankedGroup, benchmark: Benchmark) -> SimpleNamespace:
-    """Return one group of comparable rows, with the scale that their bars share."""
-    scale = shared_scale(group.rows, benchmark.headline[0])
-    rows = [_measured(row, place, benchmark, scale) for place, row in enumerate(group.rows, 1)]
-    return SimpleNamespace(group=group, rows=rows, scale=scale)
+def measured_table(group: RankedGroup, benchmark: Benchmark, found: Answer) -> SimpleNamespace:
+    """Return one group of comparable rows by track, with the scale that their bars share and what all rows share."""
+    metric = benchmark.headline[0]
+    few = bool(group.unranked)
+    scale = shared_scale(group.rows, metric)
+    settings = _shared([_settings(row.entry) for row in group.rows])
+    training = {training_data_text(row.entry) for row in group.rows}
+    origins = {one.origin for row in group.rows for one in row.entry.flags.training_data}
+    stand_ins = origins == {"generated"}
+    rows = {id(row): _measured(row, benchmark, scale, settings, few=few) for row in group.rows}
+    tracks = [
+        SimpleNamespace(name=name, title=TRACK_TITLES[name], note=_track_note(own), rows=[rows[id(row)] for row in own])
+        for name, own in group.tracks
+    ]
+    ends = [(one, row.value(metric)) for one, row in (("floor", found.floor), ("ceiling", found.ceiling)) if row]
+    return SimpleNamespace(
+        group=group,
+        tracks=tracks,
+        rows=[row for track in tracks for row in track.rows],
+        scale=scale,
+        ticks=ticks(scale) if scale else [],
+        marks=[(name, bar_place(scale, value)) for name, value in ends if scale and value is not None],
+        shared=[
+            *settings,
+            *(f"trained on {text}" for text in training if len(training) == 1),
+            *(["training data of stand-ins"] if stand_ins and len(training) > 1 else []),
+        ],
+        stand_ins=stand_ins,
+        training_differs=len(training) > 1,
+    )
+
+
+def _shared(lists: Sequence[Sequence[str]]) -> list[str]:
+    """What all lists hold."""
+    return [one for one in lists[0] if all(one in other for other in lists)] if len(lists) > 1 else []
+
+
+def _track_note(rows: Sequence[Row]) -> str:
+    """What all rows of a track say of the labels that they saw, where the track's title does not say it."""
+    seen = {row.entry.flags.target_labels_seen for row in rows}
+    return next(iter(seen)) if len(seen) == 1 and not seen & {"none", "full", "not stated"} else ""
 
 
 def reported_table(rows: Sequence[PublishedRow], benchmark: Benchmark) -> SimpleNamespace:
@@ -107,13 +148,18 @@ def row_id(row: Row) -> str:
 
 
 def full_names(rows: Sequence[Row]) -> dict[str, str]:
-    """Row -> its name with supervision and those settings that not all rows share, for charts and small tables."""
-    shared = set.intersection(*(set(_settings(row.entry)) for row in rows)) if rows else set()
+    """Row -> its name with supervision, those settings that not all rows share, and seeds, for charts and small
+    tables."""
+    shared = _shared([_settings(row.entry) for row in rows]) if rows else []
     names = {}
     for row in rows:
         own = [] if row.entry.title else [one for one in _settings(row.entry) if one not in shared]
-        names[row_id(row)] = short(" · ".join([row_name(row), supervision_name(row.entry), *own]))
+        names[row_id(row)] = short(" · ".join([row_name(row), supervision_name(row.entry), *own, *_short_seeds(row)]))
     return names
+
+
+def _short_seeds(row: Row) -> list[str]:
+    return [f"seed{'s' * (len(row.seeds) > 1)} {', '.join(map(str, row.seeds))}"] if row.seeds else []
 
 
 def interval_text(row: Row, metric: str) -> str:
@@ -161,33 +207,43 @@ def fold_values(row: Row, fold: str, metric: str) -> Mapping[str, float | None]:
     return found
 
 
-def _measure(row: Row, metric: str) -> Measure | None:
+def _measure(row: Row, metric: str, *, few: bool = False) -> Measure | None:
+    """What a bar shows; ``few`` = clips are so few that each is drawn."""
     value = row.value(metric)
     if value is None:
         return None
     seeds = [entry.scores.get(metric) for entry in row.entries] if len(row.entries) > 1 else []
-    return Measure(value, row.interval(metric), [seed for seed in seeds if seed is not None])
+    clips = clip_means(row, metric) if few else ()
+    clips = clips if len(clips) < MIN_PAIRED_CLIPS else ()
+    return Measure(value, row.interval(metric), [seed for seed in seeds if seed is not None], clips)
 
 
-def _measured(row: Row, place: int, benchmark: Benchmark, scale: Scale | None) -> SimpleNamespace:
+def _measured(
+    row: Row, benchmark: Benchmark, scale: Scale | None, shared: Sequence[str], *, few: bool
+) -> SimpleNamespace:
     entry, headline = row.entry, benchmark.headline[0]
     settings, supervision = _settings(entry), supervision_name(entry)
+    one = _measure(row, headline, few=few)
     words = (entry.method, entry.title, *settings, supervision, training_data_text(entry))
     return SimpleNamespace(
         id=row_id(row),
         rank=rank_text(row),
-        rank_sort=str(place),
+        rank_number="" if row.rank is None else row.rank,
+        why_unranked=row.why_unranked,
+        track=row.track,
         tied=row.tied,
         name=row_name(row),
-        settings=settings,
+        settings=[one for one in settings if one not in shared],
         seeds=_seeds(row),
         marks=_marks(row, benchmark),
         supervision=supervision,
+        granted="" if entry.supervision in ("none", "full") else supervision,
         flags=entry.flags,
         values=[_value(row, name) for name in metric_names(benchmark)],
-        bar=row_bar(row, headline, scale),
+        bar=None if one is None or scale is None else bar(one, scale),
         bar_text=f"{METRICS[headline].title} {interval_text(row, headline)}",
         entries=row.entries,
+        commands=[row_command(entry) for entry in row.entries],
         level=entry.supervision,
         search=" ".join((*words, entry.flags.target_labels_seen)).lower(),
     )
@@ -209,7 +265,10 @@ def _marks(row: Row, benchmark: Benchmark) -> list[str]:
     here."""
     entry = row.entry
     unanswered = max(one.unanswered for one in row.entries)
-    marks = [f"also reads {also_reads_text(entry)}"] if entry.flags.also_reads else []
+    seen = entry.flags.target_labels_seen
+    differs = seen.partition(" (")[0] != entry.supervision and "not stated" not in (seen, entry.supervision)
+    marks = [f"granted {supervision_name(entry)}, saw {short(seen)}"] if differs else []
+    marks += [f"also reads {also_reads_text(entry)}"] if entry.flags.also_reads else []
     marks += [f"{unanswered} samples unanswered: not ranked"] if unanswered else []
     odd = sum(max(one.degenerate.get(kind, 0) for one in row.entries) for kind in entry.degenerate)
     marks += [f"{odd} degenerate poses"] if odd else []
@@ -223,4 +282,4 @@ def _value(row: Row, metric: str) -> Value:
     missing = max(entry.undefined.get(metric, 0) for entry in row.entries)
     if value is None:
         return Value(NONE, "", undefined=missing)
-    return Value(f"{value:.1f}", f"{value:.6f}", "" if spread is None else f"± {spread:.1f}", missing)
+    return Value(f"{value:.1f}", f"{value:.4f}", "" if spread is None else f"± {spread:.1f}", missing)

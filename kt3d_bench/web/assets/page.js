@@ -13,11 +13,12 @@
   const all = (selector, from = document) => [...from.querySelectorAll(selector)];
 
   document.addEventListener("DOMContentLoaded", () => {
+    const address = new URLSearchParams(location.search);
     const said = document.getElementById("said");
     const say = (words) => { said.textContent = words; };
 
     theme();
-    all("table.sortable").forEach(sortable);
+    all("table.sortable").forEach((table, place) => sortable(table, place));
     filters(say);
     all(".copy").forEach((button) => copying(button, say));
     curves();
@@ -35,32 +36,70 @@
       show();
     }
 
-    function sortable(table) {
+    function remember(name, value) {
+      if (value) address.set(name, value); else address.delete(name);
+      const query = address.toString();
+      try { history.replaceState(null, "", `${location.pathname}${query ? `?${query}` : ""}${location.hash}`); } catch { /* a browser may forbid it */ }
+    }
+
+    function sortable(table, place) {
       const heads = all("thead th", table);
-      heads.forEach((head, column) => head.querySelector(".sort").addEventListener("click", () => {
-        const direction = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+      const named = `sort${place || ""}`;
+      const title = (head) => head.querySelector(".sort span").firstChild.textContent.trim();
+      const by = (head, direction) => {
         heads.forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", direction);
-        sort(table, column, head.dataset.type === "number", direction === "ascending" ? 1 : -1);
-        say(`Sorted by ${head.querySelector(".sort span").firstChild.textContent.trim()}, ${direction}`);
+        sort(table, heads.indexOf(head), head.dataset.type === "number", direction === "ascending" ? 1 : -1);
+      };
+      const start = heads.find((head) => head.ariaSort);
+      heads.forEach((head, column) => head.querySelector(".sort")?.addEventListener("click", () => {
+        const first = head.dataset.better === "higher" ? "descending" : "ascending";
+        const turned = first === "ascending" ? "descending" : "ascending";
+        const direction = head.getAttribute("aria-sort") === first ? turned : first;
+        by(head, direction);
+        remember(named, head === start && direction === first ? "" : `${column}-${direction}`);
+        say(`Sorted by ${title(head)}, ${direction}`);
       }));
+      const [column, direction] = (address.get(named) || "").split("-");
+      if (/^(as|des)cending$/.test(direction) && heads[column]?.querySelector(".sort")) by(heads[column], direction);
     }
 
     function sort(table, column, numeric, sign) {
-      const items = table.tBodies[0].classList.contains("item") ? [...table.tBodies] : [...table.tBodies[0].rows];
       const key = (item) => {
         const cell = (item.rows ? item.rows[0] : item).cells[column];
         const text = cell.dataset.sort ?? cell.textContent.trim();
         return numeric ? (text === "" ? NaN : parseFloat(text)) : text.toLowerCase();
       };
       const empty = (value) => value === "" || value === "–" || Number.isNaN(value);
-      const keyed = items.map((item) => [key(item), item]);
-      keyed.sort(([a], [b]) => {
-        if (empty(a) || empty(b)) return empty(a) - empty(b);
-        return sign * (numeric ? a - b : a.localeCompare(b, "en", { numeric: true }));
+      const bodies = [...table.tBodies].filter((body) => body.classList.contains("item"));
+      const tracks = all("tbody.track", table);
+      const parts = bodies.length
+        ? tracks.map((head) => [head, bodies.filter((body) => body.dataset.track === head.dataset.track)])
+        : [[null, [...table.tBodies[0].rows]]];
+      parts.forEach(([head, items]) => {
+        const home = items[0]?.parentNode;
+        const keyed = items.map((item) => [key(item), item]);
+        keyed.sort(([a], [b]) => {
+          if (empty(a) || empty(b)) return empty(a) - empty(b);
+          return sign * (numeric ? a - b : a.localeCompare(b, "en", { numeric: true }));
+        });
+        if (head) home.append(head);
+        keyed.forEach(([, item]) => home.append(item));
       });
-      const home = items[0]?.parentNode;
-      keyed.forEach(([, item]) => home.append(item));
+    }
+
+    function ranks() {
+      all("table.board").forEach((table) => all("tbody.track", table).forEach((head) => {
+        const own = all("tbody.item", table).filter((item) => item.dataset.track === head.dataset.track);
+        const shown = own.filter((item) => !item.hidden);
+        head.hidden = own.length > 0 && shown.length === 0;
+        const places = shown.map((item) => item.dataset.rank).filter(Boolean).map(Number);
+        shown.filter((item) => item.dataset.rank).forEach((item) => {
+          const rank = Number(item.dataset.rank);
+          const ties = places.filter((other) => other === rank).length;
+          item.querySelector(".rank").textContent = `${1 + places.filter((other) => other < rank).length}${ties > 1 ? "=" : ""}`;
+        });
+      }));
     }
 
     function filters() {
@@ -69,6 +108,10 @@
       const items = all("[data-item]");
       const count = form.querySelector(".count");
       const nothing = document.querySelector(".nothing");
+      all("[name]", form).forEach((field) => {
+        const value = address.get(field.name);
+        if (value && (field.tagName !== "SELECT" || [...field.options].some((one) => one.value === value))) field.value = value;
+      });
       const apply = () => {
         const fields = Object.fromEntries(new FormData(form));
         const words = fields.text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -80,11 +123,13 @@
           item.hidden = !fits;
           shown += fits;
         });
-        const gone = new Set(items.filter((item) => item.hidden && item.dataset.of).map((item) => item.dataset.of));
+        const gone = new Set(items.filter((item) => item.hidden && item.id).map((item) => item.id));
         all("[data-of]:not([data-item])").forEach((part) => part.toggleAttribute("hidden", gone.has(part.dataset.of)));
         all("section[data-kind]").forEach((part) => { part.hidden = Boolean(fields.kind) && part.dataset.kind !== fields.kind; });
         count.textContent = `${shown === items.length ? shown : `${shown} of ${items.length}`} ${form.dataset.unit}`;
         if (nothing) nothing.hidden = shown > 0;
+        ranks();
+        Object.entries(fields).forEach(([name, value]) => { if ((address.get(name) || "") !== value) remember(name, value); });
       };
       form.addEventListener("input", apply);
       form.addEventListener("submit", (event) => event.preventDefault());
