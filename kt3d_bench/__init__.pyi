@@ -54,6 +54,7 @@ from kt3d_bench.scaffold import new_plugin as new_plugin
 from kt3d_bench.scoring import score as score
 from kt3d_bench.scoring import score_as as score_as
 from kt3d_bench.testing.contract import check_plugin as check_plugin
+from kt3d_bench.training.detect import detect as detect
 from kt3d_bench.training.exporting import export as export
 from kt3d_bench.training.packing import pack as pack
 from kt3d_bench.training.runs import Run as Run

@@ -173,6 +173,11 @@ class Method(torch.nn.Module, ABC):
         middle frames. ``validate`` must answer for those of its stage. ``None`` = single images."""
         return None
 
+    @property
+    def detections(self) -> str:
+        """Name of the stored 2D detections that ``predict`` reads (``kt3d detect``), "" = none."""
+        return ""
+
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
         """The stages of this run, in order. Empty for methods that only need statistics or nothing."""
@@ -199,6 +204,6 @@ class Method(torch.nn.Module, ABC):
         """What the networks that ``stage`` trains say of a batch of one of its roles, for the validation curve, which
         compares it with labels that the run was granted, and with what they say of the batch turned and mirrored; in
         evaluation mode, without gradients. ``None`` = nothing to measure. By default: ``predict``, of images that it
-        reads, in clips as it reads them."""
-        known = set(self.reads) <= batch.images.keys() and stage.clip == self.clip
+        reads, in clips as it reads them; nothing of a method that reads detections."""
+        known = set(self.reads) <= batch.images.keys() and stage.clip == self.clip and not self.detections
         return self.predict(batch) if known else None

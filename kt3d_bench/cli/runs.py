@@ -322,3 +322,15 @@ def pack(run: str | None, out: Path | None) -> None:
     path = kt.pack(run, out)
     say(f"Packed: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     say(f"Next: kt3d predict {shlex.quote(str(path))} photo.jpg")
+
+
+@main.command()
+@click.argument("shards", type=SHARDS)
+@click.option("--with", "by", required=True, metavar="RUN|METHOD", help="Run, or method without training.")
+@click.option("--split", "splits", multiple=True, help="Only this split; may be repeated. [default: all]")
+@click.option("--device", default="auto", show_default=True, help=_DEVICE)
+def detect(shards: Path, by: str, splits: tuple[str, ...], device: str) -> None:
+    """Store 2D joints beside SHARDS, for methods that lift them (--set detections=NAME)."""
+    with Terminal() as report:
+        for path in kt.detect(shards, by, splits=splits or None, device=device, report=report):
+            say(f"Detections: {path}")

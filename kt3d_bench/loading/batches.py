@@ -8,7 +8,7 @@ cameras speak. Everything here has already been warped (crop, augmentation), con
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import torch
@@ -40,6 +40,8 @@ class UnlabelledBatch:
     surface_mm: Tensor
     """(B,) float32: robust depth of the foreground, computed from the depth image alone
     (``geometry.reference.surface_reference_mm``); NaN without a depth image."""
+    detections_px: Tensor | None = field(default=None, kw_only=True)
+    """(B, J, 2) float32 2D joints that another method found, px of the input: of a method with ``detections``."""
 
     @property
     def size(self) -> int:

@@ -10,9 +10,9 @@ true depth of joint 0) or estimated by the method (``from-depth``: ``root_z_mm``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -278,12 +278,14 @@ def _pass(
         limit=limit,
         clip=method.clip,
     )
+    seen = _with_detections(method, samples)
     workers.report.start(title, loader.batches_per_epoch)
     indices, joints, done = [np.zeros(0, np.int64)], [np.zeros((0, NUM_JOINTS, 3), np.float32)], 0
     try:
         with torch.no_grad():
             for number, (rows, batch) in enumerate(loader.ordered(), 1):
                 given = samples.labels.joints_cam_mm[rows, 0, 2] if reference == "root-given" else None
+                batch = seen(batch, rows)
                 shown = batch if method.clip is None else middle(batch, method.clip[0])
                 positions = camera_positions(method.predict(batch), shown, method.input_px, given)
                 indices.append(rows)
@@ -295,6 +297,34 @@ def _pass(
     workers.report.finish()
     found = np.concatenate(indices), np.concatenate(joints)
     return found if workers.fabric is None else ranks.gather_rows(workers.fabric, *found, loader.samples)
+
+
+def _with_detections(
+    method: Method, samples: ShardSet
+) -> Callable[[UnlabelledBatch, npt.NDArray[np.int64]], UnlabelledBatch]:
+    """Return what adds the stored 2D detections that the method reads, if any, to the batch of some rows."""
+    if not method.detections:
+        return lambda batch, _: batch
+    import torch
+
+    from kt3d_bench.data.detections import read_detections
+
+    joints, _ = read_detections(samples, method.detections)
+
+    def added(batch: UnlabelledBatch, rows: npt.NDArray[np.int64]) -> UnlabelledBatch:
+        scale, offset = crop_to_input(batch, samples.labels.intrinsics_px[rows])
+        placed = torch.from_numpy((joints[rows] * scale + offset).astype(np.float32))
+        return replace(batch, detections_px=placed.to(batch.device))
+
+    return added
+
+
+def crop_to_input(batch: UnlabelledBatch, intrinsics_px: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    """Return scale (B, 1, 1) and offset (B, 1, 2) from px of stored crops, whose cameras have ``intrinsics_px``
+    (B, 2, 3), to px of the unaugmented input: both cameras are of the same person, and only the pixels differ."""
+    seen = batch.cameras.intrinsics_px.detach().cpu().double().numpy()
+    scale = seen[:, :1, :1] / intrinsics_px[:, :1, :1]
+    return scale, seen[:, None, :, 2] - scale * intrinsics_px[:, None, :, 2]
 
 
 def camera_positions(

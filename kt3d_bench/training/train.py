@@ -18,6 +18,7 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import installed_versions, write_whole
 from kt3d_bench.optimisation import Optimiser, Schedule
+from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import RUN_FILE, final_checkpoint, write_run
 from kt3d_bench.schema import checked
@@ -74,7 +75,7 @@ def train(
         report.note(in_words(init))
     options = _options(resolved, method, init)
     with claimed(fabric, resolved, resume=resume) as folder:
-        document = {**_document(resolved, options, feeds), "init": init, "processes": fabric.world_size}
+        document = {**_document(resolved, options, feeds, method), "init": init, "processes": fabric.world_size}
         for difference in differences(like, document) if like is not None else ():
             report.note(f"Unlike the earlier run: {difference}")
         kept = {path: path.read_bytes() for path in (folder / RUN_FILE, folder / FILE) if path.is_file()}
@@ -245,7 +246,9 @@ def _options(resolved: Resolved, method: Method, init: Mapping[str, Any] | None)
     )
 
 
-def _document(resolved: Resolved, options: LoopOptions, feeds: Mapping[str, RoleData]) -> dict[str, Any]:
+def _document(
+    resolved: Resolved, options: LoopOptions, feeds: Mapping[str, RoleData], method: Method
+) -> dict[str, Any]:
     return {
         "state": "training",
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -262,11 +265,17 @@ def _document(resolved: Resolved, options: LoopOptions, feeds: Mapping[str, Role
         },
         "selection_rule": "last",
         "settings_rule": settings_rule(resolved.plugin, resolved.config.settings),
-        "external_data": list(resolved.plugin.external_data),
+        "external_data": [*resolved.plugin.external_data, *_detected(method.detections)],
         "shards": {role: found.document() for role, found in sorted(feeds.items())},
         "versions": options.about["versions"],
         "code": code_states(["kt3d_bench", resolved.method.__module__.partition(".")[0]]),
     }
+
+
+def _detected(name: str) -> list[str]:
+    """What a run reads that was detected with ``name``, and what that was made with."""
+    others = registry.methods()[name].external_data if name in registry.methods() else ()
+    return [f"2D detections by {name}", *others] if name else []
 
 
 def _now() -> str:

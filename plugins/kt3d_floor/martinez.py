@@ -60,6 +60,9 @@ class Config:
     """Cameras before which the lifter sees the source's poses: virtual ones, or the source's own."""
     flip_test: bool = True
     """Whether 2D poses are averaged with those of the mirrored image."""
+    detections: str = ""
+    """Stored 2D detections (kt3d detect) to lift instead of the joints of a 2D network of its own; then only the lifter
+    is trained."""
     noise: float = 0.3
     """Noise on the lifter's 2D input, in units of the pose's size. Each sample draws its standard deviation between 0
     and this: the lifter cannot know how good the 2D network is on new images."""
@@ -116,12 +119,24 @@ class Martinez(Method):
         super().__init__(config, context)
         if context.target_modality != "rgb":
             raise UsageError("martinez needs RGB targets", where="--target", hint="choose a target with RGB images")
-        self.rgb_net = IntegralNet(3, backbone=config.backbone, side=config.side)
+        if config.detections and context.supervision != "none":
+            problem = "stored detections are lifted without labels of the target alone"
+            raise UsageError(problem, where="--set detections", hint="use --supervision none")
+        if not config.detections:
+            self.rgb_net = IntegralNet(3, backbone=config.backbone, side=config.side)
         self.lifter = Lifter(config.width, config.dropout)
 
     @property
     def input_px(self) -> int:
         return cast(int, self.config.input_px)
+
+    @property
+    def detections(self) -> str:
+        return cast(str, self.config.detections)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return () if self.detections else super().reads
 
     def stages(self) -> tuple[Stage, ...]:
         config: Config = self.config
@@ -148,7 +163,7 @@ class Martinez(Method):
         )
         level = self.context.supervision
         if level == "none":
-            return pretrain, lift
+            return (lift,) if self.detections else (pretrain, lift)
         before = (pretrain,) if level.startswith("full") else (pretrain, lift)
         names = ("backbone", "side", "marginal_weight", "width", "dropout")
         supervised = Stage(
@@ -199,9 +214,18 @@ class Martinez(Method):
         places, z_mm, _ = VirtualCameras().see(stood)
         return places, z_mm, z_mm.isfinite()
 
-    def predict(self, batch: UnlabelledBatch) -> Estimate:
+    def _joints_px(self, batch: UnlabelledBatch) -> Tensor:
+        """(B, J, 2) where the joints are in the image: as stored, or as the 2D network finds them."""
+        if self.detections:
+            if batch.detections_px is None:
+                hint = "predict shards that have them, or train without --set detections"
+                raise UsageError("the run lifts stored detections, and there are none", where="martinez", hint=hint)
+            return batch.detections_px
         image = rgb_input(batch.images["rgb"])
         output = both_ways(self.rgb_net, image)[0] if self.config.flip_test else self.rgb_net(image)
-        joints_px, _ = from_voxels(output.voxels, self.input_px, self.config.side)
+        return from_voxels(output.voxels, self.input_px, self.config.side)[0]
+
+    def predict(self, batch: UnlabelledBatch) -> Estimate:
+        joints_px = self._joints_px(batch)
         depth_mm = self.lifter(normalised(joints_px)).float() * DEPTH_UNIT_MM
         return Estimate(joints_px=joints_px, z_root_mm=depth_mm - depth_mm[:, :1])

@@ -1,0 +1,95 @@
+"""Find people's joints in the images of shards, and keep them there for methods that lift 2D joints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.data.detections import detections_path, write_detections
+from kt3d_bench.data.manifest import read_manifest
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.data.remote import local_folder
+from kt3d_bench.errors import PluginError, UsageError
+from kt3d_bench.files import default_data_root
+from kt3d_bench.plugins import registry
+from kt3d_bench.progress import Reporter
+from kt3d_bench.run_folder import final_checkpoint, found_run
+from kt3d_bench.training.predict import BATCH_SIZE, crop_to_input, load_method, untrained_method
+from kt3d_bench.training.resolve import device_name
+from kt3d_bench.training.sources import fetch
+
+if TYPE_CHECKING:
+    from kt3d_bench.method import Method
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def detect(
+    shards: Path | str,
+    by: Path | str,
+    *,
+    splits: Sequence[str] | None = None,
+    data: Path | str | None = None,
+    device: str = "auto",
+    report: Reporter | None = None,
+) -> list[Path]:
+    """Store the 2D joints that a run, or a method without stages, finds in the images of ``shards``; return the files.
+
+    ``by``: as in ``load_run``, or the name of such a method; it names the detections. ``splits``: all by default. No
+    label is read. Raises ``UsageError`` for an unknown run or method, images it does not read and unknown splits;
+    ``PluginError`` where it does not say where joints are in the image; ``ArtefactError`` for corrupt files.
+    """
+    folder, report = local_folder(shards), report or Reporter()
+    known = read_manifest(folder).splits
+    for split in splits or ():
+        if split not in known:
+            raise UsageError(f"there is no split '{split}'", where=folder, hint=f"choose from {', '.join(known)}")
+    method, name, meta = _detector(by, Path(data or default_data_root()))
+    method.to(device_name(device)).eval()
+    opened = [ShardSet.open(folder, split) for split in splits or sorted(known)]
+    for samples in opened:
+        samples.require(method.reads)
+        detections_path(samples, name)
+        fetch(samples, report)
+    return [write_detections(one, name, *_found(method, one, device_name(device), report), meta) for one in opened]
+
+
+def _detector(by: Path | str, data_root: Path) -> tuple[Method, str, dict[str, Any]]:
+    is_run = Path(by).exists() or (data_root / "runs" / str(by)).is_dir()
+    if not is_run and str(by) in registry.methods():
+        return untrained_method(str(by), "rgb"), str(by), {"method": str(by)}
+    folder = found_run(by, data_root)
+    method, about = load_method(final_checkpoint(folder))
+    return method, folder.name, {"method": about["method"], "run": folder.name}
+
+
+def _found(method: Method, samples: ShardSet, device: str, report: Reporter) -> tuple[FloatArray, FloatArray]:
+    import torch
+
+    from kt3d_bench.loading.loader import Loader
+
+    if method.clip is not None or method.detections:
+        raise UsageError("it reads clips or detections, and detecting reads single images", where="--with")
+    joints, confidence = np.empty((len(samples.keys), 17, 2)), np.ones((len(samples.keys), 17))
+    loader = Loader(samples, method.reads, batch_size=BATCH_SIZE, input_px=method.input_px, labelled=False,
+                    shuffle=False, device=device)  # fmt: skip
+    report.start(f"detect {samples.split}", loader.batches_per_epoch)
+    try:
+        with torch.no_grad():
+            for number, (rows, batch) in enumerate(loader.ordered(), 1):
+                estimate = method.predict(batch)
+                if estimate.joints_px is None:
+                    raise PluginError("does not say where joints are in the image (joints_px)", where="Estimate")
+                scale, offset = crop_to_input(batch, samples.labels.intrinsics_px[rows])
+                joints[rows] = (estimate.joints_px.cpu().double().numpy() - offset) / scale
+                if estimate.confidence is not None:
+                    confidence[rows] = estimate.confidence.cpu().numpy()
+                report.advance(number, samples=int(rows[-1]) + 1)
+    finally:
+        loader.close()
+    report.finish()
+    return joints, confidence
