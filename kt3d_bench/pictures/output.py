@@ -71,6 +71,8 @@ class Record:
             "joints_px": pose.joints_px.astype(np.float32),
             "joints_root_mm": pose.joints_root_mm.astype(np.float32),
         }
+        if pose.confidence is not None:
+            row["confidence"] = [round(one, 3) if np.isfinite(one) else None for one in pose.confidence.tolist()]
         self.rows.append(row)
 
     def poses(self) -> FloatArray:

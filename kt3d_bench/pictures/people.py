@@ -56,6 +56,8 @@ class Pose:
     """(17, 3) camera frame."""
     depth_from: str
     """What decided the hip's depth: a key of ``DEPTH_FROM``."""
+    confidence: FloatArray | None = None
+    """(17,) 0..1, where the method tells it."""
 
     @property
     def key(self) -> str:
@@ -106,6 +108,15 @@ class Root:
 
 
 @dataclass(frozen=True, eq=False)
+class Found:
+    """What a method found of one person; fields as in ``Pose``, joints outside the picture included."""
+
+    joints_cam_mm: FloatArray
+    depth_from: str
+    confidence: FloatArray | None
+
+
+@dataclass(frozen=True, eq=False)
 class Predictor:
     """A method, ready to predict people on a device."""
 
@@ -131,9 +142,8 @@ class Predictor:
         """ "rgb" or "depth": which pictures it reads."""
         return "depth" if self.method.context.target_modality == "depth" else "rgb"
 
-    def __call__(self, people: Sequence[Person]) -> list[tuple[FloatArray, str]]:
-        """Return each person's joints, (17, 3) mm in the camera frame, and what decided the hip's depth
-        (``DEPTH_FROM``); predicted in one batch. ``pose_of`` makes poses of them."""
+    def __call__(self, people: Sequence[Person]) -> list[Found]:
+        """Return what is found of each person, predicted in one batch. ``pose_of`` makes poses of them."""
         import torch
 
         if not people:
@@ -142,7 +152,8 @@ class Predictor:
         with torch.no_grad():
             estimate = self.method.predict(batch)
         positions, deciding = self._placed(estimate, batch, len(people))
-        return list(zip(positions, deciding, strict=True))
+        sure = _array(estimate.confidence)
+        return [Found(positions[row], words, None if sure is None else sure[row]) for row, words in enumerate(deciding)]
 
     def _batch(self, people: Sequence[Person]) -> UnlabelledBatch:
         """Cut the people out and bring them into the network's input, as ``loading`` does with stored crops."""
@@ -271,15 +282,16 @@ def _reduced(image: npt.NDArray[Any], camera: Camera, factor: int) -> tuple[npt.
     return small, warp_camera(camera, affine, (width, height))
 
 
-def pose_of(person: Person, joints_cam_mm: FloatArray, depth_from: str) -> Pose:
-    """Return a pose, (17, 3) mm in the camera frame, in which joints outside the picture are absent."""
+def pose_of(person: Person, found: Found) -> Pose:
+    """Return a pose in which joints outside the picture are absent."""
+    joints_cam_mm = found.joints_cam_mm
     joints_px = project(person.camera, joints_cam_mm)
     with np.errstate(invalid="ignore"):
         inside = (joints_px >= -0.5) & (joints_px <= np.array(person.picture.size_px) - 0.5)
     absent = ~np.asarray(inside.all(axis=1))[:, None]
     root_mm = joints_cam_mm - joints_cam_mm[H36M17.root]
     px, root, cam = (np.where(absent, np.nan, joints) for joints in (joints_px, root_mm, joints_cam_mm))
-    return Pose(person, px, root, cam, depth_from)
+    return Pose(person, px, root, cam, found.depth_from, found.confidence)
 
 
 def lengths_record(about: Mapping[str, Any]) -> tuple[float, ...] | None:

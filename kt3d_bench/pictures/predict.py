@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
 from kt3d_bench import __version__
 from kt3d_bench.errors import Kt3dError, RawDataError, UsageError
@@ -29,7 +28,7 @@ from kt3d_bench.pictures.inputs import (
 from kt3d_bench.pictures.output import InputRecord, Record, file_stem, write_bvh, write_record
 from kt3d_bench.pictures.overlay import VideoWriter, encoded, overlay
 from kt3d_bench.pictures.page import Gallery, write_page
-from kt3d_bench.pictures.people import DEPTH_FROM, Person, Pose, Predictor, Root, lengths_record, pose_of
+from kt3d_bench.pictures.people import DEPTH_FROM, Found, Person, Pose, Predictor, Root, lengths_record, pose_of
 from kt3d_bench.pictures.smooth import OneEuro
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
@@ -205,8 +204,8 @@ def _people(asked: _Asked, told: InputRecord, picture: Picture, tracks: Tracks |
     return [Person(picture, camera, box, number) for box, number in zip(boxes, numbers, strict=True)]
 
 
-def _predicted(asked: _Asked, people: Sequence[Person]) -> list[tuple[npt.NDArray[np.float64], str]]:
-    found: list[tuple[npt.NDArray[np.float64], str]] = []
+def _predicted(asked: _Asked, people: Sequence[Person]) -> list[Found]:
+    found: list[Found] = []
     for start in range(0, len(people), MOST_AT_ONCE):
         found += asked.predictor(people[start : start + MOST_AT_ONCE])
     return found
@@ -227,7 +226,7 @@ def _still(asked: _Asked, record: Record, picture: Picture, number: int) -> None
     told = record.inputs[-1]
     told.frames = 1
     people = _people(asked, told, picture, None)
-    poses = [pose_of(one, *found) for one, found in zip(people, _predicted(asked, people), strict=True)]
+    poses = [pose_of(one, found) for one, found in zip(people, _predicted(asked, people), strict=True)]
     _keep(asked, record, poses, number)
     if asked.out is not None and poses:
         drawn = overlay(picture.image, [pose.joints_px for pose in poses])
@@ -247,11 +246,11 @@ def _video(asked: _Asked, record: Record, frames: Iterator[Picture], total: int,
         for picture, inside in block:
             poses = []
             for person in inside:
-                joints, words = next(found)
+                one = next(found)
                 if asked.smooth:
-                    one = filters.setdefault(person.number, OneEuro())
-                    joints = one(joints, picture.time_s or 0.0)
-                poses.append(pose_of(person, joints, words))
+                    smooth = filters.setdefault(person.number, OneEuro())
+                    one = replace(one, joints_cam_mm=smooth(one.joints_cam_mm, picture.time_s or 0.0))
+                poses.append(pose_of(person, one))
             _keep(asked, record, poses, number)
             if writer is not None:
                 writer.add(overlay(picture.image, [pose.joints_px for pose in poses]), picture.time_s or 0.0)
