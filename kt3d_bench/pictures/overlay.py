@@ -104,6 +104,7 @@ class VideoWriter:
                 self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
                 self._stream.codec_context.time_base = Fraction(1, 90000)
                 self._stream.codec_context.thread_count = 1
+                self._stream.options = {"preset": "veryfast"} if codec == "libx264" else {}
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
             frame.pts = self._last = max(self._last + 1, round(time_s * 90000))
             frame.time_base = Fraction(1, 90000)
