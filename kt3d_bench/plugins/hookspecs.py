@@ -163,7 +163,7 @@ class MethodPlugin:
     supervision: Annotated[tuple[Annotated[str, OneOf(LEVELS)], ...], SOME, DIFFERENT] = tuple(LEVELS)
     """Levels the method accepts."""
     defaults: Mapping[Annotated[str, OneOf(ROLES)], str] = field(default_factory=dict)
-    """Role -> name of the dataset it uses by default."""
+    """Role -> name of the dataset, or of its benchmark, that it uses by default."""
     settings_rule: Annotated[str, OneOf(SETTINGS_RULES)] = "not stated"
     """Where the values of the presets and of the recipes' rows come from: "published" = a paper, "validation" = trials
     on people held out from training and test, "test" = trials scored on the test. Boards print it."""

@@ -16,6 +16,6 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
             load="kt3d_a2j.method:A2J",
             presets=("paper", "laptop", "tiny"),
             supervision=("partial-3d", "partial", "full-3d", "full"),
-            defaults={"target": "ubc3v"},
+            defaults={"target": "itop-front"},
         ),
     )

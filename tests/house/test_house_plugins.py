@@ -54,7 +54,7 @@ def test_everything_installed_is_found_sorted_and_loads() -> None:
     for method in registry.methods().values():
         loaded = registry.load(method.load)
         assert set(method.presets) == set(loaded.PRESETS)
-        assert set(method.defaults.values()) <= set(registry.datasets())
+        assert set(method.defaults.values()) <= {*registry.datasets(), *registry.benchmarks()}
 
 
 def test_order_of_installation_does_not_matter() -> None:
