@@ -23,8 +23,12 @@ Record = TypeVar("Record")
 
 STRICT: Any = {"extra": "forbid", "revalidate_instances": "always", "allow_inf_nan": False}
 """``__pydantic_config__`` of a record: unknown fields, NaN and infinity are refused, and instances checked again."""
-MAX_YAML_BYTES = 4 << 20
+MAX_YAML_BYTES = 1 << 20
 MAX_YAML_DEPTH = 50
+MAX_YAML_EVENTS = 200_000
+"""Scalars, and begins and ends of lists and mappings."""
+MAX_YAML_SCALAR = 100_000
+"""Characters: a number of many parts, 1:59:59..., takes quadratic time."""
 _MOST_PROBLEMS = 10
 _SHOWN = 60
 _WANTED = {
@@ -167,7 +171,7 @@ def _fields(kind: Any) -> Mapping[str, Any]:
 def read_yaml(path: Path, *, error: type[Kt3dError], hint: str) -> Any:
     """Return the content of a YAML file.
 
-    Raise ``error`` for a file that cannot be read, is larger than 4 MiB, nests deeper than 50 levels, holds an alias
+    Raise ``error`` for a file that cannot be read, is larger than 1 MiB, nests deeper than 50 levels, holds an alias
     (a few lines of them can stand for gigabytes), or is no YAML.
     """
     import yaml
@@ -177,10 +181,14 @@ def read_yaml(path: Path, *, error: type[Kt3dError], hint: str) -> Any:
             raise error(f"is larger than {MAX_YAML_BYTES >> 20} MiB", where=path, hint=hint)
         data = read_whole(path, MAX_YAML_BYTES)
         text, depth = data.decode(), 0
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for number, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
+            if number > MAX_YAML_EVENTS:
+                raise error(f"holds more than {MAX_YAML_EVENTS} values", where=path, hint=hint)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_YAML_DEPTH:
                 raise error(f"nests deeper than {MAX_YAML_DEPTH} levels", where=path, hint=hint)
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_YAML_SCALAR:
+                raise error(f"holds a value of {len(event.value)} characters", where=path, hint=hint)
             if isinstance(event, yaml.AliasEvent):
                 raise error(f"holds a YAML alias (*{event.anchor!s:.40})", where=path, hint="write it out")
         return yaml.load(text, Loader=yaml.CSafeLoader)

@@ -203,7 +203,7 @@ def read_moon_cameras(path: Path, subject: int) -> dict[tuple[int, str], Camera]
             cx, cy = map(float, entry["c"])
             pose = {"rotation": entry["R"], "position_world_mm": entry["t"]}
             cameras[subject, camera_id] = Camera.pinhole((fx, fy), (cx, cy), _NOMINAL_SIZE, **pose)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RawDataError(
             f"is not four cameras of R, t, f and c ({type(error).__name__}: {error})", where=path, hint=_HINT
         ) from error

@@ -108,7 +108,7 @@ def _too_short(where: str, frames: int, poses: int, name: str) -> RawDataError:
     )
 
 
-_LARGEST_SIDE_PX = 4096
+_LARGEST_SIDE_PX, _MOST_MASKS = 4096, 1_000_000
 _BOXES_HINT = "unpack or download the Segments_mat_gt_bb archive again"
 
 
@@ -124,7 +124,7 @@ def read_boxes(path: Path, frames: Sequence[int], *, where: str) -> npt.NDArray[
     with reading(where, _BOXES_HINT), h5py.File(path, "r") as file:
         references = own_dataset(file, "Masks", where, _BOXES_HINT)
         needed = max(frames, default=0) + 1
-        if references.dtype != h5py.ref_dtype or references.size < needed:
+        if references.dtype != h5py.ref_dtype or not needed <= references.size <= _MOST_MASKS:
             raise RawDataError(
                 f"Masks is {references.dtype} {references.shape}, expected references to at least {needed} masks",
                 where=where,

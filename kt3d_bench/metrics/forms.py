@@ -133,7 +133,7 @@ def _mmpose(path: Path) -> PredictionFile:
             pose = np.array(row["keypoints"], np.float64).reshape(len(own), NUM_JOINTS, 3)
             if not all(isinstance(one, str) for one in own):
                 raise TypeError
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             raise ArtefactError(
                 f"prediction {number} is not an object with 'img_path', 'target_img_path' or 'key', and {NUM_JOINTS} "
                 "'keypoints' [x, y, z]",

@@ -133,6 +133,8 @@ def _stage(
     if about is not None:
         if fabric.is_global_zero:
             context.report.note(f"stage '{stage.name}' was trained before and is reused")
+            if inside is not None:
+                interim.delete(interim.listed(context.folder))
         return StageOutcome(stage.name, tuple(stage.roles), digest, about["steps"], about["seconds"], True, worlds)
     if inside is not None:
         if inside["digest"] != digest:
@@ -151,8 +153,8 @@ def _stage(
     done, seconds = train_stage(context, stage, steps, {"digest": digest, "worlds": list(worlds)}, inside)
     check_frozen(method, stage, before)
     if fabric.is_global_zero:
-        store.save(digest, method, stage, {**context.options.about, "steps": done, "seconds": seconds})
         interim.write_worlds(context.folder, {**interim.read_worlds(context.folder), stage.name: worlds})
+        store.save(digest, method, stage, {**context.options.about, "steps": done, "seconds": seconds})
         interim.delete(interim.listed(context.folder))
         context.report.finish()
     fabric.barrier()

@@ -114,7 +114,7 @@ def lines_changed(chance: random.Random, data: bytes) -> bytes:
         place = chance.randrange(len(words))
         words[place] = str(chance.choice(WORDS)).encode(errors="surrogatepass")[:5000]
         lines[at] = b" ".join(words)
-        if chance.random() < 0.2:
+        if chance.random() < 0.2 and len(lines[at]) < 10_000:
             lines.insert(at, lines[at] * chance.choice((1, 300)))
     return b"\n".join(lines)
 

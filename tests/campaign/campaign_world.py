@@ -335,6 +335,7 @@ _TIMES = re.compile(rb"\d{4}-\d\d-\d\d(?:T[\d:]+Z)?|[0-9a-f]{64}|\d+(?:\.\d+)? (
 _CACHES = {f"_jinja2-cache-{os.getuid()}", "torchinductor_root"}
 """Of libraries: one of each per user, which are to stay."""
 _VOLATILE = {
+    "reused",
     "wall_seconds",
     "finished",
     "started",

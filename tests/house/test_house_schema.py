@@ -104,9 +104,11 @@ def test_a_value_is_shown_on_one_short_line() -> None:
         ("? [1]\n: 2", "is not readable YAML"),
         ("!!python/name:os.system", "is not readable YAML"),
         ("a: 1\n---\nb: 2", "is not readable YAML"),
-        ("#" * MAX_YAML_BYTES + "#", "is larger than 4 MiB"),
+        ("#" * MAX_YAML_BYTES + "#", "is larger than 1 MiB"),
+        ("a: [" + "[]," * 100_000 + "]", "holds more than 200000 values"),
+        ("a: 1" + ":59" * 40_000, "holds a value of 120001 characters"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_a_yaml_file_that_could_do_harm_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "x.yaml"
