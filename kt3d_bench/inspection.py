@@ -53,6 +53,8 @@ def inspect(path: Path | str, dataset: str | None = None) -> list[str]:
         raise UsageError("there is nothing here", where=path)
     if path.is_file() and path.suffix == ".npz" and _holds_predictions(path):
         return _predictions(path)
+    if is_motion(path):
+        return _motion(path)
     if (path / _MANIFEST).is_file():
         from kt3d_bench.data.manifest import read_manifest
 
@@ -69,6 +71,26 @@ def inspect(path: Path | str, dataset: str | None = None) -> list[str]:
             "this .npz holds no predictions", where=path, hint="those have arrays 'keys' and 'joints_cam_mm'"
         )
     return _raw(path, dataset)
+
+
+def is_motion(path: Path) -> bool:
+    """Return whether this is a file of recorded motion, by its name."""
+    return path.is_file() and path.suffix.lower() in (".bvh", ".amc")
+
+
+def _motion(path: Path) -> list[str]:
+    from kt3d_bench.synth.motion.folder import read_motion
+
+    motion, quoted = read_motion(path), shlex.quote(str(path))
+    seconds = len(motion) / motion.rate_hz
+    lines = [f"{len(motion)} frames of {len(motion.names)} joints, {seconds:.1f} s: {motion.facts}"]
+    if motion.dropped_frames:
+        lines.append("The first frame is a rest pose that a conversion inserted; it is left out.")
+    lines += [f"No joint was found for {role}." for role in motion.missing]
+    lines += [f"These are no person's joints: {doubt}." for doubt in motion.doubts]
+    if motion.missing or motion.doubts:
+        return [*lines, f"Next: name them: kt3d generate DATASET --motion {quoted} --motion-joints knee_l=NAME,..."]
+    return [*lines, f"Next: look at it: kt3d inspect {quoted} --picture motion.png"]
 
 
 def shards_folders(path: Path) -> list[Path]:

@@ -1,11 +1,11 @@
-"""Contact sheets of shards: which samples to show, with which caption. ``drawing`` draws them."""
+"""Contact sheets of shards and motions: which samples to show, with which caption. ``drawing`` draws them."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,13 @@ from kt3d_bench.data.format import FIELDS
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.validate import IMAGES, measure, open_whole
-from kt3d_bench.drawing import Tile, contact_sheet
+from kt3d_bench.drawing import PANEL_PX, Tile, contact_sheet
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.geometry.foreground import RULES, person_depth
+from kt3d_bench.skeletons import H36M17, NUM_JOINTS
+
+if TYPE_CHECKING:
+    from kt3d_bench.synth.motion.recorded import Motion
 
 By = Literal["dataset", "action", "worst"]
 COUNT = 24
@@ -55,6 +59,44 @@ def sheet(
         notes += [f"{tile.title}: {problem}" for tile in tiles for problem in tile.problems]
     contact_sheet(path, sections)
     return [f"{sum(len(tiles) for _, tiles in sections)} samples in {path}", *notes]
+
+
+def motion_sheet(source: Path, path: Path, *, count: int = COUNT) -> list[str]:
+    """Write a PNG of ``count`` poses of a recorded motion, each seen from the front; return a sentence on it.
+
+    Raises ``UsageError`` where joints are missing, ``RawDataError`` for a corrupt file.
+    """
+    from kt3d_bench.synth.motion.folder import read_motion
+
+    motion = read_motion(source)
+    if motion.missing:
+        hint = f"see which: kt3d inspect {shlex.quote(str(source))}"
+        raise UsageError("joints are missing, so there is no pose to draw", where=source, hint=hint)
+    poses = _seen_from_the_front(motion)
+    tiles = [
+        Tile(f"frame {i}", f"{i / motion.rate_hz:.2f} s", {}, np.full((NUM_JOINTS, 2), np.nan), poses[i],
+             np.full(NUM_JOINTS, -1, np.int8), (PANEL_PX, PANEL_PX))
+        for i in spread(len(motion), count)
+    ]  # fmt: skip
+    contact_sheet(path, [(f"{source.name}: {len(tiles)} of {len(motion)} frames, from the front", tiles)])
+    return [f"{len(tiles)} poses in {path}"]
+
+
+def _seen_from_the_front(motion: Motion) -> npt.NDArray[np.float64]:
+    """Return (F, 17, 3) mm: x to the person's left, y down; NaN for what the skeleton lacks."""
+    poses = np.full((len(motion), NUM_JOINTS, 3), np.nan)
+    own = {"thorax": "neck", "head": "head", "spine": "spine"}
+    own |= {f"{side}_{joint}": f"{joint}_{side[0]}" for side in ("left", "right")
+            for joint in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")}  # fmt: skip
+    for name, role in own.items():
+        if role in motion.joints:
+            poses[:, H36M17.index(name)] = motion.role(role)
+    left, right = (motion.role(f"hip_{side}") for side in "lr")
+    poses[:, H36M17.index("hip")] = (left + right) / 2
+    across = (left - right) * (1, 1, 0)
+    across /= np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-9)
+    x = np.einsum("fjc,fc->fj", poses - poses[:, :1], across)
+    return np.stack([x, -poses[..., 2], np.zeros_like(x)], axis=-1)
 
 
 def _open(folder: Path, split: str | None) -> tuple[list[ShardSet], list[str]]:

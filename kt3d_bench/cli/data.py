@@ -144,7 +144,7 @@ def generate(dataset: str, out: Path | None, **choices: Any) -> None:
 @main.command()
 @click.argument("path", type=ANY_PLACE)
 @click.option("--dataset", help="Dataset that a raw folder should hold. [default: try all]")
-@click.option("--picture", type=FILE, help="Write this .png of samples with their skeletons drawn (shards only).")
+@click.option("--picture", type=FILE, help="Write this .png of skeletons: samples of shards, or a motion file.")
 @click.option(
     "--by",
     type=click.Choice(["dataset", "action", "worst"]),
@@ -162,24 +162,26 @@ def inspect(
     count: int,
     split: str | None,
 ) -> None:
-    """Describe what is at PATH: shards, a run, predictions, or a raw dataset and what it lacks."""
-    from kt3d_bench.inspection import shards_folders
+    """Describe what is at PATH: shards, a run, predictions, a motion file, or a raw dataset and what it lacks."""
+    from kt3d_bench.inspection import is_motion, shards_folders
 
-    folders = shards_folders(path)
-    if picture is not None and not folders:
-        hint = "leave out --picture, or name a folder of shards"
-        raise UsageError("only shards have pictures", where=path, hint=hint)
+    folders, motion = shards_folders(path), is_motion(path)
+    if picture is not None and not folders and not motion:
+        hint = "leave out --picture, or name a folder of shards or a motion file"
+        raise UsageError("only shards and motions have pictures", where=path, hint=hint)
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError("pictures are .png files", where=picture, hint=f"--picture {shlex.quote(f'{picture}.png')}")
     for line in kt.inspect(path, dataset):
         say(line)
     if picture is not None:
-        from kt3d_bench.cli.contact_sheet import sheet
+        from kt3d_bench.cli.contact_sheet import motion_sheet, sheet
         from kt3d_bench.data.remote import complete
 
+        for line in motion_sheet(path, picture, count=count) if motion else ():
+            say(line)
         for folder in folders:
             complete(folder, [split] if split else None)
-        for line in sheet(folders, picture, by=by, count=count, split=split):
+        for line in sheet(folders, picture, by=by, count=count, split=split) if folders else ():
             say(line)
 
 

@@ -318,7 +318,7 @@ def test_a_picture_is_a_png(root: Path, tmp_path: Path) -> None:
 def test_a_picture_of_what_is_no_shards_is_refused(root: Path, tmp_path: Path) -> None:
     result = kt3d("inspect", root / "raw" / "mpii", "--picture", tmp_path / "s.png")
     assert result.exit_code == 2
-    assert "only shards have pictures" in result.stderr
+    assert "only shards and motions have pictures" in result.stderr
     assert not (tmp_path / "s.png").exists()
 
 

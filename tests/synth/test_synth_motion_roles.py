@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from synth_motion_files import NAMES, Person, walker, write_acclaim, write_bvh
 
 from kt3d_bench.cli import main
+from kt3d_bench.cli.contact_sheet import _seen_from_the_front
 from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.skeletons import H36M17
 from kt3d_bench.synth import clip_from_motion, read_amc, read_bvh, read_motions
 from kt3d_bench.synth.motion.anatomy import contradictions
 from kt3d_bench.synth.motion.folder import Settings, motion_settings
@@ -191,3 +193,43 @@ def test_a_joint_may_have_two_end_sites(tmp_path: Path) -> None:
     motion = read_bvh(path)
     assert len(set(motion.names)) == len(motion.names) == len(NAMES) + 1
     assert any(name.endswith("_end2") for name in motion.names)
+
+
+def test_without_a_neck_the_mean_of_the_collars_stands_for_it(tmp_path: Path) -> None:
+    person = walker()
+    kept = [joint for joint, name in enumerate(person.names) if not name.startswith(("Neck", "Head"))]
+    place = {old: new for new, old in enumerate(kept)}
+    headless = replace(
+        person, names=tuple(person.names[joint] for joint in kept), offsets=person.offsets[kept],
+        parents=tuple(place.get(person.parents[joint], -1) for joint in kept), turns=person.turns[:, kept],
+    )  # fmt: skip
+    motion = read_bvh(write_bvh(tmp_path / "n.bvh", headless))
+    assert motion.missing == motion.doubts == ()
+    assert "neck = mean of the collars" in motion.facts
+    collars = (motion.joint("LeftShoulder") + motion.joint("RightShoulder")) / 2
+    np.testing.assert_allclose(motion.role("neck"), collars, atol=1e-6)
+    assert len(clip_from_motion(motion, 50.0).rotations) > 1
+
+
+def test_inspect_describes_a_motion_and_draws_it(tmp_path: Path) -> None:
+    source, picture = write_bvh(tmp_path / "w.bvh", walker()), tmp_path / "w.png"
+    done = CliRunner().invoke(main, ["inspect", str(source), "--picture", str(picture), "--count", "3"])
+    assert done.exit_code == 0, done.output
+    for fact in ("mm per unit, y up, ", " Hz; ", "knee_l = LeftLeg", f"3 poses in {picture}"):
+        assert fact in done.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    lacking = tmp_path / "l.bvh"
+    lacking.write_text("HIERARCHY\nROOT Hips\n{\nOFFSET 0 0 0\nCHANNELS 3 Xrotation Yrotation Zrotation\n"
+                       "End Site\n{\nOFFSET 0 1 0\n}\n}\nMOTION\nFrames: 1\nFrame Time: 0.02\n0 0 0\n")  # fmt: skip
+    told = CliRunner().invoke(main, ["inspect", str(lacking)])
+    assert "No joint was found for knee_l." in told.output
+    assert "--motion-joints knee_l=NAME" in told.output
+    refused = CliRunner().invoke(main, ["inspect", str(lacking), "--picture", str(picture)])
+    assert "joints are missing, so there is no pose to draw" in refused.output
+
+
+def test_left_is_on_the_right_of_a_picture_from_the_front(tmp_path: Path) -> None:
+    poses = _seen_from_the_front(read_bvh(write_bvh(tmp_path / "w.bvh", walker())))
+    left, right = (poses[:, H36M17.index(f"{side}_hip"), 0] for side in ("left", "right"))
+    assert (left > right).all()
+    assert (poses[:, H36M17.index("thorax"), 1] < poses[:, H36M17.index("left_ankle"), 1]).all(), "y points down"

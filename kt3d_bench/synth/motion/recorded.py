@@ -167,6 +167,8 @@ def finished(
             joints, missing = with_given(tree, joints, given_joints(tree, roles))
         except ValueError as error:
             raise UsageError(str(error), where=raw.source, hint="write role=name, such as knee_l=LeftLeg") from error
+    if not missing and "neck" not in (roles or {}):
+        raw, joints = _with_neck(raw, joints)
     doubts = () if missing or roles else tuple(contradictions(raw.positions_mm, joints))
     motion = replace(raw, joints=joints, missing=tuple(missing), doubts=doubts)
     unit = mm_per_unit or _unit_mm(motion, declared)
@@ -183,6 +185,31 @@ def finished(
     if drop_rest_frame and _starts_with_inserted_rest(motion):
         return replace(motion.taken(slice(1, None)), dropped_frames=1)
     return motion
+
+
+def _with_neck(raw: Motion, joints: Mapping[str, int]) -> tuple[Motion, Mapping[str, int]]:
+    """Return a motion whose neck, where the skeleton has none above the joint at which the collars meet, is a joint of
+    its own: the mean of the two that the collars begin at."""
+    chest = joints["neck"]
+    starts = [_below(raw.parents, chest, joints[f"shoulder_{side}"]) for side in "lr"]
+    if raw.ends or any(start in (None, joints[f"shoulder_{side}"]) for start, side in zip(starts, "lr", strict=True)):
+        return raw, joints
+    neck = raw.positions_mm[:, starts].mean(axis=1, keepdims=True)
+    return replace(
+        raw,
+        names=(*raw.names, "mean of the collars"),
+        parents=(*raw.parents, chest),
+        positions_mm=np.concatenate([raw.positions_mm, neck], axis=1),
+        orientations=np.concatenate([raw.orientations, raw.orientations[:, [chest]]], axis=1),
+        rest_mm=np.concatenate([raw.rest_mm, raw.rest_mm[starts].mean(axis=0, keepdims=True)]),
+    ), {**joints, "neck": len(raw.names)}
+
+
+def _below(parents: tuple[int, ...], above: int, joint: int) -> int | None:
+    """Return the child of ``above`` on the way to ``joint``; ``None`` where ``joint`` is not below it."""
+    while joint > above and parents[joint] != above:
+        joint = parents[joint]
+    return joint if joint > above else None
 
 
 def _unit_mm(motion: Motion, declared: float | None) -> float:
