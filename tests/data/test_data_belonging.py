@@ -94,16 +94,23 @@ def test_what_shows_nobody_or_too_little_is_not_called_right(tmp_path: Path) -> 
     assert reasons(fit(three)) == ["6 samples: fewer than 4 recordings of a subject by one camera"]
     few = tiny_shards(tmp_path / "few", clips()[:10])
     assert reasons(fit(few)) == ["fewer than 8 clips have a foreground to compare"]
-    poor = tiny_shards(tmp_path / "poor", clips(range(CLIPS)))
-    outcomes, [unchecked] = fit(poor)
+    nobody = [replace(one, foreground=np.zeros((48, 40), np.uint8)) for one in clips()]
+    outcomes, [unchecked] = fit(tiny_shards(tmp_path / "poor", nobody))
     assert outcomes == []
-    assert unchecked.reason.startswith("the foreground is poor: in the median clip ")
+    assert unchecked.reason == "no image's foreground shows anybody"
+    blurred = tiny_shards(tmp_path / "blurred", clips(range(CLIPS)))
+    assert reasons(fit(blurred))[0].startswith("the foreground is poor: in the median clip ")
     outside = replace(dotted(0, 0, modality="parts"), joints_px=np.full((17, 2), np.nan))
     assert reasons(fit(tiny_shards(tmp_path / "none", [outside]))) == ["no image's parts shows anybody"]
 
 
-def test_a_whole_split_of_other_labels_is_found_where_clips_are_many(tmp_path: Path) -> None:
-    shown = [dotted(number, number, of=number + 1) for number in range(belonging.MANY_CLIPS)]
+@pytest.mark.parametrize("count", [belonging.MANY_CLIPS, CLIPS])
+def test_a_whole_split_of_other_labels_is_found(tmp_path: Path, count: int) -> None:
+    shown = [dotted(number, number, of=number + 1) for number in range(count)]
+    if count < belonging.MANY_CLIPS:
+        corner = np.zeros((48, 40), np.uint8)
+        corner[0, 0] = 255
+        shown = [replace(one, foreground=corner) for one in shown]
     [wrong] = fit(tiny_shards(tmp_path, shown))[0]
     assert wrong.failed == 1
     assert "the labels of the whole split are another camera's or moment's" in wrong.findings[0].sentence

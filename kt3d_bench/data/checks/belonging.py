@@ -48,9 +48,10 @@ BEFORE_MM, BEHIND_MM = 2000.0, 150.0
 so far behind it (sensor noise, joints labelled at the surface)."""
 BLURRED = 0.15
 """With more than this share in the median clip, a foreground is too poor to tell one clip from another."""
-MANY_CLIPS, MOST_IN_MEDIAN = 40, 0.25
-"""So many clips show their empty scenes well enough that a larger share in the median clip is the labels' fault: on a
-stand-in it is 0 to 6 %, 29 % with the labels of another view and 35 % with those of another moment."""
+MANY_CLIPS, MOST_IN_MEDIAN = 40, (0.5, 0.25)
+"""Share in the median clip beyond which the labels of the whole split are at fault, in a few clips and in many, which
+show their empty scenes well: on a stand-in it is 0 to 6 %, 29 to 76 % with the labels of another view or with mirrored
+ones, and 35 % with those of another moment."""
 STEADY_TAKE = 2.0
 """Per cent that limbs vary within a take where the recorded skeleton is rigid (others vary by 20)."""
 OTHER_BODY = 5.0
@@ -143,13 +144,15 @@ def fit(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
             of_clip[number].append(share)
     means = np.array([np.mean(values) if values else np.nan for values in of_clip])
     middle = float(np.nanmedian(means)) if np.isfinite(means).any() else 0.0
-    if shown == "foreground" and np.isfinite(means).sum() >= MANY_CLIPS and middle > MOST_IN_MEDIAN:
+    shown_clips = int(np.isfinite(means).sum())
+    most = MOST_IN_MEDIAN[shown_clips >= MANY_CLIPS]
+    if shown == "foreground" and shown_clips >= FEWEST_CLIPS and middle > most:
         sentence = (
             f"{100 * middle:.0f} % of the joints lie beside the person in the median of {len(means)} clips: the labels "
             "of the whole split are another camera's or moment's"
         )
         wrong = found(FIT, split, sentence, value=100 * middle, remade=False)
-        return [Outcome(FIT, split, len(means), 1, 100 * middle, middle / MOST_IN_MEDIAN, (wrong,))], unchecked
+        return [Outcome(FIT, split, len(means), 1, 100 * middle, middle / most, (wrong,))], unchecked
     reason = _cannot_tell(means, shown)
     if reason:
         return [], [*unchecked, Unchecked(FIT, split, reason)]
@@ -225,7 +228,9 @@ def _beside(shards: ShardSet, i: int, shown: str) -> float | None:
     try:
         if shown == "depth":
             return _off_surface(points, shards.labels.joints_cam_mm[i, :, 2], shards.image(i, "depth_mm"))
-        return images.share_beside(points, shards.image(i, shown) > 0)
+        mask = shards.image(i, shown) > 0
+        unknown = shown == "foreground" and not mask.any()
+        return None if unknown else images.share_beside(points, mask)
     except ArtefactError:
         return None
 

@@ -187,12 +187,13 @@ def finished(
     return motion
 
 
-def _with_neck(raw: Motion, joints: Mapping[str, int]) -> tuple[Motion, Mapping[str, int]]:
+def _with_neck(raw: Motion, joints: dict[str, int]) -> tuple[Motion, dict[str, int]]:
     """Return a motion whose neck, where the skeleton has none above the joint at which the collars meet, is a joint of
     its own: the mean of the two that the collars begin at."""
     chest = joints["neck"]
-    starts = [_below(raw.parents, chest, joints[f"shoulder_{side}"]) for side in "lr"]
-    if raw.ends or any(start in (None, joints[f"shoulder_{side}"]) for start, side in zip(starts, "lr", strict=True)):
+    shoulders = [joints[f"shoulder_{side}"] for side in "lr"]
+    starts = [_below(raw.parents, chest, shoulder) for shoulder in shoulders]
+    if raw.ends or chest in starts or any(map(int.__eq__, starts, shoulders)):
         return raw, joints
     neck = raw.positions_mm[:, starts].mean(axis=1, keepdims=True)
     return replace(
@@ -205,11 +206,11 @@ def _with_neck(raw: Motion, joints: Mapping[str, int]) -> tuple[Motion, Mapping[
     ), {**joints, "neck": len(raw.names)}
 
 
-def _below(parents: tuple[int, ...], above: int, joint: int) -> int | None:
-    """Return the child of ``above`` on the way to ``joint``; ``None`` where ``joint`` is not below it."""
+def _below(parents: tuple[int, ...], above: int, joint: int) -> int:
+    """Return the child of ``above`` on the way to ``joint``, or ``above`` itself where ``joint`` is not below it."""
     while joint > above and parents[joint] != above:
         joint = parents[joint]
-    return joint if joint > above else None
+    return max(joint, above)
 
 
 def _unit_mm(motion: Motion, declared: float | None) -> float:
