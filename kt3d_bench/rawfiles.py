@@ -135,6 +135,17 @@ def read_jpeg(path: Path, hint: str) -> npt.NDArray[np.uint8]:
     return image
 
 
+def jpeg_size(path: Path, hint: str) -> tuple[int, int]:
+    """Return (width, height) px of a JPEG file by its header. Raises ``RawDataError`` when it is missing or damaged."""
+    import simplejpeg
+
+    try:
+        height, width = simplejpeg.decode_jpeg_header(read_bytes(path, _IMAGE_BYTES, hint))[:2]
+    except ValueError as error:
+        raise RawDataError(f"cannot be decoded ({error})", where=path, hint=hint) from error
+    return int(width), int(height)
+
+
 def own_dataset(file: Any, name: Any, where: str | Path, hint: str, *, most_chunk_bytes: int = MOST_CHUNK_BYTES) -> Any:
     """Return an HDF5 dataset by name or reference. Raises ``RawDataError`` when it is absent, a link, keeps its values
     in another file, or lies in pieces too large or too many."""

@@ -14,6 +14,7 @@ from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_mpii.annotations import JOINTS, MAPPING, AnnotatedImage, Points, read_annotations
+from kt3d_mpii.bounds import check_bounds
 from kt3d_mpii.layout import ARCHIVES, SITE, find_annotations, find_coco, find_images, read_image
 
 IMAGES_PER_ITEM = 100
@@ -27,8 +28,8 @@ _LARGEST_EXTENT = 3
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
     """Return one item per 100 training images that show anybody; the annotation travels in the payload.
 
-    Raises ``MissingDataError`` when the folder is not MPII's, ``RawDataError`` when a part of it is missing or the
-    annotation file is damaged.
+    Raises ``MissingDataError`` when the folder is not MPII's, ``RawDataError`` when a part of it is missing, the
+    annotation file is damaged or it is of other images.
     """
     images = find_images(raw)
     annotations = find_annotations(raw)
@@ -39,6 +40,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     if count > 1:
         raise RawDataError(f"annotates the image {stem} more than once", where=annotations[0],
                            hint="unpack the annotations again")  # fmt: skip
+    check_bounds(images, shown, annotations[0])
     items = []
     for start in range(0, len(shown), IMAGES_PER_ITEM):
         block = shown[start : start + IMAGES_PER_ITEM]
@@ -57,8 +59,12 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
 def _people(folder: Path, annotated: AnnotatedImage) -> Iterator[Sample | Skipped]:
     image: npt.NDArray[np.uint8] | RawDataError | None = None
     stem = Path(annotated.name).stem
+    first: dict[Points, int] = {}
     for index, points in annotated.persons:
         key, joints_px = f"{stem}_p{index + 1}", _joints(points)
+        if first.setdefault(points, index) != index and _usable(joints_px):
+            yield Skipped(key, "has the same joints as another person of the image")
+            continue
         if not _usable(joints_px):
             yield Skipped(key, f"fewer than {MIN_JOINTS} joints annotated, or all in one place")
             continue

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from kt3d_mpii import convert
 from kt3d_mpii.annotations import MAPPING
+from mpii_release import image_entry, one, points, standing, structs, write_jpg, write_release
 
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.crops import transform_points
@@ -93,3 +95,42 @@ def test_the_card_says_what_the_mapping_does() -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RawDataError, match=r"is not a folder.*kt3d generate mpii"):
         convert.plan(tmp_path / "nowhere", "train", {})
+
+
+def crowd(raw: Path, change: Callable[[float, float], tuple[float, float]]) -> Path:
+    """Ten images of different sizes with one person of 16 joints in the middle, each joint moved by ``change``."""
+    annolist = []
+    for number in range(10):
+        size = (320, 240) if number % 2 else (200, 200)
+        joints = {joint: change(*place) for joint, place in standing(size[0] / 2, size[1] / 2).items()}
+        annolist.append(image_entry(f"{number:09d}.jpg", one(annopoints=points(joints, {}))))
+        write_jpg(raw / "images", f"{number:09d}.jpg", size)
+    write_release(raw / "mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat", annolist, [1] * 10)
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (2 * x, 2 * y), r"\d+ % of 140 joints lie outside their images"),
+        (lambda x, y: (x, y + 100), r"\d+ % of 140 joints lie outside their images"),
+        (lambda x, y: (x / 400, y / 400), "10 of 10 persons are smaller than 3 px: coordinates are no pixels"),
+    ],
+)
+def test_annotations_of_other_or_resized_images_are_refused(
+    tmp_path: Path, change: Callable[[float, float], tuple[float, float]], message: str
+) -> None:
+    assert len(convert.plan(crowd(tmp_path / "sound", lambda x, y: (x, y)), "train", {})) == 1
+    with pytest.raises(RawDataError, match=message) as caught:
+        convert.plan(crowd(tmp_path / "wrong", change), "train", {})
+    assert "of one release" in (caught.value.hint or "")
+
+
+def test_a_person_annotated_twice_is_used_once(tmp_path: Path) -> None:
+    twice = structs([{"annopoints": points(standing(101, 121), {})} for _ in range(2)])
+    write_jpg(tmp_path / "images", "000000001.jpg")
+    mat = tmp_path / "mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat"
+    write_release(mat, [image_entry("000000001.jpg", twice)], [1])
+    samples, skipped = run(tmp_path)
+    assert list(samples) == ["000000001_p1"]
+    assert skipped == {"000000001_p2": "has the same joints as another person of the image"}
