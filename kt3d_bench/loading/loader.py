@@ -210,6 +210,10 @@ class Loader(EndlessLoader):
         _, (_, indices) = next(self._stream(number))
         return [str(key) for key in self._shards.keys[indices]]
 
+    def frames(self, indices: IntArray) -> IntArray:
+        """Return the (B T,) samples of the clips around samples ``indices`` (B,); these themselves without clips."""
+        return indices if self._frames is None else self._frames[indices].ravel()
+
     def close(self) -> None:
         """Stop the decoding threads."""
         self._store.close()
@@ -254,9 +258,9 @@ class Loader(EndlessLoader):
             yield waiting.popleft().complete()
 
     def _begin(self, number: int, indices: IntArray, draws: Draws) -> _Coming:
-        frames = indices
+        frames = self.frames(indices)
         if self._frames is not None:
-            frames, draws = self._frames[indices].ravel(), draws.repeated(self._frames.shape[1])
+            draws = draws.repeated(self._frames.shape[1])
         placement = place(draws, self._boxes_px[frames], self._input_px)
         affine = from_shrunk(placement.affine_px, self._store.shrink[frames])
         batch = assembly(self._modalities, affine, self._input_px, self._store.sizes_px[frames], self._device)

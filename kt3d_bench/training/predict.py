@@ -285,7 +285,7 @@ def _pass(
         with torch.no_grad():
             for number, (rows, batch) in enumerate(loader.ordered(), 1):
                 given = samples.labels.joints_cam_mm[rows, 0, 2] if reference == "root-given" else None
-                batch = seen(batch, rows)
+                batch = seen(batch, loader.frames(rows))
                 shown = batch if method.clip is None else middle(batch, method.clip[0])
                 positions = camera_positions(method.predict(batch), shown, method.input_px, given)
                 indices.append(rows)

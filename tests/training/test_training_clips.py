@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_toys import SIDE, ClipMethod
 from training_workplace import Workplace
 
 import kt3d_bench.testing.tiny as tiny
+from kt3d_bench.data.detections import write_detections
 from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.loading.clips import clip_frames
 from kt3d_bench.loading.loader import Loader
+from kt3d_bench.method import Estimate
 from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.run_folder import final_checkpoint
 from kt3d_bench.training.predict import load_method, predict
@@ -53,3 +57,25 @@ def test_it_trains_on_clips_and_predicts_the_middle_frames(film: Workplace) -> N
     got = found.joints_cam_mm - found.joints_cam_mm[:, :1]
     np.testing.assert_allclose(got, relative, atol=1e-2)
     assert np.ptp(relative, axis=0).max() > 1e-3
+
+
+def test_every_frame_of_a_clip_has_its_own_detections(film: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detections that are the stored joints lie where the loader has the labels of the same clips."""
+    run = train(film.config(method="clips", supervision="none"))
+    shards = ShardSet.open(film.root / "shards" / "dots-target", "test")
+    write_detections(shards, "own", shards.labels.joints_px.astype(np.float64), np.ones((len(shards), 17)), {})
+    seen: list[torch.Tensor] = []
+
+    def looked(self: ClipMethod, batch: UnlabelledBatch) -> Estimate:
+        assert batch.detections_px is not None
+        seen.append(batch.detections_px)
+        return predicted(self, batch)
+
+    predicted = ClipMethod.predict
+    monkeypatch.setattr(ClipMethod, "predict", looked)
+    monkeypatch.setattr(ClipMethod, "detections", property(lambda self: "own"))
+    predict(run, device="cpu")
+    loader = Loader(shards, (), batch_size=len(shards), input_px=SIDE, clip=(3, 1))
+    (labelled,) = loader
+    assert isinstance(labelled, LabelledBatch)
+    torch.testing.assert_close(torch.cat(seen), labelled.joints_px, rtol=0, atol=1e-3)
