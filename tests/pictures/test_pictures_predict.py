@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,9 @@ from kt3d_bench.cli import main
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.metrics.predictions import read_predictions
+from kt3d_bench.pictures.inputs import video_frames
 from kt3d_bench.pictures.people import Root
+from kt3d_bench.pictures.predict import FRAMES_AT_ONCE
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint
@@ -173,6 +177,23 @@ def test_videos_of_uneven_frames(dots: None, tmp_path: Path) -> None:
     smooth = predict(path, smooth=True)
     np.testing.assert_array_equal(smooth[0], found[0])
     assert np.linalg.norm(smooth[10] - found[10], axis=-1).max() > 3
+
+
+def test_few_frames_are_in_memory(dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = 0
+
+    def watched(*given: Any) -> Iterator[Any]:
+        nonlocal most
+        for frame in video_frames(*given):
+            alive.add(frame)
+            most = max(most, len(alive))
+            yield frame
+
+    monkeypatch.setattr("kt3d_bench.pictures.predict.video_frames", watched)
+    path = film(tmp_path / "clip.mkv", [0.04 * frame for frame in range(40)])
+    assert len(predict(path, out=tmp_path / "out")) == 40
+    assert most <= FRAMES_AT_ONCE + 2
 
 
 def test_a_video_that_breaks_off_keeps_what_was_read(dots: None, tmp_path: Path) -> None:
