@@ -146,16 +146,23 @@ class KnowledgeTransfer(Model):
         return self._seen(batch, both=self.config.flip_test)
 
     def validate(self, stage: Stage, batch: UnlabelledBatch) -> Estimate | None:
-        """The prior on noisy true poses, a branch on synthetic images, else E_r, D_r on each image once."""
-        if stage.name == PRIOR:
-            assert self.prior is not None
-            known = cast(LabelledBatch, batch).mask_3d[..., None]
-            truth = self.inputs.truth(cast(LabelledBatch, batch))
-            return self._estimate_of(self.prior(jittered(torch.where(known, truth, truth[:, :1]), PRIOR_NOISE)))
+        """The prior and the mask-conditioned network on noisy true poses, a branch on synthetic images, else E_r, D_r
+        on each image once."""
+        if stage.name in (PRIOR, "bridge"):
+            assert isinstance(batch, LabelledBatch)
+            truth = self.inputs.truth(batch)
+            truth = torch.where(batch.mask_3d[..., None], truth, truth[:, :1])
+            if stage.name == PRIOR:
+                assert self.prior is not None
+                return self._estimate_of(self.prior(jittered(truth, PRIOR_NOISE)))
+            assert self.bridge_net is not None
+            noisy, present = bridge.corrupted(truth)
+            given = bridge.bridge_input(self.inputs.silhouette(batch), noisy, present & batch.mask_3d)
+            return self._estimate_of(self.bridge_net(given).voxels)
         if stage.name == "synthetic" and self.context.transfers:
             net, image = (self.mask_net, self.inputs.masks) if self.rgb else (self.depth_net, self.inputs.depth)
             return self._estimate(net(image(batch)), batch)
-        trains_it = stage.name not in ("generator", "bridge") and set(self.reads) <= batch.images.keys()
+        trains_it = stage.name != "generator" and set(self.reads) <= batch.images.keys()
         return self._seen(batch, both=False) if trains_it else None
 
     def _seen(self, batch: UnlabelledBatch, *, both: bool) -> Estimate:
@@ -183,7 +190,8 @@ class KnowledgeTransfer(Model):
         return voxels
 
     def _estimate(self, output: IntegralOutput, batch: UnlabelledBatch, voxels: Tensor | None = None) -> Estimate:
-        root_z_mm = batch.surface_mm + output.surface_offset_mm if "depth" in batch.images else None
+        has_surface = bool(batch.surface_mm.isfinite().any())
+        root_z_mm = batch.surface_mm + output.surface_offset_mm if has_surface else None
         return self._estimate_of(output.voxels if voxels is None else voxels, root_z_mm)
 
     def _estimate_of(self, voxels: Tensor, root_z_mm: Tensor | None = None) -> Estimate:

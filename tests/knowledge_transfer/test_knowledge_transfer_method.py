@@ -586,14 +586,15 @@ def test_the_prior_is_asked_in_the_frame_of_the_plain_image(build: Make, batch: 
     ("modality", "stage", "images", "says"),
     [
         ("rgb", "prior", (), "px mm"), ("rgb", "pretrain-2d", ("rgb",), "px mm"),
-        ("rgb", "bridge", ("foreground",), ""), ("rgb", "adapt", ("rgb", "foreground"), "px mm"),
+        ("rgb", "bridge", ("foreground",), "px mm"), ("rgb", "generator", ("parts",), ""),
+        ("rgb", "adapt", ("rgb", "foreground"), "px mm"),
         ("depth", "synthetic", ("depth", "parts"), "px mm hip"), ("depth", "adapt", ("depth",), "px mm hip"),
     ],
 )  # fmt: skip
 def test_every_stage_says_what_its_validation_curve_measures(
     build: Make, batch: Make, modality: str, stage: str, images: tuple[str, ...], says: str
 ) -> None:
-    method = build(modality).eval()
+    method = build(modality, **({"bridge": "generated"} if stage == "generator" else {})).eval()
     given = batch(*images)
     with torch.no_grad():
         found = method.validate(_stage(method, stage), given)
