@@ -25,7 +25,8 @@ from kt3d_bench.nn.virtual_cameras import VirtualCameras, up_sum, upright, verti
 from kt3d_bench.skeletons import NUM_JOINTS
 
 STAGE_NAME = "prior"
-CAMERAS = ("virtual", "source")
+CAMERAS = ("virtual", "source", "fitted")
+VIRTUAL = VirtualCameras()
 
 
 class PosePrior(ResidualMlp):
@@ -71,12 +72,12 @@ def prior_stage(
     **optimisation: Any,
 ) -> Stage:
     """The stage: labels of the role "source", no images; trains ``prior``. Give exactly one of ``steps`` and
-    ``epochs``; ``optimisation``: ``optimiser``, ``schedule`` and ``average`` of ``Stage``. ``cameras``: "virtual", or
-    "source", its own. Raises ``UsageError`` for another word."""
+    ``epochs``; ``optimisation``: ``optimiser``, ``schedule``, ``average`` and ``after`` of ``Stage``. ``cameras``:
+    "virtual", "source", its own, or "fitted" by earlier stages (``nn.camera_fit``), which ``after`` names. Raises
+    ``UsageError`` for another word."""
     if cameras not in CAMERAS:
         raise UsageError(f"the prior's cameras cannot be '{cameras}'", hint=did_you_mean(cameras, CAMERAS))
-    virtual = cameras == "virtual"
-    seen: Any = dataclasses.asdict(VirtualCameras()) if virtual else "source"
+    seen: Any = dataclasses.asdict(VIRTUAL) if cameras == "virtual" else cameras
     return Stage(
         STAGE_NAME,
         roles={"source": ()},
@@ -87,17 +88,19 @@ def prior_stage(
         epochs=epochs,
         batch_size=batch_size,
         **optimisation,
-        augment=not virtual,
+        augment=cameras == "source",
         code="kt3d_bench.nn",
     )
 
 
-def prior_step(prior: PosePrior, batch: LabelledBatch, *, noise: float, cameras: str, input_px: int) -> StepResult:
+def prior_step(
+    prior: PosePrior, batch: LabelledBatch, *, noise: float, cameras: VirtualCameras | None, input_px: int
+) -> StepResult:
     """Smooth L1 between true poses and what the prior makes of them with noise; unknown joints lie at the hip, and an
-    unknown hip in the middle."""
-    if cameras == "virtual":
+    unknown hip in the middle. ``cameras``: ``None`` = the source's own."""
+    if cameras is not None:
         prior.up_total += up_sum(batch.joints_root_mm, batch.world_to_cam)
-        truth, known = virtual_views(batch, vertical(prior.up_total), prior.side).voxels, batch.mask_3d
+        truth, known = virtual_views(batch, vertical(prior.up_total), prior.side, cameras).voxels, batch.mask_3d
     else:
         truth = to_voxels(batch.joints_px, batch.joints_root_mm[..., 2], input_px, prior.side)
         known = batch.mask_2d & batch.mask_3d
@@ -127,14 +130,14 @@ class VirtualViews:
         return (points_cam_mm[..., :2] / points_cam_mm[..., 2:] - self.middle) * self.scale + hip_vox(self.side)
 
 
-def virtual_views(batch: LabelledBatch, up_world: Tensor, side: int) -> VirtualViews:
+def virtual_views(batch: LabelledBatch, up_world: Tensor, side: int, cameras: VirtualCameras = VIRTUAL) -> VirtualViews:
     """Return the batch's poses as virtual cameras see them, cropped as the loader crops people. ``up_world`` (3,) is
     the world's vertical."""
     flip = batch.joints_root_mm.new_tensor([-1.0, 1.0, 1.0])
     augmented = (torch.linalg.det(batch.world_to_cam) < 0)[:, None, None]  # a mirrored sample: as it was before
     joints = torch.where(augmented, exchanged(batch.joints_root_mm) * flip, batch.joints_root_mm)
     turns = torch.where(augmented, batch.world_to_cam * flip[:, None], batch.world_to_cam)
-    xy, z_mm, hip_mm = VirtualCameras().see(upright(joints, turns, up_world))
+    xy, z_mm, hip_mm = cameras.see(upright(joints, turns, up_world))
     known = xy.isfinite()
     low = torch.where(known, xy, torch.full_like(xy, torch.inf)).amin(1, keepdim=True)
     high = torch.where(known, xy, torch.full_like(xy, -torch.inf)).amax(1, keepdim=True)

@@ -126,8 +126,7 @@ def _lifting_losses(
     side, place = model.config.side, own.voxels.detach()
     lifted = model.prior(place if view is None else view.back(place, side))[..., 2:]
     depths, known = labels.voxels[..., 2:], labels.weight[..., 2:] > 0
-    cameras = model.config.prior_cameras
-    kept = prior_step(model.prior, source, noise=PRIOR_NOISE, cameras=cameras, input_px=model.input_px)
+    kept = prior_step(model.prior, source, noise=PRIOR_NOISE, cameras=model.lifted_from, input_px=model.input_px)
     return {"lifted": smooth_l1_in_64ths(lifted, depths, known, side), **kept.losses}
 
 

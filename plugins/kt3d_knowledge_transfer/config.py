@@ -25,7 +25,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "teacher": ("mean", "none"),
     "bridge": ("observed", "generated", "none"),
     "depth_at_test": ("prior", "mask", "cycle", "network"),
-    "prior_cameras": ("virtual", "source"),
+    "prior_cameras": ("virtual", "source", "fitted"),
     "bridge_cameras": ("virtual", "source"),
     "branch": ("depth", "mask"),
     "schedule": SCHEDULES,
@@ -108,7 +108,8 @@ class Config:
 
     # The pose prior of RGB targets, learned from the synthetic poses alone.
     prior_cameras: str = "virtual"
-    """Cameras that it learns from: "virtual" or the "source"'s own."""
+    """Cameras that it learns from: "virtual", the "source"'s own, or virtual ones "fitted" to the poses that
+    ``pretrain-2d`` finds in the target's images, without labels."""
 
     pretrain_depths: bool = False
     """Whether ``pretrain-2d`` learns depths from the prior, so that E_r, D_r starts with some."""
@@ -159,6 +160,11 @@ class Config:
             raise UsageError(f"image_floor is {self.image_floor}", hint="give a number between 0 and 1")
         if self.depth_channels not in (1, 2):
             raise UsageError(f"depth_channels is {self.depth_channels}", hint="choose 1 or 2")
+        if self.pretrain_depths and self.prior_cameras == "fitted":
+            raise UsageError(
+                "pretrain_depths needs the prior first, and prior_cameras=fitted needs pretrain-2d first",
+                hint="choose one of them",
+            )
         if self.mask == "part-depth" and self.reconstruction == "cross-entropy":
             raise UsageError(
                 "reconstruction 'cross-entropy' is for one-hot masks", hint="set reconstruction=si-log or mask=one-hot"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Progress, Stage, StepResult
+from kt3d_bench.nn.camera_fit import STAGE_NAME as CAMERAS
 from kt3d_bench.nn.flips import both_ways
 from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, from_voxels, pose_loss, surface_offset_loss
 from kt3d_bench.nn.pretrain2d import PRECISIONS, pretrain_2d_step
@@ -51,6 +52,8 @@ class KnowledgeTransfer(Model):
 
     def start_stage(self, stage: Stage) -> None:
         self.shown = {}
+        if stage.name in (PRIOR, "adapt"):
+            self.lifted_from = self.prior_cameras
         if stage.name != "adapt":
             return
         if not self.rgb:
@@ -69,8 +72,14 @@ class KnowledgeTransfer(Model):
             return pretrain_2d_step(self.rgb_net, batch, marginal_weight=config.marginal_weight, prior=teacher)
         if stage.name == PRIOR:
             assert self.prior is not None
-            cameras = config.prior_cameras
-            return prior_step(self.prior, batch, noise=PRIOR_NOISE, cameras=cameras, input_px=self.input_px)
+            return prior_step(self.prior, batch, noise=PRIOR_NOISE, cameras=self.lifted_from, input_px=self.input_px)
+        if stage.name == CAMERAS:
+            assert self.cameras is not None
+            image = self.inputs.target(batches["target"])
+            self.cameras.add(
+                batch.joints_root_mm, batch.world_to_cam, both_ways(self.rgb_net, image)[0].voxels[..., :2]
+            )
+            return StepResult({})
         if stage.name == "synthetic":
             return self._synthetic_step(batch, progress)
         return self._generator_step(batch, progress) if stage.name == "generator" else self._bridge_step(batch)
@@ -162,7 +171,7 @@ class KnowledgeTransfer(Model):
         if stage.name == "synthetic" and self.context.transfers:
             net, image = (self.mask_net, self.inputs.masks) if self.rgb else (self.depth_net, self.inputs.depth)
             return self._estimate(net(image(batch)), batch)
-        trains_it = stage.name != "generator" and set(self.reads) <= batch.images.keys()
+        trains_it = stage.name not in ("generator", CAMERAS) and set(self.reads) <= batch.images.keys()
         return self._seen(batch, both=False) if trains_it else None
 
     def _seen(self, batch: UnlabelledBatch, *, both: bool) -> Estimate:
@@ -203,7 +212,8 @@ class SourceOnly(KnowledgeTransfer):
     """What is known before any adaptation: the row that every adapted one must beat.
 
     RGB targets: the 2D pose of ``pretrain-2d``, lifted by the pose prior; as published, by the frozen cycle from z = 0,
-    its x and y kept. Depth targets: E_d, D_d as they are. No target image is trained on.
+    its x and y kept. Depth targets: E_d, D_d as they are. No target image is trained on; ``prior_cameras=fitted`` looks
+    at some.
     """
 
     @property
@@ -218,7 +228,7 @@ class SourceOnly(KnowledgeTransfer):
 
     def stages(self) -> tuple[Stage, ...]:
         config = replace(self.config, depth_at_test=self.depth_at_test, bridge="none", weight_domain=0.0)
-        used = {"prior": {"prior"}, "mask": {"prior", "bridge"}}.get(self.depth_at_test, set())
+        used = {"prior": {"prior", CAMERAS}, "mask": {"prior", CAMERAS, "bridge"}}.get(self.depth_at_test, set())
         used |= {"prior"} if config.pretrain_depths else set()
-        unused = {"adapt", "prior", "bridge"} - used
+        unused = {"adapt", "prior", CAMERAS, "bridge"} - used
         return tuple(stage for stage in stages(config, self.context) if stage.name not in unused)

@@ -15,13 +15,15 @@ from torch import Tensor
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Method, MethodContext, Progress
+from kt3d_bench.nn.camera_fit import FittedCameras
 from kt3d_bench.nn.integral import IntegralNet, IntegralOutput
-from kt3d_bench.nn.prior import PosePrior
+from kt3d_bench.nn.prior import VIRTUAL, PosePrior
+from kt3d_bench.nn.virtual_cameras import VirtualCameras
 from kt3d_knowledge_transfer import bridge
 from kt3d_knowledge_transfer.config import Config
 from kt3d_knowledge_transfer.inputs import Inputs
 from kt3d_knowledge_transfer.networks import DomainClassifier, MeanTeacher, as_if_first, build_generator
-from kt3d_knowledge_transfer.stages import has_bridge, has_prior
+from kt3d_knowledge_transfer.stages import fits_cameras, has_bridge, has_prior
 
 ADVERSARIAL_DELAY = 0.2
 """Share of a stage after which the domain loss is on at the latest: short stages have no 5000 steps."""
@@ -47,6 +49,8 @@ class Model(Method):
         self.generator = build_generator(config, context.num_parts)
         self.classifier = DomainClassifier(self.depth_net.feature_channels, config.classifier_width)
         self.shown: dict[str, float] = {}
+        self.cameras = FittedCameras() if self.rgb and context.transfers and fits_cameras(config) else None
+        self.lifted_from: VirtualCameras | None = None
         if not context.transfers:
             return
         channels = 3 if self.rgb else config.depth_channels
@@ -70,6 +74,13 @@ class Model(Method):
     def depth_at_test(self) -> str:
         """Source of a prediction's depths on RGB images."""
         return self.config.depth_at_test
+
+    @property
+    def prior_cameras(self) -> VirtualCameras | None:
+        """The prior's cameras; ``None`` = the source's own."""
+        if self.cameras is not None:
+            return self.cameras.fit()
+        return VIRTUAL if self.config.prior_cameras == "virtual" else None
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kt3d_bench.method import MethodContext, Optimiser, Stage
+from kt3d_bench.nn.camera_fit import cameras_stage
 from kt3d_bench.nn.pretrain2d import pretrain_2d_stage
 from kt3d_bench.nn.prior import prior_stage
 from kt3d_bench.nn.schedules import length, training
@@ -27,14 +28,15 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
     rgb = context.target_modality == "rgb"
     if not context.transfers:
         return (_synthetic(config, context),)
-    if rgb and has_prior(config):
-        found.append(_prior(config))
     if rgb:
         sizes: dict[str, Any] = {name: getattr(config, name) for name in ("backbone", "input_px", "side")}
-        schedule = _schedule(config, config.pretrain_steps)
         sizes |= {"marginal_weight": config.marginal_weight, "depths": config.pretrain_depths}
-        stage = pretrain_2d_stage(**sizes, **schedule)
-        found.append(stage)  # section 4.3
+        found.append(pretrain_2d_stage(**sizes, **_schedule(config, config.pretrain_steps)))  # section 4.3
+        if fits_cameras(config):
+            found.append(cameras_stage("rgb_net", sizes, (found[0].name,)))
+            found.append(_prior(config, after=(found[0].name, found[1].name)))
+        elif has_prior(config):
+            found.insert(0, _prior(config))
     cycles = config.bridge == "generated" or (rgb and config.depth_at_test == "cycle")
     if not rgb or cycles or adversarial_in_adapt(config):
         found.append(_synthetic(config, context))
@@ -48,6 +50,11 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
 def has_prior(config: Config) -> bool:
     """Whether the pose prior of RGB targets is used: by the teacher, at test time or in ``pretrain-2d``."""
     return config.teacher == "mean" or config.depth_at_test in ("prior", "mask") or config.pretrain_depths
+
+
+def fits_cameras(config: Config) -> bool:
+    """Whether the prior's cameras are fitted to the target."""
+    return has_prior(config) and config.prior_cameras == "fitted"
 
 
 def has_bridge(config: Config) -> bool:
@@ -121,13 +128,14 @@ def _generator(config: Config, context: MethodContext) -> Stage:
     )
 
 
-def _prior(config: Config) -> Stage:
+def _prior(config: Config, after: tuple[str, ...] = ()) -> Stage:
     """Labels of the source alone, no images: what poses there are, and what depths go with their x and y."""
     return prior_stage(
         input_px=config.input_px,
         width=config.prior_width,
         noise=PRIOR_NOISE,
         cameras=config.prior_cameras,
+        after=after,
         **length(config.prior_steps, config.epochs),
         **_optimisation(config, 1e-3),
     )

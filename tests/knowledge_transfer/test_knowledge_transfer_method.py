@@ -12,6 +12,7 @@ from kt3d_knowledge_transfer.views import Lesson, View
 
 from kt3d_bench.errors import UsageError
 from kt3d_bench.method import MethodContext, Progress
+from kt3d_bench.nn import camera_fit
 from kt3d_bench.nn.flips import both_ways
 from kt3d_bench.nn.integral import IntegralOutput, surface_offset_loss, to_voxels
 from kt3d_bench.skeletons import H36M17, LABEL_SUBSETS
@@ -33,6 +34,10 @@ def test_stages_follow_target_and_options(build: Make) -> None:
     def names(method: KnowledgeTransfer) -> list[str]:
         return [stage.name for stage in method.stages()]
 
+    fitted = ["pretrain-2d", "cameras", "prior", "adapt"]
+    assert names(build("rgb", bridge="none", prior_cameras="fitted")) == fitted
+    assert names(build("rgb", kind=SourceOnly, prior_cameras="fitted")) == fitted[:-1]
+    assert names(build("depth", prior_cameras="fitted")) == ["synthetic", "adapt"]
     cycle = {"bridge": "generated"}
     assert names(build("rgb", bridge="none")) == ["prior", "pretrain-2d", "adapt"]
     assert names(build("rgb", bridge="observed")) == ["prior", "pretrain-2d", "bridge", "adapt"]
@@ -432,6 +437,7 @@ def test_root_depth_is_learned_from_the_source(batch: Make) -> None:
     [
         ({"bridge": "observd"}, "did you mean 'observed'"),
         ({"teacher": "mena"}, "did you mean 'mean'"),
+        ({"prior_cameras": "fitted", "pretrain_depths": True}, "needs pretrain-2d first; choose one of them"),
         ({"weight_domain": -1.0}, "0 or more"),
         ({"marginal_weight": -1.0}, "0 or more"),
         ({"mix_pretrain": -0.1}, "0 or more"),
@@ -608,3 +614,25 @@ def test_every_stage_says_what_its_validation_curve_measures(
         assert torch.equal(found.joints_px, method._estimate_of(seen).joints_px), "not the network of adapt"
     if stage == "adapt":
         assert not torch.equal(found.joints_px, method.predict(given).joints_px), "an image is seen once"
+
+
+def test_the_priors_cameras_are_fitted_to_what_is_found_in_target_images(
+    build: Make, batch: Make, train: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_fit, "TRIALS", 4)
+    method = build("rgb", prior_cameras="fitted").eval()
+    stage = _stage(method, "cameras")
+    for _ in range(2):
+        given = {"source": batch(size=3), "target": batch("rgb", size=3, labelled=False)}
+        with torch.no_grad():
+            assert method.step(stage, given, Progress(0, 0.0)).losses == {}
+    assert int(method.cameras.count) == 6
+    assert torch.equal(method.cameras.root_mm[3:6], given["source"].joints_root_mm)
+    mean = both_ways(method.rgb_net, method.inputs.target(given["target"]))[0].voxels[..., :2]
+    assert torch.equal(method.cameras.seen[3:6], mean)
+    train(method, "prior")
+    assert method.lifted_from == method.cameras.fit()
+    train(build("rgb"), "prior")
+    plain = build("rgb", prior_cameras="source")
+    train(plain, "prior")
+    assert plain.lifted_from is None

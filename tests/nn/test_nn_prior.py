@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from kt3d_bench.errors import UsageError
-from kt3d_bench.nn.prior import PosePrior, jittered, pose_size, prior_stage, prior_step
+from kt3d_bench.nn.prior import VIRTUAL, PosePrior, jittered, pose_size, prior_stage, prior_step
+from kt3d_bench.nn.virtual_cameras import VirtualCameras
 from kt3d_bench.testing import tiny_batch
 
 SIDE = 16
@@ -60,8 +61,8 @@ def test_mixed_precision_does_not_round_depths() -> None:
     assert not torch.equal(depth, depth.to(torch.bfloat16).float())
 
 
-@pytest.mark.parametrize("cameras", ["virtual", "source"])
-def test_samples_without_a_hip_do_not_poison_the_prior(cameras: str) -> None:
+@pytest.mark.parametrize("cameras", [VIRTUAL, None], ids=["virtual", "source"])
+def test_samples_without_a_hip_do_not_poison_the_prior(cameras: VirtualCameras | None) -> None:
     prior, source = PosePrior(side=8, width=32), tiny_batch(4, input_px=32)
     source.joints_px[0, 0], source.joints_root_mm[0] = float("nan"), float("nan")
     source.mask_2d[0, 0], source.mask_3d[0] = False, False
@@ -72,9 +73,9 @@ def test_samples_without_a_hip_do_not_poison_the_prior(cameras: str) -> None:
 
 def test_virtual_cameras_learn_the_worlds_vertical_as_they_go() -> None:
     prior, source = PosePrior(side=8, width=32), tiny_batch(4)
-    prior_step(prior, source, noise=0.3, cameras="source", input_px=64)
+    prior_step(prior, source, noise=0.3, cameras=None, input_px=64)
     assert not prior.up_total.any()
-    prior_step(prior, source, noise=0.3, cameras="virtual", input_px=64)
+    prior_step(prior, source, noise=0.3, cameras=VIRTUAL, input_px=64)
     assert bool(prior.up_total.any())
 
 
