@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def save(path: Path, content: Mapping[str, Any]) -> str:
+def save(path: Path, content: Mapping[str, Any], *, ready: Callable[[str], None] = lambda digest: None) -> str:
     """Write tensors and plain data (str, int, float, bool, None, list, tuple, dict) to ``path``; return the SHA-256.
 
-    An existing file of that name stays whole until the new one replaces it. Raises ``ArtefactError`` when the
+    An existing file of that name stays whole until the new one replaces it. ``ready`` is called with the SHA-256 just
+    before the file appears under its name. Raises ``ArtefactError`` when the
     file cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -56,6 +57,7 @@ def save(path: Path, content: Mapping[str, Any]) -> str:
             lines = "".join(f"{one}  {path.name}\n" for one in digests)
             write_atomically(sidecar(path), lines.encode())
             if unfinished.exists():
+                ready(digest)
                 unfinished.replace(path)
     return digest
 

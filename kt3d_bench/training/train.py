@@ -104,11 +104,13 @@ def train(
             stages = [asdict(outcome) for outcome in outcomes]
             sizes = {"bone_lengths_mm": bone_lengths_mm(feeds)}
             model = {name: tensor.detach().cpu() for name, tensor in method.state_dict().items()}
-            digest = checkpoint.save(
-                final_checkpoint(folder), {**options.about, **sizes, "stages": stages, "model": model}
-            )
-            end = {"state": "finished", "finished": _now(), "stages": stages, "checkpoint_sha256": digest}
-            write_run(folder, {**document, **end})
+
+            def finish(digest: str) -> None:
+                end = {"state": "finished", "finished": _now(), "stages": stages, "checkpoint_sha256": digest}
+                write_run(folder, {**document, **end})
+
+            saved = {**options.about, **sizes, "stages": stages, "model": model}
+            checkpoint.save(final_checkpoint(folder), saved, ready=finish)
         fabric.barrier()
     return folder
 

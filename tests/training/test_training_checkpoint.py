@@ -46,3 +46,10 @@ def test_a_crash_leaves_the_old_checkpoint_or_the_new_one(
     checkpoint.remove_unfinished(tmp_path)
     assert {one.name for one in tmp_path.iterdir()} <= {"a.pt", "a.pt.sha256"}
     assert path.exists() == checkpoint.sidecar(path).exists()
+
+
+def test_what_is_to_be_written_before_a_checkpoint_is(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.pt", []
+    digest = checkpoint.save(path, {}, ready=lambda digest: told.append((digest, path.exists())))
+    assert told == [(digest, False)]
+    assert digest == checkpoint.file_digest(path)
