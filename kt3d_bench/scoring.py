@@ -29,13 +29,15 @@ def score(
     shards: Path | None = None,
     leaderboards: Path | None = None,
     incomplete: bool = False,
+    replace: bool = False,
     report: Reporter | None = None,
 ) -> Result:
     """Score a run or a prediction file: measure it, write its entry, render the boards.
 
     ``what`` is a run's folder or name, a prediction file of any accepted form, or ``None`` for the newest finished run.
     ``benchmark`` defaults to what the run or the file says. ``name`` (of the method) and ``shards`` (the test set) go
-    with a file. ``incomplete`` as in ``evaluate``. Raises what ``evaluate`` and ``predict`` raise.
+    with a file; ``replace`` lets it take the place of another result of that name. ``incomplete`` as in ``evaluate``.
+    Raises what ``evaluate`` and ``predict`` raise.
     """
     root = data or default_data_root()
     folder = None if what is None else _run(what, root)
@@ -48,6 +50,7 @@ def score(
             shards=shards,
             leaderboards=leaderboards,
             incomplete=incomplete,
+            replace=replace,
         )
     if name is not None or shards is not None:
         raise UsageError(

@@ -25,6 +25,8 @@ _SHARDS = click.option(
     "--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: kt3d-data/shards/DATASET]"
 )
 
+_REPLACE = click.option("--replace", is_flag=True, help="Take the place of another result of this name.")
+
 
 @main.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
@@ -33,6 +35,7 @@ _SHARDS = click.option(
 @click.option("--name", help="Name of the method on the board, for a FILE made elsewhere.")
 @_SHARDS
 @_LEADERBOARDS
+@_REPLACE
 @click.option("--incomplete", is_flag=True, help="Accept missing, unknown and NaN answers; the row is not ranked.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON instead of the table.")
 @click.option(
@@ -53,6 +56,7 @@ def score(
     name: str | None,
     shards: Path | None,
     leaderboards: Path | None,
+    replace: bool,
     incomplete: bool,
     as_json: bool,
     conventions: tuple[str, ...],
@@ -63,7 +67,7 @@ def score(
     if file is not None and run is not None:
         raise UsageError("give a FILE or --run, not both")
     if rescore:
-        if any((file, benchmark, run, name, shards, incomplete, as_json, conventions)):
+        if any((file, benchmark, run, name, shards, replace, incomplete, as_json, conventions)):
             raise UsageError("--rescore measures all entries again and goes with --leaderboards alone")
         outcomes = kt.rescore(leaderboards)
         for one in outcomes:
@@ -77,13 +81,20 @@ def score(
 
         what = found_run(run, default_data_root())
     if conventions:
-        if any((name, leaderboards, incomplete, as_json)):
+        if any((name, leaderboards, replace, incomplete, as_json)):
             raise UsageError("--as only prints: it goes with a FILE or --run, --benchmark and --shards")
         _print_as(kt.score_as(conventions, what, benchmark, shards=shards))
         return
     with Terminal() as report:
         result = kt.score(
-            what, benchmark, name=name, shards=shards, leaderboards=leaderboards, incomplete=incomplete, report=report
+            what,
+            benchmark,
+            name=name,
+            shards=shards,
+            leaderboards=leaderboards,
+            incomplete=incomplete,
+            replace=replace,
+            report=report,
         )
     if as_json:
         say(json.dumps(result.scores.summary(), indent=1, sort_keys=True))
@@ -161,6 +172,7 @@ def convert(
 @click.option("--link", default="", help="Address of its code or paper.")
 @click.option("--external", multiple=True, help="Weights or data from outside; may be repeated.")
 @click.option("--accept", multiple=True, help="Name of a suspicion that is unfounded; the entry records it.")
+@_REPLACE
 @_SHARDS
 @_LEADERBOARDS
 def submit(file: Path, benchmark: str, **statement: Any) -> None:

@@ -55,9 +55,10 @@ from kt3d_bench.geometry.crops import LONGEST_PX, MARGIN
 from kt3d_bench.interrupts import StoppedError
 from kt3d_bench.locks import held
 from kt3d_bench.plugins import registry
-from kt3d_bench.plugins.cards import Card, read_card
+from kt3d_bench.plugins.cards import CARD, Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
+from kt3d_bench.skeletons import Quality
 
 STATE = "prepare.json"
 """File that records what the shards of a folder are made from; written first, compared on every later run."""
@@ -96,7 +97,8 @@ def prepare(
     see ``raw`` and ``out`` under the same paths. ``options``: the dataset's own options, as values or as text.
     ``overwrite``: replace shards of another configuration instead of refusing. When a raw file was replaced, such as a
     corrupt one, only the shards made from it are written again. ``check``: refuse labels that belong to other images or
-    people (``data.checks.belonging``); the shards then stay without a manifest.
+    people (``data.checks.belonging``), and a card that says another quality of a joint than the converter writes; the
+    shards then stay without a manifest.
 
     Raises ``UsageError`` for an unknown dataset, split or option; ``RawDataError`` when ``raw`` is missing, corrupt or
     not the dataset's layout, or yields no sample; ``ArtefactError`` when ``out`` holds shards of another configuration
@@ -144,6 +146,8 @@ def prepare(
         described = {plan: _describe_split(plan, raw) for plan in plans}
         manifest = _manifest(plugin, card, chosen, origin, described, kept)
         if check:
+            for plan, (_, quality) in described.items():
+                _check_quality(plugin, card, plan.split, quality)
             _check_belonging(out, manifest, plans, card, raw)
         write_manifest(out, manifest)
     return manifest
@@ -269,7 +273,7 @@ def _shard_files(out: Path, splits: set[str]) -> list[Path]:
 
 
 def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.uint8]]:
-    """Return the manifest's entry of a finished split, and the worst quality of each joint."""
+    """Return the manifest's entry of a finished split, and its joint qualities, (N, 17)."""
     shards = [(task, read_index(index_path(task.path))) for task in plan.tasks]
     skipped = tuple(
         SkippedSample(name=one.name, reason=one.reason, where=one.where.removeprefix(f"{raw}{os.sep}"))
@@ -294,7 +298,22 @@ def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.u
         labels_digest=labels_digest(keys, labels),
         skipped=skipped,
     )
-    return split, labels.quality.min(axis=0)
+    return split, labels.quality
+
+
+def _check_quality(plugin: DatasetPlugin, card: Card, split: str, quality: npt.NDArray[np.uint8]) -> None:
+    """Raise ``PluginError`` when (N, 17) qualities are not those of the card; a sample may lack any joint."""
+    wrong = ((quality != card.quality) & (quality > Quality.ABSENT)).any(axis=0)
+    if wrong.any():
+        joint = int(np.argmax(wrong))
+        others = f" and {int(wrong.sum()) - 1} more joints" if wrong.sum() > 1 else ""
+        written = ", ".join(Quality(code).name.lower() for code in np.unique(quality[:, joint]) if code)
+        raise PluginError(
+            f"the card says that {card.joints[joint].joint} is {card.joints[joint].quality}, and the converter writes "
+            f"{written} into split {split}{others}",
+            where=plugin.folder / CARD,
+            hint=f"correct the card, or convert() in {plugin.convert}",
+        )
 
 
 def _check_belonging(out: Path, manifest: Manifest, plans: Sequence[SplitPlan], card: Card, raw: Path) -> None:
@@ -352,7 +371,7 @@ def _manifest(
     described: Mapping[SplitPlan, tuple[Split, npt.NDArray[np.uint8]]],
     kept: Manifest | None,
 ) -> Manifest:
-    qualities = [quality for _, quality in described.values()]
+    qualities = [quality.min(axis=0) for _, quality in described.values()]
     if kept is not None:
         qualities.append(np.array(kept.quality, np.uint8))
     return Manifest(

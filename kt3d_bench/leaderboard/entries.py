@@ -2,7 +2,8 @@
 
 ``<leaderboards>/<board>/entries/<method>-<hash>.json``, where the board is the benchmark's id, or ``generated/<id>``
 when the test set was a stand-in. The hash is of what the result is *of* (method, settings, supervision, seed,
-benchmark version), so that running the same again replaces its own entry and nothing else. Entries are published, so
+benchmark version), so that running the same again replaces its own entry and nothing else. A prediction file of an
+existing name replaces it only on request. Entries are published, so
 they hold no absolute paths.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 import json
 import re
 import shlex
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, cast
@@ -224,11 +226,19 @@ class Entry(_Strict):
     @property
     def identity(self) -> str:
         """Ten hex digits of what this is a result of."""
+        return self._digest(self.method)
+
+    @property
+    def key(self) -> str:
+        """The identity where names are equal whatever their case and Unicode form."""
+        return self._digest(unicodedata.normalize("NFKC", self.method).casefold())
+
+    def _digest(self, name: str) -> str:
         parts = {
             "benchmark": self.benchmark,
             "benchmark_version": self.benchmark_version,
             "joints": self.joints,
-            "method": self.method,
+            "method": name,
             "seed": self.seed,
             "settings": self.settings,
             "supervision": self.supervision,

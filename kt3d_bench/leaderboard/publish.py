@@ -6,20 +6,22 @@ is converted to our own form and kept below the data root, so that ``rescore`` f
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.data.folders import shards_folder, with_target_found
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import ArtefactError, Kt3dError, UsageError
-from kt3d_bench.files import default_data_root, utf8_text
+from kt3d_bench.files import default_data_root, utf8_text, write_whole
 from kt3d_bench.leaderboard.cards import card_path, write_card
 from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import (
+    ENTRIES,
     Entry,
     Submission,
     TrainingData,
@@ -36,7 +38,7 @@ from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.evaluate import Answers, Scores, find_answers, write_scores
 from kt3d_bench.metrics.forms import read_prediction_file
 from kt3d_bench.metrics.plausibility import Suspicion
-from kt3d_bench.metrics.predictions import Predictions, read_predictions, write_predictions
+from kt3d_bench.metrics.predictions import Predictions, prediction_bytes, read_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MODALITIES
 from kt3d_bench.run_folder import read_run
@@ -130,28 +132,28 @@ def score_file(
     shards: Path | None = None,
     leaderboards: Path | None = None,
     incomplete: bool = False,
+    replace: bool = False,
 ) -> Result:
     """Score a prediction file of any accepted form. ``benchmark`` and ``name`` default to what the file says of itself.
 
-    ``incomplete`` as in ``metrics.evaluate.evaluate``. Raises what that raises, and ``UsageError`` for a name that no
-    entry may have.
+    ``incomplete`` as in ``metrics.evaluate.evaluate``. Raises what that raises, ``UsageError`` for a name that no entry
+    may have, and ``ArtefactError`` where other results stand in the way, unless ``replace``.
     """
     file = read_prediction_file(path)
     meta = {field: value for field, value in file.meta.items() if isinstance(value, str) and value}
     method = _checked_name(name or meta.get("method") or path.stem, path)
     found = find_answers(benchmark, file, data=data, shards=shards)
     scores = found.scores(incomplete=incomplete)
-    scores = replace(scores, warnings=(*scores.warnings, *map(str, found.suspicions())))
-    entry = make_entry(
-        scores,
-        found.benchmark,
+    return _published_file(
+        found,
+        dataclasses.replace(scores, warnings=(*scores.warnings, *map(str, found.suspicions()))),
+        data,
+        leaderboards,
+        replace,
         method=method,
         supervision=meta.get("supervision", _NOT_STATED),
-        training_data=(),
         target_labels_seen=meta.get("target_labels_seen", _NOT_STATED),
-        **_facts_of_files(found, path),
     )
-    return _published(found, scores, entry, path, leaderboards or default_leaderboards(data))
 
 
 def score_run(
@@ -174,10 +176,13 @@ def score_run(
         fresh = path, read_predictions(path)
     path, predictions = fresh
     found = find_answers(path.stem, predictions, shards=shards_of_test(document, path.stem, data))
-    scores = replace(found, path=path).scores(incomplete=incomplete)
+    scores = dataclasses.replace(found, path=path).scores(incomplete=incomplete)
     write_scores(folder / "scores" / f"{path.stem}.npz", scores)
-    entry = make_entry(scores, found.benchmark, **_facts_of_run(document), **_facts_of_files(found, path))
-    return _published(found, scores, entry, path, leaderboards or default_leaderboards(data))
+    facts = {**_facts_of_run(document), **_facts_of_files(found, _sha256(path))}
+    entry = make_entry(scores, found.benchmark, **facts)
+    boards = leaderboards or default_leaderboards(data)
+    with _writing(boards):
+        return _published(found, scores, entry, path, boards)
 
 
 def shards_of_test(document: Mapping[str, Any], benchmark: str, data: Path) -> Path:
@@ -214,42 +219,95 @@ def submit(
     data: Path | None = None,
     shards: Path | None = None,
     leaderboards: Path | None = None,
+    replace: bool = False,
 ) -> Result:
     """Check and measure a prediction file made elsewhere; write its entry and model card for a pull request.
 
     ``file`` has any accepted form (``metrics.forms``); the other arguments are what only its author can say:
     ``labels_seen`` of the test's dataset, a ``link`` to code or paper, ``external`` weights or data. Raises what
     ``evaluate`` raises; ``ArtefactError`` for a file with severe suspicions, unless ``accept`` names each of them (the
-    entry then records them); ``UsageError`` for a name that no entry may have and for an ``accept`` of something that
+    entry then records them) and where another result of this name, or these predictions under another name, are on the
+    board, unless ``replace``; ``UsageError`` for a name that no entry may have and for an ``accept`` of something that
     is not suspected. Nothing is written then.
     """
     path, root = Path(file), data or default_data_root()
     _checked_name(name)
     found = find_answers(benchmark, path, data=root, shards=shards)
-    scores, suspicions = found.scores(), found.suspicions()
-    _refuse(suspicions, accept, path)
-    digest = _sha256(path)
-    kept = root / _SUBMISSIONS / f"{digest[:16]}-{found.benchmark.id}.npz"
-    given, meta = found.predictions, {"method": name, "benchmark": found.benchmark.id}
-    write_predictions(kept, given.keys, given.joints_cam_mm, meta=meta)
-    assert found.file is not None
-    entry = make_entry(
+    scores = found.scores()
+    _refuse(found.suspicions(), accept, path)
+    return _published_file(
+        found,
         scores,
-        found.benchmark,
+        root,
+        leaderboards,
+        replace,
         method=name,
+        link=link,
         title=title,
         supervision=supervision,
-        training_data=(),
         target_labels_seen=labels_seen,
         seed=seed,
         external_data=external,
+    )
+
+
+def _published_file(
+    found: Answers,
+    scores: Scores,
+    data: Path,
+    leaderboards: Path | None,
+    replaces: bool,
+    *,
+    link: str = "",
+    **statement: Any,
+) -> Result:
+    """Keep a scored file's predictions in our own form, write their entry and card, and render the boards."""
+    assert found.file is not None
+    path, suspicions = found.file.path, found.suspicions()
+    digest = _sha256(path)
+    kept = data / _SUBMISSIONS / f"{digest[:16]}-{found.benchmark.id}.npz"
+    given, meta = found.predictions, {"benchmark": found.benchmark.id}
+    content = prediction_bytes(given.keys, given.joints_cam_mm, meta=meta)
+    entry = make_entry(
+        scores,
+        found.benchmark,
+        training_data=(),
         submission=Submission(
             form=found.file.form, file_sha256=digest, suspicions=tuple(map(str, suspicions)), link=link
         ),
-        **_facts_of_files(found, kept),
+        **statement,
+        **_facts_of_files(found, hashlib.sha256(content).hexdigest()),
     )
-    result = _published(found, scores, entry, kept, leaderboards or default_leaderboards(root))
-    return replace(result, suspicions=suspicions)
+    boards = leaderboards or default_leaderboards(data)
+    with _writing(boards):
+        _make_room(boards, entry, replaces)
+        write_whole(kept, content)
+        result = _published(found, scores, entry, kept, boards)
+    return dataclasses.replace(result, suspicions=suspicions)
+
+
+def _make_room(boards: Path, entry: Entry, replaces: bool) -> None:
+    """Refuse a second result of a name, or predictions that are on the board under another name, or remove them.
+
+    Names are equal whatever their case. The author's notes go with the new entry.
+    """
+    for old in read_entries(boards / entry.board):
+        same = old.provenance.predictions_sha256 == entry.provenance.predictions_sha256
+        named = old.key == entry.key
+        if (named and same and old.file_name == entry.file_name) or not (named or same):
+            continue
+        if not replaces:
+            metric = next(iter(entry.scores))
+            what = "there is another result" if named else "the same predictions are there"
+            raise ArtefactError(
+                f"{what} under the name '{old.method}': {metric} {_shown(old, metric)}, now {_shown(entry, metric)}",
+                where=boards / old.board / ENTRIES / old.file_name,
+                hint="replace it with --replace, or give another --name",
+            )
+        if old.file_name != entry.file_name:
+            (boards / old.board / ENTRIES / old.file_name).unlink()
+            if card_path(boards, old).is_file():
+                card_path(boards, old).replace(card_path(boards, entry))
 
 
 def rescore(leaderboards: Path | None = None, *, data: Path | None = None) -> list[Rescored]:
@@ -279,7 +337,7 @@ def _measured_again(entry: Entry, files: Mapping[str, Path], shards: Mapping[str
     if folder is None:
         return Rescored(entry, False, "the shards it was tested on are not here")
     try:
-        found = replace(find_answers(benchmark, read_predictions(path), shards=folder), path=path)
+        found = dataclasses.replace(find_answers(benchmark, read_predictions(path), shards=folder), path=path)
         now = rescored(entry, found.scores(incomplete=True), benchmark)
     except Kt3dError as error:
         return Rescored(entry, False, error.message)
@@ -332,11 +390,10 @@ def _refuse(found: Sequence[Suspicion], accept: Sequence[str], path: Path) -> No
 
 
 def _published(found: Answers, scores: Scores, entry: Entry, path: Path, leaderboards: Path) -> Result:
-    """Write the entry, the card of a submission, and the boards."""
-    with _writing(leaderboards):
-        written = write_entry(leaderboards, entry)
-        card = write_card(leaderboards, entry) if entry.provenance.submission is not None else None
-        render_boards(leaderboards, registry.benchmarks(), registry.published(), changed_only=True)
+    """Write the entry, the card of a submission, and the boards, which are locked."""
+    written = write_entry(leaderboards, entry)
+    card = write_card(leaderboards, entry) if entry.provenance.submission is not None else None
+    render_boards(leaderboards, registry.benchmarks(), registry.published(), changed_only=True)
     return Result(found.benchmark, scores, entry, written, path, leaderboards, card_path=card)
 
 
@@ -355,14 +412,14 @@ def _writing(leaderboards: Path) -> Iterator[None]:
         yield
 
 
-def _facts_of_files(found: Answers, path: Path) -> dict[str, Any]:
+def _facts_of_files(found: Answers, predictions_sha256: str) -> dict[str, Any]:
     """What an entry records of the prediction file and the shards, as arguments of ``make_entry``."""
     reads = found.predictions.meta.get("reads")
     told = reads if isinstance(reads, list) else []
     return {
         "also_reads": [one for one in MODALITIES if one in told and one != found.benchmark.modality],
         "test_manifest_digest": found.test.digest,
-        "predictions_sha256": _sha256(path),
+        "predictions_sha256": predictions_sha256,
         "generator_version": found.test.manifest.generator_version,
     }
 

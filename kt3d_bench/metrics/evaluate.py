@@ -40,7 +40,7 @@ from kt3d_bench.metrics.predictions import (
     placed,
     some,
 )
-from kt3d_bench.metrics.truth import Truth, open_test, truth_from_shards
+from kt3d_bench.metrics.truth import Truth, open_test, require_test, truth_from_shards
 from kt3d_bench.metrics.uncertainty import ClipValues, bootstrap_interval, clip_values
 from kt3d_bench.plugins import registry
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
@@ -228,7 +228,7 @@ def measure(
     """
     file = None if where is None else str(where)
     _check_metrics(also, benchmark)
-    _check_truth(truth, benchmark)
+    require_test(benchmark, truth.dataset, truth.split, truth.box_rule, truth.foreground)
     pred, missing, extra = join(predictions, truth.keys)
     counted, original = _counted(truth, benchmark), _labelled(truth, benchmark.original_joints)
     _refuse_misfits(pred, missing, extra, counted, truth, benchmark, incomplete, file)
@@ -324,20 +324,6 @@ def _check_metrics(also: Sequence[str], benchmark: Benchmark) -> None:
                 f"'{name}' counts the dataset's own joints, and benchmark '{benchmark.id}' names none",
                 hint="leave the metric out, or give the benchmark 'original_joints'",
             )
-
-
-def _check_truth(truth: Truth, benchmark: Benchmark) -> None:
-    """Raise ``UsageError`` unless the truth is of the benchmark's own test set; "" in the truth = not known."""
-    tested = f"{truth.dataset or benchmark.dataset}/{truth.split or benchmark.split}"
-    facts = [
-        ("tests on", f"{benchmark.dataset}/{benchmark.split}", tested, "open that split's shards"),
-        ("takes person boxes from", benchmark.box_rule, truth.box_rule, "prepare the dataset with its default boxes"),
-        ("finds persons in depth images by the rule", benchmark.foreground, truth.foreground,
-         "prepare the dataset again with this version"),
-    ]  # fmt: skip
-    for what, expected, found, hint in facts:
-        if found not in ("", expected):
-            raise UsageError(f"benchmark '{benchmark.id}' {what} '{expected}', these shards hold '{found}'", hint=hint)
 
 
 def _counted(truth: Truth, benchmark: Benchmark) -> npt.NDArray[np.bool_]:

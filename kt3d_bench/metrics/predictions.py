@@ -100,6 +100,17 @@ def write_predictions(
     ``joints_cam_mm`` (N, 17, 3) is stored as float32; ``valid`` (N, 17). Raises ``ValueError`` for shapes that do not
     fit or keys given twice, ``ArtefactError`` when the folder cannot be written.
     """
+    write_whole(Path(path), prediction_bytes(keys, joints_cam_mm, valid=valid, meta=meta))
+
+
+def prediction_bytes(
+    keys: Sequence[str] | npt.NDArray[np.str_],
+    joints_cam_mm: npt.NDArray[Any],
+    *,
+    valid: npt.NDArray[np.bool_] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Return the content of the file that ``write_predictions`` writes; raises ``ValueError`` as that does."""
     names = np.asarray(keys, dtype=np.str_).reshape(-1)
     joints = np.asarray(joints_cam_mm, np.float32)
     Predictions(names, joints)
@@ -112,7 +123,7 @@ def write_predictions(
         if arrays["valid"].shape != joints.shape[:2]:
             raise ValueError(f"expected valid {joints.shape[:2]}, found {arrays['valid'].shape}")
     arrays["meta"] = np.array(json.dumps(dict(meta or {}), sort_keys=True, allow_nan=False))
-    write_whole(Path(path), npz_bytes(arrays))
+    return npz_bytes(arrays)
 
 
 def read_predictions(path: Path) -> Predictions:

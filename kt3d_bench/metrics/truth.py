@@ -11,7 +11,7 @@ import numpy.typing as npt
 from kt3d_bench.data.folders import has_shards
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.remote import local_folder
-from kt3d_bench.errors import ArtefactError
+from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.skeletons import NUM_JOINTS
 
@@ -67,6 +67,20 @@ def open_test(benchmark: Benchmark, shards: Path | str) -> ShardSet:
             hint=f"make them: kt3d prepare {benchmark.dataset}",
         )
     return ShardSet.open(folder, benchmark.split)
+
+
+def require_test(benchmark: Benchmark, dataset: str, split: str, box_rule: str, foreground: str) -> None:
+    """Raise ``UsageError`` unless these facts are those of the benchmark's own test set; "" = not known."""
+    tested = f"{dataset or benchmark.dataset}/{split or benchmark.split}"
+    facts = [
+        ("tests on", f"{benchmark.dataset}/{benchmark.split}", tested, "open that split's shards"),
+        ("takes person boxes from", benchmark.box_rule, box_rule, "prepare the dataset with its default boxes"),
+        ("finds persons in depth images by the rule", benchmark.foreground, foreground,
+         "prepare the dataset again with this version"),
+    ]  # fmt: skip
+    for what, expected, found, hint in facts:
+        if found not in ("", expected):
+            raise UsageError(f"benchmark '{benchmark.id}' {what} '{expected}', these shards hold '{found}'", hint=hint)
 
 
 def truth_from_shards(shards: ShardSet) -> Truth:

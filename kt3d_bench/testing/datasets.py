@@ -289,7 +289,9 @@ class _Check:
             excerpt = {_EXCERPT_OF: Option(plugin.convert, "the converter whose first samples are converted")}
             plugin = replace(plugin, convert=__name__, options={**plugin.options, **excerpt})
         out, size = self.folder / name, _SAMPLES_PER_SHARD
-        return prepare(plugin, raw=self.raw, out=out, splits=splits, workers=workers, samples_per_shard=size)
+        return prepare(
+            plugin, raw=self.raw, out=out, splits=splits, workers=workers, samples_per_shard=size, check=False
+        )
 
     def prepares(self, promised: Mapping[str, int]) -> Manifest:
         manifest = self._prepare("shards", 1)

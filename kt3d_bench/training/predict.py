@@ -62,11 +62,13 @@ def predict(
     ``benchmark`` defaults to the one of the run's target; ``shards`` (a folder or a URL) to the target's folder, or the
     data root's for another dataset. Several processes (``devices`` on each of ``nodes``, or as a launcher started them)
     predict a part each; every sample is predicted once, and the first process writes. Raises ``UsageError`` for an
-    unknown benchmark or one of another modality, ``ArtefactError`` for missing shards and missing or corrupt
-    checkpoints.
+    unknown benchmark, one of another modality and shards of another test; ``ArtefactError`` for missing shards and
+    missing or corrupt checkpoints.
     """
+    from kt3d_bench.data.manifest import read_manifest
     from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.metrics.predictions import write_predictions
+    from kt3d_bench.metrics.truth import require_test
 
     document = with_target_found(read_run(folder), *data_roots(folder))
     method, about = load_method(final_checkpoint(folder))
@@ -77,7 +79,10 @@ def predict(
             where=folder,
             hint="predict a benchmark of the run's own modality",
         )
-    test = ShardSet.open(test_shards(document, chosen, shards, folder), chosen.split)
+    place = test_shards(document, chosen, shards, folder)
+    manifest = read_manifest(place)
+    require_test(chosen, manifest.dataset, chosen.split, manifest.box_rule, manifest.foreground)
+    test = ShardSet.open(place, chosen.split)
     with _started(device, devices, nodes, report) as workers:
         indices, joints = _pass(method, test, chosen.reference, f"predict {chosen.id}", workers, batch_size, limit)
         target = folder / "predictions" / f"{chosen.id}.npz"

@@ -583,6 +583,18 @@ def test_poses_without_images_are_kept_where_the_item_promises_them(fake: Datase
         shards.require(["rgb"])
 
 
+def test_a_card_that_says_another_quality_than_the_converter_writes_is_refused(
+    card_folder: Path, raw: Path, out: Path
+) -> None:
+    card = card_folder / "card.yaml"
+    card.write_text(card.read_text().replace("{joint: nose, quality: exact}", "{joint: nose, quality: approximate}"))
+    said = "the card says that nose is approximate, and the converter writes exact into split train"
+    with pytest.raises(PluginError, match=rf"card\.yaml: {said}; correct the card, or convert\(\) in "):
+        run(plugin(card_folder), raw, out)
+    assert not (out / "manifest.json").exists()
+    assert run(plugin(card_folder), raw, out, check=False).quality[9] == 3
+
+
 def test_undeclared_images_are_refused(card_folder: Path, raw: Path, out: Path) -> None:
     with pytest.raises(PluginError, match="holds depth, which the dataset does not declare"):
         run(plugin(card_folder, modalities=("rgb", "parts")), raw, out)

@@ -91,9 +91,61 @@ def test_notes_written_on_a_card_survive_a_second_submission(
     submit(tmp_path, prepared, predicted())
     [card] = (board(tmp_path) / "cards").glob("*.md")
     card.write_text(card.read_text().split(NOTES)[0] + NOTES + "\n\nTrained on nothing.\n")
-    submit(tmp_path, prepared, predicted(noise_mm=30.0))
+    submit(tmp_path, prepared, predicted(noise_mm=30.0), "--replace")
     assert "Trained on nothing." in card.read_text()
     assert check_boards(tmp_path / "kt3d-data" / "leaderboards") == []
+
+
+def test_a_second_result_of_a_name_and_a_second_name_of_a_result_replace_the_first_only_on_request(
+    prepared: Path, predicted: Predicted, tmp_path: Path
+) -> None:
+    """Names are equal whatever their case; another seed or level of supervision is another result."""
+    submit(tmp_path, prepared, predicted(), "--name", "MyNet")
+    [first] = read_entries(board(tmp_path))
+    submit(tmp_path, prepared, predicted(), "--name", "MyNet")
+    submit(tmp_path, prepared, predicted(seed=1), "--name", "MyNet", "--seed", 1)
+    submit(tmp_path, prepared, predicted(seed=2), "--name", "MyNet", "--supervision", "full")
+    before = {path: path.read_bytes() for path in board(tmp_path).rglob("*") if path.is_file()}
+    other = predicted(noise_mm=30.0, seed=3)
+    words = ("score", other, "--shards", prepared, "--name", "MYNET")
+    for refused in (
+        submit(tmp_path, prepared, other, "--name", "MyNet", code=1),
+        submit(tmp_path, prepared, other, "--name", "mynet", code=1),
+        kt3d(tmp_path, *words, code=1),
+    ):
+        said = " ".join(refused.output.split())
+        value = f"{first.scores['mpjpe_mm']:.2f}"
+        assert f"{first.file_name}: there is another result under the name 'MyNet': mpjpe_mm {value} " in said
+        assert "replace it with --replace, or give another --name" in said
+    said = submit(tmp_path, prepared, predicted(), "--name", "another", code=1).output
+    assert "the same predictions are there under the name 'MyNet'" in said
+    assert {path: path.read_bytes() for path in board(tmp_path).rglob("*") if path.is_file()} == before
+    [card] = (board(tmp_path) / "cards").glob(f"{Path(first.file_name).stem}.md")
+    card.write_text(card.read_text().split(NOTES)[0] + NOTES + "\n\nOf the first.\n")
+    kt3d(tmp_path, *words, "--replace")
+    names = [entry.method for entry in read_entries(board(tmp_path))]
+    assert sorted(names) == ["MYNET", "MyNet", "MyNet"]
+    [card] = (board(tmp_path) / "cards").glob("MYNET*.md")
+    assert "Of the first." in card.read_text()
+    assert check_boards(tmp_path / "kt3d-data" / "leaderboards") == []
+
+
+@pytest.mark.parametrize("spoil", [lambda joints: joints, lambda joints: joints * [-1, 1, 1]])
+def test_score_leaves_a_board_that_passes_the_check(
+    prepared: Path, predicted: Predicted, tmp_path: Path, spoil: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    said = kt3d(tmp_path, "score", predicted(spoil=spoil), "--shards", prepared).output
+    [entry] = read_entries(board(tmp_path))
+    assert entry.method == "p"
+    assert "Entry: " in said
+    assert entry.provenance.submission.file_sha256 == sha256((tmp_path / "p.npz").read_bytes()).hexdigest()
+    assert len(entry.provenance.submission.suspicions) == said.count("Note: ")
+    assert "The boards have no problems." in kt3d(tmp_path, "leaderboard", "check").output
+    np.savez(tmp_path / "gaps.npz", **{name: values[:-3] for name, values in np.load(tmp_path / "p.npz").items()
+                                      if values.ndim})  # fmt: skip
+    kt3d(tmp_path, "score", "gaps.npz", "--benchmark", BENCHMARK, "--shards", prepared, "--incomplete")
+    assert "The boards have no problems." in kt3d(tmp_path, "leaderboard", "check").output
+    assert "0 of 2 entries" in kt3d(tmp_path, "score", "--rescore").output
 
 
 def replaced_keys(path: Path, keys: np.ndarray, joints: np.ndarray) -> None:
@@ -195,7 +247,8 @@ def test_mmposes_plain_form(prepared: Path, predicted: Predicted, test_set: Shar
         row["keypoints"] = np.array(row["keypoints"]).astype(np.float16).astype(float).tolist()
     (tmp_path / "half.json").write_text(json.dumps({"unit": "m", "predictions": rows}))
     assert (
-        "Note: float16: every coordinate is a 16-bit float" in submit(tmp_path, prepared, tmp_path / "half.json").output
+        "Note: float16: every coordinate is a 16-bit float"
+        in submit(tmp_path, prepared, tmp_path / "half.json", "--replace").output
     )
 
 
@@ -394,9 +447,9 @@ def test_every_way_to_a_number_reads_the_same_forms(
     file.write_text(json.dumps({"unit": "m", "predictions": rows}))
     words = ("--benchmark", BENCHMARK, "--shards", prepared)
     scored = json.loads(kt3d(tmp_path, "score", file, *words, "--json").output)["overall"]["mpjpe_mm"]
-    submit(tmp_path, prepared, file)
+    submit(tmp_path, prepared, file, "--replace")
     entries = {entry.method: entry.scores["mpjpe_mm"] for entry in read_entries(board(tmp_path))}
-    assert entries == {"net": scored, "stranger": scored}
+    assert entries == {"stranger": scored}
     printed = kt3d(tmp_path, "score", file, *words, "--as", "kt3d").output
     assert f"{scored:.2f} mm" in printed
     assert kt.evaluate(BENCHMARK, file, shards=prepared).overall["mpjpe_mm"] == scored

@@ -40,6 +40,19 @@ def test_what_python_trains_is_what_the_command_trains(run: kt.Run, workplace: W
     )
 
 
+def test_shards_of_another_dataset_are_refused_before_predictions_are_overwritten(
+    run: kt.Run, workplace: Workplace
+) -> None:
+    target = run.folder / "predictions" / "dots-target-rgb.npz"
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(b"earlier")
+    with pytest.raises(kt.UsageError, match="tests on 'dots-target/test', these shards hold 'dots-source/test'"):
+        run.predict(shards=workplace.root / "shards" / "dots-source", device="cpu")
+    assert target.read_bytes() == b"earlier"
+    target.unlink()
+    target.parent.rmdir()
+
+
 def test_predictions_of_a_dataset_are_those_of_the_command(run: kt.Run, workplace: Workplace) -> None:
     test = kt.load("dots-target", "test", data=workplace.root)
     notes = Notes()
