@@ -94,19 +94,24 @@ def utf8_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def decoded(content: bytes) -> str:
-    """Return text that may be UTF-8 or UTF-16 with a mark, UTF-8, Shift-JIS or Latin-1, the last of which fits always.
+def encoding_of(content: bytes) -> str:
+    """Return the encoding of text that may be UTF-16 with a mark, UTF-8, Shift-JIS or Latin-1, which fits always.
 
     Bytes 128 to 159 tell Shift-JIS from Latin-1, where they are control characters.
     """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", "replace")
-    with contextlib.suppress(UnicodeDecodeError):
-        return content.decode("utf-8-sig")
-    if re.search(rb"[\x80-\x9f]", content):
-        with contextlib.suppress(UnicodeDecodeError):
-            return content.decode("cp932")
-    return content.decode("latin-1")
+        return "utf-16"
+    for encoding in ("utf-8-sig", "cp932"):
+        if encoding == "utf-8-sig" or re.search(rb"[\x80-\x9f]", content):
+            with contextlib.suppress(UnicodeDecodeError):
+                content.decode(encoding)
+                return encoding
+    return "latin-1"
+
+
+def decoded(content: bytes) -> str:
+    """Return text in whichever encoding of ``encoding_of`` it has."""
+    return content.decode(encoding_of(content), "replace")
 
 
 class PickledObjectsError(ValueError):

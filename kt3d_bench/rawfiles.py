@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import difflib
 import errno
+import functools
 import importlib
 import io
 import json
@@ -43,6 +45,7 @@ _DAMAGE = (
     OSError, EOFError, LookupError, RuntimeError, ValueError, TypeError, MemoryError, OverflowError, SyntaxError,
     struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tarfile.TarError,
 )  # fmt: skip
+_NEAR_DEPTH, _NEAR_NAMES = 2, 5000
 _IMAGE_BYTES, _IMAGE_PIXELS = 64 << 20, 100_000_000
 
 
@@ -61,10 +64,49 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def find(root: Path, *patterns: str) -> Iterator[Path]:
-    """Yield what matches each pattern in ``root``, then one folder further down, in a fixed order."""
+    """Yield what matches each pattern in ``root``, then one folder further down, in a fixed order; capitals and small
+    letters are equal."""
     for pattern in patterns:
-        yield from sorted(root.glob(pattern))
-        yield from sorted(root.glob(f"*/{pattern}"))
+        either = "".join(f"[{one.lower()}{one.upper()}]" if one.isalpha() else one for one in pattern)
+        yield from sorted(root.glob(either))
+        yield from sorted(root.glob(f"*/{either}"))
+
+
+def any_case(path: Path) -> Path:
+    """Return the file of that name whatever its capitals, such as ``000001.JPG``, or ``path`` where there is none."""
+    if path.exists():
+        return path
+    return path.with_name(_names_in(path.parent).get(path.name.casefold(), path.name))
+
+
+@functools.lru_cache(maxsize=8)
+def _names_in(folder: Path) -> dict[str, str]:
+    return {path.name.casefold(): path.name for path in folder.iterdir()} if folder.is_dir() else {}
+
+
+def near(root: Path, *wanted: str) -> str:
+    """Return ``", but near it are a and b"`` for files and folders whose names are like the missing ``wanted``, up to
+    three folders down; "" for none."""
+    names: dict[str, Path] = {}
+    for folder, folders, files in os.walk(root):
+        depth = len(Path(folder).relative_to(root).parts)
+        folders[:] = sorted(folders) if depth < _NEAR_DEPTH else []
+        names.update((name.casefold(), Path(folder, name)) for name in sorted((*folders, *files))[:_NEAR_NAMES])
+        if len(names) > _NEAR_NAMES:
+            break
+    close = [one for name in wanted for one in difflib.get_close_matches(name.casefold(), names, n=3, cutoff=0.75)]
+    paths = [str(names[one].relative_to(root)) for one in dict.fromkeys(close)]
+    return f", but near it {'is' if len(paths) == 1 else 'are'} {' and '.join(paths[:3])}" if paths else ""
+
+
+def begins_with(path: Path, magic: bytes) -> bool:
+    """Return whether a file begins with these bytes: browsers unpack files and keep their names. Raises ``OSError``."""
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+GZIP, ZIP = b"\x1f\x8b", b"PK"
+"""What packed files begin with."""
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

@@ -56,7 +56,7 @@ def local_files(sources: Iterable[Source]) -> Generator[tuple[Source, Path]]:
         else:
             archived.setdefault(source.path, {})[source.member] = source
     for archive, wanted in archived.items():
-        copies = _zip_copies if archive.endswith(".zip") else _tar_copies
+        copies = _zip_copies if archive.lower().endswith(".zip") else _tar_copies
         with scratch_folder() as folder:
             for member, path in copies(archive, set(wanted), folder):
                 yield wanted.pop(member), path
@@ -88,7 +88,7 @@ def _zip_copies(archive: str, wanted: set[str], folder: Path) -> Iterator[tuple[
 
 
 def _copy(archive: str, member: str, size: int, content: IO[bytes], folder: Path) -> Path:
-    suffix = PurePosixPath(member).suffix
+    suffix = PurePosixPath(member).suffix.lower()
     largest = _LARGEST_MEMBER.get(suffix, 0)
     if size > largest:
         raise RawDataError(f"{member} claims {size} bytes, more than the {largest} such a file may have", where=archive)

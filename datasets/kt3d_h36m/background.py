@@ -99,7 +99,7 @@ def _pictures(sources: Sequence[tuple[str, str | None]], each: int) -> Iterator[
     """Yield ``each`` pictures per recording. Damaged recordings are left out: their own work items report them."""
     folders = [Path(path) for path, member in sources if member is None and Path(path).is_dir()]
     for folder in folders:
-        for path in _spread(sorted(folder.glob("*.jpg")), each):
+        for path in _spread(sorted(folder.glob("*.[jJ][pP][gG]")), each):
             with suppress(RawDataError):
                 yield read_jpeg(path, "")
     videos = [Source(path, member) for path, member in sources if member is not None or Path(path) not in folders]

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from kt3d_bench.errors import MissingDataError, RawDataError
-from kt3d_bench.rawfiles import contents, listed
+from kt3d_bench.rawfiles import contents, listed, near
 from kt3d_bench.records import Camera
 from kt3d_bench.standins import MARKER
 from kt3d_h36m.archives import Source, local_file, tar_members, zip_members
@@ -32,6 +32,8 @@ FEATURES: dict[str, tuple[str, str]] = {
     "D3_Positions_mono_universal": (".cdf", "universal-skeleton poses (not used)"),
 }
 """Name -> ending of its files, and what they are."""
+_FEATURES = {name.lower(): name for name in FEATURES}
+METADATA = "metadata.xml"
 SITE = "http://vision.imar.ro/human3.6m/ (registration needed)"
 METADATA_HINT = f"put code-v1.2.zip (or its Release-v1.2/metadata.xml) there, from {SITE}"
 _SITE_NUMBERS = {1: 1, 6: 5, 7: 6, 2: 7, 3: 8, 4: 9, 5: 11}
@@ -86,15 +88,16 @@ def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable
     unknown: list[str] = []
 
     def add(parts: Sequence[str], source: Source) -> None:
-        if parts[-1] == "metadata.xml":
+        name = parts[-1].lower()
+        if name == METADATA:
             metadata.append(source)
             return
         feature, subject = _feature(parts[:-1]), _subject(parts[:-1])
-        if feature is None or subject is None or not parts[-1].endswith(ending := FEATURES[feature][0]):
+        if feature is None or subject is None or not name.endswith(ending := FEATURES[feature][0]):
             return
         if wanted is not None and subject not in wanted:
             return
-        name, camera = _split_name(parts[-1].removesuffix(ending))
+        name, camera = _split_name(parts[-1][: -len(ending)])
         recording = find_recording(subject, name)
         if recording is not None and (camera == "") == (feature == "D3_Positions"):
             files[feature].setdefault((recording, camera), source)
@@ -102,9 +105,9 @@ def scan(root: Path, *, subjects: Iterable[int] | None = None, without: Iterable
             unknown.append(str(source))
 
     for path in _walk(root):
-        if path.name.endswith(_ARCHIVES):
+        if path.name.lower().endswith(_ARCHIVES):
             archives.append(path)
-        elif path.name.endswith(".zip"):
+        elif path.name.lower().endswith(".zip"):
             metadata += _zip_metadata(path)
         else:
             add(path.relative_to(root).parts, Source(str(path)))
@@ -131,9 +134,9 @@ def find_metadata(root: Path) -> Source | None:
     """
     found: list[Source] = []
     for path in _walk(root):
-        if path.name == "metadata.xml":
+        if path.name.lower() == METADATA:
             found.append(Source(str(path)))
-        elif path.name.endswith(".zip"):
+        elif path.name.lower().endswith(".zip"):
             found += _zip_metadata(path)
     return _preferred(found)
 
@@ -145,7 +148,8 @@ def _preferred(metadata: Iterable[Source]) -> Source | None:
 def cameras_of(metadata: Source | None, root: Path, more: str = "") -> dict[tuple[int, str], Camera]:
     """Read the calibrated cameras. Raises ``RawDataError`` when ``metadata.xml`` is missing or damaged."""
     if metadata is None:
-        raise RawDataError("metadata.xml with the cameras is missing", where=root, hint=METADATA_HINT + more)
+        what = f"metadata.xml with the cameras is missing{near(root, METADATA)}"
+        raise RawDataError(what, where=root, hint=METADATA_HINT + more)
     with local_file(metadata) as path:
         return read_cameras(path)
 
@@ -153,8 +157,8 @@ def cameras_of(metadata: Source | None, root: Path, more: str = "") -> dict[tupl
 def holds_videos(root: Path) -> bool:
     """Return whether official videos lie under ``root``, or an archive that by its name holds some. Opens nothing."""
     for path in _walk(root):
-        if path.name.endswith((*_ARCHIVES, ".mp4")):
-            outer = _outer(path, root) if path.name.endswith(_ARCHIVES) else path.relative_to(root).parts[:-1]
+        if path.name.lower().endswith((*_ARCHIVES, ".mp4")):
+            outer = _outer(path, root) if path.name.lower().endswith(_ARCHIVES) else path.relative_to(root).parts[:-1]
             if _feature(outer) == "Videos" and _subject(outer) is not None:
                 return True
     return False
@@ -185,17 +189,17 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def _outer(archive: Path, root: Path) -> tuple[str, ...]:
     """Return the folders above an archive's members: its own folders and its name without the ending."""
-    stem = next(archive.name.removesuffix(ending) for ending in _ARCHIVES if archive.name.endswith(ending))
+    stem = next(archive.name[: -len(ending)] for ending in _ARCHIVES if archive.name.lower().endswith(ending))
     return (*archive.relative_to(root).parts[:-1], stem)
 
 
 def _feature(folders: Sequence[str]) -> str | None:
     """Return the feature that the innermost folder names: ``Poses_D3_Positions_S1`` -> ``D3_Positions``."""
     for folder in reversed(folders):
-        name = re.sub(r"_S\d+$", "", folder).removeprefix("Poses_")
-        name = "ground_truth_bb" if name == "Segments_mat_gt_bb" else name
-        if name in FEATURES:
-            return name
+        name = re.sub(r"_s\d+$", "", folder.lower()).removeprefix("poses_")
+        name = "ground_truth_bb" if name == "segments_mat_gt_bb" else name
+        if name in _FEATURES:
+            return _FEATURES[name]
     return None
 
 
@@ -203,7 +207,7 @@ def _subject(folders: Sequence[str]) -> int | None:
     for folder in reversed(folders):
         if match := re.search(r"(?:^|_)[sS](\d{1,2})$", folder):
             return int(match[1])
-        if match := re.fullmatch(r"SubjectSpecific_(\d)", folder):
+        if match := re.fullmatch(r"SubjectSpecific_(\d)", folder, re.IGNORECASE):
             return _SITE_NUMBERS.get(int(match[1]))
     return None
 
@@ -224,7 +228,7 @@ def _members(archive: Path, outer: Sequence[str]) -> list[str]:
         for name in islice(members, _GLANCE):
             names.append(name)
             parts = (*outer, *PurePosixPath(name).parts)
-            ours = ours or _feature(parts[:-1]) is not None or parts[-1] == "metadata.xml"
+            ours = ours or _feature(parts[:-1]) is not None or parts[-1].lower() == METADATA
         return [*names, *members] if ours else []
     except RawDataError:
         if ours:
@@ -234,7 +238,7 @@ def _members(archive: Path, outer: Sequence[str]) -> list[str]:
 
 def _zip_metadata(archive: Path) -> list[Source]:
     try:
-        names = sorted(name for name in zip_members(archive) if PurePosixPath(name).name == "metadata.xml")
+        names = sorted(name for name in zip_members(archive) if PurePosixPath(name).name.lower() == METADATA)
     except RawDataError:
         if _CODE.search(archive.name):
             raise
@@ -257,10 +261,14 @@ def check_complete(found: RawFolder, selection: Selection, *, partial: bool, box
             "stand-in with `kt3d generate h36m`",
         )
     if found.metadata is None:
-        raise RawDataError("metadata.xml with the cameras is missing", where=where, hint=METADATA_HINT)
+        what = f"metadata.xml with the cameras is missing{near(where, METADATA)}"
+        raise RawDataError(what, where=where, hint=METADATA_HINT)
 
     def missing(what: str, archive: str, more: str = "", *, why: str = "") -> RawDataError:
-        return RawDataError(f"{what} are missing{why}", where=where, hint=f"put {archive}.tgz there, from {SITE}{more}")
+        beside = near(where, f"{archive}.tgz") or _strangers(found)
+        return RawDataError(
+            f"{what} are missing{why}{beside}", where=where, hint=f"put {archive}.tgz there, from {SITE}{more}"
+        )
 
     partial = partial or found.generated
     present = [s for s in subjects if s in features["Videos"] or s in features[poses_from]]
@@ -276,11 +284,17 @@ def check_complete(found: RawFolder, selection: Selection, *, partial: bool, box
             raise missing(f"the official boxes of S{s}", f"Segments_mat_gt_bb_S{s}", ", or leave --boxes at joints")
     if files := list(_missing_files(found, selection, partial, boxes)):
         raise RawDataError(
-            f"{len(files)} files are missing: {listed(files)}",
+            f"{len(files)} files are missing: {listed(files)}{_strangers(found)}",
             where=where,
             hint="unpack the archives again, leave recordings out with --drop, or accept a part of the dataset with "
             "--partial yes",
         )
+
+
+def _strangers(found: RawFolder) -> str:
+    """Return the files that lie where official ones do under names that mean no recording, for an error message."""
+    names = [str(Path(name).relative_to(found.root)) for name in found.unknown if Path(name).is_relative_to(found.root)]
+    return f", and of these the names mean no recording: {listed(names)}" if names else ""
 
 
 def _missing_files(found: RawFolder, selection: Selection, partial: bool, boxes: bool) -> Iterator[str]:

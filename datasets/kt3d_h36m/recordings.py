@@ -31,7 +31,7 @@ SHIFTED = ("S9 Greeting", "S9 SittingDown 1", "S9 Waiting 1")
 """Skeletons shifted by about 200 mm against the images; most papers keep them. ``drop=shifted`` names all three."""
 
 _S1_NAMES = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog"}
-_ALIASES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkingTogether": "WalkTogether"}
+_ALIASES = {"takingphoto": "Photo", "walkingdog": "WalkDog", "walkingtogether": "WalkTogether"}
 
 _TABLE = """
 #     S1      S5      S6      S7      S8      S9      S11
@@ -113,18 +113,18 @@ def canonical(name: str) -> str:
     match = re.fullmatch(r"([A-Za-z]+)(?:[ _](\d+))?", name)
     if match is None:
         return name
-    base = _ALIASES.get(match[1], match[1])
+    base = _ALIASES.get(match[1].lower(), match[1])
     return f"{base} {match[2]}" if match[2] else base
 
 
 @cache
 def _by_name() -> dict[tuple[int, str], Recording]:
-    return {(recording.subject, canonical(recording.file_name)): recording for recording in recordings()}
+    return {(recording.subject, canonical(recording.file_name).lower()): recording for recording in recordings()}
 
 
 def find_recording(subject: int, name: str) -> Recording | None:
     """Return the recording that a file name means, official or re-spelled (``Directions_1``); ``None`` = unknown."""
-    return _by_name().get((subject, canonical(name)))
+    return _by_name().get((subject, canonical(name).lower()))
 
 
 def video_name(recording: Recording, camera_id: str) -> str:
@@ -200,11 +200,11 @@ def _subjects(split: str, chosen: str) -> tuple[int, ...]:
 
 _IMAGE_NAMES = (
     # PosePile: .../S9/Images/Directions 1.54138969/frame_000064.jpg
-    (re.compile(r"S(\d+)/(?:Images|Videos)/([A-Za-z]+(?:[ _]\d)?)\.(\d{8})/frame_(\d{6})\.\w+$"), 0),
+    (re.compile(r"S(\d+)/(?:Images|Videos)/([A-Za-z]+(?:[ _]\d)?)\.(\d{8})/frame_(\d{6})\.\w+$", re.IGNORECASE), 0),
     # mmpose: .../S9_Directions_1.54138969_000065.jpg
-    (re.compile(r"S(\d+)_([A-Za-z]+(?:[ _]\d)?)\.(\d{8})_(\d{6})\.\w+$"), 1),
+    (re.compile(r"S(\d+)_([A-Za-z]+(?:[ _]\d)?)\.(\d{8})_(\d{6})\.\w+$", re.IGNORECASE), 1),
     # VideoPose3D: S9/Directions 1/0/000064, where the camera is its place in CAMERAS or its identifier
-    (re.compile(r"^S(\d+)/([A-Za-z]+(?:[ _]\d)?)/(\d{8}|[0-3])/(\d{6})$"), 0),
+    (re.compile(r"^S(\d+)/([A-Za-z]+(?:[ _]\d)?)/(\d{8}|[0-3])/(\d{6})$", re.IGNORECASE), 0),
 )
 """Pattern, and the number of the first image."""
 _NUMBERED = re.compile(r"s_(\d\d)_act_(\d\d)_subact_(\d\d)_ca_(\d\d)_(\d{6})\.\w+$")

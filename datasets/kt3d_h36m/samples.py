@@ -13,7 +13,7 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.cameras import project
 from kt3d_bench.geometry.crops import box_from_points, crop_person
-from kt3d_bench.rawfiles import listed, read_jpeg
+from kt3d_bench.rawfiles import any_case, listed, read_jpeg
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import NUM_JOINTS, Quality
 from kt3d_h36m.background import foreground
@@ -148,7 +148,7 @@ def still_samples(
     of them is there.
     """
     folder, hint = Path(load["folder"]), "unpack the images again"
-    paths = {frame: folder / (image_name % (frame + 1)) for frame in joints_cam_mm}
+    paths = {frame: any_case(folder / (image_name % (frame + 1))) for frame in joints_cam_mm}
     if paths and not any(path.is_file() for path in paths.values()):
         first = next(iter(paths.values())).name
         raise RawDataError(f"holds none of the {len(paths)} images wanted, such as {first}", where=folder, hint=hint)

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import own_dataset, reading
-from kt3d_itop.unpack import plain_file
+from kt3d_bench.rawfiles import begins_with, own_dataset, reading
+from kt3d_itop.unpack import SIGNATURE, plain_file
 
 WIDTH_PX, HEIGHT_PX = 320, 240
 _DATASETS: dict[str, dict[str, tuple[str, tuple[int, ...] | None]]] = {
@@ -68,6 +68,8 @@ def opened(source: Path, kind: str) -> Iterator[Opened]:
 
     path = plain_file(source)
     with reading(source, _AGAIN):
+        if not begins_with(path, SIGNATURE) and not h5py.is_hdf5(path):
+            raise RawDataError("holds no HDF5 file", where=source, hint="download it again")
         with h5py.File(path, "r") as file:
             cache_bytes = _check(file, source, kind)
         file = h5py.File(path, "r", rdcc_nbytes=cache_bytes, rdcc_nslots=20011)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from kt3d_bench.errors import MissingDataError, RawDataError
-from kt3d_bench.rawfiles import contents, find
+from kt3d_bench.rawfiles import contents, find, near
 from kt3d_itop.hdf5 import HEIGHT_PX, WIDTH_PX, opened, read_ids, split_id
-from kt3d_itop.unpack import declared_bytes, unpacked_copy
+from kt3d_itop.unpack import declared_bytes, packed, unpacked_copy
 
 OFFICIAL_VIEW = {"front": "side", "top": "top"}
 """Our view -> the files' word for it; papers and figures say "front view"."""
@@ -45,10 +45,9 @@ def find_files(raw: Path, split: str) -> tuple[Path, Path]:
         return found[0], found[1]
     missing = [f"{stem}.h5" for stem, path in zip(stems, found, strict=True) if path is None]
     if len(missing) == 1:
-        raise RawDataError(
-            f"{missing[0]} (or .h5.gz) is missing, its partner is there", where=raw, hint=f"download it from {_SITE}"
-        )
-    present = ", ".join(sorted(path.name for path in raw.glob("ITOP_*"))) or contents(raw)
+        what = f"{missing[0]} (or .h5.gz) is missing, its partner is there{near(raw, *missing)}"
+        raise RawDataError(what, where=raw, hint=f"download it from {_SITE}")
+    present = ", ".join(sorted(path.name for path in find(raw, "ITOP_*"))) or contents(raw)
     raise MissingDataError(
         f"{' and '.join(missing)} (or .h5.gz) are missing, found {present}",
         where=raw,
@@ -79,7 +78,7 @@ def describe(raw: Path) -> Sequence[str]:
 def _describe_split(raw: Path, split: str, people: dict[str, set[str]]) -> Iterator[str]:
     depth_path, labels_path = find_files(raw, split)
     names = f"{depth_path.name}, {labels_path.name}"
-    if labels_path.suffix == ".gz" and unpacked_copy(labels_path) is None:
+    if packed(labels_path) and unpacked_copy(labels_path) is None:
         yield f"{split}: {names}, packed"
         return
     with opened(labels_path, "labels") as labels:
@@ -96,12 +95,12 @@ def deferred(raw: Path, split: str) -> str | None:
     official one. Only the first bytes of packed files are read.
     """
     depth_path, labels_path = find_files(raw, split)
-    packed = [path for path in (depth_path, labels_path) if path.suffix == ".gz" and unpacked_copy(path) is None]
-    need = {path: declared_bytes(path) for path in packed}
+    waiting = [path for path in (depth_path, labels_path) if packed(path) and unpacked_copy(path) is None]
+    need = {path: declared_bytes(path) for path in waiting}
     if sum(need.values()) <= _QUICK_BYTES:
         return None
     frames = f"about {need[depth_path] // _FRAME_BYTES} frames; " if depth_path in need else ""
-    names = " and ".join(path.name for path in packed)
+    names = " and ".join(path.name for path in waiting)
     return (
         f"{frames}how many of them are valid is known once prepare has unpacked {names}, "
         f"which takes {sum(need.values()) / 1e9:.1f} GB"

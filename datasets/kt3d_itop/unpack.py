@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,13 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import DISK_FULL, reading
+from kt3d_bench.rawfiles import DISK_FULL, GZIP, begins_with, reading
 
 FOLDER = "kt3d-unpacked"
 LARGEST_BYTES = 8 << 30  # The largest official file unpacks to 5.7 GiB
 _BLOCK = 1 << 20
 _HEAD = 64
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HINT = "download it again"
 
 
@@ -33,7 +34,7 @@ def plain_file(source: Path) -> Path:
     Raises ``RawDataError`` when the packed file is damaged, cut short, not HDF5 inside, unpacks to more than it
     declares, or when there is no room for the copy.
     """
-    if source.suffix != ".gz":
+    if not packed(source):
         return source
     copy = unpacked_copy(source)
     if copy is not None:
@@ -47,6 +48,12 @@ def plain_file(source: Path) -> Path:
                 _remove_older(folder, source)
             _unpack(source, copy, need)
     return copy
+
+
+def packed(source: Path) -> bool:
+    """Return whether a file is packed, by its first bytes. Raises ``RawDataError`` when it cannot be read."""
+    with reading(source, _HINT):
+        return begins_with(source, GZIP)
 
 
 def unpacked_copy(source: Path) -> Path | None:
@@ -66,14 +73,18 @@ def _place(source: Path) -> str:
     return hashlib.sha256(str(source.absolute()).encode()).hexdigest()[:8]
 
 
+def _stem(source: Path) -> str:
+    return re.sub(r"\.h5(\.gz)?$", "", source.name, flags=re.IGNORECASE)
+
+
 def _copy_name(source: Path) -> str:
     status = source.stat()
     version = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:8]
-    return f"{source.name.removesuffix('.h5.gz')}.{_place(source)}.{version}.h5"
+    return f"{_stem(source)}.{_place(source)}.{version}.h5"
 
 
 def _remove_older(folder: Path, source: Path) -> None:
-    for path in folder.glob(f"{source.name.removesuffix('.h5.gz')}.{_place(source)}.*"):
+    for path in folder.glob(f"{_stem(source)}.{_place(source)}.*"):
         path.unlink(missing_ok=True)
 
 
@@ -130,7 +141,7 @@ def declared_bytes(source: Path) -> int:
     """
     with reading(source, _HINT), gzip.open(source) as packed:
         head = packed.read(_HEAD)
-    if not head.startswith(_SIGNATURE) or len(head) < _HEAD:
+    if not head.startswith(SIGNATURE) or len(head) < _HEAD:
         raise RawDataError("holds no HDF5 file", where=source, hint=_HINT)
     version = head[8]
     start = {0: 40, 1: 44}.get(version, 28)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import BoundedReader, read_json, reading, scratch_folder
+from kt3d_bench.rawfiles import ZIP, BoundedReader, begins_with, read_json, reading, scratch_folder
 from kt3d_bench.skeletons import JointMapping
 from kt3d_mpii.layout import ARCHIVES, MAT_FILE, SITE
 
@@ -66,7 +66,7 @@ def read_annotations(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
 
     Raises ``RawDataError`` for a damaged file or another structure. The .mat file is kept once read.
     """
-    if paths[0].suffix == ".json":
+    if paths[0].suffix.lower() == ".json":
         return _read_json(paths)
     (path,) = paths
     with reading(path, f"unpack {ARCHIVES['annotations']} again"):
@@ -85,7 +85,7 @@ def _points(joints: npt.NDArray[np.float64], visible: npt.NDArray[np.int8]) -> P
 
 @lru_cache(maxsize=1)
 def _read_mat(path: Path, mtime_ns: int, size: int) -> Sequence[AnnotatedImage]:
-    hint = f"unpack {ARCHIVES['annotations']} again" if path.suffix == ".mat" else "download it again"
+    hint = f"unpack {ARCHIVES['annotations']} again" if path.suffix.lower() == ".mat" else "download it again"
     with _unpacked(path) as local:
         found = json.loads(_mat_reader.read(local, where=path, hint=hint)["json"].tobytes())
     return [AnnotatedImage(*_as_tuples(image)) for image in found]
@@ -98,16 +98,18 @@ def _as_tuples(value: Any) -> Any:
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
     """Yield the .mat file itself, or a temporary copy of the .zip's; the name inside the .zip decides nothing."""
-    if path.suffix != ".zip":
+    hint = f"download {ARCHIVES['annotations']} again, from {SITE}"
+    with reading(path, hint):
+        zipped = begins_with(path, ZIP)
+    if not zipped:
         yield path
         return
-    hint = f"download {ARCHIVES['annotations']} again, from {SITE}"
     with scratch_folder() as folder:
         copy = folder / MAT_FILE
         if path.stat().st_size > _ZIP_BYTES:
             raise RawDataError("is larger than 256 MiB, the annotations are not", where=path, hint=hint)
         with reading(path, hint), zipfile.ZipFile(path) as archive:
-            members = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).name == MAT_FILE]
+            members = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).name.lower() == MAT_FILE]
             if not members:
                 raise RawDataError(f"holds no {MAT_FILE}", where=path, hint=hint)
             if members[0].file_size > _MAT_BYTES:

@@ -150,7 +150,7 @@ def describe(raw: Path) -> Sequence[str]:
         images = read_annotations(source)
         persons = [points for image in images for _, points in image.persons]
         usable = sum(any(points) for points in persons)
-        lines.append(f"Layout: {_LAYOUTS[source[0].suffix]}.")
+        lines.append(f"Layout: {_LAYOUTS[source[0].suffix.lower()]}.")
         lines.append(
             f"{source[0].name}: {len(images)} training images, {len(persons)} persons, {usable} of them with joints."
         )
@@ -158,9 +158,9 @@ def describe(raw: Path) -> Sequence[str]:
         lines.append(f"No annotations: {error.message}.")
     try:
         folder = find_images(raw)
-        present = {path.name for path in folder.iterdir()}
+        present = {path.name.casefold() for path in folder.iterdir()}
         lines.append(f"{len(present)} files in {folder}.")
-        missing = [image.name for image in images if image.persons and image.name not in present]
+        missing = [image.name for image in images if image.persons and image.name.casefold() not in present]
         if missing:
             lines.append(
                 f"{len(missing)} annotated training images are missing, such as {missing[0]}: unpack "

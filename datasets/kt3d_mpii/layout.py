@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import MissingDataError, RawDataError
-from kt3d_bench.rawfiles import contents, find, read_jpeg
+from kt3d_bench.rawfiles import any_case, contents, find, near, read_jpeg
 
 MAT_FILE = "mpii_human_pose_v1_u12_1.mat"
 MAT_FOLDER = "mpii_human_pose_v1_u12_2"
@@ -35,9 +35,9 @@ def find_annotations(raw: Path) -> Sequence[Path]:
         if path.is_file():
             return [path]
     for folder, prefix, valid in ((raw / "annot", "", "valid"), (raw / "annotations", "mpii_", "val")):
-        if (folder / f"{prefix}trainval.json").is_file():
-            return [folder / f"{prefix}trainval.json"]
-        parts = [folder / f"{prefix}{name}.json" for name in ("train", valid)]
+        if (both := any_case(any_case(folder) / f"{prefix}trainval.json")).is_file():
+            return [both]
+        parts = [any_case(any_case(folder) / f"{prefix}{name}.json") for name in ("train", valid)]
         if parts[0].is_file():
             return [path for path in parts if path.is_file()]
     if (coco := find_coco(raw)) is not None:
@@ -68,7 +68,7 @@ def find_images(raw: Path) -> Path:
             return folder
     for packed in find(raw, *_PACKED_IMAGES):
         if packed.is_file():
-            command = f"unzip {packed.name}" if packed.suffix == ".zip" else f"tar -xf {packed.name}"
+            command = f"unzip {packed.name}" if packed.suffix.lower() == ".zip" else f"tar -xf {packed.name}"
             raise RawDataError(
                 "is still packed, expected the folder images",
                 where=packed,
@@ -92,7 +92,7 @@ def _absent(raw: Path, wanted: str, archive: str) -> RawDataError:
         )
     kind = RawDataError if _has_traces(raw) else MissingDataError
     return kind(
-        f"holds no {wanted}, found {contents(raw)}",
+        f"holds no {wanted}, found {contents(raw)}{near(raw, PurePosixPath(wanted).name, ARCHIVES[archive])}",
         where=raw,
         hint=f"{'unpack' if archive == 'images' else 'put'} {ARCHIVES[archive]} here, from {SITE}",
     )
@@ -106,4 +106,4 @@ def read_image(folder: Path, name: str) -> npt.NDArray[np.uint8]:
     if not _IMAGE.fullmatch(name):
         raise RawDataError(f"the annotation names the image {name!r}, expected a .jpg file name", where=folder,
                            hint=f"unpack {ARCHIVES['annotations']} again")  # fmt: skip
-    return read_jpeg(folder / name, f"unpack {ARCHIVES['images']} again")
+    return read_jpeg(any_case(folder / name), f"unpack {ARCHIVES['images']} again")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import MissingDataError, RawDataError
-from kt3d_bench.rawfiles import contents, find, listed, read_bytes
+from kt3d_bench.rawfiles import any_case, contents, find, listed, near, read_bytes
 
 SUBSETS = ("easy-pose", "inter-pose", "hard-pose")
 CAMERAS = ("Cam1", "Cam2", "Cam3")
@@ -21,7 +21,7 @@ PROTOCOL = {"train": ("inter-pose", "train"), "test": ("hard-pose", "test")}
 """Our split -> the archive's subset and split."""
 SITE = "https://www.cs.ubc.ca/research/UBC3V/"
 _SIZE_PX = (512, 424)
-_IMAGE = re.compile(r"mayaProject\.(\d{6})\.png")
+_IMAGE = re.compile(r"mayaProject\.(\d{6})\.png", re.IGNORECASE)
 _FILE_LIMIT = 16 << 20
 
 
@@ -45,7 +45,7 @@ class Section:
 
     @property
     def ground_truth(self) -> Path:
-        return self.folder / "groundtruth.mat"
+        return any_case(self.folder / "groundtruth.mat")
 
     def images(self, kind: str) -> Path:
         """``kind`` is "depthRender" or "groundtruth" (the part colours)."""
@@ -68,7 +68,7 @@ class Section:
 
 def _subset_folder(raw: Path, subset: str) -> Path | None:
     """Return where the subset lies: in ``raw``, one folder further down, or ``raw`` itself."""
-    if raw.name == subset and raw.is_dir():
+    if raw.name.lower() == subset and raw.is_dir():
         return raw
     return next((path for path in find(raw, subset) if path.is_dir()), None)
 
@@ -100,7 +100,7 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
         ready = [name for name, (other, part) in PROTOCOL.items() if _holds(_subset_folder(raw, other), part)]
         otherwise = f", or prepare what is here: --split {ready[0]}" if ready else ""
         raise MissingDataError(
-            f"holds no folder {subset}, found {contents(raw)}",
+            f"holds no folder {subset}, found {contents(raw)}{near(raw, subset)}",
             where=raw,
             hint=f"unpack {subset}.tar.gz (from {SITE}) here, or point --raw at the folder that holds {subset}"
             f"{otherwise}",
@@ -134,7 +134,7 @@ def read_rgba(path: Path) -> npt.NDArray[np.uint8]:
     import cv2
 
     hint = "unpack the archive again"
-    data = read_bytes(path, _FILE_LIMIT, hint)
+    data = read_bytes(any_case(path), _FILE_LIMIT, hint)
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
         raise RawDataError("is not a PNG image", where=path, hint=hint)
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])

@@ -81,6 +81,35 @@ def test_files_are_known_by_their_ends(unpacked, expected, tmp_path, move):
     assert all(map(same, converted(tmp_path), expected))
 
 
+def test_names_have_any_capitals(unpacked, expected, tmp_path):
+    rerooted(unpacked, tmp_path / "x", lambda feature, name: f"s9/{feature.upper()}/{name.upper()}")
+    (tmp_path / "x/code-v1.2.zip").unlink()
+    shutil.copy(unpacked.root / "metadata.xml", tmp_path / "x/Metadata.XML")
+    found = converted(tmp_path / "x")
+    assert len(found) == 8
+    assert all(map(same, found, expected))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "shift_jis"])
+def test_archives_hold_folders_of_any_encoding(unpacked, expected, tmp_path, encoding):
+    outer = "データ表" if encoding == "shift_jis" else "été"
+    with tarfile.open(tmp_path / "all.TGZ", "w:gz", encoding=encoding, format=tarfile.GNU_FORMAT) as bundle:
+        bundle.add(unpacked.root, outer)
+    found = converted(tmp_path)
+    assert len(found) == 8
+    assert all(map(same, found, expected))
+
+
+def test_what_lies_near_is_named_before_missing(unpacked, tmp_path):
+    rerooted(unpacked, tmp_path, lambda feature, name: f"S9/{feature}/{name.replace('.mp4', ' - Copy.mp4')}")
+    with pytest.raises(RawDataError, match=r"names mean no recording: S9/Videos/Greeting\.\d+ - Copy\.mp4"):
+        plan(tmp_path, "test", {})
+    (tmp_path / "code-v1.2.zip").rename(tmp_path / "code")
+    (tmp_path / "metadata (1).xml").write_bytes(b"")
+    with pytest.raises(RawDataError, match=r"cameras is missing, but near it is metadata \(1\)\.xml; put"):
+        plan(tmp_path, "test", {})
+
+
 @pytest.mark.parametrize(
     ("name", "member"),
     [

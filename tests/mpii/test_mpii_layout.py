@@ -48,6 +48,24 @@ def test_images_that_are_still_packed_are_named_with_the_command(tmp_path: Path,
     assert f"No images: {message}." in convert.describe(tmp_path)
 
 
+def test_names_have_any_capitals_and_what_lies_near_is_named(tmp_path: Path) -> None:
+    one_image(tmp_path)
+    write_jpg(tmp_path / "images", "000000001.jpg")
+    (item,) = convert.plan(tmp_path, "train", {})
+    expected = list(convert.convert(item))
+    (tmp_path / "images").rename(tmp_path / "Images")
+    (tmp_path / "Images/000000001.jpg").rename(tmp_path / "Images/000000001.JPG")
+    (tmp_path / MAT).rename(tmp_path / "MPII_human_pose_v1_u12_1.MAT")
+    (item,) = convert.plan(tmp_path, "train", {})
+    (found,) = convert.convert(item)
+    assert isinstance(found, Sample)
+    np.testing.assert_array_equal(found.rgb, expected[0].rgb)
+    assert "1 files in" in " ".join(convert.describe(tmp_path))
+    assert not any("missing" in line for line in convert.describe(tmp_path))
+    (tmp_path / "Images").rename(tmp_path / "images (1)")
+    assert "but near it are images (1)" in plan_error(tmp_path)
+
+
 def zipped(raw: Path, *members: tuple[str, bytes]) -> Path:
     path = raw / "mpii_human_pose_v1_u12_2.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

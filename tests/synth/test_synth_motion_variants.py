@@ -143,6 +143,18 @@ def test_dialects_of_the_text(tmp_path: Path, expected: Clip, edit: Callable[[st
     same(clip_from_motion(motion, motion.rate_hz), expected)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1", "shift_jis"])
+def test_names_in_any_encoding(tmp_path: Path, expected: Clip, encoding: str) -> None:
+    """Two names that become one where their bytes are replaced."""
+    names = ("é", "è") if encoding == "latin-1" else ("腰", "胸")
+    path = write_bvh(tmp_path / "a.bvh", PERSON)
+    text = path.read_text().replace("Spine\n", f"{names[0]}\n").replace("Spine1\n", f"{names[1]}\n")
+    path.write_bytes(text.encode(encoding))
+    motion = read_bvh(path)
+    assert set(names) < set(motion.names)
+    same(clip_from_motion(motion, motion.rate_hz), expected)
+
+
 @pytest.mark.parametrize(
     ("printed", "rate_hz"),
     [("0.0083333", 120), (".0083333", 120), ("0.00833333333", 120), ("0.0333", 30), ("0.04", 25), ("0.02", 50),

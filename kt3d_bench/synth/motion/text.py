@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kt3d_bench.errors import RawDataError
+from kt3d_bench.files import encoding_of
 
 MOST_BYTES = 512 * 2**20
 MOST_JOINTS = 500
@@ -22,7 +23,7 @@ _LONGEST_LINE = 2**20
 
 
 def lines_of(path: Path, kind: str) -> Iterator[tuple[int, str]]:
-    """Yield (number, line) of a text file with any line ending, with or without a byte order mark.
+    """Yield (number, line) of a text file with any line ending and any encoding of ``files.encoding_of``.
 
     Raises ``RawDataError`` when the file cannot be read, is larger than 512 MiB, or is not text.
     """
@@ -31,7 +32,11 @@ def lines_of(path: Path, kind: str) -> Iterator[tuple[int, str]]:
             raise RawDataError(
                 f"the {kind} file is larger than {MOST_BYTES >> 20} MiB", where=path, hint="cut it into clips"
             )
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
+        with path.open("rb") as start:
+            head = start.read(_LONGEST_LINE)
+        whole = len(head) if len(head) < _LONGEST_LINE else max(head.rfind(b"\n"), head.rfind(b"\r")) + 1
+        encoding = encoding_of(head[:whole])
+        with path.open(encoding=encoding, errors="replace") as file:
             number = 0
             while line := file.readline(_LONGEST_LINE):
                 number += 1
