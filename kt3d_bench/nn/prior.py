@@ -51,7 +51,7 @@ class PosePrior(ResidualMlp):
         place = voxels[..., :2]
         size = pose_size(place)
         answer: Tensor = super().forward(((place - place.mean(1, keepdim=True)) / size).flatten(1))
-        change = answer.float().view(len(place), NUM_JOINTS, 3)
+        change = answer.float().view(-1, NUM_JOINTS, 3)
         depth = hip_vox(self.side) + change[..., 2:] * (self.side / 8)
         return torch.cat([place + change[..., :2] * size, depth], -1)
 
