@@ -37,6 +37,29 @@ def held_out_option(text: str) -> Callable[[Command], Command]:
     )
 
 
+def completing(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return what completes names of "datasets", "methods", "benchmarks", "recipes" or "runs" in a shell."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        import kt3d_bench as kt
+        from kt3d_bench.files import default_data_root
+
+        found: list[str] = []
+        try:
+            for kind in kinds:
+                names = (
+                    [path.parent.name for path in (default_data_root() / "runs").glob("*/run.yaml")]
+                    if kind == "runs"
+                    else getattr(kt, kind)()
+                )
+                found += sorted(names)
+        except Kt3dError:
+            return []
+        return [name for name in found if name.startswith(incomplete)]
+
+    return complete
+
+
 class ShardsPlace(click.ParamType[Path]):
     """A folder with shards, or the URL of one, which is mirrored at once; other paths by the rules of ``path``."""
 
@@ -104,10 +127,13 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kt3d")
-def main() -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes, only results and errors.")
+def main(quiet: bool) -> None:
     """Datasets, methods and benchmarks for 3D human pose estimation across domains.
 
     raw dataset -> prepare -> shards -> train -> checkpoint -> predict -> predictions -> score -> leaderboard
 
     Try it without any download: kt3d demo
+
+    Data and runs lie in kt3d-data, or in the folder that the environment variable KT3D_DATA names.
     """

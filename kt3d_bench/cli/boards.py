@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, main
+from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, completing, main
 from kt3d_bench.cli.console import Terminal, console, say
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import default_data_root
@@ -30,8 +30,8 @@ _REPLACE = click.option("--replace", is_flag=True, help="Take the place of anoth
 
 @main.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
-@click.option("--benchmark", help="[default: what the run or the file says]")
-@click.option("--run", "run", help="Score this run instead of the newest.")
+@click.option("--benchmark", shell_complete=completing("benchmarks"), help="[default: what the run or the file says]")
+@click.option("--run", "run", shell_complete=completing("runs"), help="Score this run instead of the newest.")
 @click.option("--name", help="Name of the method on the board, for a FILE made elsewhere.")
 @_SHARDS
 @_LEADERBOARDS
@@ -124,7 +124,11 @@ def _print_as(found: PrintedAs) -> None:
     metavar="PROGRAM",
     help="Which program wrote FILE: mmpose, videopose3d, motionbert or posepile. [default: told by content]",
 )
-@click.option("--benchmark", help="The benchmark that the predictions answer. [default: what the file says]")
+@click.option(
+    "--benchmark",
+    shell_complete=completing("benchmarks"),
+    help="The benchmark that the predictions answer. [default: what the file says]",
+)
 @_SHARDS
 @click.option("--to", "form", type=click.Choice(["coco", "bvh"]), help="Write our predictions in another format.")
 @click.option("--rate", "rate_hz", type=click.FloatRange(1, 1000), default=30.0, help="Frames per second of BVH.")
@@ -163,7 +167,12 @@ def convert(
 
 @main.command()
 @click.argument("file", type=FILE)
-@click.option("--benchmark", required=True, help="The benchmark that the predictions answer; kt3d list shows all.")
+@click.option(
+    "--benchmark",
+    shell_complete=completing("benchmarks"),
+    required=True,
+    help="The benchmark that the predictions answer; kt3d list shows all.",
+)
 @click.option("--name", required=True, help="Name of the method; part of the entry's file name.")
 @click.option("--title", default="", help="Shown on the board instead of the name.")
 @click.option("--supervision", default="not stated", help="Labels it was trained with, in a word or two.")

@@ -5,14 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin, get_type_hints
-
-from rich.console import Group
-from rich.markup import escape
-from rich.table import Table
 
 import kt3d_bench as kt
 from kt3d_bench.errors import UsageError, did_you_mean
@@ -21,32 +17,27 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.skeletons import H36M17
 
 
-def tables() -> Group:
-    """Return one table each of datasets, methods, benchmarks and recipes."""
-    datasets = _table("Datasets", "name", "what", "modalities", "splits", "redistribution")
-    for one in kt.datasets().values():
-        _add(datasets, one.name, one.title, one.modalities, one.splits, kt.card(one.name).redistribution)
-    methods = _table("Methods", "name", "what", "presets", "supervision")
-    for method in kt.methods().values():
-        _add(methods, method.name, method.summary, method.presets, method.supervision)
-    benchmarks = _table("Benchmarks", "id", "what", "headline", "reference depth", "box")
-    for test in kt.benchmarks().values():
-        _add(benchmarks, f"{test.id} v{test.version}", test.title, test.headline, test.reference, test.box_rule)
-    recipes = _table("Recipes", "name", "what")
-    for recipe in kt.recipes().values():
-        _add(recipes, recipe.name, recipe.summary)
-    return Group(datasets, methods, benchmarks, recipes)
+def lines(width: int | None) -> list[str]:
+    """Return one line per dataset, method, benchmark and recipe, cut to ``width`` columns (``None`` = not cut)."""
+    groups = {
+        "Datasets": {one.name: one.title for one in kt.datasets().values()},
+        "Methods": {one.name: one.summary for one in kt.methods().values()},
+        "Benchmarks": {one.id: one.title for one in kt.benchmarks().values()},
+        "Recipes": {one.name: one.summary for one in kt.recipes().values()},
+    }
+    longest = max(len(name) for group in groups.values() for name in group)
+    found = []
+    for title, group in groups.items():
+        found += ["", title] if found else [title]
+        found += [shortened(f"  {name:<{longest}}  {' '.join(what.split())}", width) for name, what in group.items()]
+    return [*found, "", "Everything about one of them: kt3d list NAME"]
 
 
-def _table(title: str, *header: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in header:
-        table.add_column(name, overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: str | Iterable[str]) -> None:
-    table.add_row(*(escape(cell if isinstance(cell, str) else ", ".join(cell)) for cell in cells))
+def shortened(line: str, width: int | None) -> str:
+    """Cut a line at a word, with "..." at its end, where it is longer than ``width``."""
+    if width is None or len(line) <= width:
+        return line
+    return f"{line[: width - 3].rsplit(' ', 1)[0]}..."
 
 
 def as_json() -> dict[str, Any]:
@@ -57,6 +48,25 @@ def as_json() -> dict[str, Any]:
         "benchmarks": _facts(kt.benchmarks(), "version", "dataset", "split", "train", "foreground", "headline"),
         "recipes": {one.name: one.summary for one in kt.recipes().values()},
     }
+
+
+def fact_sheet(name: str) -> dict[str, Any]:
+    """Return what is known of one dataset (its card), method (with its options), benchmark or recipe, for scripts.
+
+    Raise ``UsageError`` with a suggestion for an unknown name.
+    """
+    if name in kt.datasets():
+        return {"kind": "dataset", **asdict(kt.card(name))}
+    if name in kt.methods():
+        method = kt.methods()[name]
+        loaded = registry.load(method.load)
+        facts = {key: getattr(method, key) for key in ("name", "summary", "presets", "supervision", "defaults")}
+        return {"kind": "method", **facts, "options": asdict(loaded.Config()), "preset_options": dict(loaded.PRESETS)}
+    if name in kt.benchmarks():
+        return {"kind": "benchmark", **asdict(kt.benchmarks()[name])}
+    if name in kt.recipes():
+        return {"kind": "recipe", **asdict(kt.recipes()[name])}
+    raise _unknown(name)
 
 
 def _facts(records: Mapping[str, Any], *names: str) -> dict[str, dict[str, Any]]:
@@ -76,8 +86,12 @@ def describe(name: str) -> list[str]:
         return _benchmark_lines(kt.benchmarks()[name])
     if name in kt.recipes():
         return _recipe_lines(kt.recipes()[name])
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> UsageError:
     known = [*kt.datasets(), *kt.methods(), *kt.benchmarks(), *kt.recipes()]
-    raise UsageError(f"nothing is called '{name}'", hint=did_you_mean(name, known))
+    return UsageError(f"nothing is called '{name}'", hint=did_you_mean(name, known))
 
 
 def _dataset_lines(plugin: kt.DatasetPlugin) -> list[str]:

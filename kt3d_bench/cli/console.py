@@ -88,10 +88,12 @@ def console(*, stderr: bool = False) -> Console:
 
 
 class Terminal(Reporter):
-    """Progress for people. ``note`` prints a line above the bar."""
+    """Progress for people. ``note`` prints a line above the bar. Nothing is shown after ``kt3d --quiet``."""
 
     def __init__(self, out: Console | None = None) -> None:
         self._out = out or console(stderr=True)
+        command = click.get_current_context(silent=True)
+        self._out.quiet = command is not None and bool(command.find_root().params.get("quiet"))
         self._bar: Progress | None = None
         self._task, self._total, self._first, self._shown = "", 0, 0, ""
         self._started = self._last_line = time.monotonic()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, held_out_option, main, workers_option
+from kt3d_bench.cli.base import ANY_PLACE, FILE, FOLDER, SHARDS, completing, held_out_option, main, workers_option
 from kt3d_bench.cli.console import Terminal, console, say
 from kt3d_bench.errors import PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
@@ -39,7 +39,7 @@ def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, str]:
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=completing("datasets"))
 @click.option("--raw", type=FOLDER, help="Folder with the official download. [default: kt3d-data/raw/DATASET]")
 @click.option("--out", type=FOLDER, help="Folder for the shards. [default: kt3d-data/shards/DATASET]")
 @click.option("--split", "splits", multiple=True, help="Prepare only this split; may be repeated. [default: all]")
@@ -102,7 +102,7 @@ def _next_step(dataset: str, shards: Path) -> str:
 
 
 @main.command()
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=completing("datasets"))
 @click.option("--out", type=FOLDER, help="Folder for the stand-in. [default: kt3d-data/generated/DATASET/raw]")
 @click.option(
     "--people",

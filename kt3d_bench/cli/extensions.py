@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FILE, FOLDER, main
+from kt3d_bench.cli.base import FILE, FOLDER, completing, main
 from kt3d_bench.cli.console import console, say
 
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 @main.command("list")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print names and facts as JSON, for scripts.")
+@click.argument("name", required=False, shell_complete=completing("datasets", "methods", "benchmarks", "recipes"))
+@click.option("--json", "as_json", is_flag=True, help="Print names and facts, or those of NAME, as JSON, for scripts.")
 def list_(name: str | None, as_json: bool) -> None:
     """List the installed datasets, methods, benchmarks and recipes, or describe NAME."""
     from kt3d_bench.cli import catalogue
 
-    if name is not None:
-        for line in catalogue.describe(name):
-            say(line)
-    elif as_json:
-        say(json.dumps(catalogue.as_json(), indent=1, sort_keys=True))
-    else:
-        console().print(catalogue.tables())
+    if as_json:
+        facts = catalogue.as_json() if name is None else catalogue.fact_sheet(name)
+        say(json.dumps(facts, indent=1, sort_keys=True, default=str))
+        return
+    out = console()
+    for line in catalogue.lines(out.width if out.is_terminal else None) if name is None else catalogue.describe(name):
+        say(line)
 
 
 @main.group()

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 import kt3d_bench as kt
-from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, Command, main
+from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, Command, completing, main
 from kt3d_bench.cli.console import Terminal, say
 from kt3d_bench.errors import UsageError
 from kt3d_bench.supervision import LEVELS
@@ -20,12 +20,16 @@ from kt3d_bench.training.config import TRACKERS
 
 _ROLE_SHARDS = "Where the shards of target, source or pretrain are; repeatable. [default: below kt3d-data/shards]"
 _RUN_OPTIONS = (
-    click.option("--method", help="Method to train; kt3d list shows them."),
+    click.option("--method", shell_complete=completing("methods"), help="Method to train; kt3d list shows them."),
     click.option("--supervision", default="none", show_default=True, help=f"One of {', '.join(LEVELS)}."),
     click.option(
         "--joints", type=int, default=6, show_default=True, help="Labelled joints of partial levels: 1, 3, 6, 12, 17."
     ),
-    click.option("--target", help="Dataset or benchmark to adapt to and be tested on. [default: the method's]"),
+    click.option(
+        "--target",
+        shell_complete=completing("datasets", "benchmarks"),
+        help="Dataset or benchmark to adapt to and be tested on. [default: the method's]",
+    ),
     click.option("--source", help="Synthetic dataset; generated[:NAME] draws it on the fly. [default: the method's]"),
     click.option("--pretrain", help="2D dataset for pre-training. [default: the method's]"),
     click.option("--shards", multiple=True, metavar="ROLE=FOLDER|URL", help=_ROLE_SHARDS),
@@ -207,9 +211,13 @@ def _folders(texts: Iterable[str]) -> dict[str, Path | str]:
 
 
 @main.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=completing("runs"))
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option("--benchmark", help="Benchmark to predict. [default: the one of the run's target]")
+@click.option(
+    "--benchmark",
+    shell_complete=completing("benchmarks"),
+    help="Benchmark to predict. [default: the one of the run's target]",
+)
 @click.option("--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: where the run found its target]")
 @_with(_device_options(_DEVICE))
 @click.option("--out", type=FOLDER, help="Pictures: folder of the results. [default: kt3d-data/pictures/RUN]")
@@ -278,7 +286,7 @@ def _predict_benchmark(
 
 
 @main.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=completing("runs"))
 @click.option("--no-images", is_flag=True, help="Leave the dataset's images out: skeletons only.")
 @click.option("--samples", type=int, default=3, show_default=True, help="How many best, median and worst samples.")
 @click.option("--shards", type=SHARDS, help="Test shards, a folder or a URL. [default: where the run found its target]")
@@ -300,7 +308,7 @@ def report(run: str | None, no_images: bool, samples: int, shards: Path | None, 
 
 
 @main.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=completing("runs"))
 @click.option("--onnx", type=FILE, help="Write this ONNX file, and compare it with torch.")
 @click.option("--torch", "program", type=FILE, help="Write this torch.export program (.pt2).")
 @click.option("--shards", type=SHARDS, help="Test shards to compare on. [default: where the run found its target]")
@@ -315,7 +323,7 @@ def export(run: str | None, onnx: Path | None, program: Path | None, shards: Pat
 
 
 @main.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=completing("runs"))
 @click.option("--out", type=FILE, help="File to write. [default: RUN.kt3d here]")
 def pack(run: str | None, out: Path | None) -> None:
     """Write a finished RUN, by default the newest, as one file that predict, export and --init accept elsewhere."""

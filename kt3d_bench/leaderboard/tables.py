@@ -43,8 +43,12 @@ from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.metrics.functional import METRICS
 
 _TEXT_COLUMNS = ("Method", "Supervision", "Target labels seen", "Training data")
-FULL_WIDTH = 140
+FULL_WIDTH = 200
 """Columns of a terminal that hold a whole board without breaking its numbers."""
+_LONGEST_WORD = 40
+"""Longer words are broken."""
+_READABLE = 36
+"""Characters of a text column that are readable in lines below one another."""
 
 
 def board_markdown(
@@ -134,32 +138,37 @@ def terminal_table(
 ) -> RenderableType:
     """Return the board for a terminal; ``highlight`` = file name of the entry to set off. Third-party text is escaped.
 
-    In fewer than ``FULL_WIDTH`` columns only the headline metrics are shown, and the caption says what is left out.
+    Columns are left out where ``width`` (default: ``FULL_WIDTH``) cannot hold them unbroken; the caption says how many.
     """
-    narrow = width is not None and width < FULL_WIDTH
-    headline = ("#", "Method", "Supervision", *map(column, benchmark.headline))
     parts: list[RenderableType] = []
     for group in ranked_groups(entries, benchmark):
         header, rows = _measured(group, benchmark, markdown=False)
-        kept = [number for number, name in enumerate(header) if not narrow or name in headline]
-        left_out = f" {len(header) - len(kept)} more columns are on the board." if narrow else ""
+        kept = _fitting(header, rows, benchmark, width or FULL_WIDTH)
+        missing = len(header) - 1 - len(kept)
+        left_out = f" {missing} more columns are on the board." if missing else ""
         stand_in = "" if group.rows[0].entry.origin == "official" else "On a generated stand-in: "
         table = Table(
             title=stand_in + escape_rich(benchmark.title),
             caption=Text(group_sentence(group, markdown=False) + left_out),
         )
         for number in kept:
-            text = header[number] in _TEXT_COLUMNS
-            whole = narrow and not text
+            text, cells = header[number] in _TEXT_COLUMNS, [row[number] for row in rows]
             table.add_column(
-                escape_rich(header[number].replace(" (", "\n(") if whole else header[number]),
+                escape_rich(header[number] if text else header[number].replace(" (", "\n(")),
                 justify="left" if text else "right",
                 overflow="fold",
-                no_wrap=whole,
+                no_wrap=not text,
+                min_width=min(_LONGEST_WORD, max(len(word) for cell in cells for word in cell.split() or [""])),
             )
-        for row, cells in zip(group.rows, rows, strict=True):
-            style = "bold" if highlight in [entry.file_name for entry in row.entries] else None
-            table.add_row(*(escape_rich(cells[number]) for number in kept), style=style)
+        for track, own in group.tracks:
+            table.add_section()
+            table.add_row(
+                *(TRACK_TITLES[track] if header[number] == "Method" else "" for number in kept), style="italic"
+            )
+            for row in own:
+                cells = rows[group.rows.index(row)]
+                style = "bold" if highlight in [entry.file_name for entry in row.entries] else None
+                table.add_row(*(escape_rich(cells[number]) for number in kept), style=style)
         parts.append(table)
     if published is not None:
         header, rows = _reported(published.rows, benchmark, markdown=False)
@@ -170,6 +179,28 @@ def terminal_table(
             table.add_row(*(escape_rich(cell) for cell in cells))
         parts.append(table)
     return RichGroup(*parts)
+
+
+def _fitting(header: Sequence[str], rows: Sequence[Sequence[str]], benchmark: Benchmark, width: int) -> list[int]:
+    """Return the numbers of the columns to show: the first headline metric, then what else fits, from the left.
+
+    Training data comes last, and what the tracks say already is never shown.
+    """
+    first = ("#", "Method", "Supervision", column(benchmark.headline[0]))
+
+    def needs(number: int) -> int:
+        cells, name = [row[number] for row in rows], header[number]
+        if name in _TEXT_COLUMNS:
+            return 3 + max(len(name), *(min(_READABLE, len(cell)) for cell in cells))
+        return 3 + max(*(len(line) for line in name.replace(" (", "\n(").split("\n")), *map(len, cells))
+
+    others = [number for number, name in enumerate(header) if name not in (*first, *_TEXT_COLUMNS)]
+    kept = [number for number, name in enumerate(header) if name in first]
+    for number in [*others, header.index("Training data")]:
+        if 1 + sum(map(needs, [*kept, number])) > width:
+            break
+        kept.append(number)
+    return sorted(kept)
 
 
 def _measured(group: RankedGroup, benchmark: Benchmark, *, markdown: bool = True) -> tuple[list[str], list[list[str]]]:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from kt3d_bench.cli import main
+from kt3d_bench.cli import catalogue, main
+from kt3d_bench.cli.console import Terminal
 
 HEAVY = ("torch", "webdataset", "scipy", "cv2", "h5py", "matplotlib", "cdflib", "av", "joblib")
 
@@ -55,6 +57,72 @@ def test_list_as_json_is_json() -> None:
     listed = json.loads(CliRunner().invoke(main, ["list", "--json"]).output)
     assert set(listed) == {"datasets", "methods", "benchmarks", "recipes"}
     assert listed["benchmarks"]["ubc3v-hard"]["dataset"] == "ubc3v"
+
+
+def test_list_has_one_line_per_item_that_fits() -> None:
+    listed = json.loads(CliRunner().invoke(main, ["list", "--json"]).output)
+    for width in (60, None):
+        shown = catalogue.lines(width)
+        assert width is None or max(map(len, shown)) <= width
+        for names in listed.values():
+            for name in names:
+                assert [line for line in shown if line.split()[:1] == [name]]
+        assert len(shown) == 3 * 2 + 1 + sum(map(len, listed.values())) + 2
+    assert catalogue.shortened("one two three", 11) == "one two..."
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "key", "value"),
+    [("h36m", "dataset", "name", "h36m"), ("mean-pose", "method", "name", "mean-pose"),
+     ("itop-top", "benchmark", "dataset", "itop"), ("demo", "recipe", "name", "demo")],
+)  # fmt: skip
+def test_one_name_as_json(name: str, kind: str, key: str, value: str) -> None:
+    found = json.loads(CliRunner().invoke(main, ["list", name, "--json"]).output)
+    assert (found["kind"], found[key]) == (kind, value)
+
+
+def test_an_unknown_name_as_json_is_refused() -> None:
+    done = CliRunner().invoke(main, ["list", "h36n", "--json"])
+    assert done.exit_code == 2
+    assert "nothing is called 'h36n'; did you mean 'h36m'?" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "begun", "completed"),
+    [
+        (["train", "--method"], "know", ["knowledge-transfer"]),
+        (["score", "--benchmark"], "itop", ["itop-front", "itop-top"]),
+        (["prepare"], "u", ["ubc3v"]),
+        (["list"], "mp", ["mpii"]),
+        (["report"], "", ["first", "second"]),
+        (["score", "--run"], "sec", ["second"]),
+    ],
+)
+def test_shells_complete_names(
+    words: list[str], begun: str, completed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.yaml").touch()
+    (tmp_path / "runs" / "none").mkdir()
+    monkeypatch.setenv("KT3D_DATA", str(tmp_path))
+    found = ShellComplete(main, {}, "kt3d", "_KT3D_COMPLETE").get_completions(words, begun)
+    assert sorted(one.value for one in found) == completed
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_quiet_shows_no_progress_and_no_notes(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with click.Context(main) as context:
+        context.params["quiet"] = quiet
+        with Terminal() as report:
+            report.note("a note")
+            report.start("work", 1)
+            report.finish("done")
+    assert ("a note" in capsys.readouterr().err) != quiet
+
+
+def test_help_names_the_data_folder() -> None:
+    assert "KT3D_DATA" in CliRunner().invoke(main, ["--help"]).output
 
 
 @pytest.mark.parametrize("name", ["h36m", "ubc3v", "mpii"])

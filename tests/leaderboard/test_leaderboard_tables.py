@@ -376,6 +376,22 @@ def test_a_narrow_terminal_is_shown_the_headline_unbroken() -> None:
     assert "Seed" not in text
 
 
+def test_a_wider_terminal_shows_more_columns_and_no_width_breaks_a_name() -> None:
+    rows = [entry(50.0, "knowledge-transfer", settings={"depth_at_test": "mask"}), entry(60.0, "source-only")]
+    counts = []
+    for width in (80, 110, 140, 200, 260):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(terminal_table(BENCHMARK, rows, width=width))
+        text = console.export_text()
+        assert max(map(len, text.splitlines())) <= width
+        assert "knowledge-transfer" in text
+        assert "Without target labels" in text
+        assert ("Training" in text) == (width >= 200)
+        counts.append(next(line for line in text.splitlines() if "Method" in line).count("┃"))
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
 def test_this_repositorys_boards_are_what_their_entries_say() -> None:
     folders = sorted(path.parent for path in (ROOT / "datasets").glob("*/benchmarks.yaml"))
     known = all_benchmarks(folders)

@@ -12,15 +12,12 @@ from kt3d_bench.leaderboard.ranking import RankedGroup, Row, ranked_groups
 from kt3d_bench.leaderboard.site.rows import (
     fold_values,
     full_names,
-    interval_text,
     measured_table,
     metric_columns,
     pck_shares,
     reported_table,
-    row_bar,
     row_id,
     row_name,
-    shared_scale,
 )
 from kt3d_bench.leaderboard.transfer import Transfer, transfers
 from kt3d_bench.leaderboard.wording import (
@@ -30,7 +27,6 @@ from kt3d_bench.leaderboard.wording import (
     capital,
     notes_on,
     reported_value,
-    supervision_name,
 )
 from kt3d_bench.metrics.benchmarks import Benchmark, Published
 from kt3d_bench.metrics.functional import METRICS, Metric
@@ -162,10 +158,6 @@ def _matrix(title: str, rows: Sequence[Row], metric: str) -> SimpleNamespace:
     return SimpleNamespace(title=title, lines=lines, left_out=len(rows) - len(shown))
 
 
-def _first(groups: Sequence[RankedGroup]) -> list[Row]:
-    return [row for row in groups[0].rows if row.rank == 1] if groups else []
-
-
 def _heat(
     title: str, named: Sequence[tuple[str, str, Row]], fold: str, metric: Metric, order: Sequence[str] = ()
 ) -> SimpleNamespace | None:
@@ -258,22 +250,14 @@ def _line(
     published: Published | None,
 ) -> SimpleNamespace:
     """One board on the index."""
-    metric, first = METRICS[benchmark.headline[0]], _first(groups)
-    value = first[0].value(metric.name) if first else None
-    scale = shared_scale(groups[0].rows, metric.name) if groups else None
     return SimpleNamespace(
         board=board,
         benchmark=benchmark,
         generated=board.startswith(f"{GENERATED}/"),
         rows=sum(len(group.rows) for group in groups),
         entries=len(entries),
-        metric=metric,
-        best=[(row_name(row), supervision_name(row.entry)) for row in first],
-        value="" if value is None else f"{value:.1f}",
-        sort="" if value is None else f"{value:.6f}",
-        interval=interval_text(first[0], metric.name) if first else "",
-        bar=row_bar(first[0], metric.name, scale) if first else None,
-        reported=_best_reported(published, metric),
+        answer=answer(groups[0], benchmark).text if groups else "",
+        reported=_best_reported(published, METRICS[benchmark.headline[0]]),
         search=f"{board} {benchmark.title} {benchmark.dataset} {benchmark.modality}".lower(),
     )
 
