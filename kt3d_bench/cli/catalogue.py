@@ -26,7 +26,7 @@ def lines(width: int | None) -> list[str]:
         "Recipes": {one.name: one.summary for one in kt.recipes().values()},
     }
     longest = max(len(name) for group in groups.values() for name in group)
-    found = []
+    found: list[str] = []
     for title, group in groups.items():
         found += ["", title] if found else [title]
         found += [shortened(f"  {name:<{longest}}  {' '.join(what.split())}", width) for name, what in group.items()]
