@@ -152,6 +152,9 @@ class Method(torch.nn.Module, ABC):
     """Field of ``Config`` -> each of its words -> fields that the word chooses together. A bundle wins over the preset,
     and what the user sets by name wins over a bundle."""
 
+    reads_cameras: ClassVar[bool] = False
+    """Whether ``predict`` looks at the cameras too: exported graphs then have the input ``intrinsics_px`` (B, 2, 3)."""
+
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__()
         self.config = config

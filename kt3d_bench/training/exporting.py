@@ -1,9 +1,10 @@
 """Take a trained network elsewhere: an ONNX file or a ``torch.export`` program, from images to poses in one graph.
 
 Inputs are the images that the method reads, as ``loading.batches.UnlabelledBatch`` describes them (``rgb`` (B, 3, S, S)
-float32 0..1, ``depth`` (B, 1, S, S) mm with ``surface_mm`` (B,)); outputs are the fields of ``method.Estimate``. The
-graph holds normalisation, network and decoding; B is free. An ONNX file is run after it was written, and refused where
-it differs from torch.
+float32 0..1, ``depth`` (B, 1, S, S) mm with ``surface_mm`` (B,)), and the input's camera, ``intrinsics_px`` (B, 2, 3),
+of a method that reads it (``Method.reads_cameras``); outputs are the fields of ``method.Estimate``. The graph holds
+normalisation, network and decoding; B is free. An ONNX file is run after it was written, and refused where it differs
+from torch.
 """
 
 from __future__ import annotations
@@ -87,6 +88,12 @@ def export(
     with torch.no_grad():
         graph = Graph(method, tuple(given)).eval()
         expected = {name: one.numpy() for name, one in graph.answer(*given.values()).items()}
+        if all(np.isnan(value).all() for value in expected.values()):
+            raise PluginError(
+                "predicts nothing without a camera",
+                where=f"method '{about['method']}'",
+                hint="set reads_cameras = True in its class, so that the graph has the input intrinsics_px",
+            )
         traced = _traced(graph, given, about["method"])
         told = {name: json.dumps(value) for name, value in facts(document, method.input_px).items()}
         files, deviation = [], None
@@ -158,6 +165,7 @@ def _samples(
         scale = {"rgb": 1.0, "depth": 3000.0, "foreground": 1.0, "parts": 0.0}
         images = {name: torch.rand(2, *shapes[name], side, side) * scale[name] for name in method.reads}
         surface, count = torch.full((2,), 1500.0), 0
+        intrinsics = torch.tensor([[2.0 * side, 0.0, side / 2], [0.0, 2.0 * side, side / 2]]).repeat(2, 1, 1)
     else:
         loader = Loader(test, method.reads, batch_size=_CHECKED, input_px=side, labelled=False, shuffle=False,
                         device="cpu", limit=_CHECKED)  # fmt: skip
@@ -166,8 +174,10 @@ def _samples(
         finally:
             loader.close()
         images, surface, count = {name: batch.images[name] for name in method.reads}, batch.surface_mm, batch.size
+        intrinsics = batch.cameras.intrinsics_px
     whole = {name: one.long() if name == "parts" else one.float() for name, one in images.items()}
-    return {**whole, **({"surface_mm": surface} if "depth" in images else {})}, count
+    beside = {"surface_mm": surface} if "depth" in images else {}
+    return {**whole, **beside, **({"intrinsics_px": intrinsics} if method.reads_cameras else {})}, count
 
 
 def _traced(graph: torch.nn.Module, given: Mapping[str, Tensor], name: str) -> torch.export.ExportedProgram:

@@ -13,7 +13,8 @@ OUTPUTS = ("joints_px", "z_root_mm", "joints_root_mm", "root_z_mm")
 class Graph(nn.Module):
     """``method.predict`` from tensors, in the order of ``inputs``, to those fields of ``Estimate`` that it fills.
 
-    ``inputs`` are names of images and, for depth images, "surface_mm". There is no camera: its values are NaN.
+    ``inputs`` are names of images, "surface_mm" for depth images, and "intrinsics_px" for a method that reads cameras.
+    Values of cameras that are not given are NaN.
     """
 
     def __init__(self, method: Method, inputs: tuple[str, ...]) -> None:
@@ -25,7 +26,8 @@ class Graph(nn.Module):
         images = dict(zip(self.inputs, tensors, strict=True))
         nothing = tensors[0].flatten(1)[:, :1].float() * float("nan")
         surface_mm = images.pop("surface_mm", nothing[:, 0])
-        cameras = CameraBatch(nothing[:, :, None].expand(-1, 2, 3), nothing.expand(-1, 5), 1.0)
+        intrinsics = images.pop("intrinsics_px", nothing[:, :, None].expand(-1, 2, 3))
+        cameras = CameraBatch(intrinsics, nothing.expand(-1, 5), 1.0)
         estimate = self.method.predict(UnlabelledBatch(images, cameras, surface_mm))
         return {name: value.float() for name in OUTPUTS if (value := getattr(estimate, name)) is not None}
 

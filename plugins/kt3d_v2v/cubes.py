@@ -17,11 +17,11 @@ def points_mm(depth_mm: Tensor, cameras: CameraBatch) -> Tensor:
     side = depth_mm.shape[-1]
     along = torch.arange(side, device=depth_mm.device, dtype=torch.float32)
     v, u = torch.meshgrid(along, along, indexing="ij")
-    pixels = torch.stack([u.flatten(), v.flatten()], -1)
-    matrix = cameras.intrinsics_px.float()
-    rays = torch.linalg.solve(matrix[:, :, :2], (pixels - matrix[:, None, :, 2]).transpose(1, 2)).transpose(1, 2)
-    z = depth_mm.flatten(1)[..., None]
-    return torch.cat([rays * z, z], -1)
+    matrix = cameras.intrinsics_px.float()[:, :, :, None]
+    (a, b, right), (c, d, down) = (matrix[:, row].unbind(1) for row in (0, 1))
+    u, v, z = u.flatten() - right, v.flatten() - down, depth_mm.flatten(1)
+    determinant = a * d - b * c
+    return torch.stack([(d * u - b * v) / determinant * z, (a * v - c * u) / determinant * z, z], -1)
 
 
 def projected_px(points: Tensor, cameras: CameraBatch) -> Tensor:
@@ -45,7 +45,7 @@ def occupancy(points: Tensor, centre_mm: Tensor, cube_mm: float, voxels: int) ->
     inside = ((place >= 0) & (place < voxels)).all(-1) & (points[..., 2] > 0)
     x, y, z = place.nan_to_num(0.0).clamp(0, voxels - 1).long().unbind(-1)
     number = ((z * voxels + y) * voxels + x).where(inside, torch.full_like(x, voxels**3))
-    grid = torch.zeros(len(points), voxels**3 + 1, device=points.device)
+    grid = points.new_zeros((points.shape[0], voxels**3 + 1))
     return grid.scatter_(1, number, 1.0)[:, :-1].view(-1, 1, voxels, voxels, voxels)
 
 

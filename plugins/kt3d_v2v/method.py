@@ -67,6 +67,8 @@ class V2V(Method):
                  "steps": 600, "learning_rate": 2e-3},
     }  # fmt: skip
 
+    reads_cameras: ClassVar[bool] = True
+
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
         if context.target_modality != "depth":

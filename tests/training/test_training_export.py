@@ -203,3 +203,23 @@ def test_every_method_with_networks_gives_the_same_in_onnx(name: str, modality: 
         content = exporting._onnx_bytes(traced, tuple(given), tuple(truth), {})
     assert set(truth) == {"joints_px", "z_root_mm"} | ({"root_z_mm"} if modality == "depth" else set())
     assert exporting.largest_mm(exporting.run_onnx(content, given), truth, side) < 0.05
+
+
+def test_a_method_that_reads_cameras_is_given_them_or_refused(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the focal length instead of a pose, at the hip alone."""
+
+    def focal(self: Method, batch: UnlabelledBatch) -> Estimate:
+        half = batch.cameras.intrinsics_px[:, 0, :1] / 2 + 0 * batch.images["rgb"].mean()
+        return Estimate(z_root_mm=half.expand(-1, 17), joints_px=half[..., None].expand(-1, 17, 2))
+
+    kind = registry.load(registry.method("baseline").load)
+    monkeypatch.setattr(kind, "predict", focal)
+    target = written.onnx.with_name("camera.onnx")
+    with pytest.raises(PluginError, match=r"predicts nothing without a camera.*reads_cameras = True"):
+        kt.export(written.run, onnx=target)
+    monkeypatch.setattr(kind, "reads_cameras", True)
+    assert kt.export(written.run, onnx=target).inputs == ("rgb", "intrinsics_px")
+    given = {"rgb": images(2).numpy(), "intrinsics_px": np.full((2, 2, 3), 90.0, np.float32)}
+    assert (onnxruntime.InferenceSession(target).run(None, given)[1] == 45.0).all()

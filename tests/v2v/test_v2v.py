@@ -18,6 +18,7 @@ from kt3d_bench.geometry.cameras import project_arrays, unproject_arrays
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
 from kt3d_bench.method import MethodContext, Progress
 from kt3d_bench.testing import tiny_batch
+from kt3d_bench.training.graph import Graph
 
 INPUT_PX = 32
 ALL, NOTHING = torch.ones(17, dtype=torch.bool), torch.zeros(17, dtype=torch.bool)
@@ -156,6 +157,16 @@ def test_it_learns_a_batch_by_heart() -> None:
     depth = estimate.root_z_mm[:, None] + estimate.z_root_mm
     assert float((depth - data.joints_cam_mm[..., 2]).abs().mean()) < 125, "half a voxel of 250 mm"
     assert float((estimate.joints_px - data.joints_px).norm(dim=-1).mean()) < 3.0
+
+
+def test_an_exported_graph_is_given_the_camera() -> None:
+    method, data = build().eval(), batch()
+    given = {"depth": data.images["depth"], "surface_mm": data.surface_mm, "intrinsics_px": data.cameras.intrinsics_px}
+    assert method.reads_cameras
+    with torch.no_grad():
+        found, expected = Graph(method, tuple(given)).answer(*given.values()), method.predict(data)
+    torch.testing.assert_close(found["joints_px"], expected.joints_px)
+    torch.testing.assert_close(found["root_z_mm"], expected.root_z_mm)
 
 
 @pytest.mark.parametrize(
