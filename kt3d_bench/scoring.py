@@ -75,6 +75,8 @@ class PrintedAs:
     samples: int
     programs: tuple[tuple[Convention, tuple[Printed, ...], int], ...]
     """Each program's convention, its numbers, and the samples that it would use."""
+    warnings: tuple[str, ...] = ()
+    """What looks wrong with the predictions, such as their unit."""
 
 
 def score_as(
@@ -105,7 +107,8 @@ def score_as(
     names = CONVENTIONS if "all" in conventions else conventions
     printed = [(name, *as_printed(name, pred, found.truth.joints_cam_mm, found.truth.action)) for name in names]
     programs = tuple((CONVENTIONS[name], numbers, used) for name, numbers, used in printed)
-    return PrintedAs(path, found.benchmark.id, len(found.truth.keys), programs)
+    warnings = tuple(map(str, found.suspicions()))
+    return PrintedAs(path, found.benchmark.id, len(found.truth.keys), programs, warnings)
 
 
 def _run(what: Path | str, data: Path) -> Path | None:

@@ -225,6 +225,21 @@ def sample_key(name: str) -> str | None:
     return None
 
 
+def image_names(key: str) -> tuple[str, ...]:
+    """Return the names that other programs give a sample; each means it to ``sample_key``."""
+    subject, action, subaction, camera, frame = (int(part) for part in re.findall(r"\d+", key))
+    [recording] = (
+        one for one in recordings() if (one.subject, one.action, one.subaction) == (subject, action, subaction)
+    )
+    name, place = recording.file_name, CAMERAS.index(str(camera))
+    return (
+        f"S{subject}/Images/{name}.{camera}/frame_{frame:06d}.jpg",
+        f"S{subject}_{name.replace(' ', '_')}.{camera}_{frame + 1:06d}.jpg",
+        f"S{subject}/{name}/{place}/{frame:06d}",
+        f"s_{subject:02d}_act_{action:02d}_subact_{subaction:02d}_ca_{place + 1:02d}_{frame + 1:06d}.jpg",
+    )
+
+
 def _key(recording: Recording | None, camera: str, frame: int) -> str | None:
     camera_id = CAMERAS[int(camera)] if camera in ("0", "1", "2", "3") else camera
     if recording is None or camera_id not in CAMERAS or frame < 0:

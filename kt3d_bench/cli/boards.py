@@ -114,6 +114,8 @@ def _print_as(found: PrintedAs) -> None:
         say(f"\n{convention.name}: {convention.source}{left_out}\n  Why it differs: {convention.why}.")
         for one in numbers:
             say(f"  {one.label:<42} {one.value:8.2f} {one.unit:<2}  {one.why}")
+    for warning in found.warnings:
+        say(f"Note: {warning}")
 
 
 @main.command()

@@ -17,7 +17,7 @@ from kt3d_bench.errors import PluginError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root
 
 
-def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, str]:
+def _dataset_options(name: str, extra: Iterable[str], own: Iterable[str]) -> dict[str, str]:
     """Return the dataset's own options: ``--train-every 5 --drop x`` -> {"train_every": "5", "drop": "x"}."""
     if name not in kt.datasets():
         return {}
@@ -28,7 +28,7 @@ def _dataset_options(name: str, extra: Iterable[str]) -> dict[str, str]:
         flag, equals, value = words.pop(0).partition("=")
         option = flag.removeprefix("--").replace("-", "_")
         if not flag.startswith("--") or option not in known:
-            hint = did_you_mean(flag, [f"--{n.replace('_', '-')}" for n in known])
+            hint = did_you_mean(flag, [*own, *(f"--{n.replace('_', '-')}" for n in known)])
             raise UsageError(f"'{flag}' is not an option of prepare {name}", hint=hint)
         if not equals:
             if not words:
@@ -69,7 +69,8 @@ def prepare(
 
     Options of the dataset itself are given the same way, for example --train-every 5; kt3d list DATASET shows them.
     """
-    options = _dataset_options(dataset, ctx.args)
+    own = [flag for option in ctx.command.params for flag in (*option.opts, *option.secondary_opts)]
+    options = _dataset_options(dataset, ctx.args, own)
     out = out or default_data_root() / "shards" / dataset
     with Terminal() as report:
         try:

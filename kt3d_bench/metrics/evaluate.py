@@ -37,6 +37,7 @@ from kt3d_bench.metrics.predictions import (
     Predictions,
     join,
     looks_like_metres,
+    nearest,
     placed,
     some,
 )
@@ -180,7 +181,8 @@ def find_answers(
     labels, names = test.labels, registry.dataset(benchmark.dataset).names
     cameras = Cameras(test.keys, labels.joints_cam_mm, labels.rotation, labels.position_world_mm)
     key_of = (lambda name: None) if names is None else registry.load_function(names, "sample_key")
-    found = placed(given, cameras, key_of, root=benchmark.root)
+    names_of = None if names is None else getattr(registry.load(names), "image_names", None)
+    found = placed(given, cameras, key_of, root=benchmark.root, names_of=names_of)
     return Answers(benchmark, test, truth_from_shards(test), found, given, given.path)
 
 
@@ -363,6 +365,7 @@ def _refuse_misfits(
         found = f"the tail is missing: {found}" if at_end else found
         if extra:
             found += f" and {len(extra)} predictions are of no test sample ({some(extra)})"
+            found += nearest(extra[0], truth.keys)
         raise ArtefactError(found, where=where, hint=f"predict exactly the samples of benchmark '{benchmark.id}'")
     if not np.isfinite(pred).all(axis=-1).any():
         raise ArtefactError(

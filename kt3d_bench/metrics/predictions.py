@@ -6,6 +6,7 @@ throughout. Shapes: N poses.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,10 +142,12 @@ def placed(
     key_of: Callable[[str], str | None],
     *,
     root: int | None,
+    names_of: Callable[[str], Sequence[str]] | None = None,
 ) -> Predictions:
     """Return the poses of a file by sample key, (N, 17, 3) mm in the cameras' frames.
 
-    ``key_of`` turns an image name into the sample key it means (``None`` = no sample's). Poses relative to their hip
+    ``key_of`` turns an image name into the sample key it means (``None`` = no sample's), ``names_of`` a key into the
+    names it may have, for errors. Poses relative to their hip
     are moved to the true one where the benchmark aligns at a ``root``, and refused otherwise. Frames that are no test
     samples are left out. Raises ``ArtefactError`` for names that mean nothing or the same sample, and where no pose is
     of a test sample.
@@ -159,7 +162,9 @@ def placed(
     keys = [str(name) if str(name) in row_of else key_of(str(name)) for name in file.names]
     strange = [str(name) for name, key in zip(file.names, keys, strict=True) if key is None]
     if strange:
-        raise refused(f"{len(strange)} names mean no sample ({some(strange)})")
+        raise refused(
+            f"{len(strange)} names mean no sample ({some(strange)}){nearest(strange[0], cameras.keys, names_of)}"
+        )
     kept = np.array([number for number, key in enumerate(keys) if key in row_of], np.int64)
     if not len(kept):
         raise refused(f"no pose is of a test sample ({some([str(key) for key in keys])})")
@@ -219,6 +224,18 @@ def load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
         raise ArtefactError("there is no such prediction file", where=path, hint="run 'kt3d predict' first")
     return read_npz(path, max_bytes=MAX_BYTES, hint=_OURS_HINT)
+
+
+def nearest(name: str, keys: npt.NDArray[np.str_], names_of: Callable[[str], Sequence[str]] | None = None) -> str:
+    """Return "; the nearest accepted name is ..." for an unknown name; "" where none is near.
+
+    One sample of each clip and camera stands for all of them: keys end with the number of the frame.
+    """
+    clips = {str(key).rstrip("0123456789"): str(key) for key in keys[::-1]}
+    known = [*clips.values(), *(other for key in clips.values() for other in (names_of(key) if names_of else ()))]
+    ends = (name, name.rpartition("/")[2])
+    found = [one for end in ends for one in difflib.get_close_matches(end, known, n=1, cutoff=0.7)]
+    return f"; the nearest accepted name is {found[0]}" if found else ""
 
 
 def some(names: Sequence[str]) -> str:

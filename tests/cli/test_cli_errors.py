@@ -71,6 +71,7 @@ def test_unknown_names_come_with_suggestions(kt3d: Any) -> None:
     said(kt3d("list", "h36m-s9s11-46"), 2, "did you mean 'h36m-s9s11-64'?")
     misspelt = kt3d("prepare", "h36m", "--trian-every", "5")
     said(misspelt, 2, "'--trian-every' is not an option of prepare h36m", "did you mean '--train-every'?")
+    said(kt3d("prepare", "mpii", "--no-chek"), 2, "'--no-chek' is not an option", "did you mean '--no-check'?")
     said(kt3d("prepare", "h36m", "--split", "tset", "--raw", "."), 2, "did you mean 'test'?")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kt3d_h36m.recordings import sample_key
+from kt3d_h36m.recordings import image_names, sample_key
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,8 @@ from kt3d_h36m.recordings import sample_key
 )
 def test_names(name: str, key: str | None) -> None:
     assert sample_key(name) == key
+
+
+@pytest.mark.parametrize("key", ["s09_act02_sub1_54138969_000064", "s11_act16_sub2_58860488_000000"])
+def test_every_name_of_a_sample_means_it(key: str) -> None:
+    assert {sample_key(name) for name in image_names(key)} == {key}

@@ -358,6 +358,7 @@ POSE = [[0.0, 0.0, 0.0]] * 17
         ("x.json", {"unit": "m", "predictions": [{"img_path": "a.jpg"}]}, "prediction 0 is not an object with"),
         ("x.json", {"unit": "m", "predictions": [{"img_path": "a", "keypoints": [[0, 0, 0]]}]}, "prediction 0"),
         ("x.json", {"unit": "m", "predictions": [{"img_path": "a.jpg", "keypoints": POSE}]}, "1 names mean no sample"),
+        ("x.npz", {"S9/Direction 1/0": np.zeros((4, 17, 3))}, "the nearest accepted name is S9/Directions 1/0/000000"),
         ("x.npz", {"poses": np.zeros((2, 17, 3))}, "holds the arrays poses, which no accepted form has"),
         ("x.npz", {"image_path": np.array(["a"])}, "needs both 'image_path' and 'coords3d_pred_world'"),
         ("x.npz", {"image_path": np.array(["a", "b"]), "coords3d_pred_world": np.zeros((1, 17, 3))}, "2 image paths"),
@@ -379,6 +380,9 @@ def test_score_as_prints_other_programs_numbers(prepared: Path, predicted: Predi
     assert said.count("Why it differs: ") == 6
     assert "hm36_17j_align" in said
     assert not (tmp_path / "kt3d-data").exists()
+    assert "Note: " not in said
+    metres = predicted("m.npz", spoil=lambda joints: joints / 1000)
+    assert "Note: metres: " in kt3d(tmp_path, "score", metres, "--as", "mmpose", "--shards", prepared).output
     one = kt3d(tmp_path, "score", file, "--as", "mmpose", "--shards", prepared).output
     assert "videopose3d" not in one
     said = kt3d(tmp_path, "score", file, "--as", "mmpos", "--shards", prepared, code=2).output
