@@ -484,6 +484,15 @@ def test_the_answer_is_made_from_the_entries() -> None:
     assert low > 0
 
 
+def test_a_shared_link_shows_the_answer(tmp_path: Path) -> None:
+    rows = [*adapted_board(), entry("other", 40.0, title='a "title"')]
+    page = board(tmp_path, *rows)
+    shown = {one["property"]: one["content"] for one in page.all("meta") if "property" in one}
+    [group] = ranked_groups(rows, BENCHMARK)
+    assert shown["og:title"] == "Toy set · kt3d leaderboards"
+    assert shown["og:description"] == answer(group, BENCHMARK).text
+
+
 def test_the_answer_names_the_best_adapted_row_where_another_is_first() -> None:
     near = adapted_board()[1].model_copy(update={"clips": None, "method": "n"})
     [group] = ranked_groups([*adapted_board(), entry("other", -40.0), near], BENCHMARK)
