@@ -69,7 +69,7 @@ def opened(source: Path, kind: str) -> Iterator[Opened]:
     path = plain_file(source)
     with reading(source, _AGAIN):
         if not begins_with(path, SIGNATURE) and not h5py.is_hdf5(path):
-            raise RawDataError("holds no HDF5 file", where=source, hint="download it again")
+            raise RawDataError("holds no HDF5 file", where=source, hint=_AGAIN)
         with h5py.File(path, "r") as file:
             cache_bytes = _check(file, source, kind)
         file = h5py.File(path, "r", rdcc_nbytes=cache_bytes, rdcc_nslots=20011)

@@ -209,7 +209,7 @@ def test_damaged_and_hostile_archives(tmp_path: Path, damage: Callable[[bytes], 
     message = error_of(tmp_path)
     assert words in message
     assert str(path) in message
-    assert "download it again" in message
+    assert "download " in message
     folder = tmp_path / unpack.FOLDER
     assert not folder.exists() or not list(folder.iterdir()), "nothing half-written stays"
 
