@@ -462,7 +462,7 @@ def test_options_of_a_method_are_listed_with_defaults_presets_and_what_they_mean
     assert "  lift_batch_size = 64\n" in text
     assert "  width = 1024 (laptop 512, tiny 256)\n" in text
     assert "  backbone = resnet50 (laptop tiny, tiny tiny): one of resnet50, tiny.\n" in text
-    assert "  batch_size = 32: Batch size of the 2D stage.\n" in text
+    assert "  batch_size = 32: Batch size of the stages with images.\n" in text
     assert "  noise = 0.3: Noise on the lifter's 2D input, in units of the pose's size. Each sample draws" in text
 
 
