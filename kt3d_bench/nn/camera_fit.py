@@ -59,10 +59,13 @@ class FittedCameras(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def add(self, root_mm: Tensor, world_to_cam: Tensor, seen: Tensor) -> None:
-        """Keep a batch: (B, J, 3) poses of the source and their cameras, (B, J, 2) poses found in target images."""
-        first, end = int(self.count), int(self.count) + len(seen)
-        self.root_mm[first:end], self.world_to_cam[first:end], self.seen[first:end] = root_mm, world_to_cam, seen
-        self.count += len(seen)
+        """Keep a batch, while there is room: (B, J, 3) poses of the source and their cameras, (B, J, 2) poses found in
+        target images."""
+        first = int(self.count)
+        fits = min(len(seen), len(self.seen) - first)
+        kept = slice(first, first + fits)
+        self.root_mm[kept], self.world_to_cam[kept], self.seen[kept] = root_mm[:fits], world_to_cam[:fits], seen[:fits]
+        self.count += fits
 
     def fit(self) -> VirtualCameras:
         """Return the cameras for what was kept."""

@@ -46,6 +46,9 @@ def test_what_is_kept_is_what_was_given_and_unknown_poses_do_not_count(monkeypat
         cameras.add(unknown[rows], turn.expand(len(poses[rows]), 3, 3), poses[rows, :, :2])
     assert int(cameras.count) == 40
     assert torch.equal(cameras.seen[:40], poses[..., :2])
+    many = people(STEPS * BATCH - 10, 2)
+    cameras.add(many, turn.expand(len(many), 3, 3), many[..., :2])
+    assert int(cameras.count) == STEPS * BATCH == len(cameras.seen), "a run with more steps fills it sooner"
     again = FittedCameras()
     again.load_state_dict(cameras.state_dict())
     assert again.fit() == cameras.fit()
