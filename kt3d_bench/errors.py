@@ -7,8 +7,22 @@ Anything else that escapes is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from os import PathLike
+
+SYSTEM_ERRORS = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions, or choose another place"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (ulimit -n), or use fewer --workers"),
+    **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), "free memory, or use fewer --workers"),
+    **dict.fromkeys(
+        (errno.EIO, errno.ESTALE, errno.EXDEV, errno.ENOLCK), "check the disk, and run the same command again"
+    ),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG), "choose another folder"),
+}
+"""Errors of the machine, which say nothing about the bytes of a file -> hint."""
+TEMPORARY_FULL = "the disk of temporary files is full"
+TEMPORARY_HINT = "free some space, or name another folder by TMPDIR"
 
 
 class Kt3dError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import lzma
 import math
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.budgets import OverBudgetError, require_bytes, zip_members
-from kt3d_bench.errors import ArtefactError
+from kt3d_bench.errors import SYSTEM_ERRORS, ArtefactError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -162,6 +163,8 @@ def _reading(path: Path, kind: str, hint: str) -> Iterator[None]:
     try:
         yield
     except CORRUPT as error:
+        if (machine := unreadable(error, path)) is not None:
+            raise machine from error
         named = type(error) in (ValueError, OverBudgetError, PickledObjectsError)
         reason = str(error) if named else f"{type(error).__name__}: {error}"
         raise ArtefactError(f"is not a readable .{kind} file ({reason})", where=path, hint=hint) from error
@@ -191,6 +194,16 @@ CORRUPT = (
     *(SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 """What zipfile and NumPy raise for corrupt files."""
+
+
+def unreadable(error: Exception, path: Path) -> ArtefactError | None:
+    """Return the error of a file that this machine cannot read whatever its bytes are: a missing permission, too little
+    memory, a failing disk. ``None`` where the bytes may be at fault."""
+    if isinstance(error, MemoryError):
+        return ArtefactError("cannot be read: not enough memory", where=path, hint=SYSTEM_ERRORS[errno.ENOMEM])
+    if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+        return ArtefactError(f"cannot be read ({error.strerror})", where=path, hint=SYSTEM_ERRORS[error.errno])
+    return None
 
 
 def default_data_root() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from kt3d_bench.errors import ArtefactError
 
 _POLL_S = 0.25
 _PR_SET_PDEATHSIG = 1
@@ -30,6 +33,22 @@ def tie(parent: int) -> None:
         threading.Thread(target=_watch, args=(parent,), name="lifeline", daemon=True).start()
     if os.getppid() != parent:
         _end()
+
+
+def require_shared_memory() -> None:
+    """Raise ``ArtefactError`` where worker processes cannot share locks, as in a container without ``/dev/shm``.
+
+    To be called before joblib is imported: it would fall back to threads, or fail in the middle of other work.
+    """
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except (ImportError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ArtefactError(
+            f"shared memory, which worker processes need, cannot be used ({reason})",
+            where="/dev/shm",
+            hint="free it or mount it (docker run --shm-size=1g), or use --workers 1",
+        ) from error
 
 
 def _started_by_main_thread(parent: int) -> bool:

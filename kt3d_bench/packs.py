@@ -19,7 +19,7 @@ from typing import Any
 
 from kt3d_bench.budgets import OverBudgetError, require_bytes, require_stored
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import CORRUPT, cache_root, write_whole
+from kt3d_bench.files import CORRUPT, cache_root, unreadable, write_whole
 
 ENDING = ".kt3d"
 FORMAT_VERSION = 1
@@ -70,7 +70,8 @@ def read_facts(path: Path) -> dict[str, Any]:
             found = json.loads(archive.read(FACTS))
     except CORRUPT as error:
         reason = str(error) if isinstance(error, ValueError | OverBudgetError) else type(error).__name__
-        raise ArtefactError(f"is not a packed run ({reason})", where=path, hint=_HINT) from error
+        wrong = ArtefactError(f"is not a packed run ({reason})", where=path, hint=_HINT)
+        raise unreadable(error, path) or wrong from error
     if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
         version = found.get("format_version") if isinstance(found, dict) else None
         raise ArtefactError(f"pack format {version!r}, expected {FORMAT_VERSION}", where=path, hint=_HINT)

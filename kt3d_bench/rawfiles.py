@@ -30,13 +30,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.budgets import MOST_CHUNK_BYTES, OverBudgetError, json_value, read_whole, require_dataset
-from kt3d_bench.errors import RawDataError
+from kt3d_bench.errors import SYSTEM_ERRORS, RawDataError
 from kt3d_bench.files import npz_bytes
 from kt3d_bench.lifeline import tie
 
@@ -45,8 +45,21 @@ _DAMAGE = (
     OSError, EOFError, LookupError, RuntimeError, ValueError, TypeError, MemoryError, OverflowError, SyntaxError,
     struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tarfile.TarError,
 )  # fmt: skip
+_LATER = "run the same command again"
 _NEAR_DEPTH, _NEAR_NAMES = 2, 5000
 _IMAGE_BYTES, _IMAGE_PIXELS = 64 << 20, 100_000_000
+
+
+def copy_to_scratch(source: IO[bytes], path: Path) -> None:
+    """Write a stream to a file in a ``scratch_folder``. Raises ``OSError`` that names the folder of temporary files
+    where its disk is full."""
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -122,22 +135,26 @@ def contents(folder: Path) -> str:
 
 @contextlib.contextmanager
 def reading(where: str | Path, hint: str) -> Iterator[None]:
-    """Turn whatever a library raises for a damaged file into a ``RawDataError``; a full disk stays an ``OSError``."""
+    """Turn whatever a library raises for a file into a ``RawDataError`` (``refused``); a full disk stays an
+    ``OSError``."""
     try:
         yield
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
-        raise damaged(error, where, hint) from error
+        raise refused(error, where, hint) from error
 
 
-def damaged(error: Exception, where: str | Path | None = None, hint: str | None = None) -> RawDataError:
-    """Return the error that says why a file cannot be read."""
+def refused(error: Exception, where: str | Path | None = None, hint: str | None = None) -> RawDataError:
+    """Return the error that says why a file is not read: "damaged" only where its bytes are to blame."""
+    if isinstance(error, MemoryError):
+        return RawDataError("cannot be read: not enough memory", where=where, hint=SYSTEM_ERRORS[errno.ENOMEM])
     if isinstance(error, FileNotFoundError):
         return RawDataError("is missing", where=where, hint=hint)
     if isinstance(error, OverBudgetError):
         return RawDataError(f"is not read: {error}", where=where, hint=hint)
     if isinstance(error, OSError) and error.strerror:
+        hint = SYSTEM_ERRORS.get(error.errno or 0, hint)
         return RawDataError(f"cannot be read ({error.strerror})", where=where, hint=hint)
     return RawDataError(f"is damaged or cut short ({type(error).__name__}: {error})", where=where, hint=hint)
 
@@ -235,24 +252,45 @@ class BoundedReader:
     def read(self, path: Path, *arguments: Any, where: str | Path, hint: str) -> dict[str, npt.NDArray[Any]]:
         """Return what the function returns for a file.
 
-        Raises ``RawDataError`` for ``where`` when the file is damaged or exceeds a limit.
+        Raises ``RawDataError`` for ``where`` when the file is damaged or exceeds a limit, and when no process can be
+        started or the system ends it.
         """
         with self._one_at_a_time:
             try:
                 pipe = self._running()
+            except OSError as error:
+                what = f"no process could be started to read it ({error.strerror})"
+                hint = SYSTEM_ERRORS.get(error.errno or 0, _LATER)
+                raise RawDataError(what, where=where, hint=hint) from error
+            try:
                 pipe.send_bytes(json.dumps([str(path), *arguments]).encode())
                 answer = pipe.recv_bytes() if pipe.poll(self._timeout_s) else None
             except (EOFError, OSError) as error:
-                self.close()
-                raise RawDataError("is damaged: it ended the process that read it", where=where, hint=hint) from error
+                raise self._ended(where, hint) from error
             if answer is None:
                 self.close()
-                late = f"is damaged: it could not be read within {self._timeout_s:g} s"
-                raise RawDataError(late, where=where, hint=hint)
+                late = f"could not be read within {self._timeout_s:g} s: the file is damaged, or the machine is busy"
+                raise RawDataError(late, where=where, hint=f"{hint}; or {_LATER}")
         if answer.startswith(b"!"):
-            raise RawDataError(answer[1:].decode(), where=where, hint=hint)
+            what, own_hint = json.loads(answer[1:])
+            raise RawDataError(what, where=where, hint=own_hint or hint)
         with np.load(io.BytesIO(answer), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
+
+    def _ended(self, where: str | Path, hint: str) -> RawDataError:
+        """Return why the child ended by itself: nothing but a crash may be the file's fault."""
+        assert self._child is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(2)
+        status = self._child.returncode or 0
+        self.close()
+        if status == -signal.SIGKILL:
+            what = "the process that reads it was killed, perhaps for want of memory"
+            return RawDataError(what, where=where, hint=f"free memory, and {_LATER}")
+        if status < 0:
+            return RawDataError(f"is damaged: its reader crashed ({signal.strsignal(-status)})", where=where, hint=hint)
+        what = f"the process that should read it could not work (exit code {status})"
+        return RawDataError(what, where=where, hint=f"free memory and disk space, and {_LATER}")
 
     def _running(self) -> Connection[bytes, bytes]:
         if self._child is not None and self._pipe is not None and self._child.poll() is None:
@@ -280,6 +318,10 @@ class BoundedReader:
         return self._pipe
 
 
+def _refusal(error: RawDataError) -> bytes:
+    return b"!" + json.dumps([error.what, error.hint]).encode()
+
+
 def _serve(function: str, memory_mb: str, descriptor: str, parent: str) -> None:
     """Answer requests until the parent closes the pipe or dies. Ctrl-C is left to the parent, which then ends this
     process."""
@@ -298,11 +340,11 @@ def _serve(function: str, memory_mb: str, descriptor: str, parent: str) -> None:
             try:
                 answer = npz_bytes(read(*request))
             except RawDataError as error:
-                answer = f"!{error.what}".encode()
+                answer = _refusal(error)
             except MemoryError:
-                answer = f"!is damaged: it asks for more than {memory_mb} MB of memory".encode()
+                answer = _refusal(RawDataError(f"asks for more than {memory_mb} MB of memory, as no intact file does"))
             except Exception as error:
-                answer = f"!{damaged(error).what}".encode(errors="replace")
+                answer = _refusal(refused(error))
             pipe.send_bytes(answer)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import UsageError, did_you_mean
-from kt3d_bench.lifeline import tie
+from kt3d_bench.lifeline import require_shared_memory, tie
 from kt3d_bench.locks import held
 from kt3d_bench.supervision import HELD_OUT
 
@@ -78,9 +78,12 @@ def in_parallel(
     ``workers`` ``None``: one process per core. Anything but a CPU as ``device``: this process alone. A worker takes
     ``batch`` items at a time.
     """
+    jobs = (workers or -1) if device == "cpu" else 1
+    if jobs != 1:
+        require_shared_memory()
     from joblib import Parallel, delayed
 
-    pool = Parallel(n_jobs=(workers or -1) if device == "cpu" else 1, return_as="generator", batch_size=batch,
+    pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=batch,
                     initializer=tie, initargs=(os.getpid(),))  # fmt: skip
     yield from pool(delayed(_on_one_thread)(function, item) for item in items)
 

@@ -18,7 +18,7 @@ from typing import IO, cast
 
 from kt3d_bench.budgets import MOST_MEMBERS, BoundedStream, BoundedTarInfo, OverBudgetError
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
-from kt3d_bench.files import CORRUPT, cache_root, write_whole
+from kt3d_bench.files import CORRUPT, cache_root, unreadable, write_whole
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import WeightFile
 
@@ -65,7 +65,7 @@ def add_weights(method: str, file: Path) -> list[KeptWeights]:
                 found[name] = _checked(wanted[name].file, size, stream)
     except (tarfile.TarError, *CORRUPT) as error:
         what = f"no weights can be read from it ({error or type(error).__name__})"
-        raise ArtefactError(what, where=file, hint=hint) from error
+        raise unreadable(error, Path(file)) or ArtefactError(what, where=file, hint=hint) from error
     if not found:
         raise ArtefactError(f"holds none of {', '.join(wanted)}", where=file, hint=hint)
     for name, content in found.items():

@@ -7,9 +7,7 @@ chooses, and links are ignored.
 from __future__ import annotations
 
 import gzip
-import shutil
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -19,7 +17,7 @@ from typing import IO, cast
 
 from kt3d_bench.budgets import BoundedStream, BoundedTarInfo
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import DISK_FULL, reading, scratch_folder
+from kt3d_bench.rawfiles import copy_to_scratch, reading, scratch_folder
 
 _HINT = "download the archive again and compare its MD5 with the official one"
 _LARGEST_MEMBER = {".mp4": 4 << 30, ".cdf": 256 << 20, ".mat": 16 << 30, ".xml": 64 << 20}
@@ -93,13 +91,7 @@ def _copy(archive: str, member: str, size: int, content: IO[bytes], folder: Path
     if size > largest:
         raise RawDataError(f"{member} claims {size} bytes, more than the {largest} such a file may have", where=archive)
     path = folder / f"member{suffix}"
-    try:
-        with path.open("wb") as copy:
-            shutil.copyfileobj(content, copy, 1 << 20)
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
-        raise
+    copy_to_scratch(content, path)
     if path.stat().st_size != size:
         raise EOFError(f"{member} is cut short")
     return path

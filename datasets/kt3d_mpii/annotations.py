@@ -8,7 +8,6 @@ are 1-based.
 from __future__ import annotations
 
 import json
-import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import ZIP, BoundedReader, begins_with, read_json, reading, scratch_folder
+from kt3d_bench.rawfiles import ZIP, BoundedReader, begins_with, copy_to_scratch, read_json, reading, scratch_folder
 from kt3d_bench.skeletons import JointMapping
 from kt3d_mpii.layout import ARCHIVES, MAT_FILE, SITE
 
@@ -118,8 +117,8 @@ def _unpacked(path: Path) -> Iterator[Path]:
                     where=path,
                     hint=hint,
                 )
-            with archive.open(members[0]) as packed, copy.open("wb") as file:
-                shutil.copyfileobj(packed, file, 1 << 20)
+            with archive.open(members[0]) as packed:
+                copy_to_scratch(packed, copy)
         yield copy
 
 

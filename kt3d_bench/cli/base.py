@@ -12,7 +12,7 @@ import click
 
 from kt3d_bench import __version__
 from kt3d_bench.cli.console import say, write_anything
-from kt3d_bench.errors import Kt3dError
+from kt3d_bench.errors import SYSTEM_ERRORS, TEMPORARY_FULL, TEMPORARY_HINT, Kt3dError
 from kt3d_bench.interrupts import StoppedError, exit_code
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -79,19 +79,26 @@ class ShardsPlace(click.ParamType[Path]):
 
 SHARDS = ShardsPlace(FOLDER)
 ANY_PLACE = ShardsPlace(click.Path(path_type=Path))
-USER_ERRORS = frozenset(
-    {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
-)
-"""Errors that the user can repair: a full disk, a missing permission, a file where a folder should be."""
-SYSTEM_ERRORS = {
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (ulimit -n), or use fewer --workers"),
-    **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), "free memory, or use fewer --workers"),
-    **dict.fromkeys(
-        (errno.EIO, errno.ESTALE, errno.EXDEV, errno.ENOLCK), "check the disk, and run the same command again"
-    ),
-    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG), "choose another folder"),
-}
-"""Errors of the machine -> hint."""
+USER_ERRORS = frozenset({errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EROFS})
+"""Errors that the user can repair: a full disk, a file where a folder should be."""
+
+
+def _sentence(error: OSError) -> str | None:
+    """Return what the machine refuses and what to do about it, ``None`` where only a bug explains it."""
+    import tempfile
+
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    if str(error.strerror).startswith("No usable temporary directory"):
+        return f"no folder for temporary files can be written to; {TEMPORARY_HINT}"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full and tempfile.tempdir is not None and error.filename == tempfile.tempdir:
+        return f"{where}{TEMPORARY_FULL}; {TEMPORARY_HINT}"
+    if error.errno in SYSTEM_ERRORS and (where or not isinstance(error, PermissionError)):
+        return f"{where}{error.strerror}; {SYSTEM_ERRORS[error.errno]}"
+    if error.errno in USER_ERRORS and (where or full):
+        what = "Not a directory" if error.errno in (errno.EEXIST, errno.ENOTDIR) else error.strerror
+        return f"{where}{what}; {'free space, or ' if full else ''}choose another folder"
+    return None
 
 
 class Commands(click.Group):
@@ -108,17 +115,9 @@ class Commands(click.Group):
             say(f"Error: not enough memory; {SYSTEM_ERRORS[errno.ENOMEM]}", err=True, kept="")
             ctx.exit(1)
         except OSError as error:
-            if error.errno in SYSTEM_ERRORS:
-                where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-                say(f"Error: {where}{error.strerror}; {SYSTEM_ERRORS[error.errno]}", err=True, kept="")
-                ctx.exit(1)
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            if error.errno not in USER_ERRORS or (error.filename is None and not full):
+            if (text := _sentence(error)) is None:
                 raise
-            where = "" if error.filename is None else f"{error.filename}: "
-            file = error.errno in (errno.EEXIST, errno.ENOTDIR)
-            what = "Not a directory" if file else error.strerror
-            say(f"Error: {where}{what}; {'free space, or ' if full else ''}choose another folder", err=True, kept="")
+            say(f"Error: {text}", err=True, kept="")
             ctx.exit(1)
         except KeyboardInterrupt:
             say("Interrupted; run the same command again.", err=True)

@@ -16,7 +16,7 @@ from typing import Protocol
 from kt3d_bench.data.plan import ShardTask
 from kt3d_bench.data.work import CONTINUE, Done, finished, in_worker, write_shard
 from kt3d_bench.errors import Kt3dError, RawDataError
-from kt3d_bench.lifeline import tie
+from kt3d_bench.lifeline import require_shared_memory, tie
 from kt3d_bench.progress import Reporter
 
 
@@ -60,6 +60,7 @@ class Processes:
             for task in tasks:
                 yield write_shard(task)
             return
+        require_shared_memory()
         import joblib
         from joblib.externals.loky import get_reusable_executor
 

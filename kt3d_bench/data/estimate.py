@@ -15,8 +15,8 @@ from typing import Any
 
 from kt3d_bench.data.format import encode
 from kt3d_bench.data.index import Labels
-from kt3d_bench.errors import Kt3dError
-from kt3d_bench.lifeline import tie
+from kt3d_bench.errors import ArtefactError, Kt3dError
+from kt3d_bench.lifeline import require_shared_memory, tie
 from kt3d_bench.plugins.registry import load_function
 from kt3d_bench.records import Sample, WorkItem
 
@@ -66,6 +66,10 @@ def probe(convert: str, items: Sequence[WorkItem], *, limit_s: float = LIMIT_S) 
     chosen = [filled[len(filled) * (2 * number + 1) // (2 * ITEMS)] for number in range(ITEMS)]
     chosen = [item for number, item in enumerate(chosen) if item not in chosen[:number]]
     names = ", ".join(item.name for item in chosen)
+    try:
+        require_shared_memory()
+    except ArtefactError as error:
+        return error.message
     from joblib.externals.loky import get_reusable_executor
 
     pool = get_reusable_executor(max_workers=1, initializer=tie, initargs=(os.getpid(),))

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from kt3d_bench.budgets import read_whole
 from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import CORRUPT, npz_bytes
+from kt3d_bench.files import CORRUPT, npz_bytes, unreadable
 from kt3d_bench.records import Sample, Skipped
 from kt3d_bench.skeletons import NUM_JOINTS
 
@@ -170,7 +170,9 @@ def read_index(path: Path) -> ShardIndex:
     except FileNotFoundError as error:
         raise ArtefactError("the index of this shard is missing", where=path, hint=AGAIN) from error
     except CORRUPT as error:
-        raise ArtefactError(f"the index is corrupt ({error})", where=path, hint=AGAIN) from error
+        raise unreadable(error, path) or ArtefactError(
+            f"the index is corrupt ({error})", where=path, hint=AGAIN
+        ) from error
 
 
 def _read_arrays(data: bytes) -> dict[str, Array]:

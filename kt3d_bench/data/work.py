@@ -15,7 +15,15 @@ from kt3d_bench.data.index import index_path, read_index
 from kt3d_bench.data.lease import valid
 from kt3d_bench.data.plan import ShardTask
 from kt3d_bench.data.writer import ShardWriter
-from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, RawDataError
+from kt3d_bench.errors import (
+    SYSTEM_ERRORS,
+    TEMPORARY_FULL,
+    TEMPORARY_HINT,
+    ArtefactError,
+    Kt3dError,
+    PluginError,
+    RawDataError,
+)
 from kt3d_bench.plugins.registry import load_function
 from kt3d_bench.records import Sample, Skipped, WorkItem
 
@@ -134,7 +142,8 @@ def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem, mod
         if error.errno in _CANNOT_GROW:
             raise
         where = error.filename or f"item {item.name}"
-        raise RawDataError(f"cannot be read ({error.strerror or error})", where=where, hint="repair it") from error
+        raise RawDataError(f"cannot be read ({error.strerror or error})", where=where,
+                           hint=SYSTEM_ERRORS.get(error.errno or 0, "repair it")) from error  # fmt: skip
     except Exception as error:
         found = PluginError(
             f"the converter raised {type(error).__name__}: {error}",
@@ -164,7 +173,6 @@ def _check(sample: Any, item: WorkItem, task: ShardTask) -> None:
 def cannot_write(where: Path, error: OSError) -> ArtefactError:
     if error.errno in _FULL:
         if error.filename == tempfile.gettempdir():
-            return ArtefactError("the disk of temporary files is full", where=error.filename,
-                                 hint=f"free some space, or name another folder by TMPDIR; {CONTINUE}")  # fmt: skip
+            return ArtefactError(TEMPORARY_FULL, where=error.filename, hint=f"{TEMPORARY_HINT}; {CONTINUE}")
         return ArtefactError("the disk is full", where=where, hint=f"free some space; {CONTINUE}")
     return ArtefactError(f"cannot be written ({error})", where=where, hint=f"choose another --out; {CONTINUE}")

@@ -22,7 +22,7 @@ import torch
 from kt3d_bench.data.format import FIELD_OF_MODALITY, holds
 from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.geometry.crops import MARGIN
-from kt3d_bench.lifeline import tie
+from kt3d_bench.lifeline import require_shared_memory, tie
 from kt3d_bench.loading.assembly import assembly
 from kt3d_bench.loading.augment import Augmentation, place
 from kt3d_bench.loading.batches import UnlabelledBatch
@@ -180,6 +180,7 @@ class StreamLoader(EndlessLoader):
             here.set_result(_draw(task))
             return here
         if self._pool is None:
+            require_shared_memory()
             from joblib.externals.loky import ProcessPoolExecutor
 
             self._pool = ProcessPoolExecutor(self._workers, initializer=tie, initargs=(os.getpid(),))

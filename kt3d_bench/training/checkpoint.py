@@ -111,6 +111,8 @@ def load(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             require_stored(archive, path.stat().st_size)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # whatever the unpickler meets in a damaged file
         reason = str(error) if isinstance(error, OverBudgetError) else type(error).__name__
         raise ArtefactError(f"this is not a checkpoint ({reason})", where=path, hint=again) from error

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,15 @@ def test_ctrl_c_is_one_sentence_and_the_same_command_works_again(tmp_path: Path,
         (OSError(errno.EIO, "Input/output error", "a"), "a: Input/output error; check the disk, and run the"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "Error: Cannot allocate memory; free memory, or use fewer"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "x: File name too long; choose another folder"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), "x: Permission denied; change its permissions, or"),
+        (
+            OSError(errno.ENOSPC, "No space left", tempfile.gettempdir()),
+            "disk of temporary files is full; free some",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+            "Error: no folder for temporary files can be written to; free some space, or name another folder by TMPDIR",
+        ),
         (MemoryError(), "Error: not enough memory; free memory, or use fewer --workers"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ def read(path: str, times: float) -> dict[str, npt.NDArray[Any]]:
             time.sleep(60)
         case ["crash"]:
             os.abort()
+        case ["killed"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case ["locked"]:
+            raise PermissionError(errno.EACCES, "Permission denied")
         case ["memory"]:
             return {"numbers": np.zeros(1 << 31, np.uint8)}
         case ["other"]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,8 +57,8 @@ def test_one_child_reads_many_files(reader: BoundedReader, tmp_path: Path) -> No
     [
         ("other", "is something else"),
         ("1 x", "is damaged or cut short (ValueError: could not convert string"),
-        ("crash", "is damaged: it ended the process that read it"),
-        ("memory", "is damaged: it asks for more than 1024 MB of memory"),
+        ("crash", "is damaged: its reader crashed (Aborted)"),
+        ("memory", "asks for more than 1024 MB of memory, as no intact file does"),
     ],
 )
 def test_a_bad_file_is_refused_and_the_next_is_read(
@@ -71,7 +74,7 @@ def test_a_bad_file_is_refused_and_the_next_is_read(
 def test_a_file_that_takes_for_ever_is_given_up_in_time(tmp_path: Path) -> None:
     with closing(BoundedReader(READER, timeout_s=3, memory_mb=1024)) as reader:
         start = time.monotonic()
-        with pytest.raises(RawDataError, match="is damaged: it could not be read within 3 s; get it again"):
+        with pytest.raises(RawDataError, match=r"within 3 s: the file is damaged, or the machine is busy; get it"):
             reader.read(write(tmp_path / "slow", "sleep"), 1, where="slow", hint=HINT)
         assert time.monotonic() - start < 20
 
@@ -80,8 +83,32 @@ def test_a_child_that_cannot_start_is_an_error_too(
     reader: BoundedReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RawDataError, match="it ended the process that read it"):
-        reader.read(write(tmp_path / "a", "1"), 1, where="a", hint=HINT)
+    path = write(tmp_path / "a", "1")
+    said = r"a: the process that should read it could not work .exit code 1.; free memory and disk space, and run"
+    with pytest.raises(RawDataError, match=said):
+        reader.read(path, 1, where="a", hint=HINT)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    said = "a: no process could be started to read it .Cannot allocate memory.; free memory, or use fewer --workers"
+    with pytest.raises(RawDataError, match=said):
+        reader.read(path, 1, where="a", hint=HINT)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("killed", "was killed, perhaps for want of memory; free memory, and run the same command again"),
+        ("locked", r"a: cannot be read .Permission denied.; change its permissions"),
+    ],
+)
+def test_what_the_machine_does_is_no_fault_of_the_file(
+    reader: BoundedReader, tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(RawDataError, match=said):
+        reader.read(write(tmp_path / "a", text), 1, where="a", hint=HINT)
 
 
 def test_ctrl_c_reaches_the_parent_only(reader: BoundedReader, tmp_path: Path) -> None:
@@ -164,9 +191,24 @@ def test_a_dataset_must_lie_in_the_file_itself(tmp_path: Path) -> None:
 def test_a_full_disk_is_no_fault_of_the_file() -> None:
     with pytest.raises(OSError, match="No space"), rawfiles.reading("a", HINT):
         raise OSError(errno.ENOSPC, "No space left")
-    said = r"a: is damaged or cut short .EOFError: early.; get it again"
-    with pytest.raises(RawDataError, match=said), rawfiles.reading("a", HINT):
-        raise EOFError("early")
+    for error, said in (
+        (EOFError("early"), r"a: is damaged or cut short .EOFError: early.; get it again"),
+        (MemoryError(), "a: cannot be read: not enough memory; free memory"),
+        (PermissionError(errno.EACCES, "Permission denied"), r"a: cannot be read .Permission denied.; change its perm"),
+        (OSError(errno.EIO, "Input/output error"), r"a: cannot be read .Input/output error.; check the disk"),
+    ):
+        with pytest.raises(RawDataError, match=said), rawfiles.reading("a", HINT):
+            raise error
+
+
+def test_a_full_disk_of_temporary_files_is_named(tmp_path: Path) -> None:
+    class Endless(io.RawIOBase):
+        def read(self, _: int = -1) -> bytes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        rawfiles.copy_to_scratch(Endless(), tmp_path / "a")  # type: ignore[arg-type]
+    assert caught.value.filename == tempfile.gettempdir()
 
 
 def test_files_are_found_one_folder_down_and_listed_in_words(tmp_path: Path) -> None:
