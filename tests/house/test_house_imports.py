@@ -19,8 +19,8 @@ CORE = ROOT / "kt3d_bench"
 
 LAYER = {
     "rawfiles": 2,
-    "budgets": 0, "errors": 0, "lifeline": 0, "progress": 0, "records": 0, "skeletons": 0, "supervision": 0,
-    "files": 1, "geometry": 1, "interrupts": 1, "locks": 1, "schema": 1,
+    "budgets": 0, "errors": 0, "progress": 0, "records": 0, "skeletons": 0, "supervision": 0,
+    "files": 1, "geometry": 1, "interrupts": 1, "lifeline": 1, "locks": 1, "schema": 1,
     "drawing": 2, "metrics.functional": 2, "optimisation": 2, "packs": 2, "training.config": 2, "standins": 2,
     "metrics.benchmarks": 3, "run_folder": 3, "web": 3, "plugins": 4,
     "data": 5, "synth": 5, "weight_files": 5,
