@@ -241,6 +241,7 @@ def test_preparing_a_prepared_folder_keeps_it_and_another_configuration_is_refus
 
 def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Word for word, on stand-ins, with a preset of four steps a stage."""
+    import cv2
     import matplotlib.pyplot as plt
     import torch
     from kt3d_knowledge_transfer.method import KnowledgeTransfer
@@ -256,6 +257,10 @@ def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest
     truth = kt.load("h36m", "test")
     shifted = truth.joints_cam_mm + np.float32([0, 3, 4])
     axes = plt.figure().add_subplot()
+    monkeypatch.chdir(tmp_path)
+    image = truth[0].rgb
+    assert image is not None
+    cv2.imwrite("photo.jpg", image)
     names: dict[str, Any] = {
         "torch": torch,
         "ax": axes,

@@ -110,10 +110,11 @@ def test_no_room_while_training(shards: Path, file: str) -> None:
 @pytest.mark.parametrize("file", [".json", "README.md"])
 def test_no_room_on_the_board(shards: Path, tmp_path: Path, file: str) -> None:
     test = ShardSet.open(shards, "test")
-    path = tmp_path / "mine.npz"
-    write_predictions(path, test.keys, test.labels.joints_cam_mm + np.float32(20))
-    words = ("score", path, "--benchmark", "h36m-s9s11-64")
-    assert kt3d(*words, "--name", "first").exit_code == 0
+    paths = tmp_path / "first.npz", tmp_path / "second.npz"
+    for path, far in zip(paths, (20, 30), strict=True):
+        write_predictions(path, test.keys, test.labels.joints_cam_mm + np.float32([far, 0, 0]))
+    words = ("score", paths[1], "--benchmark", "h36m-s9s11-64")
+    assert kt3d("score", paths[0], *words[2:], "--name", "first").exit_code == 0
     boards = Path("data/leaderboards/h36m-s9s11-64")
     before = boards.joinpath("README.md").read_bytes()
     with full_disk(file):

@@ -33,6 +33,11 @@ submit PREDICTED --benchmark itop-front --name other --labels-seen none
 leaderboard build
 leaderboard check
 new method w-method --out NEW
+convert PREDICTED --to bvh
+weights list
+pack
+detect SHARDS --with \u4f60
+export \u4f60 --onnx x
 check \u4f60
 reproduce \u4f60
 demo --recipe \u4f60
