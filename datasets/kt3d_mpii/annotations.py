@@ -19,7 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import ZIP, BoundedReader, begins_with, copy_to_scratch, read_json, reading, scratch_folder
+from kt3d_bench.rawfiles import (
+    ZIP,
+    BoundedReader,
+    begins_with,
+    copy_to_scratch,
+    read_json,
+    reading,
+    refuse_matlab_73,
+    scratch_folder,
+)
 from kt3d_bench.skeletons import JointMapping
 from kt3d_mpii.layout import ARCHIVES, MAT_FILE, SITE
 
@@ -155,6 +164,7 @@ def read_release(path: str) -> dict[str, npt.NDArray[np.uint8]]:
     """
     import scipy.io
 
+    refuse_matlab_73(Path(path))
     variables = scipy.io.loadmat(path, variable_names=["RELEASE"])
     release = next(_records(variables.get("RELEASE")), None)
     images = list(_records(_field(release, "annolist")))

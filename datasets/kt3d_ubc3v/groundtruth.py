@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import BoundedReader
+from kt3d_bench.rawfiles import BoundedReader, refuse_matlab_73
 from kt3d_bench.skeletons import JointMapping
 from kt3d_ubc3v.layout import CAMERAS
 
@@ -71,6 +71,7 @@ def read_section(path: str) -> dict[str, FloatArray]:
     """Read the file as flat arrays, in the child process. Raises ``RawDataError`` when it is no section's."""
     import scipy.io
 
+    refuse_matlab_73(Path(path))
     with Path(path).open("rb") as file:
         if len(header := file.read(128)) < 128 or not header.startswith(b"MATLAB 5.0"):
             raise RawDataError("is not a MATLAB v5 file")

@@ -103,6 +103,8 @@ def score(
     out.print(result.table(out.width))
     for warning in result.scores.warnings:
         say(f"Note: {warning}")
+    if result.replaced:
+        say(f"Replaced: {result.replaced}")
     say(f"Entry: {result.entry_path}")
     say(f"Board: {result.board_folder / 'index.html'}")
 

@@ -2,9 +2,8 @@
 
 ``<leaderboards>/<board>/entries/<method>-<hash>.json``, where the board is the benchmark's id, or ``generated/<id>``
 when the test set was a stand-in. The hash is of what the result is *of* (method, settings, supervision, seed,
-benchmark version), so that running the same again replaces its own entry and nothing else. A prediction file of an
-existing name replaces it only on request. Entries are published, so
-they hold no absolute paths.
+benchmark version), so that running the same again replaces its own entry, as the output says, and nothing else. A
+prediction file of an existing name replaces it only on request. Entries are published, so they hold no absolute paths.
 """
 
 from __future__ import annotations

@@ -68,6 +68,8 @@ class Result:
     """What looks wrong with a submitted file."""
     card_path: Path | None = None
     """Model card of a submission."""
+    replaced: str = ""
+    """The earlier result of a run that gave way to this one."""
 
     @property
     def board_folder(self) -> Path:
@@ -182,7 +184,18 @@ def score_run(
     entry = make_entry(scores, found.benchmark, **facts)
     boards = leaderboards or default_leaderboards(data)
     with _writing(boards):
-        return _published(found, scores, entry, path, boards)
+        replaced = _replaced(boards, entry)
+        return dataclasses.replace(_published(found, scores, entry, path, boards), replaced=replaced)
+
+
+def _replaced(boards: Path, entry: Entry) -> str:
+    """Say which other result of the same settings and seed gives way to this one, "" for none."""
+    for old in read_entries(boards / entry.board):
+        other = old.provenance.predictions_sha256 != entry.provenance.predictions_sha256
+        if other and old.file_name == entry.file_name:
+            metric = next(iter(entry.scores))
+            return f"an earlier result of the same settings and seed: {metric} {_shown(old, metric)}"
+    return ""
 
 
 def shards_of_test(document: Mapping[str, Any], benchmark: str, data: Path) -> Path:

@@ -12,6 +12,8 @@ import pytest
 from badinput_bench import CUTS, copy_tree, kt3d, refused, replace
 from click.testing import Result
 
+from kt3d_bench.metrics.predictions import read_predictions, write_predictions
+
 
 @pytest.fixture(scope="session")
 def trained(clean: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,6 +51,18 @@ def test_a_run_whose_data_was_moved_is_predicted_and_scored(moved: Path) -> None
     again = kt3d("predict", "x")
     assert again.exit_code == 0, again.output
     assert kt3d("score", "--run", "x", "--as", "kt3d").exit_code == 0
+
+
+def test_a_run_that_replaces_its_earlier_result_says_so(moved: Path) -> None:
+    assert "Replaced" not in kt3d("score").output
+    assert "Replaced" not in kt3d("score").output
+    path = moved / "runs/x/predictions/h36m-s9s11-64.npz"
+    old = read_predictions(path)
+    write_predictions(path, old.keys, old.joints_cam_mm * 1.1, meta=old.meta)
+    again = kt3d("score")
+    assert again.exit_code == 0, again.output
+    assert "Replaced: an earlier result of the same settings and seed: mpjpe_mm " in again.output
+    assert len(list(moved.rglob("entries/*.json"))) == 1
 
 
 def test_other_shards_at_the_new_place_are_refused(moved: Path, clean: Callable[[str], Path]) -> None:
