@@ -80,9 +80,21 @@ def find(root: Path, *patterns: str) -> Iterator[Path]:
     """Yield what matches each pattern in ``root``, then one folder further down, in a fixed order; capitals and small
     letters are equal."""
     for pattern in patterns:
-        either = "".join(f"[{one.lower()}{one.upper()}]" if one.isalpha() else one for one in pattern)
+        either = either_case(pattern)
         yield from sorted(root.glob(either))
         yield from sorted(root.glob(f"*/{either}"))
+
+
+def either_case(pattern: str) -> str:
+    """Return a glob pattern in which capitals and small letters are equal; it may hold no class of letters."""
+    return "".join(f"[{one.lower()}{one.upper()}]" if one.isalpha() else one for one in pattern)
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """Return what lies below ``folder`` under these names, each whatever its capitals, or would lie there."""
+    for name in names:
+        folder = any_case(folder / name)
+    return folder
 
 
 def any_case(path: Path) -> Path:

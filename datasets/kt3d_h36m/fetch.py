@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import own_dataset, reading
+from kt3d_bench.rawfiles import either_case, inside, own_dataset, reading
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_h36m import samples
 from kt3d_h36m.complete import missing_recordings
@@ -30,6 +30,7 @@ from kt3d_h36m.recordings import CAMERAS, Recording, Selection
 LAYOUT = "fetch"
 _HINT = "process the recording again with h36m-fetch (process_all.py)"
 _COLUMNS = ("frame", "camera", "subject", "action", "subaction")
+_ANNOTATIONS = either_case("S*/*-[12]/annot.h5")
 _TEST_EVERY = 64
 _MOST_ROWS = 100_000  # More than the longest recording has under four cameras when all frames are kept
 _OTHER_NAMES = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog", "WalkTogether": "WalkingTogether"}
@@ -44,12 +45,12 @@ class FetchFolder:
     def recording(self, recording: Recording) -> Path:
         """Return the recording's folder under the name it has there, or would have."""
         names = (recording.action_name, _OTHER_NAMES.get(recording.action_name, recording.action_name))
-        folders = [self.root / f"S{recording.subject}" / f"{name}-{recording.subaction}" for name in names]
+        folders = [inside(self.root, f"S{recording.subject}", f"{name}-{recording.subaction}") for name in names]
         return next((folder for folder in folders if folder.is_dir()), folders[0])
 
     def missing(self, recording: Recording) -> str | None:
         """Return the recording's annotation file where it is missing."""
-        path = self.recording(recording) / "annot.h5"
+        path = inside(self.recording(recording), "annot.h5")
         return None if path.is_file() else str(path.relative_to(self.root))
 
     def describe(self, calibrated: bool) -> Iterator[str]:
@@ -76,7 +77,7 @@ class FetchFolder:
 
     def _planned(self, recording: Recording, selection: Selection, every: int) -> Callable[[str], samples.Planned]:
         folder = self.recording(recording)
-        path, take = folder / "annot.h5", (recording.subject, recording.action, recording.subaction)
+        path, take = inside(folder, "annot.h5"), (recording.subject, recording.action, recording.subaction)
         try:
             annotation = read_annotation(path, take)
             frames = {name: annotation.frame[annotation.camera == int(name)] for name in CAMERAS}
@@ -89,7 +90,7 @@ class FetchFolder:
                 return reason
             if not counts[camera_id]:
                 return "h36m-fetch kept no frame of this camera"
-            images = str(folder / "imageSequence" / camera_id)
+            images = str(inside(folder, "imageSequence", camera_id))
             more = {"layout": LAYOUT, "annotation": str(path), "take": take, "every": every, "folder": images}
             return counts[camera_id], more
 
@@ -108,7 +109,7 @@ class Annotation(NamedTuple):
 def find(root: Path) -> FetchFolder | None:
     """Return the layout at ``root`` or up to two folders deeper; ``None`` when it is not there."""
     folders = (root, *sorted(root.glob("*/")), *sorted(root.glob("*/*/")))
-    return next((FetchFolder(folder) for folder in folders if any(folder.glob("S*/*-[12]/annot.h5"))), None)
+    return next((FetchFolder(folder) for folder in folders if any(folder.glob(_ANNOTATIONS))), None)
 
 
 def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:

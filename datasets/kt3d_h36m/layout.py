@@ -38,7 +38,7 @@ SITE = "http://vision.imar.ro/human3.6m/ (registration needed)"
 METADATA_HINT = f"put code-v1.2.zip (or its Release-v1.2/metadata.xml) there, from {SITE}"
 _SITE_NUMBERS = {1: 1, 6: 5, 7: 6, 2: 7, 3: 8, 4: 9, 5: 11}
 """k of the site's ``SubjectSpecific_<k>.tgz`` -> subject."""
-_IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d|imageSequence|S\d+_.+\.\d{8}")
+_IMAGE_FOLDER = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d|imageSequence|S\d+_.+\.\d{8}", re.IGNORECASE)
 """Folders of other layouts with a million images: not official, not walked."""
 _RECORDINGS = 30  # Recordings of each subject
 _ARCHIVES = (".tgz", ".tar.gz", ".tar")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.cameras import world_to_cam
-from kt3d_bench.rawfiles import read_json, reading
+from kt3d_bench.rawfiles import either_case, inside, read_json, reading
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_h36m.archives import Source
@@ -45,12 +45,12 @@ class MoonFolder:
     images: Path
 
     def annotation(self, subject: int, kind: str) -> Path:
-        return self.annotations / f"Human36M_subject{subject}_{kind}.json"
+        return inside(self.annotations, f"Human36M_subject{subject}_{kind}.json")
 
     def describe(self, calibrated: bool) -> Iterator[str]:
         """Yield sentences for ``kt3d inspect``; ``calibrated``: the official cameras lie there too."""
         yield f"Layout: images and JSON of Moon et al. (3DMPPE_POSENET_RELEASE), annotations in {self.annotations}."
-        folders = sum(1 for path in self.images.glob("s_*_ca_*")) if self.images.is_dir() else 0
+        folders = sum(1 for path in self.images.glob(either_case("s_*_ca_*"))) if self.images.is_dir() else 0
         yield f"{folders} image folders in {self.images}."
         places = {self.images.parent, self.images}
         if parts := sorted(path.name for place in places for path in place.glob("images.tar.gz*")):
@@ -64,7 +64,9 @@ class MoonFolder:
         for split, subjects in SPLITS.items():
             needed = [self.annotation(subject, kind) for subject in subjects for kind in kinds]
             lacking = [path.name for path in needed if not path.is_file()]
-            lacking += [f"images/s_{s:02d}_*" for s in subjects if not any(self.images.glob(f"s_{s:02d}_*"))]
+            lacking += [
+                f"images/s_{s:02d}_*" for s in subjects if not any(self.images.glob(either_case(f"s_{s:02d}_*")))
+            ]
             lacks = f"lacks {', '.join(lacking)}: see {SITE}" if lacking else "has files of all its subjects"
             yield f"Split {split} {lacks}."
         yield from describe_splits(self._without_images, without="S11 Directions", hint=f": {UNPACK_IMAGES}")
@@ -73,7 +75,7 @@ class MoonFolder:
     def _without_images(self, recording: Recording) -> str | None:
         """Return the first image folder of a recording that is not there."""
         folders = (_folder(recording, camera_id) for camera_id in CAMERAS)
-        return next((name for name in folders if not (self.images / name).is_dir()), None)
+        return next((name for name in folders if not inside(self.images, name).is_dir()), None)
 
     def plan(
         self,
@@ -126,7 +128,7 @@ class MoonFolder:
         take = (recording.action, recording.subaction)
 
         def planned(camera_id: str) -> Planned:
-            folder = self.images / _folder(recording, camera_id)
+            folder = inside(self.images, _folder(recording, camera_id))
             if (reason := selection.reason(recording, camera_id)) is not None:
                 return reason
             if not folder.is_dir():
@@ -147,9 +149,9 @@ def _folder(recording: Recording, camera_id: str) -> str:
 def find(root: Path) -> MoonFolder | None:
     """Return the layout at ``root``, in a folder of it, or one level deeper; ``None`` when it is not there."""
     for folder in (root, *sorted(root.glob("*/"))):
-        for place in (folder / "annotations", folder):
-            if any(place.glob("Human36M_subject*_joint_3d.json")):
-                return MoonFolder(place, folder / "images")
+        for place in (inside(folder, "annotations"), folder):
+            if any(place.glob(either_case("Human36M_subject*_joint_3d.json"))):
+                return MoonFolder(place, inside(folder, "images"))
     return None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import MissingDataError, RawDataError
-from kt3d_bench.rawfiles import any_case, contents, find, listed, near, read_bytes
+from kt3d_bench.rawfiles import any_case, contents, find, inside, listed, near, read_bytes
 
 SUBSETS = ("easy-pose", "inter-pose", "hard-pose")
 CAMERAS = ("Cam1", "Cam2", "Cam3")
@@ -49,17 +49,17 @@ class Section:
 
     def images(self, kind: str) -> Path:
         """``kind`` is "depthRender" or "groundtruth" (the part colours)."""
-        return self.folder / "images" / kind
+        return inside(self.folder, "images", kind)
 
     def image(self, kind: str, camera: str, frame: int) -> Path:
         """Frames start at 1."""
-        return self.images(kind) / camera / f"mayaProject.{frame:06d}.png"
+        return inside(self.images(kind), camera) / f"mayaProject.{frame:06d}.png"
 
     def frames(self, kind: str) -> frozenset[int]:
         """Numbers of the frames that any camera has an image of."""
         found: set[int] = set()
         for camera in CAMERAS:
-            folder = self.images(kind) / camera
+            folder = inside(self.images(kind), camera)
             if folder.is_dir():
                 matches = (_IMAGE.fullmatch(path.name) for path in folder.iterdir())
                 found.update(int(match[1]) for match in matches if match and int(match[1]) > 0)
@@ -105,7 +105,7 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
             hint=f"unpack {subset}.tar.gz (from {SITE}) here, or point --raw at the folder that holds {subset}"
             f"{otherwise}",
         )
-    parent = folder / split
+    parent = inside(folder, split)
     numbered = [path for path in parent.iterdir() if path.name.isdecimal()] if parent.is_dir() else []
     sections = [
         Section(path, subset, split, int(path.name))
@@ -123,7 +123,7 @@ def find_sections(raw: Path, subset: str, split: str) -> Sequence[Section]:
 
 
 def _holds(folder: Path | None, split: str) -> bool:
-    return folder is not None and (folder / split).is_dir()
+    return folder is not None and inside(folder, split).is_dir()
 
 
 def read_rgba(path: Path) -> npt.NDArray[np.uint8]:
@@ -166,7 +166,7 @@ def describe(raw: Path) -> Sequence[str]:
     lines += [f"Not read while it is packed: {path}." for path in packed.values() if path is not None]
     for split, (subset, part) in PROTOCOL.items():
         folder = folders[subset]
-        if folder is not None and not (folder / part).is_dir():
+        if folder is not None and not inside(folder, part).is_dir():
             lines.append(f"Split {split} lacks {folder / part}; unpack {subset}.tar.gz again, from {SITE}.")
         elif folder is None and packed[subset] is None:
             lines.append(f"Split {split} lacks {subset}.tar.gz, from {SITE}.")

@@ -92,6 +92,12 @@ def test_both_spellings_of_actions_are_found(tmp_path):
     assert [r.action for r in converted(tmp_path, "train")] == ["Photo"] * 4
 
 
+def test_names_in_capitals_are_read_alike(tmp_path, in_capitals):
+    write(tmp_path, 9, "Phoning", (6, 1), [0, 64])
+    in_capitals(tmp_path)
+    assert frames_of(converted(tmp_path)) == [0, 64]
+
+
 def test_missing_recordings_are_named(tmp_path):
     write(tmp_path, 9, "Phoning", (6, 1), [0])
     with pytest.raises(RawDataError, match=r"59 recordings are missing, the first is S9/Directions-1/annot\.h5"):

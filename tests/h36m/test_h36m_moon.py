@@ -86,6 +86,14 @@ def test_every_64th_frame_with_its_image_and_the_rest_skipped_by_name(moon):
         assert sample.rgb[rows // 2, columns // 2].mean() == pytest.approx(40 + sample.frame, abs=2)
 
 
+def test_names_in_capitals_are_read_alike(moon, in_capitals):
+    root, _ = moon
+    expected = [r.key for r in converted(root) if isinstance(r, Sample)]
+    in_capitals(root)
+    assert [r.key for r in converted(root) if isinstance(r, Sample)] == expected
+    assert "4 image folders" in "\n".join(describe(root))
+
+
 def test_it_is_described_and_selected_from(moon):
     root, _ = moon
     text = "\n".join(describe(root))

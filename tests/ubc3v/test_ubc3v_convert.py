@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import kt3d_ubc3v
@@ -54,6 +55,15 @@ def test_keys_and_names(section: Path, tmp_path: Path) -> None:
     assert samples[0].sequence == "hard_test_0007"
     assert (samples[4].camera_id, samples[4].frame, samples[4].subject) == ("cam2", 2, "hard-pose")
     assert sum(item.expected_samples for item in convert.plan(tmp_path, "test", {})) == 6
+
+
+def test_names_in_capitals_are_read_alike(section: Path, tmp_path: Path, in_capitals: Callable[[Path], None]) -> None:
+    expected = [one.key for one in run(tmp_path)[0]]
+    in_capitals(tmp_path)
+    samples, skipped = run(tmp_path)
+    assert not skipped
+    assert [one.key for one in samples] == expected
+    assert all(one.parts is not None for one in samples)
 
 
 def test_joints_in_space_and_in_the_image(section: Path, tmp_path: Path) -> None:
