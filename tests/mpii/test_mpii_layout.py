@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,13 @@ def test_annotations_are_read_in_their_archive(tmp_path: Path) -> None:
     one_image(tmp_path)
     packed.write_bytes(b"never opened where the file lies unpacked")
     assert len(convert.plan(tmp_path, "train", {})) == 1
+
+
+def test_an_archive_in_capitals_is_read_alike(tmp_path: Path, in_capitals: Callable[[Path], None]) -> None:
+    zipped(tmp_path, (f"MPII/{MAT}".upper(), packed_annotations(tmp_path)))
+    in_capitals(tmp_path)
+    (item,) = convert.plan(tmp_path, "train", {})
+    assert len(list(convert.convert(item))) == 1
 
 
 def test_a_name_that_leads_out_of_the_archive_leads_nowhere(tmp_path: Path) -> None:
