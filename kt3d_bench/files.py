@@ -154,6 +154,8 @@ def read_npz(path: Path, *, max_bytes: int, hint: str) -> dict[str, npt.NDArray[
 def read_npy(path: Path, *, max_bytes: int, hint: str) -> npt.NDArray[Any]:
     """Read an ``.npy`` of at most ``max_bytes`` without unpickling. Raises ``ArtefactError`` as ``read_npz`` does."""
     with _reading(path, "npy", hint):
+        if not path.is_file():
+            raise ValueError("it is no regular file")
         require_bytes("it", size := path.stat().st_size, max_bytes)
         return _array(lambda: path.open("rb"), size, path.name)
 

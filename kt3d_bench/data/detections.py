@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.budgets import json_value
 from kt3d_bench.data.folders import split_digest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
@@ -48,8 +49,9 @@ def write_detections(
     return path
 
 
-def read_detections(shards: ShardSet, name: str) -> tuple[FloatArray, FloatArray]:
-    """Return (N, 17, 2) px of the stored crops and (N, 17) confidences, in the order of ``shards``.
+def read_detections(shards: ShardSet, name: str) -> tuple[FloatArray, FloatArray, dict[str, Any]]:
+    """Return (N, 17, 2) px of the stored crops and (N, 17) confidences, in the order of ``shards``, and what
+    ``write_detections`` was told.
 
     Raises ``ArtefactError`` for a file that is missing, corrupt, or of other shards.
     """
@@ -59,15 +61,17 @@ def read_detections(shards: ShardSet, name: str) -> tuple[FloatArray, FloatArray
     found = read_npz(path, max_bytes=_MOST_BYTES, hint=hint)
     keys = found.get("keys")
     shapes = {one: found[one].shape for one in ("joints_px", "confidence") if one in found}
-    count = 0 if keys is None else len(keys)
-    if keys is None or shapes != {"joints_px": (count, NUM_JOINTS, 2), "confidence": (count, NUM_JOINTS)}:
+    count = len(keys) if keys is not None and keys.ndim == 1 else -1
+    real = all(found[one].dtype.kind == "f" for one in shapes)
+    if keys is None or not real or shapes != {"joints_px": (count, NUM_JOINTS, 2), "confidence": (count, NUM_JOINTS)}:
         raise ArtefactError(f"holds {', '.join(found)} of shapes {shapes}", where=path, hint=hint)
     try:
-        tied = json.loads(str(found["meta"]))["split_digest"] == split_digest(shards.manifest, shards.split)
+        meta = json_value(str(found["meta"]).encode())
+        tied = meta["split_digest"] == split_digest(shards.manifest, shards.split)
     except (KeyError, TypeError, ValueError):
-        tied = False
+        meta, tied = {}, False
     row_of = {str(key): row for row, key in enumerate(keys)}
     if not tied or not all(str(key) in row_of for key in shards.keys):
         raise ArtefactError("these are detections of other shards", where=path, hint=hint)
     rows = [row_of[str(key)] for key in shards.keys]
-    return found["joints_px"][rows].astype(np.float32), found["confidence"][rows].astype(np.float32)
+    return found["joints_px"][rows].astype(np.float32), found["confidence"][rows].astype(np.float32), meta

@@ -148,7 +148,7 @@ def prepare(
         if check:
             for plan, (_, quality) in described.items():
                 _check_quality(plugin, card, plan.split, quality)
-            _check_belonging(out, manifest, plans, card, raw)
+            _check_belonging(out, manifest, plans, card, raw, report)
         write_manifest(out, manifest)
     return manifest
 
@@ -316,8 +316,10 @@ def _check_quality(plugin: DatasetPlugin, card: Card, split: str, quality: npt.N
         )
 
 
-def _check_belonging(out: Path, manifest: Manifest, plans: Sequence[SplitPlan], card: Card, raw: Path) -> None:
-    """Raise ``RawDataError`` when labels of a split belong to other images or people."""
+def _check_belonging(
+    out: Path, manifest: Manifest, plans: Sequence[SplitPlan], card: Card, raw: Path, report: Reporter
+) -> None:
+    """Raise ``RawDataError`` when labels of a split belong to other images or people; report what cannot be checked."""
     from kt3d_bench.data.checks.belonging import belonging, complaints
 
     found: list[str] = []
@@ -326,7 +328,10 @@ def _check_belonging(out: Path, manifest: Manifest, plans: Sequence[SplitPlan], 
         entry = manifest.splits[plan.split]
         indexes = [(shard, read_index(index_path(out / shard.name))) for shard in entry.shards]
         shards = ShardSet.of(out, plan.split, manifest, indexes)
-        found += complaints(belonging(shards, misfits)[0], shards.labels, plan.split)
+        outcomes, unchecked = belonging(shards, misfits)
+        found += complaints(outcomes, shards.labels, plan.split)
+        for one in unchecked:
+            report.note(f"Not checked in {plan.split}: {one.check.what} ({one.reason}).")
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise RawDataError(

@@ -9,6 +9,7 @@ VideoPose3D's ``--viz-export`` one ``.npy`` (T, 17, 3) per recording and camera,
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,13 +137,13 @@ def convert(
     defaults to ``<file>.kt3d.npz``. Raises what ``evaluate`` raises, ``UsageError`` for an unknown program, an ``out``
     of an unknown ending or that is ``file``, and ``ScriptNeededError`` for pickles.
     """
-    path = Path(file)
+    path = Path(file) if Path(file).name else Path(file).absolute()
     if program is not None and program not in PROGRAMS:
         raise UsageError(f"there is no program '{program}' to convert from", hint=did_you_mean(program, PROGRAMS))
     target = Path(out) if out is not None else path.with_name(f"{path.stem}.kt3d.npz")
     if target.suffix.lower() not in WRITERS:
         raise UsageError("no such format is written", where=target, hint=f"known endings: {', '.join(WRITERS)}")
-    if target.absolute() == path.absolute():
+    if target.absolute() == path.absolute() or (target.exists() and path.exists() and target.samefile(path)):
         raise UsageError("would be replaced by its own conversion", where=path, hint="name another file with --out")
     try:
         read = _recorded(path) if program == "videopose3d" and _is_npy(path) else read_prediction_file(path)
@@ -163,7 +164,7 @@ def convert(
 
 def _script_needed(error: PlainFormError, path: Path, program: str) -> ScriptNeededError:
     plain = path.with_name(path.stem + (".plain.json" if program == "mmpose" else ".plain.npz"))
-    hint = f"run the printed lines with Python, then: kt3d convert {plain} --from {program}"
+    hint = f"run the printed lines with Python, then: {shlex.join(('kt3d', 'convert', str(plain), '--from', program))}"
     needed = ScriptNeededError(error.what, where=path, hint=hint)
     needed.script = _SAFE + _LINES[program].format(file=str(path), plain=str(plain))
     needed.plain = plain
@@ -185,7 +186,10 @@ def _recorded(path: Path) -> PredictionFile:
         if named is None:
             hint = "name it like 'S9_Directions 1_0.npy': subject, recording, camera 0 to 3"
             raise ArtefactError("its name is of no recording and camera", where=one, hint=hint)
-        arrays[f"S{named[1]}/{named[2]}/{named[3]}"] = _read_npy(one)
+        name = f"S{named[1]}/{named[2]}/{named[3]}"
+        if name in arrays:
+            raise ArtefactError(f"holds {name}, as another file here does", where=one, hint="keep one of the two")
+        arrays[name] = _read_npy(one)
     return videopose3d(path, arrays)
 
 

@@ -128,7 +128,7 @@ def _mmpose(path: Path) -> PredictionFile:
     poses = [np.empty((0, NUM_JOINTS, 3))]
     for number, row in enumerate(document["predictions"]):
         try:
-            name = row.get("key") or row.get("img_path") or row["target_img_path"]
+            name = row.get("key") or row.get("target_img_path") or row["img_path"]
             own = name if isinstance(name, list) else [name]
             pose = np.array(row["keypoints"], np.float64).reshape(len(own), NUM_JOINTS, 3)
             if not all(isinstance(one, str) for one in own):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic_core import from_json
 
+from kt3d_bench.budgets import json_value, read_whole
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import write_whole
 from kt3d_bench.metrics.predictions import read_predictions
@@ -18,7 +18,7 @@ from kt3d_bench.pictures.bvh import bvh_text, even_clip
 from kt3d_bench.pictures.output import FORMAT, file_stem
 from kt3d_bench.skeletons import H36M17
 
-_MOST_BYTES = 2 << 30
+_MOST_BYTES = 512 << 20
 _JSON_HINT = "give the predictions.json that kt3d predict RUN PICTURE wrote"
 
 
@@ -54,9 +54,7 @@ def write_as(
 
 def _read_pictures(path: Path) -> Any:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"it is larger than {_MOST_BYTES >> 30} GiB")
-        found = from_json(path.read_bytes())
+        found = json_value(read_whole(path, _MOST_BYTES))
     except (OSError, ValueError) as error:
         raise ArtefactError(f"is not readable JSON ({error})", where=path, hint=_JSON_HINT) from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:

@@ -17,7 +17,7 @@ from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
-from kt3d_bench.run_folder import final_checkpoint, found_run
+from kt3d_bench.run_folder import final_checkpoint, found_run, read_run
 from kt3d_bench.training.predict import BATCH_SIZE, crop_to_input, load_method, untrained_method
 from kt3d_bench.training.resolve import device_name
 from kt3d_bench.training.sources import fetch
@@ -64,7 +64,10 @@ def _detector(by: Path | str, data_root: Path) -> tuple[Method, str, dict[str, A
         return untrained_method(str(by), "rgb"), str(by), {"method": str(by)}
     folder = found_run(by, data_root)
     method, about = load_method(final_checkpoint(folder))
-    return method, folder.name, {"method": about["method"], "run": folder.name}
+    run = read_run(folder)
+    start = (run.get("init") or {}).get("supervision", "none")
+    saw = {"dataset": run["shards"]["target"]["dataset"], "levels": sorted({run["config"]["supervision"], start})}
+    return method, folder.name, {"method": about["method"], "run": folder.name, "saw": saw}
 
 
 def _found(method: Method, samples: ShardSet, device: str, report: Reporter) -> tuple[FloatArray, FloatArray]:

@@ -314,7 +314,8 @@ def _with_detections(
 
     from kt3d_bench.data.detections import read_detections
 
-    joints, _ = read_detections(samples, method.detections)
+    joints, _, meta = read_detections(samples, method.detections)
+    _require_hidden(meta.get("saw"), method, samples)
 
     def added(batch: UnlabelledBatch, rows: npt.NDArray[np.int64]) -> UnlabelledBatch:
         scale, offset = crop_to_input(batch, samples.labels.intrinsics_px[rows])
@@ -322,6 +323,22 @@ def _with_detections(
         return replace(batch, detections_px=placed.to(batch.device))
 
     return added
+
+
+def _require_hidden(saw: Any, method: Method, samples: ShardSet) -> None:
+    """Raise ``UsageError`` where the run that made the detections ``saw`` target labels that are hidden from this one:
+    its joints would pass them on."""
+    own = method.context.supervision
+    if not isinstance(saw, Mapping) or saw.get("dataset") != samples.manifest.dataset or own == "full":
+        return
+    for level in saw.get("levels", ()):
+        if level not in ("none", own):
+            raise UsageError(
+                f"the detections '{method.detections}' come from a run that saw labels of {samples.manifest.dataset} "
+                f"({level}), and this run may see {own}",
+                where=samples.folder,
+                hint="detect with a run that saw no more labels: kt3d detect",
+            )
 
 
 def crop_to_input(batch: UnlabelledBatch, intrinsics_px: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:

@@ -177,6 +177,14 @@ def test_videopose3ds_exports_are_read_from_a_folder(prepared: Path, seen: Seen,
     assert "is not a readable .npy file" in said
     (tmp_path / "empty").mkdir()
     assert "holds no .npy files" in convert(tmp_path, prepared, "empty", "--from", "videopose3d", code=1).output
+    for name in ("S9_Directions_0.npy", "S9 Directions.0.npy"):
+        np.save(tmp_path / "empty" / name, np.zeros((2, 17, 3)))
+    said = convert(tmp_path, prepared, "empty", "--from", "videopose3d", code=1).output
+    assert "holds S9/Directions/0, as another file here does; keep one of the two" in said
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "S9_Directions_0.npy")
+    said = convert(tmp_path, prepared, "pipe", "--from", "videopose3d", code=1).output
+    assert "it is no regular file" in said
 
 
 def test_what_cannot_be_converted_is_named(prepared: Path, seen: Seen, tmp_path: Path) -> None:

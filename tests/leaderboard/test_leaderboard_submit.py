@@ -281,7 +281,7 @@ def test_mmposes_lifting_models_name_target_frames(
         subject, recording, camera, frame = official_name(test_set, row)
         names.append(f"S{subject}/S{subject}_{recording.replace(' ', '_')}.{camera}_{frame + 1:06d}.jpg")
     poses = [pose.tolist() for pose in given.joints_cam_mm.astype(float) / 1000]
-    rows: list[dict[str, Any]] = [{"target_img_path": [names[0]], "keypoints": poses[0]}]
+    rows: list[dict[str, Any]] = [{"target_img_path": [names[0]], "img_path": names[3], "keypoints": poses[0]}]
     rows += [{"target_img_path": names[1:9], "keypoints": poses[1:9]}]
     rows += [
         {"target_img_path": name, "keypoints": [pose]} for name, pose in zip(names[9:20], poses[9:20], strict=True)

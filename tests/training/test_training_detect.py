@@ -19,11 +19,14 @@ from kt3d_bench.cli import main
 from kt3d_bench.data.detections import detections_path, read_detections, write_detections
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, PluginError, UsageError
+from kt3d_bench.files import npz_bytes
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Estimate
 from kt3d_bench.plugins import registry
 from kt3d_bench.run_folder import read_run
 from kt3d_bench.testing import tiny_batch, unlabelled
+from kt3d_bench.training.detect import _detector
+from kt3d_bench.training.predict import _require_hidden
 from kt3d_bench.training.train import train
 
 
@@ -50,7 +53,8 @@ def test_joints_are_stored_in_px_of_the_stored_crop(shards: ShardSet) -> None:
     """The middle of the input is the middle of the stored square."""
     (path,) = kt.detect(shards.folder, "stageless", splits=["test"], device="cpu")
     assert path == shards.folder / "detections" / "stageless" / "test.npz"
-    joints, confidence = read_detections(shards, "stageless")
+    joints, confidence, meta = read_detections(shards, "stageless")
+    assert meta["method"] == "stageless"
     middle = (np.asarray(shards.labels.size_px) - 1) / 2
     np.testing.assert_allclose(joints, np.broadcast_to(middle[:, None], joints.shape), atol=1e-3)
     assert (confidence == 0.5).all()
@@ -101,6 +105,10 @@ def test_detections_that_are_absent_corrupt_or_of_other_shards_are_refused(shard
     path = write_detections(shards, "x", np.zeros((count, 17, 2)), np.zeros((count, 16)), {})
     with pytest.raises(ArtefactError, match=r"holds keys, .* of shapes"):
         read_detections(shards, "x")
+    for wrong in (np.full((count, 17, 2), "1"), np.zeros((count, 17, 2), int)):
+        path.write_bytes(npz_bytes({"keys": shards.keys, "joints_px": wrong, "confidence": np.zeros((count, 17))}))
+        with pytest.raises(ArtefactError, match=r"holds keys, .* of shapes"):
+            read_detections(shards, "x")
     with pytest.raises(UsageError, match=r"'\.\./x' cannot be a name of detections"):
         detections_path(shards, "../x")
     train_split = ShardSet.open(shards.folder, "train")
@@ -127,3 +135,31 @@ def test_what_cannot_detect_is_told(shards: ShardSet, monkeypatch: pytest.Monkey
 def test_the_command_names_the_files(shards: ShardSet) -> None:
     done = CliRunner().invoke(main, ["detect", str(shards.folder), "--with", "stageless", "--split", "test"])
     assert f"Detections: {shards.folder}/detections/stageless/test.npz" in done.output
+
+
+@pytest.mark.parametrize(
+    ("levels", "own", "told"),
+    [
+        (["full"], "none", True),
+        (["none"], "none", False),
+        (["full-2d", "none"], "partial", True),
+        (["full"], "full", False),
+    ],
+)
+def test_labels_do_not_pass_through_detections(shards: ShardSet, levels: list[str], own: str, told: bool) -> None:
+    """Detections of a run that saw target labels are refused where the lifter may not see them."""
+    method = Martinez(Martinez.Config(width=8), replace(CONTEXT, supervision=own))
+    for dataset, refused in (("dots-target", told), ("another", False)):
+        saw = {"dataset": dataset, "levels": levels}
+        if refused:
+            with pytest.raises(UsageError, match=rf"saw labels of dots-target \({levels[0]}\), and this run may see"):
+                _require_hidden(saw, method, shards)
+        else:
+            _require_hidden(saw, method, shards)
+
+
+def test_a_run_records_which_labels_it_saw_in_its_detections(shards: ShardSet, workplace: Workplace) -> None:
+    run = train(workplace.config(supervision="full"))
+    _, name, meta = _detector(run, workplace.root)
+    assert name == run.name
+    assert meta["saw"] == {"dataset": "dots-target", "levels": ["full", "none"]}
