@@ -6,8 +6,10 @@ import shlex
 
 from kt3d_bench.leaderboard.entries import Entry
 
-_PLAIN = {"target": None, "source": None, "pretrain": None, "init": None, "precision": "auto"}
-_NOT_OPTIONS = {"steps_scale": 1.0, "time_scale": None, "stand_in_people": None, "stand_in_frames": None}
+_PLAIN = {"target": None, "source": None, "pretrain": None, "init": None, "precision": "auto", "hold_out": 0.0}
+_NOT_OPTIONS = {
+    "steps_scale": 1.0, "time_scale": None, "clip_norm": None, "stand_in_people": None, "stand_in_frames": None,
+}  # fmt: skip
 """What a recipe may set and ``kt3d train`` cannot."""
 
 
@@ -22,7 +24,8 @@ def row_command(entry: Entry) -> str:
     words += ["--preset", str(config.get("preset", "paper")), "--seed", str(entry.seed or 0)]
     for name, plain in _PLAIN.items():
         if config.get(name, plain) != plain:
-            words += [f"--{name}", str(config[name])]
+            words += [f"--{name.replace('_', '-')}", str(config[name])]
+    words += ["--deterministic"] if config.get("deterministic") else []
     for option, pairs in (("--set", config.get("settings")), ("--shards", config.get("shards"))):
         for name, value in sorted(pairs.items()) if isinstance(pairs, dict) else ():
             words += [option, f"{name}={value}"]

@@ -459,7 +459,7 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
         "method": config["method"],
         "supervision": supervision,
         "joints": int(config["joints"]) if supervision.startswith("partial") else None,
-        "settings": {"preset": config["preset"], **config["settings"]},
+        "settings": {"preset": config["preset"], **config["settings"], **_held_out(config)},
         "seed": config["seed"],
         "selection_rule": document.get("selection_rule"),
         "settings_rule": document.get("settings_rule") or "not stated",
@@ -473,6 +473,11 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
         "device": f"{document.get('accelerator', '')} {document.get('precision', '')}".strip(),
         "wall_seconds": round(sum(seconds), 1) if seconds else None,
     }
+
+
+def _held_out(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run that trained on fewer samples is another result."""
+    return {"hold_out": config["hold_out"]} if config.get("hold_out") else {}
 
 
 def _training_data(document: Mapping[str, Any], supervision: str, read: set[str]) -> tuple[TrainingData, ...]:

@@ -45,6 +45,8 @@ from kt3d_bench.metrics.functional import METRICS
 _TEXT_COLUMNS = ("Method", "Supervision", "Target labels seen", "Training data")
 FULL_WIDTH = 200
 """Columns of a terminal that hold a whole board without breaking its numbers."""
+_NARROW = 100
+"""Columns of a terminal below which supervision is in lines below one another."""
 _LONGEST_WORD = 40
 """Longer words are broken."""
 _READABLE = 36
@@ -144,6 +146,7 @@ def terminal_table(
     for group in ranked_groups(entries, benchmark):
         header, rows = _measured(group, benchmark, markdown=False)
         kept = _fitting(header, rows, benchmark, width or FULL_WIDTH)
+        least = _least_widths(header, rows, kept, width or FULL_WIDTH)
         missing = len(header) - 1 - len(kept)
         left_out = f" {missing} more columns are on the board." if missing else ""
         stand_in = "" if group.rows[0].entry.origin == "official" else "On a generated stand-in: "
@@ -152,13 +155,15 @@ def terminal_table(
             caption=Text(group_sentence(group, markdown=False) + left_out),
         )
         for number in kept:
-            text, cells = header[number] in _TEXT_COLUMNS, [row[number] for row in rows]
+            text = header[number] in _TEXT_COLUMNS
+            narrow = header[number] == "Supervision" and (width or FULL_WIDTH) < _NARROW
             table.add_column(
                 escape_rich(header[number] if text else header[number].replace(" (", "\n(")),
                 justify="left" if text else "right",
                 overflow="fold",
                 no_wrap=not text,
-                min_width=min(_LONGEST_WORD, max(len(word) for cell in cells for word in cell.split() or [""])),
+                min_width=least[number] if text else None,
+                max_width=least[number] if narrow else None,
             )
         for track, own in group.tracks:
             table.add_section()
@@ -201,6 +206,23 @@ def _fitting(header: Sequence[str], rows: Sequence[Sequence[str]], benchmark: Be
             break
         kept.append(number)
     return sorted(kept)
+
+
+def _least_widths(
+    header: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int], width: int
+) -> dict[int, int]:
+    """Return the characters that each column needs: of text its longest word, which Method breaks where there is no
+    room."""
+    least = {}
+    for number in kept:
+        name, cells = header[number], [row[number] for row in rows]
+        if name in _TEXT_COLUMNS:
+            least[number] = min(_LONGEST_WORD, max(len(word) for text in (name, *cells) for word in text.split()))
+        else:
+            least[number] = max(map(len, [*name.replace(" (", "\n(").split("\n"), *cells]))
+    method = header.index("Method")
+    room = width - 1 - sum(3 + wide for number, wide in least.items() if number != method)
+    return {**least, method: max(1, min(least[method], room - 3))}
 
 
 def _measured(group: RankedGroup, benchmark: Benchmark, *, markdown: bool = True) -> tuple[list[str], list[list[str]]]:

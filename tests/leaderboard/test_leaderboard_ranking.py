@@ -162,6 +162,19 @@ def test_whatever_else_differs_makes_another_row(change: dict[str, Any]) -> None
     assert len(rows(entry("m", HARD), entry("m", HARD + 1, **({"seed": 1} | change)))) == 2
 
 
+def test_a_run_that_held_samples_out_is_another_row() -> None:
+    config = {"method": "m", "preset": "tiny", "supervision": "none", "settings": {"side": 16}, "seed": 0}
+    plain, whole, held = (
+        _facts_of_run({"config": config | more, "shards": {}})["settings"]
+        for more in ({}, {"hold_out": 0.0}, {"hold_out": 0.5})
+    )
+    assert plain == whole == {"preset": "tiny", "side": 16}
+    assert held == {**plain, "hold_out": 0.5}
+    one, other = entry("m", HARD, settings=whole), entry("m", HARD + 1, settings=held)
+    assert one.file_name != other.file_name
+    assert len(rows(one, other)) == 2
+
+
 def trained_on(seed: int, **source: Any) -> Entry:
     """The entry of a run whose ``run.yaml`` records this source."""
     config = {"method": "m", "preset": "tiny", "supervision": "none", "settings": {}, "seed": seed}

@@ -49,7 +49,8 @@ BENCHMARK = Benchmark(
     sample_list_digest="a" * 64,
 )  # fmt: skip
 PUBLISHED = Published(
-    "toy-test", "A paper, 2019", (PublishedRow("Du et al.", {"mpjpe_mm": 126.5}, "fully supervised", cite=8),),
+    "toy-test", "A paper, 2019",
+    (PublishedRow("Du et al.", {"mpjpe_mm": 126.5}, "fully supervised", cite=8, protocol="RGB"),),
     ("A note on the paper.",), (PublishedRow("ours", {"mpjpe_mm": 19.06}, details={"loss": "none"}),), "Table 4.",
 )  # fmt: skip
 KNOWN = {"toy-test": BENCHMARK}
@@ -226,6 +227,26 @@ def test_boards_of_stand_ins_say_so_and_reported_rows_stand_apart(tmp_path: Path
     kinds = [one["data-kind"] for tag, one in page.elements if tag in ("tbody", "tr") and "data-kind" in one]
     assert kinds == ["measured", "reported", "reported"]
     assert [one.get("class") for one in page.all("table")].count("plain sortable reported") == 2
+
+
+def test_weights_trained_elsewhere_are_not_called_stand_ins(tmp_path: Path) -> None:
+    said = "training data of stand-ins"
+    other = (TrainingData(role="source", dataset="other", origin="generated", labels="all"),)
+    alike = entry("m"), entry("n", 5.0, training=other)
+    assert said in board(tmp_path / "a", *alike).words
+    assert said not in board(tmp_path / "b", *alike, entry("zero-shot", 9.0, training=(), external=("weights",))).words
+
+
+def test_the_best_reported_value_has_a_known_protocol(tmp_path: Path) -> None:
+    rows = [PublishedRow("known", {"mpjpe_mm": 60.0}, protocol="one frame"), PublishedRow("unknown", {"mpjpe_mm": 9.0}),
+            PublishedRow("other", {"mpjpe_mm": 8.0}, protocol="true 2D", comparable=False)]  # fmt: skip
+
+    def best(*chosen: PublishedRow) -> str:
+        published = Published("toy-test", "A paper, 2019", chosen)
+        return Parsed(site(tmp_path, entry(), published=published)["index.html"]).words
+
+    assert "60.0 mm, known" in best(*rows)
+    assert "9.0 mm, unknown" not in best(*rows[1:])
 
 
 def test_tables_of_other_versions_are_apart(tmp_path: Path) -> None:
@@ -552,6 +573,11 @@ def run_of(**config: Any) -> dict[str, Any]:
         (entry("m", supervision="partial", joints=6, provenance=run_of(target="itop-front", precision="32-true")),
          "kt3d train --method m --supervision partial --joints 6 --preset tiny --seed 0 --target itop-front "
          "--precision 32-true && kt3d score"),
+        (entry("m", provenance=run_of(hold_out=0.25, deterministic=True)),
+         "kt3d train --method m --supervision none --preset tiny --seed 0 --hold-out 0.25 --deterministic "
+         "&& kt3d score"),
+        (entry("m", provenance=run_of(hold_out=0.0, deterministic=False)),
+         "kt3d train --method m --supervision none --preset tiny --seed 0 && kt3d score"),
         (entry("m", provenance=run_of(steps_scale=0.75)), "kt3d reproduce table1"),
         (entry("m", provenance={"command": "python their.py"}), "python their.py"),
     ],

@@ -376,6 +376,21 @@ def test_a_narrow_terminal_is_shown_the_headline_unbroken() -> None:
     assert "Seed" not in text
 
 
+def test_long_words_and_levels_leave_room_for_the_headline() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    settings = {"preset": "laptop", "prior_cameras": "a-quite-long-word-of-forty-characters"}
+    rows = [
+        entry(1150.0 + seed, supervision="partial-3d", joints=6, settings=settings, seed=seed,
+              intervals={"mpjpe_mm": (1101.5 + seed, 1222.5 + seed)})
+        for seed in (0, 9)
+    ]  # fmt: skip
+    console.print(terminal_table(BENCHMARK, rows, width=80))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert re.search(r"1154\.5 ± 6\.4 \[[0-9.]+, [0-9.]+\] │\n", text)
+    assert "partial-3d," in text
+
+
 def test_a_wider_terminal_shows_more_columns_and_no_width_breaks_a_name() -> None:
     rows = [entry(50.0, "knowledge-transfer", settings={"depth_at_test": "mask"}), entry(60.0, "source-only")]
     counts = []

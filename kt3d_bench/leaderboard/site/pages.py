@@ -263,9 +263,9 @@ def _line(
 
 
 def _best_reported(published: Published | None, metric: Metric) -> str:
-    """The best reported value that is not known to follow another protocol, with its method."""
+    """The best reported value whose protocol is known to be the benchmark's, with its method."""
     reported = () if published is None else published.rows
-    scores = ((row.scores.get(metric.name), row.method) for row in reported if row.comparable)
+    scores = ((row.scores.get(metric.name), row.method) for row in reported if row.comparable and row.protocol)
     rows = [(value, method) for value, method in scores if value is not None]
     if not rows:
         return ""

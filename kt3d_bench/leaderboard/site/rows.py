@@ -80,7 +80,7 @@ def measured_table(group: RankedGroup, benchmark: Benchmark, found: Answer) -> S
     settings = _shared([_settings(row.entry) for row in group.rows])
     training = {training_data_text(row.entry) for row in group.rows}
     origins = {one.origin for row in group.rows for one in row.entry.flags.training_data}
-    stand_ins = origins == {"generated"}
+    stand_ins = origins == {"generated"} and not any(row.entry.flags.external_data for row in group.rows)
     rows = {id(row): _measured(row, benchmark, scale, settings, few=few) for row in group.rows}
     tracks = [
         SimpleNamespace(name=name, title=TRACK_TITLES[name], note=_track_note(own), rows=[rows[id(row)] for row in own])
