@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from kt3d_bench import packs, weight_files
+from kt3d_bench import packs
 from kt3d_bench.data import estimate
 from kt3d_bench.data.index import read_index
 from kt3d_bench.errors import ArtefactError
@@ -44,7 +44,6 @@ def test_every_reader_of_our_own_files_says_so(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("kt3d_bench.data.index.read_whole", locked)
     monkeypatch.setattr("zipfile.ZipFile", locked)
     monkeypatch.setattr("kt3d_bench.files._array", locked)
-    monkeypatch.setattr(weight_files, "_members", locked)
     readers = [
         lambda: read_index(path),
         lambda: read_npz(path, max_bytes=9, hint="again"),
