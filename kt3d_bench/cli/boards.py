@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 import kt3d_bench as kt
 from kt3d_bench.cli.base import FILE, FOLDER, SHARDS, completing, main
@@ -135,9 +136,20 @@ def _print_as(found: PrintedAs) -> None:
 )
 @_SHARDS
 @click.option("--to", "form", type=click.Choice(["coco", "bvh"]), help="Write our predictions in another format.")
-@click.option("--rate", "rate_hz", type=click.FloatRange(1, 1000), default=30.0, help="Frames per second of BVH.")
-@click.option("--out", type=click.Path(path_type=Path), help="[default: FILE.kt3d.npz, .coco.json or .bvh]")
+@click.option(
+    "--rate",
+    "rate_hz",
+    type=click.FloatRange(1, 1000),
+    default=30.0,
+    help="Frames per second of a benchmark's .npz, for BVH.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="BVH: a folder. [default: FILE.kt3d.npz, .coco.json or .bvh]"
+)
+@click.pass_context
 def convert(
+    ctx: click.Context,
+    /,
     file: Path,
     program: str | None,
     benchmark: str | None,
@@ -153,11 +165,16 @@ def convert(
     """
     from kt3d_bench.metrics.converting import ScriptNeededError
 
+    rated = ctx.get_parameter_source("rate_hz") is ParameterSource.COMMANDLINE
+    if rated and not (form == "bvh" and file.suffix.lower() == ".npz"):
+        raise UsageError("--rate is of --to bvh and an .npz", hint="leave it out; other files tell their own times")
     if form is not None:
         if program or benchmark or shards:
             raise UsageError("--to writes our own predictions, and --from, --benchmark and --shards are for others",
                              hint="leave them out")  # fmt: skip
-        for path in kt.write_as(file, form, out=out, rate_hz=rate_hz):
+        with Terminal() as report:
+            written = kt.write_as(file, form, out=out, rate_hz=rate_hz, report=report)
+        for path in written:
             say(f"Written: {path}")
         return
     try:

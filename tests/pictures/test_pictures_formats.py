@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,11 +58,50 @@ def test_bvh_of_pictures_and_of_recordings(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p.npz", keys, poses)
     done = CliRunner().invoke(main, ["convert", str(tmp_path / "p.npz"), "--to", "bvh", "--rate", "25"])
     assert done.exit_code == 0, done.output
-    walk = (tmp_path / "p.npz.bvh" / "S9_Walk.bvh").read_text()
+    walk = (tmp_path / "p.npz.bvh" / "001-S9_Walk.bvh").read_text()
     assert "Frames: 3\nFrame Time: 0.0400000\n" in walk
     first = [float(value) for value in walk.splitlines()[-3].split()[:3]]
     np.testing.assert_allclose(first, poses[1, 0] * [1, -1, -1], atol=1e-3)
-    assert (tmp_path / "p.npz.bvh" / "S11_Sit.bvh").exists()
+    assert (tmp_path / "p.npz.bvh" / "000-S11_Sit.bvh").exists()
+
+
+def test_frames_are_numbers_and_names_stay_apart(tmp_path: Path) -> None:
+    poses = dancer(6, 0.3)
+    keys = ["S9 a-10", "S9 a-0", "S9 a-2", "S9 a-4", "S9_a-0", "S9_a-1"]
+    write_predictions(tmp_path / "p.npz", keys, poses)
+    one, other = kt.write_as(tmp_path / "p.npz", "bvh", rate_hz=10)
+    assert (one.name, other.name) == ("000-S9_a.bvh", "001-S9_a.bvh")
+    lines = one.read_text().splitlines()
+    assert f"Frame Time: {1 / 3:.7f}" in lines
+    hips = [[float(value) for value in line.split()[:3]] for line in lines[-4:]]
+    np.testing.assert_allclose(hips[0], poses[1, 0] * [1, -1, -1], atol=1e-3)
+    np.testing.assert_allclose(hips[3], poses[0, 0] * [1, -1, -1], atol=1e-3)
+    np.testing.assert_allclose(hips[1], (poses[2, 0] / 3 + poses[3, 0] * 2 / 3) * [1, -1, -1], atol=1e-3)
+
+
+def test_poses_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    both = document()
+    gone = {**both["poses"][0], "person": 2, "joints_cam_mm": [None, *MM[1:]]}  # type: ignore[index]
+    path = write(tmp_path / "p.json", {**both, "poses": [*both["poses"], gone, gone]})  # type: ignore[misc]
+    done = CliRunner().invoke(main, ["convert", str(path), "--to", "bvh"])
+    assert (done.exit_code, "2 poses are left out: their hip is never in the picture" in done.output) == (0, True)
+
+
+def test_poses_of_pictures_are_not_taken_for_a_recording(tmp_path: Path) -> None:
+    meta = {"boxes": "given", "written_by": "kt3d 1"}
+    write_predictions(tmp_path / "p.npz", ["a.mp4/000000/0", "a.mp4/000000/1"], dancer(2, 0.3), meta=meta)
+    with pytest.raises(UsageError, match=r"holds poses of pictures.*; give the predictions\.json beside it"):
+        kt.write_as(tmp_path / "p.npz", "bvh")
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [("coco", "person"), ("coco", "joints_cam_mm"), ("bvh", "person"), ("bvh", "time_s"), ("bvh", "joints_cam_mm")],
+)
+def test_numbers_that_are_not_finite(tmp_path: Path, form: Any, field: str) -> None:
+    content = document(**{field: [[math.inf, 0, 1], *MM[1:]] if field == "joints_cam_mm" else math.inf})
+    with pytest.raises(ArtefactError, match=r"its poses cannot be read|holds a number that is not finite"):
+        kt.write_as(write(tmp_path / "p.json", content), form)
 
 
 def test_files_that_cannot_be_written_so(tmp_path: Path) -> None:
@@ -79,5 +120,9 @@ def test_files_that_cannot_be_written_so(tmp_path: Path) -> None:
         kt.write_as(write(tmp_path / "p.json", document(joints_cam_mm=[[1, 2, 3]])), "bvh")
     with pytest.raises(UsageError, match="no hip is in any pose"):
         kt.write_as(write(tmp_path / "p.json", document(joints_cam_mm=[None, *MM[1:]])), "bvh")
-    done = CliRunner().invoke(main, ["convert", str(tmp_path / "p.json"), "--to", "coco", "--from", "mmpose"])
-    assert (done.exit_code, "leave them out" in done.output) == (2, True)
+    told = {**document(), "inputs": [{"name": "b.png", "size_px": [math.inf, 200]}]}
+    with pytest.raises(ArtefactError, match="its poses cannot be read"):
+        kt.write_as(write(tmp_path / "p.json", told), "coco")
+    for words, problem in ((["coco", "--from", "mmpose"], "leave them out"), (["bvh", "--rate", "9"], "--rate is of")):
+        done = CliRunner().invoke(main, ["convert", str(tmp_path / "p.json"), "--to", *words])
+        assert (done.exit_code, problem in done.output) == (2, True)
