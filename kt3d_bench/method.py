@@ -131,7 +131,8 @@ class Estimate:
     root_z_mm: Tensor | None = None
     """(B,) the method's own estimate of the hip's depth, for benchmarks with the reference ``from-depth``."""
     confidence: Tensor | None = None
-    """(B, J) in 0..1, how sure the method is of each joint in the image; benchmarks do not use it."""
+    """(B, J) in 0..1, how sure the method is of each joint in the image, NaN where it extrapolates; benchmarks do not
+    use it."""
 
 
 class Method(torch.nn.Module, ABC):

@@ -6,7 +6,7 @@ It lies at ``<data root>/runs/<name>/``. ``run.yaml`` records what was asked for
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,9 +117,9 @@ def newest_run(data_root: Path | None = None) -> Path:
     return max(found, key=lambda folder: (final_checkpoint(folder).stat().st_mtime_ns, folder.name))
 
 
-def found_run(run: Path | str | None, data_root: Path) -> Path:
+def found_run(run: Path | str | None, data_root: Path, *, also: Iterable[str] = ()) -> Path:
     """Return the folder of a run given by its folder, its name below ``<data root>/runs`` or a packed run
-    (``kt3d_bench.packs``); ``None`` = the newest.
+    (``kt3d_bench.packs``); ``None`` = the newest. ``also``: other names that the hint of an error may propose.
 
     Raises ``UsageError`` for a name that no run has, ``ArtefactError`` where no run has finished yet and for a corrupt
     pack.
@@ -132,7 +132,7 @@ def found_run(run: Path | str | None, data_root: Path) -> Path:
     folder = next((folder for folder in (Path(run), runs / run) if folder.is_dir()), None)
     if folder is None:
         names = [path.name for path in runs.iterdir()] if runs.is_dir() else []
-        raise UsageError(f"there is no run '{run}'", where=runs, hint=did_you_mean(str(run), names))
+        raise UsageError(f"there is no run '{run}'", where=runs, hint=did_you_mean(str(run), [*names, *also]))
     return folder
 
 

@@ -233,6 +233,7 @@ def _folders(texts: Iterable[str]) -> dict[str, Path | str]:
 @click.option("--depth-unit", type=click.Choice(["mm", "m"]), default="mm", show_default=True, help="Of depth images.")
 @click.option("--smooth", is_flag=True, help="Videos: smooth poses over time (One-Euro filter).")
 @click.option("--bvh", is_flag=True, help="Pictures: also write BVH, one file per person.")
+@click.option("--replace", is_flag=True, help="Pictures: replace earlier results in the folder.")
 @click.pass_context
 def predict(ctx: click.Context, /, run: str | None, inputs: tuple[str, ...], **options: Any) -> None:
     """Predict a benchmark with a finished RUN, by default the newest; or the people in pictures, videos and folders.
@@ -245,10 +246,11 @@ def predict(ctx: click.Context, /, run: str | None, inputs: tuple[str, ...], **o
         named = {option.name: option.opts[0] for option in ctx.command.params}
         what = "is of benchmarks, and pictures are given" if inputs else "is of pictures, and none is given"
         raise UsageError(f"{named[wrong[0]]} {what}", hint="leave it out, or give: kt3d predict RUN INPUT...")
+    if run is not None and Path(run).is_file() and not run.endswith(".kt3d") and run not in kt.methods():
+        again = shlex.join(["kt3d", "predict", "RUN", run, *inputs])
+        raise UsageError(f"'{run}' is a file where a run is expected", hint=f"name the run: {again}")
     if inputs and run is not None:
         _predict_pictures(run, inputs, {name: options[name] for name in options if name not in other})
-    elif run is not None and Path(run).is_file() and not run.endswith(".kt3d"):
-        raise UsageError(f"'{run}' is a file where a run is expected", hint=f"name the run: kt3d predict RUN {run}")
     else:
         _predict_benchmark(run, **{name: options[name] for name in ("benchmark", "shards", *_WHERE)})
 
@@ -262,7 +264,10 @@ def _predict_pictures(run: str, inputs: tuple[str, ...], options: dict[str, Any]
     out = options.pop("out") or default_data_root() / "pictures" / Path(run).name
     with Terminal() as report:
         found = kt.predict_images(run, inputs, out=out, report=report, **options)
-    for name, camera in list(found.meta["cameras"].items())[:1]:
+    sentences: dict[str, str] = {}
+    for name, camera in found.meta["cameras"].items():
+        sentences.setdefault(camera, name)
+    for camera, name in sentences.items():
         say(f"{name}: {camera}")
     for sentence in found.meta["notes"]:
         say(f"Note: {sentence}")

@@ -25,6 +25,8 @@ LARGEST = 2.0
 """Longest side of a box over the longer side of the picture."""
 SAME = 0.2
 """Overlap (intersection over union) from which a box of the next frame may be that of the same person."""
+REMEMBERED = 30
+"""Frames, about a second, for which somebody who is not seen keeps a number."""
 _HINT = 'give {"photo.jpg": [[x0, y0, x1, y1], ...], "clip.mp4": {"0": [[...]], ...}} in px, or one list for all'
 
 
@@ -117,26 +119,30 @@ def checked_boxes(boxes_px: FloatArray, picture: Picture) -> FloatArray:
 
 
 class Tracks:
-    """Numbers for the people of a video: a box gets the number of the box of the last frame that it overlaps most."""
+    """Numbers for the people of a video: a box gets the number of the box that it overlaps most, first of the last
+    frame, then of the ``REMEMBERED`` frames before it, so that a frame without a detection makes nobody new."""
 
     def __init__(self) -> None:
-        self._last: list[tuple[int, FloatArray]] = []
-        self._next = 0
+        self._last: dict[int, tuple[int, FloatArray]] = {}
+        self._frame, self._next = 0, 0
 
     def numbers(self, boxes_px: FloatArray) -> list[int]:
         """(N, 4) boxes of the next frame -> N different numbers."""
         found: dict[int, int] = {}
+        self._frame += 1
+        self._last = {number: one for number, one in self._last.items() if self._frame - one[0] <= REMEMBERED}
         pairs = sorted(
-            ((overlap(box, last), place, number) for place, box in enumerate(boxes_px) for number, last in self._last),
+            ((seen == self._frame - 1, overlap(box, last), place, number)
+             for place, box in enumerate(boxes_px) for number, (seen, last) in self._last.items()),
             reverse=True,
-        )
-        for share, place, number in pairs:
+        )  # fmt: skip
+        for _, share, place, number in pairs:
             if share >= SAME and place not in found and number not in found.values():
                 found[place] = number
-        for place in range(len(boxes_px)):
+        for place, box in enumerate(boxes_px):
             if place not in found:
                 found[place], self._next = self._next, self._next + 1
-        self._last = [(found[place], box) for place, box in enumerate(boxes_px)]
+            self._last[found[place]] = self._frame, box
         return [found[place] for place in range(len(boxes_px))]
 
 

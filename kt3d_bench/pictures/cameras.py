@@ -65,7 +65,7 @@ def camera_of(
 
     Without a calibration the focal length is what the picture records, in 35-mm equivalents (of the diagonal, as CIPA
     DCG-001 defines them), else that of a field of view of 60 degrees. Raises ``RawDataError`` where the calibration is
-    that of another picture.
+    that of another picture or its focal length cannot be.
     """
     width, height = size_px
     middle = (width - 1) / 2, (height - 1) / 2
@@ -83,6 +83,10 @@ def camera_of(
     if not (0 <= calibration.cx <= width and 0 <= calibration.cy <= height):
         what = f"has {width} x {height} px, and the camera's centre lies outside ({calibration.cx}, {calibration.cy})"
         raise RawDataError(what, where=where, hint="give the camera of this picture as fx,fy,cx,cy, in px")
+    longest = 100.0 * max(size_px)
+    if not all(1 <= focal_px <= longest for focal_px in (calibration.fx, calibration.fy)):
+        what = f"has {width} x {height} px, and the camera's focal lengths are ({calibration.fx:g}, {calibration.fy:g})"
+        raise RawDataError(what, where=where, hint=f"give 1 to {longest:g} px")
     return Camera.pinhole(
         (calibration.fx, calibration.fy),
         (calibration.cx, calibration.cy),

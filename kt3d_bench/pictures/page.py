@@ -18,29 +18,37 @@ from kt3d_bench.skeletons import H36M17
 from kt3d_bench.web.page import render, spoken
 
 OF_ONE, OF_ALL = 12, 36
-"""Poses on the page: of one input, and in all."""
+"""Poses on the page: of one input, and in all. Also the most inputs of which poses are kept."""
 
 
 class Gallery:
-    """Keeps few poses of each input, evenly spread, with small pictures; memory does not grow with what is offered."""
+    """Keeps few poses of few inputs, evenly spread, with small pictures; memory does not grow with what is offered.
+
+    Inputs are offered one after another.
+    """
 
     def __init__(self, active: bool) -> None:
         self._active = active
         self._kept: dict[int, list[SimpleNamespace]] = {}
         self._every: dict[int, int] = {}
         self._offered: dict[int, int] = {}
+        self._every_input = 1
 
     def offer(self, pose: Pose, number: int, row: int) -> None:
         """Take in the pose of place ``row`` in the record, of input ``number``."""
         place = self._offered.get(number, 0)
         self._offered[number] = place + 1
-        if not self._active or place % self._every.setdefault(number, 1):
+        left_out = (len(self._offered) - 1) % self._every_input or place % self._every.setdefault(number, 1)
+        if not self._active or left_out:
             return
         kept = self._kept.setdefault(number, [])
         kept.append(SimpleNamespace(row=row, source=jpeg(shown(pose.person.picture.image))))
         if len(kept) > OF_ONE:
             del kept[1::2]
             self._every[number] *= 2
+        if len(self._kept) > OF_ALL:
+            self._kept = {one: self._kept[one] for one in list(self._kept)[::2]}
+            self._every_input *= 2
 
     def chosen(self) -> list[SimpleNamespace]:
         """Return (``row``, ``source``) of what is shown, in the order of the record."""

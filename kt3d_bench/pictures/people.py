@@ -57,7 +57,7 @@ class Pose:
     depth_from: str
     """What decided the hip's depth: a key of ``DEPTH_FROM``."""
     confidence: FloatArray | None = None
-    """(17,) 0..1, where the method tells it."""
+    """(17,) 0..1, where the method tells it; NaN = extrapolated, not seen."""
 
     @property
     def key(self) -> str:
@@ -198,6 +198,7 @@ class Predictor:
     def _solved(self, estimate: Estimate, batch: UnlabelledBatch) -> tuple[FloatArray, list[str]]:
         import torch
 
+        from kt3d_bench.loading.augment import BOX_MARGIN
         from kt3d_bench.training.predict import camera_positions
 
         input_px, count = self.method.input_px, batch.size
@@ -228,12 +229,8 @@ class Predictor:
             return pose + hips[:, None], [deciding] * count
         extent_mm = np.ptp(pose[..., :2], axis=1).max(axis=1)
         focal_px = np.abs(np.linalg.det(_array(batch.cameras.intrinsics_px)[:, :, :2])) ** 0.5
-        depths = focal_px * extent_mm / (input_px / _BOX_MARGIN)
+        depths = focal_px * extent_mm / (input_px / BOX_MARGIN)
         return camera_positions(estimate, batch, input_px, depths), ["box"] * count
-
-
-_BOX_MARGIN = 1.25
-"""Side of the network's input over the longer side of the box (``loading.augment.BOX_MARGIN``, which needs torch)."""
 
 
 def _rays(batch: UnlabelledBatch, points_px: FloatArray) -> FloatArray:

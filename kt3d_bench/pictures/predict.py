@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from kt3d_bench.pictures.smooth import OneEuro
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, found_run, read_run
+from kt3d_bench.skeletons import H36M17
 
 if TYPE_CHECKING:
     from kt3d_bench.metrics.predictions import Predictions
@@ -41,6 +43,7 @@ FRAMES_AT_ONCE, MOST_AT_ONCE = 8, 32
 """Frames and people that are predicted together."""
 DEPTH_RULE = "central-body"
 """How the person is found in depth images where the run does not say."""
+_NO_POSE = "a person's depth could not be found, or no joint lies in the picture: that person is left out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,7 @@ class PictureOptions(TypedDict, total=False):
     depth_unit: Unit
     smooth: bool
     bvh: bool
+    replace: bool
     device: str
     data: Path | str | None
     report: Reporter | None
@@ -85,6 +89,7 @@ def predict_images(
     depth_unit: Unit = "mm",
     smooth: bool = False,
     bvh: bool = False,
+    replace: bool = False,
     device: str = "auto",
     data: Path | str | None = None,
     report: Reporter | None = None,
@@ -103,8 +108,9 @@ def predict_images(
     of a person of 1.70 m. ``meta`` says which. In depth images it is the method's own estimate.
 
     ``out``: where to write ``predictions.npz``, ``predictions.json``, ``overlays/``, ``index.html`` and, with ``bvh``,
-    ``bvh/``; ``None`` = write nothing. ``smooth`` filters videos over time (One-Euro). Keys of the result are
-    ``<name>/<person>`` and ``<video>/<frame>/<person>``.
+    ``bvh/``; ``None`` = write nothing. A folder with earlier results is refused; ``replace`` removes their overlays and
+    BVH files first. After an interruption, what was predicted before it is written. ``smooth`` filters videos over time
+    (One-Euro). Keys of the result are ``<name>/<person>`` and ``<video>/<frame>/<person>``.
 
     An input that cannot be used is skipped: ``report`` is told why, and so is ``meta["skipped"]``. Raises
     ``UsageError`` for unknown names and options that do not fit, ``ArtefactError`` for a run that is not finished, and
@@ -120,26 +126,59 @@ def predict_images(
         raise UsageError("BVH files need a folder", hint="name one: out=...")
     listed = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     paths = find_inputs(listed)
+    _require_useful(predictor.modality, paths, height_mm, depth_unit, smooth)
     calibration = None if camera is None else read_calibration(camera)
     about = {"model": predictor.name, "method": predictor.method_name, "boxes": found_by, "smoothed": smooth,
              "written_by": f"kt3d {__version__}"}  # fmt: skip
+    if out is not None and (out / "predictions.json").exists():
+        _make_room(out, paths, replace)
     gallery = Gallery(out is not None)
     asked = _Asked(predictor, find_people, calibration, depth_unit, smooth, out, report, gallery)
     record = Record(about)
-    for number, (path, name) in enumerate(zip(paths, shown_names(paths), strict=True)):
-        _one_input(asked, record, path, name, number)
+    try:
+        for number, (path, name) in enumerate(zip(paths, shown_names(paths), strict=True)):
+            _one_input(asked, record, path, name, number)
+    finally:
+        if out is not None and record.rows:
+            if bvh:
+                write_bvh(out / "bvh", record)
+            write_record(out, record)
+            write_page(out / "index.html", record, gallery)
     if not record.rows:
         raise _nothing(record)
-    files: list[Path] = []
-    if out is not None:
-        files += write_bvh(out / "bvh", record) if bvh else []
-        files += write_record(out, record)
-        files.append(write_page(out / "index.html", record, asked.gallery))
     skipped = {one.name: one.error for one in record.inputs if one.error}
     words = sorted({row["depth_from"] for row in record.rows})
     meta = {**about, "depth_from": words, "notes": [DEPTH_FROM[word] for word in words], "skipped": skipped,
             "cameras": {one.name: one.camera for one in record.inputs if one.camera}}  # fmt: skip
     return Predictions(np.array(record.keys, np.str_), record.poses().astype(np.float32), meta)
+
+
+def _require_useful(modality: str, paths: Sequence[Path], height_mm: float | None, unit: Unit, smooth: bool) -> None:
+    """Raise ``UsageError`` for options that would do nothing."""
+    if modality == "depth" and height_mm is not None:
+        raise UsageError("a height is given, and depth images show the distance", where="--height", hint="leave it out")
+    if modality == "rgb" and unit != "mm":
+        what = "a unit of depth is given, and the method reads RGB images"
+        raise UsageError(what, where="--depth-unit", hint="leave it out")
+    if smooth and all(_is_still(path) for path in paths):
+        raise UsageError("smoothing is over time, and no input is a video", where="--smooth", hint="leave it out")
+
+
+def _is_still(path: Path) -> bool:
+    try:
+        return video_container(path) is None
+    except Kt3dError:
+        return False
+
+
+def _make_room(out: Path, paths: Sequence[Path], replace: bool) -> None:
+    """Remove the overlays and BVH files of earlier results, where ``replace`` and an input exists."""
+    if not replace:
+        hint = "name another folder with --out, or replace them with --replace"
+        raise UsageError("the folder holds earlier results", where=out, hint=hint)
+    for folder in (out / "overlays", out / "bvh"):
+        if folder.is_dir() and not folder.is_symlink() and any(path.is_file() for path in paths):
+            shutil.rmtree(folder)
 
 
 def _predictor(run: Path | str, root: Root, device: str, data_root: Path) -> Predictor:
@@ -151,7 +190,7 @@ def _predictor(run: Path | str, root: Root, device: str, data_root: Path) -> Pre
     if str(run) in registry.methods() and not Path(run).is_dir() and not (data_root / "runs" / str(run)).is_dir():
         method = untrained_method(str(run), "rgb")
         return Predictor(method, str(run), str(run), root, device=where)
-    folder = found_run(run, data_root)
+    folder = found_run(run, data_root, also=registry.methods())
     document = read_run(folder)
     method, about = load_method(final_checkpoint(folder))
     known = registry.datasets().get(document["shards"]["target"]["dataset"])
@@ -179,10 +218,15 @@ def _one_input(asked: _Asked, record: Record, path: Path, name: str, number: int
     except Kt3dError as error:
         told.error = error.message
         asked.report.note(f"{error.message}; {'skipped' if not told.people else 'its earlier frames are kept'}")
+    except BaseException:
+        told.error = "it was stopped before its end"
+        raise
     else:
         if not told.people:
-            told.error = "no person was found"
-            asked.report.note(f"{name}: {told.error}; give boxes in a file (--boxes FILE) or use --boxes whole")
+            told.error, hint = "no person was found", "give boxes in a file (--boxes FILE) or use --boxes whole"
+            if _NO_POSE in told.notes:
+                told.error, hint = _NO_POSE, "give --root-depth, or other boxes (--boxes)"
+            asked.report.note(f"{name}: {told.error}; {hint}")
 
 
 def _nothing(record: Record) -> RawDataError:
@@ -211,15 +255,25 @@ def _predicted(asked: _Asked, people: Sequence[Person]) -> list[Found]:
     return found
 
 
-def _keep(asked: _Asked, record: Record, poses: Sequence[Pose], number: int) -> None:
+def _keep(asked: _Asked, record: Record, poses: Sequence[Pose], number: int) -> list[Pose]:
+    """Record the poses that have a joint, and return them."""
     told = record.inputs[-1]
-    for pose in poses:
+    kept = [pose for pose in poses if np.isfinite(pose.joints_px).all(axis=1).any()]
+    if len(kept) < len(poses):
+        told.note(_NO_POSE)
+    for pose in kept:
         record.add(pose)
         told.people += 1
         absent = int(np.isnan(pose.joints_px[:, 0]).sum())
         if absent:
             told.note("some joints lie outside the picture or are not known to the method: they are absent")
+        if pose.confidence is not None:
+            guessed = np.isfinite(pose.joints_px[:, 0]) & ~np.isfinite(pose.confidence)
+            if guessed.any():
+                names = ", ".join(H36M17.joints[joint] for joint in np.flatnonzero(guessed))
+                told.note(f"extrapolated by the method, not seen: {names}")
         asked.gallery.offer(pose, number, len(record.rows) - 1)
+    return kept
 
 
 def _still(asked: _Asked, record: Record, picture: Picture, number: int) -> None:
@@ -227,9 +281,9 @@ def _still(asked: _Asked, record: Record, picture: Picture, number: int) -> None
     told.frames = 1
     people = _people(asked, told, picture, None)
     poses = [pose_of(one, found) for one, found in zip(people, _predicted(asked, people), strict=True)]
-    _keep(asked, record, poses, number)
-    if asked.out is not None and poses:
-        drawn = overlay(picture.image, [pose.joints_px for pose in poses])
+    kept = _keep(asked, record, poses, number)
+    if asked.out is not None and kept:
+        drawn = overlay(picture.image, [pose.joints_px for pose in kept])
         write_whole(asked.out / "overlays" / f"{number:03d}-{file_stem(picture.name)}.jpg", encoded(drawn))
 
 
@@ -251,9 +305,9 @@ def _video(asked: _Asked, record: Record, frames: Iterator[Picture], total: int,
                     smooth = filters.setdefault(person.number, OneEuro())
                     one = replace(one, joints_cam_mm=smooth(one.joints_cam_mm, picture.time_s or 0.0))
                 poses.append(pose_of(person, one))
-            _keep(asked, record, poses, number)
+            kept = _keep(asked, record, poses, number)
             if writer is not None:
-                writer.add(overlay(picture.image, [pose.joints_px for pose in poses]), picture.time_s or 0.0)
+                writer.add(overlay(picture.image, [pose.joints_px for pose in kept]), picture.time_s or 0.0)
         block.clear()
         asked.report.advance(told.frames, total=max(total, told.frames), samples=told.frames)
 

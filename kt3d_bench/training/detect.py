@@ -90,7 +90,7 @@ def _found(method: Method, samples: ShardSet, device: str, report: Reporter) -> 
                 scale, offset = crop_to_input(batch, samples.labels.intrinsics_px[rows])
                 joints[rows] = (estimate.joints_px.cpu().double().numpy() - offset) / scale
                 if estimate.confidence is not None:
-                    confidence[rows] = estimate.confidence.cpu().numpy()
+                    confidence[rows] = estimate.confidence.nan_to_num(0.0).cpu().numpy()
                 report.advance(number, samples=int(rows[-1]) + 1)
     finally:
         loader.close()

@@ -30,8 +30,8 @@ def anchors() -> FloatArray:
     return np.concatenate(found).astype(np.float32)
 
 
-def decode(regressed: FloatArray, logits: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return faces (N, 4) as x0, y0, x1, y1 and circles (N, 3) as x, y and radius around people, the surest first.
+def decode(regressed: FloatArray, logits: FloatArray) -> FloatArray:
+    """Return circles (N, 3) as x, y and radius around people, the surest first.
 
     ``regressed`` (2254, 12) and ``logits`` (2254, 1) are the network's outputs; results are in px of its input.
     """
@@ -43,8 +43,9 @@ def decode(regressed: FloatArray, logits: FloatArray) -> tuple[FloatArray, Float
     hips, rim = regressed[:, 4:6] + centre, regressed[:, 6:8] + centre
     boxes = np.concatenate([middle - half, 2 * half], -1)
     kept = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), score.tolist(), LEAST_SCORE, MOST_OVERLAP), int).reshape(-1)
-    circles = np.concatenate([hips, np.linalg.norm(rim - hips, axis=-1, keepdims=True)], -1)
-    return np.concatenate([middle - half, middle + half], -1)[kept], circles[kept]
+    circles: FloatArray = np.concatenate([hips, np.linalg.norm(rim - hips, axis=-1, keepdims=True)], -1)
+    found: FloatArray = circles[kept]
+    return found
 
 
 def boxes_of(circles: FloatArray) -> FloatArray:
@@ -68,6 +69,6 @@ class Detector:
         square = np.pad(rgb, ((top, side - height - top), (left, side - width - left), (0, 0)))
         enlarged = side < SIDE_PX
         image = cv2.resize(square, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR if enlarged else cv2.INTER_AREA)
-        _, circles = decode(*self._network(image.astype(np.float32) / 127.5 - 1))
+        circles = decode(*self._network(image.astype(np.float32) / 127.5 - 1))
         boxes = (boxes_of(circles) + 0.5) * (side / SIDE_PX) - 0.5
         return np.asarray(boxes - np.array([left, top, left, top]), np.float64)

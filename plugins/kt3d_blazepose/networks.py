@@ -54,10 +54,6 @@ class Landmarks:
     """(N, 33, 3) mm relative to the middle of the hips; x right, y down, z away from the camera."""
     visible: FloatArray
     """(N, 33) probability that a landmark is in the image and not hidden."""
-    score: FloatArray
-    """(N,) probability that there is a person."""
-    mask: FloatArray
-    """(N, 256, 256) probability of the person's silhouette."""
 
 
 class Network:
@@ -85,19 +81,13 @@ class Network:
 def landmarks(network: Network, crops: FloatArray) -> Landmarks:
     """Find the person in (N, 256, 256, 3) RGB crops in 0..1."""
     outputs = [np.stack(one) for one in zip(*map(network, crops), strict=True)] if len(crops) else _NOTHING
-    return decode(*outputs)
-
-
-def decode(points: FloatArray, score: FloatArray, mask: FloatArray, _: FloatArray, world: FloatArray) -> Landmarks:
-    """Give the network's outputs their meaning: (N, 195), (N, 1), (N, 256, 256, 1), heatmaps, (N, 117)."""
+    points, *_, world = outputs
     seen = points.reshape(-1, NUM_POINTS, 5)[:, : len(LANDMARKS)]
     placed = world.reshape(-1, NUM_POINTS, 3)[:, : len(LANDMARKS)]
     return Landmarks(
         points_px=seen[..., :2],
         points_root_mm=placed * np.float32(1000.0),
         visible=expit(seen[..., 3:]).min(-1),
-        score=score.reshape(-1),
-        mask=expit(mask[..., 0]),
     )
 
 
@@ -110,9 +100,9 @@ def with_head(points: FloatArray) -> FloatArray:
 
 
 def confidence(visible: FloatArray) -> FloatArray:
-    """(N, 33) -> (N, 17): of a joint that is made of several landmarks, their mean; of the head, the ears'."""
+    """(N, 33) -> (N, 17): of a joint that is made of several landmarks, their mean; NaN of the head."""
     joints = JOINTS.apply(visible[..., None])[..., 0]
-    joints[:, _HEAD] = visible[:, _EARS].mean(1)
+    joints[:, _HEAD] = np.nan
     return joints.astype(np.float32)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kt3d_bench.errors import RawDataError, UsageError
-from kt3d_bench.pictures.boxes import Tracks, box_rule, overlap
+from kt3d_bench.pictures.boxes import REMEMBERED, Tracks, box_rule, overlap
 from kt3d_bench.pictures.cameras import Calibration, camera_of, read_calibration
 from kt3d_bench.pictures.inputs import Picture
 
@@ -124,10 +124,26 @@ def test_people_of_a_video_keep_their_numbers() -> None:
     assert tracks.numbers(np.array([right + 2, left + 2])) == [1, 0]
     assert tracks.numbers(np.array([right + 3, [90, 0, 99, 20]])) == [1, 2]
     assert tracks.numbers(np.zeros((0, 4))) == []
-    assert tracks.numbers(np.array([left])) == [3], "somebody who was gone is somebody else"
+    assert tracks.numbers(np.array([left])) == [0], "one frame without a detection makes nobody new"
+    for _ in range(REMEMBERED):
+        tracks.numbers(np.zeros((0, 4)))
+    assert tracks.numbers(np.array([left])) == [3], "somebody who was gone for long is somebody else"
+
+
+def test_who_was_there_in_the_last_frame_comes_first() -> None:
+    tracks, here = Tracks(), np.array([0.0, 0, 10, 20])
+    assert tracks.numbers(np.array([here])) == [0]
+    assert tracks.numbers(np.array([here + np.array([8, 0, 8, 0])])) == [1]
+    assert tracks.numbers(np.array([here + np.array([3, 0, 3, 0])])) == [1]
 
 
 def test_overlap_by_hand() -> None:
     assert overlap([0, 0, 10, 10], [5, 0, 15, 10]) == pytest.approx(50 / 150)
     assert overlap([0, 0, 1, 1], [5, 5, 6, 6]) == 0
     assert overlap([0, 0, 0, 0], [0, 0, 0, 0]) == 0
+
+
+@pytest.mark.parametrize("focal_px", [(1e-300, 1.0), (5.0, 0.9), (1601.0, 5.0)])
+def test_focal_lengths_that_cannot_be(focal_px: tuple[float, float]) -> None:
+    with pytest.raises(RawDataError, match=r"focal lengths are .*; give 1 to 1600 px"):
+        camera_of((16, 12), Calibration(*focal_px, 7, 8), None, "a.png")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
-from pictures_toys import DARK, PLACES_PX, Z_ROOT_MM, dot_picture
+from pictures_toys import DARK, PLACES_PX, Z_ROOT_MM, Dots, dot_picture
 from PIL import Image
 from test_pictures_inputs import write_video
 
@@ -24,11 +27,13 @@ from kt3d_bench.cli import main
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.metrics.predictions import read_predictions
-from kt3d_bench.pictures.inputs import video_frames
-from kt3d_bench.pictures.people import Root
-from kt3d_bench.pictures.predict import FRAMES_AT_ONCE
+from kt3d_bench.pictures.inputs import Picture, video_frames
+from kt3d_bench.pictures.page import OF_ALL, Gallery
+from kt3d_bench.pictures.people import Found, Person, Root, pose_of
+from kt3d_bench.pictures.predict import FRAMES_AT_ONCE, _require_useful
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
+from kt3d_bench.records import Camera
 from kt3d_bench.run_folder import final_checkpoint
 from kt3d_bench.skeletons import H36M17
 from kt3d_bench.testing import tiny_dataset, tiny_plugin, write_tiny_raw
@@ -248,6 +253,83 @@ def test_a_stored_crop_is_predicted_as_by_the_benchmark(tmp_path: Path, modality
             np.testing.assert_allclose(found[0][seen], expected[number][seen], atol=1e-3)
 
 
+def test_a_person_without_a_joint_is_left_out(dots: None, tmp_path: Path) -> None:
+    dark = save(tmp_path / "in" / "dark.png", np.full((200, 240, 3), DARK, np.uint8))
+    with pytest.raises(RawDataError, match="a person's depth could not be found, or no joint lies in the picture"):
+        predict(dark, boxes="whole", root_depth_mm=None)
+    save(tmp_path / "in" / "good.png", dot_picture())
+    found = predict(tmp_path / "in", boxes="whole", out=tmp_path / "out")
+    assert found.keys.tolist() == ["good.png/0"]
+    assert not list((tmp_path / "out" / "overlays").glob("*dark*"))
+
+
+def test_earlier_results_are_kept_or_replaced_whole(dots: None, tmp_path: Path) -> None:
+    first, second = save(tmp_path / "a.png", dot_picture()), save(tmp_path / "b.png", dot_picture())
+    predict(first, out=tmp_path / "out", bvh=True)
+    with pytest.raises(UsageError, match="the folder holds earlier results; name another folder with --out, or"):
+        predict(second, out=tmp_path / "out")
+    with pytest.raises(RawDataError, match="is missing"):
+        predict(tmp_path / "none.png", out=tmp_path / "out", replace=True)
+    assert (tmp_path / "out" / "overlays" / "000-a.png.jpg").exists()
+    predict(second, out=tmp_path / "out", replace=True)
+    assert [path.name for path in (tmp_path / "out" / "overlays").iterdir()] == ["000-b.png.jpg"]
+    assert not (tmp_path / "out" / "bvh").exists()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_what_was_predicted_before_a_stop_is_written(
+    dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    def stopped(*given: Any) -> Iterator[Any]:
+        yield from itertools.islice(video_frames(*given), FRAMES_AT_ONCE + 1)
+        raise stop
+
+    monkeypatch.setattr("kt3d_bench.pictures.predict.video_frames", stopped)
+    path = film(tmp_path / "clip.mkv", [0.04 * frame for frame in range(12)])
+    with pytest.raises(stop):
+        predict(path, out=tmp_path / "out", bvh=True)
+    document = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(document["poses"]) == FRAMES_AT_ONCE
+    assert document["inputs"][0]["error"] == "it was stopped before its end"
+    assert (tmp_path / "out" / "bvh" / "000-clip.mkv-person0.bvh").exists()
+
+
+def test_joints_that_are_extrapolated_are_named(dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def guessing(method: Dots, batch: Any) -> Any:
+        found, sure = seen(method, batch), torch.ones(batch.size, 17)
+        sure[:, H36M17.index("head")] = torch.nan
+        return replace(found, confidence=sure)
+
+    seen = Dots.predict
+    monkeypatch.setattr(Dots, "predict", guessing)
+    predict(save(tmp_path / "a.png", dot_picture()), out=tmp_path / "out")
+    document = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert document["inputs"][0]["notes"] == ["extrapolated by the method, not seen: head"]
+    assert document["poses"][0]["confidence"] == [None if name == "head" else 1.0 for name in H36M17.joints]
+
+
+def test_options_that_do_nothing(dots: None, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", dot_picture())
+    for options, words in (
+        ({"smooth": True}, "--smooth: smoothing is over time, and no input is a video; leave it out"),
+        ({"depth_unit": "m"}, "--depth-unit: a unit of depth is given, and the method reads RGB images"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            predict(path, **options)
+    with pytest.raises(UsageError, match="--height: a height is given, and depth images show the distance"):
+        _require_useful("depth", [path], 1800.0, "mm", smooth=False)
+
+
+def test_the_gallery_keeps_few_pictures_of_many_inputs() -> None:
+    camera = Camera.pinhole((9.0, 9.0), (3.5, 3.5), (8, 8))
+    person = Person(Picture("a", np.zeros((8, 8, 3), np.uint8)), camera, np.array([0.0, 0, 7, 7]))
+    pose, gallery = pose_of(person, Found(np.ones((17, 3)), "given", None)), Gallery(True)
+    for number in range(100):
+        gallery.offer(pose, number, number)
+        assert len(gallery.chosen()) <= OF_ALL
+    assert [one.row for one in gallery.chosen()] == list(range(0, 100, 4))
+
+
 def test_the_command(dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "a.png", dot_picture())
@@ -256,18 +338,27 @@ def test_the_command(dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         done = CliRunner().invoke(main, ["predict", *words])
         return done.exit_code, done.output
 
-    code, output = run("dots", "a.png")
+    save(tmp_path / "b" / "a.png", dot_picture())
+    exif = Image.Exif()
+    exif[0x8769] = {0xA405: 28}
+    Image.fromarray(dot_picture()).save(tmp_path / "b" / "c.png", exif=exif)
+    code, output = run("dots", "a.png", "b")
     assert code == 0, output
+    assert "c.png: camera: as the picture records it, a focal length of 28 mm" in output
     assert "camera: assumed, 60 degrees" in output
+    assert output.count("camera: assumed, 60 degrees") == 1
     assert "Note: the hip's depth was solved for a person of 1.70 m, so the scale is assumed" in output
     assert (tmp_path / "kt3d-data" / "pictures" / "dots" / "index.html").exists()
     for words, problem in (
         (("a.png",), "'a.png' is a file where a run is expected; name the run: kt3d predict RUN a.png"),
+        (("a.png", "b.png"), "'a.png' is a file where a run is expected; name the run: kt3d predict RUN a.png b.png"),
+        (("dotz", "a.png"), "there is no run 'dotz'; did you mean 'dots'?"),
+        (("dots", "a.png"), "the folder holds earlier results"),
         (("dots", "a.png", "--benchmark", "x"), "--benchmark is of benchmarks, and pictures are given"),
         (("dots", "--height", "1800"), "--height is of pictures, and none is given"),
         (("integral-pose", "a.png"), "must be trained before it predicts"),
         (("nothing", "a.png"), "there is no run 'nothing'"),
-        (("dots", "b.png"), "is missing"),
+        (("dots", "b.png", "--replace"), "is missing"),
     ):
         code, output = run(*words)
         assert (code > 0, problem in output) == (True, True), output

@@ -116,6 +116,25 @@ def test_the_example_gives_the_same_with_opencv_alone(written: Written, method: 
     np.testing.assert_allclose(printed[:, 2], truth.z_root_mm[0], atol=0.2)
 
 
+def test_the_example_reduces_a_large_photograph_as_predict_does(written: Written, tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "p.png"), picture)
+    box = [60, 20, 300, 280]
+    (tmp_path / "box.json").write_text(json.dumps([box]))
+    kt.load_run(written.run).predict_images(
+        tmp_path / "p.png", boxes=tmp_path / "box.json", root_depth_mm=4000, out=tmp_path / "out", device="cpu"
+    )
+    (pose,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["poses"]
+    script = Path(__file__).parents[2] / "examples" / "onnx_pose.py"
+    words = [sys.executable, str(script), str(written.onnx), "32", str(tmp_path / "p.png"), *map(str, box)]
+    lines = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout.splitlines()
+    printed = np.array([[float(one) for one in line.split()[:2]] for line in lines])
+    known = [joint is not None for joint in pose["joints_px"]]
+    assert sum(known) > 10
+    expected = [joint for joint in pose["joints_px"] if joint]
+    np.testing.assert_allclose(printed[known], expected, atol=2)
+
+
 def test_an_answer_that_differs_is_not_written(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_traced", "_onnx_bytes"):
         monkeypatch.setattr(exporting, name, lambda *_: b"")
