@@ -199,8 +199,7 @@ class KnowledgeTransfer(Model):
         return voxels
 
     def _estimate(self, output: IntegralOutput, batch: UnlabelledBatch, voxels: Tensor | None = None) -> Estimate:
-        has_surface = bool(batch.surface_mm.isfinite().any())
-        root_z_mm = batch.surface_mm + output.surface_offset_mm if has_surface else None
+        root_z_mm = batch.surface_mm + output.surface_offset_mm if "depth" in batch.images else None
         return self._estimate_of(output.voxels if voxels is None else voxels, root_z_mm)
 
     def _estimate_of(self, voxels: Tensor, root_z_mm: Tensor | None = None) -> Estimate:
