@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kt3d_bench.errors import UsageError
 from kt3d_bench.method import Stage
 from kt3d_bench.nn.virtual_cameras import VirtualCameras, up_sum, upright, vertical
 from kt3d_bench.skeletons import NUM_JOINTS
@@ -68,11 +69,14 @@ class FittedCameras(nn.Module):
         self.count += fits
 
     def fit(self) -> VirtualCameras:
-        """Return the cameras for what was kept."""
+        """Return the cameras for what was kept. Raises ``UsageError`` where no pose of the source is whole."""
         kept = slice(0, int(self.count))
         root_mm, turns = self.root_mm[kept].cpu(), self.world_to_cam[kept].cpu()
         poses = upright(root_mm, turns, vertical(up_sum(root_mm, turns)))
-        return fitted(poses[poses.isfinite().flatten(1).all(1)], self.seen[kept].cpu())
+        whole = poses[poses.isfinite().flatten(1).all(1)]
+        if not len(whole):
+            raise UsageError("no pose of the source has all joints", where=STAGE_NAME, hint="set prior_cameras=virtual")
+        return fitted(whole, self.seen[kept].cpu())
 
 
 @torch.no_grad()

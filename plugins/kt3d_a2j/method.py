@@ -6,6 +6,7 @@ a Single Depth Image, ICCV 2019. Every anchor votes for each joint: an offset in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -53,6 +54,8 @@ class Config:
             raise ValueError(f"input_px is {self.input_px}, expected a multiple of {step} from 32 on")
         if self.batch_size < 2 or self.layers < 1 or self.width < 1 or self.epochs < 0 or self.steps < 0:
             raise ValueError("batch_size is at least 2, layers and width at least 1, epochs and steps not negative")
+        if not 0 <= self.regression_weight < math.inf:
+            raise ValueError(f"regression_weight is {self.regression_weight}, expected a finite number from 0 on")
 
 
 class A2J(Method):

@@ -9,6 +9,7 @@ own, and the lifter learns depth from the 2D joints that the network finds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -70,8 +71,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.input_px < 32 or self.input_px % 8:
             raise ValueError(f"input_px is {self.input_px}, expected a multiple of 8 from 32 on")
-        if not 0 <= self.dropout < 1 or self.noise < 0 or self.width < 1 or self.lift_steps < 1:
-            raise ValueError("dropout lies in 0..1, noise is not negative, width and lift_steps are at least 1")
+        if not 0 <= self.dropout < 1 or self.width < 1 or self.lift_steps < 1:
+            raise ValueError("dropout lies in 0..1, width and lift_steps are at least 1")
+        if not (0 <= self.noise < math.inf and 0 <= self.marginal_weight < math.inf):
+            raise ValueError("noise and marginal_weight are finite and not negative")
 
     @property
     def side(self) -> int:

@@ -7,6 +7,7 @@ the crop, z relative to the hip.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -68,6 +69,9 @@ class Config:
             raise ValueError(f"input_px is {self.input_px}, expected a multiple of 8 from 32 on")
         if self.batch_size < 2 or self.epochs < 0 or self.steps < 0 or self.pretrain_steps < 0:
             raise ValueError("batch_size must be at least 2, epochs and steps not negative")
+        for name in ("marginal_weight", "mix_pretrain", "weight_offset"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a finite number from 0 on")
 
     @property
     def side(self) -> int:

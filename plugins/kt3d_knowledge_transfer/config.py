@@ -7,6 +7,7 @@ them all. What is set by name wins over ``fidelity``, and ``fidelity`` wins over
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -148,7 +149,7 @@ class Config:
                     f"{name} cannot be '{getattr(self, name)}'", hint=did_you_mean(str(getattr(self, name)), words)
                 )
         for name, value in vars(self).items():
-            if name.startswith(_NOT_NEGATIVE) and value < 0:
+            if name.startswith(_NOT_NEGATIVE) and not 0 <= value < math.inf:
                 raise UsageError(f"{name} is {value}", hint="give 0 or more")
             if name in _AT_LEAST_1 and value < 1:
                 raise UsageError(f"{name} is {value}", hint="widths are at least 1")

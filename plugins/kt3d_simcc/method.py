@@ -7,6 +7,7 @@ input, z is relative to the hip, +-1000 mm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -50,8 +51,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.input_px < 32 or self.input_px % 32:
             raise ValueError(f"input_px is {self.input_px}, expected a multiple of 32 from 32 on")
-        if self.batch_size < 2 or self.width < 1 or self.sigma <= 0 or self.epochs < 0 or self.steps < 0:
-            raise ValueError("batch_size is at least 2, width 1, sigma above 0, epochs and steps not negative")
+        if self.batch_size < 2 or self.width < 1 or self.epochs < 0 or self.steps < 0:
+            raise ValueError("batch_size is at least 2, width 1, epochs and steps not negative")
+        if not (0 < self.sigma < math.inf and 0 <= self.mix_pretrain < math.inf):
+            raise ValueError("sigma is above 0, mix_pretrain not negative, both finite")
 
     @property
     def bins(self) -> int:

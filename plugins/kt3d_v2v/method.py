@@ -7,6 +7,7 @@ of voxels for each joint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -51,8 +52,9 @@ class Config:
             raise ValueError(f"voxels is {self.voxels}, expected a multiple of 8 from 16 on")
         if self.input_px < 32 or self.batch_size < 2 or self.width < 1 or self.epochs < 0 or self.steps < 0:
             raise ValueError("input_px is at least 32, batch_size 2, width 1, epochs and steps not negative")
-        if self.cube_mm <= 0 or self.sigma <= 0 or self.shift_mm < 0:
-            raise ValueError("cube_mm and sigma are above 0, shift_mm not negative")
+        finite = max(self.cube_mm, self.sigma, self.shift_mm) < math.inf
+        if not (finite and self.cube_mm > 0 and self.sigma > 0 and self.shift_mm >= 0):
+            raise ValueError("cube_mm and sigma are above 0, shift_mm not negative, all finite")
 
 
 class V2V(Method):

@@ -148,6 +148,8 @@ def test_it_learns_a_batch_by_heart() -> None:
         ({"input_px": 36}, "multiple of 8"),
         ({"input_px": 40, "backbone": "resnet50"}, "multiple of 16"),
         ({"batch_size": 1}, "at least 2"),
+        ({"regression_weight": -5.0}, "from 0 on"),
+        ({"regression_weight": float("nan")}, "from 0 on"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:

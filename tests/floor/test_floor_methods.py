@@ -204,7 +204,7 @@ def test_martinez_needs_rgb() -> None:
         build(Martinez, "depth")
 
 
-@pytest.mark.parametrize("settings", [{"input_px": 50}, {"dropout": 1.0}, {"noise": -1.0}])
+@pytest.mark.parametrize("settings", [{"input_px": 50}, {"dropout": 1.0}, {"noise": -1.0}, {"marginal_weight": -1.0}])
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"expected a multiple|dropout lies"):
+    with pytest.raises(ValueError, match=r"expected a multiple|dropout lies|not negative"):
         Martinez.Config(**settings)

@@ -117,6 +117,8 @@ def test_rgb_estimates_no_absolute_depth() -> None:
     [
         ({"input_px": 50}, "multiple of 8"),
         ({"batch_size": 1}, "at least 2"),
+        ({"mix_pretrain": -1.0}, "mix_pretrain is -1.0, expected a finite number from 0 on"),
+        ({"weight_offset": float("nan")}, "weight_offset is nan"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kt3d_bench.errors import UsageError
 from kt3d_bench.nn.camera_fit import BATCH, STEPS, FittedCameras, cameras_stage, fitted
 from kt3d_bench.nn.virtual_cameras import VirtualCameras
 
@@ -37,7 +38,7 @@ def test_planted_cameras_are_found(elevation_deg: tuple[float, float]) -> None:
 
 
 def test_what_is_kept_is_what_was_given_and_unknown_poses_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kt3d_bench.nn.camera_fit.TRIALS", 3)
+    monkeypatch.setattr("kt3d_bench.nn.camera_fit.TRIALS", 12)
     cameras, turn = FittedCameras(), torch.eye(3)
     poses = people(40, 1)
     unknown = poses.clone()
@@ -46,12 +47,24 @@ def test_what_is_kept_is_what_was_given_and_unknown_poses_do_not_count(monkeypat
         cameras.add(unknown[rows], turn.expand(len(poses[rows]), 3, 3), poses[rows, :, :2])
     assert int(cameras.count) == 40
     assert torch.equal(cameras.seen[:40], poses[..., :2])
+    known = torch.arange(40) != 5
+    stood = torch.stack([poses[..., 2], poses[..., 1], -poses[..., 0]], -1)
+    assert cameras.fit() == fitted(stood[known], poses[..., :2])
+    assert cameras.fit() != VirtualCameras()
     many = people(STEPS * BATCH - 10, 2)
     cameras.add(many, turn.expand(len(many), 3, 3), many[..., :2])
     assert int(cameras.count) == STEPS * BATCH == len(cameras.seen), "a run with more steps fills it sooner"
     again = FittedCameras()
     again.load_state_dict(cameras.state_dict())
     assert again.fit() == cameras.fit()
+
+
+def test_a_source_without_a_whole_pose_is_told() -> None:
+    cameras, poses = FittedCameras(), people(3, 1)
+    poses[:, 7] = float("nan")
+    cameras.add(poses, torch.eye(3).expand(3, 3, 3), poses[..., :2])
+    with pytest.raises(UsageError, match="no pose of the source has all joints; set prior_cameras=virtual"):
+        cameras.fit()
 
 
 def test_the_stage_reads_images_of_the_target_and_no_label_of_it() -> None:

@@ -124,7 +124,14 @@ def test_it_learns_a_batch_by_heart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"input_px": 40}, "multiple of 32"), ({"sigma": 0.0}, "sigma above 0")]
+    ("settings", "message"),
+    [
+        ({"input_px": 40}, "multiple of 32"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"sigma": 0.0}, "sigma is above 0"),
+        ({"sigma": float("nan")}, "sigma is above 0"),
+        ({"mix_pretrain": -1.0}, "mix_pretrain not negative"),
+    ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -171,7 +171,13 @@ def test_an_exported_graph_is_given_the_camera() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"voxels": 20}, "multiple of 8"), ({"batch_size": 1}, "batch_size 2"), ({"sigma": 0.0}, "above 0")],
+    [
+        ({"voxels": 20}, "multiple of 8"),
+        ({"batch_size": 1}, "batch_size 2"),
+        *(({name: value}, "above 0") for name in ("sigma", "cube_mm") for value in (0.0, float("nan"), float("inf"))),
+        ({"shift_mm": float("nan")}, "shift_mm not negative"),
+        ({"shift_mm": float("inf")}, "all finite"),
+    ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
