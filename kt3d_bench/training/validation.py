@@ -28,7 +28,7 @@ from kt3d_bench.training.predict import camera_positions
 from kt3d_bench.training.steps import Clock, Learner, LoopContext, seed_step
 
 SAMPLES = 128
-"""Samples of each role, rounded up to whole batches."""
+"""Images of each role, of clips all their frames, rounded up to whole batches."""
 TURN_RAD = 0.35
 
 
@@ -105,7 +105,8 @@ class Validation:
     def _read(self, role: str, view: View) -> list[UnlabelledBatch]:
         context = self._context
         feed, device = context.feeds[role], str(context.fabric.device)
-        return feed.fixed(self._stage, role, context.method.input_px, device, view, SAMPLES)
+        samples = max(1, SAMPLES // self._stage.frames)
+        return feed.fixed(self._stage, role, context.method.input_px, device, view, samples)
 
     @contextmanager
     def _beside_training(self) -> Iterator[None]:

@@ -20,8 +20,10 @@ from kt3d_bench.loading.loader import Loader
 from kt3d_bench.method import Estimate
 from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.run_folder import final_checkpoint
+from kt3d_bench.training.feeds import RoleData
 from kt3d_bench.training.predict import load_method, predict
 from kt3d_bench.training.train import train
+from kt3d_bench.training.validation import SAMPLES
 
 
 @pytest.fixture
@@ -38,11 +40,20 @@ def film(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     return workplace
 
 
-def test_it_trains_on_clips_and_predicts_the_middle_frames(film: Workplace) -> None:
+def test_it_trains_on_clips_and_predicts_the_middle_frames(film: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The predictions are those of single images, their features averaged over each clip."""
+    asked: list[int] = []
+
+    def counted(self: RoleData, *arguments: Any) -> Any:
+        asked.append(arguments[-1])
+        return fixed(self, *arguments)
+
+    fixed = RoleData.fixed
+    monkeypatch.setattr(RoleData, "fixed", counted)
     run = train(film.config(method="clips", supervision="none", validate_every=2))
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert any("seen source mpjpe_mm" in line.get("validation", {}) for line in lines)
+    assert set(asked) == {SAMPLES // 3}
     found = read_predictions(predict(run, device="cpu"))
     shards = ShardSet.open(film.root / "shards" / "dots-target", "test")
     method, _ = load_method(final_checkpoint(run))
