@@ -183,16 +183,18 @@ def _make_room(out: Path, paths: Sequence[Path], replace: bool) -> None:
 
 def _predictor(run: Path | str, root: Root, device: str, data_root: Path) -> Predictor:
     """Open a run, or build a method without stages of that name."""
-    from kt3d_bench.training.predict import load_method, untrained_method
+    from kt3d_bench.training.predict import load_method, require_single_images, untrained_method
     from kt3d_bench.training.resolve import device_name
 
     where = device_name(device)
     if str(run) in registry.methods() and not Path(run).is_dir() and not (data_root / "runs" / str(run)).is_dir():
         method = untrained_method(str(run), "rgb")
+        require_single_images(method, "predicting pictures")
         return Predictor(method, str(run), str(run), root, device=where)
     folder = found_run(run, data_root, also=registry.methods())
     document = read_run(folder)
     method, about = load_method(final_checkpoint(folder))
+    require_single_images(method, "predicting pictures")
     known = registry.datasets().get(document["shards"]["target"]["dataset"])
     rule = registry.card(known.name).foreground if known is not None else DEPTH_RULE
     own = Root(root.depth_mm, root.height_mm, lengths_record(about))

@@ -18,7 +18,7 @@ from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, found_run, read_run
-from kt3d_bench.training.predict import BATCH_SIZE, crop_to_input, load_method, untrained_method
+from kt3d_bench.training.predict import BATCH_SIZE, crop_to_input, load_method, require_single_images, untrained_method
 from kt3d_bench.training.resolve import device_name
 from kt3d_bench.training.sources import fetch
 
@@ -75,8 +75,7 @@ def _found(method: Method, samples: ShardSet, device: str, report: Reporter) -> 
 
     from kt3d_bench.loading.loader import Loader
 
-    if method.clip is not None or method.detections:
-        raise UsageError("it reads clips or detections, and detecting reads single images", where="--with")
+    require_single_images(method, "detecting")
     joints, confidence = np.empty((len(samples.keys), 17, 2)), np.ones((len(samples.keys), 17))
     loader = Loader(samples, method.reads, batch_size=BATCH_SIZE, input_px=method.input_px, labelled=False,
                     shuffle=False, device=device)  # fmt: skip

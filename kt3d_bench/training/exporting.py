@@ -27,7 +27,7 @@ from kt3d_bench.errors import Kt3dError, PluginError, UsageError
 from kt3d_bench.files import default_data_root, write_whole
 from kt3d_bench.run_folder import final_checkpoint, found_run, read_run
 from kt3d_bench.training.portable import facts
-from kt3d_bench.training.predict import choose_benchmark, data_roots, load_method, test_shards
+from kt3d_bench.training.predict import choose_benchmark, data_roots, load_method, require_single_images, test_shards
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,8 @@ def export(
 
     ``run`` as in ``load_run``; ``shards``: test shards for the comparison, by default where the run found its target.
     Raises ``UsageError`` where nothing is asked for, the packages of the extra ``export`` are missing, or the method
-    has no network; ``PluginError`` for a method that cannot be traced; ``Kt3dError`` where ONNX's answers differ.
+    has no network or reads clips or detections; ``PluginError`` for a method that cannot be traced; ``Kt3dError`` where
+    ONNX's answers differ.
     """
     import torch
 
@@ -81,6 +82,7 @@ def export(
     folder = found_run(run, Path(data or default_data_root()))
     document = read_run(folder)
     method, about = load_method(final_checkpoint(folder))
+    require_single_images(method, "an exported graph")
     if not any(True for _ in method.parameters()):
         raise UsageError(f"method '{about['method']}' has no network to export", where=folder)
     method.eval()

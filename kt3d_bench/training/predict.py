@@ -190,6 +190,14 @@ def load_method(path: Path) -> tuple[Method, dict[str, Any]]:
     return method, {name: value for name, value in content.items() if name != "model"}
 
 
+def require_single_images(method: Method, doing: str) -> None:
+    """Raise ``UsageError`` for a method that ``doing`` cannot give what it reads: clips, or stored detections."""
+    if method.clip is not None or method.detections:
+        read = "clips" if method.clip is not None else "stored detections"
+        hint = "choose a run that reads single images; this one predicts prepared shards"
+        raise UsageError(f"the method reads {read}, and {doing} takes single images", hint=hint)
+
+
 def untrained_method(name: str, modality: str) -> Method:
     """Build a method without stages, by its name, for images of ``modality``, with the first of its presets.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kt3d_bench.data.detections import detections_path, read_detections
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import installed_versions, write_whole
@@ -179,6 +180,7 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
     for stage in stages:
         _check_schedule(resolved, stage)
     target.shards.require(method.reads)
+    _require_detections(method, target)
     read = dict.fromkeys(role for stage in stages for role in stage.roles)
     for role in {**found, **read}:
         if role not in domains:
@@ -191,6 +193,19 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
         for stage in stages:
             found[role].shards.require(stage.roles.get(role, ()))
     return found, method
+
+
+def _require_detections(method: Method, target: RoleData) -> None:
+    """Raise ``ArtefactError`` where the detections that ``predict`` reads are not beside the target's test shards."""
+    shards, domain = target.shards, target.domain
+    if not method.detections or not isinstance(shards, ShardSet):
+        return
+    offered = [domain.benchmark] if domain.benchmark else registry.benchmarks_of(domain.dataset)
+    splits = sorted({benchmark.split for benchmark in offered} & shards.manifest.splits.keys())
+    tests = [ShardSet.open(shards.folder, split) for split in splits]
+    present = [one for one in tests if detections_path(one, method.detections).is_file()]
+    for one in present or tests[:1]:
+        read_detections(one, method.detections)
 
 
 def _check_schedule(resolved: Resolved, stage: Stage) -> None:

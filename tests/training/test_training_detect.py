@@ -70,6 +70,9 @@ def test_a_lifter_reads_them_in_px_of_its_input(shards: ShardSet, workplace: Wor
 
     with registry.lent({"lifter": tiny_plugin(methods=[lifter])}):
         settings = {"detections": "stageless", "input_px": 64, "lift_steps": 2, "width": 8}
+        with pytest.raises(ArtefactError, match="there are no detections 'nope' of split 'test'; make them: kt3d det"):
+            train(workplace.config(method="lifter", settings={**settings, "detections": "nope"}))
+        assert not list((workplace.root / "runs").glob("*"))
         run = train(workplace.config(method="lifter", settings=settings))
         document = read_run(run)
         assert [stage["name"] for stage in document["stages"]] == ["lift"]
@@ -127,7 +130,7 @@ def test_what_cannot_detect_is_told(shards: ShardSet, monkeypatch: pytest.Monkey
     with pytest.raises(UsageError, match="there is no run 'nothing'"):
         kt.detect(shards.folder, "nothing")
     monkeypatch.setattr(StagelessMethod, "detections", "x")
-    with pytest.raises(UsageError, match="it reads clips or detections, and detecting reads single images"):
+    with pytest.raises(UsageError, match="the method reads stored detections, and detecting takes single images"):
         kt.detect(shards.folder, "stageless", splits=["test"], device="cpu")
 
 
