@@ -18,10 +18,13 @@ from kt3d_bench.progress import Reporter
 
 class Heard(Reporter):
     def __init__(self) -> None:
-        self.tasks = list[str]()
+        self.tasks, self.notes = list[str](), list[str]()
 
     def start(self, task: str, total: int, *, done: int = 0) -> None:
         self.tasks.append(task)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert {name: split.samples for name, split in manifest.splits.items()} == counts
     assert manifest.origin == "generated"
     assert heard.tasks == ["generate mpii", "prepare mpii"]
+    unseen = "the joints of every clip lie on the person in its images (the shards hold no depth, parts or foreground)"
+    assert f"Not checked in train: {unseen}." in heard.notes
     return root
 
 
