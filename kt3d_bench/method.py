@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.optimisation import Optimiser as Optimiser
 from kt3d_bench.optimisation import Schedule as Schedule
@@ -93,6 +94,14 @@ class MethodContext:
     supervision: str
     transfers: bool
     """False when target and source are the same dataset."""
+
+    def require_target(self, modality: str, method: str) -> None:
+        """Raise ``UsageError`` unless the target's images are of the ``modality`` that ``method`` needs: "rgb" or
+        "depth"."""
+        if self.target_modality != modality:
+            word = {"rgb": "RGB"}.get(modality, modality)
+            hint = f"choose a target with {word} images"
+            raise UsageError(f"{method} needs {word} targets", where="--target", hint=hint)
 
 
 @dataclass(frozen=True)

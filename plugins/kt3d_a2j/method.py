@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from kt3d_a2j.networks import AnchorNet
-from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Schedule, Stage, StepResult
 from kt3d_bench.nn.images import relief_input
@@ -72,8 +71,7 @@ class A2J(Method):
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
-        if context.target_modality != "depth":
-            raise UsageError("a2j needs depth targets", where="--target", hint="choose a target with depth images")
+        context.require_target("depth", "a2j")
         self.net = AnchorNet(2, NUM_JOINTS, backbone=config.backbone, width=config.width, layers=config.layers)
 
     @property

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Progress, Stage, StepResult
 from kt3d_blazepose.networks import INPUT_PX, Network, confidence, landmarks, with_head
@@ -31,8 +30,7 @@ class BlazePose(Method):
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
-        if context.target_modality != "rgb":
-            raise UsageError("blazepose needs RGB targets", where="--target", hint="choose a target with RGB images")
+        context.require_target("rgb", "blazepose")
 
     @property
     def input_px(self) -> int:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Stage, StepResult
 from kt3d_bench.nn.flips import both_ways
@@ -74,8 +73,7 @@ class Dann(Method):
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
-        if context.target_modality != "depth":
-            raise UsageError("dann needs depth targets", where="--target", hint="choose a target with depth images")
+        context.require_target("depth", "dann")
         self.net = IntegralNet(2, backbone=config.backbone, side=config.side)
         self.classifier = nn.Sequential(
             nn.Linear(self.net.feature_channels, config.hidden),

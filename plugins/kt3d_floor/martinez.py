@@ -120,8 +120,7 @@ class Martinez(Method):
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
-        if context.target_modality != "rgb":
-            raise UsageError("martinez needs RGB targets", where="--target", hint="choose a target with RGB images")
+        context.require_target("rgb", "martinez")
         if config.detections and context.supervision != "none":
             problem = "stored detections are lifted without labels of the target alone"
             raise UsageError(problem, where="--set detections", hint="use --supervision none")

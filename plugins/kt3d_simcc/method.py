@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
-from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Schedule, Stage, StepResult
 from kt3d_bench.nn.images import rgb_input
@@ -76,8 +75,7 @@ class SimCC3D(Method):
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
-        if context.target_modality != "rgb":
-            raise UsageError("simcc-3d needs RGB targets", where="--target", hint="choose a target with RGB images")
+        context.require_target("rgb", "simcc-3d")
         self.net = SimCCNet(NUM_JOINTS, config.input_px, backbone=config.backbone, width=config.width, bins=config.bins)
 
     @property

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Schedule, Stage, StepResult
 from kt3d_bench.nn.schedules import length
@@ -73,8 +72,7 @@ class V2V(Method):
 
     def __init__(self, config: Any, context: MethodContext) -> None:
         super().__init__(config, context)
-        if context.target_modality != "depth":
-            raise UsageError("v2v needs depth targets", where="--target", hint="choose a target with depth images")
+        context.require_target("depth", "v2v")
         self.net = VoxelNet(NUM_JOINTS, config.width)
 
     @property

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
 import torch
+from clock import best_s
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from kt3d_bench.nn.integral import IntegralNet
 from kt3d_bench.nn.softargmax import soft_argmax, soft_argmax_plain
 from kt3d_bench.training.acceleration import cpu_has_bf16
-
-
-def _best_s(action: Callable[[], object], rounds: int = 4) -> float:
-    action()
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def test_soft_argmax_beats_the_materialised_softmax(benchmark: BenchmarkFixture) -> None:
@@ -34,8 +24,8 @@ def test_soft_argmax_beats_the_materialised_softmax(benchmark: BenchmarkFixture)
         logits.grad = None
         function(logits).square().sum().backward()
 
-    plain = _best_s(lambda: there_and_back(soft_argmax_plain))
-    own = _best_s(lambda: there_and_back(soft_argmax))
+    plain = best_s(lambda: there_and_back(soft_argmax_plain))
+    own = best_s(lambda: there_and_back(soft_argmax))
     benchmark.extra_info["time over materialised softmax"] = own / plain
     benchmark.pedantic(there_and_back, (soft_argmax,), rounds=2)
     assert own < plain
@@ -50,8 +40,8 @@ def test_soft_argmax_is_a_small_part_of_a_tiny_step(benchmark: BenchmarkFixture)
     def step() -> None:
         net(images).voxels.square().sum().backward()
 
-    whole = _best_s(step)
-    part = _best_s(lambda: soft_argmax(logits).square().sum().backward())
+    whole = best_s(step)
+    part = best_s(lambda: soft_argmax(logits).square().sum().backward())
     benchmark.extra_info["share of soft-argmax"] = part / whole
     benchmark.pedantic(step, rounds=2)
     assert part < 0.3 * whole
@@ -69,7 +59,7 @@ def test_bf16_shortens_a_tiny_step_on_a_cpu_that_has_it(benchmark: BenchmarkFixt
         loss.backward()
 
     torch.set_num_threads(1)
-    pairs = [(_best_s(lambda: step(True)), _best_s(lambda: step(False))) for _ in range(3)]
+    pairs = [(best_s(lambda: step(True)), best_s(lambda: step(False))) for _ in range(3)]
     ratio = min(one for one, _ in pairs) / min(other for _, other in pairs)
     benchmark.extra_info["time over single precision"] = ratio
     benchmark.pedantic(step, (True,), rounds=2)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from clock import best_s
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from kt3d_bench.plugins import registry
-
-
-def _best_s(action: Callable[[], object], rounds: int = 5) -> float:
-    """Processor time: only one thread computes."""
-    action()
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 @pytest.fixture
@@ -48,11 +36,11 @@ def test_images_per_second_of_the_zero_shot_method(benchmark: BenchmarkFixture) 
         network, detector = networks.Network("pose_landmark_full.tflite"), Detector()
     crops = np.random.default_rng(0).random((8, 256, 256, 3), np.float32)
     outputs = [np.repeat(one[None], 8, axis=0) for one in network(crops[0])]
-    whole = _best_s(lambda: networks.landmarks(network, crops))
-    decoding = _best_s(lambda: networks.with_head(networks.decode(*outputs).points_px))
+    whole = best_s(lambda: networks.landmarks(network, crops))
+    decoding = best_s(lambda: networks.with_head(networks.decode(*outputs).points_px))
     picture = np.zeros((720, 1280, 3), np.uint8)
     benchmark.extra_info["crops per second"] = len(crops) / whole
-    benchmark.extra_info["pictures per second, detector"] = 1 / _best_s(lambda: detector(picture))
+    benchmark.extra_info["pictures per second, detector"] = 1 / best_s(lambda: detector(picture))
     benchmark.extra_info["share of decoding"] = decoding / whole
     benchmark.pedantic(networks.landmarks, (network, crops), rounds=1)
     assert decoding < 0.1 * whole
@@ -78,8 +66,8 @@ def test_an_exported_network_takes_no_longer_than_torch(benchmark: BenchmarkFixt
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         one = given["rgb"][:1]
-        own = _best_s(lambda: [graph(one) for _ in range(10)]) / 10
-        other = _best_s(lambda: [session.run(None, {"rgb": one.numpy()}) for _ in range(10)]) / 10
+        own = best_s(lambda: [graph(one) for _ in range(10)]) / 10
+        other = best_s(lambda: [session.run(None, {"rgb": one.numpy()}) for _ in range(10)]) / 10
     benchmark.extra_info |= {"torch ms": 1e3 * own, "onnxruntime ms": 1e3 * other}
     benchmark.pedantic(session.run, (None, {"rgb": one.numpy()}), rounds=2)
     assert other < own
