@@ -38,8 +38,15 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_atomically(path: Path, content: bytes, *, temporary: Path | None = None) -> None:
-    """Write ``temporary`` (default: a hidden name, by one process at a time) in the same folder, flush it to disk,
-    rename.
+    """Write a file whole or not at all, as ``opened_atomically`` does. Raises ``OSError``."""
+    with opened_atomically(path, temporary=temporary) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def opened_atomically(path: Path, *, temporary: Path | None = None) -> Iterator[IO[bytes]]:
+    """Yield ``temporary`` (default: a hidden name, by one process at a time) in the same folder to write ``path`` into;
+    then flush it to disk and rename it, unless the block raises.
 
     Readers see the old file or the new one, and a power cut leaves one of the two. What a killed process leaves is
     gone after the next write of ``path``. Raises ``OSError``.
@@ -47,7 +54,7 @@ def write_atomically(path: Path, content: bytes, *, temporary: Path | None = Non
     begun, descriptor = (temporary, None) if temporary else _begun(path)
     try:
         with begun.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         begun.replace(path)

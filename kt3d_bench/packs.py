@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kt3d_bench.budgets import OverBudgetError, require_bytes, require_stored
+from kt3d_bench.budgets import OverBudgetError, json_value, require_bytes, require_stored
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import CORRUPT, cache_root, unreadable, write_whole
+from kt3d_bench.files import CORRUPT, cache_root, opened_atomically, unreadable, write_whole
 
 ENDING = ".kt3d"
 FORMAT_VERSION = 1
@@ -37,11 +35,10 @@ def is_pack(path: Path | str) -> bool:
 
 def write_pack(path: Path, facts: Mapping[str, Any], run: bytes, weights: Path) -> None:
     """Write a pack, whole or not at all; equal content gives equal bytes. Raises ``ArtefactError``."""
-    begun = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     told = {"format_version": FORMAT_VERSION, **facts, "weights_sha256": _digest(weights)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(begun, "w", zipfile.ZIP_STORED) as archive:
+        with opened_atomically(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(zipfile.ZipInfo(FACTS, _EPOCH), json.dumps(told, indent=1, sort_keys=True).encode())
             archive.writestr(zipfile.ZipInfo(RUN, _EPOCH), run)
             with (
@@ -49,12 +46,8 @@ def write_pack(path: Path, facts: Mapping[str, Any], run: bytes, weights: Path) 
                 weights.open("rb") as own,
             ):
                 shutil.copyfileobj(own, member)
-        begun.replace(path)
     except OSError as error:
         raise ArtefactError(f"cannot be written ({error})", where=path, hint="free space or choose a folder") from error
-    finally:
-        with suppress(OSError):
-            begun.unlink()
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -67,7 +60,7 @@ def read_facts(path: Path) -> dict[str, Any]:
                 raise ValueError(f"it does not hold {FACTS}, {RUN} and {WEIGHTS} alone")
             for name in (FACTS, RUN):
                 require_bytes(name, sizes[name], _MOST_BYTES)
-            found = json.loads(archive.read(FACTS))
+            found = json_value(archive.read(FACTS))
     except CORRUPT as error:
         reason = str(error) if isinstance(error, ValueError | OverBudgetError) else type(error).__name__
         wrong = ArtefactError(f"is not a packed run ({reason})", where=path, hint=_HINT)
@@ -88,21 +81,19 @@ def unpacked(path: Path) -> Path:
     if (folder / RUN).is_file():
         return folder
     with zipfile.ZipFile(path) as archive:
-        begun = final.with_name(f".{WEIGHTS}.{os.getpid()}")
         try:
-            begun.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(WEIGHTS) as member, begun.open("wb") as own:
-                shutil.copyfileobj(member, own)
-            digest = _digest(begun)
-            if digest != facts.get("weights_sha256"):
-                raise ArtefactError("its weights are corrupt: their SHA-256 is another one", where=path, hint=_HINT)
-            write_whole(final.with_name(f"{WEIGHTS}.sha256"), f"{digest}  {WEIGHTS}\n".encode())
-            begun.replace(final)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with opened_atomically(final) as own:
+                with archive.open(WEIGHTS) as member:
+                    shutil.copyfileobj(member, own)
+                own.flush()
+                digest = _digest(Path(own.name))
+                if digest != facts.get("weights_sha256"):
+                    raise ArtefactError("its weights are corrupt: their SHA-256 is another one", where=path, hint=_HINT)
+                write_whole(final.with_name(f"{WEIGHTS}.sha256"), f"{digest}  {WEIGHTS}\n".encode())
             write_whole(folder / RUN, archive.read(RUN))
         except CORRUPT as error:
             raise ArtefactError(f"cannot be unpacked ({error})", where=path, hint=_HINT) from error
-        finally:
-            begun.unlink(missing_ok=True)
     return folder
 
 
