@@ -6,6 +6,7 @@ PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests --ignore=tests/benchmarks -n 2 --dist worksteal
 RUNTIME := $(VENV)/.installed
 DEVELOP := $(VENV)/.installed-dev
+DOCS := $(VENV)/.installed-docs
 
 .PHONY: demo test test-all lint format bench torture fuzz site clean
 
@@ -23,10 +24,11 @@ lint: $(DEVELOP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The boards as HTML pages, with the entries they link to, ready to be served.
-site: $(RUNTIME)
+# The boards as HTML pages, with the entries they link to, and the documentation, ready to be served.
+site: $(DOCS)
 	rm -rf site
-	$(BIN)/kt3d leaderboard build --leaderboards leaderboards --html site
+	$(BIN)/kt3d --quiet leaderboard build --leaderboards leaderboards --html site
+	$(BIN)/python docs/build.py site/docs
 
 bench: $(DEVELOP)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/benchmarks
@@ -45,6 +47,10 @@ format: $(DEVELOP)
 $(RUNTIME): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
+	touch $@
+
+$(DOCS): $(RUNTIME)
+	$(PIP) -e ".[docs]"
 	touch $@
 
 $(DEVELOP): $(RUNTIME)

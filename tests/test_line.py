@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -237,44 +236,3 @@ def test_preparing_a_prepared_folder_keeps_it_and_another_configuration_is_refus
     assert refused.exit_code == 1
     assert "--overwrite" in refused.stderr
     assert manifest.read_bytes() == before
-
-
-def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Word for word, on stand-ins, with a preset of four steps a stage."""
-    import cv2
-    import matplotlib.pyplot as plt
-    import torch
-    from kt3d_knowledge_transfer.method import KnowledgeTransfer
-
-    import kt3d_bench as kt
-
-    (tmp_path / "shards").symlink_to(home / "kt3d-data" / "shards")
-    monkeypatch.setenv("KT3D_DATA", str(tmp_path))
-    steps = ("synthetic_steps", "generator_steps", "pretrain_steps", "adapt_steps", "prior_steps", "batch_size")
-    tiny = KnowledgeTransfer.PRESETS["tiny"] | dict.fromkeys(steps, 4)
-    monkeypatch.setattr(KnowledgeTransfer, "PRESETS", KnowledgeTransfer.PRESETS | {"tiny": tiny})
-    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
-    truth = kt.load("h36m", "test")
-    shifted = truth.joints_cam_mm + np.float32([0, 3, 4])
-    axes = plt.figure().add_subplot()
-    monkeypatch.chdir(tmp_path)
-    image = truth[0].rgb
-    assert image is not None
-    cv2.imwrite("photo.jpg", image)
-    names: dict[str, Any] = {
-        "torch": torch,
-        "ax": axes,
-        "pred": shifted,
-        "true": truth.joints_cam_mm,
-        "keys": truth.keys,
-        "joints_cam_mm": shifted,
-    }
-    exec(compile(snippet, "README.md", "exec"), names)
-    np.testing.assert_allclose(kt.mpjpe(shifted, truth.joints_cam_mm, root=0), 0, atol=1e-2)
-    assert names["scores"].overall["mpjpe_mm"] == pytest.approx(0, abs=1e-2)
-    batch = next(iter(names["loader"]))
-    assert batch["rgb"].shape == (min(32, len(truth)), 3, 256, 256)
-    assert [sample.key for sample in names["pipeline"]] == list(truth.keys)
-    assert tuple(names["pred"].keys) == tuple(truth.keys)
-    assert np.isfinite(names["pred"].joints_cam_mm).all()
-    assert axes.has_data()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kt3d_bench.files import write_whole
-from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, known_boards
+from kt3d_bench.leaderboard.answer import answer
+from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry, known_boards
+from kt3d_bench.leaderboard.ranking import ranked_groups
 from kt3d_bench.leaderboard.site.exports import board_csv
+from kt3d_bench.leaderboard.site.forest import FOREST, forest, forest_text
 from kt3d_bench.leaderboard.site.pages import CSV, PAGE, board_page, index_page, page_text
 from kt3d_bench.leaderboard.tables import board_markdown, index_markdown
 from kt3d_bench.metrics.benchmarks import Benchmark, Published
@@ -23,8 +26,8 @@ def rendered_files(
     html: Path | None = None,
     changed_only: bool = False,
 ) -> dict[Path, str]:
-    """Return file -> text of every Markdown board and of their index, and of their pages and CSV files in the folder
-    ``html``.
+    """Return file -> text of every Markdown board with its forest plot and of their index, and of their pages and CSV
+    files in the folder ``html``.
 
     ``changed_only`` leaves out boards that are younger than their entries. Raises ``ArtefactError`` for a broken entry.
     """
@@ -39,10 +42,20 @@ def rendered_files(
         name = board.removeprefix(f"{GENERATED}/")
         shown = board, benchmarks[name], entries, published.get(name)
         files[root / board / README] = board_markdown(*shown)
+        drawing = board_forest(entries, benchmarks[name])
+        if drawing:
+            files[root / board / FOREST] = drawing
         if html is not None:
             files[html / board / PAGE] = page_text(board_page(*shown), board)
             files[html / board / CSV] = board_csv(benchmarks[name], entries)
     return files
+
+
+def board_forest(entries: Sequence[Entry], benchmark: Benchmark) -> str:
+    """Return the forest plot of a board's first group of rows as SVG; "" where nothing is ranked."""
+    groups = ranked_groups(entries, benchmark)
+    drawing = forest(groups[0], benchmark, answer(groups[0], benchmark)) if groups else None
+    return "" if drawing is None else forest_text(drawing)
 
 
 def render_boards(
@@ -67,6 +80,8 @@ def render_boards(
                 files[html / board / ENTRIES / path.name] = path.read_bytes()
     for path, content in files.items():
         write_whole(path, content)
+        if path.name == README and path.with_name(FOREST) not in files:
+            path.with_name(FOREST).unlink(missing_ok=True)
     return sorted(files)
 
 

@@ -123,9 +123,9 @@ def mpjpe(
     ``root=None`` compares the poses where they are. The root itself stays in the mean, with distance 0. A pose with a
     counted joint that is not finite is NaN. Ionescu et al., PAMI 2014.
 
-    >>> true = np.zeros((1, 2, 3))
-    >>> mpjpe(true + [[[0.0, 0.0, 0.0], [3.0, 4.0, 0.0]]], true)
-    array([2.5])
+        >>> true = np.zeros((1, 2, 3))
+        >>> mpjpe(true + [[[0.0, 0.0, 0.0], [3.0, 4.0, 0.0]]], true)
+        array([2.5])
     """
     return _per_pose(pred_mm, true_mm, root, mask, lambda p, t, m: joint_errors(p, t, root=root, mask=m))
 
@@ -145,9 +145,9 @@ def pa_mpjpe(
     undefined (``alignment.align_similarity``), such as for fewer than three counted joints. The default is Protocol #2
     of Martinez et al., ICCV 2017.
 
-    >>> true = np.eye(3)[None] * 100
-    >>> bool(pa_mpjpe(7 - 2 * true[:, :, [1, 2, 0]], true, reflection=True) < 1e-9)
-    True
+        >>> true = np.eye(3)[None] * 100
+        >>> bool(pa_mpjpe(7 - 2 * true[:, :, [1, 2, 0]], true, reflection=True) < 1e-9)
+        True
     """
     return _per_pose(
         pred_mm, true_mm, None, mask, lambda p, t, m: pa_joint_errors(p, t, scale=scale, reflection=reflection, mask=m)
@@ -162,9 +162,9 @@ def n_mpjpe(
     Both poses are moved to their joint ``root``; each prediction is then scaled by its own best factor, which may be
     negative, as in the public code. NaN where all counted joints are predicted at the root. Rhodin et al., CVPR 2018.
 
-    >>> true = np.array([[[0.0, 0.0, 0.0], [0.0, 300.0, 0.0]]])
-    >>> n_mpjpe(true / 2 + 7, true)
-    array([0.])
+        >>> true = np.array([[[0.0, 0.0, 0.0], [0.0, 300.0, 0.0]]])
+        >>> n_mpjpe(true / 2 + 7, true)
+        array([0.])
     """
     return _per_pose(pred_mm, true_mm, root, mask, lambda p, t, m: scaled_joint_errors(p, t, root=root, mask=m))
 
@@ -182,9 +182,9 @@ def pck(
     ``root`` as in ``mpjpe``; with it, the root is always correct. A predicted joint that is not finite is wrong, a true
     one makes its pose NaN. The 3D PCK of Mehta et al., 3DV 2017, who use 150 mm.
 
-    >>> true = np.zeros((1, 2, 3))
-    >>> pck(true + [[[0.0, 0.0, 100.0], [0.0, 0.0, 100.1]]], true, root=None)
-    array([50.])
+        >>> true = np.zeros((1, 2, 3))
+        >>> pck(true + [[[0.0, 0.0, 100.0], [0.0, 0.0, 100.1]]], true, root=None)
+        array([50.])
     """
     return _per_pose(
         pred_mm, true_mm, root, mask, lambda p, t, m: _correct(joint_errors(p, t, root=root), t, root, threshold_mm)
@@ -199,9 +199,9 @@ def auc(
     ``root`` and what is not finite as in ``pck``. Distances <= threshold count and 0 mm is one of the 31 thresholds, so
     a perfect pose has 100. Mehta et al., 3DV 2017.
 
-    >>> true = np.zeros((1, 1, 3))
-    >>> round(float(auc(true + [0.0, 0.0, 75.0], true, root=None)[0]), 3)  # correct at 75, 80, ..., 150: 16 of 31
-    51.613
+        >>> true = np.zeros((1, 1, 3))
+        >>> round(float(auc(true + [0.0, 0.0, 75.0], true, root=None)[0]), 3)  # correct at 75, 80, ..., 150: 16 of 31
+        51.613
     """
     return _per_pose(pred_mm, true_mm, root, mask, lambda p, t, m: _auc_shares(joint_errors(p, t, root=root), t, root))
 
