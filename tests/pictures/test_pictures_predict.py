@@ -15,29 +15,22 @@ import av
 import numpy as np
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner
 from pictures_toys import DARK, PLACES_PX, Z_ROOT_MM, Dots, dot_picture
 from PIL import Image
 from test_pictures_inputs import write_video
 
 import kt3d_bench as kt
-from kt3d_bench import MethodPlugin
 from kt3d_bench.cli import main
-from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.pictures.inputs import Picture, video_frames
 from kt3d_bench.pictures.page import OF_ALL, Gallery
 from kt3d_bench.pictures.people import Found, Person, Root, pose_of
 from kt3d_bench.pictures.predict import FRAMES_AT_ONCE, _require_useful
-from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
 from kt3d_bench.records import Camera
-from kt3d_bench.run_folder import final_checkpoint
 from kt3d_bench.skeletons import H36M17
-from kt3d_bench.testing import tiny_dataset, tiny_plugin, write_tiny_raw
-from kt3d_bench.training.predict import load_method
 
 CAMERA = "500,510,119.5,99.5"
 Z_MM = 3000.0
@@ -211,46 +204,6 @@ def test_a_video_that_breaks_off_keeps_what_was_read(dots: None, tmp_path: Path)
     write_video(tmp_path / "dark.mp4", [])
     with pytest.raises(RawDataError):
         predict(tmp_path / "dark.mp4")
-
-
-@pytest.mark.parametrize(("modality", "reference"), [("rgb", "root-given"), ("depth", "from-depth")])
-def test_a_stored_crop_is_predicted_as_by_the_benchmark(tmp_path: Path, modality: str, reference: str) -> None:
-    dataset = tiny_dataset(tmp_path / "plugin", "crops", modalities=(modality,), modality=modality, reference=reference)
-    method = MethodPlugin("net", "", "kt3d_integral_pose.method:IntegralPose", defaults={"target": "crops"})
-    with registry.lent({"crops": tiny_plugin([dataset], [method])}, alone=True):
-        raw = write_tiny_raw(tmp_path / "raw", registry.dataset("crops"))
-        prepare(registry.dataset("crops"), raw=raw, out=tmp_path / "data" / "shards" / "crops", workers=1)
-        settings: dict[str, Any] = {"steps": 2, "pretrain_2d": False}
-        run = kt.train(
-            "net", supervision="full", preset="tiny", settings=settings, device="cpu", data=tmp_path / "data"
-        )
-        test = kt.load("crops", "test", data=tmp_path / "data")
-        expected = run.predict(test)
-        joints = kt.load("crops", "train", data=tmp_path / "data").joints_cam_mm
-        lengths = load_method(final_checkpoint(run.folder))[1]["bone_lengths_mm"]
-        assert lengths[2] == pytest.approx(np.linalg.norm(joints[:, 3] - joints[:, 2], axis=-1).mean(), rel=1e-5)
-        for number in range(2):
-            sample = test[number]
-            camera = sample.camera
-            width, height = camera.size_px
-            half = max(width, height) / 1.5 / 2
-            (tmp_path / "box.json").write_text(
-                json.dumps([[width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half]])
-            )
-            names = ("fx", "fy", "cx", "cy")
-            given = dict(zip(names, (*camera.focal_px, *camera.center_px), strict=True))
-            (tmp_path / "camera.yaml").write_text(yaml.safe_dump({**given, "distortion": camera.distortion.tolist()}))
-            image = sample.rgb if modality == "rgb" else sample.depth_mm
-            assert image is not None
-            path = save(tmp_path / "crop.png", image)
-            assert sample.joints_cam_mm is not None
-            root = float(sample.joints_cam_mm[0, 2]) if modality == "rgb" else None
-            found = run.predict_images(
-                path, boxes=tmp_path / "box.json", camera=tmp_path / "camera.yaml", root_depth_mm=root, device="cpu"
-            )
-            seen = np.isfinite(found[0]).all(axis=-1)
-            assert seen.sum() >= 10
-            np.testing.assert_allclose(found[0][seen], expected[number][seen], atol=1e-3)
 
 
 def test_a_person_without_a_joint_is_left_out(dots: None, tmp_path: Path) -> None:
