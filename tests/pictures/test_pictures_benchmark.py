@@ -1,4 +1,4 @@
-"""A stored crop, given as files, is predicted as by the benchmark: RGB, depth, and a network that nobody trained here."""
+"""A stored crop, given as files, is predicted as by the benchmark: RGB, depth, and networks that others trained."""
 
 from __future__ import annotations
 
