@@ -142,6 +142,8 @@ class Estimate:
     confidence: Tensor | None = None
     """(B, J) in 0..1, how sure the method is of each joint in the image, NaN where it extrapolates; benchmarks do not
     use it."""
+    foreground: Tensor | None = None
+    """(B, S, S) bool, which pixels of the input show the person: what ``kt3d detect`` stores as masks."""
 
 
 class Method(torch.nn.Module, ABC):

@@ -90,6 +90,13 @@ _DEVICE = "auto, cpu, cuda or cuda:INDEX."
     metavar="SHARE",
     help="Validate on this share of the training data, and do not train on it. [default: on data that is trained on]",
 )
+@click.option("--masks", default="", metavar="NAME", help="Take the target's foreground from masks of kt3d detect.")
+@click.option(
+    "--pseudo-labels",
+    default="",
+    metavar="NAME",
+    help="Learn from 2D joints of kt3d detect in the place of the target's labels.",
+)
 @click.option(
     "--again",
     metavar="RUN",
@@ -343,7 +350,8 @@ def pack(run: str | None, out: Path | None) -> None:
 @click.option("--split", "splits", multiple=True, help="Only this split; may be repeated. [default: all]")
 @click.option("--device", default="auto", show_default=True, help=_DEVICE)
 def detect(shards: Path, by: str, splits: tuple[str, ...], device: str) -> None:
-    """Store 2D joints beside SHARDS, for methods that lift them (--set detections=NAME)."""
+    """Store 2D joints beside SHARDS, and masks where the method gives them, for kt3d train: --set detections=NAME lifts
+    the joints, --pseudo-labels NAME learns from them, --masks NAME takes the masks for the target's foreground."""
     with Terminal() as report:
         for path in kt.detect(shards, by, splits=splits or None, device=device, report=report):
             say(f"Detections: {path}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +62,16 @@ class _Files:
 
 
 @dataclass(frozen=True, eq=False)
+class Masks:
+    """Silhouettes that do not lie in the shards (``data.detections``)."""
+
+    path: Path
+    """Of their file."""
+    png: Mapping[str, bytes]
+    """Key of a sample -> (H, W) uint8 PNG of the size of its crop, 0 = not the person."""
+
+
+@dataclass(frozen=True, eq=False)
 class ShardSet:
     """One split of a prepared dataset, or a selection of its samples. Picklable; threads may share it.
 
@@ -87,6 +97,10 @@ class ShardSet:
     fields: tuple[str, ...]
     """Names of ``format.FIELDS`` that the samples have."""
     _files: _Files
+    masks: Masks | None = None
+    """In the place of the field "foreground"; ``None`` = as stored."""
+    external: str = ""
+    """Digests of what stands in the place of stored fields and labels, "" = nothing does."""
 
     @classmethod
     def open(cls, folder: Path | str, split: str, *, verify: bool = False) -> ShardSet:
@@ -209,6 +223,8 @@ class ShardSet:
 
     def read(self, i: int, field: str) -> bytes:
         """Return the stored bytes of one field ("rgb", "depth_mm", "parts", "foreground", "labels") of sample ``i``."""
+        if field == "foreground" and self.masks is not None:
+            return self.masks.png[str(self.keys[i])]
         if field not in self.fields:
             raise UsageError(f"the shards hold no '{field}'", where=self.folder, hint=did_you_mean(field, self.fields))
         column = self.fields.index(field)
@@ -228,10 +244,11 @@ class ShardSet:
         try:
             image = decode_image(field, data)
         except ValueError as error:
-            raise self._damaged(i, f"{field} cannot be decoded ({error})") from error
+            raise self._damaged(i, f"{field} cannot be decoded ({error})", field) from error
         width, height = self.labels.size_px[i]
         if image.shape[:2] != (height, width):
-            raise self._damaged(i, f"{field} is {image.shape[1]} x {image.shape[0]} px, not {width} x {height}")
+            what = f"{field} is {image.shape[1]} x {image.shape[0]} px, not {width} x {height}"
+            raise self._damaged(i, what, field)
         return image
 
     def camera(self, i: int) -> Camera:
@@ -252,7 +269,10 @@ class ShardSet:
         """Iterate over all samples, in order."""
         return (self.sample(i) for i in range(len(self)))
 
-    def _damaged(self, i: int, what: str) -> ArtefactError:
+    def _damaged(self, i: int, what: str, field: str = "") -> ArtefactError:
+        if field == "foreground" and self.masks is not None:
+            hint = "delete this file and run the same kt3d detect command again"
+            return ArtefactError(f"sample {self.keys[i]}: {what}", where=self.masks.path, hint=hint)
         path = self._files.paths[int(self.shard_of[i])]
         return ArtefactError(f"sample {self.keys[i]}: {what}", where=path, hint=_DELETE)
 

@@ -6,7 +6,8 @@ import shlex
 
 from kt3d_bench.leaderboard.entries import Entry
 
-_PLAIN = {"target": None, "source": None, "pretrain": None, "init": None, "precision": "auto", "hold_out": 0.0}
+_PLAIN = {"target": None, "source": None, "pretrain": None, "init": None, "precision": "auto", "hold_out": 0.0,
+          "masks": "", "pseudo_labels": ""}  # fmt: skip
 _NOT_OPTIONS = {
     "steps_scale": 1.0, "time_scale": None, "clip_norm": None, "stand_in_people": None, "stand_in_frames": None,
 }  # fmt: skip

@@ -428,9 +428,10 @@ def _writing(leaderboards: Path) -> Iterator[None]:
 def _facts_of_files(found: Answers, predictions_sha256: str) -> dict[str, Any]:
     """What an entry records of the prediction file and the shards, as arguments of ``make_entry``."""
     reads = found.predictions.meta.get("reads")
-    told = reads if isinstance(reads, list) else []
+    told, masks = reads if isinstance(reads, list) else [], found.predictions.meta.get("masks")
+    named = {"foreground": f"masks by {masks}"} if isinstance(masks, str) else {}
     return {
-        "also_reads": [one for one in MODALITIES if one in told and one != found.benchmark.modality],
+        "also_reads": [named.get(one, one) for one in MODALITIES if one in told and one != found.benchmark.modality],
         "test_manifest_digest": found.test.digest,
         "predictions_sha256": predictions_sha256,
         "generator_version": found.test.manifest.generator_version,
@@ -476,8 +477,8 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _held_out(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run that trained on fewer samples is another result."""
-    return {"hold_out": config["hold_out"]} if config.get("hold_out") else {}
+    """A run that trained on fewer samples, or on what others say of the target's images, is another result."""
+    return {name: config[name] for name in ("hold_out", "masks", "pseudo_labels") if config.get(name)}
 
 
 def _training_data(document: Mapping[str, Any], supervision: str, read: set[str]) -> tuple[TrainingData, ...]:

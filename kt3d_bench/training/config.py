@@ -72,6 +72,10 @@ class RunConfig:
     """Measure the validation curve every so many steps; it changes no weight. ``None`` = never."""
     hold_out: Annotated[float, Must("from 0 to 0.5", lambda share: 0 <= share <= 0.5)] = 0.0
     """Share of every role's samples, the last in file order, that are validated on and not trained on."""
+    masks: str = ""
+    """Stored detections (``kt3d detect``) whose masks are the foreground of the target's images; "" = as prepared."""
+    pseudo_labels: str = ""
+    """Stored detections whose joints are the target's 2D labels, in the place of the true ones; "" = none."""
     log: tuple[Annotated[str, OneOf(TRACKERS)], ...] = ()
     """Programs that get the curves too, beside ``log.jsonl``."""
     stand_in_people: Count | None = None
@@ -110,6 +114,8 @@ class RunOptions(TypedDict, total=False):
     checkpoint_s: float
     validate_every: int | None
     hold_out: float
+    masks: str
+    pseudo_labels: str
     log: tuple[str, ...]
     stand_in_people: int | None
     stand_in_frames: int | None

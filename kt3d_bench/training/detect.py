@@ -1,4 +1,4 @@
-"""Find people's joints in the images of shards, and keep them there for methods that lift 2D joints."""
+"""Find people's joints and silhouettes in the images of shards, and keep them beside these for other methods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.data.detections import detections_path, write_detections
+from kt3d_bench.data.detections import detections_path, write_detections, write_masks
+from kt3d_bench.data.format import encode_png
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.remote import local_folder
@@ -37,7 +38,8 @@ def detect(
     device: str = "auto",
     report: Reporter | None = None,
 ) -> list[Path]:
-    """Store the 2D joints that a run, or a method without stages, finds in the images of ``shards``; return the files.
+    """Store the 2D joints that a run, or a method without stages, finds in the images of ``shards``, and the person's
+    silhouette where it says which pixels show one; return the files.
 
     ``by``: as in ``load_run``, or the name of such a method; it names the detections. ``splits``: all by default. No
     label is read. Raises ``UsageError`` for an unknown run or method, images it does not read and unknown splits;
@@ -55,7 +57,12 @@ def detect(
         samples.require(method.reads)
         detections_path(samples, name)
         fetch(samples, report)
-    return [write_detections(one, name, *_found(method, one, device_name(device), report), meta) for one in opened]
+    written: list[Path] = []
+    for samples in opened:
+        joints_px, confidence, masks = _found(method, samples, device_name(device), report)
+        written.append(write_detections(samples, name, joints_px, confidence, meta))
+        written += [write_masks(samples, name, masks, meta)] if masks else []
+    return written
 
 
 def _detector(by: Path | str, data_root: Path) -> tuple[Method, str, dict[str, Any]]:
@@ -70,13 +77,17 @@ def _detector(by: Path | str, data_root: Path) -> tuple[Method, str, dict[str, A
     return method, folder.name, {"method": about["method"], "run": folder.name, "saw": saw}
 
 
-def _found(method: Method, samples: ShardSet, device: str, report: Reporter) -> tuple[FloatArray, FloatArray]:
+def _found(
+    method: Method, samples: ShardSet, device: str, report: Reporter
+) -> tuple[FloatArray, FloatArray, list[bytes]]:
+    """Return (N, 17, 2) px of the stored crops, (N, 17) confidences, and N masks as PNG or none."""
     import torch
 
     from kt3d_bench.loading.loader import Loader
 
     require_single_images(method, "detecting")
     joints, confidence = np.empty((len(samples.keys), 17, 2)), np.ones((len(samples.keys), 17))
+    masks: list[bytes] = []
     loader = Loader(samples, method.reads, batch_size=BATCH_SIZE, input_px=method.input_px, labelled=False,
                     shuffle=False, device=device)  # fmt: skip
     report.start(f"detect {samples.split}", loader.batches_per_epoch)
@@ -90,8 +101,24 @@ def _found(method: Method, samples: ShardSet, device: str, report: Reporter) -> 
                 joints[rows] = (estimate.joints_px.cpu().double().numpy() - offset) / scale
                 if estimate.confidence is not None:
                     confidence[rows] = estimate.confidence.nan_to_num(0.0).cpu().numpy()
+                if estimate.foreground is not None:
+                    shown = estimate.foreground.cpu().numpy()
+                    sizes = samples.labels.size_px[rows]
+                    masks += [_in_crop(*one) for one in zip(shown, scale[:, 0, 0], offset[:, 0], sizes, strict=True)]
                 report.advance(number, samples=int(rows[-1]) + 1)
     finally:
         loader.close()
     report.finish()
-    return joints, confidence
+    return joints, confidence, masks
+
+
+def _in_crop(shown: npt.NDArray[np.bool_], scale: float, offset: FloatArray, size_px: npt.NDArray[np.int32]) -> bytes:
+    """(S, S) pixels of the input -> the PNG of a mask of the stored crop of ``size_px``, whose px times ``scale`` plus
+    ``offset`` (2,) are those of the input; nobody is seen beyond the input."""
+    import cv2
+
+    affine = np.array([[scale, 0.0, offset[0]], [0.0, scale, offset[1]]])
+    size = int(size_px[0]), int(size_px[1])
+    return encode_png(
+        cv2.warpAffine(shown * np.uint8(255), affine, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    )

@@ -26,6 +26,7 @@ from kt3d_bench.data.folders import with_target_found
 from kt3d_bench.errors import Kt3dError, PluginError, UsageError
 from kt3d_bench.files import default_data_root, write_whole
 from kt3d_bench.run_folder import final_checkpoint, found_run, read_run
+from kt3d_bench.training.external import predicted_samples
 from kt3d_bench.training.portable import facts
 from kt3d_bench.training.predict import choose_benchmark, data_roots, load_method, require_single_images, test_shards
 
@@ -160,6 +161,7 @@ def _samples(
         document = with_target_found(document, *data_roots(folder))
         benchmark = choose_benchmark(document, None)
         test = ShardSet.open(test_shards(document, benchmark, shards, folder), benchmark.split)
+        test = predicted_samples(test, document["config"], method.reads)
     except Kt3dError:
         if shards is not None:
             raise

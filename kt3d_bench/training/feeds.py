@@ -108,7 +108,7 @@ class RoleData:
     def digest(self) -> str:
         if not isinstance(self.shards, ShardSet):
             return self.shards.digest
-        held = split_digest(self.shards.manifest, self.shards.split)
+        held = split_digest(self.shards.manifest, self.shards.split) + self.shards.external
         held += f" without the last {self.held_out}" if self.held_out else ""
         if self.grant is None:
             return held

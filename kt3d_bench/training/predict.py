@@ -29,6 +29,7 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training import ranks
+from kt3d_bench.training.external import predicted_samples, require_hidden
 from kt3d_bench.training.resolve import device_kind, device_name
 from kt3d_bench.training.sources import fetch
 
@@ -82,7 +83,7 @@ def predict(
     place = test_shards(document, chosen, shards, folder)
     manifest = read_manifest(place)
     require_test(chosen, manifest.dataset, chosen.split, manifest.box_rule, manifest.foreground)
-    test = ShardSet.open(place, chosen.split)
+    test = predicted_samples(ShardSet.open(place, chosen.split), document["config"], method.reads)
     with _started(device, devices, nodes, report) as workers:
         indices, joints = _pass(method, test, chosen.reference, f"predict {chosen.id}", workers, batch_size, limit)
         target = folder / "predictions" / f"{chosen.id}.npz"
@@ -109,6 +110,7 @@ def predict_samples(
 
     document = read_run(folder)
     method, about = load_method(final_checkpoint(folder))
+    samples = predicted_samples(samples, document["config"], method.reads)
     samples.require(method.reads)
     reference = reference or _usual_reference(samples, method.context.target_modality)
     with _started(device, devices, nodes, report) as workers:
@@ -143,6 +145,7 @@ def _meta(
         "origin": samples.origin,
         "reference": reference,
         "reads": list(method.reads),
+        **({"masks": document["config"]["masks"]} if samples.masks is not None else {}),
     }
 
 
@@ -323,7 +326,7 @@ def _with_detections(
     from kt3d_bench.data.detections import read_detections
 
     joints, _, meta = read_detections(samples, method.detections)
-    _require_hidden(meta.get("saw"), method, samples)
+    require_hidden(meta.get("saw"), method.context.supervision, samples, method.detections)
 
     def added(batch: UnlabelledBatch, rows: npt.NDArray[np.int64]) -> UnlabelledBatch:
         scale, offset = crop_to_input(batch, samples.labels.intrinsics_px[rows])
@@ -331,22 +334,6 @@ def _with_detections(
         return replace(batch, detections_px=placed.to(batch.device))
 
     return added
-
-
-def _require_hidden(saw: Any, method: Method, samples: ShardSet) -> None:
-    """Raise ``UsageError`` where the run that made the detections ``saw`` target labels that are hidden from this one:
-    its joints would pass them on."""
-    own = method.context.supervision
-    if not isinstance(saw, Mapping) or saw.get("dataset") != samples.manifest.dataset or own == "full":
-        return
-    for level in saw.get("levels", ()):
-        if level not in ("none", own):
-            raise UsageError(
-                f"the detections '{method.detections}' come from a run that saw labels of {samples.manifest.dataset} "
-                f"({level}), and this run may see {own}",
-                where=samples.folder,
-                hint="detect with a run that saw no more labels: kt3d detect",
-            )
 
 
 def crop_to_input(batch: UnlabelledBatch, intrinsics_px: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:

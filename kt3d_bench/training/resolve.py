@@ -12,6 +12,7 @@ from kt3d_bench.plugins.hookspecs import MethodPlugin
 from kt3d_bench.schema import parse
 from kt3d_bench.supervision import Grant, grant
 from kt3d_bench.training.config import RunConfig
+from kt3d_bench.training.external import PSEUDO_LEVEL, learns_from
 from kt3d_bench.training.settings import build_config
 from kt3d_bench.training.sources import Domain, domain, is_stream
 
@@ -49,7 +50,7 @@ class Resolved:
         return MethodContext(
             target_modality=target.modality,
             num_parts=registry.card(source.dataset).num_parts if source is not None else 0,
-            supervision=self.config.supervision,
+            supervision=learns_from(self.config),
             transfers=source is None or source.dataset != target.dataset,
         )
 
@@ -63,7 +64,9 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
     plugin = registry.method(config.method)
     config = parse(RunConfig, config, error=UsageError, where="the run", hint="correct these")
     granted = grant(config.supervision, config.joints)
-    if config.supervision not in plugin.supervision:
+    if config.pseudo_labels:
+        _require_pseudo_labels(config, plugin)
+    elif config.supervision not in plugin.supervision:
         problem = f"method '{plugin.name}' does not accept supervision '{config.supervision}'"
         raise UsageError(problem, hint=f"it accepts: {', '.join(plugin.supervision)}")
     if config.preset not in plugin.presets:
@@ -88,6 +91,16 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
         accelerator,
         chosen,
     )
+
+
+def _require_pseudo_labels(config: RunConfig, plugin: MethodPlugin) -> None:
+    where = "--pseudo-labels"
+    if config.supervision != "none":
+        what = f"they take the place of labels, and the supervision '{config.supervision}' is asked for"
+        raise UsageError(what, where=where, hint="leave out one of them")
+    if PSEUDO_LEVEL not in plugin.supervision:
+        what = f"method '{plugin.name}' cannot learn from 2D labels of the target"
+        raise UsageError(what, where=where, hint=f"it accepts: {', '.join(plugin.supervision)}")
 
 
 def _domains(config: RunConfig, plugin: MethodPlugin) -> dict[str, Domain]:

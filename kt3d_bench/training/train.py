@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from kt3d_bench.training import ranks
 from kt3d_bench.training.claim import claimed
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.environment import FILE, code_states, differences, requirements
+from kt3d_bench.training.external import external_data, learns_from, made_with, training_target
 from kt3d_bench.training.feeds import RoleData
 from kt3d_bench.training.resolve import Resolved, resolve, settings_rule
 from kt3d_bench.training.sources import is_stream, locate
@@ -163,8 +164,9 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
         if fabric.is_global_zero:
             locate(config, role, domain, report, resolved.accelerator)
         fabric.barrier()
-        grant = resolved.grant if role == "target" else None
-        shards = locate(config, role, domain, Reporter())
+        shards, grant = locate(config, role, domain, Reporter()), None
+        if role == "target":
+            shards, grant = training_target(shards, config, resolved.grant)
         return RoleData(domain, shards, grant, held_out=round(config.hold_out * len(shards)))
 
     found = {role: opened(role) for role in ("target", "source") if role in domains}
@@ -172,13 +174,14 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
     context = MethodContext(
         target_modality=target.domain.modality,
         num_parts=source.shards.num_parts if source is not None else 0,
-        supervision=config.supervision,
+        supervision=learns_from(config),
         transfers=source is None or (source.domain.dataset, source.split) != (target.domain.dataset, target.split),
     )
     method = build_method(resolved.method, resolved.method_config, context, config.seed)
     stages = method.stages()
     for stage in stages:
         _check_schedule(resolved, stage)
+    _require_use(config, method, stages)
     target.shards.require(method.reads)
     _require_detections(method, target)
     read = dict.fromkeys(role for stage in stages for role in stage.roles)
@@ -193,6 +196,18 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
         for stage in stages:
             found[role].shards.require(stage.roles.get(role, ()))
     return found, method
+
+
+def _require_use(config: RunConfig, method: Method, stages: Sequence[Stage]) -> None:
+    """Raise ``UsageError`` for masks and pseudo-labels that would change nothing."""
+    read = [stage.roles["target"] for stage in stages if "target" in stage.roles]
+    if config.masks and not any("foreground" in one for one in (*read, method.reads)):
+        what = f"method '{config.method}' reads no foreground of the target"
+        raise UsageError(what, where="--masks", hint="leave it out, or choose settings that read masks")
+    if config.pseudo_labels and not read:
+        raise UsageError(
+            f"method '{config.method}' does not train on the target", where="--pseudo-labels", hint="leave it out"
+        )
 
 
 def _require_detections(method: Method, target: RoleData) -> None:
@@ -282,7 +297,11 @@ def _document(
         },
         "selection_rule": "last",
         "settings_rule": settings_rule(resolved.plugin, resolved.config.settings),
-        "external_data": [*resolved.plugin.external_data, *_detected(method.detections)],
+        "external_data": [
+            *resolved.plugin.external_data,
+            *_detected(method.detections),
+            *external_data(resolved.config),
+        ],
         "shards": {role: found.document() for role, found in sorted(feeds.items())},
         "versions": options.about["versions"],
         "code": code_states(["kt3d_bench", resolved.method.__module__.partition(".")[0]]),
@@ -291,8 +310,7 @@ def _document(
 
 def _detected(name: str) -> list[str]:
     """What a run reads that was detected with ``name``, and what that was made with."""
-    others = registry.methods()[name].external_data if name in registry.methods() else ()
-    return [f"2D detections by {name}", *others] if name else []
+    return made_with(name, "2D detections") if name else []
 
 
 def _now() -> str:

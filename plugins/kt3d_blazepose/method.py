@@ -55,4 +55,5 @@ class BlazePose(Method):
             joints_px=torch.from_numpy(with_head(found.points_px)).to(batch.device),
             z_root_mm=torch.from_numpy(z_mm - z_mm[:, :1]).to(batch.device),
             confidence=torch.from_numpy(confidence(found.visible)).to(batch.device),
+            foreground=torch.from_numpy(found.person).to(batch.device),
         )

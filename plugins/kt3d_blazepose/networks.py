@@ -54,6 +54,8 @@ class Landmarks:
     """(N, 33, 3) mm relative to the middle of the hips; x right, y down, z away from the camera."""
     visible: FloatArray
     """(N, 33) probability that a landmark is in the image and not hidden."""
+    person: npt.NDArray[np.bool_]
+    """(N, 256, 256) pixels of the crop that more likely than not show the person."""
 
 
 class Network:
@@ -81,13 +83,14 @@ class Network:
 def landmarks(network: Network, crops: FloatArray) -> Landmarks:
     """Find the person in (N, 256, 256, 3) RGB crops in 0..1."""
     outputs = [np.stack(one) for one in zip(*map(network, crops), strict=True)] if len(crops) else _NOTHING
-    points, *_, world = outputs
+    points, _, mask, _, world = outputs
     seen = points.reshape(-1, NUM_POINTS, 5)[:, : len(LANDMARKS)]
     placed = world.reshape(-1, NUM_POINTS, 3)[:, : len(LANDMARKS)]
     return Landmarks(
         points_px=seen[..., :2],
         points_root_mm=placed * np.float32(1000.0),
         visible=expit(seen[..., 3:]).min(-1),
+        person=np.asarray(mask[..., 0] > 0),
     )
 
 

@@ -39,12 +39,14 @@ class FakeNetwork:
         points = np.stack([number, 2 * number, 0 * number, 0 * number, 9 + 0 * number], -1)
         world = np.stack([number, 0 * number, -number], -1) / 100
         others = [np.zeros(shape, np.float32) for shape in ((1,), (256, 256, 1), (64, 64, 39))]
+        others[1][10:20, 30:40] = 0.1
         return [points.ravel(), *others, world.ravel()]
 
 
 def test_outputs_become_landmarks_in_px_and_mm() -> None:
     found = networks.landmarks(FakeNetwork(), np.zeros((2, 256, 256, 3), np.float32))  # type: ignore[arg-type]
     assert found.points_px.shape == (2, 33, 2)
+    assert [np.nonzero(found.person[1])[axis][[0, -1]].tolist() for axis in (0, 1)] == [[10, 19], [30, 39]]
     assert found.points_px[1, 5].tolist() == [5.0, 10.0]
     np.testing.assert_allclose(found.points_root_mm[0, 30], [300.0, 0.0, -300.0], rtol=1e-6)
     np.testing.assert_allclose(found.visible, 0.5, atol=1e-6)
@@ -81,6 +83,8 @@ def test_the_method_needs_no_training_and_takes_depth_from_the_network(monkeypat
     known = torch.full((3, 17), 0.5)
     known[:, H36M17.index("head")] = torch.nan
     torch.testing.assert_close(estimate.confidence, known, equal_nan=True)
+    assert estimate.foreground is not None
+    assert estimate.foreground.shape == (3, 256, 256)
 
 
 def test_depth_targets_are_refused() -> None:

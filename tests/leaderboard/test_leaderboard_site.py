@@ -576,6 +576,8 @@ def run_of(**config: Any) -> dict[str, Any]:
         (entry("m", provenance=run_of(hold_out=0.25, deterministic=True)),
          "kt3d train --method m --supervision none --preset tiny --seed 0 --hold-out 0.25 --deterministic "
          "&& kt3d score"),
+        (entry("m", provenance=run_of(masks="a", pseudo_labels="b")),
+         "kt3d train --method m --supervision none --preset tiny --seed 0 --masks a --pseudo-labels b && kt3d score"),
         (entry("m", provenance=run_of(hold_out=0.0, deterministic=False)),
          "kt3d train --method m --supervision none --preset tiny --seed 0 && kt3d score"),
         (entry("m", provenance=run_of(steps_scale=0.75)), "kt3d reproduce table1"),

@@ -26,7 +26,7 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.run_folder import read_run
 from kt3d_bench.testing import tiny_batch, unlabelled
 from kt3d_bench.training.detect import _detector
-from kt3d_bench.training.predict import _require_hidden
+from kt3d_bench.training.external import require_hidden
 from kt3d_bench.training.train import train
 
 
@@ -151,14 +151,13 @@ def test_the_command_names_the_files(shards: ShardSet) -> None:
 )
 def test_labels_do_not_pass_through_detections(shards: ShardSet, levels: list[str], own: str, told: bool) -> None:
     """Detections of a run that saw target labels are refused where the lifter may not see them."""
-    method = Martinez(Martinez.Config(width=8), replace(CONTEXT, supervision=own))
     for dataset, refused in (("dots-target", told), ("another", False)):
         saw = {"dataset": dataset, "levels": levels}
         if refused:
             with pytest.raises(UsageError, match=rf"saw labels of dots-target \({levels[0]}\), and this run may see"):
-                _require_hidden(saw, method, shards)
+                require_hidden(saw, own, shards, "x")
         else:
-            _require_hidden(saw, method, shards)
+            require_hidden(saw, own, shards, "x")
 
 
 def test_a_run_records_which_labels_it_saw_in_its_detections(shards: ShardSet, workplace: Workplace) -> None:
