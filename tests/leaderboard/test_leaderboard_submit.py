@@ -510,7 +510,7 @@ def test_what_a_method_read_beside_the_benchmarks_images_is_on_the_board(
     assert entry.flags.also_reads == ("foreground",)
     assert "stranger (also reads motion foreground)" in (board(tmp_path) / "README.md").read_text()
     write_predictions(file, found.keys, found.joints_cam_mm, meta={"reads": ["rgb", "foreground"], "masks": "others"})
-    submit(tmp_path, prepared, file, replace=True)
+    submit(tmp_path, prepared, file, "--replace")
     [entry] = read_entries(board(tmp_path))
     assert entry.flags.also_reads == ("masks by others",)
     assert "stranger (also reads masks by others)" in (board(tmp_path) / "README.md").read_text()
