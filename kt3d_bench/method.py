@@ -15,11 +15,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from kt3d_bench.errors import UsageError
+from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.optimisation import Optimiser as Optimiser
 from kt3d_bench.optimisation import Schedule as Schedule
 
+OWN = "(own)"
+"""``Method.detections`` and ``Stage.detections``: what ``Method.find_joints`` finds."""
+ASKS = ("keys", "extrinsics")
 EPOCH_STEPS = 1000
 """What an epoch counts where time is divided, before the number of samples is known."""
 
@@ -59,6 +62,17 @@ class Stage:
     """(T, stride): every sample brings the T frames around it, T odd, ``stride`` frames of the recording apart. A batch
     then holds ``batch_size`` clips, frame after frame: (B T, ...), see ``kt3d_bench.loading.clips``. ``None`` = single
     images."""
+    clip_roles: tuple[str, ...] = ()
+    """The roles that ``clip`` is for; the others give single images. () = all."""
+    views: int | None = None
+    """K: every sample brings those that K - 1 other cameras took of the same person at the same instant. A batch then
+    holds ``batch_size`` groups: (B K, ...), see ``kt3d_bench.loading.views``. Not together with ``clip``."""
+    detections: Mapping[str, str] = field(default_factory=dict)
+    """Role -> name of the stored 2D detections (``kt3d detect``) that its batches hold, or ``OWN``: those of
+    ``Method.find_joints``, which then looks at every image of the role once, before the stage."""
+    asks: tuple[str, ...] = ()
+    """What batches hold beside: "keys", the samples' names, and "extrinsics", where the cameras stand. Of the target,
+    views and extrinsics are recorded with the run: they need cameras whose places are known."""
     after: tuple[str, ...] = ()
     """Earlier stages of this method whose outcome this one builds on."""
     code: str = ""
@@ -76,6 +90,10 @@ class Stage:
     def frames(self) -> int:
         """T of ``clip``; 1 for single images."""
         return 1 if self.clip is None else self.clip[0]
+
+    def clip_of(self, role: str) -> tuple[int, int] | None:
+        """``clip`` as it holds for a role."""
+        return self.clip if not self.clip_roles or role in self.clip_roles else None
 
     @property
     def optimisers(self) -> Mapping[str, Optimiser]:
@@ -190,8 +208,14 @@ class Method(torch.nn.Module, ABC):
 
     @property
     def detections(self) -> str:
-        """Name of the stored 2D detections that ``predict`` reads (``kt3d detect``), "" = none."""
+        """Name of the stored 2D detections that ``predict`` reads (``kt3d detect``), "" = none. ``OWN``: ``predict``
+        is given no images, but what ``find_joints`` found in each of them, as ``detections_px``."""
         return ""
+
+    def find_joints(self, batch: UnlabelledBatch) -> Tensor:
+        """(B, J, 2) px of the input: where the joints are in single images, for ``detections`` that are ``OWN``; in
+        evaluation mode, without gradients."""
+        raise PluginError("has no find_joints()", where=type(self).__name__, hint="define it, or name detections")
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:

@@ -29,8 +29,18 @@ class CameraBatch:
 
 
 @dataclass(frozen=True, eq=False)
+class CameraPoses:
+    """Where the cameras of a batch of input images stand: a world point X lies at ``rotation @ (X - center_mm)``."""
+
+    rotation: Tensor
+    """(B, 3, 3) float32 world axes -> camera axes; improper in mirrored images."""
+    center_mm: Tensor
+    """(B, 3) float32, world axes, mm."""
+
+
+@dataclass(frozen=True, eq=False)
 class UnlabelledBatch:
-    """Images and their crop cameras, nothing else."""
+    """Images and their crop cameras, and nothing else that a stage does not ask for."""
 
     images: Mapping[str, Tensor]
     """"rgb" (B, 3, H, W) float32 0..1; "depth" (B, 1, H, W) float32 mm, 0 = no reading; "parts" (B, H, W) int64 ids,
@@ -41,7 +51,12 @@ class UnlabelledBatch:
     """(B,) float32: robust depth of the foreground, computed from the depth image alone
     (``geometry.reference.surface_reference_mm``); NaN without a depth image."""
     detections_px: Tensor | None = field(default=None, kw_only=True)
-    """(B, J, 2) float32 2D joints that another method found, px of the input: of a method with ``detections``."""
+    """(B, J, 2) float32 2D joints that were found beforehand, px of the input: for a method or stage with
+    ``detections``."""
+    keys: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """(B,) names of the samples, for a stage that asks for "keys"."""
+    poses: CameraPoses | None = field(default=None, kw_only=True)
+    """Where the cameras stand, for a stage that asks for "extrinsics"."""
 
     @property
     def size(self) -> int:
@@ -88,4 +103,6 @@ def _move(value: Any, device: torch.device | str) -> Any:
         return {name: _move(entry, device) for name, entry in value.items()}
     if isinstance(value, CameraBatch):
         return CameraBatch(_move(value.intrinsics_px, device), _move(value.distortion, device), value.tangential_factor)
+    if isinstance(value, CameraPoses):
+        return CameraPoses(_move(value.rotation, device), _move(value.center_mm, device))
     return value

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kt3d_bench.data.index import Labels
 from kt3d_bench.errors import UsageError
-from kt3d_bench.loading.batches import Batch, CameraBatch
+from kt3d_bench.loading.batches import Batch, CameraBatch, CameraPoses
 
 IntArray = npt.NDArray[np.int64]
 Clip = tuple[int, int]
@@ -55,10 +55,12 @@ def middle(batch: Batch, length: int) -> Batch:
     rows = slice(length // 2, None, length)
 
     def chosen(value: Any) -> Any:
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor | tuple):
             return value[rows]
         if isinstance(value, CameraBatch):
             return CameraBatch(value.intrinsics_px[rows], value.distortion[rows], value.tangential_factor)
+        if isinstance(value, CameraPoses):
+            return CameraPoses(value.rotation[rows], value.center_mm[rows])
         return {name: image[rows] for name, image in value.items()} if isinstance(value, dict) else value
 
     return type(batch)(**{field.name: chosen(getattr(batch, field.name)) for field in fields(batch)})

@@ -5,6 +5,7 @@ Shapes: B batch, J joints, as in ``loading.batches``.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.loading.assembly import Assembly
 from kt3d_bench.loading.augment import Draws, Placement
-from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
+from kt3d_bench.loading.batches import CameraBatch, CameraPoses, LabelledBatch, UnlabelledBatch
 from kt3d_bench.supervision import Grant
 
 IntArray = npt.NDArray[np.int64]
@@ -37,15 +38,37 @@ class Crops:
     """(B, J, 3)"""
     world_to_cam: npt.NDArray[Any] | None = None
     """(B, 3, 3); ``None`` where no label may be seen."""
+    detections_px: npt.NDArray[Any] | None = None
+    """(B, J, 2) joints that were found in the image; ``None`` where nobody asks for them."""
+    keys: tuple[str, ...] | None = None
+    """(B,)"""
+    poses: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None
+    """(B, 3, 3) world -> camera axes and (B, 3) camera centres, mm."""
 
     @classmethod
-    def stored(cls, shards: ShardSet, indices: IntArray | slice, *, labelled: bool) -> Crops:
-        """Of samples ``indices`` of shards; their joints only if ``labelled``."""
+    def stored(
+        cls,
+        shards: ShardSet,
+        indices: IntArray | slice,
+        *,
+        labelled: bool,
+        detections_px: npt.NDArray[Any] | None = None,
+        asks: Collection[str] = (),
+    ) -> Crops:
+        """Of samples ``indices`` of shards; their joints only if ``labelled``. ``detections_px`` (N, J, 2) of all
+        samples; ``asks``: as in ``Stage``."""
         labels = shards.labels
-        joints = (
-            (labels.joints_px[indices], labels.joints_cam_mm[indices], labels.rotation[indices]) if labelled else ()
+        return cls(
+            labels.intrinsics_px[indices],
+            labels.distortion[indices],
+            shards.tangential_factor,
+            labels.joints_px[indices] if labelled else None,
+            labels.joints_cam_mm[indices] if labelled else None,
+            labels.rotation[indices] if labelled else None,
+            detections_px=None if detections_px is None else detections_px[indices],
+            keys=tuple(map(str, shards.keys[indices])) if "keys" in asks else None,
+            poses=(labels.rotation[indices], labels.position_world_mm[indices]) if "extrinsics" in asks else None,
         )
-        return cls(labels.intrinsics_px[indices], labels.distortion[indices], shards.tangential_factor, *joints)
 
 
 def finish(
@@ -64,15 +87,28 @@ def finish(
     surface = _tensor(images.surfaces_mm * placement.body_scale, device)
     shown = _images(images, draws, placement, part_mirror, device)
     cameras = CameraBatch(_tensor(intrinsics, device), _tensor(distortion, device), float(crops.tangential_factor))
+    asked = _asked(crops, placement, device)
     if crops.joints_px is None or crops.joints_cam_mm is None or crops.world_to_cam is None:
-        return UnlabelledBatch(shown, cameras, surface)
+        return UnlabelledBatch(shown, cameras, surface, **asked)
     hidden = grant is not None and not grant.mask_3d.any()
     rotations = np.broadcast_to(np.eye(3), crops.world_to_cam.shape) if hidden else crops.world_to_cam
     labels = (
         *_labels(crops.joints_px, crops.joints_cam_mm, placement, grant, device),
         _tensor(placement.rotations(rotations), device),
     )
-    return LabelledBatch(shown, cameras, surface, *labels)
+    return LabelledBatch(shown, cameras, surface, *labels, **asked)
+
+
+def _asked(crops: Crops, placement: Placement, device: torch.device) -> dict[str, Any]:
+    """Return the fields of ``UnlabelledBatch`` that somebody asked for."""
+    found: dict[str, Any] = {"keys": crops.keys}
+    if crops.detections_px is not None:
+        found["detections_px"] = _tensor(placement.points_px(crops.detections_px), device)
+    if crops.poses is not None:
+        rotation, center_mm = crops.poses
+        scaled = center_mm * placement.body_scale[:, None]
+        found["poses"] = CameraPoses(_tensor(placement.rotations(rotation), device), _tensor(scaled, device))
+    return found
 
 
 def from_shrunk(affine_px: npt.NDArray[np.float64], shrink: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

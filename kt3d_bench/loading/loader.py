@@ -23,6 +23,7 @@ from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.loading.clips import Clip, clip_frames
 from kt3d_bench.loading.finish import Crops, finish, from_shrunk
 from kt3d_bench.loading.images import ImageStore, crop_boxes
+from kt3d_bench.loading.views import simultaneous
 from kt3d_bench.supervision import Grant
 
 IntArray = npt.NDArray[np.int64]
@@ -38,7 +39,7 @@ class _Coming:
     indices: IntArray
     """(B,) samples of the batch, in the middle of their clips."""
     frames: IntArray
-    """(B T,) all frames of their clips; ``indices`` where the batch holds no clips."""
+    """(B T,) all frames of their clips, or views of their groups; ``indices`` where the batch holds neither."""
     draws: Draws
     placement: Placement
     assembly: Assembly
@@ -127,7 +128,9 @@ class Loader(EndlessLoader):
     ``labelled=False`` yields ``UnlabelledBatch`` and reads images and crop cameras, nothing else.
     ``labelled=True`` yields ``LabelledBatch`` with what ``grant`` allows (``None`` = everything).
     ``clip``: each sample brings the frames around it (``loading.clips``), all augmented like it: (B T, ...) instead of
-    (B, ...). Neighbours come from ``indices`` too.
+    (B, ...). ``views``: instead, each sample brings those of other cameras (``loading.views``), and samples whose
+    instant too few saw are left out. Neighbours come from ``indices`` too; ``only``: those of them that have a clip.
+    ``detections_px`` (N, J, 2): joints that were found in the stored crops, to be handed on. ``asks``: see ``Stage``.
     ``modalities`` may be empty: labels and cameras only. ``augmentation=None`` augments nothing. ``indices``:
     the samples, (N,) ascending numbers in the split; ``None`` = all. ``limit`` keeps the first so many of a fixed
     shuffle of them, in file order.
@@ -153,7 +156,11 @@ class Loader(EndlessLoader):
         world: int = 1,
         indices: IntArray | None = None,
         limit: int | None = None,
+        only: IntArray | None = None,
         clip: Clip | None = None,
+        views: int | None = None,
+        detections_px: npt.NDArray[np.float32] | None = None,
+        asks: Sequence[str] = (),
         cache_bytes: int = 1 << 30,
         workers: int | None = None,
     ) -> None:
@@ -164,14 +171,19 @@ class Loader(EndlessLoader):
         super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
         self._shards, self._grant, self._labelled, self._shuffle = shards, grant, labelled, shuffle
         self._chosen = np.arange(len(shards.keys), dtype=np.int64) if indices is None else indices
-        self._clip = clip
+        self._clip, self._views, self._detections_px, self._asks = clip, views, detections_px, tuple(asks)
         self._frames = None if clip is None else clip_frames(shards.labels, self._chosen, clip)
-        if shuffle and self._frames is not None and (self._frames[self._chosen] == self._chosen[:, None]).all():
+        if views is not None:
+            self._frames = simultaneous(shards.labels, self._chosen, views)
+            self._chosen = self._chosen[self._frames[self._chosen, 0] >= 0]
+        elif shuffle and self._frames is not None and (self._frames[self._chosen] == self._chosen[:, None]).all():
             raise UsageError(
                 f"no sample has a neighbour for clips of {clip}",
                 where=shards.folder,
                 hint="prepare neighbouring frames, or choose another stride",
             )
+        if only is not None:
+            self._chosen = only
         if limit is not None and limit < len(self._chosen):
             self._chosen = np.sort(np.random.default_rng(0).permutation(self._chosen)[:limit]).astype(np.int64)
         self._store = ImageStore(shards, self._modalities, input_px, cache_bytes=cache_bytes, workers=workers)
@@ -181,6 +193,11 @@ class Loader(EndlessLoader):
     def samples(self) -> int:
         """Samples of one epoch, all ranks together."""
         return len(self._chosen)
+
+    @property
+    def needed(self) -> IntArray:
+        """Ascending numbers of the samples that one pass of this rank loads, neighbours included."""
+        return np.unique(self.frames(self._chosen[self._rank :: self._world]))
 
     @property
     def workers(self) -> int:
@@ -211,7 +228,7 @@ class Loader(EndlessLoader):
         return [str(key) for key in self._shards.keys[indices]]
 
     def frames(self, indices: IntArray) -> IntArray:
-        """Return the (B T,) samples of the clips around samples ``indices`` (B,); these themselves without clips."""
+        """Return the (B T,) samples of the clips or groups of samples ``indices`` (B,); these themselves without."""
         return indices if self._frames is None else self._frames[indices].ravel()
 
     def close(self) -> None:
@@ -220,7 +237,8 @@ class Loader(EndlessLoader):
 
     def _identity(self) -> dict[str, Any]:
         own = {"samples": self.samples, "sample_list": self._shards.sample_list_digest, **super()._identity()}
-        return own if self._clip is None else {**own, "clip": list(self._clip)}
+        own |= {} if self._clip is None else {"clip": list(self._clip)}
+        return own if self._views is None else {**own, "views": self._views}
 
     def _stream(self, start: int) -> Iterator[tuple[int, tuple[IntArray, IntArray]]]:
         """Yield (batch number, (epochs (B,), indices (B,))), endlessly."""
@@ -268,7 +286,8 @@ class Loader(EndlessLoader):
         return _Coming(number, indices, frames, draws, placement, batch, decoding)
 
     def _assemble(self, coming: _Coming, labelled: bool) -> UnlabelledBatch:
-        crops = Crops.stored(self._shards, coming.frames, labelled=labelled)
+        found, asks = self._detections_px, self._asks
+        crops = Crops.stored(self._shards, coming.frames, labelled=labelled, detections_px=found, asks=asks)
         images, draws, placement = coming.assembly, coming.draws, coming.placement
         grant, mirror, device = self._grant, self._part_mirror, self._device
         return finish(images, crops, draws, placement, grant=grant, part_mirror=mirror, device=device)

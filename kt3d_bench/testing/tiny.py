@@ -277,7 +277,7 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
 
 
 def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
-    """Yield the samples of a split."""
+    """Yield the samples of a split, which are the frames of one sequence."""
     facts, split = item.payload, item.payload["split"]
     for number in range(facts[split]):
         yield tiny_sample(
@@ -286,6 +286,7 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
             modalities=facts["modalities"],
             labels=facts["labels"],
             corrupt=facts["corrupt"],
+            frame=number,
         )
 
 

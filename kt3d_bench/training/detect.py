@@ -19,7 +19,8 @@ from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, found_run, read_run
-from kt3d_bench.training.predict import BATCH_SIZE, crop_to_input, load_method, require_single_images, untrained_method
+from kt3d_bench.training.joints import looks
+from kt3d_bench.training.predict import load_method, require_single_images, untrained_method
 from kt3d_bench.training.resolve import device_name
 from kt3d_bench.training.sources import fetch
 
@@ -83,32 +84,21 @@ def _found(
     """Return (N, 17, 2) px of the stored crops, (N, 17) confidences, and N masks as PNG or none."""
     import torch
 
-    from kt3d_bench.loading.loader import Loader
-
     require_single_images(method, "detecting")
     joints, confidence = np.empty((len(samples.keys), 17, 2)), np.ones((len(samples.keys), 17))
     masks: list[bytes] = []
-    loader = Loader(samples, method.reads, batch_size=BATCH_SIZE, input_px=method.input_px, labelled=False,
-                    shuffle=False, device=device)  # fmt: skip
-    report.start(f"detect {samples.split}", loader.batches_per_epoch)
-    try:
-        with torch.no_grad():
-            for number, (rows, batch) in enumerate(loader.ordered(), 1):
-                estimate = method.predict(batch)
-                if estimate.joints_px is None:
-                    raise PluginError("does not say where joints are in the image (joints_px)", where="Estimate")
-                scale, offset = crop_to_input(batch, samples.labels.intrinsics_px[rows])
-                joints[rows] = (estimate.joints_px.cpu().double().numpy() - offset) / scale
-                if estimate.confidence is not None:
-                    confidence[rows] = estimate.confidence.nan_to_num(0.0).cpu().numpy()
-                if estimate.foreground is not None:
-                    shown = estimate.foreground.cpu().numpy()
-                    sizes = samples.labels.size_px[rows]
-                    masks += [_in_crop(*one) for one in zip(shown, scale[:, 0, 0], offset[:, 0], sizes, strict=True)]
-                report.advance(number, samples=int(rows[-1]) + 1)
-    finally:
-        loader.close()
-    report.finish()
+    with torch.no_grad():
+        for look in looks(samples, method.reads, method.input_px, device, report):
+            rows, estimate = look.rows, method.predict(look.batch)
+            if estimate.joints_px is None:
+                raise PluginError("does not say where joints are in the image (joints_px)", where="Estimate")
+            joints[rows] = look.in_crops(estimate.joints_px)
+            if estimate.confidence is not None:
+                confidence[rows] = estimate.confidence.nan_to_num(0.0).cpu().numpy()
+            if estimate.foreground is not None:
+                shown, sizes = estimate.foreground.cpu().numpy(), samples.labels.size_px[rows]
+                places = zip(shown, look.scale[:, 0, 0], look.offset[:, 0], sizes, strict=True)
+                masks += [_in_crop(*one) for one in places]
     return joints, confidence, masks
 
 

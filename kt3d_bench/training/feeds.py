@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.data.detections import detections_path
 from kt3d_bench.data.folders import split_digest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import PluginError, UsageError
+from kt3d_bench.progress import Reporter
 from kt3d_bench.supervision import Grant
+from kt3d_bench.training.joints import joints_for
 from kt3d_bench.training.sources import GENERATED, Domain
 
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from kt3d_bench.loading.batches import UnlabelledBatch
     from kt3d_bench.loading.loader import Loader
     from kt3d_bench.loading.stream import Stream
-    from kt3d_bench.method import Stage
+    from kt3d_bench.method import Method, Stage
 
 IntArray = npt.NDArray[np.int64]
 OTHER_PEOPLE = 1 << 32
@@ -79,8 +83,13 @@ class Feed(Protocol):
     def validates_on(self) -> str:
         """ "unseen" or "seen": whether ``fixed`` gives samples that no stage trains on."""
 
-    def open(self, stage: Stage, role: str, input_px: int, seed: int, place: Place) -> BatchSource:
-        """Batches for one stage."""
+    def detections_digest(self, name: str) -> str:
+        """Digest of the stored detections ``name`` of these samples."""
+
+    def open(
+        self, stage: Stage, role: str, input_px: int, seed: int, place: Place, *, method: Method | None = None
+    ) -> BatchSource:
+        """Batches for one stage; ``method``: the one whose detections they hold, where the stage names some."""
 
     def fixed(
         self, stage: Stage, role: str, input_px: int, device: str, view: Augmentation, samples: int
@@ -155,7 +164,13 @@ class RoleData:
             "origin": shards.origin,
         }
 
-    def open(self, stage: Stage, role: str, input_px: int, seed: int, place: Place) -> BatchSource:
+    def detections_digest(self, name: str) -> str:
+        path = detections_path(self._stored(name), name)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+    def open(
+        self, stage: Stage, role: str, input_px: int, seed: int, place: Place, *, method: Method | None = None
+    ) -> BatchSource:
         from kt3d_bench.loading.augment import Augmentation
         from kt3d_bench.loading.stream import StreamLoader
 
@@ -169,10 +184,14 @@ class RoleData:
             "world": place.world,
         }
         if not isinstance(self.shards, ShardSet):
-            self._require_single_images(stage)
+            self._require_single_images(stage, role)
             return StreamLoader(self.shards, stage.roles[role], **options)
         chosen = np.arange(self.samples)
-        return self._loader(self.shards, stage.roles[role], chosen, shuffle=True, clip=stage.clip, **options)
+        if method is not None:
+            shards, name = self._stored(stage.detections[role]), stage.detections[role]
+            options["detections_px"] = joints_for(method, name, shards, place.device, Reporter(), only=chosen)
+        given = {"clip": stage.clip_of(role), "views": stage.views, "asks": stage.asks}
+        return self._loader(self.shards, stage.roles[role], chosen, shuffle=True, **given, **options)
 
     def fixed(
         self, stage: Stage, role: str, input_px: int, device: str, view: Augmentation, samples: int
@@ -185,10 +204,10 @@ class RoleData:
         if isinstance(self.shards, ShardSet):
             first, end = (self.samples, len(self.shards)) if self.held_out else (0, self.samples)
             loader: Loader | StreamLoader = self._loader(
-                self.shards, stage.roles[role], np.arange(first, end), limit=count, clip=stage.clip, **options
+                self.shards, stage.roles[role], np.arange(first, end), limit=count, clip=stage.clip_of(role), **options
             )
         else:
-            self._require_single_images(stage)
+            self._require_single_images(stage, role)
             others = replace(self.shards, seed=self.shards.seed + OTHER_PEOPLE)
             loader = StreamLoader(others, stage.roles[role], workers=0, **options)
         try:
@@ -196,10 +215,18 @@ class RoleData:
         finally:
             loader.close()
 
-    def _require_single_images(self, stage: Stage) -> None:
-        if stage.clip is not None:
+    def _stored(self, what: str) -> ShardSet:
+        if isinstance(self.shards, ShardSet):
+            return self.shards
+        problem = f"generated samples have no detections '{what}'"
+        where = f"--source {GENERATED}:{self.domain.name}"
+        raise UsageError(problem, where=where, hint="prepare shards and train on them")
+
+    def _require_single_images(self, stage: Stage, role: str) -> None:
+        if stage.clip_of(role) is not None or stage.views is not None or stage.asks:
+            asked = "clips" if stage.clip is not None else "views, keys or extrinsics"
             raise UsageError(
-                f"stage '{stage.name}' needs clips, and generated samples have no neighbours in time",
+                f"stage '{stage.name}' needs {asked}, and generated samples have no neighbours or names",
                 where=f"--source {GENERATED}:{self.domain.name}",
                 hint="prepare shards and train on them",
             )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.errors import ArtefactError
 from kt3d_bench.interrupts import InterruptedRunError, graceful_stop
-from kt3d_bench.method import Method, Stage
+from kt3d_bench.method import OWN, Method, Stage
 from kt3d_bench.progress import Reporter
 from kt3d_bench.training import acceleration, bounds, checkpoint, interim
 from kt3d_bench.training.feeds import Feed
@@ -108,6 +108,7 @@ def _stage(
     options, before_it = context.options, {outcome.name: outcome.digest for outcome in earlier}
     facts = {
         "data": {role: context.feeds[role].digest for role in stage.roles},
+        **({"detections": _detections(context, stage)} if stage.detections else {}),
         "after": {name: before_it[name] for name in stage.after},
         "initial": checkpoint.state_digest(trained_state(method, stage)),
         "steps": steps,
@@ -159,6 +160,15 @@ def _stage(
         context.report.finish()
     fabric.barrier()
     return StageOutcome(stage.name, tuple(stage.roles), digest, done, seconds, False, worlds)
+
+
+def _detections(context: LoopContext, stage: Stage) -> dict[str, str]:
+    """Role -> digest of its detections; of those that the method finds itself, the digest of the whole method."""
+    own = checkpoint.state_digest(context.method.state_dict()) if OWN in stage.detections.values() else ""
+    return {
+        role: own if name == OWN else context.feeds[role].detections_digest(name)
+        for role, name in sorted(stage.detections.items())
+    }
 
 
 def train_stage(

@@ -10,9 +10,9 @@ true depth of joint 0) or estimated by the method (``from-depth``: ``root_z_mm``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,8 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training import ranks
-from kt3d_bench.training.external import predicted_samples, require_hidden
+from kt3d_bench.training.external import predicted_samples
+from kt3d_bench.training.joints import BATCH_SIZE, joints_for
 from kt3d_bench.training.resolve import device_kind, device_name
 from kt3d_bench.training.sources import fetch
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from kt3d_bench.metrics.predictions import Predictions
 
 FloatArray = npt.NDArray[np.float64]
-BATCH_SIZE = 64
 
 
 def predict(
@@ -278,30 +278,32 @@ def _pass(
 
     from kt3d_bench.loading.clips import middle
     from kt3d_bench.loading.loader import Loader
+    from kt3d_bench.method import OWN
 
     fetch(samples, workers.report)
     method.to(workers.device).eval()
-    loader = Loader(
-        samples,
-        method.reads,
-        batch_size=batch_size,
-        input_px=method.input_px,
-        labelled=False,
-        shuffle=False,
-        device=workers.device,
-        rank=workers.rank,
-        world=workers.world,
-        limit=limit,
-        clip=method.clip,
-    )
-    seen = _with_detections(method, samples)
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "input_px": method.input_px,
+        "labelled": False,
+        "device": workers.device,
+        "rank": workers.rank,
+        "world": workers.world,
+        "limit": limit,
+        "clip": method.clip,
+    }
+    detected = None
+    if method.detections:
+        needed = Loader(samples, (), **options).needed
+        detected = joints_for(method, method.detections, samples, workers.device, workers.report, only=needed)
+    shown_images = () if method.detections == OWN else method.reads
+    loader = Loader(samples, shown_images, **options, detections_px=detected)
     workers.report.start(title, loader.batches_per_epoch)
     indices, joints, done = [np.zeros(0, np.int64)], [np.zeros((0, NUM_JOINTS, 3), np.float32)], 0
     try:
         with torch.no_grad():
             for number, (rows, batch) in enumerate(loader.ordered(), 1):
                 given = samples.labels.joints_cam_mm[rows, 0, 2] if reference == "root-given" else None
-                batch = seen(batch, loader.frames(rows))
                 shown = batch if method.clip is None else middle(batch, method.clip[0])
                 positions = camera_positions(method.predict(batch), shown, method.input_px, given)
                 indices.append(rows)
@@ -313,35 +315,6 @@ def _pass(
     workers.report.finish()
     found = np.concatenate(indices), np.concatenate(joints)
     return found if workers.fabric is None else ranks.gather_rows(workers.fabric, *found, loader.samples)
-
-
-def _with_detections(
-    method: Method, samples: ShardSet
-) -> Callable[[UnlabelledBatch, npt.NDArray[np.int64]], UnlabelledBatch]:
-    """Return what adds the stored 2D detections that the method reads, if any, to the batch of some rows."""
-    if not method.detections:
-        return lambda batch, _: batch
-    import torch
-
-    from kt3d_bench.data.detections import read_detections
-
-    joints, _, meta = read_detections(samples, method.detections)
-    require_hidden(meta.get("saw"), method.context.supervision, samples, method.detections)
-
-    def added(batch: UnlabelledBatch, rows: npt.NDArray[np.int64]) -> UnlabelledBatch:
-        scale, offset = crop_to_input(batch, samples.labels.intrinsics_px[rows])
-        placed = torch.from_numpy((joints[rows] * scale + offset).astype(np.float32))
-        return replace(batch, detections_px=placed.to(batch.device))
-
-    return added
-
-
-def crop_to_input(batch: UnlabelledBatch, intrinsics_px: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-    """Return scale (B, 1, 1) and offset (B, 1, 2) from px of stored crops, whose cameras have ``intrinsics_px``
-    (B, 2, 3), to px of the unaugmented input: both cameras are of the same person, and only the pixels differ."""
-    seen = batch.cameras.intrinsics_px.detach().cpu().double().numpy()
-    scale = seen[:, :1, :1] / intrinsics_px[:, :1, :1]
-    return scale, seen[:, None, :, 2] - scale * intrinsics_px[:, None, :, 2]
 
 
 def camera_positions(

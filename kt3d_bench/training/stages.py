@@ -17,10 +17,12 @@ from torch import nn
 
 from kt3d_bench.errors import ArtefactError, PluginError, did_you_mean
 from kt3d_bench.locks import held
-from kt3d_bench.method import Method, Optimiser, Stage
+from kt3d_bench.method import ASKS, Method, Optimiser, Stage
 from kt3d_bench.training import checkpoint
 
 STORE_VERSION = 1
+_ASKED = ("clip_roles", "views", "detections", "asks")
+"""Fields of ``Stage`` that are part of its digest only where they are set."""
 _PATIENCE_S = 600.0
 
 
@@ -40,11 +42,23 @@ def check_stages(method: Method, stages: tuple[Stage, ...]) -> None:
             if name not in children:
                 near = did_you_mean(name, children)
                 raise PluginError(f"trains '{name}', which is no submodule: {near}", where=where)
+        _check_data(stage, where)
         _check_optimisers(stage, where)
         for name in stage.after:
             if name not in earlier:
                 raise PluginError(f"builds on '{name}', which is no earlier stage", where=where)
         earlier.add(stage.name)
+
+
+def _check_data(stage: Stage, where: str) -> None:
+    for role in (*stage.clip_roles, *stage.detections):
+        if role not in stage.roles:
+            raise PluginError(f"has clips or detections of '{role}', {did_you_mean(role, stage.roles)}", where=where)
+    for name in stage.asks:
+        if name not in ASKS:
+            raise PluginError(f"asks for '{name}', {did_you_mean(name, ASKS)}", where=where)
+    if stage.views is not None and stage.clip is not None:
+        raise PluginError("has clips and views at once", where=where, hint="choose one of them")
 
 
 def _check_optimisers(stage: Stage, where: str) -> None:
@@ -89,6 +103,7 @@ def stage_digest(stage: Stage, facts: Mapping[str, Any]) -> str:
         "average": stage.average,
         "augment": stage.augment,
         **({} if stage.clip is None else {"clip": list(stage.clip)}),
+        **{name: value for name in _ASKED if (value := getattr(stage, name))},
     }
     try:
         text = json.dumps({**own, **facts}, sort_keys=True)

@@ -235,7 +235,8 @@ def opened(
     try:
         for role in stage.roles:
             seed = derived_seed(context.options.seed, stage.name, role) & 0x7FFFFFFF
-            sources[role] = context.feeds[role].open(stage, role, method.input_px, seed, place)
+            given = {"method": method} if role in stage.detections else {}
+            sources[role] = context.feeds[role].open(stage, role, method.input_px, seed, place, **given)
             if saved:
                 sources[role].load_state_dict(saved["loaders"][role])
         yield sources

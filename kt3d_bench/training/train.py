@@ -212,8 +212,10 @@ def _require_use(config: RunConfig, method: Method, stages: Sequence[Stage]) -> 
 
 def _require_detections(method: Method, target: RoleData) -> None:
     """Raise ``ArtefactError`` where the detections that ``predict`` reads are not beside the target's test shards."""
+    from kt3d_bench.method import OWN
+
     shards, domain = target.shards, target.domain
-    if not method.detections or not isinstance(shards, ShardSet):
+    if method.detections in ("", OWN) or not isinstance(shards, ShardSet):
         return
     offered = [domain.benchmark] if domain.benchmark else registry.benchmarks_of(domain.dataset)
     splits = sorted({benchmark.split for benchmark in offered} & shards.manifest.splits.keys())
@@ -299,7 +301,7 @@ def _document(
         "settings_rule": settings_rule(resolved.plugin, resolved.config.settings),
         "external_data": [
             *resolved.plugin.external_data,
-            *_detected(method.detections),
+            *_beside(method),
             *external_data(resolved.config),
         ],
         "shards": {role: found.document() for role, found in sorted(feeds.items())},
@@ -308,9 +310,16 @@ def _document(
     }
 
 
-def _detected(name: str) -> list[str]:
-    """What a run reads that was detected with ``name``, and what that was made with."""
-    return made_with(name, "2D detections") if name else []
+def _beside(method: Method) -> list[str]:
+    """What a run reads beside images and labels: stored detections and what they were made with, and cameras of the
+    target whose places are known."""
+    from kt3d_bench.method import OWN
+
+    stages = method.stages()
+    names = {method.detections, *(name for stage in stages for name in stage.detections.values())} - {"", OWN}
+    found = [text for name in sorted(names) for text in made_with(name, "2D detections")]
+    placed = any("target" in one.roles and (one.views is not None or "extrinsics" in one.asks) for one in stages)
+    return list(dict.fromkeys(found)) + ["places of the target's cameras"] * placed
 
 
 def _now() -> str:

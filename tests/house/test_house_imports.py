@@ -236,6 +236,7 @@ LIGHT = {
     "kt3d_a2j": ("torch", "scipy", "cv2"),
     "kt3d_v2v": ("torch", "scipy", "cv2"),
     "kt3d_simcc": ("torch", "scipy", "cv2"),
+    "kt3d_videopose": ("torch", "scipy", "cv2"),
     "kt3d_dann": ("torch", "scipy", "cv2"),
     "kt3d_blazepose": ("torch", "scipy", "cv2", "ai_edge_litert"),
 }

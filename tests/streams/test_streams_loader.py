@@ -178,6 +178,12 @@ def test_generated_samples_make_no_clips() -> None:
     ):
         with pytest.raises(UsageError, match=r"needs clips, and generated samples have no neighbours.*prepare shards"):
             ask()
+    for changes in ({"views": 2}, {"asks": ("keys",)}):
+        asking = Stage("synthetic", {"source": ("depth",)}, (), {}, steps=1, batch_size=3, **changes)
+        with pytest.raises(UsageError, match="needs views, keys or extrinsics, and generated samples have no"):
+            data.open(asking, "source", PX, 0, Place())
+    with pytest.raises(UsageError, match="generated samples have no detections 'x'; prepare shards and train on them"):
+        data.detections_digest("x")
 
 
 def test_a_run_learns_from_the_stream_and_says_so(few: None, tmp_path: Path) -> None:

@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from training_toys import SIDE, ClipMethod
+from training_toys import CONTEXT, SIDE, ClipMethod, ToyMethod
 from training_workplace import Workplace
 
-import kt3d_bench.testing.tiny as tiny
+import kt3d_bench as kt
 from kt3d_bench.data.detections import write_detections
 from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.loading.clips import clip_frames
 from kt3d_bench.loading.loader import Loader
-from kt3d_bench.method import Estimate
+from kt3d_bench.method import OWN, Estimate, Stage
 from kt3d_bench.metrics.predictions import read_predictions
-from kt3d_bench.run_folder import final_checkpoint
+from kt3d_bench.plugins import registry
+from kt3d_bench.run_folder import final_checkpoint, read_run
+from kt3d_bench.testing import tiny_batch, tiny_plugin
 from kt3d_bench.training.feeds import RoleData
 from kt3d_bench.training.predict import load_method, predict
+from kt3d_bench.training.stages import check_stages, stage_digest
 from kt3d_bench.training.train import train
 from kt3d_bench.training.validation import SAMPLES
 
 
 @pytest.fixture
-def film(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+def film(workplace: Workplace) -> Workplace:
     """The samples of a split are the frames of one sequence."""
-    still = tiny.tiny_sample
-
-    def frame(key: str, *arguments: Any, **options: Any) -> Any:
-        return still(key, *arguments, frame=int(key[-3:]), **options)
-
-    monkeypatch.setattr(tiny, "tiny_sample", frame)
     for name in ("dots-source", "dots-target"):
         workplace.prepare(name)
     return workplace
@@ -90,3 +91,123 @@ def test_every_frame_of_a_clip_has_its_own_detections(film: Workplace, monkeypat
     (labelled,) = loader
     assert isinstance(labelled, LabelledBatch)
     torch.testing.assert_close(torch.cat(seen), labelled.joints_px, rtol=0, atol=1e-3)
+
+
+class LiftedClips(ClipMethod):
+    """Finds every joint at its image's mean brightness, and lifts what it is given."""
+
+    @property
+    def detections(self) -> str:
+        return OWN
+
+    def stages(self) -> tuple[Stage, ...]:
+        first, second = super().stages()
+        own = replace(second, roles={"target": ()}, detections={"target": OWN}, asks=("keys",), augment=False)
+        return replace(first, clip=None), own
+
+    def features(self, batch: UnlabelledBatch) -> torch.Tensor:
+        if "rgb" in batch.images:
+            return super(ClipMethod, self).features(batch)
+        assert batch.detections_px is not None
+        return batch.detections_px.unflatten(0, (-1, 3)).mean((1, 2))[:, :1].expand(-1, self.config.width)
+
+    def find_joints(self, batch: UnlabelledBatch) -> torch.Tensor:
+        assert not self.training
+        return batch.images["rgb"].mean((1, 2, 3))[:, None, None].expand(-1, 17, 2) * SIDE
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clip": (3, 1), "clip_roles": ("targt",)}, "has clips or detections of 'targt', did you mean 'target'"),
+        ({"detections": {"source": "x"}}, "has clips or detections of 'source'"),
+        ({"asks": ("key",)}, "asks for 'key', did you mean 'keys'"),
+        ({"clip": (3, 1), "views": 2}, "has clips and views at once; choose one of them"),
+    ],
+)
+def test_stages_that_ask_for_impossible_things_are_refused(changes: dict[str, Any], message: str) -> None:
+    stage = Stage("lift", {"target": ()}, (), {}, steps=1, **changes)
+    with pytest.raises(PluginError, match=message):
+        check_stages(build_toy(), (stage,))
+    with pytest.raises(PluginError, match=r"ToyMethod: has no find_joints\(\); define it, or name detections"):
+        build_toy().find_joints(tiny_batch(1))
+
+
+def test_what_a_stage_asks_for_is_part_of_its_digest_only_where_it_asks() -> None:
+    plain = Stage("lift", {"target": ()}, (), {}, steps=1)
+    asking: list[dict[str, Any]] = [{}, {"views": 2}, {"asks": ("keys",)}, {"detections": {"target": "x"}},
+                                    {"clip_roles": ("target",)}]  # fmt: skip
+    assert len({stage_digest(replace(plain, **changes), {}) for changes in asking}) == 5
+    own = {"store": 1, "name": "lift", "roles": {"target": []}, "trains": [], "recipe": {}, "batch_size": 32,
+           "optimisers": [["", plain.optimisers[""].facts()]], "schedule": plain.schedule.facts(), "average": None,
+           "augment": True}  # fmt: skip
+    assert stage_digest(plain, {}) == hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
+def build_toy() -> ToyMethod:
+    return ToyMethod(ToyMethod.Config(), CONTEXT)
+
+
+class StoredClips(LiftedClips):
+    """Lifts stored joints, before cameras whose places it knows."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        first, second = super().stages()
+        return first, replace(second, detections={"target": "x"}, asks=("extrinsics",))
+
+
+def test_detections_teach_only_where_they_pass_on_no_hidden_label(film: Workplace) -> None:
+    """Stored ones decide the stage's digest; those of a run that saw more labels are refused; cameras are told."""
+    shards = ShardSet.open(film.root / "shards" / "dots-target", "train")
+    with offered(StoredClips):
+        digests = set()
+        for shift in (0.0, 1.0):
+            write_detections(shards, "x", shards.labels.joints_px + shift, np.ones((len(shards), 17)), {})
+            run = read_run(train(film.config(method="lifted", supervision="none")))
+            assert run["external_data"] == ["2D detections by x", "places of the target's cameras"]
+            digests.add(run["stages"][-1]["digest"])
+        assert len(digests) == 2
+        saw = {"saw": {"dataset": "dots-target", "levels": ["full"]}}
+        write_detections(shards, "x", shards.labels.joints_px, np.ones((len(shards), 17)), saw)
+        with pytest.raises(UsageError, match=r"the detections 'x' come from a run that saw labels of dots-target"):
+            train(film.config(method="lifted", supervision="none"))
+
+
+def offered(kind: type[ToyMethod]) -> AbstractContextManager[None]:
+    """Offer a class of this file as the method "lifted"."""
+    roles, names = {"target": "dots-target", "source": "dots-source"}, ("paper", "small", "tiny")
+    plugin = kt.MethodPlugin("lifted", "", f"{__name__}:{kind.__name__}", presets=names, defaults=roles)
+    return registry.lent({"lifted": tiny_plugin(methods=[plugin])})
+
+
+def test_a_methods_own_joints_are_found_once_in_every_image(film: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and prediction get them without images; each image was looked at once for each of the two."""
+    looked: list[int] = []
+    given: list[UnlabelledBatch] = []
+    find, step = LiftedClips.find_joints, LiftedClips.step
+
+    def counted(self: LiftedClips, batch: UnlabelledBatch) -> torch.Tensor:
+        looked.append(batch.size)
+        return find(self, batch)
+
+    def seen(self: LiftedClips, stage: Stage, batches: Any, progress: Any) -> Any:
+        given.append(batches[next(iter(stage.roles))])
+        return step(self, stage, batches, progress)
+
+    monkeypatch.setattr(LiftedClips, "find_joints", counted)
+    monkeypatch.setattr(LiftedClips, "step", seen)
+    with offered(LiftedClips):
+        run = train(film.config(method="lifted", supervision="none"))
+        shards = {name: ShardSet.open(film.root / "shards" / "dots-target", name) for name in ("train", "test")}
+        assert sum(looked) == len(shards["train"])
+        predict(run, device="cpu")
+    assert sum(looked) == len(shards["train"]) + len(shards["test"])
+    last = given[-1]
+    assert last.detections_px is not None
+    assert not last.images
+    (single,) = Loader(shards["train"], ("rgb",), batch_size=len(shards["train"]), input_px=SIDE, labelled=False)
+    brightness = dict(zip(shards["train"].keys, single.images["rgb"].mean((1, 2, 3)).tolist(), strict=True))
+    assert last.keys is not None
+    assert len(last.keys) == last.size == 12
+    expected = torch.tensor([brightness[key] for key in last.keys]) * SIDE
+    torch.testing.assert_close(last.detections_px, expected[:, None, None].expand(-1, 17, 2), rtol=0, atol=1e-3)
