@@ -141,21 +141,10 @@ class IntegralNet(nn.Module):
 
     def __init__(self, in_channels: int, *, backbone: str = "resnet50", side: int = 64, joints: int = NUM_JOINTS):
         super().__init__()
-        if backbone not in BACKBONES:
-            raise UsageError(f"unknown backbone '{backbone}'", hint=did_you_mean(backbone, BACKBONES))
         self.side = side
         self.joints = joints
-        self.encoder: ResNet50 | TinyEncoder
-        self.decoder: nn.Module
-        if backbone == "resnet50":
-            self.encoder = ResNet50(in_channels)
-            self.decoder = _deconvolutions(self.encoder.channels, joints * side)
-        else:
-            self.encoder = TinyEncoder(in_channels)
-            self.decoder = TinyDecoder(self.encoder.channels, joints * side)
-        self.offset = nn.Linear(self.encoder.channels, 1)
-        for parameter in self.offset.parameters():
-            nn.init.zeros_(parameter)
+        self.encoder, self.decoder = encoder_and_decoder(in_channels, joints * side, backbone)
+        self.offset = surface_offset_layer(self.encoder.channels)
 
     @property
     def feature_channels(self) -> int:
@@ -167,24 +156,46 @@ class IntegralNet(nn.Module):
             raise ValueError(f"a net of side {self.side} reads {4 * self.side} px, found {tuple(images.shape[-2:])}")
         maps = self.encoder(images)
         volumes = self.decoder(maps).view(-1, self.joints, self.side, self.side, self.side)
-        features = _pooled(maps)
+        features = pooled(maps)
         along = marginals(volumes) if with_marginals else None
         voxels = soft_argmax(volumes) if along is None else expected(along)
-        return IntegralOutput(voxels, features, self._offset_mm(features), self.side, along)
+        return IntegralOutput(voxels, features, surface_offset_mm(self.offset, features), self.side, along)
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """``features`` and ``surface_offset_mm`` of ``forward`` alone, without the decoder that finds joints."""
-        features = _pooled(self.encoder(images))
-        return features, self._offset_mm(features)
-
-    def _offset_mm(self, features: Tensor) -> Tensor:
-        offset: Tensor = self.offset(features)[:, 0].float()
-        return _OFFSET_SCALE_MM * offset
+        features = pooled(self.encoder(images))
+        return features, surface_offset_mm(self.offset, features)
 
 
-def _pooled(maps: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """Mean over the image of an encoder's deepest maps."""
+def encoder_and_decoder(in_channels: int, out_channels: int, backbone: str) -> tuple[ResNet50 | TinyEncoder, nn.Module]:
+    """Return the parts of a network that makes (B, ``out_channels``, H/4, W/4) maps of (B, ``in_channels``, H, W)
+    images: ResNet-50 and three deconvolutions, or the tiny ones. Raises ``UsageError`` for another ``backbone``."""
+    if backbone not in BACKBONES:
+        raise UsageError(f"unknown backbone '{backbone}'", hint=did_you_mean(backbone, BACKBONES))
+    if backbone == "resnet50":
+        large = ResNet50(in_channels)
+        return large, _deconvolutions(large.channels, out_channels)
+    small = TinyEncoder(in_channels)
+    return small, TinyDecoder(small.channels, out_channels)
+
+
+def pooled(maps: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """(B, C) mean over the image of an encoder's deepest maps."""
     return (maps if isinstance(maps, Tensor) else maps[-1]).mean((2, 3))
+
+
+def surface_offset_layer(channels: int) -> nn.Linear:
+    """Return the layer for ``surface_offset_mm``, which says 0 at first."""
+    layer = nn.Linear(channels, 1)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def surface_offset_mm(layer: nn.Module, features: Tensor) -> Tensor:
+    """(B, C) features -> (B,) depth of the hip behind the surface reference, mm, as ``layer`` tells it."""
+    offset: Tensor = layer(features)[:, 0].float()
+    return _OFFSET_SCALE_MM * offset
 
 
 def _deconvolutions(in_channels: int, out_channels: int) -> nn.Sequential:

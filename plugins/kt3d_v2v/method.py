@@ -17,9 +17,11 @@ from torch import Tensor
 
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Schedule, Stage, StepResult
+from kt3d_bench.nn.heatmaps import squared_error
+from kt3d_bench.nn.points import points_mm, projected_px
 from kt3d_bench.nn.schedules import length
 from kt3d_bench.skeletons import NUM_JOINTS
-from kt3d_v2v.cubes import heat_maps, middle_mm, occupancy, peaks_mm, points_mm, projected_px
+from kt3d_v2v.cubes import heat_maps, middle_mm, occupancy, peaks_mm
 from kt3d_v2v.networks import VoxelNet
 
 
@@ -103,9 +105,8 @@ class V2V(Method):
         centre = centre + config.shift_mm * (2 * torch.rand(centre.shape).to(centre) - 1)
         maps = self.net(occupancy(points, centre, config.cube_mm, config.voxels)).float()
         truth = heat_maps(batch.joints_cam_mm, centre, config.cube_mm, config.voxels // 2, config.sigma)
-        known = (batch.mask_3d & truth.isfinite().all((-1, -2, -3)))[..., None, None, None].expand_as(maps)
-        error = (maps - truth.where(known, maps.detach())).square().sum() / known.sum().clamp(min=1)
-        return StepResult({"heat maps": error})
+        known = batch.mask_3d & truth.isfinite().all((-1, -2, -3))
+        return StepResult({"heat maps": squared_error(maps, truth, known)})
 
     def predict(self, batch: UnlabelledBatch) -> Estimate:
         config: Config = self.config

@@ -9,20 +9,19 @@ import kt3d_v2v
 import numpy as np
 import pytest
 import torch
-from kt3d_v2v.cubes import heat_maps, middle_mm, occupancy, peaks_mm, points_mm, projected_px
+from kt3d_v2v.cubes import heat_maps, middle_mm, occupancy, peaks_mm
 from kt3d_v2v.method import V2V
 from kt3d_v2v.networks import VoxelNet
 
 from kt3d_bench.errors import UsageError
-from kt3d_bench.geometry.cameras import project_arrays, unproject_arrays
-from kt3d_bench.loading.batches import CameraBatch, LabelledBatch
+from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import MethodContext, Progress
+from kt3d_bench.nn.points import points_mm
 from kt3d_bench.testing import tiny_batch
 from kt3d_bench.training.graph import Graph
 
 INPUT_PX = 32
 ALL, NOTHING = torch.ones(17, dtype=torch.bool), torch.zeros(17, dtype=torch.bool)
-SKEWED = CameraBatch(torch.tensor([[[80.0, 4.0, 15.0], [-4.0, 82.0, 16.0]]]), torch.zeros(1, 5), 2.0)
 
 
 def build(modality: str = "depth", **settings: Any) -> V2V:
@@ -54,18 +53,6 @@ def test_the_full_network_has_the_published_size() -> None:
         maps = net(torch.empty(2, 1, 88, 88, 88))
     assert sum(each.numel() for each in net.parameters()) == front + inner + outer + last == 3_410_255
     assert maps.shape == (2, 15, 44, 44, 44)
-
-
-def test_pixels_become_points_as_the_cameras_have_it() -> None:
-    depth = torch.zeros(1, 1, INPUT_PX, INPUT_PX)
-    depth[0, 0, 20, 7] = 3000.0
-    found = points_mm(depth, SKEWED)[0, 20 * INPUT_PX + 7].double().numpy()
-    camera = SKEWED.intrinsics_px.double().numpy(), SKEWED.distortion.numpy(), 2.0
-    expected = unproject_arrays(*camera, np.array([[[7.0, 20.0]]]), np.array([[3000.0]]))
-    np.testing.assert_allclose(found, expected[0, 0], atol=1e-2)
-    joints = np.array([[[100.0, -250.0, 3100.0], [-40.0, 10.0, 2900.0]]])
-    back = projected_px(torch.from_numpy(joints).float(), SKEWED)
-    np.testing.assert_allclose(back, project_arrays(*camera, joints), atol=1e-3)
 
 
 def test_the_cube_lies_around_the_surface() -> None:
