@@ -81,10 +81,10 @@ class MapsNet(nn.Module):
         seen = self.bones[:, 1] > 0
         total_mm = (self.bones[:, 0] / self.bones[:, 1].clamp(min=1)).sum()
         own = (bone_lengths(joints) * seen).sum(-1, keepdim=True)
-        factor: Tensor = total_mm / own.clamp(min=1e-6)
-        return factor
+        return total_mm / own.clamp(min=1e-6)
 
 
 def bone_lengths(joints: Tensor) -> Tensor:
     """(B, J, D) -> (B, 16) in the order of ``H36M17.bones``."""
-    return (joints[:, _CHILDREN] - joints[:, _PARENTS]).norm(dim=-1)
+    lengths: Tensor = (joints[:, _CHILDREN] - joints[:, _PARENTS]).norm(dim=-1)
+    return lengths
