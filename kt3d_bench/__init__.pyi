@@ -21,6 +21,7 @@ from kt3d_bench.loading.dataset import load as load
 from kt3d_bench.loading.dataset import webdataset as webdataset
 from kt3d_bench.metrics.converting import convert as convert
 from kt3d_bench.metrics.evaluate import evaluate as evaluate
+from kt3d_bench.metrics.functional import JointInput as JointInput
 from kt3d_bench.metrics.functional import auc as auc
 from kt3d_bench.metrics.functional import mpjpe as mpjpe
 from kt3d_bench.metrics.functional import n_mpjpe as n_mpjpe
@@ -30,6 +31,7 @@ from kt3d_bench.pictures.formats import write_as as write_as
 from kt3d_bench.pictures.predict import predict_images as predict_images
 from kt3d_bench.plugins.hookspecs import DatasetPlugin as DatasetPlugin
 from kt3d_bench.plugins.hookspecs import MethodPlugin as MethodPlugin
+from kt3d_bench.plugins.hookspecs import MetricPlugin as MetricPlugin
 from kt3d_bench.plugins.hookspecs import Option as Option
 from kt3d_bench.plugins.hookspecs import Recipe as Recipe
 from kt3d_bench.plugins.hookspecs import RecipeClaim as RecipeClaim

@@ -17,7 +17,7 @@ from kt3d_bench import __version__
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.plugins import registry
 
-KINDS = ("dataset", "method")
+KINDS = ("dataset", "method", "metric")
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _LONGEST = 30
 _SUFFIX = ".tmpl"
@@ -57,8 +57,9 @@ def named(name: str) -> Names:
     words = name.split("-")
     cls, title = "".join(word.capitalize() for word in words), " ".join(words).capitalize()
     made = Names(name, f"kt3d_{stem}", f"kt3d-{name}", stem, cls, title)
-    for kind in ("datasets", "methods", "recipes", "plugins"):
-        if name in (registry.registered() if kind == "plugins" else getattr(registry, kind)()):
+    for kind in ("datasets", "methods", "metrics", "recipes", "plugins"):
+        known = registry.registered() if kind == "plugins" else getattr(registry, kind)()
+        if (stem if kind == "metrics" else name) in known:
             raise UsageError(f"a {kind[:-1]} '{name}' is installed already", hint="choose another name")
     if find_spec(made.package) is not None or any(distributions(name=made.distribution)):
         raise UsageError(f"a package {made.package} is installed already", hint="choose another name, or uninstall it")
@@ -66,7 +67,7 @@ def named(name: str) -> Names:
 
 
 def new_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None = None) -> Path:
-    """Write the package of a new "dataset" or "method" below ``out`` and return its folder, ``<out>/kt3d-<name>``.
+    """Write the package of a new "dataset", "method" or "metric"; return its folder, ``<out>/kt3d-<name>``.
 
     ``target``: the dataset that a new method is trained for by default; if not given, the one that most installed
     methods use. The folder appears complete or not at all. Raises ``UsageError`` for an unknown kind or target, a name

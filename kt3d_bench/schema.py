@@ -60,10 +60,11 @@ class Must:
 
 
 class OneOf(Must):
-    """One of some names; the error suggests the nearest."""
+    """One of some names; the error suggests the nearest. ``text`` says what is expected, without asking for ``known``
+    before it is needed."""
 
-    def __init__(self, known: Collection[str]) -> None:
-        super().__init__(f"one of {', '.join(known)}", known.__contains__)
+    def __init__(self, known: Collection[str], text: str = "") -> None:
+        super().__init__(text or f"one of {', '.join(known)}", known.__contains__)
         self.known = known
 
     def check(self, value: Any) -> Any:

@@ -23,6 +23,7 @@ def lines(width: int | None) -> list[str]:
         "Datasets": {one.name: one.title for one in kt.datasets().values()},
         "Methods": {one.name: one.summary for one in kt.methods().values()},
         "Benchmarks": {one.id: one.title for one in kt.benchmarks().values()},
+        "Metrics of plugins": {one.name: one.about for one in registry.metrics().values()},
         "Recipes": {one.name: one.summary for one in kt.recipes().values()},
     }
     longest = max(len(name) for group in groups.values() for name in group)
@@ -46,6 +47,7 @@ def as_json() -> dict[str, Any]:
         "datasets": _facts(kt.datasets(), "title", "modalities", "splits"),
         "methods": _facts(kt.methods(), "summary", "presets", "supervision", "defaults"),
         "benchmarks": _facts(kt.benchmarks(), "version", "dataset", "split", "train", "foreground", "headline"),
+        "metrics": _facts(registry.metrics(), "title", "unit", "better", "about", "benchmarks"),
         "recipes": {one.name: one.summary for one in kt.recipes().values()},
     }
 
@@ -64,6 +66,8 @@ def fact_sheet(name: str) -> dict[str, Any]:
         return {"kind": "method", **facts, "options": asdict(loaded.Config()), "preset_options": dict(loaded.PRESETS)}
     if name in kt.benchmarks():
         return {"kind": "benchmark", **asdict(kt.benchmarks()[name])}
+    if name in registry.metrics():
+        return {"kind": "metric", **asdict(registry.metrics()[name])}
     if name in kt.recipes():
         return {"kind": "recipe", **asdict(kt.recipes()[name])}
     raise _unknown(name)
@@ -84,13 +88,15 @@ def describe(name: str) -> list[str]:
         return _method_lines(kt.methods()[name])
     if name in kt.benchmarks():
         return _benchmark_lines(kt.benchmarks()[name])
+    if name in registry.metrics():
+        return _metric_lines(registry.metrics()[name])
     if name in kt.recipes():
         return _recipe_lines(kt.recipes()[name])
     raise _unknown(name)
 
 
 def _unknown(name: str) -> UsageError:
-    known = [*kt.datasets(), *kt.methods(), *kt.benchmarks(), *kt.recipes()]
+    known = [*kt.datasets(), *kt.methods(), *kt.benchmarks(), *registry.metrics(), *kt.recipes()]
     return UsageError(f"nothing is called '{name}'", hint=did_you_mean(name, known))
 
 
@@ -120,6 +126,16 @@ def _dataset_lines(plugin: kt.DatasetPlugin) -> list[str]:
         *(["Options of prepare:", *options] if options else []),
         "Cite:",
         card.citation.strip(),
+    ]
+
+
+def _metric_lines(metric: kt.MetricPlugin) -> list[str]:
+    return [
+        f"{metric.name}: {metric.title}, {metric.unit}, {metric.better} is better",
+        f"{metric.about[:1].upper()}{metric.about[1:]}.",
+        *([f"Paper: {metric.paper}"] if metric.paper else []),
+        f"On the boards of: {', '.join(metric.benchmarks) or 'none'}",
+        f"Measure it: kt.evaluate(BENCHMARK, FILE, also=['{metric.name}'])",
     ]
 
 

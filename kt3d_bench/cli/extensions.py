@@ -56,6 +56,14 @@ def new_method(name: str, out: Path, target: str | None) -> None:
     _written(kt.new_plugin("method", name, out, target=target), name)
 
 
+@new.command("metric")
+@click.argument("name")
+@click.option("--out", type=FOLDER, default=Path(), help="Folder to write the package into. [default: here]")
+def new_metric(name: str, out: Path) -> None:
+    """Write a metric called NAME: one function, with its tests."""
+    _written(kt.new_plugin("metric", name, out), name)
+
+
 def _written(folder: Path, name: str) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         say(f"  {path}")
@@ -70,7 +78,7 @@ def _written(folder: Path, name: str) -> None:
 @click.option("--traceback", "with_traceback", is_flag=True, help="Show the traceback of every rule that is broken.")
 @click.pass_context
 def check(ctx: click.Context, name: str, raw: Path | None, keep: Path | None, with_traceback: bool) -> None:
-    """Check every rule of the plugin contract for NAME: a plugin, a method or a dataset.
+    """Check every rule of the plugin contract for NAME: a plugin, a method, a dataset or a metric.
 
     Methods are trained for a few steps on tiny data. A dataset's converter runs on its generated stand-in, or on the
     raw data of --raw.

@@ -35,7 +35,8 @@ _NUMBERS_AS_TEXT = {**STRICT, "coerce_numbers_to_str": True}
 _HINT = "see Benchmark, Published and PublishedRow in kt3d_bench/metrics/benchmarks.py for the fields"
 
 
-Metrics = tuple[Annotated[str, OneOf(METRICS)], ...]
+MetricName = Annotated[str, OneOf(METRICS, "the name of a metric")]
+Metrics = tuple[MetricName, ...]
 Joint = Annotated[int, Whole(0, NUM_JOINTS - 1)]
 Joints = Annotated[tuple[Joint, ...], DIFFERENT]
 
@@ -116,7 +117,7 @@ class PublishedRow:
 
     __pydantic_config__ = _NUMBERS_AS_TEXT
     method: str
-    scores: Mapping[Annotated[str, OneOf(METRICS)], float | None]
+    scores: Mapping[MetricName, float | None]
     category: str = ""
     supervision: str = ""
     cite: Annotated[int, Whole(1, 10**6)] | None = None

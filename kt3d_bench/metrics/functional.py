@@ -9,7 +9,7 @@ is not finite makes the error of its pose NaN (and is wrong for PCK), and so doe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -350,7 +350,26 @@ _RHODIN = "Rhodin et al., Learning monocular 3D human pose estimation from multi
 _MARIN = "Marin-Jimenez et al., 3D human pose estimation from depth maps, arXiv:1807.05389, 2018"
 _MEHTA = "Mehta et al., Monocular 3D human pose estimation in the wild, 3DV 2017"
 
-METRICS: Mapping[str, Metric] = {
+
+class KnownMetrics(Mapping[str, Metric]):
+    """The metrics of this file by name, and after them those that plugins offer."""
+
+    def __init__(self, own: Mapping[str, Metric]) -> None:
+        self.own = own
+        self.offered: Callable[[], Mapping[str, Metric]] = dict
+        """Returns those of plugins; asked only where a name is not one of ``own``, or for all."""
+
+    def __getitem__(self, name: str) -> Metric:
+        return self.own[name] if name in self.own else self.offered()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.own, **self.offered()})
+
+    def __len__(self) -> int:
+        return len({**self.own, **self.offered()})
+
+
+METRICS = KnownMetrics({
     metric.name: metric
     for metric in (
         Metric("mpjpe_mm", "MPJPE", "mm", "lower", "benchmark",
@@ -403,7 +422,7 @@ METRICS: Mapping[str, Metric] = {
                _map_values, 1,
                "share of the dataset's own joints at most 100 mm off, absolute", _HAQUE, "original"),
     )
-}  # fmt: skip
+})  # fmt: skip
 """Every metric by name."""
 
 

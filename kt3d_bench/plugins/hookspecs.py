@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import pluggy
 
-from kt3d_bench.schema import DIFFERENT, SOME, STRICT, Must, OneOf, Sha256, Whole
+from kt3d_bench.schema import DIFFERENT, SOME, STRICT, Must, OneOf, Sha256, Text, Whole
 from kt3d_bench.supervision import LEVELS, ROLES, SETTINGS_RULES
 
 PROJECT = "kt3d_bench"
@@ -178,6 +178,33 @@ class MethodPlugin:
 
 
 @dataclass(frozen=True)
+class MetricPlugin:
+    """One metric beside those of this project, for ``kt.evaluate(..., also=[name])``, benchmarks and boards.
+
+    ``load`` names a function that takes a ``JointInput`` (predicted and true poses, (N, J, 3) mm in the camera's frame,
+    and which joints count) and returns (N, J) floats. The metric is their mean over the joints that count, then over
+    the samples; a NaN there leaves its sample undefined.
+    """
+
+    __pydantic_config__ = STRICT
+    name: Annotated[
+        str, Must("a name of lower-case letters, digits and '_'", re.compile(r"[a-z][a-z0-9_]{0,39}").fullmatch)
+    ]
+    """As in entries and benchmark files, with the unit: ``bone_length_mm``."""
+    title: Text
+    """As on a board."""
+    unit: str
+    better: Annotated[str, OneOf(("lower", "higher"))]
+    load: Annotated[str, Must("'module:function' with a module that exists", _is_object)]
+    about: Text
+    """What the number means, for the notes below a board."""
+    paper: str = ""
+    benchmarks: Annotated[tuple[str, ...], DIFFERENT] = ()
+    """Ids of benchmarks on whose boards it stands beside their own metrics. A file ``benchmarks.yaml`` may also name
+    it, in ``headline`` or ``beside``."""
+
+
+@dataclass(frozen=True)
 class RecipeRow:
     """One run of a recipe: what ``kt3d train`` would be given."""
 
@@ -246,6 +273,13 @@ def kt3d_datasets() -> Sequence[DatasetPlugin]:
 @hookspec
 def kt3d_methods() -> Sequence[MethodPlugin]:
     """Return the methods this plugin offers. Called once per process, whenever names are needed."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def kt3d_metrics() -> Sequence[MetricPlugin]:
+    """Return the metrics this plugin offers. Boards that show one can be built and checked only where it is
+    installed."""
     raise AssertionError("a specification is never called")
 
 

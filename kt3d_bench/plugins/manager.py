@@ -13,10 +13,10 @@ import pluggy
 
 from kt3d_bench.errors import PluginError, did_you_mean
 from kt3d_bench.plugins import hookspecs
-from kt3d_bench.plugins.hookspecs import PROJECT, DatasetPlugin, MethodPlugin, Recipe
+from kt3d_bench.plugins.hookspecs import PROJECT, DatasetPlugin, MethodPlugin, MetricPlugin, Recipe
 from kt3d_bench.schema import parse
 
-Record = TypeVar("Record", DatasetPlugin, MethodPlugin, Recipe)
+Record = TypeVar("Record", DatasetPlugin, MethodPlugin, MetricPlugin, Recipe)
 
 
 @cache

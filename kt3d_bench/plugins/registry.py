@@ -1,10 +1,12 @@
-"""What is installed: datasets, methods, recipes, benchmarks and published rows, each collected once per process."""
+"""What is installed, each kind collected once per process: datasets, methods, metrics, recipes, benchmarks and
+published rows."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +14,7 @@ import pluggy
 
 from kt3d_bench.errors import PluginError, UsageError, did_you_mean
 from kt3d_bench.plugins import manager
-from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, Recipe
+from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, MetricPlugin, Recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +51,12 @@ def methods() -> dict[str, MethodPlugin]:
 
 
 @cache
+def metrics() -> dict[str, MetricPlugin]:
+    """Return the metrics that plugins offer, by name, sorted."""
+    return manager.collect(_manager(), "kt3d_metrics", MetricPlugin)
+
+
+@cache
 def recipes() -> dict[str, Recipe]:
     """Return the installed recipes by name, sorted."""
     return manager.collect(_manager(), "kt3d_recipes", Recipe)
@@ -65,7 +73,12 @@ def _benchmarks() -> dict[str, Benchmark]:
     """Return the benchmarks in the order of the datasets' names and of their files."""
     from kt3d_bench.metrics.benchmarks import all_benchmarks
 
-    return all_benchmarks([plugin.folder for plugin in datasets().values()])
+    found = all_benchmarks([plugin.folder for plugin in datasets().values()])
+    for name, metric in metrics().items():
+        for one in (found[key] for key in metric.benchmarks if key in found):
+            if name not in one.metrics:
+                found[one.id] = replace(one, beside=(*one.beside, name))
+    return found
 
 
 @cache
@@ -94,7 +107,7 @@ def clear() -> None:
         cached.cache_clear()
 
 
-_CACHED = (_manager, datasets, methods, recipes, benchmarks, _benchmarks, published, card)
+_CACHED = (_manager, datasets, methods, metrics, recipes, benchmarks, _benchmarks, published, card)
 
 
 @contextmanager
@@ -167,7 +180,7 @@ def registered() -> dict[str, Any]:
 
 
 def owner_of(kind: str, name: str) -> str | None:
-    """Return the entry point name of the plugin that offers the "dataset" or "method" of that name."""
+    """Return the entry point name of the plugin that offers the "dataset", "method" or "metric" of that name."""
     for implementation in getattr(_manager().hook, f"kt3d_{kind}s").get_hookimpls():
         if any(record.name == name for record in manager.returned(f"kt3d_{kind}s", implementation)):
             return str(implementation.plugin_name)

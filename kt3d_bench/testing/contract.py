@@ -8,17 +8,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.plugins import registry
-from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin
+from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, MetricPlugin
 from kt3d_bench.testing.datasets import check_dataset
 from kt3d_bench.testing.findings import Checklist, Finding, require
+from kt3d_bench.testing.metrics import check_metric
 
 HEAVY = ("torch", "webdataset", "scipy", "cv2", "h5py", "av", "matplotlib", "joblib")
 _IMPORT_S = 120.0
+Subject = DatasetPlugin | MethodPlugin | MetricPlugin
 
 
 def check_plugin(
@@ -28,7 +31,7 @@ def check_plugin(
     keep: Path | None = None,
     say: Callable[[Finding], None] = lambda finding: None,
 ) -> tuple[Finding, ...]:
-    """Check a plugin (everything it offers), a method or a dataset against the contract, and return the findings.
+    """Check a plugin (everything it offers), a method, a dataset or a metric against the contract; return the findings.
 
     Methods train a few steps on tiny data. A dataset's converter runs on what its generator writes, or on an excerpt of
     ``raw``: the first work items of each split in the author's own raw folder, which is only read. Each finding goes
@@ -54,11 +57,13 @@ def check_plugin(
         )
         found += checks.findings
         for subject in subjects:
-            kind = "dataset" if isinstance(subject, DatasetPlugin) else "method"
+            kind = _kind(subject)
             checks = Checklist(f"{kind} {subject.name}", package, say)
             own = folder / f"{kind}-{subject.name}"
             own.mkdir()
-            if isinstance(subject, DatasetPlugin):
+            if isinstance(subject, MetricPlugin):
+                check_metric(subject, checks)
+            elif isinstance(subject, DatasetPlugin):
                 check_dataset(subject, checks, own, raw)
             else:
                 from kt3d_bench.testing.methods import check_method
@@ -78,21 +83,33 @@ def require_contract(name: str, *, raw: Path | None = None) -> None:
         raise AssertionError("\n".join(broken))
 
 
-def _subjects(name: str) -> tuple[str, list[DatasetPlugin | MethodPlugin]]:
+def _kind(subject: Subject) -> str:
+    return {DatasetPlugin: "dataset", MethodPlugin: "method", MetricPlugin: "metric"}[type(subject)]
+
+
+def _subjects(name: str) -> tuple[str, list[Subject]]:
     """The plugin that a name stands for, and what of it is to be checked."""
-    datasets, methods, modules = registry.datasets(), registry.methods(), registry.registered()
-    for kind, known in (("method", methods), ("dataset", datasets)):
+    modules = registry.registered()
+    offered: dict[str, dict[str, Any]] = {
+        "method": registry.methods(), "dataset": registry.datasets(), "metric": registry.metrics()
+    }  # fmt: skip
+    for kind, known in offered.items():
         if name in known and name not in modules:
             owner = registry.owner_of(kind, name)
             assert owner is not None
             return owner, [known[name]]
     if name not in modules:
         raise UsageError(
-            f"no plugin, method or dataset is called '{name}'",
-            hint=f"{did_you_mean(name, [*modules, *methods, *datasets])} Is it installed: pip install -e FOLDER?",
+            f"no plugin, method, dataset or metric is called '{name}'",
+            hint=f"{did_you_mean(name, [*modules, *chain(*offered.values())])} Is it installed: pip install -e FOLDER?",
         )
-    offered = [one for one in datasets.values() if registry.owner_of("dataset", one.name) == name]
-    return name, [*offered, *(one for one in methods.values() if registry.owner_of("method", one.name) == name)]
+    own = [
+        one
+        for kind in ("dataset", "method", "metric")
+        for one in offered[kind].values()
+        if registry.owner_of(kind, one.name) == name
+    ]
+    return name, own
 
 
 @contextmanager

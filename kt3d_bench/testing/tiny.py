@@ -31,7 +31,7 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.writer import ShardWriter
 from kt3d_bench.errors import MissingDataError
 from kt3d_bench.geometry.cameras import project
-from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, hookimpl
+from kt3d_bench.plugins.hookspecs import DatasetPlugin, MethodPlugin, MetricPlugin, hookimpl
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import H36M17, NUM_JOINTS, Quality
 from kt3d_bench.standins import MARKER
@@ -232,12 +232,17 @@ def tiny_dataset(
 
 
 def tiny_plugin(
-    datasets: Sequence[DatasetPlugin] = (), methods: Sequence[MethodPlugin] = (), name: str = "kt3d_tiny"
+    datasets: Sequence[DatasetPlugin] = (),
+    methods: Sequence[MethodPlugin] = (),
+    name: str = "kt3d_tiny",
+    *,
+    metrics: Sequence[MetricPlugin] = (),
 ) -> ModuleType:
     """Return a plugin module that offers these, for ``kt3d_bench.plugins.registry.lent``."""
     module = ModuleType(name)
     module.__dict__["kt3d_datasets"] = hookimpl(specname="kt3d_datasets")(lambda: datasets)
     module.__dict__["kt3d_methods"] = hookimpl(specname="kt3d_methods")(lambda: methods)
+    module.__dict__["kt3d_metrics"] = hookimpl(specname="kt3d_metrics")(lambda: metrics)
     return module
 
 

@@ -1,10 +1,10 @@
-"""Baselines that any method must beat: ``mean-pose``, ``mean-pose-oracle`` and ``martinez``."""
+"""Baselines that any method must beat, ``mean-pose``, ``mean-pose-oracle`` and ``martinez``, and a metric of bones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kt3d_bench import MethodPlugin, hookimpl
+from kt3d_bench import MethodPlugin, MetricPlugin, hookimpl
 
 _PRESETS = ("paper", "small", "laptop", "tiny")
 
@@ -35,5 +35,19 @@ def kt3d_methods() -> Sequence[MethodPlugin]:
             presets=_PRESETS,
             supervision=("none", "partial-3d", "partial", "full-3d", "full"),
             defaults={"target": "h36m", "source": "ubc3v", "pretrain": "mpii"},
+        ),
+    )
+
+
+@hookimpl
+def kt3d_metrics() -> Sequence[MetricPlugin]:
+    return (
+        MetricPlugin(
+            name="bone_length_mm",
+            title="Bone length error",
+            unit="mm",
+            better="lower",
+            load="kt3d_floor.bones:length_errors",
+            about="mean difference between the lengths of predicted and true bones, each at its outer joint",
         ),
     )

@@ -45,6 +45,7 @@ def test_all_forms_of_a_name() -> None:
         ("martinez", "a method 'martinez' is installed already"),
         ("floor", "a plugin 'floor' is installed already"),
         ("demo", "a recipe 'demo' is installed already"),
+        ("bone-length-mm", "a metric 'bone-length-mm' is installed already"),
         ("bench", "a package kt3d_bench is installed already"),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 from kt3d_bench import (
     DatasetPlugin,
     MethodPlugin,
+    MetricPlugin,
     Option,
     PluginError,
     Recipe,
@@ -158,6 +159,7 @@ RECORDS = [value for value in vars(hookspecs).values() if dataclasses.is_datacla
 GOOD = {
     "DatasetPlugin": a_dataset(),
     "MethodPlugin": a_method("m"),
+    "MetricPlugin": MetricPlugin("m", "M", "mm", "lower", "json:JSONDecoder", "what"),
     "Option": Option(1, "help"),
     "Recipe": Recipe("r", "", ()),
     "RecipeClaim": RecipeClaim("a", "b"),
