@@ -24,11 +24,11 @@ lint: $(DEVELOP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The boards as HTML pages, with the entries they link to, and the documentation, ready to be served.
+# The boards as HTML pages, with the entries they link to, and the documentation, ready to be served at URL.
 site: $(DOCS)
 	rm -rf site
-	$(BIN)/kt3d --quiet leaderboard build --leaderboards leaderboards --html site
 	$(BIN)/python docs/build.py site/docs
+	$(BIN)/kt3d --quiet leaderboard build --leaderboards leaderboards --html site --url "$(URL)"
 
 bench: $(DEVELOP)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/benchmarks

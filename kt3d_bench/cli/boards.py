@@ -231,9 +231,10 @@ def leaderboard() -> None:
 @click.option(
     "--html", type=FOLDER, help="Write the pages and the entries into this folder. [default: beside README.md]"
 )
-def leaderboard_build(leaderboards: Path | None, html: Path | None) -> None:
+@click.option("--url", default="", help="Address where the pages will be published, for previews of links to them.")
+def leaderboard_build(leaderboards: Path | None, html: Path | None, url: str) -> None:
     """Render every board from its entries: README.md for a code host, index.html for a browser."""
-    for path in kt.build_boards(leaderboards, html=html):
+    for path in kt.build_boards(leaderboards, html=html, url=url):
         say(str(path))
 
 

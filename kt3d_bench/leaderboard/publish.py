@@ -33,6 +33,7 @@ from kt3d_bench.leaderboard.entries import (
     write_entry,
 )
 from kt3d_bench.leaderboard.render import render_boards
+from kt3d_bench.leaderboard.site.about import installed
 from kt3d_bench.locks import held
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.evaluate import Answers, Scores, find_answers, write_scores
@@ -101,14 +102,19 @@ def default_leaderboards(data: Path | None = None) -> Path:
     return here if here.is_dir() else (data or default_data_root()) / "leaderboards"
 
 
-def build_boards(leaderboards: Path | None = None, *, data: Path | None = None, html: Path | None = None) -> list[Path]:
-    """Render every board and their index from the entries; return the files. ``html``: another folder for the pages.
+def build_boards(
+    leaderboards: Path | None = None, *, data: Path | None = None, html: Path | None = None, url: str = ""
+) -> list[Path]:
+    """Render every board and their index from the entries; return the files. ``html``: another folder for the pages,
+    which link to the documentation where it lies in ``html/docs``. ``url``: the address where they will be published,
+    for previews of links.
 
     Raises ``UsageError`` for a folder that does not exist, ``ArtefactError`` for a broken entry.
     """
     folder = _boards_folder(leaderboards, data)
     with _writing(folder):
-        return render_boards(folder, registry.benchmarks(), registry.published(), html=html)
+        about = installed(html or folder, url)
+        return render_boards(folder, registry.benchmarks(), registry.published(), html=html, about=about)
 
 
 def check_boards(leaderboards: Path | None = None, *, data: Path | None = None) -> list[str]:
@@ -336,7 +342,7 @@ def rescore(leaderboards: Path | None = None, *, data: Path | None = None) -> li
     entries = [entry for board in read_boards(boards).values() for entry in board]
     outcomes = [_measured_again(entry, files, shards, boards) for entry in entries]
     with _writing(boards):
-        render_boards(boards, registry.benchmarks(), registry.published())
+        render_boards(boards, registry.benchmarks(), registry.published(), about=installed(boards))
     return outcomes
 
 
@@ -406,7 +412,8 @@ def _published(found: Answers, scores: Scores, entry: Entry, path: Path, leaderb
     """Write the entry, the card of a submission, and the boards, which are locked."""
     written = write_entry(leaderboards, entry)
     card = write_card(leaderboards, entry) if entry.provenance.submission is not None else None
-    render_boards(leaderboards, registry.benchmarks(), registry.published(), changed_only=True)
+    about = installed(leaderboards)
+    render_boards(leaderboards, registry.benchmarks(), registry.published(), changed_only=True, about=about)
     return Result(found.benchmark, scores, entry, written, path, leaderboards, card_path=card)
 
 

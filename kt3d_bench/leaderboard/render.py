@@ -9,9 +9,10 @@ from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.answer import answer
 from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry, known_boards
 from kt3d_bench.leaderboard.ranking import ranked_groups
-from kt3d_bench.leaderboard.site.exports import board_csv
+from kt3d_bench.leaderboard.site.about import STRIP, About, strip
+from kt3d_bench.leaderboard.site.exports import board_csv, board_json, model_index
 from kt3d_bench.leaderboard.site.forest import FOREST, forest, forest_text
-from kt3d_bench.leaderboard.site.pages import CSV, PAGE, board_page, index_page, page_text
+from kt3d_bench.leaderboard.site.pages import CSV, JSON, MODEL_INDEX, PAGE, board_page, index_page, page_text
 from kt3d_bench.leaderboard.tables import board_markdown, index_markdown
 from kt3d_bench.metrics.benchmarks import Benchmark, Published
 
@@ -25,17 +26,19 @@ def rendered_files(
     *,
     html: Path | None = None,
     changed_only: bool = False,
+    about: About | None = None,
 ) -> dict[Path, str]:
-    """Return file -> text of every Markdown board with its forest plot and of their index, and of their pages and CSV
-    files in the folder ``html``.
+    """Return file -> text of every Markdown board with its forest plot and of their index, and of their pages and
+    exports in the folder ``html``.
 
-    ``changed_only`` leaves out boards that are younger than their entries. Raises ``ArtefactError`` for a broken entry.
+    ``changed_only`` leaves out boards that are younger than their entries. ``about``: what is installed. Raises
+    ``ArtefactError`` for a broken entry.
     """
     root = Path(leaderboards)
     boards = known_boards(root, benchmarks)
     files = {root / README: index_markdown(boards, benchmarks)}
     if html is not None:
-        files[html / PAGE] = page_text(index_page(boards, benchmarks, published))
+        files[html / PAGE] = page_text(index_page(boards, benchmarks, published, about), about=about)
     for board, entries in boards.items():
         if changed_only and not _changed(root / board):
             continue
@@ -46,8 +49,10 @@ def rendered_files(
         if drawing:
             files[root / board / FOREST] = drawing
         if html is not None:
-            files[html / board / PAGE] = page_text(board_page(*shown), board)
+            files[html / board / PAGE] = page_text(board_page(*shown), board, about)
             files[html / board / CSV] = board_csv(benchmarks[name], entries)
+            files[html / board / JSON] = board_json(benchmarks[name], entries)
+            files[html / board / MODEL_INDEX] = model_index(benchmarks[name], entries)
     return files
 
 
@@ -65,6 +70,7 @@ def render_boards(
     *,
     html: Path | None = None,
     changed_only: bool = False,
+    about: About | None = None,
 ) -> list[Path]:
     """Write the ``rendered_files``, pages too; return the files.
 
@@ -72,9 +78,11 @@ def render_boards(
     rendered before anything is written, so a broken entry leaves the boards as they were.
     """
     root = Path(leaderboards)
-    texts = rendered_files(root, benchmarks, published, html=html or root, changed_only=changed_only)
+    texts = rendered_files(root, benchmarks, published, html=html or root, changed_only=changed_only, about=about)
     files = {path: text.encode() for path, text in texts.items()}
     if html is not None:
+        if about is not None and about.url:
+            files[html / STRIP] = strip()
         for board in [path.parent.relative_to(html) for path in texts if path.name == PAGE]:
             for path in (root / board / ENTRIES).glob("*.json"):
                 files[html / board / ENTRIES / path.name] = path.read_bytes()

@@ -147,7 +147,7 @@ def test_a_page_per_board_and_an_index_that_leads_to_them(tmp_path: Path) -> Non
             target = one["href"].partition("#")[0]
             if target and not target.startswith("http"):
                 assert (tmp_path / Path(name).parent / target).resolve().relative_to(tmp_path)
-                rendered = target.endswith("index.html") or target == "board.csv"
+                rendered = target.endswith("index.html") or target in ("board.csv", "board.json", "model-index.yml")
                 assert rendered or (tmp_path / Path(name).parent / target).is_file()
 
 

@@ -270,9 +270,10 @@ def test_rendering_is_repeatable_and_follows_the_entries(tmp_path: Path) -> None
     write_entry(tmp_path, entry(40.0, "standin", origin="generated"))
     paths = render_boards(tmp_path, {"toy-test": BENCHMARK}, {"toy-test": PUBLISHED})
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
-        "README.md", "generated/toy-test/README.md", "generated/toy-test/board.csv", "generated/toy-test/forest.svg",
-        "generated/toy-test/index.html",
-        "index.html", "toy-test/README.md", "toy-test/board.csv", "toy-test/forest.svg", "toy-test/index.html",
+        "README.md", "generated/toy-test/README.md", "generated/toy-test/board.csv", "generated/toy-test/board.json",
+        "generated/toy-test/forest.svg", "generated/toy-test/index.html", "generated/toy-test/model-index.yml",
+        "index.html", "toy-test/README.md", "toy-test/board.csv", "toy-test/board.json", "toy-test/forest.svg",
+        "toy-test/index.html", "toy-test/model-index.yml",
     ]  # fmt: skip
     before = {path: path.read_text() for path in paths}
     assert {path: text for path, text in before.items() if path.suffix in (".md", ".svg")} == rendered_files(

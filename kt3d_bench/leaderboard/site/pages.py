@@ -9,6 +9,8 @@ from kt3d_bench.leaderboard.answer import answer, pairs
 from kt3d_bench.leaderboard.commands import row_command
 from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row, ranked_groups
+from kt3d_bench.leaderboard.site.about import BIBTEX, About, dataset_cards, embedded, method_cards, strip, verbatim
+from kt3d_bench.leaderboard.site.forest import forest, forest_text
 from kt3d_bench.leaderboard.site.rows import (
     fold_values,
     full_names,
@@ -34,7 +36,7 @@ from kt3d_bench.skeletons import H36M17
 from kt3d_bench.web.charts import TONES, curve, heat
 from kt3d_bench.web.page import render, spoken
 
-PAGE, CSV = "index.html", "board.csv"
+PAGE, CSV, JSON, MODEL_INDEX = "index.html", "board.csv", "board.json", "model-index.yml"
 FOLDS = {"by_action": "action", "by_subject": "subject", "by_camera": "camera"}
 _BOXES = {
     "joints": "Around the projected joints. The box is a hidden label, as usual in the literature.",
@@ -53,10 +55,13 @@ _MOST_DRAWN = 50
 """Rows that figures show, and that a page gives in full detail: it stays light."""
 
 
-def page_text(page: SimpleNamespace, board: str = "") -> str:
-    """Return the text of the page of a board, by default that of the index."""
+def page_text(page: SimpleNamespace, board: str = "", about: About | None = None) -> str:
+    """Return the text of the page of a board, by default that of the index. ``about``: what is installed."""
     template, root = ("board.html", "../" * (board.count("/") + 1)) if board else ("boards.html", "")
-    return render("kt3d_bench.leaderboard.site", template, page=page, root=root, entries_folder=ENTRIES, csv=CSV)
+    return render(
+        "kt3d_bench.leaderboard.site", template, page=page, root=root, entries_folder=ENTRIES, csv=CSV, json=JSON,
+        model_index=MODEL_INDEX, about=about or About(), bibtex=BIBTEX, verbatim=verbatim,
+    )  # fmt: skip
 
 
 def board_page(
@@ -105,24 +110,52 @@ def board_page(
         reported_title=REPORTED_TITLE,
         ablation=ablation,
         notes=notes_on(benchmark, groups),
+        methods=sorted({entry.method for entry in entries}),
     )
 
 
 def index_page(
-    boards: Mapping[str, Sequence[Entry]], benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]
+    boards: Mapping[str, Sequence[Entry]],
+    benchmarks: Mapping[str, Benchmark],
+    published: Mapping[str, Published],
+    about: About | None = None,
 ) -> SimpleNamespace:
-    """Return every board in one line, real ones first, and the grids of sources and targets."""
-    lines, steps = [], {}
+    """Return the first answer, every board in one line, real ones first, the grids of sources and targets, and what is
+    installed."""
+    lines, steps, ranked, about = [], {}, [], about or About()
     for board in sorted(boards):
         benchmark = benchmarks[board.removeprefix(f"{GENERATED}/")]
         groups = ranked_groups(boards[board], benchmark)
         lines.append(_line(board, benchmark, boards[board], groups, published.get(benchmark.id)))
         steps[board] = (benchmark, _steps(groups, benchmark))
+        ranked.append((board, benchmark, groups))
+    ranked.sort(key=lambda one: one[0].startswith(f"{GENERATED}/"))
     grids = (_grid(steps, generated=generated) for generated in (False, True))
     return SimpleNamespace(
         real=[line for line in lines if not line.generated],
         generated=[line for line in lines if line.generated],
         grids=[grid for grid in grids if grid is not None],
+        lead=next((one for one in (_lead_board(*board) for board in ranked) if one is not None), None),
+        strip=embedded(strip()),
+        datasets=dataset_cards(about),
+        methods=method_cards(about, ranked),
+    )
+
+
+def _lead_board(board: str, benchmark: Benchmark, groups: Sequence[RankedGroup]) -> SimpleNamespace | None:
+    """The answer and the forest plot of a board that can say what adaptation gains; ``None`` for any other."""
+    found = answer(groups[0], benchmark) if groups else None
+    if found is None or found.first is None or found.floor is None:
+        return None
+    drawing = forest(groups[0], benchmark, found)
+    return SimpleNamespace(
+        board=board,
+        benchmark=benchmark,
+        generated=board.startswith(f"{GENERATED}/"),
+        text=found.text,
+        command=row_command(found.first.entry),
+        compared=bool(_compared(groups)),
+        picture=embedded(forest_text(drawing).encode(), "svg+xml") if drawing else "",
     )
 
 

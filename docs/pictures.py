@@ -1,8 +1,8 @@
-"""Draw the strip of the README and the front page from generated people.
+"""Draw the pictures of the README and the front page, from generated people alone.
 
-python docs/strip.py UBC3V_SHARDS RUN H36M_SHARDS. Left, what is learned from: depth and body parts of a generated
-person. Right, a test image and the pose that RUN, trained without labels of its domain, predicted for it: in the image,
-and turned.
+python docs/pictures.py strip UBC3V_SHARDS RUN H36M_SHARDS: left, what is learned from, depth and body parts of a
+generated person; right, a test image and the pose that RUN, trained without labels of its domain, predicted for it, in
+the image and turned. python docs/pictures.py card SHARDS: the small picture of a dataset's card.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.patches import ConnectionPatch
+from PIL import Image
 
 import kt3d_bench as kt
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.drawing import PREDICTED, coloured_depth, new_figure, part_palette, save, skeleton
 from kt3d_bench.geometry.cameras import project
+from kt3d_bench.leaderboard.site.about import PICTURE, STRIP
 from kt3d_bench.metrics.predictions import read_predictions
 
-OUT = Path(__file__).parent / "pictures" / "strip.png"
+OUT = Path(__file__).parent.parent / "kt3d_bench" / "leaderboard" / "site" / "assets" / STRIP
+CARD_PX = 192
 SOURCE = 9
 """Place of the synthetic sample that is shown."""
 
 
-def draw(source: Path, run: Path, shards: Path) -> Path:
+def strip(source: Path, run: Path, shards: Path) -> Path:
     """Draw the strip. Refuses (``SystemExit``) anything but generated people."""
     people, test = kt.load("ubc3v", "train", shards=source), kt.load("h36m", "test", shards=shards)
-    if {read_manifest(folder).origin for folder in (source, shards)} != {"generated"}:
-        raise SystemExit("only generated people may be shown")
+    _require_generated(source, shards)
     person = people[SOURCE]
     found = read_predictions(next((run / "predictions").glob("*.npz")))
     if tuple(found.keys) != tuple(test.keys):
@@ -58,7 +60,30 @@ def draw(source: Path, run: Path, shards: Path) -> Path:
                             axesA=axes[first], axesB=axes[second], arrowstyle="-|>", linewidth=1.5)
         )  # fmt: skip
     figure.patch.set_facecolor("white")
-    return save(figure, OUT, dpi=100)
+    return _smaller(save(figure, OUT, dpi=100))
+
+
+def card(shards: Path) -> Path:
+    """Draw the middle sample of the first split of ``shards`` beside its dataset's card."""
+    _require_generated(shards)
+    manifest = read_manifest(shards)
+    people = kt.load(manifest.dataset, min(manifest.splits), shards=shards)
+    sample = people[len(people) // 2]
+    image = sample.rgb if sample.rgb is not None else coloured_depth(sample.depth_mm, sample.depth_mm > 0)
+    out = kt.datasets()[manifest.dataset].folder / PICTURE
+    Image.fromarray(image).resize((CARD_PX, CARD_PX)).save(out)
+    return _smaller(out)
+
+
+def _require_generated(*folders: Path) -> None:
+    if {read_manifest(folder).origin for folder in folders} != {"generated"}:
+        raise SystemExit("only generated people may be shown")
+
+
+def _smaller(path: Path) -> Path:
+    """Write the picture again with 256 colours."""
+    Image.open(path).convert("RGB").quantize(256, kmeans=4, dither=Image.Dither.NONE).save(path, optimize=True)
+    return path
 
 
 def _typical(found_mm: npt.NDArray[np.float32], true_mm: npt.NDArray[np.float32]) -> int:
@@ -69,4 +94,4 @@ def _typical(found_mm: npt.NDArray[np.float32], true_mm: npt.NDArray[np.float32]
 
 
 if __name__ == "__main__":
-    print(draw(*map(Path, sys.argv[1:4])))
+    print({"strip": strip, "card": card}[sys.argv[1]](*map(Path, sys.argv[2:])))
