@@ -182,7 +182,9 @@ def convert(
     except ScriptNeededError as error:
         say(error.script)
         raise
-    say(f"{len(done.predictions)} test samples of {done.form}: {done.path}")
+    say(f"{len(done.predictions)} poses of {done.form}: {done.path}")
+    for warning in done.warnings:
+        say(f"Note: {warning}")
     say(f"Next: {shlex.join(['kt3d', 'score', str(done.path), *(['--shards', str(shards)] if shards else [])])}")
 
 

@@ -147,13 +147,13 @@ def _doubled(entries: tuple[Entry, ...]) -> Iterator[str]:
     """Find entries of the same predictions under two names."""
     seen: dict[tuple[str, int, int], str] = {}
     for entry in entries:
-        digest = entry.provenance.predictions_sha256
-        if digest is None:
-            continue
-        key = digest, entry.benchmark_version, entry.provenance.metric_version
-        if key in seen:
-            yield f"{entry.file_name} has the same predictions as {seen[key]}"
-        seen.setdefault(key, entry.file_name)
+        versions = entry.benchmark_version, entry.provenance.metric_version
+        keys = [(digest, *versions) for digest in sorted(entry.provenance.predictions)]
+        other = next((seen[key] for key in keys if key in seen), None)
+        if other is not None:
+            yield f"{entry.file_name} has the same predictions as {other}"
+        for key in keys:
+            seen.setdefault(key, entry.file_name)
 
 
 def _rendered(root: Path, benchmarks: Mapping[str, Benchmark], published: Mapping[str, Published]) -> Iterator[str]:

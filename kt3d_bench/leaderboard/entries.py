@@ -154,6 +154,12 @@ class Provenance(_Strict):
     submission: Submission | None = None
     """How the predictions came here, where no run of this harness made them."""
 
+    @property
+    def predictions(self) -> frozenset[str]:
+        """Digests of the predictions: as scored, and of a submission as given, which may be a run's own file."""
+        given = () if self.submission is None else (self.submission.file_sha256,)
+        return frozenset(one for one in (self.predictions_sha256, *given) if one)
+
 
 class Flags(_Strict):
     """What a reader must know before comparing."""

@@ -311,7 +311,7 @@ def _make_room(boards: Path, entry: Entry, replaces: bool) -> None:
     Names are equal whatever their case. The author's notes go with the new entry.
     """
     for old in read_entries(boards / entry.board):
-        same = old.provenance.predictions_sha256 == entry.provenance.predictions_sha256
+        same = bool(old.provenance.predictions & entry.provenance.predictions)
         named = old.key == entry.key
         if (named and same and old.file_name == entry.file_name) or not (named or same):
             continue

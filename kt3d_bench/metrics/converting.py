@@ -111,6 +111,8 @@ class Converted:
     predictions: Predictions
     form: str
     """The form that was read."""
+    warnings: tuple[str, ...] = ()
+    """What ``kt3d score`` would refuse in it, in sentences."""
 
 
 Writer = Callable[[Path, Predictions], None]
@@ -155,11 +157,12 @@ def convert(
     if program is not None and read.form != PROGRAMS[program]:
         raise UsageError(f"has the form {read.form}, not that of {program}", where=path, hint="leave --from out")
     found = find_answers(benchmark, read, data=data, shards=shards)
+    warnings = tuple(found.strays())
     placed = Predictions(
         found.predictions.keys, found.predictions.joints_cam_mm, {**read.meta, "benchmark": found.benchmark.id}
     )
     WRITERS[target.suffix.lower()](target, placed)
-    return Converted(target, placed, read.form)
+    return Converted(target, placed, read.form, warnings)
 
 
 def _script_needed(error: PlainFormError, path: Path, program: str) -> ScriptNeededError:

@@ -32,6 +32,7 @@ from kt3d_bench.metrics.forms import read_prediction_file
 from kt3d_bench.metrics.functional import METRIC_VERSION, METRICS, JointInput, defined_mean, mean_over_joints, pck_curve
 from kt3d_bench.metrics.plausibility import Suspicion, half_precision, suspicions_of
 from kt3d_bench.metrics.predictions import (
+    HINT,
     Cameras,
     PredictionFile,
     Predictions,
@@ -58,6 +59,7 @@ _FACTS = (
     "labels_digest",
 )  # fmt: skip
 """Fields of ``Scores`` that a summary holds as they are."""
+IN_METRES = "the bones are about a thousandth of the true ones, so the joints seem to be in metres"
 _FLAT = 1e-6
 """Second over first singular value of the centred joints, at or below which they lie on a line."""
 
@@ -133,6 +135,21 @@ class Answers:
     def scores(self, *, incomplete: bool = False, also: Sequence[str] = ()) -> Scores:
         """Measure them; see ``measure`` for the arguments and errors."""
         return measure(self.predictions, self.truth, self.benchmark, also=also, incomplete=incomplete, where=self.path)
+
+    def strays(self) -> Iterator[str]:
+        """Yield sentences about what ``scores`` would refuse: predictions of other samples, and metres.
+
+        Raises ``ArtefactError`` where no prediction is of a test sample.
+        """
+        pred, missing, extra = join(self.predictions, self.truth.keys)
+        if extra and len(missing) == len(self.truth.keys):
+            near = nearest(extra[0], self.truth.keys)
+            raise ArtefactError(f"no pose is of a test sample ({some(extra)}){near}", where=self.path, hint=HINT)
+        if extra:
+            are = "is" if len(extra) == 1 else "are"
+            yield f"{len(extra)} of them {are} of no test sample ({some(extra)}){nearest(extra[0], self.truth.keys)}"
+        if looks_like_metres(pred, self.truth.joints_cam_mm):
+            yield IN_METRES
 
     def suspicions(self) -> tuple[Suspicion, ...]:
         """Return what is likely wrong with the predictions, each kind once."""
@@ -372,11 +389,7 @@ def _refuse_misfits(
             "no joint has finite coordinates", where=where, hint="write joints_cam_mm in millimetres, NaN = no answer"
         )
     if looks_like_metres(pred, truth.joints_cam_mm):
-        raise ArtefactError(
-            "the bones are about a thousandth of the true ones, so the joints seem to be in metres",
-            where=where,
-            hint="write joints_cam_mm in millimetres",
-        )
+        raise ArtefactError(IN_METRES, where=where, hint="write joints_cam_mm in millimetres")
     if incomplete:
         return
     if extra:

@@ -41,7 +41,14 @@ from kt3d_bench.skeletons import NUM_JOINTS
 
 FORMS = (OURS, "mmpose-json", "videopose3d-npz", "motionbert-npz", "posepile-npz")
 _MOTIONBERT = re.compile(r"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d")
-_HEADS = {b"PK": "zip", b"\x93NUMPY": "npy", b"\x1f\x8b": "gzip", b"\x80": "pickle", b"(": "pickle", b"c": "pickle"}
+_HEADS = {b"PK": "zip", b"\x93NUMPY": "npy", b"\x1f\x8b": "gzip"}
+_PICKLE = re.compile(
+    rb"\x80[\x02-\x05]"  # the protocol, from 2 on
+    rb"|[\]}]q"  # an empty list or dictionary of protocol 1
+    rb"|\(+(?:[ld]p\d+\r?\n|[ld]q|[IL]-?\d+L?\r?\n|F-?\d\S*\r?\n|S['\"]|V.*\r?\np\d)"  # marks of protocol 0
+    rb"|\(*c[A-Za-z_][\w.]*\r?\n[A-Za-z_]\w*\r?\n[(pq]"  # a class by module and name
+)
+"""How the opcodes of a pickle begin (Python's ``pickletools``): a letter alone is no pickle, since text has it too."""
 
 
 class PlainFormError(ArtefactError):
@@ -104,6 +111,8 @@ def content_of(path: Path) -> str:
         return "nothing"
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         return "json"
+    if _PICKLE.match(head):
+        return "pickle"
     return next((kind for start, kind in _HEADS.items() if head.startswith(start)), "")
 
 

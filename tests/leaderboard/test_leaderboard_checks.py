@@ -100,6 +100,7 @@ def edited(boards: Path, change: Callable[[dict[str, Any]], Any], number: int = 
         (lambda d: d["provenance"].update(checkpoint_sha256=None), "a run's checkpoint_sha256 and settings"),
         (lambda d: d["provenance"].update(run={}), "a run's checkpoint_sha256 and settings"),
         (lambda d: d["provenance"].update(predictions_sha256=f"{1:064d}"), "has the same predictions as"),
+        (lambda d: d["provenance"].update(predictions_sha256="c" * 64), "has the same predictions as"),
         (lambda d: d["provenance"].update(protocol_digest="f" * 64), "measured by another protocol than version 2"),
         (lambda d: d["provenance"].update(metric_version=99), "metric version 99, newer than"),
     ],

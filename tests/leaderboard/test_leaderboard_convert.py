@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kt3d_h36m.recordings import CAMERAS, recordings
 
 from kt3d_bench.cli import main
 from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.metrics.forms import content_of
 from kt3d_bench.metrics.predictions import read_predictions
 
 BENCHMARK = "h36m-s9s11-64"
@@ -147,7 +149,7 @@ def test_the_printed_lines_make_a_programs_own_file_plain_and_run_nothing_of_it(
     subprocess.run([sys.executable, "-c", refused.stdout, "data.pkl"], cwd=tmp_path, timeout=60, check=True)
     assert not (tmp_path / "ran").exists()
     said = convert(tmp_path, prepared, plain, "--from", program, "--out", "mine.npz").output
-    assert f"{len(seen.keys)} test samples of {program}-" in said
+    assert f"{len(seen.keys)} poses of {program}-" in said
     assert "Next: kt3d score mine.npz" in said
     found = read_predictions(tmp_path / "mine.npz")
     order = np.argsort(found.keys)[np.argsort(np.argsort(seen.keys))]
@@ -165,7 +167,7 @@ def test_videopose3ds_exports_are_read_from_a_folder(prepared: Path, seen: Seen,
         name = f"S{one.subject}_{one.file_name}_{camera}" if number % 2 else f"s{one.subject} {one.file_name}.{camera}"
         np.save(tmp_path / "out" / f"{name}.npy", video[None] if number % 3 else video)
     said = convert(tmp_path, prepared, "out", "--from", "videopose3d").output
-    assert f"{len(seen.keys)} test samples of videopose3d-npz: out.kt3d.npz" in said
+    assert f"{len(seen.keys)} poses of videopose3d-npz: out.kt3d.npz" in said
     (tmp_path / "out" / "poses.npy").write_bytes(b"")
     said = convert(tmp_path, prepared, "out", "--from", "videopose3d", code=1).output
     assert "out/poses.npy: its name is of no recording and camera; name it like 'S9_Directions 1_0.npy'" in said
@@ -190,7 +192,7 @@ def test_videopose3ds_exports_are_read_from_a_folder(prepared: Path, seen: Seen,
 def test_what_cannot_be_converted_is_named(prepared: Path, seen: Seen, tmp_path: Path) -> None:
     rows = [{"key": str(key), "keypoints": pose.tolist()} for key, pose in zip(seen.keys, seen.poses, strict=True)]
     (tmp_path / "p.txt").write_bytes(json.dumps({"unit": "mm", "predictions": rows}).encode("utf-16"))
-    assert "32 test samples of mmpose-json: p.kt3d.npz" in convert(tmp_path, prepared, "p.txt").output
+    assert "32 poses of mmpose-json: p.kt3d.npz" in convert(tmp_path, prepared, "p.txt").output
     for words, code, said in (
         (["p.txt", "--from", "mmpos"], 2, "there is no program 'mmpos' to convert from; did you mean 'mmpose'?"),
         (["p.txt", "--from", "posepile"], 2, "has the form mmpose-json, not that of posepile; leave --from out"),
@@ -201,3 +203,27 @@ def test_what_cannot_be_converted_is_named(prepared: Path, seen: Seen, tmp_path:
     (tmp_path / "d.pkl").write_bytes(b"\x80\x04N.")
     said = convert(tmp_path, prepared, "d.pkl", code=1).output
     assert "say which program wrote it: --from mmpose, videopose3d, motionbert, posepile" in said
+
+
+def test_our_own_form_is_told_what_score_would_refuse(prepared: Path, seen: Seen, tmp_path: Path) -> None:
+    keys = [*map(str, seen.keys[:-1]), str(seen.keys[-1]) + "9"]
+    np.savez(tmp_path / "own.npz", keys=np.array(keys), joints_cam_mm=seen.poses.astype(np.float32))
+    said = convert(tmp_path, prepared, "own.npz").output
+    assert "32 poses of kt3d-npz: own.kt3d.npz" in said
+    assert f"Note: 1 of them is of no test sample ({keys[-1]}); the nearest accepted name is s09_act" in said
+    assert "metres" not in said
+    np.savez(tmp_path / "own.npz", keys=seen.keys, joints_cam_mm=seen.poses.astype(np.float32) / 1000)
+    said = convert(tmp_path, prepared, "own.npz").output
+    assert "Note: the bones are about a thousandth of the true ones, so the joints seem to be in metres" in said
+    np.savez(tmp_path / "own.npz", keys=np.array(["a"]), joints_cam_mm=np.zeros((1, 17, 3)))
+    assert "own.npz: no pose is of a test sample (a)" in convert(tmp_path, prepared, "own.npz", code=1).output
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_are_told_from_text_that_begins_like_one(tmp_path: Path, protocol: int) -> None:
+    for value in ([], {}, [{"img_path": "a"}], {"a": [1.5]}, [np.zeros(2)], np.zeros(3), OrderedDict(a=1)):
+        (tmp_path / "p").write_bytes(pickle.dumps(value, protocol))
+        assert content_of(tmp_path / "p") == "pickle"
+    for text in ("camera,x,y\n1,2,3\n", "(see the README)\n", "column a\ncolumn b\n", "config\nvalue\n", "(list)", "]"):
+        (tmp_path / "p").write_text(text)
+        assert content_of(tmp_path / "p") == ""
