@@ -159,6 +159,16 @@ class Skipped:
         return cls(name, reason, error.where or "")
 
 
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """The labels of all frames of one recording seen by one camera, samples or not. F frames."""
+
+    frames: npt.NDArray[np.int64]
+    """(F,) frame numbers, ascending, as in ``Sample.frame``."""
+    joints_cam_mm: npt.NDArray[Any]
+    """(F, 17, 3) mm, camera frame."""
+
+
 @dataclass(frozen=True)
 class WorkItem:
     """One unit of conversion (a video, a section, a slice of images) that a worker process can do alone.

@@ -9,6 +9,7 @@ and does not project with the true intrinsics: it is never used.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from kt3d_bench.budgets import json_value, read_whole
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import world_to_cam
 from kt3d_bench.rawfiles import find
-from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+from kt3d_bench.records import Camera, Recorded, Sample, Skipped, WorkItem
 from kt3d_bench.standins import MARKER
 from kt3d_h36m import fetch, layout, moon, videopose
 from kt3d_h36m.archives import Source, local_file, local_files
@@ -224,6 +225,26 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
         for frame, image in frames_rgb(path, load["poses"], load["every"], where=str(video), name=load["title"]):
             sized = fit_size(camera, image, str(video))
             yield make_sample(load, sized, frame, image, joints_cam_mm[frame, STANDARD_17], boxes.get(frame))
+
+
+def recorded(item: WorkItem) -> Recorded | None:
+    """Return the labels of all frames of one video; ``None`` where its layout keeps those of samples alone, or has too
+    few. Raises ``RawDataError`` when the poses are damaged."""
+    load = item.payload
+    if load.get("skip"):
+        return None
+    if "layout" in load:
+        return moon.recorded(load) if load["layout"] == moon.LAYOUT else None
+    camera, poses_mm = Camera(**load["camera"]), _poses(Source(*load["d3"]))[:, STANDARD_17]
+    with np.errstate(invalid="ignore"):
+        joints_cam_mm = world_to_cam(camera, poses_mm) if load["d3_in_world"] else poses_mm
+    return Recorded(np.arange(len(poses_mm)), joints_cam_mm)
+
+
+@lru_cache(maxsize=1)
+def _poses(source: Source) -> npt.NDArray[np.float64]:
+    """Return (n, 32, 3) mm; the last file is remembered, as the four cameras of a recording share it."""
+    return _read(source, 3)
 
 
 def _official_boxes(load: Mapping[str, Any]) -> dict[int, npt.NDArray[np.float64]]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.cameras import world_to_cam
 from kt3d_bench.rawfiles import either_case, inside, read_json, reading
-from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
+from kt3d_bench.records import Camera, Recorded, Sample, Skipped, WorkItem
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_h36m.archives import Source
 from kt3d_h36m.complete import check_counts, missing_recordings
@@ -165,6 +165,12 @@ def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
     chosen = np.flatnonzero(frames % load["every"] == 0)
     joints_cam_mm = {int(frames[row]): world_to_cam(camera, joints_mm[row]) for row in chosen}
     return still_samples(load, camera, joints_cam_mm, f"{Path(load['folder']).name}_%06d.jpg")
+
+
+def recorded(load: Mapping[str, Any]) -> Recorded:
+    """Return the labels of all frames of one image folder. Raises ``RawDataError`` when they are damaged."""
+    frames, joints_mm = read_joints(Path(load["joints"]))[tuple(load["take"])]
+    return Recorded(frames, world_to_cam(Camera(**load["camera"]), joints_mm))
 
 
 def read_joints(path: Path) -> Joints:

@@ -130,12 +130,20 @@ def check_mono(joints_cam_mm: npt.NDArray[np.float64], mono_mm: npt.NDArray[np.f
 
 def _apart(expected: npt.NDArray[np.float64], recorded: npt.NDArray[np.float64], where: str, hint: str) -> float:
     """Return how far apart the worst joint is in all but the worst twentieth of the frames; joints that are not finite
-    are left out."""
+    in ``expected`` are left out, since their frames become no samples. Raises ``RawDataError`` for another number of
+    frames, and where ``recorded`` lacks joints in more than a twentieth."""
     if len(recorded) != len(expected):
         raise RawDataError(f"has {len(recorded)} poses, expected {len(expected)}", where=where, hint=hint)
     with np.errstate(invalid="ignore"):
         error = np.linalg.norm(expected - recorded, axis=-1)
-    return float(np.quantile(np.where(np.isfinite(error), error, 0.0).max(axis=1), _MOST_FRAMES, method="lower"))
+    known = np.isfinite(expected).all(axis=-1)
+    error = np.where(known, np.where(np.isfinite(error), error, np.inf), 0.0)
+    apart = float(np.quantile(error.max(axis=1), _MOST_FRAMES, method="lower"))
+    if np.isinf(apart):
+        lacking = int(np.isinf(error).any(axis=1).sum())
+        what = f"joints are not finite in {lacking} of {len(recorded)} poses, though the 3D joints are"
+        raise RawDataError(what, where=where, hint=hint)
+    return apart
 
 
 def still_samples(

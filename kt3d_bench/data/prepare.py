@@ -12,9 +12,10 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,11 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import CARD, Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
+from kt3d_bench.records import Recorded
 from kt3d_bench.skeletons import Quality
+
+if TYPE_CHECKING:
+    from kt3d_bench.data.checks.moments import Lookup
 
 STATE = "prepare.json"
 """File that records what the shards of a folder are made from; written first, compared on every later run."""
@@ -148,7 +153,7 @@ def prepare(
         if check:
             for plan, (_, quality) in described.items():
                 _check_quality(plugin, card, plan.split, quality)
-            _check_belonging(out, manifest, plans, card, raw, report)
+            _check_belonging(plugin, out, manifest, plans, card, raw, report)
         write_manifest(out, manifest)
     return manifest
 
@@ -317,7 +322,13 @@ def _check_quality(plugin: DatasetPlugin, card: Card, split: str, quality: npt.N
 
 
 def _check_belonging(
-    out: Path, manifest: Manifest, plans: Sequence[SplitPlan], card: Card, raw: Path, report: Reporter
+    plugin: DatasetPlugin,
+    out: Path,
+    manifest: Manifest,
+    plans: Sequence[SplitPlan],
+    card: Card,
+    raw: Path,
+    report: Reporter,
 ) -> None:
     """Raise ``RawDataError`` when labels of a split belong to other images or people; report what cannot be checked."""
     from kt3d_bench.data.checks.belonging import FIT, belonging, complaints
@@ -328,7 +339,7 @@ def _check_belonging(
         entry = manifest.splits[plan.split]
         indexes = [(shard, read_index(index_path(out / shard.name))) for shard in entry.shards]
         shards = ShardSet.of(out, plan.split, manifest, indexes)
-        outcomes, unchecked = belonging(shards, misfits)
+        outcomes, unchecked = belonging(shards, misfits, _recorded(plugin, plan, [index for _, index in indexes]))
         found += complaints(outcomes, shards.labels, plan.split)
         for one in unchecked:
             if one.check is FIT:
@@ -341,6 +352,28 @@ def _check_belonging(
             hint="correct the raw data, or leave these recordings out, and run the same command again; --no-check "
             "keeps them, and kt3d validate then lists them all",
         )
+
+
+def _recorded(plugin: DatasetPlugin, plan: SplitPlan, indexes: Sequence[ShardIndex]) -> Lookup | None:
+    """Return the look-up of all frames of each sample's recording; ``None`` where the converter has none. Work items
+    are read one after the other and only the last is kept. A raw file that cannot be read says nothing."""
+    function = getattr(registry.load(plugin.convert), "recorded", None)
+    if function is None:
+        return None
+    names = np.concatenate([np.array(index.items)[index.item_of] for index in indexes])
+    items = {item.name: item for item in plan.items}
+
+    @lru_cache(maxsize=1)
+    def read(name: str) -> Recorded | None:
+        with suppress(RawDataError):
+            found = function(items[name])
+            if found is not None and not isinstance(found, Recorded):
+                what = f"recorded() returned {type(found).__name__}, expected Recorded or None"
+                raise PluginError(what, where=f"{plugin.convert}.recorded, item {name}", hint="correct the converter")
+            return found
+        return None
+
+    return lambda i: read(str(names[i]))
 
 
 def _nothing_usable(split: str, skipped: Sequence[SkippedSample], raw: Path) -> RawDataError:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.data.checks import bodies, files, images, labels
-from kt3d_bench.data.checks.belonging import Unchecked, belonging
-from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, found, judge, spread, tally
+from kt3d_bench.data.checks.belonging import belonging
+from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, Unchecked, found, judge, spread, tally
 from kt3d_bench.data.index import index_path
 from kt3d_bench.data.manifest import Manifest, read_manifest
 from kt3d_bench.data.reader import ShardSet

@@ -87,6 +87,8 @@ class DatasetPlugin:
         ``describe(raw: Path) -> Sequence[str]`` - sentences on what is present and what is missing, for ``inspect``.
         ``deferred(raw: Path, split: str) -> str | None`` - optional: a sentence on what ``plan`` must do first, such
         as unpacking gigabytes; ``inspect`` prints it instead of planning.
+        ``recorded(item: WorkItem) -> Recorded | None`` - optional: the labels of every frame of the item's recording,
+        where its samples are only some of them, so that ``prepare`` finds labels that are late; ``None`` = not known.
 
     ``generate`` may name a module with
         ``generate(out: Path, *, people: int, frames: int, seed: int, motion: Path | None, device: str, workers: int,

@@ -239,6 +239,17 @@ def test_poses_that_are_late_against_the_other_files_are_refused(make_raw, kept)
     assert str(made.cdf(9, "Posing", kept, CAMERA_IDS[0])) in caught.value.message
 
 
+def test_other_files_that_hold_no_numbers_prove_nothing_and_are_refused(make_raw):
+    made = make_raw({9: ["Posing"]}, frames=65)
+    empty = made.cdf(9, "Posing", "D2_Positions", CAMERA_IDS[0])
+    write_cdf(empty, np.full((65, 64), np.nan))
+    with pytest.raises(
+        RawDataError, match="joints are not finite in 65 of 65 poses, though the 3D joints are"
+    ) as caught:
+        samples(made.root)
+    assert str(empty) in caught.value.message
+
+
 def test_another_number_of_image_points_than_poses_is_refused(make_raw):
     made = make_raw({9: ["Posing"]}, frames=65)
     made.write_mono()

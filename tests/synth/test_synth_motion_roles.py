@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,59 @@ def test_roles_that_are_no_persons_are_refused_with_what_was_found_and_can_be_gi
     told = read_bvh(path, roles={"wrist_l": "LeftHand", "wrist_r": "RightHand", "neck": "Neck"})
     assert told.names[told.joints["neck"]] == "Neck"
     assert len(clip_from_motion(told, 50.0).rotations) > 1
+
+
+def exchanged(name: str) -> str:
+    return {"Left": f"Right{name[4:]}", "Righ": f"Left{name[5:]}"}.get(name[:4], name)
+
+
+@pytest.mark.parametrize("limbs", [("Leg", "Foot", "Toe"), ("Arm", "Hand", "Shoulder"), ("",)])
+def test_exchanged_left_and_right_names_are_overruled_by_the_feet(tmp_path: Path, limbs: tuple[str, ...]) -> None:
+    def wrong(name: str) -> str:
+        return exchanged(name) if any(limb in name for limb in limbs) else name
+
+    plain = read_bvh(write_bvh(tmp_path / "p.bvh", walker()))
+    assert "exchanged" not in plain.facts
+    motion = read_bvh(write_bvh(tmp_path / "w.bvh", walker().called(wrong)))
+    assert "left and right are exchanged in the names, by the way the feet point" in motion.facts
+    for role in ("hip_l", "knee_l", "ankle_r", "shoulder_l", "wrist_r"):
+        np.testing.assert_allclose(motion.role(role), plain.role(role), atol=1e-6)
+
+
+def test_exchanged_names_are_doubted_where_the_shape_cannot_overrule_them(tmp_path: Path) -> None:
+    joints = {role: number for number, role in enumerate(read_bvh(write_bvh(tmp_path / "p.bvh", walker())).joints)}
+    motion = read_bvh(tmp_path / "p.bvh")
+    poses = np.stack([motion.role(role) for role in joints], axis=1)
+    assert contradictions(poses, joints) == []
+    for role in ("hip", "shoulder"):
+        joints[f"{role}_l"], joints[f"{role}_r"] = joints[f"{role}_r"], joints[f"{role}_l"]
+    found = contradictions(poses, joints)
+    assert "the left hip is on the right side, by the way the feet point" in found
+    assert "the left shoulder is on the right side, by the way the feet point" in found
+
+
+def test_a_head_of_an_unknown_name_is_found_above_the_neck_and_its_absence_is_said(tmp_path: Path) -> None:
+    motion = read_bvh(write_bvh(tmp_path / "k.bvh", walker().called({"Head": "Kopf", "Head_end": "Kopf_end"})))
+    assert motion.names[motion.joints["head"]] == "Kopf"
+    person = walker()
+    kept = [number for number, name in enumerate(person.names) if not name.startswith("Head")]
+    headless = replace(
+        person,
+        names=tuple(person.names[number] for number in kept),
+        parents=tuple(kept.index(person.parents[number]) if number else -1 for number in kept),
+        offsets=person.offsets[kept],
+        turns=person.turns[:, kept],
+    )
+    motion = read_bvh(write_bvh(tmp_path / "n.bvh", headless))
+    assert "head" not in motion.joints
+    assert "no head was found, so it follows the neck: --motion-joints head=NAME names it" in motion.facts
+
+
+def test_a_frame_time_in_milliseconds_can_be_overruled(tmp_path: Path) -> None:
+    path = write_bvh(tmp_path / "m.bvh", walker(), edit=lambda text: re.sub("Frame Time: .*", "Frame Time: 8.33", text))
+    with pytest.raises(RawDataError, match=r"if these are milliseconds, write 0\.00833"):
+        read_bvh(path)
+    assert read_bvh(path, rate_hz=120.0).rate_hz == 120.0
 
 
 def test_an_unknown_role_or_joint_is_named(tmp_path: Path) -> None:

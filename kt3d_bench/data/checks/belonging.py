@@ -8,14 +8,14 @@ sequence seen by one camera), K limbs.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.data.checks import bodies, images
-from kt3d_bench.data.checks.findings import Check, Finding, Outcome, found, spread
+from kt3d_bench.data.checks.findings import Check, Finding, Found, Outcome, Unchecked, found, spread
+from kt3d_bench.data.checks.moments import Lookup, Moments
 from kt3d_bench.data.index import Labels
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError
@@ -65,23 +65,16 @@ HUMAN_ASYMMETRY = 25.0
 MOST_LONG_HEADS = 25.0
 
 
-@dataclass(frozen=True)
-class Unchecked:
-    """A check that could not be made on a split."""
-
-    check: Check
-    split: str
-    reason: str
-
-
-Found = tuple[list[Outcome], list[Unchecked]]
-
-
-def belonging(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
-    """Run every check of this module on a split. ``misfits``: sequences that are known not to fit their images."""
+def belonging(shards: ShardSet, misfits: Collection[str] = (), recorded: Lookup | None = None) -> Found:
+    """Run every check of this module on a split. ``misfits``: sequences that are known not to fit their images;
+    ``recorded``: the labels of all frames of a sample's recording, by default those in the shards."""
     outcomes: list[Outcome] = []
     unchecked: list[Unchecked] = []
-    for results, missing in (fit(shards, misfits), takes(shards.labels, shards.split), heads(shards)):
+    moments = Moments(shards, recorded)
+    every = [fit(shards, misfits, moments), takes(shards.labels, shards.split), heads(shards)]
+    if "foreground" in shards.modalities:
+        every.append(moments.found())
+    for results, missing in every:
         outcomes += results
         unchecked += missing
     return outcomes, [*unchecked, *unseen_sides(shards.labels, shards.split)]
@@ -106,8 +99,9 @@ def people(labels: Labels) -> bool:
     return not len(off) or float(np.median(off)) <= HUMAN_ASYMMETRY
 
 
-def fit(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
-    """Compare joints with the person in the images, clip by clip: of depth, parts or the motion foreground."""
+def fit(shards: ShardSet, misfits: Collection[str] = (), moments: Moments | None = None) -> Found:
+    """Compare joints with the person in the images, clip by clip: of depth, parts or the motion foreground, which
+    ``moments`` looks at too."""
     split, labels = shards.split, shards.labels
     shown = next((name for name in ("depth", "parts", "foreground") if name in shards.modalities), None)
     if shown == "depth" and not np.isfinite(labels.joints_cam_mm).any():
@@ -139,7 +133,7 @@ def fit(shards: ShardSet, misfits: Collection[str] = ()) -> Found:
     ]
     of_clip: list[list[float]] = [[] for _ in clips]
     for number, i in chosen:
-        share = _beside(shards, i, shown)
+        share = _beside(shards, i, shown, moments)
         if share is not None:
             of_clip[number].append(share)
     means = np.array([np.mean(values) if values else np.nan for values in of_clip])
@@ -222,15 +216,18 @@ def _spread(members: npt.NDArray[np.int64], images: int, clips: int) -> npt.NDAr
     return members[spread(len(members), each)]
 
 
-def _beside(shards: ShardSet, i: int, shown: str) -> float | None:
+def _beside(shards: ShardSet, i: int, shown: str, moments: Moments | None) -> float | None:
     """Return the share of joints beside the person in one image; ``None`` where it cannot be said."""
     points = shards.labels.joints_px[i].astype(np.float64)
     try:
         if shown == "depth":
             return _off_surface(points, shards.labels.joints_cam_mm[i, :, 2], shards.image(i, "depth_mm"))
         mask = shards.image(i, shown) > 0
-        unknown = shown == "foreground" and not mask.any()
-        return None if unknown else images.share_beside(points, mask)
+        if shown == "foreground" and not mask.any():
+            return None
+        if shown == "foreground" and moments is not None:
+            moments.look(i, mask)
+        return images.share_beside(points, mask)
     except ArtefactError:
         return None
 

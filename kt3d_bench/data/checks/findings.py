@@ -87,6 +87,18 @@ class Outcome:
     """The ``MOST_FINDINGS`` worst."""
 
 
+@dataclass(frozen=True)
+class Unchecked:
+    """A check that could not be made on a split."""
+
+    check: Check
+    split: str
+    reason: str
+
+
+Found = tuple[list[Outcome], list[Unchecked]]
+
+
 def measured(
     check: Check,
     value: npt.ArrayLike,

@@ -17,6 +17,8 @@ import numpy as np
 from kt3d_bench.synth.rig import FloatArray
 
 _POSES = 50
+_OPPOSED = -0.5
+"""Cosine between the way from right to left and the feet's left, in the median pose; about 0.9 for right names."""
 ALIKE = (0.8, 1.25)
 """Left over right: both sides of a skeleton are the same."""
 
@@ -77,4 +79,21 @@ def contradictions(poses: FloatArray, joints: Mapping[str, int]) -> list[str]:
         if not ratio.limits[0] <= value <= ratio.limits[1]:
             low, high = ratio.limits
             found.append(f"{ratio.what} is {value:.2f} (people: {ratio.usual:.2f}, allowed {low:g} to {high:g})")
+    return found + _sides(at)
+
+
+def _sides(at: Mapping[str, FloatArray]) -> list[str]:
+    """Return which left hip or shoulder is on the right of the way the feet point; ``at``: role -> (F, 3). Shank
+    and foot turn about an axis that points left, whatever the file's axes."""
+    if not {"ball_l", "ball_r"} <= set(at):
+        return []
+    left = sum(
+        np.cross(at[f"knee_{side}"] - at[f"ankle_{side}"], at[f"ball_{side}"] - at[f"ankle_{side}"]) for side in "lr"
+    )
+    found = []
+    for role in ("hip", "shoulder"):
+        across = at[f"{role}_l"] - at[f"{role}_r"]
+        size = np.linalg.norm(across, axis=-1) * np.linalg.norm(left, axis=-1)
+        if float(np.median((across * left).sum(axis=-1) / np.maximum(size, 1e-9))) < _OPPOSED:
+            found.append(f"the left {role} is on the right side, by the way the feet point")
     return found

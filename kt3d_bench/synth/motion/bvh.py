@@ -60,11 +60,11 @@ def read_bvh(
         raise tokens.fail(f"a second skeleton begins after '{names[0]}'", "keep one person per file")
     if word.upper() != "MOTION":
         raise tokens.fail(f"expected 'MOTION', found '{word}'")
-    values, stated_hz, notes = _frames(tokens, joints)
+    values, stated_hz, notes = _frames(tokens, joints, rate_hz)
     positions, orientations = _kinematics(joints, values)
     rest, _ = _kinematics([_Joint(joint.name, joint.parent, joint.offset, ()) for joint in joints], np.zeros((1, 0)))
     parents = tuple(joint.parent for joint in joints)
-    raw = Motion(names, parents, positions, orientations, rate_hz or stated_hz, rest[0], source=str(path), notes=notes)
+    raw = Motion(names, parents, positions, orientations, stated_hz, rest[0], source=str(path), notes=notes)
     return finished(raw, mm_per_unit, drop_rest_frame, roles=roles)
 
 
@@ -119,15 +119,22 @@ def _channels(tokens: text.Tokens) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _frames(tokens: text.Tokens, joints: list[_Joint]) -> tuple[FloatArray, float, tuple[str, ...]]:
-    """Read the (F, channels) numbers, the frames per second, and what was odd."""
+def _frames(
+    tokens: text.Tokens, joints: list[_Joint], given_hz: float | None
+) -> tuple[FloatArray, float, tuple[str, ...]]:
+    """Read the (F, channels) numbers, the frames per second (``given_hz`` counts where there is one), and what was
+    odd."""
     frames = tokens.count("a number of frames", int(text.MOST), tokens.field("Frames"))
     if frames * len(joints) > text.MOST_JOINT_FRAMES:
         raise tokens.fail(f"{frames} frames of {len(joints)} joints are too many", "cut it into clips")
     printed = tokens.field("Frame Time")
     period_s = tokens.number("a frame time", printed)
-    if frames < 1 or not 1e-4 <= period_s <= 10:
-        raise tokens.fail(f"expected frames of 0.0001 to 10 s, found {frames} of {period_s:g} s")
+    if frames < 1 or (given_hz is None and not 1e-4 <= period_s <= 1):
+        said = f"expected frames of 0.0001 to 1 s, found {frames} of {period_s:g} s"
+        if frames < 1 or period_s <= 1:
+            raise tokens.fail(said)
+        hint = f"'Frame Time:' is in seconds: if these are milliseconds, write {period_s / 1000:g}"
+        raise tokens.fail(said, f"{hint}, or give the frames per second with --motion-rate")
     width = sum(len(joint.channels) for joint in joints)
     values = array("d")
     count = 0
@@ -149,7 +156,7 @@ def _frames(tokens: text.Tokens, joints: list[_Joint]) -> tuple[FloatArray, floa
             f"expected {frames} frames ('Frames:'), but the file ends after {count}", "the file is cut off"
         )
     odd = (f"{count} frames where 'Frames:' states {frames}",) if count > frames else ()
-    return np.array(values).reshape(count, width), _rate_hz(period_s, printed), odd
+    return np.array(values).reshape(count, width), given_hz or _rate_hz(period_s, printed), odd
 
 
 def _rate_hz(period_s: float, printed: str) -> float:

@@ -222,6 +222,8 @@ def _completed(tree: Tree, found: Mapping[str, int]) -> dict[str, int]:
                     joints[f"{last}_{side}"] = end[-1]
     if "neck" not in joints:
         joints["neck"] = _meeting(tree, joints["shoulder_l"], joints["shoulder_r"])
+    if "head" not in joints and (head := _top(tree, joints)) is not None:
+        joints["head"] = head
     back: list[int] = []
     joint = joints["neck"]
     while joint > 0:
@@ -236,6 +238,27 @@ def _completed(tree: Tree, found: Mapping[str, int]) -> dict[str, int]:
     if between:
         joints["spine"] = min(between)[1]
     return joints
+
+
+def _top(tree: Tree, joints: Mapping[str, int]) -> int | None:
+    """Return the last joint, ends aside, of the longest way up from the neck that leads to no arm."""
+    arms = [joints[f"shoulder_{side}"] for side in "lr"]
+    free = [
+        child
+        for child in tree.children[joints["neck"]]
+        if not any(tree.is_below(arm, child) for arm in arms) and tree.reach(child) > 1e-9
+    ]
+    way = tree.way_down(max(free, key=tree.reach)) if free and not tree.ends else []
+    return next((joint for joint in reversed(way) if tree.children[joint]), None)
+
+
+def named_otherwise(names: Sequence[str], joints: Mapping[str, int]) -> bool:
+    """Return whether left hips or shoulders are joints that the file calls right ones, or the reverse."""
+    for role in ("hip_l", "hip_r", "shoulder_l", "shoulder_r"):
+        words = re.findall(r"left|right", names[joints[role]].lower())
+        if words and all(word[0] != role[-1] for word in words):
+            return True
+    return False
 
 
 def _meeting(tree: Tree, one: int, other: int) -> int:

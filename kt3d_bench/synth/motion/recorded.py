@@ -20,7 +20,7 @@ import numpy as np
 
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.synth.motion.anatomy import contradictions
-from kt3d_bench.synth.motion.joints import Tree, find_joints, given_joints, with_given
+from kt3d_bench.synth.motion.joints import Tree, find_joints, given_joints, named_otherwise, with_given
 from kt3d_bench.synth.rig import FloatArray
 
 UNITS_MM: Mapping[str, float] = {"mm": 1.0, "cm": 10.0, "inch": 25.4, "cmu": 25.4 / 0.45, "m": 1000.0}
@@ -170,7 +170,12 @@ def finished(
     if not missing and "neck" not in (roles or {}):
         raw, joints = _with_neck(raw, joints)
     doubts = () if missing or roles else tuple(contradictions(raw.positions_mm, joints))
-    motion = replace(raw, joints=joints, missing=tuple(missing), doubts=doubts)
+    notes = raw.notes
+    if not missing and "head" not in joints:
+        notes += ("no head was found, so it follows the neck: --motion-joints head=NAME names it",)
+    if not missing and not roles and named_otherwise(raw.names, joints):
+        notes += ("left and right are exchanged in the names, by the way the feet point",)
+    motion = replace(raw, joints=joints, missing=tuple(missing), doubts=doubts, notes=notes)
     unit = mm_per_unit or _unit_mm(motion, declared)
     z_up = not missing and _is_z_up(motion)
     turn = np.eye(3) if z_up else _FROM_Y_UP
