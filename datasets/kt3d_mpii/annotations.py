@@ -59,6 +59,10 @@ Points = tuple[tuple[float, float, int] | None, ...]
 """16 times x, y px (pixel centres at integers from 0) and visibility 1, 0 or -1 (unknown); ``None`` = not annotated."""
 
 
+Place = tuple[str, float, float, float, float]
+"""What the middle of must lie where: "head" (upper neck and head top) or "body" (all joints), and x0, y0, x1, y1 px."""
+
+
 class AnnotatedImage(NamedTuple):
     """One training image with everybody in its ``annorect``, annotated or not; plain data."""
 
@@ -67,6 +71,7 @@ class AnnotatedImage(NamedTuple):
     video: int | None
     second: int
     persons: tuple[tuple[int, Points], ...]  # Place in the image's ``annorect`` (from 0) and joints
+    places: tuple[Place | None, ...] = ()  # By person: where another annotation than the joints puts them
 
 
 def read_annotations(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
@@ -134,6 +139,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
 def _read_json(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
     hint = "download the annotations again, or use the official .mat file"
     persons: dict[str, list[tuple[int, Points]]] = {}
+    places: dict[str, list[Place | None]] = {}
     for path in paths:
         content = read_json(path, _JSON_BYTES, hint)
         if not isinstance(content, list):
@@ -154,7 +160,10 @@ def _read_json(paths: Sequence[Path]) -> Sequence[AnnotatedImage]:
             points = _points(np.where(known[:, None], joints, np.nan), np.full(len(JOINTS), -1, np.int8))
             others = persons.setdefault(name, [])
             others.append((len(others), points))
-    return [AnnotatedImage(name, "", None, 0, tuple(found)) for name, found in sorted(persons.items())]
+            places.setdefault(name, []).append(_body(entry.get("center"), entry.get("scale")))
+    return [
+        AnnotatedImage(name, "", None, 0, tuple(found), tuple(places[name])) for name, found in sorted(persons.items())
+    ]
 
 
 def read_release(path: str) -> dict[str, npt.NDArray[np.uint8]]:
@@ -180,13 +189,15 @@ def read_release(path: str) -> dict[str, npt.NDArray[np.uint8]]:
         activity = activities[row] if len(activities) == len(images) else None
         labelled = _number(_field(activity, "act_id")) >= 0
         video, second = _number(_field(image, "vidx")), _number(_field(image, "frame_sec"))
+        people = list(_records(_field(image, "annorect")))
         found.append(
             AnnotatedImage(
                 name=_text(_field(next(_records(_field(image, "image")), None), "name")),
                 action=_text(_field(activity, "cat_name")) if labelled else "",
                 video=int(video) if np.isfinite(video) else None,
                 second=int(second) if np.isfinite(second) else 0,
-                persons=tuple(enumerate(_person(one) for one in _records(_field(image, "annorect")))),
+                persons=tuple(enumerate(map(_person, people))),
+                places=tuple(map(_place, people)),
             )
         )
     return {"json": np.frombuffer(json.dumps(found).encode(), np.uint8)}
@@ -203,6 +214,33 @@ def _person(record: Any) -> Points:
                 joints[int(joint)] = x, y
                 visible[int(joint)] = int(seen) if seen in (0, 1) else -1
     return _points(joints, visible)
+
+
+_HEIGHT_PX = 200.0
+"""Height of a person of ``scale`` 1."""
+_ABOUT = 0.25
+"""Share of a person's height within which the middle of the joints lies from the rough centre."""
+
+
+def _place(record: Any) -> Place | None:
+    """Return where the head's rectangle, or else centre and scale, put a person; ``None`` without both."""
+    edges = np.array([_number(_field(record, name)) for name in ("x1", "y1", "x2", "y2")]) - 1.0
+    low, high = np.minimum(edges[:2], edges[2:]), np.maximum(edges[:2], edges[2:])
+    if np.isfinite(edges).all() and (high > low).all():
+        slack = (high - low) / 2
+        x0, y0, x1, y1 = (float(one) for one in (*(low - slack), *(high + slack)))
+        return "head", x0, y0, x1, y1
+    center = next(_records(_field(record, "objpos")), None)
+    return _body([_number(_field(center, "x")), _number(_field(center, "y"))], _number(_field(record, "scale")))
+
+
+def _body(center: Any, scale: Any) -> Place | None:
+    try:
+        x, y, about = (float(one) - 1.0 for one in (*center, _ABOUT * _HEIGHT_PX * float(scale) + 1.0))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    known = np.isfinite([x, y, about]).all() and min(x, y, about) > 0  # -1 and 0 stand for "not given"
+    return ("body", x - about, y - about, x + about, y + about) if known else None
 
 
 def _records(value: Any) -> Iterator[Any]:

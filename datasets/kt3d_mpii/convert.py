@@ -14,7 +14,7 @@ from kt3d_bench.errors import RawDataError
 from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_mpii.annotations import JOINTS, MAPPING, AnnotatedImage, Points, read_annotations
-from kt3d_mpii.bounds import check_bounds
+from kt3d_mpii.bounds import check_bounds, check_places
 from kt3d_mpii.layout import ARCHIVES, SITE, find_annotations, find_coco, find_images, read_image
 
 IMAGES_PER_ITEM = 100
@@ -41,11 +41,12 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
         raise RawDataError(f"annotates the image {stem} more than once", where=annotations[0],
                            hint="unpack the annotations again")  # fmt: skip
     check_bounds(images, shown, annotations[0])
+    check_places(shown, annotations[0])
     items = []
     for start in range(0, len(shown), IMAGES_PER_ITEM):
         block = shown[start : start + IMAGES_PER_ITEM]
         expected = sum(_usable(_joints(points)) for image in block for _, points in image.persons)
-        payload = {"images": str(images), "annotations": tuple(tuple(image) for image in block)}
+        payload = {"images": str(images), "annotations": tuple(tuple(image)[:-1] for image in block)}
         items.append(WorkItem(f"train_{start:06d}", expected, payload))
     return items
 

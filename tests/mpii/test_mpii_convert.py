@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +126,54 @@ def test_annotations_of_other_or_resized_images_are_refused(
     with pytest.raises(RawDataError, match=message) as caught:
         convert.plan(crowd(tmp_path / "wrong", change), "train", {})
     assert "of one release" in (caught.value.hint or "")
+
+
+def spread_crowd(raw: Path, change: Callable[[float, float], tuple[float, float]], *, rectangle: bool) -> Path:
+    """Twenty images of one size with a person anywhere in the left half; joints alone are moved by ``change``."""
+    annolist = []
+    for number in range(20):
+        x, y = 60.0 + 4 * number, 190.0 + number
+        head = {"x1": x - 10, "y1": y - 82, "x2": x + 12, "y2": y - 56} if rectangle else {}
+        joints = {joint: change(*place) for joint, place in standing(x, y).items()}
+        person = one(annopoints=points(joints, {}), scale=0.75, objpos=one(x=x, y=y), **head)
+        annolist.append(image_entry(f"{number:09d}.jpg", person))
+        write_jpg(raw / "images", f"{number:09d}.jpg", (400, 400))
+    write_release(raw / "mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat", annolist, [1] * 20)
+    return raw
+
+
+@pytest.mark.parametrize("rectangle", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [lambda x, y: (401 - x, y), lambda x, y: (x / 2, y / 2), lambda x, y: (y, x)],
+    ids=["mirrored", "half", "exchanged"],
+)
+def test_joints_that_were_changed_alone_lie_beside_the_rest_of_their_annotation(
+    tmp_path: Path, change: Callable[[float, float], tuple[float, float]], rectangle: bool
+) -> None:
+    sound = spread_crowd(tmp_path / "sound", lambda x, y: (x, y), rectangle=rectangle)
+    assert len(convert.plan(sound, "train", {})) == 1
+    beside = "head's rectangle" if rectangle else "rough centre"
+    with pytest.raises(RawDataError, match=rf"the joints of \d+ of 20 people lie beside their own {beside}"):
+        convert.plan(spread_crowd(tmp_path / "wrong", change, rectangle=rectangle), "train", {})
+
+
+def test_centres_of_hrnets_json_are_held_against_its_joints(tmp_path: Path) -> None:
+    official = spread_crowd(tmp_path, lambda x, y: (x, y), rectangle=False)
+    shutil.rmtree(official / "mpii_human_pose_v1_u12_2")
+    (official / "annot").mkdir()
+    for mirror in (False, True):
+        entries = []
+        for number in range(20):
+            x, y = 60.0 + 4 * number, 190.0 + number
+            joints = [[401 - px if mirror else px, py] for px, py in standing(x, y).values()]
+            more = {"center": [x, y], "scale": 0.75, "joints_vis": [1] * 16}
+            entries.append({"image": f"{number:09d}.jpg", "joints": joints, **more})
+        (official / "annot" / "train.json").write_text(json.dumps(entries))
+        if not mirror:
+            assert len(convert.plan(official, "train", {})) == 1
+    with pytest.raises(RawDataError, match="of 20 people lie beside their own rough centre"):
+        convert.plan(official, "train", {})
 
 
 def test_a_person_annotated_twice_is_used_once(tmp_path: Path) -> None:
