@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from training_networks import NETWORKS, WITHOUT, graph_of
 from training_workplace import Workplace, offer
 
 import kt3d_bench as kt
 from kt3d_bench.cli import main
 from kt3d_bench.errors import Kt3dError, PluginError, UsageError
 from kt3d_bench.loading.batches import UnlabelledBatch
-from kt3d_bench.method import Estimate, Method, MethodContext
+from kt3d_bench.method import Estimate, Method
 from kt3d_bench.plugins import registry
 from kt3d_bench.testing import tiny_batch, unlabelled
 from kt3d_bench.training import exporting
 from kt3d_bench.training.graph import Graph
 from kt3d_bench.training.portable import facts
-from kt3d_bench.training.settings import build_config
 from kt3d_bench.training.train import train
 
 pytest.importorskip("onnxscript")
@@ -210,36 +210,26 @@ def test_terms_follow_the_data(dataset: str, origin: str, terms: str) -> None:
     assert facts({"config": config, "shards": shards}, 64)["data"][0]["licence"] == terms
 
 
-NETWORKS: list[tuple[str, str, dict[str, Any]]] = [
-    ("integral-pose", "depth", {}),
-    ("martinez", "rgb", {}),
-    ("knowledge-transfer", "rgb", {}),
-    ("knowledge-transfer", "depth", {}),
-    ("source-only", "rgb", {"depth_at_test": "mask"}),
-]
 LOADS = {name: registry.method(name).load for name, _, _ in NETWORKS}
 """Where their classes are, asked before this module's own plugins stand alone."""
+OURS = {name for name, plugin in registry.methods().items() if plugin.load.startswith("kt3d_")}
+
+
+def test_every_method_of_this_repository_with_networks_is_exported_here() -> None:
+    assert set(LOADS) | WITHOUT == OURS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "modality", "settings"), NETWORKS)
 def test_every_method_with_networks_gives_the_same_in_onnx(name: str, modality: str, settings: dict[str, Any]) -> None:
-    kind = registry.load(LOADS[name])
-    torch.manual_seed(0)
-    config = build_config(kind.Config, kind.PRESETS, "tiny", settings, kind.BUNDLES)
-    method = kind(config, MethodContext(modality, num_parts=12, supervision="none", transfers=True)).eval()
-    side, made = method.input_px, {"rgb": torch.rand, "depth": lambda *n: 1000 + 1000 * torch.rand(*n)}
-    given = {one: made.get(one, lambda *n: torch.rand(*n).round())(3, 3 if one == "rgb" else 1, side, side)
-             for one in method.reads}  # fmt: skip
-    if modality == "depth":
-        given["surface_mm"] = torch.tensor([1500.0, 1400.0, 1300.0])
-    graph = Graph(method, tuple(given)).eval()
+    graph, given = graph_of(LOADS[name], modality, settings)
     with torch.no_grad():
         truth = {key: value.numpy() for key, value in graph.answer(*given.values()).items()}
         traced = exporting._traced(graph, given, name)
         content = exporting._onnx_bytes(traced, tuple(given), tuple(truth), {})
     assert set(truth) == {"joints_px", "z_root_mm"} | ({"root_z_mm"} if modality == "depth" else set())
-    assert exporting.largest_mm(exporting.run_onnx(content, given), truth, side) < 0.05
+    assert exporting.largest_mm(exporting.run_onnx(content, given), truth, graph.method.input_px) < 0.05
+    assert {node.domain for node in onnx.load_from_string(content).graph.node} == {""}
 
 
 def test_a_method_that_reads_cameras_is_given_them_or_refused(

@@ -1,0 +1,50 @@
+"""Every method that has networks, untrained and without data, with what its exported graph reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kt3d_bench.method import MethodContext
+from kt3d_bench.plugins import registry
+from kt3d_bench.training.graph import Graph
+from kt3d_bench.training.settings import build_config
+
+NETWORKS: list[tuple[str, str, dict[str, Any]]] = [
+    ("integral-pose", "rgb", {}),
+    ("integral-pose", "depth", {}),
+    ("martinez", "rgb", {}),
+    ("simcc-3d", "rgb", {}),
+    ("a2j", "depth", {}),
+    ("v2v", "depth", {}),
+    ("dann", "depth", {}),
+    ("knowledge-transfer", "rgb", {}),
+    ("knowledge-transfer", "depth", {}),
+    ("source-only", "rgb", {"depth_at_test": "mask"}),
+]
+"""Method, modality of the target, and settings."""
+WITHOUT = {"mean-pose", "mean-pose-oracle", "blazepose"}
+"""Methods of this repository that have no network of torch."""
+
+
+def graph_of(
+    load: str, modality: str, settings: dict[str, Any], preset: str = "tiny"
+) -> tuple[Graph, dict[str, Tensor]]:
+    """Return the graph of the method whose class is ``load``, of size tiny and with the weights of seed 0, and its inputs
+    by name: three images of noise, depths of 1 to 2 m, and cameras where the method reads them."""
+    kind = registry.load(load)
+    torch.manual_seed(0)
+    config = build_config(kind.Config, kind.PRESETS, "tiny", settings, kind.BUNDLES)
+    method = kind(config, MethodContext(modality, num_parts=12, supervision="none", transfers=True)).eval()
+    shape = 3, 1, method.input_px, method.input_px
+    made = {"rgb": torch.rand(3, 3, *shape[2:]), "depth": 1000 + 1000 * torch.rand(shape),
+            "foreground": torch.rand(shape).round()}  # fmt: skip
+    given = {name: made[name] for name in method.reads}
+    if modality == "depth":
+        given["surface_mm"] = torch.tensor([1500.0, 1400.0, 1300.0])
+    if method.reads_cameras:
+        focal, middle = 1.2 * method.input_px, method.input_px / 2
+        given["intrinsics_px"] = torch.tensor([[focal, 0.0, middle], [0.0, focal, middle]]).repeat(3, 1, 1)
+    return Graph(method, tuple(given)).eval(), given
