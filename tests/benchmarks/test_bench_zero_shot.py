@@ -46,17 +46,18 @@ def test_images_per_second_of_the_zero_shot_method(benchmark: BenchmarkFixture) 
     assert whole < 1.1 * alone
 
 
+@pytest.mark.parametrize(("preset", "times"), [("tiny", 10), ("paper", 1)])
 @pytest.mark.parametrize(("name", "modality", "settings"), NETWORKS)
 def test_an_exported_network_takes_no_longer_than_torch(
-    name: str, modality: str, settings: dict[str, Any], benchmark: BenchmarkFixture
+    name: str, modality: str, settings: dict[str, Any], preset: str, times: int, benchmark: BenchmarkFixture
 ) -> None:
-    """One image of every method's networks at size tiny, from the image to the pose, ONNX against torch."""
+    """One image of every method's networks, from the image to the pose, ONNX against torch: sizes tiny and paper."""
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     from kt3d_bench.training import exporting
 
     torch.set_num_threads(1)
-    graph, given = graph_of(registry.method(name).load, modality, settings)
+    graph, given = graph_of(registry.method(name).load, modality, settings, preset)
     with torch.no_grad():
         traced, outputs = exporting._traced(graph, given, name), tuple(graph.answer(*given.values()))
         content = exporting._onnx_bytes(traced, tuple(given), outputs, {})
@@ -65,8 +66,8 @@ def test_an_exported_network_takes_no_longer_than_torch(
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         one = {key: value[:1] for key, value in given.items()}
         arrays = {key: value.numpy() for key, value in one.items()}
-        own = best_s(lambda: [graph(*one.values()) for _ in range(10)]) / 10
-        other = best_s(lambda: [session.run(None, arrays) for _ in range(10)]) / 10
+        own = best_s(lambda: [graph(*one.values()) for _ in range(times)]) / times
+        other = best_s(lambda: [session.run(None, arrays) for _ in range(times)]) / times
     benchmark.extra_info |= {"torch ms": 1e3 * own, "onnxruntime ms": 1e3 * other}
     benchmark.pedantic(session.run, (None, arrays), rounds=2)
-    assert other < own
+    assert preset == "paper" or other < own

@@ -25,6 +25,8 @@ NETWORKS: list[tuple[str, str, dict[str, Any]]] = [
     ("source-only", "rgb", {"depth_at_test": "mask"}),
 ]
 """Method, modality of the target, and settings."""
+SMALL, HEADS = 0.02, 0.3
+"""Weights with a standard deviation below the first are drawn again with the second."""
 WITHOUT = {"mean-pose", "mean-pose-oracle", "blazepose"}
 """Methods of this repository that have no network of torch."""
 
@@ -32,12 +34,18 @@ WITHOUT = {"mean-pose", "mean-pose-oracle", "blazepose"}
 def graph_of(
     load: str, modality: str, settings: dict[str, Any], preset: str = "tiny"
 ) -> tuple[Graph, dict[str, Tensor]]:
-    """Return the graph of the method whose class is ``load``, of size tiny and with the weights of seed 0, and its inputs
-    by name: three images of noise, depths of 1 to 2 m, and cameras where the method reads them."""
+    """Return a method's graph, of the size ``preset`` with random weights, and its inputs by name: three images of
+    noise, depths of 1 to 2 m, and cameras where the method reads them. ``load``: where its class is.
+
+    Heads are drawn again, larger: as they are built, they answer every image with the middle."""
     kind = registry.load(load)
     torch.manual_seed(0)
-    config = build_config(kind.Config, kind.PRESETS, "tiny", settings, kind.BUNDLES)
+    config = build_config(kind.Config, kind.PRESETS, preset, settings, kind.BUNDLES)
     method = kind(config, MethodContext(modality, num_parts=12, supervision="none", transfers=True)).eval()
+    with torch.no_grad():
+        for weight in method.parameters():
+            if weight.ndim > 1 and weight.std() < SMALL:
+                weight.normal_(0.0, HEADS)
     shape = 3, 1, method.input_px, method.input_px
     made = {"rgb": torch.rand(3, 3, *shape[2:]), "depth": 1000 + 1000 * torch.rand(shape),
             "foreground": torch.rand(shape).round()}  # fmt: skip

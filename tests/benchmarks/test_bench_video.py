@@ -1,0 +1,114 @@
+"""A 1080p video through ``kt3d predict blazepose --smooth --bvh``, one core: frames per second, and memory over time.
+
+The video has ``FRAMES`` frames, not the 18,000 of ten minutes: what a frame adds to the memory is measured, and told for
+ten minutes. Overlays, JSON, page and BVH are written, as the command writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from kt3d_bench.plugins import registry
+from kt3d_bench.progress import Reporter
+from kt3d_bench.records import Camera
+from kt3d_bench.synth import Figures, pose, render, sample_bodies, sample_clip, sample_style, shade
+
+WIDTH, HEIGHT, FRAMES, RATE = 1920, 1080, 300, 30
+TEN_MINUTES = 10 * 60 * RATE
+LEFT, TOP, SIDE = 400, 60, 960
+"""Of the square that the person fills in the first frame; it moves a pixel per frame."""
+AXES = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
+
+
+def person() -> np.ndarray:
+    """(960, 960, 3) a generated person on grey."""
+    rng = np.random.default_rng(0)
+    figure: Figures = pose(sample_bodies(rng, 1), sample_clip(rng, "stand", 1, 50))
+    middle, focal = ((SIDE - 1) / 2,) * 2, (2.0 * SIDE,) * 2
+    at = np.array([4200.0, 0.0, 950.0])
+    camera = Camera.pinhole(focal, middle, (SIDE, SIDE), rotation=AXES, position_world_mm=at)
+    return shade(render(figure, [camera])[0], sample_style(rng), np.full((SIDE, SIDE, 3), 120, np.uint8))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    rng = np.random.default_rng(0)
+    room = cv2.resize(rng.integers(60, 180, (27, 48, 3), np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    drawn = person()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(FRAMES):
+            frame, left = room.copy(), LEFT + number
+            frame[TOP : TOP + SIDE, left : left + SIDE] = drawn
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@dataclass
+class Memory(Reporter):
+    """The process's resident memory each time that frames were predicted."""
+
+    samples: list[tuple[int, float]] = field(default_factory=list)
+
+    def advance(self, done: int, *, total: int | None = None, samples: int | None = None) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        self.samples.append((done, pages * 4096 / 2**20))
+
+
+def predicted(video: Path, boxes: Path | str, out: Path) -> tuple[float, int, list[tuple[int, float]]]:
+    """Return seconds of processor time, how many poses were found, and (frame, MB) over time."""
+    import torch
+
+    from kt3d_bench.pictures.predict import predict_images
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    memory, start = Memory(), time.process_time()
+    found = predict_images("blazepose", video, boxes=boxes, out=out, smooth=True, bvh=True, device="cpu", report=memory)
+    return time.process_time() - start, len(found), memory.samples
+
+
+@pytest.mark.parametrize("boxes", ["detect", "given"])
+def test_frames_per_second_and_memory_of_a_long_video(
+    video: Path, tmp_path: Path, boxes: str, benchmark: BenchmarkFixture
+) -> None:
+    """Detection runs on every frame. With boxes in a file there is none."""
+    import kt3d_blazepose
+
+    from kt3d_bench.weight_files import weights
+
+    pytest.importorskip("ai_edge_litert")
+    with registry.lent({"blazepose": kt3d_blazepose}):
+        if not all(one.present for one in weights("blazepose")[:2]):
+            pytest.skip("the weights are not here: kt3d weights")
+    file = tmp_path / "boxes.json"
+    path = {str(frame): [[LEFT + frame, TOP, LEFT + frame + SIDE, TOP + SIDE]] for frame in range(FRAMES)}
+    file.write_text(json.dumps({video.name: path}))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        seconds, poses, samples = pool.submit(
+            predicted, video, file if boxes == "given" else "detect", tmp_path / "out"
+        ).result()
+    frames, resident_mb = np.array(samples).T
+    later = frames > FRAMES / 3
+    per_frame = float(np.polyfit(frames[later], resident_mb[later], 1)[0])
+    benchmark.extra_info["frames per second"] = FRAMES / seconds
+    benchmark.extra_info["poses"] = poses
+    benchmark.extra_info["MB at a third and at the end"] = f"{resident_mb[later][0]:.0f}, {resident_mb[-1]:.0f}"
+    benchmark.extra_info["MB more per ten minutes, extrapolated"] = per_frame * TEN_MINUTES
+    benchmark.pedantic(lambda: None, rounds=1)
+    assert poses > 0.9 * FRAMES
+    assert resident_mb[-1] - resident_mb[later][0] < 30
