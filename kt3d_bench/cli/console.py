@@ -105,7 +105,7 @@ class Terminal(Reporter):
         self._close()
 
     def note(self, text: str) -> None:
-        self._out.print(text, markup=False)
+        self._out.print(text, markup=False, soft_wrap=True)
 
     def start(self, task: str, total: int, *, done: int = 0) -> None:
         self._close()

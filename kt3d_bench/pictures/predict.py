@@ -21,6 +21,7 @@ from kt3d_bench.pictures.inputs import (
     Unit,
     find_inputs,
     frame_count,
+    give_back_memory,
     read_picture,
     shown_names,
     video_container,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 FRAMES_AT_ONCE, MOST_AT_ONCE = 8, 32
 """Frames and people that are predicted together."""
+TRIM_EVERY = 8 * FRAMES_AT_ONCE
+"""Frames of a video after which freed memory goes back to the system."""
 DEPTH_RULE = "central-body"
 """How the person is found in depth images where the run does not say."""
 _NO_POSE = "a person's depth could not be found, or no joint lies in the picture: that person is left out"
@@ -311,6 +314,8 @@ def _video(asked: _Asked, record: Record, frames: Iterator[Picture], total: int,
             if writer is not None:
                 writer.add(overlay(picture.image, [pose.joints_px for pose in kept]), picture.time_s or 0.0)
         block.clear()
+        if told.frames % TRIM_EVERY == 0:
+            give_back_memory()
         asked.report.advance(told.frames, total=max(total, told.frames), samples=told.frames)
 
     asked.report.start(f"predict {name}", total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +25,8 @@ import kt3d_bench as kt
 from kt3d_bench.cli import main
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.metrics.predictions import read_predictions
-from kt3d_bench.pictures.inputs import Picture, video_frames
+from kt3d_bench.pictures.inputs import Picture, give_back_memory, video_frames
+from kt3d_bench.pictures.output import InputRecord, Record
 from kt3d_bench.pictures.page import OF_ALL, Gallery
 from kt3d_bench.pictures.people import Found, Person, Root, pose_of
 from kt3d_bench.pictures.predict import FRAMES_AT_ONCE, _require_useful
@@ -192,6 +194,30 @@ def test_few_frames_are_in_memory(dots: None, tmp_path: Path, monkeypatch: pytes
     path = film(tmp_path / "clip.mkv", [0.04 * frame for frame in range(40)])
     assert len(predict(path, out=tmp_path / "out")) == 40
     assert most <= FRAMES_AT_ONCE + 2
+
+
+def test_freed_memory_goes_back_while_a_video_is_read(
+    dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[int] = []
+    monkeypatch.setattr("kt3d_bench.pictures.predict.give_back_memory", lambda: given_back.append(1))
+    monkeypatch.setattr("kt3d_bench.pictures.predict.TRIM_EVERY", 2 * FRAMES_AT_ONCE)
+    predict(film(tmp_path / "clip.mkv", [0.04 * frame for frame in range(4 * FRAMES_AT_ONCE + 3)]))
+    assert len(given_back) == 2
+    give_back_memory()
+
+
+def test_a_pose_of_a_video_takes_a_few_kilobytes() -> None:
+    """So that the 18,000 of ten minutes take less than 100 MB."""
+    camera = Camera.pinhole((9.0, 9.0), (3.5, 3.5), (8, 8))
+    record = Record({}, [InputRecord("a", "video")])
+    tracemalloc.start()
+    for number in range(200):
+        picture = Picture("a", np.zeros((8, 8, 3), np.uint8), number, number / 30)
+        record.add(pose_of(Person(picture, camera, np.array([0.0, 0, 7, 7])), Found(np.ones((17, 3)), "given", None)))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 500 < taken / 200 < 5000
 
 
 def test_a_video_that_breaks_off_keeps_what_was_read(dots: None, tmp_path: Path) -> None:
