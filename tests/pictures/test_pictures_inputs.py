@@ -33,11 +33,13 @@ COLOURS = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
 
 
 def write_video(path: Path, times_s: list[float], size_px: tuple[int, int] = (32, 24), **options: Any) -> Path:
-    """Write frames that get brighter, each at its own time."""
+    """Write frames that get brighter, each at its own time; without any, the header alone."""
     with av.open(str(path), "w", **options) as container:
         stream = container.add_stream("mpeg4", rate=30)
         stream.width, stream.height, stream.pix_fmt = *size_px, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
+        if not times_s:
+            container.start_encoding()
         for number, time_s in enumerate(times_s):
             frame = av.VideoFrame.from_ndarray(np.full((*size_px[::-1], 3), 30 * number + 20, np.uint8), format="rgb24")
             frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)

@@ -35,7 +35,8 @@ def test_it_is_a_run_elsewhere(packed: Path, workplace: Workplace, tmp_path: Pat
     own = workplace.root / "runs" / "mine"
     elsewhere = kt.load_run(packed, data=tmp_path / "nowhere")
     assert elsewhere.finished
-    assert elsewhere.folder.parent == tmp_path / "cache" / "packs"
+    assert elsewhere.folder.parents[1] == tmp_path / "cache" / "packs"
+    assert elsewhere.name == "mine"
     content, other = (checkpoint.load(final_checkpoint(folder)) for folder in (own, elsewhere.folder))
     assert all(torch.equal(value, other["model"][name]) for name, value in content["model"].items())
     test = kt.load("dots-target", "test", data=workplace.root)
