@@ -48,6 +48,18 @@ def peaks(maps: Tensor, *, refine: bool) -> Tensor:
     return found
 
 
+def middles(maps: Tensor) -> Tensor:
+    """(B, J, (D,) H, W) maps -> (B, J, n) x, y (, z) in bins: the mean of all bins, weighted by the square of the map
+    where that is positive. Where a map is low and wide, it errs less than the peak."""
+    weight = maps.clamp(min=0).square() + 1e-12
+    total, place = weight.flatten(2).sum(-1), []
+    for axis in range(maps.ndim - 1, 1, -1):
+        bins = torch.arange(maps.shape[axis], device=maps.device, dtype=maps.dtype)
+        others = tuple(each for each in range(2, maps.ndim) if each != axis)
+        place.append((weight.sum(others) * bins).sum(-1) / total)
+    return torch.stack(place, -1)
+
+
 def squared_error(maps: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     """Mean squared error of (B, J, ...) maps over those of the (B, J) ``known`` joints; 0 without any. The truth of the
     others may be NaN."""

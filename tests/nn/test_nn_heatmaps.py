@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kt3d_bench.nn.heatmaps import gaussian_maps, peaks, squared_error
+from kt3d_bench.nn.heatmaps import gaussian_maps, middles, peaks, squared_error
 
 NAN = float("nan")
 
@@ -37,6 +37,18 @@ def test_refined_peaks_by_hand() -> None:
     corner = torch.zeros(1, 1, 3, 3, 4)
     corner[0, 0, 2, 0, 3], corner[0, 0, 1, 0, 3] = 3.0, 1.0
     assert peaks(corner, refine=True)[0, 0].tolist() == pytest.approx([3.0, 0.0, 1.75])
+
+
+def test_middles_by_hand() -> None:
+    image = torch.zeros(1, 1, 3, 5)
+    image[0, 0, 0, 4], image[0, 0, 2, 1], image[0, 0, 1, 1] = 2.0, 1.0, -9.0
+    assert middles(image)[0, 0].tolist() == pytest.approx([(4 * 4 + 1) / 5, 2 / 5])
+    solid = torch.zeros(1, 1, 7, 3, 5)
+    solid[0, 0, 6, 1, 4], solid[0, 0, 2, 1, 0] = 1.0, 3.0
+    assert middles(solid)[0, 0].tolist() == pytest.approx([0.4, 1.0, 2.4])
+    assert middles(torch.full((1, 1, 3, 5), -1.0))[0, 0].tolist() == pytest.approx([2.0, 1.0]), (
+        "nothing is positive: the centre"
+    )
 
 
 def test_a_squared_error_of_known_joints() -> None:
