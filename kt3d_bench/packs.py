@@ -72,8 +72,9 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def unpacked(path: Path) -> Path:
-    """Return the folder of a pack's run, named like the pack and unpacked into the cache unless it is there. Raises ``ArtefactError`` as
-    ``read_facts``, and for weights whose SHA-256 is not the stated one."""
+    """Return the folder of a pack's run, named like the pack and unpacked into the cache unless it is there.
+
+    Raises ``ArtefactError`` as ``read_facts``, and for weights whose SHA-256 is not the stated one."""
     path = Path(path)
     facts = read_facts(path)
     folder = cache_root() / "packs" / _digest(path)[:24] / path.stem
