@@ -6,11 +6,13 @@ another, so a tensor of it is (B T, ...): ``tensor.unflatten(0, (-1, T))`` is (B
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from kt3d_bench.data.index import Labels
@@ -52,7 +54,11 @@ def clip_frames(labels: Labels, chosen: IntArray, clip: Clip) -> IntArray:
 
 def middle(batch: Batch, length: int) -> Batch:
     """Return the middle frames of a batch of clips of ``length`` frames: (B T, ...) -> (B, ...)."""
-    rows = slice(length // 2, None, length)
+    return taken(batch, slice(length // 2, None, length))
+
+
+def taken(batch: Batch, rows: slice) -> Batch:
+    """Return some rows of a batch."""
 
     def chosen(value: Any) -> Any:
         if isinstance(value, Tensor | tuple):
@@ -64,3 +70,28 @@ def middle(batch: Batch, length: int) -> Batch:
         return {name: image[rows] for name, image in value.items()} if isinstance(value, dict) else value
 
     return type(batch)(**{field.name: chosen(getattr(batch, field.name)) for field in fields(batch)})
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Return one batch of the rows of several of the same kind, before cameras of the same model."""
+
+    def together(values: Sequence[Any]) -> Any:
+        first = values[0]
+        if isinstance(first, Tensor):
+            return torch.cat(list(values))
+        if isinstance(first, CameraBatch):
+            intrinsics, distortion = (
+                [getattr(one, name) for one in values] for name in ("intrinsics_px", "distortion")
+            )
+            return CameraBatch(torch.cat(intrinsics), torch.cat(distortion), first.tangential_factor)
+        if isinstance(first, CameraPoses):
+            return CameraPoses(
+                torch.cat([one.rotation for one in values]), torch.cat([one.center_mm for one in values])
+            )
+        if isinstance(first, Mapping):
+            return {name: torch.cat([one[name] for one in values]) for name in first}
+        return sum(values, ()) if isinstance(first, tuple) else first
+
+    return type(batches[0])(
+        **{field.name: together([getattr(one, field.name) for one in batches]) for field in fields(batches[0])}
+    )

@@ -130,6 +130,12 @@ class Predictor:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        from kt3d_bench.method import OWN
+
+        if self.method.detections not in ("", OWN):
+            what = f"the method reads the stored detections '{self.method.detections}', and pictures have none"
+            hint = "name a run that finds the joints itself; this one predicts prepared shards"
+            raise UsageError(what, where=self.name, hint=hint)
         unknown = set(self.method.reads) - {"rgb", "depth", "foreground"}
         if unknown or ("foreground" in self.method.reads and self.modality == "rgb"):
             reads = " and ".join(self.method.reads)
@@ -142,18 +148,56 @@ class Predictor:
         """ "rgb" or "depth": which pictures it reads."""
         return "depth" if self.method.context.target_modality == "depth" else "rgb"
 
+    @property
+    def clip(self) -> tuple[int, int] | None:
+        """T and stride of the clips that the method reads."""
+        return self.method.clip
+
     def __call__(self, people: Sequence[Person]) -> list[Found]:
-        """Return what is found of each person, predicted in one batch. ``pose_of`` makes poses of them."""
-        import torch
+        """Return what is found of each person, predicted in one batch: a method of clips sees each picture T times.
+        ``pose_of`` makes poses of them."""
+        if not people:
+            return []
+        if self.clip is None:
+            return self._predicted(self._seen(people))
+        return self.of_clips([[row] * self.clip[0] for row in self.rows(people)])
+
+    def rows(self, people: Sequence[Person]) -> list[UnlabelledBatch]:
+        """Look at people once: a batch of each of them for ``of_clips``."""
+        from kt3d_bench.loading.clips import taken
 
         if not people:
             return []
-        batch = self._batch(people)
+        batch = self._seen(people)
+        return [taken(batch, slice(row, row + 1)) for row in range(len(people))]
+
+    def of_clips(self, clips: Sequence[Sequence[UnlabelledBatch]]) -> list[Found]:
+        """Return what is found of the middle of each clip of T ``rows``, predicted in one batch."""
+        from kt3d_bench.loading.clips import joined
+
+        return self._predicted(joined([row for clip in clips for row in clip])) if clips else []
+
+    def _predicted(self, batch: UnlabelledBatch) -> list[Found]:
+        import torch
+
+        from kt3d_bench.loading.clips import middle
+
         with torch.no_grad():
             estimate = self.method.predict(batch)
-        positions, deciding = self._placed(estimate, batch, len(people))
+        shown = batch if self.clip is None else middle(batch, self.clip[0])
+        positions, deciding = self._placed(estimate, shown, shown.size)
         sure = _array(estimate.confidence)
         return [Found(positions[row], words, None if sure is None else sure[row]) for row, words in enumerate(deciding)]
+
+    def _seen(self, people: Sequence[Person]) -> UnlabelledBatch:
+        """Return the images of people, or the joints that the method finds in them, where it lifts these."""
+        import torch
+
+        batch = self._batch(people)
+        if not self.method.detections:
+            return batch
+        with torch.no_grad():
+            return replace(batch, images={}, detections_px=self.method.find_joints(batch))
 
     def _batch(self, people: Sequence[Person]) -> UnlabelledBatch:
         """Cut the people out and bring them into the network's input, as ``loading`` does with stored crops."""

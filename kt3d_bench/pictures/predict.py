@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -16,6 +16,7 @@ from kt3d_bench.errors import Kt3dError, RawDataError, UsageError
 from kt3d_bench.files import default_data_root, write_whole
 from kt3d_bench.pictures.boxes import BoxRule, Tracks, box_rule
 from kt3d_bench.pictures.cameras import Calibration, camera_of, read_calibration
+from kt3d_bench.pictures.clips import Place, lifted
 from kt3d_bench.pictures.inputs import (
     Picture,
     Unit,
@@ -151,7 +152,10 @@ def predict_images(
         raise _nothing(record)
     skipped = {one.name: one.error for one in record.inputs if one.error}
     words = sorted({row["depth_from"] for row in record.rows})
-    meta = {**about, "depth_from": words, "notes": [DEPTH_FROM[word] for word in words], "skipped": skipped,
+    notes = [DEPTH_FROM[word] for word in words]
+    if (repeated := _repeated(predictor)) in (note for one in record.inputs for note in one.notes):
+        notes.append(repeated)
+    meta = {**about, "depth_from": words, "notes": notes, "skipped": skipped,
             "cameras": {one.name: one.camera for one in record.inputs if one.camera}}  # fmt: skip
     return Predictions(np.array(record.keys, np.str_), record.poses().astype(np.float32), meta)
 
@@ -186,18 +190,16 @@ def _make_room(out: Path, paths: Sequence[Path], replace: bool) -> None:
 
 def _predictor(run: Path | str, root: Root, device: str, data_root: Path) -> Predictor:
     """Open a run, or build a method without stages of that name."""
-    from kt3d_bench.training.predict import load_method, require_single_images, untrained_method
+    from kt3d_bench.training.predict import load_method, untrained_method
     from kt3d_bench.training.resolve import device_name
 
     where = device_name(device)
     if str(run) in registry.methods() and not Path(run).is_dir() and not (data_root / "runs" / str(run)).is_dir():
         method = untrained_method(str(run), "rgb")
-        require_single_images(method, "predicting pictures")
         return Predictor(method, str(run), str(run), root, device=where)
     folder = found_run(run, data_root, also=registry.methods())
     document = read_run(folder)
     method, about = load_method(final_checkpoint(folder))
-    require_single_images(method, "predicting pictures")
     known = registry.datasets().get(document["shards"]["target"]["dataset"])
     rule = registry.card(known.name).foreground if known is not None else DEPTH_RULE
     own = Root(root.depth_mm, root.height_mm, lengths_record(about))
@@ -219,7 +221,9 @@ def _one_input(asked: _Asked, record: Record, path: Path, name: str, number: int
             if asked.predictor.modality != "rgb":
                 hint = "give depth images, one per frame"
                 raise RawDataError("is a video, and the method reads depth images", where=path, hint=hint)
-            _video(asked, record, video_frames(path, name, container), frame_count(path, container), name, number)
+            _video(
+                asked, record, lambda: video_frames(path, name, container), frame_count(path, container), name, number
+            )
     except Kt3dError as error:
         told.error = error.message
         asked.report.note(f"{error.message}; {'skipped' if not told.people else 'its earlier frames are kept'}")
@@ -281,10 +285,17 @@ def _keep(asked: _Asked, record: Record, poses: Sequence[Pose], number: int) -> 
     return kept
 
 
+def _repeated(predictor: Predictor) -> str:
+    frames = 1 if predictor.clip is None else predictor.clip[0]
+    return f"the method reads clips of {frames} frames, and a single picture stands for all of them"
+
+
 def _still(asked: _Asked, record: Record, picture: Picture, number: int) -> None:
     told = record.inputs[-1]
     told.frames = 1
     people = _people(asked, told, picture, None)
+    if asked.predictor.clip is not None:
+        told.note(_repeated(asked.predictor))
     poses = [pose_of(one, found) for one, found in zip(people, _predicted(asked, people), strict=True)]
     kept = _keep(asked, record, poses, number)
     if asked.out is not None and kept:
@@ -292,16 +303,36 @@ def _still(asked: _Asked, record: Record, picture: Picture, number: int) -> None
         write_whole(asked.out / "overlays" / f"{number:03d}-{file_stem(picture.name)}.jpg", encoded(drawn))
 
 
-def _video(asked: _Asked, record: Record, frames: Iterator[Picture], total: int, name: str, number: int) -> None:
-    """Predict a video in blocks of a few frames, so that memory does not grow with its length."""
+def _clips_of(asked: _Asked, record: Record, frames: Iterator[Picture]) -> list[list[tuple[Place, Found]]]:
+    """Return what is found in each frame of a video by a method of clips, up to a damaged frame if there is one."""
     told, tracks = record.inputs[-1], Tracks()
+
+    def readable() -> Iterator[list[Person]]:
+        with suppress(RawDataError):
+            for picture in frames:
+                yield _people(asked, told, picture, tracks)
+
+    return list(lifted(asked.predictor, readable()))
+
+
+def _video(
+    asked: _Asked, record: Record, opened: Callable[[], Iterator[Picture]], total: int, name: str, number: int
+) -> None:
+    """Predict a video in blocks of a few frames, so that memory does not grow with the pictures. For a method of clips
+    it is read twice, since a clip reaches into frames to come."""
+    told, tracks = record.inputs[-1], Tracks()
+    clips = None if asked.predictor.clip is None else _clips_of(asked, record, opened())
     filters: dict[int, OneEuro] = {}
     block: list[tuple[Picture, list[Person]]] = []
     times_s: list[float] = []
 
     def flush(writer: VideoWriter | None) -> None:
         people = [person for _, inside in block for person in inside]
-        found = iter(_predicted(asked, people))
+        if clips is None:
+            found = iter(_predicted(asked, people))
+        else:
+            last = told.frames - len(block)
+            found = iter([one for here in clips[last : told.frames] for _, one in here])
         for picture, inside in block:
             poses = []
             for person in inside:
@@ -326,10 +357,13 @@ def _video(asked: _Asked, record: Record, frames: Iterator[Picture], total: int,
             target = asked.out / "overlays" / f"{number:03d}-{file_stem(name)}.mp4"
             writer = stack.enter_context(VideoWriter(target))
         try:
-            for picture in frames:
+            for picture in opened():
                 told.frames += 1
                 times_s.append(picture.time_s or 0.0)
-                block.append((picture, _people(asked, told, picture, tracks)))
+                if clips is None:
+                    block.append((picture, _people(asked, told, picture, tracks)))
+                else:
+                    block.append((picture, [place.in_picture(picture) for place, _ in clips[told.frames - 1]]))
                 if len(block) == FRAMES_AT_ONCE:
                     flush(writer)
         except RawDataError as error:

@@ -2,9 +2,10 @@
 
 Inputs are the images that the method reads, as ``loading.batches.UnlabelledBatch`` describes them (``rgb`` (B, 3, S, S)
 float32 0..1, ``depth`` (B, 1, S, S) mm with ``surface_mm`` (B,)), and the input's camera, ``intrinsics_px`` (B, 2, 3),
-of a method that reads it (``Method.reads_cameras``); outputs are the fields of ``method.Estimate``. The graph holds
-normalisation, network and decoding; B is free. An ONNX file is run after it was written, and refused where it differs
-from torch.
+of a method that reads it (``Method.reads_cameras``). A method that lifts stored 2D joints has ``detections_px``
+(B, J, 2), px of the input, instead of images. For a method of clips all of these are per frame: (B, T, ...). Outputs
+are the fields of ``method.Estimate``. The graph holds normalisation, networks and decoding; B is free. An ONNX file is
+run after it was written, and refused where it differs from torch.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ import numpy.typing as npt
 from kt3d_bench.data.folders import with_target_found
 from kt3d_bench.errors import Kt3dError, PluginError, UsageError
 from kt3d_bench.files import default_data_root, write_whole
+from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import final_checkpoint, found_run, read_run
+from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.training.external import predicted_samples
+from kt3d_bench.training.joints import joints_for
 from kt3d_bench.training.portable import facts
-from kt3d_bench.training.predict import choose_benchmark, data_roots, load_method, require_single_images, test_shards
+from kt3d_bench.training.predict import choose_benchmark, data_roots, load_method, test_shards
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +73,7 @@ def export(
 
     ``run`` as in ``load_run``; ``shards``: test shards for the comparison, by default where the run found its target.
     Raises ``UsageError`` where nothing is asked for, the packages of the extra ``export`` are missing, or the method
-    has no network or reads clips or detections; ``PluginError`` for a method that cannot be traced; ``Kt3dError`` where
+    has no network; ``PluginError`` for a method that cannot be traced; ``Kt3dError`` where
     ONNX's answers differ.
     """
     import torch
@@ -83,7 +87,6 @@ def export(
     folder = found_run(run, Path(data or default_data_root()))
     document = read_run(folder)
     method, about = load_method(final_checkpoint(folder))
-    require_single_images(method, "an exported graph")
     if not any(True for _ in method.parameters()):
         raise UsageError(f"method '{about['method']}' has no network to export", where=folder)
     method.eval()
@@ -155,8 +158,10 @@ def _samples(
 
     from kt3d_bench.data.reader import ShardSet
     from kt3d_bench.loading.loader import Loader
+    from kt3d_bench.method import OWN
 
-    side = method.input_px
+    side, frames = method.input_px, 1 if method.clip is None else method.clip[0]
+    stored = method.detections not in ("", OWN)
     try:
         document = with_target_found(document, *data_roots(folder))
         benchmark = choose_benchmark(document, None)
@@ -167,21 +172,29 @@ def _samples(
             raise
         shapes = {"rgb": (3,), "depth": (1,), "foreground": (1,), "parts": ()}
         scale = {"rgb": 1.0, "depth": 3000.0, "foreground": 1.0, "parts": 0.0}
-        images = {name: torch.rand(2, *shapes[name], side, side) * scale[name] for name in method.reads}
-        surface, count = torch.full((2,), 1500.0), 0
-        intrinsics = torch.tensor([[2.0 * side, 0.0, side / 2], [0.0, 2.0 * side, side / 2]]).repeat(2, 1, 1)
+        images = {name: torch.rand(2 * frames, *shapes[name], side, side) * scale[name] for name in method.reads}
+        surface, count = torch.full((2 * frames,), 1500.0), 0
+        intrinsics = torch.tensor([[2.0 * side, 0.0, side / 2], [0.0, 2.0 * side, side / 2]]).repeat(2 * frames, 1, 1)
+        joints_px: Tensor | None = torch.rand(2 * frames, NUM_JOINTS, 2) * side
     else:
-        loader = Loader(test, method.reads, batch_size=_CHECKED, input_px=side, labelled=False, shuffle=False,
-                        device="cpu", limit=_CHECKED)  # fmt: skip
+        options: dict[str, Any] = {"batch_size": _CHECKED, "input_px": side, "labelled": False, "limit": _CHECKED}
+        options["clip"] = method.clip
+        if stored:
+            options["detections_px"] = joints_for(method, method.detections, test, "cpu", Reporter())
+        loader = Loader(test, method.reads, **options)
         try:
-            _, batch = next(iter(loader.ordered()))
+            rows, batch = next(iter(loader.ordered()))
         finally:
             loader.close()
-        images, surface, count = {name: batch.images[name] for name in method.reads}, batch.surface_mm, batch.size
-        intrinsics = batch.cameras.intrinsics_px
-    whole = {name: one.long() if name == "parts" else one.float() for name, one in images.items()}
-    beside = {"surface_mm": surface} if "depth" in images else {}
-    return {**whole, **beside, **({"intrinsics_px": intrinsics} if method.reads_cameras else {})}, count
+        images, surface, count = {name: batch.images[name] for name in method.reads}, batch.surface_mm, len(rows)
+        intrinsics, joints_px = batch.cameras.intrinsics_px, batch.detections_px
+    given = {name: one.long() if name == "parts" else one.float() for name, one in images.items()}
+    given |= {"surface_mm": surface} if "depth" in images else {}
+    given |= {"detections_px": joints_px} if stored and joints_px is not None else {}
+    given |= {"intrinsics_px": intrinsics} if method.reads_cameras else {}
+    if method.clip is not None:
+        given = {name: one.reshape(-1, frames, *one.shape[1:]) for name, one in given.items()}
+    return given, count
 
 
 def _traced(graph: torch.nn.Module, given: Mapping[str, Tensor], name: str) -> torch.export.ExportedProgram:

@@ -286,7 +286,8 @@ class VideoPose(Method):
         pose_mm = 1000 * self._poses(seen)
         if self.config.flip_test:
             pose_mm = (pose_mm + 1000 * clips.mirrored(self._poses(clips.mirrored(seen)))) / 2
-        joints_px = cast(Tensor, batch.detections_px)[self.config.frames // 2 :: self.config.frames]
+        frames = self.config.frames
+        joints_px = cast(Tensor, batch.detections_px).view(-1, frames, NUM_JOINTS, 2)[:, frames // 2]
         if self.config.answer == "depth":
             return Estimate(joints_px=joints_px, z_root_mm=pose_mm[..., 2])
         return Estimate(joints_px=joints_px, joints_root_mm=pose_mm)

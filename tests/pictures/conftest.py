@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from pictures_toys import DOTS
+from pictures_toys import DOTS, FILM
 
 from kt3d_bench.plugins import registry
 from kt3d_bench.testing import tiny_plugin
@@ -18,6 +18,6 @@ from kt3d_bench.testing import tiny_plugin
 
 @pytest.fixture
 def dots() -> Iterator[None]:
-    """Offer the method ``dots`` beside what is installed."""
-    with registry.lent({"pictures-toys": tiny_plugin(methods=[DOTS])}):
+    """Offer the methods ``dots`` and ``film`` beside what is installed."""
+    with registry.lent({"pictures-toys": tiny_plugin(methods=[DOTS, FILM])}):
         yield

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from kt3d_bench import MethodPlugin
 from kt3d_bench.loading.batches import UnlabelledBatch
-from kt3d_bench.method import Estimate, Method, Progress, Stage, StepResult
+from kt3d_bench.method import OWN, Estimate, Method, Progress, Stage, StepResult
 from kt3d_bench.skeletons import NUM_JOINTS
 
 LEVELS = 40 + 12 * np.arange(NUM_JOINTS)
@@ -80,3 +80,35 @@ def detector() -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]:
 
 
 DOTS = MethodPlugin("dots", "Finds dots", "pictures_toys:Dots", presets=("tiny",), detector="pictures_toys:detector")
+
+
+class DotsFilm(Dots):
+    """Finds dots in each frame of a clip of three, every second; depths grow by a metre per unit that the dots' rays
+    move to the right from the first frame to the last."""
+
+    @property
+    def clip(self) -> tuple[int, int] | None:
+        return (3, 2)
+
+    @property
+    def detections(self) -> str:
+        return OWN
+
+    def find_joints(self, batch: UnlabelledBatch) -> torch.Tensor:
+        found = super().predict(batch).joints_px
+        assert found is not None
+        return found
+
+    def predict(self, batch: UnlabelledBatch) -> Estimate:
+        assert not batch.images
+        assert batch.detections_px is not None
+        matrix = batch.cameras.intrinsics_px
+        rays = (batch.detections_px[..., 0] - matrix[:, :1, 2]) / matrix[:, :1, 0]
+        first, _, last = rays.unflatten(0, (-1, 3)).unbind(1)
+        depths = torch.tensor(Z_ROOT_MM).float() + 1000 * (last - first)
+        return Estimate(joints_px=batch.detections_px[1::3], z_root_mm=depths)
+
+
+FILM = MethodPlugin(
+    "film", "Finds dots", "pictures_toys:DotsFilm", presets=("tiny",), detector="pictures_toys:detector"
+)

@@ -51,8 +51,8 @@ def save(path: Path, picture: np.ndarray) -> Path:
     return path
 
 
-def predict(inputs: Any, **options: Any) -> Any:
-    return kt.predict_images("dots", inputs, **{"camera": CAMERA, "root_depth_mm": Z_MM, **options})
+def predict(inputs: Any, *, method: str = "dots", **options: Any) -> Any:
+    return kt.predict_images(method, inputs, **{"camera": CAMERA, "root_depth_mm": Z_MM, **options})
 
 
 def test_dots_are_found_where_they_are(dots: None, tmp_path: Path) -> None:

@@ -23,10 +23,12 @@ from kt3d_bench.errors import Kt3dError, PluginError, UsageError
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Estimate, Method
 from kt3d_bench.plugins import registry
+from kt3d_bench.run_folder import final_checkpoint
 from kt3d_bench.testing import tiny_batch, unlabelled
 from kt3d_bench.training import exporting
 from kt3d_bench.training.graph import Graph
 from kt3d_bench.training.portable import facts
+from kt3d_bench.training.predict import load_method
 from kt3d_bench.training.train import train
 
 pytest.importorskip("onnxscript")
@@ -181,20 +183,27 @@ def test_a_method_without_a_network_is_refused(written: Written) -> None:
         kt.export(run, program=Path("x.pt2"))
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "read"), [("clip", (3, 1), "clips"), ("detections", "x", "stored detections")]
-)
-def test_a_method_of_clips_or_detections_is_refused(
-    written: Written, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: Any, read: str
-) -> None:
-    """By export and by pictures."""
-    monkeypatch.setattr(registry.load(registry.method("baseline").load), name, value)
-    with pytest.raises(UsageError, match=f"reads {read}, and an exported graph takes single images; choose a run that"):
-        kt.export(written.run, program=tmp_path / "x.pt2")
-    path = tmp_path / "picture.png"
-    cv2.imwrite(str(path), np.zeros((32, 32, 3), np.uint8))
-    with pytest.raises(UsageError, match=f"the method reads {read}, and predicting pictures takes single images"):
-        kt.load_run(written.run).predict_images(path, boxes="whole")
+def test_clips_are_exported_from_images_to_poses(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method that looks at all frames of a clip: its graph takes (B, T, 3, S, S) test clips and agrees with torch."""
+    kind = registry.load(registry.method("baseline").load)
+    single = kind.predict
+
+    def steady(self: Method, batch: UnlabelledBatch) -> Estimate:
+        each = single(self, batch)
+        assert each.joints_px is not None
+        return Estimate(
+            joints_px=each.joints_px.view(-1, 3, 17, 2).mean(1), z_root_mm=each.z_root_mm.view(-1, 3, 17)[:, 1]
+        )
+
+    monkeypatch.setattr(kind, "predict", steady)
+    monkeypatch.setattr(kind, "clip", (3, 1))
+    done = kt.export(written.run, onnx=written.onnx.with_name("clips.onnx"))
+    assert done.inputs == ("rgb",)
+    assert done.samples > 0
+    content = done.files[0].read_bytes()
+    side = load_method(final_checkpoint(written.run))[0].input_px
+    found = exporting.run_onnx(content, {"rgb": np.zeros((2, 3, 3, side, side), np.float32)})
+    assert found["joints_px"].shape == (2, 17, 2)
 
 
 @pytest.mark.parametrize(
