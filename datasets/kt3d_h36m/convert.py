@@ -230,8 +230,10 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
 def recorded(item: WorkItem) -> Recorded | None:
     """Return the labels of all frames of one video; ``None`` where its layout keeps those of samples alone, or has too
     few. Raises ``RawDataError`` when the poses are damaged."""
+    from kt3d_bench.data.checks.moments import NEAREST
+
     load = item.payload
-    if load.get("skip"):
+    if load.get("skip") or load.get("poses", NEAREST + 1) <= NEAREST:
         return None
     if "layout" in load:
         return moon.recorded(load) if load["layout"] == moon.LAYOUT else None

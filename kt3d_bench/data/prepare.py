@@ -151,9 +151,10 @@ def prepare(
         described = {plan: _describe_split(plan, raw) for plan in plans}
         manifest = _manifest(plugin, card, chosen, origin, described, kept)
         if check:
-            for plan, (_, quality) in described.items():
-                _check_quality(plugin, card, plan.split, quality)
-            _check_belonging(plugin, out, manifest, plans, card, raw, report)
+            for plan, (_, indexes) in described.items():
+                _check_quality(plugin, card, plan.split, np.concatenate([one.labels.quality for one in indexes]))
+            held = {plan: indexes for plan, (_, indexes) in described.items()}
+            _check_belonging(plugin, out, manifest, held, card, raw, report)
         write_manifest(out, manifest)
     return manifest
 
@@ -277,8 +278,8 @@ def _shard_files(out: Path, splits: set[str]) -> list[Path]:
     return sorted(path for path in out.iterdir() if pattern.fullmatch(path.name))
 
 
-def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.uint8]]:
-    """Return the manifest's entry of a finished split, and its joint qualities, (N, 17)."""
+def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, list[ShardIndex]]:
+    """Return the manifest's entry of a finished split, and the indexes of its shards."""
     shards = [(task, read_index(index_path(task.path))) for task in plan.tasks]
     skipped = tuple(
         SkippedSample(name=one.name, reason=one.reason, where=one.where.removeprefix(f"{raw}{os.sep}"))
@@ -303,7 +304,7 @@ def _describe_split(plan: SplitPlan, raw: Path) -> tuple[Split, npt.NDArray[np.u
         labels_digest=labels_digest(keys, labels),
         skipped=skipped,
     )
-    return split, labels.quality
+    return split, [index for _, index in filled]
 
 
 def _check_quality(plugin: DatasetPlugin, card: Card, split: str, quality: npt.NDArray[np.uint8]) -> None:
@@ -325,7 +326,7 @@ def _check_belonging(
     plugin: DatasetPlugin,
     out: Path,
     manifest: Manifest,
-    plans: Sequence[SplitPlan],
+    plans: Mapping[SplitPlan, Sequence[ShardIndex]],
     card: Card,
     raw: Path,
     report: Reporter,
@@ -335,11 +336,10 @@ def _check_belonging(
 
     found: list[str] = []
     misfits = () if manifest.origin == "generated" else card.misfits
-    for plan in plans:
-        entry = manifest.splits[plan.split]
-        indexes = [(shard, read_index(index_path(out / shard.name))) for shard in entry.shards]
-        shards = ShardSet.of(out, plan.split, manifest, indexes)
-        outcomes, unchecked = belonging(shards, misfits, _recorded(plugin, plan, [index for _, index in indexes]))
+    for plan, indexes in plans.items():
+        listed = list(zip(manifest.splits[plan.split].shards, indexes, strict=True))
+        shards = ShardSet.of(out, plan.split, manifest, listed)
+        outcomes, unchecked = belonging(shards, misfits, _recorded(plugin, plan, indexes))
         found += complaints(outcomes, shards.labels, plan.split)
         for one in unchecked:
             if one.check is FIT:
@@ -407,10 +407,10 @@ def _manifest(
     card: Card,
     options: Mapping[str, Any],
     origin: Origin,
-    described: Mapping[SplitPlan, tuple[Split, npt.NDArray[np.uint8]]],
+    described: Mapping[SplitPlan, tuple[Split, Sequence[ShardIndex]]],
     kept: Manifest | None,
 ) -> Manifest:
-    qualities = [quality.min(axis=0) for _, quality in described.values()]
+    qualities = [one.labels.quality.min(axis=0) for _, indexes in described.values() for one in indexes]
     if kept is not None:
         qualities.append(np.array(kept.quality, np.uint8))
     return Manifest(

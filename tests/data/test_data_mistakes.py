@@ -1,4 +1,5 @@
-"""Mistakes planted in raw data stop ``prepare``; ITOP stands for all datasets of depth images. What ``plan`` and
+"""Mistakes planted in raw data stop ``prepare``; those of ITOP, the other datasets' are in
+test_data_mistakes_others.py. What ``plan`` and
 ``convert`` find by themselves is in the tests of each dataset; CONTRIBUTING.md has the table."""
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def share_beside(points: FloatArray, mask: npt.NDArray[np.bool_]) -> float | Non
     reach = BESIDE * max(mask.shape)
     around, disc = int(reach), _disc(reach)
     beside = 0
-    for x, y in places.tolist():
+    for x, y in places[~mask[places[:, 1], places[:, 0]]].tolist():  # most joints lie on the person itself
         left, top = max(around - x, 0), max(around - y, 0)
         near = mask[max(y - around, 0) : y + around + 1, max(x - around, 0) : x + around + 1]
         beside += not (near & disc[top : top + near.shape[0], left : left + near.shape[1]]).any()

@@ -55,19 +55,21 @@ class Moments:
     """Collects, image by image, how well the joints of its recording's frames fit the person in it."""
 
     def __init__(self, shards: ShardSet, recorded: Lookup | None = None) -> None:
+        """``recorded`` is asked where the labels in the shards are too far apart."""
         self._shards = shards
-        self._recorded = recorded or _stored(shards)
+        self._lookups = [_stored(shards), *([recorded] if recorded else [])]
         self._gains: dict[str, list[FloatArray]] = {}
 
     def look(self, i: int, mask: npt.NDArray[np.bool_]) -> None:
         """Measure sample ``i``, whose motion foreground is ``mask`` (H, W), if labels of other frames are known."""
-        labels, recorded = self._shards.labels, self._recorded(i)
-        if recorded is None or len(recorded.frames) <= NEAREST // STEP:
-            return
+        labels = self._shards.labels
         wanted = int(labels.frame[i]) + SHIFTS
-        at = np.minimum(np.searchsorted(recorded.frames, wanted), len(recorded.frames) - 1)
-        there = recorded.frames[at] == wanted
-        if not there[SHIFTS == 0].all() or not there[np.abs(SHIFTS) >= NEAREST].any():
+        for recorded in filter(None, (lookup(i) for lookup in self._lookups)):
+            at = np.minimum(np.searchsorted(recorded.frames, wanted), len(recorded.frames) - 1)
+            there = recorded.frames[at] == wanted
+            if there[SHIFTS == 0].all() and there[np.abs(SHIFTS) >= NEAREST].any():
+                break
+        else:
             return
         points = project_arrays(
             labels.intrinsics_px[i][None], labels.distortion[i][None], self._shards.tangential_factor,
