@@ -100,6 +100,8 @@ def refusals(root: Path) -> Iterator[RawDataError]:
 
 
 TEST_EVERY = 64
+_FEWEST_POSES = 11
+"""In fewer, nobody is elsewhere in another frame: 0.2 s."""
 
 
 def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
@@ -230,10 +232,8 @@ def convert(item: WorkItem) -> Iterator[Sample | Skipped]:
 def recorded(item: WorkItem) -> Recorded | None:
     """Return the labels of all frames of one video; ``None`` where its layout keeps those of samples alone, or has too
     few. Raises ``RawDataError`` when the poses are damaged."""
-    from kt3d_bench.data.checks.moments import NEAREST
-
     load = item.payload
-    if load.get("skip") or load.get("poses", NEAREST + 1) <= NEAREST:
+    if load.get("skip") or load.get("poses", _FEWEST_POSES) < _FEWEST_POSES:
         return None
     if "layout" in load:
         return moon.recorded(load) if load["layout"] == moon.LAYOUT else None

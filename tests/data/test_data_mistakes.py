@@ -1,6 +1,5 @@
-"""Mistakes planted in raw data stop ``prepare``; those of ITOP, the other datasets' are in
-test_data_mistakes_others.py. What ``plan`` and
-``convert`` find by themselves is in the tests of each dataset; CONTRIBUTING.md has the table."""
+"""Mistakes planted in ITOP's raw data stop ``prepare``; test_data_mistakes_others.py plants in the other datasets, and
+their own tests have what ``plan`` and ``convert`` find. CONTRIBUTING.md has the table."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from cdflib import CDF, cdfwrite
 
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.data.validate import validate
-from kt3d_bench.errors import RawDataError
+from kt3d_bench.errors import PluginError, RawDataError
 from kt3d_bench.plugins import registry
 
 Array = np.ndarray
@@ -105,6 +105,14 @@ def test_h36m_with_two_cameras_exchanged_is_refused(h36m: Path, tmp_path: Path) 
     raw = shutil.copytree(h36m, tmp_path / "raw")
     cameras_exchanged(raw)
     refused("h36m", raw, tmp_path / "out", "test", BESIDE, partial=True)
+
+
+def test_a_converter_whose_recorded_returns_no_record_is_named(
+    h36m: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kt3d_h36m.convert.recorded", lambda item: 3)
+    with pytest.raises(PluginError, match=r"recorded\(\) returned int, expected Recorded or None"):
+        prepare("h36m", raw=h36m, out=tmp_path, splits=["test"], workers=1, options={"partial": True})
 
 
 # UBC3V: one 4 x 4 matrix per bone, cm, y up.

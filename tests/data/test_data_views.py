@@ -1,97 +1,68 @@
-"""Datasets seen from several places: ``--view`` and ``--split`` choose, and what is not there is said."""
+"""Videos exchanged between cameras that face each other are found: each camera's joints fit the other's images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import data_fake_dataset as fake_dataset
-import pytest
+import cv2
+import numpy as np
 
-from kt3d_bench import DatasetPlugin, MissingDataError, UsageError, WorkItem
-from kt3d_bench.data.prepare import chosen_splits, prepare
-from kt3d_bench.progress import Reporter
+from kt3d_bench.data.checks.belonging import belonging
+from kt3d_bench.data.checks.views import GAIN, Views
+from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.geometry.cameras import project
+from kt3d_bench.records import Sample
+from kt3d_bench.skeletons import H36M17
+from kt3d_bench.testing import tiny_sample, tiny_shards
 
-SPLITS = ("front-train", "front-test", "top-train", "top-test")
-
-
-def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem]:
-    if not (raw / split).is_dir():
-        raise MissingDataError(f"nothing of {split} is here", where=raw / split, hint="download it")
-    return fake_dataset.plan(raw, split, options)
+RECORDINGS = 8
 
 
-convert = fake_dataset.convert
+def seen(recording: int, camera: str, shown: str) -> Sample:
+    """One image with the labels of ``camera`` that shows what the camera ``shown`` sees. The two face each other."""
+    person = tiny_sample(seed=recording, modalities=())
+    assert person.joints_cam_mm is not None
+    joints = {"a": person.joints_cam_mm, "b": person.joints_cam_mm * [-1, 1, -1] + np.array([0, 0, 8000.0])}
+    mask = np.zeros((48, 40), np.uint8)
+    points = np.rint(project(person.camera, joints[shown])).astype(int)
+    for child, parent in H36M17.bones:
+        cv2.line(mask, points[child].tolist(), points[parent].tolist(), 255, 2)
+    return tiny_sample(
+        f"r{recording}_{camera}", 0, modalities=(), sequence=f"r{recording}", frame=0, camera_id=camera,
+        foreground=mask, joints_cam_mm=joints[camera], joints_px=project(person.camera, joints[camera]),
+    )  # fmt: skip
 
 
-class Notes(Reporter):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-@pytest.fixture
-def seen_twice(card_folder: Path) -> DatasetPlugin:
-    return fake_dataset.plugin(card_folder, splits=SPLITS, views=("front", "top"), convert="test_data_views")
-
-
-@pytest.fixture
-def front_only(tmp_path: Path) -> Path:
-    raw = tmp_path / "raw"
-    for number, split in enumerate(SPLITS[:2]):
-        (raw / split).mkdir(parents=True)
-        (raw / split / "a.txt").write_text(f"{number}1\n{number}2\n")
-    return raw
+def shards(folder: Path, exchanged: tuple[int, ...]) -> ShardSet:
+    other = {"a": "b", "b": "a"}
+    return tiny_shards(
+        folder,
+        [
+            seen(one, camera, other[camera] if one in exchanged else camera)
+            for one in range(RECORDINGS)
+            for camera in "ab"
+        ],
+    )
 
 
-@pytest.mark.parametrize(
-    ("splits", "views", "expected"),
-    [
-        (None, None, SPLITS),
-        (None, ("all",), SPLITS),
-        (None, ("top",), ("top-train", "top-test")),
-        (("test",), None, ("front-test", "top-test")),
-        (("test",), ("front",), ("front-test",)),
-        (("front-test",), None, ("front-test",)),
-        (("front-test", "train"), ("front",), ("front-train", "front-test")),
-    ],
-)
-def test_names_that_choose_splits(
-    seen_twice: DatasetPlugin, splits: Any, views: Any, expected: tuple[str, ...]
-) -> None:
-    assert tuple(chosen_splits(seen_twice, splits, views)) == expected
+def test_an_exchanged_recording_is_found_and_the_others_are_not(tmp_path: Path) -> None:
+    split = shards(tmp_path, (2, 5))
+    views = Views(split)
+    for i in range(len(split)):
+        views.look(i, split.image(i, "foreground") > 0)
+    [outcome], unchecked = views.found()
+    assert (unchecked, outcome.tested, outcome.failed) == ([], 2 * RECORDINGS, 4)
+    assert outcome.worst > GAIN
+    assert {one.sentence.partition(":")[0] for one in outcome.findings} == {
+        f"r{number} seen by {camera}" for number in (2, 5) for camera in "ab"
+    }
+    assert all("these images are another camera's" in one.sentence for one in outcome.findings)
 
 
-def test_impossible_choices_are_sentences(seen_twice: DatasetPlugin, card_folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"no split 'tset'; did you mean 'test'\?"):
-        chosen_splits(seen_twice, ("tset",))
-    with pytest.raises(UsageError, match=r"no view 'frnt'; did you mean 'front'\?"):
-        chosen_splits(seen_twice, None, ("frnt",))
-    with pytest.raises(UsageError, match="no split of fake is both top-test and seen from front"):
-        chosen_splits(seen_twice, ("top-test",), ("front",))
-    with pytest.raises(UsageError, match="fake has one view only; leave out --view"):
-        chosen_splits(fake_dataset.plugin(card_folder), None, ("front",))
-
-
-def test_an_absent_view_is_an_error_unless_the_work_was_narrowed(
-    seen_twice: DatasetPlugin, front_only: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "shards"
-    with pytest.raises(MissingDataError, match="nothing of top-train is here"):
-        prepare(seen_twice, raw=front_only, out=out, workers=1)
-    notes = Notes()
-    manifest = prepare(seen_twice, raw=front_only, out=out, splits=["test"], workers=1, report=notes)
-    assert {name: split.samples for name, split in manifest.splits.items()} == {"front-test": 2}
-    assert len(notes.notes) == 1
-    assert notes.notes[0].startswith("Left out: ")
-    assert "nothing of top-test is here; download it" in notes.notes[0]
-    manifest = prepare(seen_twice, raw=front_only, out=out, views=["front"], workers=1)
-    assert set(manifest.splits) == {"front-train", "front-test"}
-
-
-def test_nothing_of_what_was_asked_for_is_an_error(seen_twice: DatasetPlugin, front_only: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match="nothing of top-train is here"):
-        prepare(seen_twice, raw=front_only, out=tmp_path / "shards", views=["top"], workers=1)
+def test_one_camera_alone_cannot_be_told(tmp_path: Path) -> None:
+    one = tiny_shards(tmp_path, [seen(number, "a", "a") for number in range(RECORDINGS)])
+    assert [(missing.check.name, missing.reason) for missing in Views(one).found()[1]] == [
+        ("view", "all images are of one camera")
+    ]
+    listed = {missing.check.name for missing in belonging(one)[1]}
+    assert {"view", "moment"} <= listed

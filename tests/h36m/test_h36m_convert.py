@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 
 import cv2
@@ -17,7 +18,7 @@ from h36m_handmade import (
     write_raw,
     write_video,
 )
-from kt3d_h36m.convert import convert, plan
+from kt3d_h36m.convert import convert, plan, recorded
 from kt3d_h36m.video import frames_rgb
 
 from kt3d_bench.errors import RawDataError, UsageError
@@ -237,6 +238,18 @@ def test_poses_that_are_late_against_the_other_files_are_refused(make_raw, kept)
     with pytest.raises(RawDataError, match="so cameras, poses and this file do not belong together") as caught:
         samples(made.root)
     assert str(made.cdf(9, "Posing", kept, CAMERA_IDS[0])) in caught.value.message
+
+
+def test_the_joints_of_all_frames_are_those_of_the_samples_where_they_are_samples(make_raw):
+    made = make_raw({9: ["Posing"]}, frames=65)
+    found = {sample.frame: sample for sample in samples(made.root)[0] if sample.camera_id == CAMERA_IDS[0]}
+    [item] = [one for one in plan(made.root, "test", PART) if one.name.endswith(CAMERA_IDS[0])]
+    every = recorded(item)
+    assert list(every.frames) == list(range(65))
+    for frame, sample in found.items():
+        np.testing.assert_allclose(every.joints_cam_mm[frame], sample.joints_cam_mm, atol=1e-3)
+    assert recorded(replace(item, payload={**item.payload, "poses": 10})) is None
+    assert recorded(replace(item, payload={"name": item.name, "skip": "why"})) is None
 
 
 def test_other_files_that_hold_no_numbers_prove_nothing_and_are_refused(make_raw):

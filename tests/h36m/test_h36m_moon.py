@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from h36m_handmade import CAMERA_IDS, POSITIONS, looking_at_origin
-from kt3d_h36m.convert import convert, describe, plan
+from kt3d_h36m.convert import convert, describe, plan, recorded
 from kt3d_h36m.moon import read_joints
 from kt3d_h36m.recordings import recordings
 
@@ -75,6 +75,9 @@ def test_every_64th_frame_with_its_image_and_the_rest_skipped_by_name(moon):
         )
         for camera, folder in zip(CAMERA_IDS, (f"s_09_act_02_subact_01_ca_0{n}" for n in range(1, 5)), strict=True)
     ]
+    every = recorded(items[0])
+    assert list(every.frames) == list(range(FRAMES))
+    np.testing.assert_allclose(every.joints_cam_mm[64], samples[1].joints_cam_mm, atol=1e-3)
     for sample in samples:
         index = CAMERA_IDS.index(sample.camera_id)
         cam = (world[sample.frame] - np.array(POSITIONS[index])) @ looking_at_origin(POSITIONS[index]).T

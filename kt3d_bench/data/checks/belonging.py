@@ -16,6 +16,7 @@ import numpy.typing as npt
 from kt3d_bench.data.checks import bodies, images
 from kt3d_bench.data.checks.findings import Check, Finding, Found, Outcome, Unchecked, found, spread
 from kt3d_bench.data.checks.moments import Lookup, Moments
+from kt3d_bench.data.checks.views import Views
 from kt3d_bench.data.index import Labels
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError
@@ -32,9 +33,9 @@ HEADS = Check("heads", "heads are shorter than trunks", "25 % of people", "%")
 EACH = 5
 """Images looked at per clip."""
 SHARE = {"foreground": 8, "depth": 16, "parts": 16}
-"""Of images that show people in this way at most one in so many is looked at, but one of each recording and camera in any
-case. Measured on Human3.6M stand-ins of 400 px (``tests/benchmarks/test_bench_checks.py``), the checks take 2.7 % of the
-processor time of ``prepare`` where every clip has one frame, and 1.5 % where clips have up to 60."""
+"""Of images that show people in this way at most one in so many is looked at, but one of each recording and camera in
+any case. On Human3.6M stand-ins of 400 px (``tests/benchmarks/test_bench_checks.py``) all checks of this module take
+about 3 % of the processor time of ``prepare`` where every clip has one frame, and 2 % where clips have up to 60."""
 FEWEST_IMAGES = 64
 """So many images are looked at in any case."""
 FEWEST_CLIPS = 8
@@ -71,10 +72,9 @@ def belonging(shards: ShardSet, misfits: Collection[str] = (), recorded: Lookup 
     ``recorded``: the labels of all frames of a sample's recording, by default those in the shards."""
     outcomes: list[Outcome] = []
     unchecked: list[Unchecked] = []
-    moments = Moments(shards, recorded)
-    every = [fit(shards, misfits, moments), takes(shards.labels, shards.split), heads(shards)]
-    if "foreground" in shards.modalities:
-        every.append(moments.found())
+    looks = (Moments(shards, recorded), Views(shards)) if "foreground" in shards.modalities else ()
+    every = [fit(shards, misfits, looks), takes(shards.labels, shards.split), heads(shards)]
+    every += [look.found() for look in looks]
     for results, missing in every:
         outcomes += results
         unchecked += missing
@@ -100,9 +100,9 @@ def people(labels: Labels) -> bool:
     return not len(off) or float(np.median(off)) <= HUMAN_ASYMMETRY
 
 
-def fit(shards: ShardSet, misfits: Collection[str] = (), moments: Moments | None = None) -> Found:
+def fit(shards: ShardSet, misfits: Collection[str] = (), looks: Sequence[Moments | Views] = ()) -> Found:
     """Compare joints with the person in the images, clip by clip: of depth, parts or the motion foreground, which
-    ``moments`` looks at too."""
+    ``looks`` are given too."""
     split, labels = shards.split, shards.labels
     shown = next((name for name in ("depth", "parts", "foreground") if name in shards.modalities), None)
     if shown == "depth" and not np.isfinite(labels.joints_cam_mm).any():
@@ -134,7 +134,7 @@ def fit(shards: ShardSet, misfits: Collection[str] = (), moments: Moments | None
     ]
     of_clip: list[list[float]] = [[] for _ in clips]
     for number, i in chosen:
-        share = _beside(shards, i, shown, moments)
+        share = _beside(shards, i, shown, looks)
         if share is not None:
             of_clip[number].append(share)
     means = np.array([np.mean(values) if values else np.nan for values in of_clip])
@@ -217,7 +217,7 @@ def _spread(members: npt.NDArray[np.int64], images: int, clips: int) -> npt.NDAr
     return members[spread(len(members), each)]
 
 
-def _beside(shards: ShardSet, i: int, shown: str, moments: Moments | None) -> float | None:
+def _beside(shards: ShardSet, i: int, shown: str, looks: Sequence[Moments | Views]) -> float | None:
     """Return the share of joints beside the person in one image; ``None`` where it cannot be said."""
     points = shards.labels.joints_px[i].astype(np.float64)
     try:
@@ -226,9 +226,11 @@ def _beside(shards: ShardSet, i: int, shown: str, moments: Moments | None) -> fl
         mask = shards.image(i, shown) > 0
         if shown == "foreground" and not mask.any():
             return None
-        if shown == "foreground" and moments is not None:
-            moments.look(i, mask)
-        return images.share_beside(points, mask)
+        share = images.share_beside(points, mask)
+        for look in looks if shown == "foreground" else ():
+            if share is not None and share >= look.LEAST_BESIDE:
+                look.look(i, mask)
+        return share
     except ArtefactError:
         return None
 

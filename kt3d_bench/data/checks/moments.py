@@ -54,6 +54,9 @@ _CHILDREN, _PARENTS = (list(ends) for ends in zip(*H36M17.bones, strict=True))
 class Moments:
     """Collects, image by image, how well the joints of its recording's frames fit the person in it."""
 
+    LEAST_BESIDE = 0.0
+    """Every image is looked at: late labels lie on most of the person."""
+
     def __init__(self, shards: ShardSet, recorded: Lookup | None = None) -> None:
         """``recorded`` is asked where the labels in the shards are too far apart."""
         self._shards = shards
@@ -157,16 +160,17 @@ def _better(gain: float) -> str:
 def _stored(shards: ShardSet) -> Lookup:
     """Return the look-up in the labels that the shards hold."""
     labels = shards.labels
-    place = np.char.add(np.char.add(labels.sequence, "\n"), labels.camera_id)
-    kept: dict[str, Recorded] = {}
+    names = np.char.add(np.char.add(labels.sequence, "\n"), labels.camera_id)
+    clip = np.unique(names, return_inverse=True)[1].tolist()
+    numbers = np.array(clip)
+    kept: dict[int, Recorded] = {}
 
     def recorded(i: int) -> Recorded | None:
-        name = str(place[i])
-        if name not in kept:
+        if clip[i] not in kept:
             kept.clear()
-            members = np.flatnonzero(place == name)
+            members = np.flatnonzero(numbers == clip[i])
             members = members[np.argsort(labels.frame[members], kind="stable")]
-            kept[name] = Recorded(labels.frame[members], labels.joints_cam_mm[members])
-        return kept[name]
+            kept[clip[i]] = Recorded(labels.frame[members], labels.joints_cam_mm[members])
+        return kept[clip[i]]
 
     return recorded
