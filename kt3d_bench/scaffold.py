@@ -24,6 +24,18 @@ _SUFFIX = ".tmpl"
 
 
 @dataclass(frozen=True)
+class _Reads:
+    """The templates of one sort of method: folders whose files replace those of "method", and frames of a clip."""
+
+    folders: tuple[str, ...] = ()
+    frames: str = ""
+
+
+READS = {"image": _Reads(), "lifting": _Reads(("method-clips",), "1"), "video": _Reads(("method-clips",), "9")}
+"""What a new method may read: RGB or depth images, 2D joints of single images, 2D joints of clips."""
+
+
+@dataclass(frozen=True)
 class Names:
     """What a new plugin is called, in all the forms that its files need.
 
@@ -66,18 +78,24 @@ def named(name: str) -> Names:
     return made
 
 
-def new_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None = None) -> Path:
+def new_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None = None, reads: str = "image") -> Path:
     """Write the package of a new "dataset", "method" or "metric"; return its folder, ``<out>/kt3d-<name>``.
 
     ``target``: the dataset that a new method is trained for by default; if not given, the one that most installed
-    methods use. The folder appears complete or not at all. Raises ``UsageError`` for an unknown kind or target, a name
-    that cannot be used, and a folder that exists.
+    methods use. ``reads``: what a new method learns from, one of ``READS``. The folder appears complete or not at all.
+    Raises ``UsageError`` for an unknown kind, target or ``reads``, a name that cannot be used, and a folder that is
+    there.
     """
     if kind not in KINDS:
         raise UsageError(f"there is no kind of plugin '{kind}'", hint=did_you_mean(kind, KINDS))
     names = named(name)
     values = {**asdict(names), "version": __version__}
+    if reads not in READS:
+        raise UsageError(f"there is no template of a method for '{reads}'", hint=did_you_mean(reads, READS))
+    folders = [kind]
     if kind == "method":
+        folders += READS[reads].folders
+        values["frames"] = READS[reads].frames
         values["target"] = registry.dataset(target).name if target else _usual_target()
     folder = out / names.distribution
     if folder.exists() or folder.is_symlink():
@@ -85,12 +103,12 @@ def new_plugin(kind: str, name: str, out: Path = Path(), *, target: str | None =
     out.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{names.distribution}-", dir=out))
     try:
-        root = Path(__file__).parent / "templates" / kind
-        for template in root.rglob(f"*{_SUFFIX}"):
-            path = template.relative_to(root).as_posix().removesuffix(_SUFFIX).replace("dot-", ".")
-            place = unfinished / path.replace("PACKAGE", names.package).replace("STEM", names.stem)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(Template(template.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
+        for root in (Path(__file__).parent / "templates" / one for one in folders):
+            for template in root.rglob(f"*{_SUFFIX}"):
+                path = template.relative_to(root).as_posix().removesuffix(_SUFFIX).replace("dot-", ".")
+                place = unfinished / path.replace("PACKAGE", names.package).replace("STEM", names.stem)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(Template(template.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
         unfinished.chmod(0o755)
         unfinished.rename(folder)
     finally:

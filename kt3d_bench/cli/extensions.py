@@ -51,9 +51,15 @@ def new_dataset(name: str, out: Path) -> None:
 @click.argument("name")
 @click.option("--out", type=FOLDER, default=Path(), help="Folder to write the package into. [default: here]")
 @click.option("--target", help="Dataset the method is trained for. [default: the one most installed methods use]")
-def new_method(name: str, out: Path, target: str | None) -> None:
+@click.option(
+    "--kind",
+    default="image",
+    show_default=True,
+    help="What it reads: image (RGB or depth), lifting (2D joints of an image) or video (2D joints of clips).",
+)
+def new_method(name: str, out: Path, target: str | None, kind: str) -> None:
     """Write a method called NAME: a small one that trains, with its tests."""
-    _written(kt.new_plugin("method", name, out, target=target), name)
+    _written(kt.new_plugin("method", name, out, target=target, reads=kind), name)
 
 
 @new.command("metric")

@@ -45,6 +45,14 @@ def projected(joints_m: Tensor) -> Tensor:
     return FOCAL * joints_m[..., :2] / joints_m[..., 2:].clamp(min=NEAREST_M)
 
 
+def around_person(clips: Tensor) -> Tensor:
+    """(B, T, J, 2) clips -> the same relative to the middle frame's hip, in units of that pose's size: the root mean
+    square distance of its joints from the hip."""
+    middle = clips[:, clips.shape[1] // 2]
+    size = (middle - middle[:, :1]).square().sum(-1).mean(-1).sqrt().clamp(min=1e-4)
+    return (clips - middle[:, None, :1]) / size[:, None, None, None]
+
+
 def mirrored(joints: Tensor) -> Tensor:
     """(..., J, 2 or 3) image coordinates or camera axes -> as a mirrored image shows them, sides exchanged."""
     exchanged = joints[..., MIRROR.to(joints.device), :]

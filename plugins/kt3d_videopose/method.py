@@ -55,6 +55,9 @@ class Config:
     """Fraction of the stage before they do: an epoch of 80."""
     noise: float = 0.3
     """Noise on the source's 2D joints, in sizes of the pose: each clip draws its standard deviation up to this."""
+    looks: Literal["screen", "person"] = "screen"
+    """What the pose is read from: image coordinates as they are, or relative to the middle frame's hip and in units of
+    that pose's size, as ``martinez`` has them. The place is always read from image coordinates."""
     answer: Literal["pose", "depth"] = "pose"
     """What the prediction is: the network's pose, or the 2D joints as they were found, with the network's depths."""
     flip_test: bool = True
@@ -109,9 +112,9 @@ class VideoPose(Method):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": _shared("paper"),
         "laptop": {**_shared("laptop"), "levels": 3, "stride": 5, "width": 256, "dropout": 0.1, "lift_steps": 4000,
-                   "lift_batch_size": 64, "lift_schedule": "hold", "answer": "depth"},
+                   "lift_batch_size": 64, "lift_schedule": "hold", "answer": "depth", "looks": "person"},
         "tiny": {**_shared("tiny"), "levels": 2, "stride": 5, "width": 128, "dropout": 0.1, "lift_steps": 1000,
-                 "lift_batch_size": 64, "lift_schedule": "hold", "answer": "depth"},
+                 "lift_batch_size": 64, "lift_schedule": "hold", "answer": "depth", "looks": "person"},
     }  # fmt: skip
     PRECISIONS: ClassVar[Mapping[str, str]] = PRECISIONS
     reads_cameras: ClassVar[bool] = True
@@ -176,7 +179,7 @@ class VideoPose(Method):
         roles = {} if full else {"source": ()}
         recorded = not full and config.source_motion == "recorded"
         with_clips = ("source",) * recorded + ("target",) * target
-        names = ("levels", "width", "dropout", "source_motion", "unlabelled", "warm_up", "noise", "stride")
+        names = ("levels", "width", "dropout", "source_motion", "unlabelled", "warm_up", "noise", "stride", "looks")
         hold = config.lift_schedule == "hold"
         return Stage(
             "lift",
@@ -278,6 +281,7 @@ class VideoPose(Method):
 
     def _poses(self, seen: Tensor) -> Tensor:
         """(B, T, J, 2) image coordinates -> (B, J, 3) metres relative to the hip, camera axes."""
+        seen = clips.around_person(seen) if self.config.looks == "person" else seen
         answer = cast(Tensor, self.lifter(seen.flatten(2))).float().view(-1, NUM_JOINTS, 3)
         return answer - answer[:, :1]
 

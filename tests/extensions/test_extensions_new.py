@@ -90,10 +90,10 @@ def test_a_method_is_written_for_the_target_that_is_named(tmp_path: Path) -> Non
     assert "kt3d generate ubc3v" in (folder / "README.md").read_text()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "reads"), [*((kind, "image") for kind in KINDS), ("method", "video")])
 @pytest.mark.parametrize("name", ["a", "z" * 30])
-def test_what_is_written_is_clean(tmp_path: Path, kind: str, name: str) -> None:
-    folder = new_plugin(kind, name, tmp_path)
+def test_what_is_written_is_clean(tmp_path: Path, kind: str, reads: str, name: str) -> None:
+    folder = new_plugin(kind, name, tmp_path, reads=reads)
     written = "".join(path.read_text() for path in folder.rglob("*") if path.is_file())
     assert not re.search(r"\$[a-z]", written), "a place in a template was not filled"
     if importlib.util.find_spec("ruff") is None:

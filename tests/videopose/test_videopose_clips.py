@@ -32,6 +32,18 @@ def test_nothing_is_projected_from_behind_the_camera() -> None:
     torch.testing.assert_close(clips.projected(point), clips.FOCAL * point[..., :2] / 0.5)
 
 
+def test_a_clip_around_the_person_has_neither_place_nor_size() -> None:
+    """The middle pose's hip is 0 and its size 1; moving and scaling the whole clip changes nothing."""
+    seen = torch.randn(2, 3, 17, 2)
+    found = clips.around_person(seen)
+    torch.testing.assert_close(found, clips.around_person(3 * seen + torch.tensor([5.0, -2.0])), rtol=1e-4, atol=1e-5)
+    assert float(found[:, 1, 0].abs().max()) == 0.0
+    torch.testing.assert_close(found[:, 1].square().sum(-1).mean(-1), torch.ones(2))
+    one = torch.zeros(1, 3, 17, 2)
+    one[0, 1, 5, 0], one[0, 2, 0, 1] = 17**0.5, 3.0
+    torch.testing.assert_close(clips.around_person(one), one)
+
+
 def test_mirroring_exchanges_sides_and_is_its_own_inverse() -> None:
     pose = torch.randn(2, 5, 17, 3)
     found = clips.mirrored(pose)
