@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import kt3d_volumetric
+import numpy as np
 import pytest
 import torch
 from kt3d_volumetric.method import Volumetric, wanted_volumes
@@ -15,6 +16,8 @@ from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import MethodContext, Progress
 from kt3d_bench.testing import tiny_batch
+from kt3d_bench.training import exporting
+from kt3d_bench.training.graph import Graph
 
 INPUT_PX = 32
 ALL, NOTHING = torch.ones(17, dtype=torch.bool), torch.zeros(17, dtype=torch.bool)
@@ -176,6 +179,23 @@ def test_it_learns_a_batch_by_heart() -> None:
     assert found.z_root_mm is not None
     assert float((found.joints_px - data.joints_px).norm(dim=-1).median()) < 2.0
     assert float((found.z_root_mm - data.joints_root_mm[..., 2]).abs().median()) < 125
+
+
+@pytest.mark.parametrize("decode", ["peak", "mean"])
+def test_it_becomes_an_onnx_graph(decode: str) -> None:
+    """Traced with two images, asked about five."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    method, data = build(width=8, decode=decode).eval(), batch(count=5)
+    for output in method.net.outputs:
+        torch.nn.init.normal_(output.weight)  # type: ignore[arg-type]
+    names = ("joints_px", "z_root_mm")
+    traced = exporting._traced(Graph(method, ("rgb",)), {"rgb": data.images["rgb"][:2]}, "run")
+    found = exporting.run_onnx(exporting._onnx_bytes(traced, ("rgb",), names, {}), {"rgb": data.images["rgb"].numpy()})
+    with torch.no_grad():
+        expected = method.predict(data)
+    for name in names:
+        np.testing.assert_allclose(found[name], getattr(expected, name), rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize(
