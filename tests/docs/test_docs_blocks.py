@@ -51,7 +51,7 @@ def test_a_pages_blocks_run(page: Path, request: pytest.FixtureRequest) -> None:
 def test_commands_in_documents_exist_with_their_options(document: Path) -> None:
     """Those that cannot run here too: on clusters, on downloads, in plugins' READMEs."""
     text = document.read_text()
-    named = set(re.findall(r"kt3d ([a-z]+)\b", text)) - {"leaderboards"}
+    named = set(re.findall(r"(?<![.\w])kt3d ([a-z]+)\b", text)) - {"leaderboards"}
     assert named - set(main.commands) == set()
     lines = [line.strip() for line in re.findall(r"(?m)^(?: {4,}|)(?:kt3d|torchrun|srun) .*$", text)]
     # An ellipsis stands for what a reader fills in; options of a dataset itself pass through `prepare`.
