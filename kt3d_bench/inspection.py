@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -10,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kt3d_bench.budgets import read_whole
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
 from kt3d_bench.plugins import registry
@@ -71,6 +73,35 @@ def inspect(path: Path | str, dataset: str | None = None) -> list[str]:
             "this .npz holds no predictions", where=path, hint="those have arrays 'keys' and 'joints_cam_mm'"
         )
     return _raw(path, dataset)
+
+
+def facts(path: Path | str, dataset: str | None = None) -> dict[str, Any]:
+    """Return what ``inspect`` says of a path for programs: ``kind``, its sentences, the next command, and of shards the
+    ``manifest``, of a run its ``run.yaml``, of predictions ``samples``, ``joints`` and ``meta``.
+
+    Raises what ``inspect`` raises.
+    """
+    *sentences, last = inspect(path, dataset)
+    path = local_folder(path)
+    found: dict[str, Any] = {"path": str(path), "kind": "raw data", "sentences": sentences}
+    found["next"] = last.removeprefix("Next: ")
+    if path.is_file() and path.suffix == ".npz":
+        from kt3d_bench.metrics.predictions import read_predictions
+
+        predictions = read_predictions(path)
+        samples, joints, _ = predictions.joints_cam_mm.shape
+        found |= {"kind": "predictions", "samples": samples, "joints": joints, "meta": dict(predictions.meta)}
+    elif is_motion(path):
+        found["kind"] = "motion"
+    elif (path / _MANIFEST).is_file():
+        found |= {"kind": "shards", "manifest": json.loads(read_whole(path / _MANIFEST))}
+    elif (path / _RUN).is_file():
+        from kt3d_bench.run_folder import read_run
+
+        found |= {"kind": "run", "run": read_run(path)}
+    elif dataset is None and shards_folders(path):
+        found |= {"kind": "folder of shards", "folders": [str(folder) for folder in shards_folders(path)]}
+    return found
 
 
 def is_motion(path: Path) -> bool:

@@ -155,6 +155,7 @@ def generate(dataset: str, out: Path | None, **choices: Any) -> None:
 )
 @click.option("--count", type=click.IntRange(min=1), default=24, show_default=True, help="Samples in the picture.")
 @click.option("--split", help="Show only this split in the picture. [default: all]")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, for scripts.")
 def inspect(
     path: Path,
     dataset: str | None,
@@ -162,9 +163,10 @@ def inspect(
     by: Literal["dataset", "action", "worst"],
     count: int,
     split: str | None,
+    as_json: bool,
 ) -> None:
     """Describe what is at PATH: shards, a run, predictions, a motion file, or a raw dataset and what it lacks."""
-    from kt3d_bench.inspection import is_motion, shards_folders
+    from kt3d_bench.inspection import facts, is_motion, shards_folders
 
     folders, motion = shards_folders(path), is_motion(path)
     if picture is not None and not folders and not motion:
@@ -172,6 +174,11 @@ def inspect(
         raise UsageError("only shards and motions have pictures", where=path, hint=hint)
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError("pictures are .png files", where=picture, hint=f"--picture {shlex.quote(f'{picture}.png')}")
+    if as_json:
+        if picture is not None:
+            raise UsageError("--json and --picture were both given", hint="call inspect twice")
+        say(json.dumps(facts(path, dataset), indent=1, default=str))
+        return
     for line in kt.inspect(path, dataset):
         say(line)
     if picture is not None:

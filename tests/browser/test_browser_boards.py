@@ -322,13 +322,34 @@ def test_the_threshold_moves_and_curves_are_coloured_in_turn(page: Page) -> None
     assert len(set(tones)) == 6
 
 
-@pytest.mark.parametrize("width", [360, 390, 768, 1280])
+@pytest.mark.parametrize("width", [360, 390, 768, 1081, 1280])
 def test_no_page_scrolls_sideways(page: Page, boards: Path, width: int) -> None:
     for path in sorted(boards.rglob("index.html")):
         page.size(width)
         page.open(path)
         page.run("document.querySelectorAll('details').forEach(e => { e.open = true; })")
         assert page.run("document.documentElement.scrollWidth") <= width, path
+
+
+@pytest.mark.parametrize("width", [1081, 1280])
+def test_the_header_stays_in_sight_and_no_box_hides_rows(page: Page, boards: Path, width: int) -> None:
+    page.size(width)
+    page.open(boards / "street-test" / "index.html")
+    page.run("document.querySelector('.board tbody:last-of-type').scrollIntoView()")
+    page.run("scrollBy(0, -60)")
+    assert page.run("document.querySelector('.board th.headline').getBoundingClientRect().top") == 0
+    inner = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollHeight > e.clientHeight + 1).length"
+    assert page.run(inner) == 0
+
+
+@pytest.mark.parametrize("width", [390, 768, 1081, 1440])
+def test_every_method_is_named_in_sight(page: Page, boards: Path, width: int) -> None:
+    page.size(width)
+    page.open(boards / "street-test" / "index.html")
+    shown = "[...document.querySelectorAll('.board .method')].map(e => [e.offsetHeight, e.scrollHeight, e.offsetWidth])"
+    sizes = page.run(shown)
+    assert len(sizes) > 5
+    assert [size for size in sizes if size[0] < 12 or size[2] < 8] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

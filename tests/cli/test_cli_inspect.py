@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -431,6 +432,23 @@ def test_predictions_say_what_to_type_next(tmp_path: Path) -> None:
     assert lines(tmp_path / "p.npz")[-1] == f"Next: kt3d score {tmp_path / 'p.npz'}"
     write_predictions(tmp_path / "q.npz", ["a"], np.zeros((1, 17, 3)))
     assert lines(tmp_path / "q.npz")[-1] == f"Next: kt3d score {tmp_path / 'q.npz'} --benchmark ID"
+
+
+def test_everything_is_said_in_json_too(root: Path, tmp_path: Path) -> None:
+    shards, path = root / "shards" / "itop", tmp_path / "p.npz"
+    found = json.loads(kt3d("inspect", shards, "--json").output)
+    assert (found["kind"], found["path"]) == ("shards", str(shards))
+    assert found["manifest"] == json.loads((shards / "manifest.json").read_text())
+    assert "\n".join([*found["sentences"], f"Next: {found['next']}"]).splitlines() == lines(shards)
+    write_predictions(path, ["a", "b"], np.zeros((2, 17, 3), np.float32), meta={"method": "m"})
+    found = json.loads(kt3d("inspect", path, "--json").output)
+    assert (found["kind"], found["samples"], found["joints"]) == ("predictions", 2, 17)
+    assert found["meta"]["method"] == "m"
+    found = json.loads(kt3d("inspect", root / "shards", "--json").output)
+    assert (found["kind"], len(found["folders"])) == ("folder of shards", len(SIZES))
+    refused = kt3d("inspect", shards, "--json", "--picture", tmp_path / "x.png")
+    assert refused.exit_code == 2
+    assert "--json and --picture were both given; call inspect twice" in refused.output
 
 
 def test_an_npz_of_somebody_else_is_one_sentence(tmp_path: Path) -> None:
