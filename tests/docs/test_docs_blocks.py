@@ -14,6 +14,7 @@ from kt3d_bench.cli import main
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "leaderboards" / "SUBMITTING.md"]
 DOCUMENTS += sorted(ROOT.glob("datasets/*/README.md")) + sorted(ROOT.glob("plugins/*/README.md"))
+NOTEBOOKS = [ROOT / "examples" / f"{name}.py" for name in ("explore_a_dataset", "train_and_compare")]
 NEWCOMERS = "first-steps.md"
 
 
@@ -45,6 +46,24 @@ def test_a_pages_blocks_run(page: Path, request: pytest.FixtureRequest) -> None:
     if page.name == "your-own-picture.md":
         assert (reader.folder / "poses" / "index.html").is_file()
         assert len(reader.names["found"].keys) == 1
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_draws(notebook: Path, at_the_desk: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    """Notebooks are scripts whose cells begin with ``# %%``, as jupytext reads them."""
+    from matplotlib import pyplot
+
+    text = notebook.read_text()
+    assert text.startswith("# ---\n# jupyter:\n")
+    assert text.count("\n# %% [markdown]\n") >= 4
+    pyplot.close("all")
+    at_the_desk.run(Block("python", "", text), notebook.name)
+    drawn = [axes for number in pyplot.get_fignums() for axes in pyplot.figure(number).axes]
+    assert len(drawn) >= 3
+    assert all(axes.has_data() for axes in drawn)
+    said = capsys.readouterr().out
+    assert ("sound: True" if notebook.stem == "explore_a_dataset" else "knowledge-transfer ") in said
+    pyplot.close("all")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
