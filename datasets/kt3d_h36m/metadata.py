@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.budgets import OverBudgetError
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.rawfiles import read_bytes
 from kt3d_bench.records import Camera
 from kt3d_h36m.recordings import CAMERAS
 
-_LARGEST_BYTES = 64 << 20
+_LARGEST_BYTES = 4 << 20
+_MOST_ELEMENTS, _MOST_DEPTH = 100_000, 100
+"""The official file has some 30 KB and 900 elements, four deep."""
 _SUBJECTS = 11
 _TALL_SUBJECTS = (4, 7, 10)
 _HINT = "take metadata.xml from code-v1.2.zip (folder Release-v1.2) of the official site"
@@ -29,10 +33,34 @@ class FrameCount:
     poses: int  # 50 Hz poses: mocap samples // 4
 
 
+class _Bounded(ElementTree.TreeBuilder):
+    """Builds a tree of few elements: four bytes of a file can ask for two hundred of memory. Raises
+    ``OverBudgetError``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._elements = self._depth = 0
+
+    def start(self, tag: Any, attributes: Any, /) -> ElementTree.Element:
+        self._elements, self._depth = self._elements + 1, self._depth + 1
+        if self._elements > _MOST_ELEMENTS or self._depth > _MOST_DEPTH:
+            raise OverBudgetError(f"more than {_MOST_ELEMENTS} elements, or {_MOST_DEPTH} in one another")
+        return super().start(tag, attributes)
+
+    def end(self, tag: Any, /) -> ElementTree.Element:
+        self._depth -= 1
+        return super().end(tag)
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        raise OverBudgetError("it declares a document type, which may define entities of any size")
+
+
 def _root(path: Path) -> ElementTree.Element:
     content = read_bytes(path, _LARGEST_BYTES, _HINT)
     try:
-        return ElementTree.fromstring(content)
+        return ElementTree.fromstring(content, ElementTree.XMLParser(target=_Bounded()))
+    except OverBudgetError as error:
+        raise RawDataError(f"is not read: {error}", where=path, hint=_HINT) from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise RawDataError(f"is not well-formed XML ({error})", where=path, hint=_HINT) from error
 
@@ -103,7 +131,7 @@ def _image_sizes(root: ElementTree.Element) -> dict[tuple[int, int], tuple[int, 
     rows = root.findall(".//mapping/*")
     if not rows:
         return sizes
-    cells = [[int(number) for number in re.findall(r"\d+", cell.text or "")] for cell in rows[-1]]
+    cells = [[int(number) for number in re.findall(r"\d{1,9}", cell.text or "", re.ASCII)] for cell in rows[-1]]
     cells = [cell for cell in cells if len(cell) in (2, 8)]
     if len(cells) == _SUBJECTS:
         for subject, cell in enumerate(cells, start=1):

@@ -110,7 +110,7 @@ def recordings() -> tuple[Recording, ...]:
 
 def canonical(name: str) -> str:
     """Return a file's base name in the spelling that all subjects share: ``TakingPhoto_1`` -> ``Photo 1``."""
-    match = re.fullmatch(r"([A-Za-z]+)(?:[ _](\d+))?", name)
+    match = re.fullmatch(r"([A-Za-z]+)(?:[ _](\d{1,2}))?", name)
     if match is None:
         return name
     base = _ALIASES.get(match[1].lower(), match[1])
@@ -170,7 +170,7 @@ def _names(text: str) -> Iterator[str]:
 
 
 def _videos(name: str, option: str) -> list[tuple[Recording, str]]:
-    match = re.fullmatch(r"[sS](\d+)[ /_]+(.+?)(?:[ ./](\d{8}))?", name)
+    match = re.fullmatch(r"[sS](\d{1,2})[ /_]+(.+?)(?:[ ./](\d{8}))?", name)
     recording = find_recording(int(match[1]), match[2]) if match else None
     if match is None or recording is None or match[3] not in (None, *CAMERAS):
         known = [recording.title for recording in recordings()]
@@ -200,11 +200,11 @@ def _subjects(split: str, chosen: str) -> tuple[int, ...]:
 
 _IMAGE_NAMES = (
     # PosePile: .../S9/Images/Directions 1.54138969/frame_000064.jpg
-    (re.compile(r"S(\d+)/(?:Images|Videos)/([A-Za-z]+(?:[ _]\d)?)\.(\d{8})/frame_(\d{6})\.\w+$", re.IGNORECASE), 0),
+    (re.compile(r"S(\d{1,2})/(?:Images|Videos)/([A-Za-z]+(?:[ _]\d)?)\.(\d{8})/frame_(\d{6})\.\w+$", re.IGNORECASE), 0),
     # mmpose: .../S9_Directions_1.54138969_000065.jpg
-    (re.compile(r"S(\d+)_([A-Za-z]+(?:[ _]\d)?)\.(\d{8})_(\d{6})\.\w+$", re.IGNORECASE), 1),
+    (re.compile(r"S(\d{1,2})_([A-Za-z]+(?:[ _]\d)?)\.(\d{8})_(\d{6})\.\w+$", re.IGNORECASE), 1),
     # VideoPose3D: S9/Directions 1/0/000064, where the camera is its place in CAMERAS or its identifier
-    (re.compile(r"^S(\d+)/([A-Za-z]+(?:[ _]\d)?)/(\d{8}|[0-3])/(\d{6})$", re.IGNORECASE), 0),
+    (re.compile(r"^S(\d{1,2})/([A-Za-z]+(?:[ _]\d)?)/(\d{8}|[0-3])/(\d{6})$", re.IGNORECASE), 0),
 )
 """Pattern, and the number of the first image."""
 _NUMBERED = re.compile(r"s_(\d\d)_act_(\d\d)_subact_(\d\d)_ca_(\d\d)_(\d{6})\.\w+$")

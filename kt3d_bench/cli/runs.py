@@ -198,7 +198,7 @@ def _counts(texts: Iterable[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for role, number in _pairs("--samples", texts, "ROLE=N", "target=300000").items():
         digits = number.replace(",", "").replace("_", "")
-        if not digits.isdecimal() or not int(digits):
+        if not digits.isdecimal() or len(digits) > 15 or not int(digits):
             hint = "for example: --samples target=300000"
             raise UsageError(f"--samples needs ROLE=N, found '{role}={number}'", hint=hint)
         counts[role] = int(digits)

@@ -30,7 +30,7 @@ PROGRAMS: Mapping[str, str] = {
     "posepile": "posepile-npz",
 }
 """Program -> the plain form of its predictions."""
-_RECORDING = re.compile(r"S(\d+)[ _/](.+?)[ _.](\d{8}|[0-3])", re.IGNORECASE)
+_RECORDING = re.compile(r"S(\d{1,2})[ _/](.+?)[ _.](\d{8}|[0-3])", re.IGNORECASE)
 _MOST_BYTES = 1 << 30
 _SAFE = """\
 import json, pickle, sys

@@ -1,6 +1,7 @@
 """A tiny world in which every command runs within a second, and trials of commands in it that are killed or hindered.
 
-Commands run in forked children, which need no imports; those with other limits on the process run as programs.
+Commands run in forked children, which need no imports, and so do their readers of raw files; those with other limits on
+the process run as programs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -29,7 +31,7 @@ import torch
 from campaign_faults import Fault
 from click.testing import CliRunner
 
-from kt3d_bench import interrupts
+from kt3d_bench import interrupts, rawfiles
 from kt3d_bench.cli import main
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.plugins import registry
@@ -57,7 +59,9 @@ class Command:
     name: str
     words: tuple[str, ...]
     before: str
-    """Station from which it starts; the one of its own name is where it ends."""
+    """Command whose station it starts from, or "raw"; it ends in the station of its own name."""
+    less: tuple[str, ...] = ()
+    """Patterns below ``kt3d-data`` of what is taken out of that station first."""
     again: Callable[[Path], list[tuple[str, ...]]] | None = None
     busy: str = "another"
     """What the sentence says that refuses a second one at the same time."""
@@ -74,10 +78,11 @@ COMMANDS = {
     one.name: one
     for one in (
         Command("prepare", ("prepare", "ubc3v", "--workers", "1"), "raw"),
-        Command("train", ("train", *RUN, "--name", "x"), "prepare", _train_again),
-        Command("predict", ("predict", "x"), "unpredicted"),
+        Command("train", ("train", *RUN, "--name", "x"), "prepare", again=_train_again),
+        Command("predict", ("predict", "x"), "train", ("runs/x/predictions/*.npz",)),
         Command("score", ("score", "--run", "x", *BOARDS), "train"),
-        Command("build", ("leaderboard", "build", *BOARDS), "unrendered"),
+        Command("build", ("leaderboard", "build", *BOARDS), "score",
+                ("leaderboards/**/README.md", "leaderboards/**/index.html", "leaderboards/**/board.csv")),
         Command("reproduce", ("reproduce", "small", "--preset", "tiny", "--device", "cpu", "--seeds", "1", *BOARDS),
                 "prepare"),
     )
@@ -150,6 +155,51 @@ class Running:
         return Outcome(os.waitstatus_to_exitcode(status), text, seconds, survivors, done)
 
 
+class ForkedReader:
+    """Stands for the program that reads raw files for a command: a fork of the command, whose imports are done.
+
+    Like a program it has none of its parent's files and signal handlers. Its limit on memory does not count what the
+    parent holds already.
+    """
+
+    def __init__(self, words: Sequence[str], *, pass_fds: Sequence[int], **_: Any) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid:
+            return
+        try:
+            for number in range(3):
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.closerange(3, pass_fds[0])
+            os.closerange(pass_fds[0] + 1, 4096)
+            for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+                signal.signal(one, signal.SIG_DFL)
+            function, memory_mb, *others = words[4:]
+            held_mb = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") >> 20
+            rawfiles._serve(function, str(int(memory_mb) + held_mb), *others)
+        finally:
+            os._exit(1)
+
+    def poll(self) -> int | None:
+        return self._waited(os.WNOHANG)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        deadline = time.monotonic() + (timeout or LONGEST_S)
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _waited(self, how: int) -> int | None:
+        if self.returncode is None:
+            found, status = os.waitpid(self.pid, how)
+            self.returncode = os.waitstatus_to_exitcode(status) if found else None
+        return self.returncode
+
+
 def start(words: Sequence[str], home: Path, fault: Fault | None = None, *, jumping: bool = False) -> Running:
     """Start a command in ``home``. Its temporary folder is ``home/tmp``."""
     (home / "tmp").mkdir(exist_ok=True)
@@ -169,6 +219,7 @@ def start(words: Sequence[str], home: Path, fault: Fault | None = None, *, jumpi
         os.environ.update(TMPDIR=str(home / "tmp"), KT3D_DATA="kt3d-data")
         tempfile.tempdir, sys.argv = None, ["kt3d", *words]
         sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
+        rawfiles.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": ForkedReader})
         if jumping:
             campaign_faults.jumping_clock()
         real_open = open
@@ -249,8 +300,12 @@ class World:
         if not raw.exists():
             generate = registry.load_function("kt3d_ubc3v.generate", "generate")
             generate(raw, people=1, frames=6, seed=0, test_postures=4, workers=1)
+        needed = {*wanted}
+        for command in reversed(COMMANDS.values()):
+            if command.name in needed and command.before != "raw":
+                needed.add(command.before)
         for command in COMMANDS.values():
-            if command.name in wanted:
+            if command.name in wanted or (command.name in needed and not (folder / command.name).exists()):
                 self._walk(command)
         self.meaning = {
             name: meaning(path.parent / "home") for path in folder.glob("*/home") for name in [path.parent.name]
@@ -263,10 +318,6 @@ class World:
 
     def _walk(self, command: Command) -> None:
         """Do a command in this process, so that children find its imports done; keep what it leaves."""
-        if command.name == "predict":
-            self._copied("train", "unpredicted", "runs/x/predictions/*.npz")
-        if command.name == "build":
-            self._copied("score", "unrendered", "leaderboards/**/README.md", "leaderboards/**/index.html")
         with self.home(command) as home:
             done = run_here(command.words, home)
             assert done.code == 0, done.text
@@ -274,25 +325,20 @@ class World:
                 shutil.rmtree(home / "tmp", ignore_errors=True)
                 shutil.copytree(home, self.folder / command.name / "home", copy_function=_shared)
 
-    def _copied(self, name: str, to: str, *less: str) -> None:
-        target = self.folder / to / "home"
-        if not target.exists():
-            shutil.copytree(self.folder / name / "home", target, copy_function=_shared)
-            for path in [path for pattern in less for path in (target / "kt3d-data").glob(pattern)]:
-                path.unlink()
-
     @contextlib.contextmanager
     def home(self, command: Command) -> Iterator[Path]:
         """Yield a copy of the station that the command finds."""
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="trial-") as folder:
             home = Path(folder, "home")
             shutil.copytree(self.folder / command.before / "home", home, copy_function=_shared)
+            for path in [path for pattern in command.less for path in (home / "kt3d-data").glob(pattern)]:
+                path.unlink()
             yield home
 
     def partial(self, command: Command, home: Path) -> list[str]:
         """Return what in a folder looks whole and is not, after the command was cut."""
         before, after = self.meaning[command.before], self.meaning[command.name]
-        growing = ("log.jsonl", ".md") if command.name == "reproduce" else ("log.jsonl",)
+        growing = ("log.jsonl", ".md", ".csv") if command.name == "reproduce" else ("log.jsonl",)
         wrong = [name for name, what in meaning(home).items() if name in {**before,
                **after} and not name.endswith(growing)
                  and what not in (before.get(name), after.get(name))]  # fmt: skip

@@ -1,6 +1,6 @@
 """Torture: commands are killed, starved and run beside themselves, and nothing is lost or passes for whole that is not.
 
-    python tests/campaign/torture.py --seconds 600 [--journal FILE] [--only KIND]
+    python tests/campaign/torture.py --seconds 600 [--journal FILE] [--only KIND] [--command NAME] [--most NUMBER]
 
 goes through a fixed list of trials in a mixed order, and continues it where the journal ends. After each trial the same
 command is given again and must leave the bytes of a run that nothing disturbed.
@@ -175,17 +175,22 @@ def _limit(world: World, command: Command, home: Path, trial: Trial) -> list[str
 _KINDS = {"kill": _kill, "fault": _fault, "limit": _limit, "pair": _pair}
 
 
-def campaign(world: World, seconds: float, journal: Path, only: str = "") -> list[dict[str, object]]:
-    """Do the trials that the journal does not know, for so long; return the whole journal."""
+def campaign(
+    world: World, seconds: float, journal: Path, only: str = "", most: int = 1 << 30
+) -> list[dict[str, object]]:
+    """Do the trials that the journal does not know, for so long, at most ``most`` of each kind and command; return the
+    whole journal."""
     deadline = time.monotonic() + seconds
     known = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     done = {one["trial"] for one in known}
+    counts = Counter((one["kind"], one["command"]) for one in known)
     for trial in plan({name: done.changes for name, done in world.undisturbed.items()}):
-        if trial.name in done or only not in trial.name:
+        if trial.name in done or only not in trial.name or counts[trial.kind, trial.command] >= most:
             continue
         if time.monotonic() > deadline:
             break
         wrong = tried(world, trial)
+        counts[trial.kind, trial.command] += 1
         known.append({"trial": trial.name, "kind": trial.kind, "command": trial.command, "wrong": wrong})
         with journal.open("a") as file:
             file.write(json.dumps(known[-1]) + "\n")
@@ -212,12 +217,15 @@ def _main() -> None:
     options.add_argument("--journal", type=Path)
     options.add_argument("--world", type=Path, help="folder to keep the tiny world in")
     options.add_argument("--only", default="", help="text in the names of the trials wanted")
+    options.add_argument("--command", action="append", choices=COMMANDS, help="try this one only; may be repeated")
+    options.add_argument("--most", type=int, default=1 << 30, help="trials of each kind and command")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="kt3d-torture-") as folder:
         Path(folder).chmod(0o755)
         journal = given.journal or Path(folder, "journal.jsonl")
         world = (given.world or Path(folder)).absolute()
-        known = campaign(World(world), given.seconds, journal.absolute(), given.only)
+        tried_ones = World(world, given.command or tuple(COMMANDS))
+        known = campaign(tried_ones, given.seconds, journal.absolute(), given.only, given.most)
     print(table(known))
     sys.exit(any(one["wrong"] for one in known))
 

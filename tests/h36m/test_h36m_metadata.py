@@ -100,6 +100,10 @@ def test_frame_counts_are_a_quarter_of_the_mocap_samples(xml):
     [
         ("<metadata><w0>[1 2", "not well-formed"),
         ("<metadata></metadata>", "w0 is missing"),
+        ("<a>" * 101 + "</a>" * 101, "more than 100000 elements, or 100 in one another"),
+        ("<a>" + "<b/>" * 100_000 + "</a>", "more than 100000 elements"),
+        (f"<a>{' ' * (4 << 20)}</a>", "larger than 4 MiB"),
+        ('<!DOCTYPE a [<!ENTITY b "b">]><a>&b;</a>', "declares a document type, which may define entities"),
         (metadata_xml(w0=w0_numbers()[:-1]), "w0 holds 299 numbers, expected the cameras' 300"),
         (metadata_xml(w0=[np.nan, *w0_numbers()[1:]]), "no parameters for camera 54138969 of S1"),
         (metadata_xml(w0=[*w0_numbers()[:60], *[0.0] * 6, *w0_numbers()[66:]]), "for camera 54138969 of S11"),
@@ -114,6 +118,13 @@ def test_damaged_metadata_is_refused(xml, text, message):
         read_cameras(path)
     assert str(path) in caught.value.message
     assert "code-v1.2.zip" in caught.value.message
+
+
+def test_an_image_size_of_more_digits_than_python_reads_is_no_size(xml):
+    damaged = metadata_xml().replace("<mapping>", "<mapping><tr><td>" + "9" * 5000 + "</td></tr>", 1)
+    assert read_cameras(xml(damaged)).keys() == read_cameras(xml()).keys()
+    last = metadata_xml().replace("</mapping>", "<tr><td>" + "9" * 5000 + "</td></tr></mapping>", 1)
+    assert read_cameras(xml(last))[1, CAMERA_IDS[1]].size_px == (1000, 1000)
 
 
 def test_a_missing_file_is_named(tmp_path):
