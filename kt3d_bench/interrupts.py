@@ -22,6 +22,7 @@ REQUEUE = 75
 """``EX_TEMPFAIL`` of sysexits.h: what was asked for is not finished, and the same command (with ``--resume``, for
 ``kt3d train``) goes on."""
 _ASK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_MOMENT_S = 0.01
 _BY_SCHEDULER = (signal.SIGTERM, signal.SIGUSR1)
 _received: list[int] = []
 _leaving: list[int] = []
@@ -66,6 +67,7 @@ def interrupt_on_signals() -> None:
     the tidying up. Signals that are ignored (``nohup``) stay so. To be called before anything else is imported, so
     that everything that is to be done at exit is done before the program ends with ``exit_code``."""
     atexit.register(_insist)
+    sys.unraisablehook = _once_more
     for number in _ASK[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -75,6 +77,21 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     _received.append(number)
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _once_more(dropped: sys.UnraisableHookArgs) -> None:
+    """Interrupt again, a moment later, where Python dropped ``KeyboardInterrupt``: finalisers and callbacks of a fork
+    cannot raise."""
+    if not issubclass(dropped.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
+        return
+    number = _received[-1] if _received else signal.SIGINT
+    if number != signal.SIGINT:
+        signal.signal(number, _interrupt)
+    main = threading.main_thread().ident or 0
+    again = threading.Timer(_MOMENT_S, signal.pthread_kill, (main, number))
+    again.daemon = True
+    again.start()
 
 
 @contextmanager

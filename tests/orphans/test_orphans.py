@@ -223,3 +223,28 @@ def test_training_stops_between_two_steps_whatever_the_signal(number: int, code:
         assert interrupts.exit_code() == code
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, interrupts.REQUEUE), (signal.SIGINT, 1)])
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """Python drops what is raised in ``__del__``."""
+    program = textwrap.dedent(f"""
+        import os, sys, time
+        from kt3d_bench import interrupts
+        interrupts.interrupt_on_signals()
+        class Finalised:
+            def __del__(self):
+                os.kill(os.getpid(), {int(number)})
+                for _ in range(1000):
+                    pass
+        try:
+            Finalised()
+            time.sleep(20)
+        except KeyboardInterrupt:
+            sys.exit(interrupts.exit_code())
+    """)
+    with started([sys.executable, "-c", program], tmp_path) as process:
+        assert process.wait(10) == code
+    assert (tmp_path / "output.txt").read_text() == ""
