@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import campaign_use
 import campaign_world as world
 import cv2
 import h36m_handmade
@@ -156,6 +157,7 @@ def of_line(folder: Path) -> list[Target]:
                command("leaderboard", "check", "--leaderboards", "kt3d-data/leaderboards"), **few),
         Target("kt3d leaderboard build", str(entry.relative_to(home)), (entry.read_bytes(),), json_changed,
                command("leaderboard", "build", "--leaderboards", "kt3d-data/leaderboards"), **few),
+        *campaign_use.of_scored_run(folder, home),
     ]  # fmt: skip
 
 
@@ -292,6 +294,9 @@ def fetch_annotation(path: Path) -> bytes:
 
 
 def made(folder: Path, line: bool) -> list[Target]:
-    """Return the targets that read raw files and, if wanted, those that read files of the line."""
-    (folder / "raw-files").mkdir(parents=True, exist_ok=True)
-    return [*of_raw(folder / "raw-files"), *(of_line(folder / "world") if line else ())]
+    """Return the targets that read raw files and what users have and, if wanted, those that read files of the line."""
+    for name in ("raw-files", "users-files"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir(parents=True)
+    plain = [*of_raw(folder / "raw-files"), *campaign_use.of_users(folder / "users-files")]
+    return [*plain, *(of_line(folder / "world") if line else ())]

@@ -1,6 +1,6 @@
 """Fuzzing: damaged and malicious files go through every reader, and through the commands that read files.
 
-    python tests/campaign/fuzz.py --seconds 600 [--only TARGET] [--start SEED] [--keep FOLDER]
+    python tests/campaign/fuzz.py --seconds 600 [--only TARGET] [--start SEED] [--keep FOLDER] [--world FOLDER]
 
 An input fails when anything but the project's own errors is raised, when it takes longer than 5 s of processor time
 (30 s where a bounded child process reads), or when the process grows by more than 1 GiB. A failing input is kept.
@@ -168,6 +168,7 @@ def batch(target: Target, seeds: Sequence[int], folder: Path) -> Iterator[tuple[
         if not child:
             os.close(ours)
             os.setsid()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff's own lines
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 for seed in left:
                     try:
@@ -264,10 +265,11 @@ def _main() -> None:
     options.add_argument("--start", type=int, default=0, help="first seed")
     options.add_argument("--most", type=int, default=1 << 60, help="inputs per target")
     options.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
+    options.add_argument("--world", type=Path, help="folder to keep the valid files in")
     options.add_argument("--atheris", default="", metavar="TARGET")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="kt3d-fuzz-") as folder:
-        known = targets(Path(folder))
+        known = targets((given.world or Path(folder)).absolute())
         if given.atheris:
             _with_atheris(next(one for one in known if one.name == given.atheris))
         wanted = [one for one in known if given.only in one.name]
