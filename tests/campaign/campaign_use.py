@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -210,6 +211,7 @@ def of_scored_run(folder: Path, home: Path) -> list[Target]:
     count = len(opened.keys)
     detections.write_detections(opened, "by", np.ones((count, NUM_JOINTS, 2)), np.ones((count, NUM_JOINTS)), {"a": 1})
     stored = path.read_bytes()
+    shutil.rmtree(path.parents[1])
     weights = data / "runs/x/checkpoints/final.pt"
     packs.write_pack(folder / "x.kt3d", {"method": "a"}, (data / "runs/x/run.yaml").read_bytes(), weights)
     run = (data / "runs/x/run.yaml").read_bytes()

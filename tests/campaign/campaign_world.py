@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 import campaign_faults
+import cv2
 import numpy as np
 import torch
 from campaign_faults import Fault
@@ -35,7 +37,7 @@ from kt3d_bench import interrupts, rawfiles
 from kt3d_bench.cli import main
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.plugins import registry
-from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow
+from kt3d_bench.plugins.hookspecs import Recipe, RecipeRow, WeightFile
 from kt3d_bench.run_folder import finished
 from kt3d_bench.training import checkpoint
 
@@ -49,6 +51,10 @@ RECIPE = Recipe(
     (RecipeRow("mean-pose", target="ubc3v"),
      RecipeRow("knowledge-transfer", "full", target="ubc3v", settings=SETTINGS)),
 )  # fmt: skip
+SHARDS, PREDICTED = "kt3d-data/shards/ubc3v", "kt3d-data/runs/x/predictions/ubc3v-hard.npz"
+SOMEBODY = "somebody"
+KEPT = WeightFile("kept.bin", 9_000, hashlib.sha256(bytes(9_000)).hexdigest(), "pip download them")
+"""Weights that the method ``SOMEBODY`` needs."""
 BOARDS = ("--leaderboards", "kt3d-data/leaderboards")
 
 
@@ -83,6 +89,13 @@ COMMANDS = {
         Command("score", ("score", "--run", "x", *BOARDS), "train"),
         Command("build", ("leaderboard", "build", *BOARDS), "score",
                 ("leaderboards/**/README.md", "leaderboards/**/index.html", "leaderboards/**/board.csv")),
+        Command("detect", ("detect", SHARDS, "--with", "x", "--device", "cpu"), "train"),
+        Command("pack", ("pack", "x", "--out", "x.kt3d"), "train"),
+        Command("pictures", ("predict", "x.kt3d", "d.png", "--boxes", "whole", "--device", "cpu", "--replace"), "pack"),
+        Command("convert", ("convert", PREDICTED, "--out", "given.npz"), "train"),
+        Command("bvh", ("convert", PREDICTED, "--to", "bvh", "--out", "bvh"), "train"),
+        Command("export", ("export", "x", "--torch", "x.pt2"), "train"),
+        Command("weights", ("weights", "add", SOMEBODY, "w.zip"), "raw"),
         Command("reproduce", ("reproduce", "small", "--preset", "tiny", "--device", "cpu", "--seeds", "1", *BOARDS),
                 "prepare"),
     )
@@ -275,17 +288,28 @@ import sys
 from kt3d_bench import interrupts
 interrupts.interrupt_on_signals()
 from kt3d_bench.cli import main
-if {"reproduce"!r} in {{*sys.argv, *sys.orig_argv[-1].split("'")}}:
+if {{"reproduce", "weights"}} & {{*sys.argv, *sys.orig_argv[-1].split("'")}}:
     sys.path.insert(0, {str(Path(__file__).parent)!r})
     import campaign_world
-    campaign_world.with_small_recipe()
+    campaign_world.with_small_plugins()
 """
 
 
-def with_small_recipe() -> None:
-    """Let this process know the recipe "small"."""
-    known = registry.recipes()
-    registry.recipes = lambda: {**known, RECIPE.name: RECIPE}
+def with_small_plugins() -> None:
+    """Let this process know the recipe "small", and a method that needs weights of other authors."""
+    recipes, methods = registry.recipes(), registry.methods()
+    somebody = replace(methods["mean-pose"], name=SOMEBODY, weights=(KEPT,))
+    registry.recipes = lambda: {**recipes, RECIPE.name: RECIPE}
+    registry.methods = lambda: {**methods, SOMEBODY: somebody}
+
+
+def given_files(home: Path) -> None:
+    """Write what a user brings: a depth image, and an archive with weights."""
+    depth = np.full((48, 48), 4000, np.uint16)
+    depth[8:40, 18:30] = 2500
+    cv2.imwrite(str(home / "d.png"), depth)
+    with zipfile.ZipFile(home / "w.zip", "w") as archive:
+        archive.writestr(f"wheel/{KEPT.name}", bytes(KEPT.size_bytes))
 
 
 class World:
@@ -295,11 +319,12 @@ class World:
         """Make the stations in ``folder``, or use those that are there, and do every command once undisturbed."""
         self.folder = folder
         torch.set_num_threads(1)
-        with_small_recipe()
+        with_small_plugins()
         raw = folder / "raw/home/kt3d-data/raw/ubc3v"
         if not raw.exists():
             generate = registry.load_function("kt3d_ubc3v.generate", "generate")
             generate(raw, people=1, frames=6, seed=0, test_postures=4, workers=1)
+            given_files(folder / "raw/home")
         needed = {*wanted}
         for command in reversed(COMMANDS.values()):
             if command.name in needed and command.before != "raw":
