@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from kt3d_bench import __version__
-from kt3d_bench.errors import Kt3dError, RawDataError, UsageError
+from kt3d_bench.errors import ArtefactError, Kt3dError, RawDataError, UsageError
 from kt3d_bench.files import default_data_root, write_whole
 from kt3d_bench.pictures.boxes import BoxRule, Tracks, box_rule
 from kt3d_bench.pictures.cameras import Calibration, camera_of, read_calibration
@@ -117,8 +117,8 @@ def predict_images(
     (One-Euro). Keys of the result are ``<name>/<person>`` and ``<video>/<frame>/<person>``.
 
     An input that cannot be used is skipped: ``report`` is told why, and so is ``meta["skipped"]``. Raises
-    ``UsageError`` for unknown names and options that do not fit, ``ArtefactError`` for a run that is not finished, and
-    ``RawDataError`` where no input could be used.
+    ``UsageError`` for unknown names and options that do not fit, ``ArtefactError`` for a run that is not finished and a
+    folder that cannot be written, and ``RawDataError`` where no input could be used.
     """
     from kt3d_bench.metrics.predictions import Predictions
 
@@ -207,7 +207,8 @@ def _predictor(run: Path | str, root: Root, device: str, data_root: Path) -> Pre
 
 
 def _one_input(asked: _Asked, record: Record, path: Path, name: str, number: int) -> None:
-    """Predict one input into the record. What is wrong with it is told, and the others go on."""
+    """Predict one input into the record. What is wrong with it is told, and the others go on. Raises
+    ``ArtefactError`` where nothing can be written."""
     told = InputRecord(name, "image")
     record.inputs.append(told)
     try:
@@ -224,6 +225,9 @@ def _one_input(asked: _Asked, record: Record, path: Path, name: str, number: int
             _video(
                 asked, record, lambda: video_frames(path, name, container), frame_count(path, container), name, number
             )
+    except ArtefactError as error:
+        told.error = error.message
+        raise
     except Kt3dError as error:
         told.error = error.message
         asked.report.note(f"{error.message}; {'skipped' if not told.people else 'its earlier frames are kept'}")

@@ -188,7 +188,7 @@ def of_users(folder: Path) -> list[Target]:
         Target("weights add tgz", "w.tgz", (gzip.compress(tar, 1),), gzip_changed(tar_changed), _weights("w.tgz")),
         Target("weights add file", "kept.bin", (KEPT,), bytes_changed, _weights("kept.bin")),
         Target("convert recording", recording, (poses.getvalue(),), npy_changed,
-               lambda at: converting._recorded(at)),
+               lambda at: converting._recorded(at / recording)),
         *(Target(f"convert --to {form}", "predictions.json", (document,), json_changed, _written(form))
           for form in ("coco", "bvh")),
     ]  # fmt: skip
@@ -200,7 +200,7 @@ def _member_changed(chance: Any, data: bytes) -> bytes:
 
 
 def _written(form: Any) -> Callable[[Path], Any]:
-    return lambda folder: write_as(folder / "predictions.json", form, out=folder / "written")
+    return lambda folder: write_as(folder / "predictions.json", form, out=folder / f"written.{form}")
 
 
 def of_scored_run(folder: Path, home: Path) -> list[Target]:

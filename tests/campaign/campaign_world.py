@@ -363,7 +363,9 @@ class World:
     def partial(self, command: Command, home: Path) -> list[str]:
         """Return what in a folder looks whole and is not, after the command was cut."""
         before, after = self.meaning[command.before], self.meaning[command.name]
-        growing = ("log.jsonl", ".md", ".csv") if command.name == "reproduce" else ("log.jsonl",)
+        growing = {"reproduce": ("log.jsonl", ".md", ".csv"), "pictures": ("predictions.json",)}.get(
+            command.name, ("log.jsonl",)
+        )
         wrong = [name for name, what in meaning(home).items() if name in {**before,
                **after} and not name.endswith(growing)
                  and what not in (before.get(name), after.get(name))]  # fmt: skip

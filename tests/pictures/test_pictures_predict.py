@@ -23,7 +23,7 @@ from test_pictures_inputs import write_video
 
 import kt3d_bench as kt
 from kt3d_bench.cli import main
-from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.errors import ArtefactError, RawDataError, UsageError
 from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.pictures.inputs import Picture, give_back_memory, video_frames
 from kt3d_bench.pictures.output import InputRecord, Record
@@ -341,3 +341,15 @@ def test_the_command(dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         code, output = run(*words)
         assert (code > 0, problem in output) == (True, True), output
+
+
+def test_a_folder_that_cannot_be_written_ends_the_call_and_keeps_the_poses(dots: None, tmp_path: Path) -> None:
+    """It is no fault of the picture, which must not be skipped with success."""
+    pictures = [save(tmp_path / f"{name}.png", dot_picture()) for name in "ab"]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/overlays").touch()
+    with pytest.raises(ArtefactError, match=r"overlays/000-a\.png\.jpg: cannot be written"):
+        predict(pictures, out=tmp_path / "out")
+    document = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [(one["name"], one["people"]) for one in document["inputs"]] == [("a.png", 1)]
+    assert "cannot be written" in document["inputs"][0]["error"]
