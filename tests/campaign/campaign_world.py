@@ -319,7 +319,8 @@ class World:
         """Make the stations in ``folder``, or use those that are there, and do every command once undisturbed."""
         self.folder = folder
         torch.set_num_threads(1)
-        with_small_plugins()
+        if {"reproduce", "weights"} & {*wanted}:
+            with_small_plugins()
         raw = folder / "raw/home/kt3d-data/raw/ubc3v"
         if not raw.exists():
             generate = registry.load_function("kt3d_ubc3v.generate", "generate")
