@@ -11,14 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
+from kt3d_bench.loading.batches import CameraBatch, CameraPoses, LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Method, Progress, Stage
 from kt3d_bench.skeletons import NUM_JOINTS
 from kt3d_bench.supervision import Grant
@@ -129,8 +129,21 @@ def made_up_batches(
 ) -> dict[str, UnlabelledBatch]:
     """Return batches of the right shapes for every role of a stage: what the loader would give, labels hidden by
     ``grant`` for the target, 2D only for pre-training."""
-    frames = images * stage.frames
-    return {role: _made_up(role, names, frames, input_px, num_parts, grant) for role, names in stage.roles.items()}
+
+    def made(role: str, names: tuple[str, ...]) -> UnlabelledBatch:
+        count = images * (1 if stage.clip_of(role) is None else stage.frames) * (stage.views or 1)
+        batch = _made_up(role, names, count, input_px, num_parts, grant)
+        asked: dict[str, Any] = {}
+        if role in stage.detections:
+            draw = torch.Generator().manual_seed(1)
+            asked["detections_px"] = input_px * torch.rand((count, NUM_JOINTS, 2), generator=draw)
+        if "keys" in stage.asks:
+            asked["keys"] = tuple(map(str, range(count)))
+        if "extrinsics" in stage.asks:
+            asked["poses"] = CameraPoses(torch.eye(3).repeat(count, 1, 1), torch.zeros(count, 3))
+        return replace(batch, **asked)
+
+    return {role: made(role, names) for role, names in stage.roles.items()}
 
 
 def _made_up(

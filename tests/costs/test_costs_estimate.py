@@ -90,6 +90,21 @@ def test_activations_are_what_the_allocator_sees_at_the_peak() -> None:
     assert 0.75 * peak < counted.activation_bytes + counted.gradient_bytes < 1.25 * peak
 
 
+def test_made_up_batches_hold_what_a_stage_asks_for() -> None:
+    roles: dict[str, tuple[str, ...]] = {"source": (), "target": ()}
+    clips = Stage("lift", roles, (), {}, steps=1, clip=(9, 5), clip_roles=("target",), detections={"target": "x"})
+    made = made_up_batches(clips, 3, 32, 0, grant("none"))
+    assert (made["source"].size, made["target"].size) == (3, 27)
+    assert made["source"].detections_px is None
+    assert made["target"].detections_px is not None
+    assert made["target"].detections_px.shape == (27, 17, 2)
+    groups = Stage("views", {"target": ("rgb",)}, (), {}, steps=1, views=2, asks=("keys", "extrinsics"))
+    target = made_up_batches(groups, 3, 32, 0, grant("none"))["target"]
+    assert target.keys is not None
+    assert target.poses is not None
+    assert len(target.keys) == len(target.poses.rotation) == target.size == 6
+
+
 def test_made_up_batches_hide_what_the_loader_hides() -> None:
     roles = {"target": ("rgb",), "pretrain": ("rgb",), "source": ("depth", "parts")}
     stage = Stage("s", roles, (), {}, steps=1)
