@@ -97,7 +97,7 @@ def pose_loss_2d(
     mask = known[..., None].expand_as(place)
     if prior is not None:
         with torch.no_grad():
-            place = prior.lift(place)
+            place = prior(place)
         whole = known.all(-1)[:, None, None].expand(*known.shape, 1)
         mask = torch.cat([mask, whole], -1)
     return pose_loss(output, place, mask, marginal_weight=marginal_weight)

@@ -1,4 +1,4 @@
-"""What the source's poses alone teach: a network that cleans and lifts 2D poses, and the stage that trains it.
+"""What the source's poses alone teach: a network that lifts 2D poses, and the stage that trains it.
 
 Methods that use it hold a ``PosePrior`` under the attribute ``prior``; the stage's recipe is given by its options
 alone, so that two methods of the same options train it once. Poses are in voxels of a cube of ``side`` bins
@@ -19,7 +19,7 @@ from kt3d_bench.loading.augment import BOX_MARGIN
 from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import Stage, StepResult
 from kt3d_bench.nn.flips import exchanged
-from kt3d_bench.nn.integral import DEPTH_SPAN_MM, smooth_l1_in_64ths, to_voxels
+from kt3d_bench.nn.integral import DEPTH_SPAN_MM, smooth_l1, to_voxels
 from kt3d_bench.nn.layers import ResidualMlp
 from kt3d_bench.nn.virtual_cameras import VirtualCameras, up_sum, upright, vertical
 from kt3d_bench.skeletons import NUM_JOINTS
@@ -27,21 +27,21 @@ from kt3d_bench.skeletons import NUM_JOINTS
 STAGE_NAME = "prior"
 CAMERAS = ("virtual", "source", "fitted")
 VIRTUAL = VirtualCameras()
+DEPTH_THRESHOLD_MM = 100.0
 
 
 class PosePrior(ResidualMlp):
-    """(B, J, 2 or 3) voxels -> (B, J, 3) voxels: the pose that the synthetic data make of noisy x and y.
+    """(B, J, 2 or 3) voxels -> (B, J, 3) voxels: x and y as they are, z as the synthetic data know it of such poses.
 
-    It denoises and lifts at once. It sees the pose relative to the mean of its joints, which is less noisy than any one
-    of them, and divided by its own size, so that neither place nor scale in the crop matter; it answers with changes of
-    x and y and with depths relative to the hip's.
+    It sees the pose relative to the mean of its joints, which is less noisy than any one of them, and divided by its
+    own size, so that neither place nor scale in the crop matter; it answers with depths relative to the hip's.
     """
 
     up_total: Tensor
     """(3,) what ``virtual_cameras.up_sum`` gave for all training poses."""
 
     def __init__(self, *, side: int, width: int, dropout: float = 0.1) -> None:
-        super().__init__(2 * NUM_JOINTS, 3 * NUM_JOINTS, width=width, dropout=dropout)
+        super().__init__(2 * NUM_JOINTS, NUM_JOINTS, width=width, dropout=dropout)
         self.side = side
         self.register_buffer("up_total", torch.zeros(3))
         nn.init.zeros_(self.last.weight)
@@ -49,15 +49,9 @@ class PosePrior(ResidualMlp):
 
     def forward(self, voxels: Tensor) -> Tensor:
         place = voxels[..., :2]
-        size = pose_size(place)
-        answer: Tensor = super().forward(((place - place.mean(1, keepdim=True)) / size).flatten(1))
-        change = answer.float().view(-1, NUM_JOINTS, 3)
-        depth = hip_vox(self.side) + change[..., 2:] * (self.side / 8)
-        return torch.cat([place + change[..., :2] * size, depth], -1)
-
-    def lift(self, voxels: Tensor) -> Tensor:
-        """(B, J, 2 or 3) voxels -> (B, J, 3): x and y as they are, z from the prior."""
-        return torch.cat([voxels[..., :2], self(voxels)[..., 2:]], -1)
+        answer: Tensor = super().forward(((place - place.mean(1, keepdim=True)) / pose_size(place)).flatten(1))
+        depth = hip_vox(self.side) + answer.float() * (self.side / 8)
+        return torch.cat([place, depth[..., None]], -1)
 
 
 def prior_stage(
@@ -96,8 +90,8 @@ def prior_stage(
 def prior_step(
     prior: PosePrior, batch: LabelledBatch, *, noise: float, cameras: VirtualCameras | None, input_px: int
 ) -> StepResult:
-    """Smooth L1 between true poses and what the prior makes of them with noise; unknown joints lie at the hip, and an
-    unknown hip in the middle. ``cameras``: ``None`` = the source's own."""
+    """``depth_loss`` between true poses and what the prior makes of them with noise; unknown joints lie at the hip, and
+    an unknown hip in the middle. ``cameras``: ``None`` = the source's own."""
     if cameras is not None:
         prior.up_total += up_sum(batch.joints_root_mm, batch.world_to_cam)
         truth, known = virtual_views(batch, vertical(prior.up_total), prior.side, cameras).voxels, batch.mask_3d
@@ -107,8 +101,17 @@ def prior_step(
     known = known & truth.isfinite().all(-1)
     hip = torch.where(known[:, :1, None], truth[:, :1], torch.full_like(truth[:, :1], hip_vox(prior.side)))
     given = torch.where(known[..., None], truth, hip)
-    likely = prior(jittered(given, noise))
-    return StepResult({"prior": smooth_l1_in_64ths(likely, truth, known[..., None].expand_as(truth), prior.side)})
+    return StepResult({"prior": depth_loss(prior(jittered(given, noise)), truth, known, prior.side)})
+
+
+def depth_loss(pred: Tensor, target: Tensor, mask: Tensor, side: int) -> Tensor:
+    """Smooth L1, threshold 100 mm, of the z of (B, J, 3) voxels over the true entries of ``mask`` (B, J): a scalar.
+
+    A pose often has several depths that fit its x and y. A small threshold asks for their median, joint by joint, this
+    one for something nearer to their mean, which errs less.
+    """
+    per_vox = DEPTH_SPAN_MM / side / DEPTH_THRESHOLD_MM
+    return smooth_l1(pred[..., 2:] * per_vox, target[..., 2:] * per_vox, mask)
 
 
 @dataclass(frozen=True)

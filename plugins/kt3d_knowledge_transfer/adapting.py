@@ -22,7 +22,7 @@ from kt3d_bench.nn.flips import both_ways
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralOutput, pose_loss, smooth_l1_in_64ths, surface_offset_loss
 from kt3d_bench.nn.pretrain2d import midpoints, places
-from kt3d_bench.nn.prior import prior_step
+from kt3d_bench.nn.prior import depth_loss, prior_step
 from kt3d_knowledge_transfer import signs
 from kt3d_knowledge_transfer.losses import domain_loss, weighted_smooth_l1
 from kt3d_knowledge_transfer.model import Model
@@ -110,7 +110,7 @@ def _taught(model: Model, target: UnlabelledBatch, image: Tensor, labels: Lesson
         sure = (-(apart / (TOLERANCE_SHARE * model.config.side)).square()).exp()
         if model.rgb and learns_depth(model.config, model.context):
             assert model.prior is not None
-            voxels = model.prior.lift(voxels)
+            voxels = model.prior(voxels)
         weight = sure[..., None].expand_as(voxels)
         if labels is not None:
             weight = torch.where(labels.weight > 0, torch.zeros_like(weight), weight)
@@ -124,10 +124,9 @@ def _lifting_losses(
     poses beside it."""
     assert model.prior is not None
     side, place = model.config.side, own.voxels.detach()
-    lifted = model.prior(place if view is None else view.back(place, side))[..., 2:]
-    depths, known = labels.voxels[..., 2:], labels.weight[..., 2:] > 0
+    lifted = model.prior(place if view is None else view.back(place, side))
     kept = prior_step(model.prior, source, noise=PRIOR_NOISE, cameras=model.lifted_from, input_px=model.input_px)
-    return {"lifted": smooth_l1_in_64ths(lifted, depths, known, side), **kept.losses}
+    return {"lifted": depth_loss(lifted, labels.voxels, labels.weight[..., 2] > 0, side), **kept.losses}
 
 
 def _pose_losses(

@@ -163,7 +163,8 @@ class KnowledgeTransfer(Model):
             truth = torch.where(batch.mask_3d[..., None], truth, truth[:, :1])
             if stage.name == PRIOR:
                 assert self.prior is not None
-                return self._estimate_of(self.prior(jittered(truth, PRIOR_NOISE)))
+                lifted = self.prior(jittered(truth, PRIOR_NOISE))
+                return self._estimate_of(torch.cat([truth[..., :2], lifted[..., 2:]], -1))
             assert self.bridge_net is not None
             noisy, present = bridge.corrupted(truth)
             given = bridge.bridge_input(self.inputs.silhouette(batch), noisy, present & batch.mask_3d)
@@ -195,7 +196,7 @@ class KnowledgeTransfer(Model):
             return torch.cat([voxels[..., :2], lifted[..., 2:]], -1)
         if where in ("prior", "mask"):
             assert self.prior is not None
-            return self.prior.lift(voxels)
+            return cast(Tensor, self.prior(voxels))
         return voxels
 
     def _estimate(self, output: IntegralOutput, batch: UnlabelledBatch, voxels: Tensor | None = None) -> Estimate:

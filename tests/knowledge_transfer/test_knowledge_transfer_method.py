@@ -507,7 +507,7 @@ def test_labelled_2d_images_learn_their_depths_from_the_prior(build: Make, batch
     torch.nn.init.normal_(method.prior.last.weight, std=0.1)
     mixed = adapting._mixed(method, {"pretrain": batch("rgb", mask_3d=torch.zeros(17, dtype=torch.bool))})
     assert mixed is not None
-    perfect = method.prior.lift(mixed.place)
+    perfect = method.prior(mixed.place)
     assert float(adapting._mixed_loss(method, _says(perfect), mixed, None)) == pytest.approx(0, abs=1e-6)
     deeper = perfect + torch.tensor([0, 0, 0.5])
     assert float(adapting._mixed_loss(method, _says(deeper), mixed, None)) > 0
@@ -579,7 +579,7 @@ def test_the_prior_is_asked_in_the_frame_of_the_plain_image(build: Make, batch: 
     source, labels = batch(), adapting._labels(method, batch("rgb"))
     assert labels is not None
     pose = 8 * torch.rand(4, 17, 3)
-    right = Lesson(method.prior.lift(pose), torch.ones_like(pose))
+    right = Lesson(method.prior(pose), torch.ones_like(pose))
     one = torch.ones(4)
     view = View(0.5 * one, 0.9 * one, torch.full((4, 2), -0.1), one.bool())
     for seen, how in ((pose, None), (view.pose(pose, 8), view)):

@@ -63,7 +63,7 @@ def test_a_prior_teaches_the_depths_of_whole_poses() -> None:
     batch = tiny_batch(2, mask_2d=known, mask_3d=torch.zeros(17, dtype=torch.bool))
     prior = PosePrior(side=16, width=8).eval()
     torch.nn.init.normal_(prior.last.bias)
-    voxels = prior.lift(places(batch, 64, 16)).nan_to_num(5.0).detach()
+    voxels = prior(places(batch, 64, 16)).nan_to_num(5.0).detach()
     off = voxels + torch.tensor([0.0, 0.0, 1.0])
 
     def loss(said: torch.Tensor, teacher: PosePrior | None) -> float:
