@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kt3d_bench.loading.batches import CameraBatch
 from kt3d_bench.nn.flips import MIRROR
+from kt3d_bench.nn.points import unprojected_mm
 from kt3d_bench.skeletons import H36M17
 
 FOCAL = 2.29
@@ -33,11 +34,7 @@ STEADY = 0.5
 
 def screen(joints_px: Tensor, cameras: CameraBatch) -> Tensor:
     """(N, J, 2) px of N images -> (N, J, 2) image coordinates. Lens distortion is left in."""
-    matrix, middle = cameras.intrinsics_px[..., :2], cameras.intrinsics_px[..., 2]
-    (a, b), (c, d) = (row.unbind(-1) for row in matrix.unbind(-2))
-    x, y = (joints_px - middle[:, None]).unbind(-1)
-    a, b, c, d = (entry[:, None] for entry in (a, b, c, d))
-    return FOCAL * torch.stack([d * x - b * y, a * y - c * x], -1) / (a * d - b * c)[..., None]
+    return FOCAL * unprojected_mm(joints_px, torch.ones_like(joints_px[..., 0]), cameras)[..., :2]
 
 
 def projected(joints_m: Tensor) -> Tensor:
@@ -89,16 +86,24 @@ def drawn_clips(pose_m: Tensor, hip_m: Tensor, frames: int, stride: int) -> Tens
 def between(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
     """(B, 1, J, 3) postures relative to the hip and (B, T) shares of the way from one to the other -> (B, T, J, 3).
 
-    The directions of bones are averaged; their lengths are those of ``one``.
+    The directions of bones are averaged; their lengths are those of ``one``. A joint that is NaN in either posture is
+    NaN in all frames, and those beyond it hang from the nearest ancestor that both postures have.
     """
-    found = [torch.zeros_like(one[..., 0, :]).expand(*share.shape, 3)]
+    hip = torch.zeros_like(one[..., 0, :]).expand(*share.shape, 3)
+    found = [hip]
+    anchors: list[tuple[Tensor, ...]] = [(hip, one[..., 0, :], other[..., 0, :])]
     for joint, parent in enumerate(H36M17.parents[1:], 1):
-        here, there = (pose[..., joint, :] - pose[..., parent, :] for pose in (one, other))
+        start, *ends = anchors[parent]
+        places = one[..., joint, :], other[..., joint, :]
+        here, there = (place - end for place, end in zip(places, ends, strict=True))
         length = here.norm(dim=-1, keepdim=True)
         ways = (way / way.norm(dim=-1, keepdim=True).clamp(min=1e-6) for way in (here, there))
         first, second = ways
         mean = first + share[..., None] * (second - first)
-        found.append(found[parent] + mean * (length / mean.norm(dim=-1, keepdim=True).clamp(min=1e-6)))
+        found.append(start + mean * (length / mean.norm(dim=-1, keepdim=True).clamp(min=1e-6)))
+        known = (here + there).isfinite().all(-1, keepdim=True)
+        own = (found[-1], *places)
+        anchors.append(tuple(torch.where(known, mine, its) for mine, its in zip(own, anchors[parent], strict=True)))
     return torch.stack(found, -2)
 
 

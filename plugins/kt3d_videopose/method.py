@@ -180,12 +180,15 @@ class VideoPose(Method):
         recorded = not full and config.source_motion == "recorded"
         with_clips = ("source",) * recorded + ("target",) * target
         names = ("levels", "width", "dropout", "source_motion", "unlabelled", "warm_up", "noise", "stride", "looks")
+        recipe = {name: getattr(config, name) for name in names}
+        if target and not config.detections:
+            recipe["flip_test"] = config.flip_test
         hold = config.lift_schedule == "hold"
         return Stage(
             "lift",
             roles={**roles, **({"target": ()} if target else {})},
             trains=("lifter", "trajectory") if self._projects else ("lifter",),
-            recipe={name: getattr(config, name) for name in names},
+            recipe=recipe,
             batch_size=config.lift_batch_size,
             optimiser=Optimiser(learning_rate=config.lift_learning_rate),
             step_s=0.04,

@@ -108,3 +108,22 @@ def test_noise_has_the_stated_size_and_half_of_it_stays() -> None:
     assert float(apart.var()) == pytest.approx((0.3 * size) ** 2 / 3, rel=0.05)
     assert float(apart.mean(1).var()) == pytest.approx((0.3 * size) ** 2 / 3 * (0.5 + 0.5 / 3), rel=0.05)
     assert torch.equal(clips.noisy(still, 0.0), still)
+
+
+def test_what_hangs_from_an_absent_joint_hangs_from_its_nearest_known_ancestor() -> None:
+    """Without spine and thorax, shoulders and head are bones from the hip: at a right angle to the other posture's,
+    half way between the two."""
+    spine, thorax, head, elbow, shoulder = (
+        H36M17.index(name) for name in ("spine", "thorax", "head", "left_elbow", "left_shoulder")
+    )
+    one, other = torch.zeros(2, 1, 17, 3), torch.zeros(2, 1, 17, 3)
+    one[..., head, 0], other[..., head, 1] = 0.6, 0.2
+    one[..., shoulder, 0], other[..., shoulder, 1] = 0.4, 0.4
+    one[..., elbow, 0], other[..., elbow, 1] = 0.7, 0.7
+    one[0, :, spine], other[0, :, thorax], one[0, :, H36M17.index("nose")] = torch.nan, torch.nan, torch.nan
+    found = clips.between(one, other, torch.full((2, 1), 0.5))
+    way = torch.tensor([1.0, 1.0, 0.0]) / 2**0.5
+    torch.testing.assert_close(found[0, 0, [head, shoulder, elbow]], torch.tensor([[0.6], [0.4], [0.7]]) * way)
+    absent = ~found.isfinite().all(-1)
+    assert absent[0, 0].nonzero().ravel().tolist() == sorted([spine, thorax, H36M17.index("nose")])
+    assert not absent[1].any()

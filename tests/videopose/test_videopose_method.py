@@ -18,6 +18,7 @@ from kt3d_bench.method import OWN, MethodContext, Progress
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import from_voxels
 from kt3d_bench.testing import tiny_batch, unlabelled
+from kt3d_bench.training.stages import stage_digest
 
 FRAMES = 9
 
@@ -61,6 +62,17 @@ def test_the_stages_of_each_level(level: str, own: bool, names: list[str], roles
     assert last.trains == (("lifter",) if level == "full-3d" else ("lifter", "trajectory"))
     assert method.reads == (("rgb",) if own else ())
     assert method.clip == (9, 5)
+
+
+def test_the_mirrored_look_at_images_decides_the_stage_where_its_own_joints_are_lifted() -> None:
+    """Stored joints do not depend on it; the prediction does, which is no part of the stage."""
+
+    def digest(**settings: Any) -> str:
+        return stage_digest(build(**settings).stages()[-1], {})
+
+    assert digest(detections="", flip_test=False) != digest(detections="", flip_test=True)
+    for changes in ({}, {"detections": "", "unlabelled": False}):
+        assert digest(flip_test=False, **changes) == digest(flip_test=True, **changes)
 
 
 def test_without_unlabelled_clips_the_source_alone_teaches() -> None:
