@@ -55,7 +55,7 @@ def test_list_names_everything_and_never_cuts_it_when_piped() -> None:
 
 def test_list_as_json_is_json() -> None:
     listed = json.loads(CliRunner().invoke(main, ["list", "--json"]).output)
-    assert set(listed) == {"datasets", "methods", "benchmarks", "recipes"}
+    assert set(listed) == {"datasets", "methods", "benchmarks", "metrics", "recipes"}
     assert listed["benchmarks"]["ubc3v-hard"]["dataset"] == "ubc3v"
 
 
@@ -67,7 +67,7 @@ def test_list_has_one_line_per_item_that_fits() -> None:
         for names in listed.values():
             for name in names:
                 assert [line for line in shown if line.split()[:1] == [name]]
-        assert len(shown) == 3 * 2 + 1 + sum(map(len, listed.values())) + 2
+        assert len(shown) == len(listed) * 2 - 1 + sum(map(len, listed.values())) + 2
     assert catalogue.shortened("one two three", 11) == "one two..."
 
 

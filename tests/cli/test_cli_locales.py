@@ -29,7 +29,7 @@ estimate --method mean-pose-oracle --target itop-front --supervision full --pres
 predict
 score
 report
-submit PREDICTED --benchmark itop-front --name other --labels-seen none
+submit PREDICTED --benchmark itop-front --name other --labels-seen none --replace
 leaderboard build
 leaderboard check
 new method w-method --out NEW

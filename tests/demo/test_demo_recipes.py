@@ -373,7 +373,7 @@ def test_the_command_ends_with_table_and_pictures(data: Path, tmp_path: Path, mo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small-poses-ubc3v-hard.png", "small.md"]
     for said in ("depth branch", "17.3", tables.STAND_IN_NOTE.split(".")[0], str(tmp_path / "small.md")):
         assert said in found.output
-    assert json.loads(next((data / "boards").rglob("*.json")).read_text())["benchmark"] == "ubc3v-hard"
+    assert json.loads(next((data / "boards").rglob("entries/*.json")).read_text())["benchmark"] == "ubc3v-hard"
 
 
 def test_the_command_says_what_failed_and_what_was_interrupted(

@@ -69,7 +69,7 @@ def test_a_notebook_runs_and_draws(notebook: Path, at_the_desk: Reader, capsys: 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_in_documents_exist_with_their_options(document: Path) -> None:
     """Those that cannot run here too: on clusters, on downloads, in plugins' READMEs."""
-    text = document.read_text()
+    text = document.read_text().replace("\\\n", " ")
     named = set(re.findall(r"(?<![.\w])kt3d ([a-z]+)\b", text)) - {"leaderboards"}
     assert named - set(main.commands) == set()
     lines = [line.strip() for line in re.findall(r"(?m)^(?: {4,}|)(?:kt3d|torchrun|srun) .*$", text)]

@@ -359,7 +359,7 @@ def test_kept_files_lie_where_they_are_asked_for(offer: Offer, tmp_path: Path) -
 
 def test_unknown_names_come_with_a_suggestion() -> None:
     with pytest.raises(
-        UsageError, match=r"no plugin, method or dataset is called 'mean-pse'; did you mean 'mean-pose'"
+        UsageError, match=r"no plugin, method, dataset or metric is called 'mean-pse'; did you mean 'mean-pose'"
     ):
         check_plugin("mean-pse")
 
