@@ -188,7 +188,8 @@ def test_a_damaged_calibration_stops(bench: Made) -> None:
     whole = path.read_bytes()
     for name, damage in CUTS.items():
         damage(path)
-        refused(made.prepare(), path, "declares a document type" if name == "a web page" else "not well-formed", "code-v1.2.zip")
+        what = "declares a document type" if name == "a web page" else "not well-formed"
+        refused(made.prepare(), path, what, "code-v1.2.zip")
         replace(path, whole)
     path.unlink()
     refused(made.prepare(), made.raw, "metadata.xml with the cameras is missing", "code-v1.2.zip")
