@@ -243,6 +243,8 @@ class Method(torch.nn.Module, ABC):
         """What the networks that ``stage`` trains say of a batch of one of its roles, for the validation curve, which
         compares it with labels that the run was granted, and with what they say of the batch turned and mirrored; in
         evaluation mode, without gradients. ``None`` = nothing to measure. By default: ``predict``, of images that it
-        reads, in clips as it reads them; nothing of a method that reads detections."""
-        known = set(self.reads) <= batch.images.keys() and stage.clip == self.clip and not self.detections
+        reads, in clips and with detections as it reads them. ``stage.clip`` is that of the batch's role."""
+        images = () if self.detections == OWN else self.reads
+        joints = not self.detections or batch.detections_px is not None
+        known = set(images) <= batch.images.keys() and stage.clip == self.clip and joints
         return self.predict(batch) if known else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,6 +70,14 @@ class BatchSource(Protocol):
         """Release threads and memory."""
 
 
+@dataclass(frozen=True, eq=False)
+class Looking:
+    """Who finds the joints that batches hold, and who is told how far that is."""
+
+    method: Method
+    report: Reporter
+
+
 class Feed(Protocol):
     """One role's training data."""
 
@@ -87,14 +97,22 @@ class Feed(Protocol):
         """Digest of the stored detections ``name`` of these samples."""
 
     def open(
-        self, stage: Stage, role: str, input_px: int, seed: int, place: Place, *, method: Method | None = None
+        self, stage: Stage, role: str, input_px: int, seed: int, place: Place, *, looking: Looking | None = None
     ) -> BatchSource:
-        """Batches for one stage; ``method``: the one whose detections they hold, where the stage names some."""
+        """Batches for one stage; ``looking``: where the stage names detections of the role."""
 
     def fixed(
-        self, stage: Stage, role: str, input_px: int, device: str, view: Augmentation, samples: int
-    ) -> list[UnlabelledBatch]:
-        """Whole batches of at least so many samples where there are as many, always the same, all in one view."""
+        self,
+        stage: Stage,
+        role: str,
+        input_px: int,
+        device: str,
+        views: Sequence[Augmentation],
+        samples: int,
+        *,
+        looking: Looking | None = None,
+    ) -> tuple[list[UnlabelledBatch], ...]:
+        """Of each view, whole batches of at least so many samples where there are as many, always the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +187,7 @@ class RoleData:
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
     def open(
-        self, stage: Stage, role: str, input_px: int, seed: int, place: Place, *, method: Method | None = None
+        self, stage: Stage, role: str, input_px: int, seed: int, place: Place, *, looking: Looking | None = None
     ) -> BatchSource:
         from kt3d_bench.loading.augment import Augmentation
         from kt3d_bench.loading.stream import StreamLoader
@@ -187,33 +205,58 @@ class RoleData:
             self._require_single_images(stage, role)
             return StreamLoader(self.shards, stage.roles[role], **options)
         chosen = np.arange(self.samples)
-        if method is not None:
-            shards, name = self._stored(stage.detections[role]), stage.detections[role]
-            options["detections_px"] = joints_for(method, name, shards, place.device, Reporter(), only=chosen)
-        given = {"clip": stage.clip_of(role), "views": stage.views, "asks": stage.asks}
-        return self._loader(self.shards, stage.roles[role], chosen, shuffle=True, **given, **options)
+        options |= self._beside(stage, role, looking, place.device, chosen)
+        return self._loader(self.shards, stage.roles[role], chosen, shuffle=True, **options)
 
     def fixed(
-        self, stage: Stage, role: str, input_px: int, device: str, view: Augmentation, samples: int
-    ) -> list[UnlabelledBatch]:
+        self,
+        stage: Stage,
+        role: str,
+        input_px: int,
+        device: str,
+        views: Sequence[Augmentation],
+        samples: int,
+        *,
+        looking: Looking | None = None,
+    ) -> tuple[list[UnlabelledBatch], ...]:
         from kt3d_bench.loading.stream import StreamLoader
 
         size = stage.batch_size
         count = size * math.ceil(samples / size)
-        options: dict[str, Any] = {"batch_size": size, "input_px": input_px, "augmentation": view, "device": device}
+        options: dict[str, Any] = {"batch_size": size, "input_px": input_px, "device": device}
+        loader: Callable[..., Loader | StreamLoader]
         if isinstance(self.shards, ShardSet):
             first, end = (self.samples, len(self.shards)) if self.held_out else (0, self.samples)
-            loader: Loader | StreamLoader = self._loader(
-                self.shards, stage.roles[role], np.arange(first, end), limit=count, clip=stage.clip_of(role), **options
-            )
+            options["limit"] = count
+            loader = partial(self._loader, self.shards, stage.roles[role], np.arange(first, end))
+            needed = loader(**options, **self._beside(stage, role)).needed if looking else None
+            options |= self._beside(stage, role, looking, device, needed)
         else:
             self._require_single_images(stage, role)
             others = replace(self.shards, seed=self.shards.seed + OTHER_PEOPLE)
-            loader = StreamLoader(others, stage.roles[role], workers=0, **options)
-        try:
-            return list(islice(loader, count // size))
-        finally:
-            loader.close()
+            loader = partial(StreamLoader, others, stage.roles[role], workers=0)
+
+        def seen(view: Augmentation) -> list[UnlabelledBatch]:
+            with closing(loader(augmentation=view, **options)) as batches:
+                return list(islice(batches, count // size))
+
+        return tuple(seen(view) for view in views)
+
+    def _beside(
+        self,
+        stage: Stage,
+        role: str,
+        looking: Looking | None = None,
+        device: str = "cpu",
+        only: IntArray | None = None,
+    ) -> dict[str, Any]:
+        """What a loader of the stage is told beside modalities and sizes; joints are found in samples ``only``."""
+        given: dict[str, Any] = {"clip": stage.clip_of(role), "views": stage.views, "asks": stage.asks}
+        if looking is not None:
+            name = stage.detections[role]
+            shards = self._stored(name)
+            given["detections_px"] = joints_for(looking.method, name, shards, device, looking.report, only=only)
+        return given
 
     def _stored(self, what: str) -> ShardSet:
         if isinstance(self.shards, ShardSet):

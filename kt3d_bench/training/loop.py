@@ -182,10 +182,10 @@ def train_stage(
     learner = Learner(context, stage, saved)
     with opened(context, stage, saved, shared=bool(learner.optimizers)) as sources:
         clock = Clock(context, stage, steps, saved)
+        validation = Validation(context, stage, clock, learner)
         log = StageLog(context, stage, clock, learner, sources)
-        validation = Validation(context, stage, clock, learner, log)
         saver = interim.Saver(context, stage, clock, learner, sources, log, identity)
-        validation.look_if_due()
+        validation.look_if_due(log)
         settings = context.options.about.get("config", {})
         streams = {role: iter(source) for role, source in sources.items()}
         while (progress := clock.look()).fraction < 1.0:
@@ -195,9 +195,9 @@ def train_stage(
                 losses = learner.step({role: next(stream) for role, stream in streams.items()}, progress)
             clock.step += 1
             log.add(losses)
-            validation.look_if_due()
+            validation.look_if_due(log)
             saver.save_if_due()
-        validation.look_if_due(end=True)
+        validation.look_if_due(log, end=True)
     log.finish()
     learner.finish()
     return clock.step, round(clock.elapsed_s, 3)

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from kt3d_bench.errors import PluginError
-from kt3d_bench.interrupts import StopRequest
+from kt3d_bench.interrupts import InterruptedRunError, StopRequest
 from kt3d_bench.loading.batches import UnlabelledBatch
 from kt3d_bench.method import Method, Progress, Stage
 from kt3d_bench.progress import Reporter
 from kt3d_bench.training.acceleration import Acceleration
-from kt3d_bench.training.feeds import BatchSource, Feed, Place
+from kt3d_bench.training.feeds import BatchSource, Feed, Looking, Place
 from kt3d_bench.training.optimisers import Average, build
 from kt3d_bench.training.trackers import Tracker
 
@@ -224,18 +224,58 @@ class Learner:
         return losses
 
 
+class _Stoppable(Reporter):
+    """Hands on what it receives, and raises ``InterruptedRunError`` once someone asked to stop."""
+
+    def __init__(self, context: LoopContext, stage: Stage, alone: bool) -> None:
+        self._context, self._stage, self._alone = context, stage, alone
+
+    def note(self, text: str) -> None:
+        self._context.report.note(text)
+
+    def start(self, task: str, total: int, *, done: int = 0) -> None:
+        self._context.report.start(task, total, done=done)
+
+    def advance(
+        self, done: int, *, total: int | None = None, samples: int | None = None, values: Mapping[str, float] = {}
+    ) -> None:
+        context = self._context
+        context.report.advance(done, total=total, samples=samples, values=values)
+        stop = context.stop.requested
+        if context.fabric.world_size > 1:
+            stop = not self._alone and context.fabric.broadcast(stop)
+        if stop:
+            raise InterruptedRunError(
+                f"stopped while joints were looked for, for stage '{self._stage.name}'; its steps so far are kept",
+                where=context.folder,
+                hint="continue with the same command and --resume",
+            )
+
+    def finish(self, text: str = "") -> None:
+        self._context.report.finish(text)
+
+
+def looking(context: LoopContext, stage: Stage, *, alone: bool = False) -> Looking:
+    """What finds the joints of a stage's batches, and ends with ``InterruptedRunError`` when asked to stop: the main
+    process decides for all. ``alone``: only one of several processes looks, and then it looks to the end."""
+    return Looking(context.method, _Stoppable(context, stage, alone))
+
+
 @contextmanager
 def opened(
     context: LoopContext, stage: Stage, saved: Mapping[str, Any] | None, *, shared: bool
 ) -> Iterator[dict[str, BatchSource]]:
-    """Open the data of every role of a stage. ``shared``: processes divide it; else each of them reads all of it."""
+    """Open the data of every role of a stage. ``shared``: processes divide it; else each of them reads all of it.
+
+    Raises ``InterruptedRunError`` when asked to stop while joints are found.
+    """
     fabric, method = context.fabric, context.method
     place = Place(str(fabric.device), *((fabric.global_rank, fabric.world_size) if shared else (0, 1)))
     sources: dict[str, BatchSource] = {}
     try:
         for role in stage.roles:
             seed = derived_seed(context.options.seed, stage.name, role) & 0x7FFFFFFF
-            given = {"method": method} if role in stage.detections else {}
+            given = {"looking": looking(context, stage)} if role in stage.detections else {}
             sources[role] = context.feeds[role].open(stage, role, method.input_px, seed, place, **given)
             if saved:
                 sources[role].load_state_dict(saved["loaders"][role])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from kt3d_bench.method import Estimate, Method, Stage
 from kt3d_bench.skeletons import H36M17
 from kt3d_bench.training.log import StageLog
 from kt3d_bench.training.predict import camera_positions
-from kt3d_bench.training.steps import Clock, Learner, LoopContext, seed_step
+from kt3d_bench.training.steps import Clock, Learner, LoopContext, looking, seed_step
 
 SAMPLES = 128
 """Images of each role, of clips all their frames, rounded up to whole batches."""
@@ -75,38 +75,49 @@ class Validation:
     """Measures one stage every so many steps, at its start and at its end, and writes it to the log; in the main
     process alone, and not at all where the run does not ask for it."""
 
-    def __init__(self, context: LoopContext, stage: Stage, clock: Clock, learner: Learner, log: StageLog) -> None:
-        self._context, self._stage, self._clock, self._learner, self._log = context, stage, clock, learner, log
+    def __init__(self, context: LoopContext, stage: Stage, clock: Clock, learner: Learner) -> None:
+        self._context, self._stage, self._clock, self._learner = context, stage, clock, learner
         asked = context.options.validate_every if context.fabric.is_global_zero else None
         self._every = asked
         self._done = clock.first_step if clock.first_step else -1
         self._batches: dict[str, tuple[list[UnlabelledBatch], ...]] = {}
         if asked is not None:
             with self._beside_training():
-                for role in stage.roles:
-                    title = f"{context.feeds[role].validates_on} {role}"
-                    self._batches[title] = tuple(self._read(role, view) for view in (PLAIN, *VIEWS))
+                self._batches = {role: self._read(role) for role in stage.roles}
+        self._told = False
 
-    def look_if_due(self, *, end: bool = False) -> None:
-        """Measure and log, where it is time for it."""
+    def look_if_due(self, log: StageLog, *, end: bool = False) -> None:
+        """Measure and log, where it is time for it; tell once where nothing is measured."""
         step = self._clock.step
         if self._every is None or step == self._done or (step % self._every and not end):
             return
         with self._beside_training():
             found = {
-                f"{title} {name}": value
-                for title, (plain, *views) in self._batches.items()
-                for name, value in figures(self._context.method, self._stage, plain, views).items()
+                role: figures(self._context.method, self._stage, role, plain, views)
+                for role, (plain, *views) in self._batches.items()
             }
         self._done = step
-        if found:
-            self._log.validation(found)
+        if shown := {
+            f"{self._context.feeds[role].validates_on} {role} {name}": value
+            for role, values in found.items()
+            for name, value in values.items()
+        }:
+            log.validation(shown)
+        silent = [role for role, values in found.items() if not values]
+        if silent and not self._told:
+            self._context.report.note(
+                f"stage '{self._stage.name}': the validation curve says nothing of {' and '.join(silent)}, where "
+                "the method has nothing that can be measured"
+            )
+        self._told = True
 
-    def _read(self, role: str, view: View) -> list[UnlabelledBatch]:
-        context = self._context
+    def _read(self, role: str) -> tuple[list[UnlabelledBatch], ...]:
+        context, stage = self._context, self._stage
         feed, device = context.feeds[role], str(context.fabric.device)
-        samples = max(1, SAMPLES // self._stage.frames)
-        return feed.fixed(self._stage, role, context.method.input_px, device, view, samples)
+        clip = stage.clip_of(role)
+        samples = max(1, SAMPLES // (clip[0] if clip else 1))
+        given = {"looking": looking(context, stage, alone=True)} if role in stage.detections else {}
+        return feed.fixed(stage, role, context.method.input_px, device, (PLAIN, *VIEWS), samples, **given)
 
     @contextmanager
     def _beside_training(self) -> Iterator[None]:
@@ -130,11 +141,18 @@ class Validation:
 
 
 def figures(
-    method: Method, stage: Stage, plain: Sequence[UnlabelledBatch], views: Sequence[Sequence[UnlabelledBatch]]
+    method: Method,
+    stage: Stage,
+    role: str,
+    plain: Sequence[UnlabelledBatch],
+    views: Sequence[Sequence[UnlabelledBatch]],
 ) -> dict[str, float]:
     """Return name -> mean over all joints of all batches: ``error_px`` and hip-aligned ``mpjpe_mm`` against granted
     labels; ``agreement_px`` and ``agreement_depth_mm`` between an image and its ``views``, which are the same batches
-    through ``VIEWS``. What the method does not say, or no label tells, is left out."""
+    through ``VIEWS``. What the method does not say, or no label tells, is left out; so is the first of the two where a
+    batch holds joints instead of images, which are turned with it. The method is asked about the stage as ``role`` has
+    it, with its clips or without."""
+    stage = replace(stage, clip=stage.clip_of(role), clip_roles=())
     sums: dict[str, list[Tensor]] = {}
     for number, batch in enumerate(plain):
         found = method.validate(stage, batch)
@@ -144,9 +162,11 @@ def figures(
             shown = batch if stage.clip is None else middle(batch, stage.frames)
             _add(sums, _errors(found, shown, method.input_px))
         for view, seen in zip(VIEWS, views, strict=True):
-            other = method.validate(stage, seen[number]) if batch.images else None
+            known = batch.images or batch.detections_px is not None
+            other = method.validate(stage, seen[number]) if known else None
             if other is not None:
-                _add(sums, _apart(found, view.back(other, method.input_px)))
+                apart = _apart(found, view.back(other, method.input_px))
+                _add(sums, {name: one for name, one in apart.items() if batch.images or name != "agreement_px"})
     means = {name: torch.cat(values) for name, values in sums.items()}
     return {name: float(values.mean()) for name, values in means.items() if len(values)}
 

@@ -206,6 +206,10 @@ class VideoPose(Method):
         output = both_ways(self.rgb_net, image)[0] if self.config.flip_test else self.rgb_net(image)
         return from_voxels(output.voxels, self.input_px, self.config.side)[0]
 
+    def validate(self, stage: Stage, batch: UnlabelledBatch) -> Estimate | None:
+        """The joints that the 2D network finds, in the stages that train it; what is lifted, of the target's clips."""
+        return super().validate(stage, batch) if stage.name == "lift" else Estimate(self.find_joints(batch))
+
     def step(self, stage: Stage, batches: Mapping[str, UnlabelledBatch], progress: Progress) -> StepResult:
         if stage.name == PRETRAIN:
             given = cast(LabelledBatch, batches["pretrain"])

@@ -159,7 +159,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_validation_shows_people_whom_no_run_trains_on() -> None:
     data = RoleData(domain("ubc3v"), Stream(registry.dataset("ubc3v"), 0))
     stage = Stage("synthetic", {"source": ("depth",)}, (), {}, steps=1, batch_size=3)
-    (unseen,) = data.fixed(stage, "source", PX, "cpu", PLAIN, samples=2)
+    ((unseen,),) = data.fixed(stage, "source", PX, "cpu", (PLAIN,), samples=2)
     assert data.validates_on == "unseen"
     (own,) = batches(loader(0, ("depth",), augmentation=None), 1)
     assert unseen.size == own.size == 3
@@ -174,7 +174,7 @@ def test_generated_samples_make_no_clips() -> None:
     stage = Stage("synthetic", {"source": ("depth",)}, (), {}, steps=1, batch_size=3, clip=(3, 1))
     for ask in (
         lambda: data.open(stage, "source", PX, 0, Place()),
-        lambda: data.fixed(stage, "source", PX, "cpu", PLAIN, samples=2),
+        lambda: data.fixed(stage, "source", PX, "cpu", (PLAIN,), samples=2),
     ):
         with pytest.raises(UsageError, match=r"needs clips, and generated samples have no neighbours.*prepare shards"):
             ask()

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_toys import CONTEXT, SIDE, ClipMethod, ToyMethod
+from training_toys import CONTEXT, SIDE, ClipMethod, Notes, ToyMethod
 from training_workplace import Workplace
 
 import kt3d_bench as kt
 from kt3d_bench.data.detections import write_detections
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import PluginError, UsageError
+from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.loading.clips import clip_frames
 from kt3d_bench.loading.loader import Loader
@@ -26,6 +27,8 @@ from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.testing import tiny_batch, tiny_plugin
+from kt3d_bench.training import checkpoint
+from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.feeds import RoleData
 from kt3d_bench.training.predict import load_method, predict
 from kt3d_bench.training.stages import check_stages, stage_digest
@@ -45,7 +48,7 @@ def test_it_trains_on_clips_and_predicts_the_middle_frames(film: Workplace, monk
     """The predictions are those of single images, their features averaged over each clip."""
     asked: list[int] = []
 
-    def counted(self: RoleData, *arguments: Any) -> Any:
+    def counted(self: RoleData, *arguments: Any, **_: Any) -> Any:
         asked.append(arguments[-1])
         return fixed(self, *arguments)
 
@@ -211,3 +214,57 @@ def test_a_methods_own_joints_are_found_once_in_every_image(film: Workplace, mon
     assert len(last.keys) == last.size == 12
     expected = torch.tensor([brightness[key] for key in last.keys]) * SIDE
     torch.testing.assert_close(last.detections_px, expected[:, None, None].expand(-1, 17, 2), rtol=0, atol=1e-3)
+
+
+def test_the_validation_curve_sees_what_the_stage_sees(film: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single images of one role and clips of another one's joints, which are found once for all views."""
+    looked: list[int] = []
+    find, fixed = LiftedClips.find_joints, RoleData.fixed
+    shown: list[UnlabelledBatch] = []
+
+    def counted(self: LiftedClips, batch: UnlabelledBatch) -> torch.Tensor:
+        looked.append(batch.size)
+        return find(self, batch)
+
+    def seen(self: RoleData, *arguments: Any, **options: Any) -> Any:
+        found = fixed(self, *arguments, **options)
+        shown.append(found[0][0])
+        return found
+
+    monkeypatch.setattr(LiftedClips, "find_joints", counted)
+    monkeypatch.setattr(RoleData, "fixed", seen)
+    notes = Notes()
+    with offered(LiftedClips):
+        run = train(film.config(method="lifted", supervision="none", validate_every=2), notes)
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    curves = [(line["stage"], line["step"], set(line["validation"])) for line in lines if "validation" in line]
+    assert curves == [("second", step, {"seen target agreement_depth_mm"}) for step in (0, 2, 4)]
+    assert [note for note in notes.notes if "curve" in note] == [
+        "stage 'first': the validation curve says nothing of source, where the method has nothing that can be measured"
+    ]
+    samples = len(ShardSet.open(film.root / "shards" / "dots-target", "train"))
+    assert sum(looked) == 2 * samples
+    clips = shown[-1]
+    assert clips.detections_px is not None
+    assert bool(clips.detections_px.isfinite().all())
+    assert (clips.size, clips.keys is None, len(clips.images)) == (12, False, 0)
+
+
+def test_looking_for_joints_is_shown_and_can_be_stopped(film: Workplace) -> None:
+    """Interrupted and resumed, the run ends with the weights of one that was not, though they share no stage."""
+    shards = {role: film.root / "shards" / f"dots-{role}" for role in ("source", "target")}
+
+    def config(name: str) -> RunConfig:
+        root = film.root / name
+        return film.config(method="lifted", supervision="none", name=name, data_root=root, shards=shards)
+
+    with offered(LiftedClips):
+        whole = train(config("whole"), notes := Notes())
+        assert ("detect train", 1) in notes.steps
+        with pytest.raises(
+            InterruptedRunError, match=r"stopped while joints were looked for, for stage 'second'.*--re"
+        ):
+            train(config("cut"), Notes(1, "detect train"))
+        cut = train(config("cut"), resume=True)
+    weights = [checkpoint.load(final_checkpoint(run))["model"] for run in (whole, cut)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

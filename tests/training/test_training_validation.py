@@ -17,6 +17,7 @@ from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import UsageError
 from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
+from kt3d_bench.loading.clips import middle
 from kt3d_bench.loading.loader import Loader
 from kt3d_bench.method import Estimate, Method, Stage
 from kt3d_bench.run_folder import final_checkpoint, read_run
@@ -102,7 +103,7 @@ def test_what_is_held_out_is_validated_on_and_not_trained_on(prepared: Workplace
     trained = {key for number in range(3 * len(shards)) for key in opened.keys(number)}
     opened.close()
     assert trained == set(shards.keys[:-held].tolist())
-    unseen = torch.cat([batch.joints_cam_mm for batch in data.fixed(STAGE, "source", 32, "cpu", PLAIN, 4)])
+    unseen = torch.cat([batch.joints_cam_mm for batch in data.fixed(STAGE, "source", 32, "cpu", (PLAIN,), 4)[0]])
     assert torch.equal(unseen, torch.from_numpy(shards.labels.joints_cam_mm[-held:]).float()[: len(unseen)])
 
 
@@ -137,7 +138,7 @@ def test_a_view_is_undone_exactly(prepared: Workplace, view: View) -> None:
     """Truth in the view, as the loader's own geometry places it, is the truth in the plain image again."""
     shards = ShardSet.open(prepared.root / "shards" / "dots-source", "train")
     data = RoleData(domain("dots-source"), shards)
-    plain, seen = (torch_labels(data.fixed(STAGE, "source", 32, "cpu", one, len(shards))) for one in (PLAIN, view))
+    plain, seen = map(torch_labels, data.fixed(STAGE, "source", 32, "cpu", (PLAIN, view), len(shards)))
     back = view.back(Estimate(seen[0], seen[1][..., 2], seen[1]), 32)
     torch.testing.assert_close(back.joints_px, plain[0], rtol=0, atol=1e-3, equal_nan=True)
     torch.testing.assert_close(back.joints_root_mm, plain[1], rtol=0, atol=1e-2, equal_nan=True)
@@ -191,23 +192,40 @@ def test_figures_by_hand() -> None:
         Estimate(in_view(view, first.joints_px + shift), torch.zeros_like(z_mm))
         for view, shift in zip(VIEWS, shifts, strict=True)
     ]
-    found = figures(Answers(first, *views), STAGE, [batch], [[batch], [batch]])
+    found = figures(Answers(first, *views), STAGE, "source", [batch], [[batch], [batch]])
     assert found["error_px"] == pytest.approx(5, abs=1e-4)
     assert found["agreement_px"] == pytest.approx(4, abs=1e-3), "the mean of 2 and 6"
     assert found["agreement_depth_mm"] == pytest.approx(float(z_mm.abs().mean()), rel=1e-5)
     exact = Estimate(joints_root_mm=batch.joints_root_mm + torch.tensor([0.0, 0.0, 30.0]))
     exact.joints_root_mm[:, 0] -= torch.tensor([0.0, 0.0, 30.0])
-    found = figures(Answers(exact), STAGE, [replace(batch, images={})], [[batch], [batch]])
+    found = figures(Answers(exact), STAGE, "source", [replace(batch, images={})], [[batch], [batch]])
     assert found == {"mpjpe_mm": pytest.approx(30 * 16 / 17, rel=1e-4)}, "no image, no views"
+
+
+def test_a_role_without_clips_is_measured_in_single_images() -> None:
+    """In a stage whose other role has clips; and joints that were found are turned with the view, so only depths tell
+    how far it agrees."""
+    stage = replace(STAGE, clip=(3, 1), clip_roles=("target",))
+    batch = tiny_batch(3)
+    exact = Estimate(batch.joints_px, batch.joints_root_mm[..., 2])
+    found = figures(Answers(exact), stage, "source", [replace(batch, images={})], [[batch], [batch]])
+    assert found == {"error_px": 0.0, "mpjpe_mm": pytest.approx(0, abs=0.1)}
+    clip, one = tiny_batch(3, ()), middle(tiny_batch(3, ()), 3)
+    said = Estimate(one.joints_px + 2, one.joints_root_mm[..., 2])
+    other = Estimate(one.joints_px, one.joints_root_mm[..., 2] - 10)
+    clip = replace(clip, detections_px=clip.joints_px)
+    found = figures(Answers(said, other, other), stage, "target", [clip], [[clip], [clip]])
+    assert found.keys() == {"error_px", "mpjpe_mm", "agreement_depth_mm"}
+    assert found["error_px"] == pytest.approx(8**0.5, rel=1e-5)
 
 
 def test_what_is_hidden_or_not_said_is_left_out() -> None:
     granted = torch.arange(17) < 5
     batch = tiny_batch(2, mask_2d=granted, mask_3d=torch.zeros(17, dtype=torch.bool))
     said = Estimate(torch.zeros(2, 17, 2))
-    found = figures(Answers(said, None, None), STAGE, [batch], [[batch], [batch]])
+    found = figures(Answers(said, None, None), STAGE, "source", [batch], [[batch], [batch]])
     assert found == {"error_px": pytest.approx(float(batch.joints_px[:, :5].norm(dim=-1).mean()))}
-    assert figures(Answers(None), STAGE, [batch], [[batch], [batch]]) == {}
+    assert figures(Answers(None), STAGE, "source", [batch], [[batch], [batch]]) == {}
 
 
 def test_a_loader_of_some_samples_draws_its_limit_from_them(prepared: Workplace) -> None:

@@ -190,6 +190,21 @@ def test_its_own_joints_are_those_of_its_2d_network() -> None:
     assert not torch.allclose(flipped, expected)
 
 
+def test_its_validation_curve_is_of_what_each_stage_trains() -> None:
+    method = build("partial", detections="").eval()
+    pretrain, tune, last = method.stages()
+    batch, clip = tiny_batch(2, ("rgb",), input_px=32), film(2, 3)
+    with torch.no_grad():
+        for stage in (pretrain, tune):
+            found = method.validate(stage, batch)
+            assert found is not None
+            assert torch.equal(cast(Tensor, found.joints_px), method.find_joints(batch))
+        lifted = method.validate(last, clip)
+        assert lifted is not None
+        assert torch.equal(cast(Tensor, lifted.z_root_mm), cast(Tensor, method.predict(clip).z_root_mm))
+        assert method.validate(replace(last, clip=None), tiny_batch(2, ())) is None
+
+
 def test_what_cannot_be_lifted_is_told() -> None:
     with pytest.raises(UsageError, match="lifts 2D detections, and there are none; predict shards that have them"):
         build().predict(unlabelled(tiny_batch(9, ())))
