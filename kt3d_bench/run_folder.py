@@ -17,7 +17,7 @@ from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
 from kt3d_bench.files import default_data_root, write_whole
 from kt3d_bench.packs import is_pack, unpacked
 from kt3d_bench.schema import STRICT, OneOf, Sha256, Whole, parse, read_yaml
-from kt3d_bench.supervision import ROLES
+from kt3d_bench.supervision import ROLES, Seen
 from kt3d_bench.training.config import RunConfig
 
 RUN_FILE = "run.yaml"
@@ -85,6 +85,8 @@ class RunDocument:
     selection_rule: str = ""
     settings_rule: str = ""
     external_data: tuple[str, ...] = ()
+    saw: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    """``supervision.Seen``: of every dataset, through whatever the run learned from."""
     init: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
@@ -102,6 +104,21 @@ _ALWAYS = ("config.method", "config.supervision", "config.joints", "config.prese
 def final_checkpoint(folder: Path) -> Path:
     """Return the path of the checkpoint from which a finished run predicts."""
     return folder / "checkpoints" / FINAL
+
+
+def declared(document: Mapping[str, Any]) -> list[str]:
+    """Return the external data of a run, the weights that it began with included."""
+    init = document.get("init")
+    return [*(document.get("external_data") or ()), *([f"weights of {init['from']}"] if init else [])]
+
+
+def labels_seen(document: Mapping[str, Any], where: Path) -> Seen:
+    """Return which labels a run saw, of every dataset. Raise ``ArtefactError`` where ``run.yaml`` does not say so."""
+    if "saw" not in document:
+        what = "does not say which labels the run saw: an earlier version wrote it"
+        raise ArtefactError(what, where=where / RUN_FILE, hint="train the run again")
+    seen: Seen = document["saw"]
+    return seen
 
 
 def finished(folder: Path) -> bool:

@@ -42,7 +42,7 @@ from kt3d_bench.metrics.plausibility import Suspicion
 from kt3d_bench.metrics.predictions import Predictions, prediction_bytes, read_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MODALITIES
-from kt3d_bench.run_folder import read_run
+from kt3d_bench.run_folder import declared, read_run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -459,7 +459,6 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
     read = {role for stage in stages for role in stage["roles"]} if told else set(document["shards"])
     """Roles that a stage of the run trained on; all of them where the run does not say."""
     began = (document.get("init") or {}).get("supervision", "none")
-    began_with = [f"weights of {document['init']['from']}"] if document.get("init") else []
     seen = supervision if began in ("none", supervision) else f"{supervision}, and {began} by the weights it began with"
     datasets = {role: shards["dataset"] for role, shards in document["shards"].items()}
     also = sorted(role for role in read if role != "target" and datasets[role] == datasets.get("target"))
@@ -471,7 +470,7 @@ def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "selection_rule": document.get("selection_rule"),
         "settings_rule": document.get("settings_rule") or "not stated",
-        "external_data": [*(document.get("external_data") or ()), *began_with],
+        "external_data": declared(document),
         "training_data": _training_data(document, supervision, read),
         "target_labels_seen": f"full ({also[0]} is the same dataset)" if also else seen,
         "checkpoint_sha256": document.get("checkpoint_sha256"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from kt3d_bench.data.detections import detections_path, write_detections, write_masks
+from kt3d_bench.data.detections import Maker, detections_path, write_detections, write_masks
 from kt3d_bench.data.format import encode_png
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.data.reader import ShardSet
@@ -18,7 +18,8 @@ from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
 from kt3d_bench.progress import Reporter
-from kt3d_bench.run_folder import final_checkpoint, found_run, read_run
+from kt3d_bench.run_folder import declared, final_checkpoint, found_run, labels_seen, read_run
+from kt3d_bench.training.external import predicted_samples
 from kt3d_bench.training.joints import looks
 from kt3d_bench.training.predict import load_method, require_single_images, untrained_method
 from kt3d_bench.training.resolve import device_name
@@ -43,17 +44,22 @@ def detect(
     silhouette where it says which pixels show one; return the files.
 
     ``by``: as in ``load_run``, or the name of such a method; it names the detections. ``splits``: all by default. No
-    label is read. Raises ``UsageError`` for an unknown run or method, images it does not read and unknown splits;
-    ``PluginError`` where it does not say where joints are in the image; ``ArtefactError`` for corrupt files.
+    label is read, and a run looks at the masks that it was trained with. Raises ``UsageError`` for an unknown run or
+    method, images it does not read and unknown splits; ``PluginError`` where it does not say where joints are in the
+    image; ``ArtefactError`` for missing masks and corrupt files.
     """
     folder, report = local_folder(shards), report or Reporter()
     known = read_manifest(folder).splits
     for split in splits or ():
         if split not in known:
             raise UsageError(f"there is no split '{split}'", where=folder, hint=f"choose from {', '.join(known)}")
-    method, name, meta = _detector(by, Path(data or default_data_root()))
+    method, maker, run = _detector(by, Path(data or default_data_root()))
+    require_single_images(method, "detecting")
     method.to(device_name(device)).eval()
+    name = maker.run or maker.method
     opened = [ShardSet.open(folder, split) for split in splits or sorted(known)]
+    if run is not None:
+        opened = [predicted_samples(samples, run, read_run(run), method) for samples in opened]
     for samples in opened:
         samples.require(method.reads)
         detections_path(samples, name)
@@ -61,21 +67,23 @@ def detect(
     written: list[Path] = []
     for samples in opened:
         joints_px, confidence, masks = _found(method, samples, device_name(device), report)
-        written.append(write_detections(samples, name, joints_px, confidence, meta))
-        written += [write_masks(samples, name, masks, meta)] if masks else []
+        written.append(write_detections(samples, name, joints_px, confidence, maker))
+        written += [write_masks(samples, name, masks, maker)] if masks else []
     return written
 
 
-def _detector(by: Path | str, data_root: Path) -> tuple[Method, str, dict[str, Any]]:
+def _detector(by: Path | str, data_root: Path) -> tuple[Method, Maker, Path | None]:
+    """Return who detects, what detections say of it, and the folder of a run."""
     is_run = Path(by).exists() or (data_root / "runs" / str(by)).is_dir()
     if not is_run and str(by) in registry.methods():
-        return untrained_method(str(by), "rgb"), str(by), {"method": str(by)}
+        external = registry.methods()[str(by)].external_data
+        return untrained_method(str(by), "rgb"), Maker(str(by), saw={}, external_data=external), None
     folder = found_run(by, data_root)
     method, about = load_method(final_checkpoint(folder))
     run = read_run(folder)
-    start = (run.get("init") or {}).get("supervision", "none")
-    saw = {"dataset": run["shards"]["target"]["dataset"], "levels": sorted({run["config"]["supervision"], start})}
-    return method, folder.name, {"method": about["method"], "run": folder.name, "saw": saw}
+    masks = run["config"].get("masks", "") if "foreground" in method.reads else ""
+    maker = Maker(about["method"], labels_seen(run, folder), declared(run), run=folder.name, masks=masks)
+    return method, maker, folder
 
 
 def _found(
@@ -84,7 +92,6 @@ def _found(
     """Return (N, 17, 2) px of the stored crops, (N, 17) confidences, and N masks as PNG or none."""
     import torch
 
-    require_single_images(method, "detecting")
     joints, confidence = np.empty((len(samples.keys), 17, 2)), np.ones((len(samples.keys), 17))
     masks: list[bytes] = []
     with torch.no_grad():

@@ -166,7 +166,7 @@ def _samples(
         document = with_target_found(document, *data_roots(folder))
         benchmark = choose_benchmark(document, None)
         test = ShardSet.open(test_shards(document, benchmark, shards, folder), benchmark.split)
-        test = predicted_samples(test, document["config"], method.reads)
+        test = predicted_samples(test, folder, document, method)
     except Kt3dError:
         if shards is not None:
             raise

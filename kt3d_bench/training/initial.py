@@ -10,7 +10,7 @@ from kt3d_bench.method import Method
 from kt3d_bench.nn.resnet import ResNet50, set_torchvision_weights
 from kt3d_bench.nn.weights import read_weights
 from kt3d_bench.packs import is_pack
-from kt3d_bench.run_folder import final_checkpoint, found_run
+from kt3d_bench.run_folder import RUN_FILE, declared, final_checkpoint, found_run, labels_seen, read_run
 from kt3d_bench.training import checkpoint
 
 _ENDINGS = (".pt", ".pth", ".safetensors")
@@ -19,18 +19,19 @@ _NAMED = 3
 
 def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
     """Set the weights of a new ``method`` and return, as plain data for ``run.yaml``, where they come from, how many
-    tensors fitted and which supervision a run had that they come from.
+    tensors fitted, and of a run that they come from, which labels it saw and what external data it declares.
 
     ``given``: a weight file (``nn.weights.read_weights``), or a finished run: its name, folder or pack. A tensor fits
     where the method has one of its name and shape. A file of which none fits is taken for a torchvision ResNet-50 and
     set in all encoders of that kind. Raises ``ArtefactError`` when nothing fits, and for files that cannot be read;
-    ``UsageError`` for an unknown run.
+    ``UsageError`` for an unknown run. A checkpoint in the folder of a run is taken for that run.
     """
     path = Path(given).expanduser()
     is_run = is_pack(path) or (not path.is_file() and path.suffix not in _ENDINGS)
-    path = final_checkpoint(found_run(path if is_pack(path) else given, data_root)) if is_run else path
-    content = checkpoint.load(path) if is_run else {"model": read_weights(path)}
-    tensors = content["model"]
+    folder = found_run(path if is_pack(path) else given, data_root) if is_run else path.absolute().parent.parent
+    run = read_run(folder) if is_run or (folder / RUN_FILE).is_file() else None
+    path = final_checkpoint(folder) if is_run else path
+    tensors = checkpoint.load(path)["model"] if is_run else read_weights(path)
     own = method.state_dict()
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
     encoders = {name: module for name, module in method.named_modules() if isinstance(module, ResNet50)}
@@ -55,7 +56,8 @@ def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
         "set": count,
         "of": len(own),
         "left_out": left,
-        "supervision": content["context"]["supervision"] if is_run else "none",
+        "saw": labels_seen(run, folder) if run else {},
+        "external_data": declared(run) if run else [],
     }
 
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from kt3d_bench.data.detections import read_detections
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.progress import Reporter
-from kt3d_bench.training.external import require_hidden
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,16 +78,15 @@ def joints_for(
     """Return the (N, J, 2) joints that ``Method.detections`` or ``Stage.detections`` call ``name``; where the method
     finds them itself and there is an ``only``, those of other samples are NaN.
 
-    Raises ``ArtefactError`` where no file has them, and ``UsageError`` where they would pass on hidden labels.
+    Raises ``ArtefactError`` where no file has them. Whether they may be used is decided before
+    (``external.require_hidden``).
     """
     import torch
 
     from kt3d_bench.method import OWN
 
     if name != OWN:
-        stored, _, meta = read_detections(samples, name)
-        require_hidden(meta.get("saw"), method.context.supervision, samples, name)
-        return stored
+        return read_detections(samples, name)[0]
     joints = np.full((len(samples), 17, 2), np.nan, np.float32)
     with torch.no_grad():
         for look in looks(samples, method.reads, method.input_px, device, report, only=only):

@@ -83,7 +83,7 @@ def predict(
     place = test_shards(document, chosen, shards, folder)
     manifest = read_manifest(place)
     require_test(chosen, manifest.dataset, chosen.split, manifest.box_rule, manifest.foreground)
-    test = predicted_samples(ShardSet.open(place, chosen.split), document["config"], method.reads)
+    test = predicted_samples(ShardSet.open(place, chosen.split), folder, document, method)
     with _started(device, devices, nodes, report) as workers:
         indices, joints = _pass(method, test, chosen.reference, f"predict {chosen.id}", workers, batch_size, limit)
         target = folder / "predictions" / f"{chosen.id}.npz"
@@ -110,7 +110,7 @@ def predict_samples(
 
     document = read_run(folder)
     method, about = load_method(final_checkpoint(folder))
-    samples = predicted_samples(samples, document["config"], method.reads)
+    samples = predicted_samples(samples, folder, document, method)
     samples.require(method.reads)
     reference = reference or _usual_reference(samples, method.context.target_modality)
     with _started(device, devices, nodes, report) as workers:

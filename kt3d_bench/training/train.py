@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kt3d_bench.data.detections import detections_path, read_detections
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import installed_versions, write_whole
@@ -24,11 +23,20 @@ from kt3d_bench.progress import Reporter
 from kt3d_bench.run_folder import RUN_FILE, final_checkpoint, write_run
 from kt3d_bench.schema import checked
 from kt3d_bench.skeletons import H36M17
+from kt3d_bench.supervision import Seen, exceeds, grant, labels_name, together
 from kt3d_bench.training import ranks
 from kt3d_bench.training.claim import claimed
 from kt3d_bench.training.config import RunConfig
 from kt3d_bench.training.environment import FILE, code_states, differences, requirements
-from kt3d_bench.training.external import external_data, learns_from, made_with, training_target
+from kt3d_bench.training.external import (
+    Aid,
+    external_data,
+    learns_from,
+    require_hidden,
+    stage_aids,
+    test_aids,
+    training_target,
+)
 from kt3d_bench.training.feeds import RoleData
 from kt3d_bench.training.resolve import Resolved, resolve, settings_rule
 from kt3d_bench.training.sources import is_stream, locate
@@ -70,14 +78,24 @@ def train(
     require_installed(config.log)
     fabric = _start_fabric(resolved)
     report = report if report is not None and fabric.is_global_zero else Reporter()
-    feeds, method = _build(resolved, fabric, report)
-    init = None
+    feeds, method, aids = _build(resolved, fabric, report)
+    granted, init = _granted(resolved, method), None
     if config.init is not None:
         init = start_from(method, config.init, config.data_root)
         report.note(in_words(init))
+        began, own = (seen.get(resolved.domains["target"].dataset, {}) for seen in (init["saw"], granted))
+        init["supervision"] = labels_name(began) if exceeds(began, own) else "none"
+    known = together(granted, init["saw"] if init else {})
+    require_hidden(aids, known)
     options = _options(resolved, method, init)
     with claimed(fabric, resolved, resume=resume) as folder:
-        document = {**_document(resolved, options, feeds, method), "init": init, "processes": fabric.world_size}
+        document = {
+            **_document(resolved, options, feeds, method),
+            "external_data": _external_data(resolved, method, aids, init),
+            "saw": together(known, *(aid.maker.saw for aid in aids)),
+            "init": init,
+            "processes": fabric.world_size,
+        }
         for difference in differences(like, document) if like is not None else ():
             report.note(f"Unlike the earlier run: {difference}")
         kept = {path: path.read_bytes() for path in (folder / RUN_FILE, folder / FILE) if path.is_file()}
@@ -149,11 +167,13 @@ def _start_fabric(resolved: Resolved) -> Fabric:
     return ranks.start(count, resolved.accelerator, config.device, resolved.precision)
 
 
-def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[str, RoleData], Method]:
-    """Open the source (whose manifest the context needs), build the method, open what its stages read."""
+def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[str, RoleData], Method, list[Aid]]:
+    """Open the source (whose manifest the context needs), build the method, open what its stages read, and what others
+    found in it."""
     from kt3d_bench.method import MethodContext
 
     domains, config = resolved.domains, resolved.config
+    aids: list[Aid] = []
 
     def opened(role: str) -> RoleData:
         domain = domains[role]
@@ -164,10 +184,11 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
         if fabric.is_global_zero:
             locate(config, role, domain, report, resolved.accelerator)
         fabric.barrier()
-        shards, grant = locate(config, role, domain, Reporter()), None
+        shards, seen = locate(config, role, domain, Reporter()), None
         if role == "target":
-            shards, grant = training_target(shards, config, resolved.grant)
-        return RoleData(domain, shards, grant, held_out=round(config.hold_out * len(shards)))
+            shards, seen, theirs = training_target(shards, config, resolved.grant)
+            aids.extend(theirs)
+        return RoleData(domain, shards, seen, held_out=round(config.hold_out * len(shards)))
 
     found = {role: opened(role) for role in ("target", "source") if role in domains}
     target, source = found["target"], found.get("source")
@@ -183,7 +204,6 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
         _check_schedule(resolved, stage)
     _require_use(config, method, stages)
     target.shards.require(method.reads)
-    _require_detections(method, target)
     read = dict.fromkeys(role for stage in stages for role in stage.roles)
     for role in {**found, **read}:
         if role not in domains:
@@ -195,7 +215,16 @@ def _build(resolved: Resolved, fabric: Fabric, report: Reporter) -> tuple[dict[s
             found[role] = opened(role)
         for stage in stages:
             found[role].shards.require(stage.roles.get(role, ()))
-    return found, method
+    aids += stage_aids(stages, {role: feed.shards for role, feed in found.items()})
+    aids += test_aids(_tests(target), config.masks, method)
+    return found, method, aids
+
+
+def _granted(resolved: Resolved, method: Method) -> Seen:
+    """Return which labels the stages see: of a source all, of data for pre-training those in 2D."""
+    levels = {"target": resolved.grant, "source": grant("full"), "pretrain": grant("full-2d")}
+    read = {role for stage in method.stages() for role in stage.roles}
+    return together(*({resolved.domains[role].dataset: levels[role].labels} for role in sorted(read)))
 
 
 def _require_use(config: RunConfig, method: Method, stages: Sequence[Stage]) -> None:
@@ -204,25 +233,23 @@ def _require_use(config: RunConfig, method: Method, stages: Sequence[Stage]) -> 
     if config.masks and not any("foreground" in one for one in (*read, method.reads)):
         what = f"method '{config.method}' reads no foreground of the target"
         raise UsageError(what, where="--masks", hint="leave it out, or choose settings that read masks")
+    if config.pseudo_labels and any("target" in stage.roles and "extrinsics" in stage.asks for stage in stages):
+        what = f"method '{config.method}' asks where the target's cameras stand, and pseudo-labels do not say so"
+        raise UsageError(what, where="--pseudo-labels", hint="leave it out, or choose settings that do without")
     if config.pseudo_labels and not read:
         raise UsageError(
             f"method '{config.method}' does not train on the target", where="--pseudo-labels", hint="leave it out"
         )
 
 
-def _require_detections(method: Method, target: RoleData) -> None:
-    """Raise ``ArtefactError`` where the detections that ``predict`` reads are not beside the target's test shards."""
-    from kt3d_bench.method import OWN
-
+def _tests(target: RoleData) -> list[ShardSet]:
+    """Return those splits of the target's shards that its benchmarks test on."""
     shards, domain = target.shards, target.domain
-    if method.detections in ("", OWN) or not isinstance(shards, ShardSet):
-        return
+    if not isinstance(shards, ShardSet):
+        return []
     offered = [domain.benchmark] if domain.benchmark else registry.benchmarks_of(domain.dataset)
     splits = sorted({benchmark.split for benchmark in offered} & shards.manifest.splits.keys())
-    tests = [ShardSet.open(shards.folder, split) for split in splits]
-    present = [one for one in tests if detections_path(one, method.detections).is_file()]
-    for one in present or tests[:1]:
-        read_detections(one, method.detections)
+    return [ShardSet.open(shards.folder, split) for split in splits]
 
 
 def _check_schedule(resolved: Resolved, stage: Stage) -> None:
@@ -293,32 +320,23 @@ def _document(
         "accelerator": resolved.accelerator,
         "precision": resolved.precision,
         "acceleration": asdict(options.acceleration),
-        "target_labels": {
-            "joints_2d": [int(joint) for joint in resolved.grant.mask_2d.nonzero()[0]],
-            "joints_3d": [int(joint) for joint in resolved.grant.mask_3d.nonzero()[0]],
-        },
+        "target_labels": resolved.grant.labels,
         "selection_rule": "last",
         "settings_rule": settings_rule(resolved.plugin, resolved.config.settings),
-        "external_data": [
-            *resolved.plugin.external_data,
-            *_beside(method),
-            *external_data(resolved.config),
-        ],
         "shards": {role: found.document() for role, found in sorted(feeds.items())},
         "versions": options.about["versions"],
         "code": code_states(["kt3d_bench", resolved.method.__module__.partition(".")[0]]),
     }
 
 
-def _beside(method: Method) -> list[str]:
-    """What a run reads beside images and labels: stored detections and what they were made with, and cameras of the
-    target whose places are known."""
-    from kt3d_bench.method import OWN
-
+def _external_data(
+    resolved: Resolved, method: Method, aids: Sequence[Aid], init: Mapping[str, Any] | None
+) -> list[str]:
+    """What a run declares: of its method, of the detections that it uses, of the run that it starts from, and that the
+    places of the target's cameras are known."""
     stages = method.stages()
-    names = {method.detections, *(name for stage in stages for name in stage.detections.values())} - {"", OWN}
-    found = [text for name in sorted(names) for text in made_with(name, "2D detections")]
     placed = any("target" in one.roles and (one.views is not None or "extrinsics" in one.asks) for one in stages)
+    found = [*resolved.plugin.external_data, *external_data(aids), *(init["external_data"] if init else ())]
     return list(dict.fromkeys(found)) + ["places of the target's cameras"] * placed
 
 

@@ -209,7 +209,8 @@ def of_scored_run(folder: Path, home: Path) -> list[Target]:
     opened = ShardSet.open(data / "shards/ubc3v", "test")
     path = detections.detections_path(opened, "by")
     count = len(opened.keys)
-    detections.write_detections(opened, "by", np.ones((count, NUM_JOINTS, 2)), np.ones((count, NUM_JOINTS)), {"a": 1})
+    maker = detections.Maker("a", saw={}, external_data=())
+    detections.write_detections(opened, "by", np.ones((count, NUM_JOINTS, 2)), np.ones((count, NUM_JOINTS)), maker)
     stored = path.read_bytes()
     shutil.rmtree(path.parents[1])
     weights = data / "runs/x/checkpoints/final.pt"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_toys import CONTEXT, SIDE, ClipMethod, Notes, ToyMethod
+from training_toys import CONTEXT, SIDE, SOMEBODY, ClipMethod, Notes, ToyMethod
 from training_workplace import Workplace
 
 import kt3d_bench as kt
@@ -78,7 +78,7 @@ def test_every_frame_of_a_clip_has_its_own_detections(film: Workplace, monkeypat
     """Detections that are the stored joints lie where the loader has the labels of the same clips."""
     run = train(film.config(method="clips", supervision="none"))
     shards = ShardSet.open(film.root / "shards" / "dots-target", "test")
-    write_detections(shards, "own", shards.labels.joints_px.astype(np.float64), np.ones((len(shards), 17)), {})
+    write_detections(shards, "own", shards.labels.joints_px.astype(np.float64), np.ones((len(shards), 17)), SOMEBODY)
     seen: list[torch.Tensor] = []
 
     def looked(self: ClipMethod, batch: UnlabelledBatch) -> Estimate:
@@ -165,15 +165,18 @@ def test_detections_teach_only_where_they_pass_on_no_hidden_label(film: Workplac
     with offered(StoredClips):
         digests = set()
         for shift in (0.0, 1.0):
-            write_detections(shards, "x", shards.labels.joints_px + shift, np.ones((len(shards), 17)), {})
+            write_detections(shards, "x", shards.labels.joints_px + shift, np.ones((len(shards), 17)), SOMEBODY)
             run = read_run(train(film.config(method="lifted", supervision="none")))
             assert run["external_data"] == ["2D detections by x", "places of the target's cameras"]
             digests.add(run["stages"][-1]["digest"])
         assert len(digests) == 2
-        saw = {"saw": {"dataset": "dots-target", "levels": ["full"]}}
-        write_detections(shards, "x", shards.labels.joints_px, np.ones((len(shards), 17)), saw)
+        knowing = replace(SOMEBODY, saw={"dots-target": {"joints_2d": [0]}})
+        write_detections(shards, "x", shards.labels.joints_px, np.ones((len(shards), 17)), knowing)
         with pytest.raises(UsageError, match=r"the detections 'x' come from a run that saw labels of dots-target"):
             train(film.config(method="lifted", supervision="none"))
+        write_detections(shards, "x", shards.labels.joints_px, np.ones((len(shards), 17)), SOMEBODY)
+        with pytest.raises(UsageError, match="asks where the target's cameras stand, and pseudo-labels do not say so"):
+            train(film.config(method="lifted", supervision="none", pseudo_labels="x"))
 
 
 def offered(kind: type[ToyMethod]) -> AbstractContextManager[None]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from kt3d_floor.martinez import Martinez
-from training_toys import CONTEXT, StagelessMethod
+from training_toys import CONTEXT, SOMEBODY, StagelessMethod
 from training_workplace import Workplace
 
 import kt3d_bench as kt
@@ -25,8 +25,6 @@ from kt3d_bench.method import Estimate
 from kt3d_bench.plugins import registry
 from kt3d_bench.run_folder import read_run
 from kt3d_bench.testing import tiny_batch, unlabelled
-from kt3d_bench.training.detect import _detector
-from kt3d_bench.training.external import require_hidden
 from kt3d_bench.training.train import train
 
 
@@ -53,8 +51,8 @@ def test_joints_are_stored_in_px_of_the_stored_crop(shards: ShardSet) -> None:
     """The middle of the input is the middle of the stored square."""
     (path,) = kt.detect(shards.folder, "stageless", splits=["test"], device="cpu")
     assert path == shards.folder / "detections" / "stageless" / "test.npz"
-    joints, confidence, meta = read_detections(shards, "stageless")
-    assert meta["method"] == "stageless"
+    joints, confidence, maker = read_detections(shards, "stageless")
+    assert maker.method == "stageless"
     middle = (np.asarray(shards.labels.size_px) - 1) / 2
     np.testing.assert_allclose(joints, np.broadcast_to(middle[:, None], joints.shape), atol=1e-3)
     assert (confidence == 0.5).all()
@@ -105,7 +103,7 @@ def test_detections_that_are_absent_corrupt_or_of_other_shards_are_refused(shard
     with pytest.raises(ArtefactError, match=r"there are no detections 'x' of split 'test'; make them: kt3d detect"):
         read_detections(shards, "x")
     count = len(shards.keys)
-    path = write_detections(shards, "x", np.zeros((count, 17, 2)), np.zeros((count, 16)), {})
+    path = write_detections(shards, "x", np.zeros((count, 17, 2)), np.zeros((count, 16)), SOMEBODY)
     with pytest.raises(ArtefactError, match=r"holds keys, .* of shapes"):
         read_detections(shards, "x")
     for wrong in (np.full((count, 17, 2), "1"), np.zeros((count, 17, 2), int)):
@@ -116,7 +114,7 @@ def test_detections_that_are_absent_corrupt_or_of_other_shards_are_refused(shard
         detections_path(shards, "../x")
     train_split = ShardSet.open(shards.folder, "train")
     other = len(train_split.keys)
-    written = write_detections(train_split, "x", np.zeros((other, 17, 2)), np.zeros((other, 17)), {})
+    written = write_detections(train_split, "x", np.zeros((other, 17, 2)), np.zeros((other, 17)), SOMEBODY)
     path.write_bytes(written.read_bytes())
     with pytest.raises(ArtefactError, match="these are detections of other shards"):
         read_detections(shards, "x")
@@ -138,30 +136,3 @@ def test_what_cannot_detect_is_told(shards: ShardSet, monkeypatch: pytest.Monkey
 def test_the_command_names_the_files(shards: ShardSet) -> None:
     done = CliRunner().invoke(main, ["detect", str(shards.folder), "--with", "stageless", "--split", "test"])
     assert f"Detections: {shards.folder}/detections/stageless/test.npz" in done.output
-
-
-@pytest.mark.parametrize(
-    ("levels", "own", "told"),
-    [
-        (["full"], "none", True),
-        (["none"], "none", False),
-        (["full-2d", "none"], "partial", True),
-        (["full"], "full", False),
-    ],
-)
-def test_labels_do_not_pass_through_detections(shards: ShardSet, levels: list[str], own: str, told: bool) -> None:
-    """Detections of a run that saw target labels are refused where the lifter may not see them."""
-    for dataset, refused in (("dots-target", told), ("another", False)):
-        saw = {"dataset": dataset, "levels": levels}
-        if refused:
-            with pytest.raises(UsageError, match=rf"saw labels of dots-target \({levels[0]}\), and this run may see"):
-                require_hidden(saw, own, shards, "x")
-        else:
-            require_hidden(saw, own, shards, "x")
-
-
-def test_a_run_records_which_labels_it_saw_in_its_detections(shards: ShardSet, workplace: Workplace) -> None:
-    run = train(workplace.config(supervision="full"))
-    _, name, meta = _detector(run, workplace.root)
-    assert name == run.name
-    assert meta["saw"] == {"dataset": "dots-target", "levels": ["full", "none"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy.typing as npt
 import pytest
 import torch
 from kt3d_knowledge_transfer.model import Model
-from training_toys import StagelessMethod
+from training_toys import CONTEXT, SOMEBODY, StagelessMethod
 from training_workplace import Workplace
 
 import kt3d_bench as kt
 from kt3d_bench.data.detections import (
+    Maker,
     masks_path,
     with_masks,
     write_detections,
@@ -32,7 +34,7 @@ from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.supervision import grant
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.config import RunConfig
-from kt3d_bench.training.external import external_data, predicted_samples, training_target
+from kt3d_bench.training.external import Aid, external_data, predicted_samples, training_target
 from kt3d_bench.training.feeds import RoleData
 from kt3d_bench.training.predict import predict
 from kt3d_bench.training.sources import domain
@@ -46,13 +48,13 @@ def target(workplace: Workplace) -> ShardSet:
     return ShardSet.open(workplace.root / "shards" / "dots-target", "train")
 
 
-def store(shards: ShardSet, name: str = "others", **meta: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def store(shards: ShardSet, name: str = "others", maker: Maker = SOMEBODY) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Store joints at (i, 2i) px, every third not sure, and masks of the left half; return joints and confidences."""
     number = np.arange(17.0)
     joints = np.broadcast_to(np.stack([number, 2 * number], -1), (len(shards), 17, 2))
     confidence = np.broadcast_to(np.where(number % 3 == 0, 0.2, 0.9), (len(shards), 17))
-    write_detections(shards, name, joints, confidence, meta)
-    write_masks(shards, name, [left_half(*size) for size in shards.labels.size_px.tolist()], meta)
+    write_detections(shards, name, joints, confidence, maker)
+    write_masks(shards, name, [left_half(*size) for size in shards.labels.size_px.tolist()], maker)
     return joints, confidence
 
 
@@ -72,8 +74,8 @@ def test_a_mask_is_stored_in_px_of_the_crop(target: ShardSet, monkeypatch: pytes
     monkeypatch.setattr(StagelessMethod, "predict", predict)
     found = kt.detect(target.folder, "stageless", splits=["train"], device="cpu")
     assert found == [target.folder / "detections" / "stageless" / name for name in ("train.npz", "train.masks.npz")]
-    masked, meta = with_masks(target, "stageless")
-    assert meta["method"] == "stageless"
+    masked, maker = with_masks(target, "stageless")
+    assert maker.method == "stageless"
     for number in range(3):
         mask = masked.image(number, "foreground")
         height, width = mask.shape
@@ -115,10 +117,10 @@ def test_masks_that_cannot_be_are_told(target: ShardSet) -> None:
         path.write_bytes(npz_bytes({**arrays, **wrong}))
         with pytest.raises(ArtefactError, match="holds keys, meta, png, ends, and no masks; make them: kt3d detect"):
             with_masks(target, "others")
-    write_masks(target, "others", [left_half(5, 4)] * len(target), {})
+    write_masks(target, "others", [left_half(5, 4)] * len(target), SOMEBODY)
     with pytest.raises(ArtefactError, match=r"train\.masks\.npz: sample .*: foreground is 5 x 4 px, not .*kt3d detect"):
         with_masks(target, "others")[0].image(0, "foreground")
-    write_masks(target, "others", [b"no PNG"] * len(target), {})
+    write_masks(target, "others", [b"no PNG"] * len(target), SOMEBODY)
     with pytest.raises(ArtefactError, match=r"train\.masks\.npz: sample .*: foreground cannot be decoded"):
         with_masks(target, "others")[0].image(0, "foreground")
     test = ShardSet.open(target.folder, "test")
@@ -132,7 +134,7 @@ def test_pseudo_labels_leave_no_true_label(target: ShardSet) -> None:
     """What the loader can reach holds the stored joints and nothing of the truth; 3D labels stay hidden."""
     joints, confidence = store(target)
     config = RunConfig("any", pseudo_labels="others")
-    shards, granted = training_target(target, config, grant("none"))
+    shards, granted, _ = training_target(target, config, grant("none"))
     labels = shards.labels
     np.testing.assert_array_equal(np.isfinite(labels.joints_px).all(-1), confidence >= 0.5)
     np.testing.assert_allclose(labels.joints_px[confidence >= 0.5], joints[confidence >= 0.5])
@@ -155,26 +157,16 @@ def test_the_digest_follows_what_is_read_and_is_as_before_without(target: ShardS
 
     def digest(**options: str) -> str:
         return RoleData(
-            domain("dots-target"), *training_target(target, RunConfig("any", **options), grant("none"))
+            domain("dots-target"), *training_target(target, RunConfig("any", **options), grant("none"))[:2]
         ).digest
 
     plain, masked, labelled = digest(), digest(masks="others"), digest(pseudo_labels="others")
     assert plain == RoleData(domain("dots-target"), target, grant("none")).digest
     assert len({plain, masked, labelled, digest(masks="others", pseudo_labels="others")}) == 4
-    store(target, more=1)
+    store(target, maker=replace(SOMEBODY, run="more"))
     assert digest() == plain
     assert digest(masks="others") != masked
     assert digest(pseudo_labels="others") != labelled
-
-
-def test_detections_of_a_run_that_saw_labels_are_refused(target: ShardSet) -> None:
-    store(target, saw={"dataset": "dots-target", "levels": ["full-2d"]})
-    for option in ("masks", "pseudo_labels"):
-        with pytest.raises(
-            UsageError, match=r"'others' come from a run that saw labels of dots-target \(full-2d\), and"
-        ):
-            training_target(target, RunConfig("any", **{option: "others"}), grant("none"))
-    training_target(target, RunConfig("any", supervision="full-2d", masks="others"), grant("full-2d"))
 
 
 def test_a_run_learns_from_pseudo_labels_and_declares_them(target: ShardSet, workplace: Workplace) -> None:
@@ -197,7 +189,7 @@ def test_true_labels_change_nothing_and_pseudo_labels_something(target: ShardSet
     other = ShardSet.open(nonsense, "train")
     for name, shards in (("others", target), ("others", other), ("shifted", target)):
         joints, confidence = store(shards)
-        write_detections(shards, name, joints + (name == "shifted"), confidence, {})
+        write_detections(shards, name, joints + (name == "shifted"), confidence, SOMEBODY)
     runs = [
         train(workplace.config(method="baseline", settings=SMALL, pseudo_labels=name, shards={"target": folder}))
         for name, folder in (("others", target.folder), ("others", other.folder), ("shifted", target.folder))
@@ -232,11 +224,17 @@ def test_the_mask_network_of_the_transfer_reads_the_masks(
         assert (shown[:, :, 17:] == 0).all()
 
 
-def test_what_others_say_is_declared_once() -> None:
+def test_what_others_say_is_declared_once(target: ShardSet) -> None:
     assert _held_out({"masks": "a", "pseudo_labels": "", "hold_out": 0.0}) == {"masks": "a"}
-    assert external_data(RunConfig("any")) == []
-    assert external_data(RunConfig("any", masks="a", pseudo_labels="a")) == ["masks and 2D pseudo-labels by a"]
-    assert external_data(RunConfig("any", masks="a", pseudo_labels="b")) == ["masks by a", "2D pseudo-labels by b"]
+    web = replace(SOMEBODY, external_data=("web images",))
+    masks, labels, other = (
+        Aid("masks", "a", target, web),
+        Aid("labels", "a", target, web),
+        Aid("masks", "b", target, web),
+    )
+    assert external_data([]) == []
+    assert external_data([masks, labels, masks]) == ["masks and labels by a", "web images"]
+    assert external_data([other, labels]) == ["masks by b", "web images", "labels by a"]
 
 
 def test_options_that_do_nothing_or_contradict_are_refused(target: ShardSet, workplace: Workplace) -> None:
@@ -253,12 +251,29 @@ def test_options_that_do_nothing_or_contradict_are_refused(target: ShardSet, wor
             train(workplace.config(**{"settings": {}, **options}))
 
 
-def test_test_samples_get_the_masks_too(target: ShardSet) -> None:
+def test_test_samples_get_the_masks_too(target: ShardSet, workplace: Workplace) -> None:
     store(target)
-    config = {"masks": "others", "supervision": "none"}
-    assert predicted_samples(target, {"supervision": "none"}, ("rgb", "foreground")) is target
-    assert predicted_samples(target, config, ("rgb",)) is target
-    assert predicted_samples(target, config, ("rgb", "foreground")).masks is not None
+    method = StagelessMethod(StagelessMethod.Config(), CONTEXT)
+
+    def predicted(reads: tuple[str, ...], **config: str) -> ShardSet:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(StagelessMethod, "reads", reads)
+            return predicted_samples(target, workplace.root, {"config": config, "saw": {}}, method)
+
+    assert predicted(("rgb", "foreground")) is target
+    assert predicted(("rgb",), masks="others") is target
+    assert predicted(("rgb", "foreground"), masks="others").masks is not None
+    store(target, maker=replace(SOMEBODY, saw={"dots-target": {"joints_2d": [3]}}))
+    with pytest.raises(UsageError, match="the detections 'others' come from a run that saw labels of dots-target"):
+        predicted(("rgb", "foreground"), masks="others")
+
+
+def test_masks_of_a_large_split_can_be_read_again(target: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be unpacked grows with the split: even noise of the largest crops can be read."""
+    monkeypatch.setattr("kt3d_bench.data.detections._MOST_BYTES", 1)
+    noise = np.random.default_rng(0).integers(0, 2, (320, 320), np.uint8) * np.uint8(255)
+    write_masks(target, "noise", [encode_png(noise)] * len(target), SOMEBODY)
+    assert len(with_masks(target.take(np.arange(2)), "noise")[0].masks.png) == 2
 
 
 SMALL = {"input_px": 32, "backbone": "tiny", "pretrain_2d": False, "steps": 1, "batch_size": 2}

@@ -39,7 +39,7 @@ def test_tensors_of_the_same_name_and_shape_are_set(tmp_path: Path, ending: str)
     found = start_from(method, str(path), tmp_path)
     assert found == {
         "from": f"w.{ending}", "sha256": checkpoint.file_digest(path), "set": 7, "of": 9,
-        "left_out": ["body.0.weight", "other.bias"], "supervision": "none",
+        "left_out": ["body.0.weight", "other.bias"], "saw": {}, "external_data": [],
     }  # fmt: skip
     after = method.state_dict()
     kept = {"body.0.weight", "head.bias"}

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from kt3d_bench.data.detections import Maker
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Estimate, Method, MethodContext, Optimiser, Progress, Stage, StepResult
 from kt3d_bench.progress import Reporter
@@ -226,3 +227,5 @@ class Notes(Reporter):
 
 
 CONTEXT = MethodContext(target_modality="rgb", num_parts=0, supervision="none", transfers=True)
+SOMEBODY = Maker("somebody", saw={}, external_data=())
+"""Who made detections, and saw no label."""
