@@ -18,7 +18,11 @@ from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.loading.clips import middle
 from kt3d_bench.loading.loader import Loader
 from kt3d_bench.loading.views import simultaneous
+from kt3d_bench.method import Stage
 from kt3d_bench.skeletons import H36M17
+from kt3d_bench.training.feeds import RoleData
+from kt3d_bench.training.sources import domain
+from kt3d_bench.training.validation import PLAIN, VIEWS
 
 INSTANTS = (("a", "S1", 3), ("a", "S1", 3), ("a", "S1", 3), ("a", "S1", 4), ("a", "S2", 3), ("b", "S1", 3),
             ("a", "S1", 4), ("b", "S1", 3))  # fmt: skip
@@ -73,6 +77,18 @@ def test_a_batch_of_groups_holds_the_single_images(studio: ShardSet) -> None:
     assert loader.samples == 7
     assert loader.state_dict()["views"] == 2
     assert single.keys is None
+
+
+def test_the_validation_curve_has_groups_too(studio: ShardSet) -> None:
+    """Those of the loader, with what the stage asks for, once for each view of the curve."""
+    stage = Stage("lift", {"target": ("rgb",)}, (), {}, steps=1, batch_size=7, views=2, asks=("keys", "extrinsics"))
+    plain, turned = RoleData(domain("h36m"), studio).fixed(stage, "target", 32, "cpu", (PLAIN, VIEWS[0]), 7)
+    (groups,) = Loader(studio, ("rgb",), batch_size=7, input_px=32, views=2, asks=("keys",))
+    for batch in (*plain, *turned):
+        assert batch.keys == groups.keys
+        assert batch.poses is not None
+    assert torch.equal(plain[0].images["rgb"], groups.images["rgb"])
+    assert not torch.equal(turned[0].images["rgb"], groups.images["rgb"])
 
 
 def test_two_ranks_divide_the_groups_and_resume_is_exact(studio: ShardSet) -> None:
