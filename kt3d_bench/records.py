@@ -164,7 +164,7 @@ class Recorded:
     """The labels of all frames of one recording seen by one camera, samples or not. F frames."""
 
     frames: npt.NDArray[np.int64]
-    """(F,) frame numbers, ascending, as in ``Sample.frame``."""
+    """(F,) frame numbers, ascending, each once, as in ``Sample.frame``."""
     joints_cam_mm: npt.NDArray[Any]
     """(F, 17, 3) mm, camera frame."""
 

@@ -60,7 +60,7 @@ from kt3d_bench.plugins.cards import CARD, Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
 from kt3d_bench.records import Recorded
-from kt3d_bench.skeletons import Quality
+from kt3d_bench.skeletons import NUM_JOINTS, Quality
 
 if TYPE_CHECKING:
     from kt3d_bench.data.checks.moments import Lookup
@@ -366,14 +366,41 @@ def _recorded(plugin: DatasetPlugin, plan: SplitPlan, indexes: Sequence[ShardInd
     @lru_cache(maxsize=1)
     def read(name: str) -> Recorded | None:
         with suppress(RawDataError):
-            found = function(items[name])
-            if found is not None and not isinstance(found, Recorded):
-                what = f"recorded() returned {type(found).__name__}, expected Recorded or None"
-                raise PluginError(what, where=f"{plugin.convert}.recorded, item {name}", hint="correct the converter")
-            return found
+            return checked_recording(function(items[name]), f"{plugin.convert}.recorded, item {name}")
         return None
 
     return lambda i: read(str(names[i]))
+
+
+def checked_recording(recording: Any, where: str) -> Recorded | None:
+    """Return what a converter's ``recorded()`` returned; ``None`` where it holds no frame.
+
+    Raises ``PluginError`` naming ``where`` for anything but ``None`` and a rightly filled in record.
+    """
+    if recording is None:
+        return None
+    hint = "correct the converter"
+    if not isinstance(recording, Recorded):
+        what = f"recorded() returned {type(recording).__name__}, expected Recorded or None"
+        raise PluginError(what, where=where, hint=hint)
+    frames, joints_cam_mm = recording.frames, recording.joints_cam_mm
+    arrays = isinstance(frames, np.ndarray) and isinstance(joints_cam_mm, np.ndarray)
+    if arrays and frames.size == joints_cam_mm.size == 0:
+        return None
+    shapes = arrays and frames.ndim == 1 and joints_cam_mm.shape == (len(frames), NUM_JOINTS, 3)
+    if not shapes or frames.dtype.kind not in "iu" or joints_cam_mm.dtype.kind not in "iuf":
+        what = (
+            f"recorded() returned frames {_array_type(frames)} and joints_cam_mm {_array_type(joints_cam_mm)}, "
+            f"expected whole numbers (F,) and mm (F, {NUM_JOINTS}, 3)"
+        )
+        raise PluginError(what, where=where, hint=hint)
+    if not (frames[1:] > frames[:-1]).all():
+        raise PluginError("recorded() returned frames that do not ascend", where=where, hint=f"sort them: {hint}")
+    return recording
+
+
+def _array_type(array: Any) -> str:
+    return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
 
 
 def _nothing_usable(split: str, skipped: Sequence[SkippedSample], raw: Path) -> RawDataError:

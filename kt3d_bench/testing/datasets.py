@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from kt3d_bench.data.manifest import Manifest
 from kt3d_bench.data.plan import checked_options
-from kt3d_bench.data.prepare import prepare
+from kt3d_bench.data.prepare import checked_recording, prepare
 from kt3d_bench.errors import Kt3dError, MissingDataError, RawDataError
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import Card, read_card
@@ -65,6 +66,7 @@ def check_dataset(plugin: DatasetPlugin, checks: Checklist, folder: Path, raw: P
         checks.check("generate() writes the same bytes with two workers", lambda: check.generates_again(arguments))
     checks.check("plan() lists the same plain work for every split each time", check.plans)
     checks.check("describe() returns sentences on what is there", check.describes)
+    checks.check("recorded(), where it is defined, returns ascending frames with their joints, or None", check.records)
     before = check.state_of_raw()
     manifest = checks.check(
         "prepare finds exactly the samples that generate() promised" if raw is None
@@ -282,6 +284,14 @@ class _Check:
     def state_of_raw(self) -> dict[str, str]:
         """Path -> digest of every raw file; of the author's own data, which may be large, its size and time."""
         return _sizes(self.raw) if self.own_raw else _digests(self.raw)
+
+    def records(self) -> None:
+        recorded = getattr(registry.load(self.plugin.convert), "recorded", None)
+        if recorded is None:
+            return
+        for item in (item for split in self.splits for item in self._plan(self.raw, split)[: EXCERPT[0]]):
+            with suppress(RawDataError):
+                checked_recording(recorded(item), f"{self.plugin.convert}.recorded, item {item.name}")
 
     def _prepare(self, name: str, workers: int) -> Manifest:
         plugin, splits = self.plugin, self.splits if self.own_raw else None

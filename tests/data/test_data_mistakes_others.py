@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 import scipy.io
 from cdflib import CDF, cdfwrite
 
-from kt3d_bench.data.prepare import prepare
+from kt3d_bench.data.prepare import checked_recording, prepare
 from kt3d_bench.data.validate import validate
 from kt3d_bench.errors import PluginError, RawDataError
 from kt3d_bench.plugins import registry
+from kt3d_bench.records import Recorded
 
 Array = np.ndarray
 Change = Callable[[Array], Array]
@@ -107,11 +109,42 @@ def test_h36m_with_two_cameras_exchanged_is_refused(h36m: Path, tmp_path: Path) 
     refused("h36m", raw, tmp_path / "out", "test", BESIDE, partial=True)
 
 
-def test_a_converter_whose_recorded_returns_no_record_is_named(
-    h36m: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kt3d_h36m.convert.recorded", lambda item: 3)
-    with pytest.raises(PluginError, match=r"recorded\(\) returned int, expected Recorded or None"):
+POSES = np.zeros((4, 17, 3))
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (3, "returned int, expected Recorded or None"),
+        (
+            Recorded(np.arange(5), POSES),
+            "frames int64 (5,) and joints_cam_mm float64 (4, 17, 3), expected whole",
+        ),
+        (Recorded(np.arange(4), POSES[:, :16]), "joints_cam_mm float64 (4, 16, 3), expected"),
+        (Recorded(np.arange(4)[:, None], POSES), "frames int64 (4, 1) and"),
+        (Recorded(np.arange(0), POSES), "frames int64 (0,) and"),
+        (Recorded(np.arange(4.0), POSES), "frames float64 (4,) and"),
+        (Recorded([0, 1, 2, 3], POSES), "frames list and"),
+        (Recorded(np.array([0, 2, 1, 3]), POSES), "returned frames that do not ascend"),
+        (Recorded(np.array([0, 1, 1, 3], np.uint8), POSES), "returned frames that do not ascend"),
+    ],
+)
+def test_a_recording_that_is_filled_in_wrongly_is_named(returned: object, said: str) -> None:
+    with pytest.raises(PluginError, match=re.escape(said)) as caught:
+        checked_recording(returned, "some.convert.recorded, item s1")
+    assert "some.convert.recorded, item s1: recorded() returned" in caught.value.message
+
+
+def test_a_recording_without_frames_is_not_known() -> None:
+    assert checked_recording(None, "") is None
+    assert checked_recording(Recorded(np.arange(0), POSES[:0]), "") is None
+    right = Recorded(np.array([3, 4, 9, 11]), POSES)
+    assert checked_recording(right, "") is right
+
+
+def test_prepare_checks_what_recorded_returns(h36m: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kt3d_h36m.convert.recorded", lambda item: Recorded(np.arange(5), POSES))
+    with pytest.raises(PluginError, match=r"kt3d_h36m.convert.recorded, item .*: recorded\(\) returned frames int64"):
         prepare("h36m", raw=h36m, out=tmp_path, splits=["test"], workers=1, options={"partial": True})
 
 

@@ -10,14 +10,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import scipy.stats
 from scipy.ndimage import distance_transform_edt
 
 from kt3d_bench.data.checks.moments import (
     FEWEST_IMAGES,
     FEWEST_RECORDINGS,
+    GAIN,
     SHIFTS,
+    SURE,
     TOO_SPARSE,
     Moments,
+    Shift,
     best_shift,
     depths,
 )
@@ -60,7 +64,7 @@ def shards(folder: Path, late: int, recordings: int = 1, step: int = 5) -> Shard
 def found(split: ShardSet, **more: Any) -> tuple[list[str], list[str], int]:
     moments = Moments(split, **more)
     for i in range(len(split)):
-        moments.look(i, split.image(i, "foreground") > 0)
+        moments.look(i, split.image(i, "foreground") > 0, 0.0)
     outcomes, unchecked = moments.found()
     return (
         [finding.sentence for one in outcomes for finding in one.findings],
@@ -120,12 +124,36 @@ def test_a_shift_must_gain_enough_and_surely() -> None:
     gains[:, SHIFTS == 0] = 0.0
     late, near = np.flatnonzero(SHIFTS == 25)[0], np.flatnonzero(SHIFTS == 5)[0]
     gains[:, near] = 1.0
-    assert best_shift(gains, FEWEST_IMAGES) == (0.0, 0)
+    assert best_shift(gains, FEWEST_IMAGES) == Shift()
     gains[:, late] = 0.04
-    assert best_shift(gains, FEWEST_IMAGES) == (pytest.approx(0.04), 0)
+    assert best_shift(gains, FEWEST_IMAGES) == Shift(pytest.approx(0.04), 0, pytest.approx(0.8))
     gains[:, late] = 0.06
-    assert best_shift(gains, FEWEST_IMAGES) == (pytest.approx(0.06), 25)
-    gains[:, late] = [0.5, -0.4] * (FEWEST_IMAGES // 2)  # 0.05 on average, and its error is 0.2
-    assert best_shift(gains, FEWEST_IMAGES)[1] == 0
+    assert best_shift(gains, FEWEST_IMAGES) == Shift(pytest.approx(0.06), 25, pytest.approx(1.2))
+    gains[:, late] = [0.5, -0.4] * (FEWEST_IMAGES // 2)
+    error = scipy.stats.sem(gains[:, late].ravel())  # 0.2
+    assert best_shift(gains, FEWEST_IMAGES) == Shift(pytest.approx(0.05), 0, pytest.approx(0.05 / (SURE * error)))
     gains[1:, late] = np.nan
-    assert best_shift(gains, FEWEST_IMAGES) == (0.0, 0)
+    assert best_shift(gains, FEWEST_IMAGES) == Shift()
+
+
+def test_a_clear_shift_is_not_hidden_by_a_larger_unclear_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    gains = np.full((10, len(SHIFTS)), np.nan)
+    gains[:, SHIFTS == 0] = 0.0
+    gains[:, SHIFTS == 25] = rng.normal(0.10, 0.003, (10, 1))
+    scattered = np.array([0.2, 0.2, 0.2, 0.2, 0.1, -0.2])  # 0.117 on average, and its error is 0.065
+    for unclear in (-100, 100):
+        rows = gains.copy()
+        rows[:6, unclear == SHIFTS] = scattered[:, None]
+        shift = best_shift(rows, FEWEST_IMAGES)
+        assert (shift.frames, shift.gain) == (25, pytest.approx(0.1, abs=0.005))
+        assert shift.excess == pytest.approx(shift.gain / GAIN)
+    rows[:, SHIFTS == 25] = np.nan
+    moments = Moments(shards(tmp_path, 0))
+    moments._gains["r00"] = list(rows)
+    [outcome], _ = moments.found()
+    expected = scattered.mean() / (SURE * scipy.stats.sem(scattered))
+    assert (outcome.failed, outcome.worst, outcome.excess) == (
+        0, pytest.approx(scattered.mean()), pytest.approx(expected)
+    )  # fmt: skip
+    assert outcome.excess < 1

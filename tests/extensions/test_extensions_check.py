@@ -241,11 +241,13 @@ def test_a_prediction_with_holes_is_found(offer: Offer) -> None:
     assert "5 of 5 samples have positions that are not finite, in joints 0" in finding.what
 
 
+RECORDED = "def recorded(item: WorkItem) -> tuple[()]:\n    return ()\n\n\ndef convert("
 NO_SPLIT = "        raise MissingDataError("
 DATASET_FAULTS = [
     ("card.yaml is valid", "card.yaml", "num_parts: 0", "num_parts: 3", "num_parts counts the classes"),
     ("benchmarks.yaml", "benchmarks.yaml", "split: test", "split: tset", "names split 'tset', there are train, test"),
     ("describe() returns", "convert.py", 'return [f"{split}:', 'return "x" or [f"{split}:', "returned 'x', expected a"),
+    ("recorded(), where", "convert.py", "def convert(", RECORDED, "returned tuple, expected Recorded or None"),
     ("plan() refuses an empty", "convert.py", NO_SPLIT, f"        return []\n{NO_SPLIT}",
      "for split 'train' it listed 0 items; raise MissingDataError with the file that was expected: plan() in kt3d_m"),
     ("generate() leaves its marker", "generate.py", '"dataset": "mutant-data"', '"dataset": "data"',

@@ -228,8 +228,8 @@ def _beside(shards: ShardSet, i: int, shown: str, looks: Sequence[Moments | View
             return None
         share = images.share_beside(points, mask)
         for look in looks if shown == "foreground" else ():
-            if share is not None and share >= look.LEAST_BESIDE:
-                look.look(i, mask)
+            if share is not None:
+                look.look(i, mask, share)
         return share
     except ArtefactError:
         return None

@@ -8,7 +8,9 @@ a limb's radius, up to 1 inside and 3 beside. Shapes: N samples, F frames of a r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +45,10 @@ TOO_SPARSE = (
     f"fewer than {FEWEST_RECORDINGS} recordings have labels of other frames within {FURTHEST} of their images; prepare "
     "also compares frames of the raw recordings that are no samples"
 )
+TOO_FEW = (
+    f"fewer than {FEWEST_RECORDINGS} recordings, and none with {FEWEST_IMAGES} images, have a foreground that can be "
+    "compared"
+)
 _RADIUS = 0.02
 """Share of the crop's side that a limb's radius takes: 3 % of the person's height."""
 _BESIDE = 3.0
@@ -54,18 +60,19 @@ _CHILDREN, _PARENTS = (list(ends) for ends in zip(*H36M17.bones, strict=True))
 class Moments:
     """Collects, image by image, how well the joints of its recording's frames fit the person in it."""
 
-    LEAST_BESIDE = 0.0
-    """Every image is looked at: late labels lie on most of the person."""
-
     def __init__(self, shards: ShardSet, recorded: Lookup | None = None) -> None:
         """``recorded`` is asked where the labels in the shards are too far apart."""
         self._shards = shards
         self._lookups = [_stored(shards), *([recorded] if recorded else [])]
         self._gains: dict[str, list[FloatArray]] = {}
+        self._looked: Counter[str] = Counter()
+        """Recording -> images looked at, whether or not labels of other frames are known."""
 
-    def look(self, i: int, mask: npt.NDArray[np.bool_]) -> None:
-        """Measure sample ``i``, whose motion foreground is ``mask`` (H, W), if labels of other frames are known."""
+    def look(self, i: int, mask: npt.NDArray[np.bool_], beside: float) -> None:
+        """Measure sample ``i``, whose motion foreground is ``mask`` (H, W), if labels of other frames are known. Every
+        image counts, whatever share ``beside`` of the joints lies beside the person: late labels lie on most of it."""
         labels = self._shards.labels
+        self._looked[str(labels.sequence[i])] += 1
         wanted = int(labels.frame[i]) + SHIFTS
         for recorded in filter(None, (lookup(i) for lookup in self._lookups)):
             at = np.minimum(np.searchsorted(recorded.frames, wanted), len(recorded.frames) - 1)
@@ -87,23 +94,29 @@ class Moments:
         """Judge what was collected, recording by recording and as a whole."""
         split, gains = self._shards.split, {name: np.array(rows) for name, rows in self._gains.items()}
         whole = np.array([_means(rows) for rows in gains.values()]).reshape(-1, len(SHIFTS))
-        gain, frames = best_shift(whole, FEWEST_RECORDINGS)
-        if frames:
-            sentence = f"the labels of the whole split are {_late(frames)}: in {len(whole)} recordings {_better(gain)}"
-            wrong = (found(MOMENT, split, sentence, value=gain, remade=False),)
-            return [Outcome(MOMENT, split, len(whole), 1, gain, gain / GAIN, wrong)], []
+        of_split = best_shift(whole, FEWEST_RECORDINGS)
+        if of_split.frames:
+            late, better = _late(of_split.frames), _better(of_split.gain)
+            sentence = f"the labels of the whole split are {late}: in {len(whole)} recordings {better}"
+            wrong = (found(MOMENT, split, sentence, value=of_split.gain, remade=False),)
+            return [Outcome(MOMENT, split, len(whole), 1, of_split.gain, of_split.excess, wrong)], []
         enough = {name: rows for name, rows in gains.items() if len(rows) >= FEWEST_IMAGES}
         if not enough and len(whole) < FEWEST_RECORDINGS:
-            return [], [Unchecked(MOMENT, split, TOO_SPARSE)]
-        best = {name: best_shift(rows, FEWEST_IMAGES) for name, rows in enough.items()}
-        late = sorted(((gain, frames, name) for name, (gain, frames) in best.items() if frames), reverse=True)
+            few = len(self._looked) < FEWEST_RECORDINGS and max(self._looked.values(), default=0) < FEWEST_IMAGES
+            return [], [Unchecked(MOMENT, split, TOO_FEW if few else TOO_SPARSE)]
+        best = [(best_shift(rows, FEWEST_IMAGES), name) for name, rows in enough.items()]
+        best.sort(key=lambda one: (one[0].excess, one[1]), reverse=True)
         findings: list[Finding] = [
-            found(MOMENT, split, f"{name}: the labels are {_late(frames)}: {_better(gain)}", value=gain, remade=False)
-            for gain, frames, name in late
-        ]
-        largest = max([gain, *(gain for gain, _ in best.values())])
+            found(
+                MOMENT, split, f"{name}: the labels are {_late(shift.frames)}: {_better(shift.gain)}",
+                value=shift.gain, remade=False,
+            )
+            for shift, name in best
+            if shift.frames
+        ]  # fmt: skip
+        worst = max((of_split, *(shift for shift, _ in best)), key=lambda shift: shift.excess)
         tested = len(enough) or len(whole)
-        return [Outcome(MOMENT, split, tested, len(findings), largest, largest / GAIN, tuple(findings[:20]))], []
+        return [Outcome(MOMENT, split, tested, len(findings), worst.gain, worst.excess, tuple(findings[:20]))], []
 
 
 def depths(mask: npt.NDArray[np.bool_], points_px: FloatArray) -> FloatArray:
@@ -126,20 +139,32 @@ def depths(mask: npt.NDArray[np.bool_], points_px: FloatArray) -> FloatArray:
     return np.asarray(np.where(2 * number >= points.shape[1], total / np.maximum(number, 1), np.nan), np.float64)
 
 
-def best_shift(gains: FloatArray, fewest: int) -> tuple[float, int]:
-    """Return the largest mean of (n, S) gains over shift 0, and its shift in frames, 0 unless it is clear.
+@dataclass(frozen=True)
+class Shift:
+    """How much better the joints of other frames fit than the images' own."""
+
+    gain: float = 0.0
+    """Limb radii, mean."""
+    frames: int = 0
+    """How late the labels are; 0 unless that is clear."""
+    excess: float = 0.0
+    """The gain as a multiple of what is clear, which is ``GAIN`` and ``SURE`` standard errors: above 1 where it is."""
+
+
+def best_shift(gains: FloatArray, fewest: int) -> Shift:
+    """Return, of (n, S) gains over shift 0, the clear shift of the largest mean; without one, the nearest to clear.
 
     A shift counts where at least ``fewest`` and half of the rows know it; rows that do not (NaN) are left out.
     """
-    best, frames = 0.0, 0
+    shifts = [Shift()]
     for column in np.flatnonzero(np.abs(SHIFTS) >= NEAREST):
         known = gains[np.isfinite(gains[:, column]), column]
         if len(known) < max(fewest, len(gains) / 2):
             continue
         mean, error = float(known.mean()), float(known.std(ddof=1)) / np.sqrt(len(known))
-        if mean > best:
-            best, frames = mean, int(SHIFTS[column]) if mean > max(GAIN, SURE * error) else 0
-    return best, frames
+        excess = mean / max(GAIN, SURE * error)
+        shifts.append(Shift(mean, int(SHIFTS[column]) if excess > 1 else 0, excess))
+    return max(shifts, key=lambda one: (one.excess > 1, one.gain if one.excess > 1 else one.excess))
 
 
 def _means(rows: FloatArray) -> FloatArray:

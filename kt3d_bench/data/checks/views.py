@@ -22,41 +22,47 @@ VIEW = Check("view", "joints as another camera sees them do not fit the images b
 GAIN = 0.5
 """Limb radii, mean over the images of a clip that were looked at. On Human3.6M stand-ins with one image of each clip,
 another camera's joints gain 0.18 at most; with the facing cameras exchanged 2.2 in the median."""
+ONE_CAMERA = "all images are of one camera"
+NOT_TOGETHER = "no image whose foreground can be compared has labels of another camera at its moment"
 
 
 class Views:
     """Collects, image by image, how well the joints fit it as the other cameras of its moment see them."""
 
     LEAST_BESIDE = 0.05
-    """Share of an image's joints beside the person from which it is looked at; of exchanged ones nearly all have it."""
+    """Share of an image's joints beside the person from which it is measured; of exchanged ones nearly all have it. One
+    with fewer is right without it."""
 
     def __init__(self, shards: ShardSet) -> None:
         self._shards = shards
         self._gains: dict[tuple[str, str], dict[str, list[float]]] = {}
+        """(sequence, camera) of every clip that was tested -> other camera -> its gains."""
 
     @cached_property
     def _instants(self) -> dict[tuple[str, int], list[int]]:
-        """(sequence, frame) -> samples."""
+        """(sequence, frame) -> samples with 3D joints."""
         found: dict[tuple[str, int], list[int]] = {}
         labels = self._shards.labels
-        for i, instant in enumerate(zip(labels.sequence.tolist(), labels.frame.tolist(), strict=True)):
-            found.setdefault(instant, []).append(i)
+        for i in np.flatnonzero(np.isfinite(labels.joints_cam_mm).any(axis=(1, 2))).tolist():
+            found.setdefault((str(labels.sequence[i]), int(labels.frame[i])), []).append(i)
         return found
 
-    def look(self, i: int, mask: npt.NDArray[np.bool_]) -> None:
-        """Measure sample ``i``, whose motion foreground is ``mask`` (H, W), if other cameras have labels of its
-        moment."""
+    def look(self, i: int, mask: npt.NDArray[np.bool_], beside: float) -> None:
+        """Measure sample ``i``, whose motion foreground is ``mask`` (H, W) and has the share ``beside`` of the joints
+        beside it, if other cameras have labels of its moment."""
         labels = self._shards.labels
-        instant = self._instants[str(labels.sequence[i]), int(labels.frame[i])]
+        instant = self._instants.get((str(labels.sequence[i]), int(labels.frame[i])), [])
         others = [k for k in instant if labels.camera_id[k] != labels.camera_id[i]]
-        if not others:
+        if i not in instant or not others:
+            return
+        seen = self._gains.setdefault((str(labels.sequence[i]), str(labels.camera_id[i])), {})
+        if beside < self.LEAST_BESIDE:
             return
         points = project_arrays(
             labels.intrinsics_px[i][None], labels.distortion[i][None], self._shards.tangential_factor,
             labels.joints_cam_mm[[i, *others]],
         )  # fmt: skip
         own, *fits = depths(mask, points).tolist()
-        seen = self._gains.setdefault((str(labels.sequence[i]), str(labels.camera_id[i])), {})
         for k, fit in zip(others, fits, strict=True):
             if np.isfinite(fit - own):
                 gain = fit - own if fit > 0 else min(fit - own, 0.0)  # less beside the person is not yet on it
@@ -65,14 +71,14 @@ class Views:
     def found(self) -> Found:
         """Judge what was collected, clip by clip."""
         split = self._shards.split
+        if not self._gains:
+            one = len(np.unique(self._shards.labels.camera_id)) < 2
+            return [], [Unchecked(VIEW, split, ONE_CAMERA if one else NOT_TOGETHER)]
         best = [
             max((float(np.mean(gains)), sequence, camera, other) for other, gains in seen.items())
             for (sequence, camera), seen in self._gains.items()
             if seen
         ]
-        labels = self._shards.labels
-        if len(np.unique(labels.camera_id)) < 2:
-            return [], [Unchecked(VIEW, split, "all images are of one camera")]
         best.sort(reverse=True)
         findings = [
             found(
@@ -83,5 +89,5 @@ class Views:
             if gain > GAIN
         ]  # fmt: skip
         largest = max([0.0, *(gain for gain, *_ in best)])
-        tested = len(set(zip(labels.sequence.tolist(), labels.camera_id.tolist(), strict=True)))
-        return [Outcome(VIEW, split, tested, len(findings), largest, largest / GAIN, tuple(findings[:20]))], []
+        excess = largest / GAIN
+        return [Outcome(VIEW, split, len(self._gains), len(findings), largest, excess, tuple(findings[:20]))], []
