@@ -1,5 +1,5 @@
-# kt3d on a CPU, with every plugin of this project: docker build -t kt3d . && docker run --rm kt3d demo
-# Data stays outside: docker run -v "$PWD/kt3d-data:/work/kt3d-data" kt3d prepare h36m
+# kt3d on a CPU, with every plugin of this project: docker build -t kt3d .
+# Data and results stay outside: docker run --rm -v "$PWD/kt3d-data:/work/kt3d-data" kt3d demo
 FROM python:3.11-slim
 WORKDIR /opt/kt3d
 COPY . .

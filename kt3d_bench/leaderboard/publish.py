@@ -43,6 +43,7 @@ from kt3d_bench.metrics.predictions import Predictions, prediction_bytes, read_p
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MODALITIES
 from kt3d_bench.run_folder import declared, read_run
+from kt3d_bench.web.page import web_address
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -109,8 +110,13 @@ def build_boards(
     which link to the documentation where it lies in ``html/docs``. ``url``: the address where they will be published,
     for previews of links.
 
-    Raises ``UsageError`` for a folder that does not exist, ``ArtefactError`` for a broken entry.
+    Raises ``UsageError`` for a folder that does not exist and for a ``url`` that is no http or https address,
+    ``ArtefactError`` for a broken entry.
     """
+    if url and not web_address(url):
+        raise UsageError(
+            "this is no http or https address", where=url, hint="give one such as https://example.org/boards"
+        )
     folder = _boards_folder(leaderboards, data)
     with _writing(folder):
         about = installed(html or folder, url)

@@ -75,7 +75,7 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
     if config.preset == "paper" and accelerator == "cpu" and not planning:
         raise UsageError(
             "the preset 'paper' needs a GPU: 140 epochs of ResNet-50 take weeks on a CPU",
-            hint="choose --preset tiny, which takes minutes, or laptop, which takes hours",
+            hint="choose --preset tiny, which takes minutes, or laptop, which takes a quarter of an hour or more",
         )
     from kt3d_bench.training.acceleration import precision
 

@@ -48,6 +48,14 @@ def test_a_pages_blocks_run(page: Path, request: pytest.FixtureRequest) -> None:
         assert len(reader.names["found"].keys) == 1
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_a_page_that_reads_shards_says_first_how_they_are_made(page: Path) -> None:
+    text = page.read_text()
+    reads = [match.start() for match in re.finditer(r"(?m)^kt3d train |kt\.load\(\"h36m\"", text)]
+    if reads:
+        assert 0 <= text.find("kt3d prepare") < min(reads)
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_draws(notebook: Path, at_the_desk: Reader, capsys: pytest.CaptureFixture[str]) -> None:
     """Notebooks are scripts whose cells begin with ``# %%``, as jupytext reads them."""

@@ -98,6 +98,19 @@ def test_previews_name_the_published_address_and_a_picture_that_is_there(
         assert "javascript:" not in text
 
 
+@pytest.mark.parametrize(
+    "url", ["example.org/kt3d", "ftp://example.org", "javascript:alert(1)", "https://", "https://a b"]
+)
+def test_an_address_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
+    words = ["leaderboard", "build", "--leaderboards", str(LEADERBOARDS), "--html", str(tmp_path), "--url", url]
+    done = CliRunner().invoke(main, words)
+    said = " ".join(done.output.split())
+    assert done.exit_code == 2
+    assert f"{url}: this is no http or https address" in said
+    assert "https://example.org/boards" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_exports_hold_what_the_entries_say(boards: dict[str, tuple[Entry, ...]]) -> None:
     benchmark = registry.benchmark("ubc3v-hard")
     entries = {one.file_name: one for one in boards["generated/ubc3v-hard"]}
