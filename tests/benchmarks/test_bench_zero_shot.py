@@ -51,7 +51,7 @@ def test_images_per_second_of_the_zero_shot_method(benchmark: BenchmarkFixture) 
 def test_an_exported_network_takes_no_longer_than_torch(
     name: str, modality: str, settings: dict[str, Any], preset: str, times: int, benchmark: BenchmarkFixture
 ) -> None:
-    """One image, from the image to the pose, ONNX against torch, sizes tiny and paper; not for methods ``ELSEWHERE``."""
+    """One image to its pose, ONNX against torch, sizes tiny and paper; not for methods ``ELSEWHERE``."""
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     from kt3d_bench.training import exporting
