@@ -3,7 +3,9 @@
 FROM python:3.11-slim
 WORKDIR /opt/kt3d
 COPY . .
-RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -c constraints.txt .
+# --build-arg PIP_EXTRA_INDEX_URL=... with the address of an index of CPU builds of torch keeps the image small.
+ARG PIP_EXTRA_INDEX_URL
+RUN pip install --no-cache-dir -c constraints.txt .
 WORKDIR /kt3d
 VOLUME /kt3d/kt3d-data
 ENTRYPOINT ["kt3d"]
