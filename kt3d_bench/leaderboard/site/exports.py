@@ -40,7 +40,8 @@ def board_json(benchmark: Benchmark, entries: Sequence[Entry]) -> str:
 
 
 def model_index(benchmark: Benchmark, entries: Sequence[Entry]) -> str:
-    """Return a YAML block as model cards hold it: a model for every ranked row, with the means of its metrics.
+    """Return a YAML block as model cards hold it: a model for every ranked row of the board's first group,
+    with the means of its metrics. Groups were measured on other samples.
 
     The form is that of the Hugging Face Hub: https://huggingface.co/docs/hub/model-cards. Metrics are named as here.
     """
