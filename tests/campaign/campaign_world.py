@@ -221,7 +221,7 @@ def start(words: Sequence[str], home: Path, fault: Fault | None = None, *, jumpi
     if process:
         os.close(descriptor)
         return Running(process, Path(output))
-    code = 120
+    code, begun = 120, False
     try:
         os.setsid()
         os.chdir(home)
@@ -237,6 +237,7 @@ def start(words: Sequence[str], home: Path, fault: Fault | None = None, *, jumpi
             campaign_faults.jumping_clock()
         real_open = open
         tap = campaign_faults.install(home, fault) if fault else None
+        begun = True
         try:
             main(args=list(words), prog_name="kt3d")
         finally:
@@ -245,7 +246,9 @@ def start(words: Sequence[str], home: Path, fault: Fault | None = None, *, jumpi
                     file.write("\n".join(tap.changes))
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and not begun:
+            os.kill(os.getpid(), signal.SIGKILL)  # Interrupted while it was set up: there was no command yet
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
