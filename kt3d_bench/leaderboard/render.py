@@ -95,7 +95,7 @@ def render_boards(
 
 def _changed(board: Path) -> bool:
     """Whether a board was never rendered, or one of its entries was written or removed since."""
-    pages, entries = (board / README, board / PAGE, board / CSV), board / ENTRIES
+    pages, entries = [board / name for name in (README, PAGE, CSV, JSON, MODEL_INDEX)], board / ENTRIES
     if not all(page.is_file() for page in pages):
         return True
     rendered = min(page.stat().st_mtime_ns for page in pages)

@@ -310,8 +310,9 @@ def test_only_boards_whose_entries_changed_are_rendered_where_asked(tmp_path: Pa
     assert "second" in (tmp_path / "README.md").read_text()
     os.utime(other)
     assert rendered() == [False, True]
-    (readmes[0].parent / "board.csv").unlink()
-    assert rendered() == [True, False]
+    for export in ("board.csv", "board.json", "model-index.yml"):
+        (readmes[0].parent / export).unlink()
+        assert rendered() == [True, False]
     written.unlink()
     assert rendered() == [True, False]
     (tmp_path / "toy-test" / "index.html").unlink()
