@@ -7,13 +7,14 @@ from kt3d_bench import interrupts
 
 def run() -> None:
     """Entry point of the ``kt3d`` program."""
-    interrupts.interrupt_on_signals()
     try:
+        interrupts.interrupt_on_signals()
         from kt3d_bench.cli import run as run_command
+
+        run_command()
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; run the same command again.\n")
         sys.exit(interrupts.exit_code())
-    run_command()
 
 
 if __name__ == "__main__":

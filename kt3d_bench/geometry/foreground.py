@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.errors import ArtefactError, did_you_mean
 from kt3d_bench.geometry.central_body import central_body
 
 DepthImage = npt.NDArray[np.uint16]
@@ -34,6 +35,9 @@ def silhouette(image: npt.NDArray[Any], rule: str) -> npt.NDArray[np.uint8]:
 def person_depth(depth_mm: DepthImage, rule: str) -> DepthImage:
     """(H, W) uint16 z-depth in mm (0 = no reading) of a person's crop -> the same, 0 off the person.
 
-    Reads nothing but the image.
+    Reads nothing but the image. Raises ``ArtefactError`` for an unknown ``rule``: manifests name it.
     """
+    if rule not in RULES:
+        hint = f"prepare the shards again; {did_you_mean(rule, RULES)}"
+        raise ArtefactError(f"there is no rule '{rule}' that finds people in depth images", where="manifest", hint=hint)
     return RULES[rule](depth_mm)

@@ -33,7 +33,8 @@ import torch
 from campaign_faults import Fault
 from click.testing import CliRunner
 
-from kt3d_bench import interrupts, rawfiles
+from kt3d_bench import rawfiles
+from kt3d_bench.__main__ import run as run_program
 from kt3d_bench.cli import main
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.plugins import registry
@@ -88,7 +89,7 @@ COMMANDS = {
         Command("predict", ("predict", "x"), "train", ("runs/x/predictions/*.npz",)),
         Command("score", ("score", "--run", "x", *BOARDS), "train"),
         Command("build", ("leaderboard", "build", *BOARDS), "score",
-                ("leaderboards/**/README.md", "leaderboards/**/index.html", "leaderboards/**/board.csv")),
+                tuple(f"leaderboards/**/{name}" for name in ("README.md", "index.html", "board.*", "model-index.yml"))),
         Command("detect", ("detect", SHARDS, "--with", "x", "--device", "cpu"), "train"),
         Command("pack", ("pack", "x", "--out", "x.kt3d"), "train"),
         Command("pictures", ("predict", "x.kt3d", "d.png", "--boxes", "whole", "--device", "cpu", "--replace"), "pack"),
@@ -228,7 +229,6 @@ def start(words: Sequence[str], home: Path, fault: Fault | None = None, *, jumpi
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        interrupts.interrupt_on_signals()
         os.environ.update(TMPDIR=str(home / "tmp"), KT3D_DATA="kt3d-data")
         tempfile.tempdir, sys.argv = None, ["kt3d", *words]
         sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
@@ -239,7 +239,7 @@ def start(words: Sequence[str], home: Path, fault: Fault | None = None, *, jumpi
         tap = campaign_faults.install(home, fault) if fault else None
         begun = True
         try:
-            main(args=list(words), prog_name="kt3d")
+            run_program()
         finally:
             if tap is not None:
                 with real_open(Path(output).with_suffix(".changes"), "w") as file:
@@ -367,9 +367,8 @@ class World:
     def partial(self, command: Command, home: Path) -> list[str]:
         """Return what in a folder looks whole and is not, after the command was cut."""
         before, after = self.meaning[command.before], self.meaning[command.name]
-        growing = {"reproduce": ("log.jsonl", ".md", ".csv"), "pictures": ("predictions.json",)}.get(
-            command.name, ("log.jsonl",)
-        )
+        growing = {"reproduce": ("log.jsonl", ".md", "board.csv", "board.json", "model-index.yml"),
+                   "pictures": ("predictions.json",)}.get(command.name, ("log.jsonl",))  # fmt: skip
         wrong = [name for name, what in meaning(home).items() if name in {**before,
                **after} and not name.endswith(growing)
                  and what not in (before.get(name), after.get(name))]  # fmt: skip

@@ -102,8 +102,9 @@ def _kill(world: World, command: Command, home: Path, trial: Trial) -> list[str]
                   for one in command.words)  # fmt: skip
     after_s = chance.random() * world.undisturbed[command.name].seconds * (3 if words != command.words else 1)
     done = start(words, home).wait(after_s, number := chance.choice(SIGNALS))
+    # A negative code: the signal came before the command's handlers.
     return _judged(world, command, home, done, killed=number == signal.SIGKILL or "Interrupted" in done.text
-                   or done.code in (1, 75))  # fmt: skip
+                   or done.code < 0 or done.code in (1, 75))  # fmt: skip
 
 
 def _fault(world: World, command: Command, home: Path, trial: Trial) -> list[str]:

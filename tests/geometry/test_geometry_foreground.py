@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from kt3d_bench.errors import ArtefactError
 from kt3d_bench.geometry.foreground import RULES, person_depth
 from kt3d_bench.geometry.reference import surface_reference_mm
 
@@ -181,3 +182,10 @@ def test_given_keeps_everything() -> None:
     image = np.arange(12, dtype=np.uint16).reshape(3, 4)
     np.testing.assert_array_equal(person_depth(image, "given"), image)
     assert set(RULES) == {"given", RULE}
+
+
+def test_a_rule_that_does_not_exist_is_a_sentence() -> None:
+    with pytest.raises(
+        ArtefactError, match="no rule 'givem' that finds people.*prepare the shards again; did you mean"
+    ):
+        person_depth(np.zeros((2, 2), np.uint16), "givem")
