@@ -185,7 +185,5 @@ def test_given_keeps_everything() -> None:
 
 
 def test_a_rule_that_does_not_exist_is_a_sentence() -> None:
-    with pytest.raises(
-        ArtefactError, match=r"no rule 'givem' that finds people.*prepare the shards again"
-    ):
+    with pytest.raises(ArtefactError, match=r"no rule 'givem' that finds people.*prepare the shards again"):
         person_depth(np.zeros((2, 2), np.uint16), "givem")
