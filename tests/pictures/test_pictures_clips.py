@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,7 @@ from test_pictures_predict import CAMERA, Z_MM, film, predict, save
 
 from kt3d_bench.cli import main
 from kt3d_bench.errors import UsageError
-from kt3d_bench.pictures.clips import FRAMES_AT_ONCE, around
-from kt3d_bench.pictures.inputs import video_frames
+from kt3d_bench.pictures.clips import around
 from kt3d_bench.plugins import registry
 
 TIMES_S = [0.04 * frame for frame in range(11)]
@@ -60,23 +57,6 @@ def test_a_single_picture_stands_for_the_whole_clip_and_the_output_says_so(dots:
     words = ["predict", "film", str(picture), "--camera", CAMERA, "--out", str(tmp_path / "other")]
     done = CliRunner().invoke(main, words)
     assert f"Note: {note}" in done.output
-
-
-def test_few_pictures_are_in_memory(dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alive: weakref.WeakSet[Any] = weakref.WeakSet()
-    most = 0
-
-    def watched(*given: Any) -> Iterator[Any]:
-        nonlocal most
-        for frame in video_frames(*given):
-            alive.add(frame)
-            most = max(most, len(alive))
-            yield frame
-
-    monkeypatch.setattr("kt3d_bench.pictures.predict.video_frames", watched)
-    path = film(tmp_path / "clip.mkv", [0.04 * frame for frame in range(40)])
-    assert len(predict(path, method="film", out=tmp_path / "out")) == 40
-    assert most <= FRAMES_AT_ONCE + 2
 
 
 def test_a_video_that_breaks_off_keeps_what_was_read(dots: None, tmp_path: Path) -> None:

@@ -179,7 +179,8 @@ def test_videos_of_uneven_frames(dots: None, tmp_path: Path) -> None:
     assert np.linalg.norm(smooth[10] - found[10], axis=-1).max() > 3
 
 
-def test_few_frames_are_in_memory(dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["dots", "film"])
+def test_few_frames_are_in_memory(dots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most = 0
 
@@ -192,7 +193,7 @@ def test_few_frames_are_in_memory(dots: None, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("kt3d_bench.pictures.predict.video_frames", watched)
     path = film(tmp_path / "clip.mkv", [0.04 * frame for frame in range(40)])
-    assert len(predict(path, out=tmp_path / "out")) == 40
+    assert len(predict(path, method=method, out=tmp_path / "out")) == 40
     assert most <= FRAMES_AT_ONCE + 2
 
 

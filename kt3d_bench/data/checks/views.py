@@ -3,7 +3,7 @@
 Of two cameras that face each other the joints lie in much the same places, mirrored, so that an exchange leaves most of
 them on the person (``belonging.fit``). But where both have labels of one moment, those of the other camera, drawn into
 this one's image, fit it far better once the videos are exchanged. The cameras of a dataset are taken to have nearly the
-same lens, as those of Human3.6M do; with other lenses nothing fits and nothing is said. Shapes: N samples.
+same lens, as those of Human3.6M do; with other lenses nothing fits, and none is reported. Shapes: N samples.
 """
 
 from __future__ import annotations
