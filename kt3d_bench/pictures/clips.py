@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kt3d_bench.loading.batches import UnlabelledBatch
 
 FRAMES_AT_ONCE = 8
+"""Frames of a video that are looked at together."""
 
 
 @dataclass(frozen=True, eq=False)

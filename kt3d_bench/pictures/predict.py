@@ -16,7 +16,7 @@ from kt3d_bench.errors import ArtefactError, Kt3dError, RawDataError, UsageError
 from kt3d_bench.files import default_data_root, write_whole
 from kt3d_bench.pictures.boxes import BoxRule, Tracks, box_rule
 from kt3d_bench.pictures.cameras import Calibration, camera_of, read_calibration
-from kt3d_bench.pictures.clips import Place, lifted
+from kt3d_bench.pictures.clips import FRAMES_AT_ONCE, Place, lifted
 from kt3d_bench.pictures.inputs import (
     Picture,
     Unit,
@@ -41,8 +41,8 @@ from kt3d_bench.skeletons import H36M17
 if TYPE_CHECKING:
     from kt3d_bench.metrics.predictions import Predictions
 
-FRAMES_AT_ONCE, MOST_AT_ONCE = 8, 32
-"""Frames and people that are predicted together."""
+MOST_AT_ONCE = 32
+"""People that are predicted together."""
 TRIM_EVERY = 8 * FRAMES_AT_ONCE
 """Frames of a video after which freed memory goes back to the system."""
 DEPTH_RULE = "central-body"

@@ -25,11 +25,12 @@ import kt3d_bench as kt
 from kt3d_bench.cli import main
 from kt3d_bench.errors import ArtefactError, RawDataError, UsageError
 from kt3d_bench.metrics.predictions import read_predictions
+from kt3d_bench.pictures.clips import FRAMES_AT_ONCE
 from kt3d_bench.pictures.inputs import Picture, give_back_memory, video_frames
 from kt3d_bench.pictures.output import InputRecord, Record
 from kt3d_bench.pictures.page import OF_ALL, Gallery
 from kt3d_bench.pictures.people import Found, Person, Root, pose_of
-from kt3d_bench.pictures.predict import FRAMES_AT_ONCE, _require_useful
+from kt3d_bench.pictures.predict import _require_useful
 from kt3d_bench.progress import Reporter
 from kt3d_bench.records import Camera
 from kt3d_bench.skeletons import H36M17
