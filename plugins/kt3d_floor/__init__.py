@@ -1,10 +1,11 @@
-"""Baselines that any method must beat, ``mean-pose``, ``mean-pose-oracle`` and ``martinez``, and a metric of bones."""
+"""Baselines that any method must beat, ``mean-pose``, ``mean-pose-oracle`` and ``martinez``, a metric of bones,
+and recipes that compare all methods."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kt3d_bench import MethodPlugin, MetricPlugin, hookimpl
+from kt3d_bench import MethodPlugin, MetricPlugin, Recipe, hookimpl
 
 _PRESETS = ("paper", "small", "laptop", "tiny")
 
@@ -51,3 +52,10 @@ def kt3d_metrics() -> Sequence[MetricPlugin]:
             about="mean difference between the lengths of predicted and true bones, each at its outer joint",
         ),
     )
+
+
+@hookimpl
+def kt3d_recipes() -> Sequence[Recipe]:
+    from kt3d_floor.recipes import ALL
+
+    return ALL

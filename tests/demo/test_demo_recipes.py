@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from kt3d_floor.recipes import ALL as ALL_METHODS
 from kt3d_knowledge_transfer.recipes import ALL, JOINTS, LEVELS
 
 from kt3d_bench.cli import main
@@ -243,7 +244,7 @@ def test_the_papers_row_is_found_by_its_words() -> None:
             tables.reported_row(row(**words), PUBLISHED)
 
 
-@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [*ALL, *ALL_METHODS], ids=lambda recipe: recipe.name)
 def test_every_recipe_finds_its_reported_rows_and_its_pictures_rows(recipe: Recipe) -> None:
     assert plan.named(recipe.name) == recipe
     labels = [(plan.label(row), row.target) for row in recipe.rows]

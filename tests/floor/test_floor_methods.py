@@ -208,3 +208,10 @@ def test_martinez_needs_rgb() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected a multiple|dropout lies|not negative"):
         Martinez.Config(**settings)
+
+
+def test_the_recipes_of_all_methods_leave_none_out() -> None:
+    recipes = [registry.recipe(name) for name in ("depth-methods", "rgb-methods")]
+    untrained = {"blazepose", "mean-pose-oracle"}
+    ours = {name for name, plugin in registry.methods().items() if plugin.load.startswith("kt3d_")}
+    assert {row.method for recipe in recipes for row in recipe.rows} == ours - untrained
