@@ -11,7 +11,9 @@ from kt3d_bench.data.folders import shards_folder
 from kt3d_bench.errors import UsageError
 from kt3d_bench.files import default_data_root, write_whole
 from kt3d_bench.leaderboard.publish import default_leaderboards
+from kt3d_bench.locks import held
 from kt3d_bench.plugins import registry
+from kt3d_bench.plugins.hookspecs import Recipe
 from kt3d_bench.progress import Reporter
 from kt3d_bench.reproduction import pictures
 from kt3d_bench.reproduction.plan import Job, Options, domains_read, jobs, named
@@ -104,14 +106,19 @@ def demo(
     """Run a recipe with the preset "tiny" on small stand-ins of every dataset that it reads, below ``out``.
 
     Data that an earlier demo generated is used again. Runs, trained stages and boards are replaced, so that the numbers
-    always come from this call. Raises ``UsageError`` when ``out`` holds runs that no demo made. A run that
-    fails is listed in ``failures``.
+    always come from this call. Raises ``UsageError`` when ``out`` holds runs that no demo made, ``LockedError`` beside
+    another demo there. A run that fails is listed in ``failures``.
     """
     report, found = report or Reporter(), named(recipe)
     options = Options(out, "tiny", seeds=1, budget_minutes=budget_minutes, device="cpu", workers=workers)
     jobs(found, options)  # Refuses impossible options before anything is replaced
+    with held(out / ".lock", "another demo runs here", "wait for it, or choose another --out"):
+        return _demo(found, options, report)
+
+
+def _demo(found: Recipe, options: Options, report: Reporter) -> Reproduction:
+    out, workers, made = options.data_root, options.workers, set[str]()
     _make_room(out)
-    made: set[str] = set()
 
     def make_data(job: Job) -> None:
         for domain in domains_read([job]):

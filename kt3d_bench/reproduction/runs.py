@@ -1,13 +1,15 @@
 """Run all rows of a recipe: train, predict, score, and put each row on its board.
 
 Shared stages are trained once: the stage store below the data root hands them from run to run. A finished run stays as
-it is and an interrupted one continues, so the same call can be repeated until everything is done.
+it is and an interrupted one continues, so the same call can be repeated until everything is done. Two calls at once
+wait for one another, row by row.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import Kt3dError, UsageError
 from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.leaderboard.publish import Result
+from kt3d_bench.locks import held
 from kt3d_bench.metrics.functional import METRICS
 from kt3d_bench.plugins.hookspecs import Recipe
 from kt3d_bench.progress import Reporter
@@ -111,12 +114,14 @@ def _run(job: Job, report: Reporter, leaderboards: Path) -> Outcome:
 
     config = replace(job.config, name=run_name(job))
     folder = config.data_root / "runs" / str(config.name)
-    kept = finished(folder)
-    if kept:
-        report.note(f"the run {folder.name} is already finished")
-    else:
-        train(config, report, resume=(folder / RUN_FILE).exists())
-    result = score(folder, data=config.data_root, leaderboards=leaderboards, report=report)
+    lock, busy = folder.with_name(f".{folder.name}.lock"), f"another process runs {job.label}, seed {config.seed}"
+    with held(lock, busy, "try again when it has ended", wait_s=math.inf, waiting=report.note):
+        kept = finished(folder)
+        if kept:
+            report.note(f"the run {folder.name} is already finished")
+        else:
+            train(config, report, resume=(folder / RUN_FILE).exists())
+        result = score(folder, data=config.data_root, leaderboards=leaderboards, report=report)
     return Outcome(job, result, kept)
 
 

@@ -70,8 +70,6 @@ class Command:
     less: tuple[str, ...] = ()
     """Patterns below ``kt3d-data`` of what is taken out of that station first."""
     again: Callable[[Path], list[tuple[str, ...]]] | None = None
-    busy: str = "another"
-    """What the sentence says that refuses a second one at the same time."""
 
 
 def _train_again(home: Path) -> list[tuple[str, ...]]:

@@ -123,7 +123,8 @@ def _pair(world: World, command: Command, home: Path, trial: Trial) -> list[str]
     wrong = [f"exit {one.code}: {one.text[-3000:]}" for one in done if not one.said]
     codes = sorted(one.code for one in done)
     refused = [one.text for one in done if one.code]
-    if codes[0] != 0 or any("another" not in one and "exists" not in one for one in refused):
+    unnamed = any("another" not in one and "exists" not in one for one in refused)
+    if codes[0] != 0 or unnamed or (refused and command.name == "reproduce"):
         wrong.append(f"exits {codes}: {refused}")
     wrong += [f"survives: {one}" for each in done for one in each.survivors]
     if words == command.words:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from kt3d_bench.cli import main
 from kt3d_bench.errors import RawDataError, UsageError
+from kt3d_bench.locks import LockedError, held
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import DatasetPlugin, Recipe, RecipeRow
 from kt3d_bench.reproduction import reproduce
@@ -68,6 +69,13 @@ def test_a_folder_that_no_demo_made_loses_nothing(one_row: None, tmp_path: Path)
         with pytest.raises(UsageError, match=r"holds runs that no demo made.*choose another --out"):
             demo(tmp_path, budget_minutes=0.1, workers=1)
     assert (tmp_path / "runs" / "mine" / "weights.pt").read_text() == "precious"
+
+
+def test_a_demo_beside_another_keeps_its_hands_off(one_row: None, tmp_path: Path) -> None:
+    demo(tmp_path, budget_minutes=0.1, workers=1)
+    with held(tmp_path / ".lock", "busy", "wait"), pytest.raises(LockedError, match=r"another demo runs here .*--out"):
+        demo(tmp_path, budget_minutes=0.1, workers=1)
+    assert list(tmp_path.glob("runs/*/checkpoints/final.pt"))
 
 
 def test_data_is_made_when_a_row_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import signal
 from dataclasses import replace
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from kt3d_bench.data.prepare import prepare
 from kt3d_bench.errors import ArtefactError, Kt3dError, PluginError, UsageError
 from kt3d_bench.leaderboard.entries import Clips
 from kt3d_bench.leaderboard.publish import default_leaderboards
+from kt3d_bench.locks import held
 from kt3d_bench.method import Progress, Stage
 from kt3d_bench.metrics.benchmarks import Published, PublishedRow
 from kt3d_bench.plugins import registry
@@ -140,6 +144,52 @@ def test_an_interrupted_row_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch)
     folder = data / "runs" / run_name(second.outcomes[0].job)
     assert finished(folder)
     assert read_run(folder)["stages"][0]["steps"] == 5
+
+
+class Heard(Said):
+    """A reporter that also sends its notes."""
+
+    def __init__(self, notes: Queue[str]) -> None:
+        super().__init__()
+        self.sent = notes
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        self.sent.put(text)
+
+
+def _beside(data: Path, recipe: Recipe, notes: Queue[str], results: Path) -> None:
+    said, options = Heard(notes), plan.Options(data, "tiny", device="cpu")
+    found = run_all(recipe, options, said, leaderboards=data / "boards")
+    results.write_text(json.dumps([said.started, [(one.label, one.kept) for one in found.outcomes]]))
+
+
+def test_two_at_once_wait_for_one_another_and_both_have_every_row(data: Path, tmp_path: Path) -> None:
+    rows = tuple(replace(row, settings={**row.settings, "synthetic_steps": 3} if row.settings else {}, seeds=3)
+                 for row in ROWS[:2])  # fmt: skip
+    recipe, options = Recipe("twice", "", rows), plan.Options(data, "tiny", device="cpu")
+    fork = multiprocessing.get_context("fork")
+    notes: Queue[str] = fork.Queue()
+    first = plan.with_data(plan.jobs(recipe, options), options, Said())[0]
+    lock = data / "runs" / f".{run_name(first)}.lock"
+    paths = (tmp_path / "one.json", tmp_path / "other.json")
+    processes = [fork.Process(target=_beside, args=(data, recipe, notes, path), daemon=True) for path in paths]
+    with held(lock, "busy", "wait"):
+        for process in processes:
+            process.start()
+        waiting: list[str] = []
+        while len(waiting) < 2:
+            waiting += [text] if "waiting" in (text := notes.get(timeout=60)) else []
+    assert {text.partition(" (process")[0] for text in waiting} == {"another process runs floor, seed 0"}
+    assert all(f"(process {os.getpid()} on " in text and text.endswith("): waiting for it") for text in waiting)
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    (started, one), (also_started, other) = (json.loads(path.read_text()) for path in paths)
+    assert [label for label, _ in one] == [label for label, _ in other] == ["floor", "depth branch"] * 3
+    assert all(kept != also_kept for (_, kept), (_, also_kept) in zip(one, other, strict=True))
+    assert [*started, *also_started].count("synthetic") == 3
+    assert not list((data / "runs").glob(".*.lock"))
 
 
 def test_a_row_that_fails_does_not_keep_the_others_from_running(data: Path) -> None:
