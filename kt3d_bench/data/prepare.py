@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +41,7 @@ from kt3d_bench.data.manifest import (
 )
 from kt3d_bench.data.plan import Origin, SplitPlan, checked_options, plan_split, read_origin
 from kt3d_bench.data.reader import ShardSet
-from kt3d_bench.data.work import CONTINUE, cannot_write
+from kt3d_bench.data.work import CONTINUE, cannot_write, converter_errors
 from kt3d_bench.data.writer import doubled_key
 from kt3d_bench.errors import (
     ArtefactError,
@@ -59,7 +59,7 @@ from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import CARD, Card, read_card
 from kt3d_bench.plugins.hookspecs import DatasetPlugin
 from kt3d_bench.progress import Reporter
-from kt3d_bench.records import Recorded
+from kt3d_bench.records import Recorded, WorkItem
 from kt3d_bench.skeletons import NUM_JOINTS, Quality
 
 if TYPE_CHECKING:
@@ -366,10 +366,18 @@ def _recorded(plugin: DatasetPlugin, plan: SplitPlan, indexes: Sequence[ShardInd
     @lru_cache(maxsize=1)
     def read(name: str) -> Recorded | None:
         with suppress(RawDataError):
-            return checked_recording(function(items[name]), f"{plugin.convert}.recorded, item {name}")
+            return recording_of(function, items[name], plugin.convert)
         return None
 
     return lambda i: read(str(names[i]))
+
+
+def recording_of(function: Callable[[WorkItem], Any], item: WorkItem, module: str) -> Recorded | None:
+    """Return what ``recorded`` of a converter says of a work item. Raises as ``checked_recording``, ``RawDataError``
+    for raw data that cannot be read, ``PluginError`` for any other exception."""
+    where = f"{module}.recorded, item {item.name}"
+    with converter_errors("recorded()", item, lambda: where):
+        return checked_recording(function(item), where)
 
 
 def checked_recording(recording: Any, where: str) -> Recorded | None:

@@ -6,6 +6,7 @@ import errno
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,26 +129,33 @@ def _write_item(
 
 
 def _converted(convert: Callable[[WorkItem], Iterator[Any]], item: WorkItem, module: str) -> Iterator[Any]:
-    """Yield what the converter yields. A reading error becomes ``RawDataError``, so that it is not taken for a writing
-    error; any other exception is a bug of the converter and becomes ``PluginError``, with the traceback as a note."""
+    """Yield what the converter yields."""
     last = "before its first sample"
-    try:
+    with converter_errors("the converter", item, lambda: f"{module}.convert, item {item.name}, {last}"):
         for result in convert(item):
             yield result
             if isinstance(result, Sample):
                 last = f"after sample {result.key} (frame {result.frame})"
+
+
+@contextmanager
+def converter_errors(what: str, item: WorkItem, where: Callable[[], str]) -> Iterator[None]:
+    """Turn a reading error into ``RawDataError``, so that it is not taken for a writing error; any other exception is a
+    bug of ``what``, a function of the converter, and becomes ``PluginError``, with the traceback as a note."""
+    try:
+        yield
     except Kt3dError:
         raise
     except OSError as error:
         if error.errno in _CANNOT_GROW:
             raise
-        where = error.filename or f"item {item.name}"
-        raise RawDataError(f"cannot be read ({error.strerror or error})", where=where,
+        place = error.filename or f"item {item.name}"
+        raise RawDataError(f"cannot be read ({error.strerror or error})", where=place,
                            hint=SYSTEM_ERRORS.get(error.errno or 0, "repair it")) from error  # fmt: skip
     except Exception as error:
         found = PluginError(
-            f"the converter raised {type(error).__name__}: {error}",
-            where=f"{module}.convert, item {item.name}, {last}",
+            f"{what} raised {type(error).__name__}: {error}",
+            where=where(),
             hint=f"correct the converter (--traceback shows where it was raised); {CONTINUE}",
         )
         found.add_note("".join(traceback.format_exception(error)))

@@ -13,7 +13,7 @@ from typing import Any
 
 from kt3d_bench.data.manifest import Manifest
 from kt3d_bench.data.plan import checked_options
-from kt3d_bench.data.prepare import checked_recording, prepare
+from kt3d_bench.data.prepare import prepare, recording_of
 from kt3d_bench.errors import Kt3dError, MissingDataError, RawDataError
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.cards import Card, read_card
@@ -291,7 +291,7 @@ class _Check:
             return
         for item in (item for split in self.splits for item in self._plan(self.raw, split)[: EXCERPT[0]]):
             with suppress(RawDataError):
-                checked_recording(recorded(item), f"{self.plugin.convert}.recorded, item {item.name}")
+                recording_of(recorded, item, self.plugin.convert)
 
     def _prepare(self, name: str, workers: int) -> Manifest:
         plugin, splits = self.plugin, self.splits if self.own_raw else None

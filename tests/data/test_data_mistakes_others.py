@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,11 +14,11 @@ import pytest
 import scipy.io
 from cdflib import CDF, cdfwrite
 
-from kt3d_bench.data.prepare import checked_recording, prepare
+from kt3d_bench.data.prepare import checked_recording, prepare, recording_of
 from kt3d_bench.data.validate import validate
 from kt3d_bench.errors import PluginError, RawDataError
 from kt3d_bench.plugins import registry
-from kt3d_bench.records import Recorded
+from kt3d_bench.records import Recorded, WorkItem
 
 Array = np.ndarray
 Change = Callable[[Array], Array]
@@ -140,6 +141,24 @@ def test_a_recording_without_frames_is_not_known() -> None:
     assert checked_recording(Recorded(np.arange(0), POSES[:0]), "") is None
     right = Recorded(np.array([3, 4, 9, 11]), POSES)
     assert checked_recording(right, "") is right
+
+
+def test_an_exception_of_recorded_is_one_sentence() -> None:
+    def failing(error: Exception) -> Callable[[WorkItem], None]:
+        def recorded(item: WorkItem) -> None:
+            raise error
+
+        return recorded
+
+    item = WorkItem("s1", 1, None)
+    with pytest.raises(PluginError) as caught:
+        recording_of(failing(KeyError("x")), item, "some.convert")
+    assert caught.value.message.startswith(
+        "some.convert.recorded, item s1: recorded() raised KeyError: 'x'; correct the"
+    )
+    assert "in recorded" in caught.value.__notes__[0]
+    with pytest.raises(RawDataError, match="/raw/labels: cannot be read"):
+        recording_of(failing(OSError(errno.EIO, "Input/output error", "/raw/labels")), item, "some.convert")
 
 
 def test_prepare_checks_what_recorded_returns(h36m: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

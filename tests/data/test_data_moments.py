@@ -105,6 +105,19 @@ def test_frames_far_apart_or_unknown_say_nothing(tmp_path: Path) -> None:
     assert found(sparse, recorded=lambda i: elsewhere) == ([], [TOO_SPARSE], 0)
 
 
+def test_only_recordings_that_can_be_compared_count_as_tested(tmp_path: Path) -> None:
+    moments, rows = Moments(shards(tmp_path, 0)), np.full((FEWEST_IMAGES, len(SHIFTS)), np.nan)
+    rows[:, SHIFTS == 0] = 0.0
+    moments._looked["r00"], moments._gains["r00"] = FEWEST_IMAGES, list(rows)  # No other frame is known
+    assert [one.reason for one in moments.found()[1]] == [TOO_SPARSE]
+    known = rows.copy()
+    known[:, SHIFTS == 50] = 0.0
+    moments._gains |= {"r01": list(known), "r02": list(known[:-1])}  # r02: an image too few
+    assert [(one.tested, one.failed) for one in moments.found()[0]] == [(1, 0)]
+    moments._gains = {f"r{i:02}": [known[0]] for i in range(FEWEST_RECORDINGS)} | {"other": [rows[0]]}
+    assert [one.tested for one in moments.found()[0]] == [FEWEST_RECORDINGS]
+
+
 def test_depths_are_distances_to_the_persons_outline() -> None:
     """A joint at every pixel of a row, alone: SciPy's exact distances, cut at 1 inside and at 3 outside."""
     mask = np.zeros((100, 100), bool)

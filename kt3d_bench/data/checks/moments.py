@@ -94,17 +94,18 @@ class Moments:
         """Judge what was collected, recording by recording and as a whole."""
         split, gains = self._shards.split, {name: np.array(rows) for name, rows in self._gains.items()}
         whole = np.array([_means(rows) for rows in gains.values()]).reshape(-1, len(SHIFTS))
-        of_split = best_shift(whole, FEWEST_RECORDINGS)
+        of_split, together = best_shift(whole, FEWEST_RECORDINGS), comparable(whole, FEWEST_RECORDINGS)
+        compared = int(np.isfinite(whole[:, together]).any(axis=1).sum())
         if of_split.frames:
             late, better = _late(of_split.frames), _better(of_split.gain)
-            sentence = f"the labels of the whole split are {late}: in {len(whole)} recordings {better}"
+            sentence = f"the labels of the whole split are {late}: in {compared} recordings {better}"
             wrong = (found(MOMENT, split, sentence, value=of_split.gain, remade=False),)
-            return [Outcome(MOMENT, split, len(whole), 1, of_split.gain, of_split.excess, wrong)], []
-        enough = {name: rows for name, rows in gains.items() if len(rows) >= FEWEST_IMAGES}
-        if not enough and len(whole) < FEWEST_RECORDINGS:
+            return [Outcome(MOMENT, split, compared, 1, of_split.gain, of_split.excess, wrong)], []
+        best = [(best_shift(rows, FEWEST_IMAGES), name) for name, rows in gains.items()
+                if comparable(rows, FEWEST_IMAGES).size]  # fmt: skip
+        if not best and not compared:
             few = len(self._looked) < FEWEST_RECORDINGS and max(self._looked.values(), default=0) < FEWEST_IMAGES
             return [], [Unchecked(MOMENT, split, TOO_FEW if few else TOO_SPARSE)]
-        best = [(best_shift(rows, FEWEST_IMAGES), name) for name, rows in enough.items()]
         best.sort(key=lambda one: (one[0].excess, one[1]), reverse=True)
         findings: list[Finding] = [
             found(
@@ -115,7 +116,7 @@ class Moments:
             if shift.frames
         ]  # fmt: skip
         worst = max((of_split, *(shift for shift, _ in best)), key=lambda shift: shift.excess)
-        tested = len(enough) or len(whole)
+        tested = len(best) or compared
         return [Outcome(MOMENT, split, tested, len(findings), worst.gain, worst.excess, tuple(findings[:20]))], []
 
 
@@ -151,16 +152,20 @@ class Shift:
     """The gain as a multiple of what is clear, which is ``GAIN`` and ``SURE`` standard errors: above 1 where it is."""
 
 
+def comparable(gains: FloatArray, fewest: int) -> npt.NDArray[np.int64]:
+    """Return the columns of (n, S) gains whose shift at least ``fewest`` and half of the rows know."""
+    known = np.isfinite(gains).sum(axis=0) >= max(fewest, len(gains) / 2)
+    return np.flatnonzero(known & (np.abs(SHIFTS) >= NEAREST))
+
+
 def best_shift(gains: FloatArray, fewest: int) -> Shift:
     """Return, of (n, S) gains over shift 0, the clear shift of the largest mean; without one, the nearest to clear.
 
-    A shift counts where at least ``fewest`` and half of the rows know it; rows that do not (NaN) are left out.
+    Rows that do not know a shift (NaN) are left out.
     """
     shifts = [Shift()]
-    for column in np.flatnonzero(np.abs(SHIFTS) >= NEAREST):
+    for column in comparable(gains, fewest):
         known = gains[np.isfinite(gains[:, column]), column]
-        if len(known) < max(fewest, len(gains) / 2):
-            continue
         mean, error = float(known.mean()), float(known.std(ddof=1)) / np.sqrt(len(known))
         excess = mean / max(GAIN, SURE * error)
         shifts.append(Shift(mean, int(SHIFTS[column]) if excess > 1 else 0, excess))
