@@ -36,6 +36,7 @@ DEPTH = Recipe(
     _claims(
         ("source-only none", "mean-pose none"),
         ("dann none", "source-only none"),
+        (f"{TRANSFER} none", "source-only none"),
         *((f"{name} full", "mean-pose none") for name in ("ddp", "a2j", "v2v")),
         *((f"{name} full", f"{TRANSFER} full") for name in ("ddp", "a2j", "v2v")),
     ),
