@@ -1,32 +1,35 @@
 """Everything that needs a GPU, checked and timed in one run of less than ten minutes.
 
-    python -m tests.benchmarks.gpu [--rehearse] [--only PART ...] [--out FILE.json]
+    python -m tests.benchmarks.gpu [--rehearse] [--only PART ...] [--keep]
 
 Each part first holds the fast path to the slow one's numbers, then times both by turns in this process. A part whose
-libraries are missing, or that fails, says so in its row; the others go on. ``--rehearse`` walks through the same code
-on a CPU with tiny sizes: its numbers mean nothing. Prints a table, then JSON. From a checkout that is not installed:
+libraries are missing, or that fails, says so; the others go on. ``--rehearse`` walks through the same code on a CPU
+with tiny sizes: its numbers mean nothing. Prints the table of ``make bench``; ``--keep`` puts it into results/ and the
+documentation. From a checkout that is not installed:
 ``PYTHONPATH=.:datasets:plugins python -m tests.benchmarks.gpu``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
 import statistics
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from tests.benchmarks import results
+from tests.benchmarks.rows import BY_NAME, RUNS
 
 JOINTS = 17
 
@@ -37,7 +40,11 @@ class Room:
 
     device: torch.device
     rehearse: bool
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    found: dict[str, list[float]] = field(default_factory=dict)
+    """Row of ``rows.py`` -> the figures of its runs."""
+    checks: dict[str, bool] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    """What was not measured, and why."""
     copy_bytes_per_s: float = float("nan")
 
     @property
@@ -51,25 +58,25 @@ class Room:
     def size(self, real: int, rehearsed: int) -> int:
         return rehearsed if self.rehearse else real
 
-    def report(self, part: str, what: str, value: float | bool | str, target: str = "") -> None:
-        known = value if not isinstance(value, float) or math.isfinite(value) else None
-        row = {"part": part, "what": what, "value": known, "target": target}
-        self.rows.append(row)
-        shown = f"{value:.4g}" if isinstance(value, float) else value
-        print(f"{part:12s} {what:62s} {shown!s:>12}  {target}", flush=True)
+    def report(self, name: str, runs: Iterable[float]) -> None:
+        """Take the figures of a row; what is not a number (memory without a GPU) is left out."""
+        assert name in BY_NAME, f"rows.py has no {name}"
+        figures = [float(run) for run in runs]
+        if all(map(math.isfinite, figures)):
+            self.found[name] = figures
+            print(name, *map(results.shown, figures), flush=True)
 
-    def check(self, part: str, what: str, ok: bool) -> None:
-        self.report(part, f"check: {what}", bool(ok), "true")
+    def check(self, what: str, ok: bool) -> None:
+        self.checks[what] = bool(ok)
+        print("check:", what, bool(ok), flush=True)
 
     def wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def seconds(
-        self, actions: Mapping[str, Callable[[], object]], rounds: int = 7, calls: int = 10
-    ) -> dict[str, float]:
-        """Median seconds of each action, taken by turns."""
-        rounds, calls = self.size(rounds, 2), self.size(calls, 1)
+    def seconds(self, actions: Mapping[str, Callable[[], object]], calls: int = 10) -> dict[str, npt.NDArray[Any]]:
+        """Seconds of each action in each of the five runs, taken by turns."""
+        rounds, calls = self.size(RUNS, 2), self.size(calls, 1)
         for action in actions.values():
             for _ in range(self.size(3, 1)):
                 action()
@@ -82,7 +89,7 @@ class Room:
                     action()
                 self.wait()
                 times[name].append((time.perf_counter() - start) / calls)
-        return {name: statistics.median(values) for name, values in times.items()}
+        return {name: np.array(values) for name, values in times.items()}
 
     def peak_bytes(self, action: Callable[[], object]) -> float:
         """Memory beyond what was held before, at most."""
@@ -105,9 +112,9 @@ def machine(room: Room) -> None:
     side = room.size(8192, 128)
     factor = torch.ones(side, side, dtype=torch.bfloat16, device=room.device)
     found = room.seconds({"copy": lambda: target.copy_(source), "matmul": lambda: factor @ factor})
-    room.copy_bytes_per_s = 8 * count / found["copy"]
-    room.report("machine", "device-to-device copy, read + written, GB/s", room.copy_bytes_per_s / 1e9)
-    room.report("machine", "bf16 matrix product, TFLOP/s", 2 * side**3 / found["matmul"] / 1e12)
+    room.copy_bytes_per_s = float(np.median(8 * count / found["copy"]))
+    room.report("gpu-copy", 8 * count / found["copy"] / 1e9)
+    room.report("gpu-matmul", 2 * side**3 / found["matmul"] / 1e12)
 
 
 def softargmax(room: Room) -> None:
@@ -121,18 +128,18 @@ def softargmax(room: Room) -> None:
             if layout == "channels last":
                 maps = maps.contiguous(memory_format=torch.channels_last)
             logits = maps.view(room.batch, JOINTS, side, side, side).detach().requires_grad_()
-            name = f"{layout}, {str(dtype).removeprefix('torch.')}"
+            name = f"{layout.replace(' ', '-')}-{str(dtype).removeprefix('torch.')}"
             few = logits.detach()[:2].double().requires_grad_()
             short = logits.detach()[:2].requires_grad_()
             exact, own = soft_argmax_plain(few), soft_argmax(short)
-            room.check("soft-argmax", f"{name}: values to 1e-5", float((exact - own).detach().abs().max()) < 1e-5)
+            room.check(f"soft-argmax, {name}: values to 1e-5", float((exact - own).detach().abs().max()) < 1e-5)
             exact.square().sum().backward()
             own.square().sum().backward()
             assert few.grad is not None
             assert short.grad is not None
             loose = 1e-5 if dtype == torch.float32 else 5e-3
             apart = float((few.grad - short.grad).abs().max() / few.grad.abs().max())
-            room.check("soft-argmax", f"{name}: gradients to {loose:g} of the largest", apart < loose)
+            room.check(f"soft-argmax, {name}: gradients to {loose:g} of the largest", apart < loose)
 
             def forth_and_back(function: Callable[[Tensor], Tensor], logits: Tensor = logits) -> None:
                 (gradient,) = torch.autograd.grad(function(logits).sum(), logits)
@@ -141,11 +148,10 @@ def softargmax(room: Room) -> None:
             ways = {"own": lambda: forth_and_back(soft_argmax), "reference": lambda: forth_and_back(soft_argmax_plain)}
             found = room.seconds(ways)
             least = 3 * logits.numel() * logits.element_size() / room.copy_bytes_per_s
-            room.report("soft-argmax", f"{name}: time over the bytes' time", found["own"] / least, "<= 1.3")
-            room.report("soft-argmax", f"{name}: times as fast as softmax + sums", found["reference"] / found["own"])
-            memory = {way: room.peak_bytes(action) for way, action in ways.items()}
-            share = memory["own"] / memory["reference"]
-            room.report("soft-argmax", f"{name}: peak memory over the reference's", share, "<= 0.5")
+            room.report(f"gpu-soft-argmax-{name}", found["own"] / least)
+            room.report(f"gpu-soft-argmax-{name}-softmax", found["reference"] / found["own"])
+            shares = (room.peak_bytes(ways["own"]) / room.peak_bytes(ways["reference"]) for _ in range(RUNS))
+            room.report(f"gpu-soft-argmax-{name}-memory", shares)
 
 
 def _plain_step(net: Any, optimiser: torch.optim.Optimizer, images: Tensor, truth: Tensor) -> None:
@@ -233,7 +239,7 @@ def training(room: Room) -> None:
     if room.device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     backbone = "tiny" if room.rehearse else "resnet50"
-    for batch in (room.batch, room.size(128, 4)):
+    for name, batch in (("small", room.batch), ("large", room.size(128, 4))):
         torch.manual_seed(0)
         net = IntegralNet(3, backbone=backbone, side=room.input_px // 4).to(room.device).train()
         optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
@@ -247,17 +253,13 @@ def training(room: Room) -> None:
             _plain_step(net, optimiser, images, truth)
 
         found = room.seconds(
-            {"ours": fast.step, "plain, TF32": lambda: plain(True), "plain, no TF32": lambda: plain(False)}, 5, 6
+            {"ours": fast.step, "plain, TF32": lambda: plain(True), "plain, no TF32": lambda: plain(False)}, 6
         )
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
-        for name, value in found.items():
-            room.report("training", f"batch {batch}: {name}, images/s", batch / value)
-        ratio = found["plain, TF32"] / found["ours"]
-        room.report("training", f"batch {batch}: times as fast as plain with TF32", ratio, ">= 2.5")
-        ratio = found["plain, no TF32"] / found["ours"]
-        room.report("training", f"batch {batch}: times as fast as plain without", ratio)
-        rate = 3 * 2 * 8.36e9 * batch / found["ours"] / 1e12
-        room.report("training", f"batch {batch}: TFLOP/s of ours", rate)
+        room.report(f"gpu-train-{name}", found["plain, TF32"] / found["ours"])
+        room.report(f"gpu-train-{name}-float32", found["plain, no TF32"] / found["ours"])
+        room.report(f"gpu-train-{name}-rate", batch / found["ours"])
+        room.report(f"gpu-train-{name}-flops", 3 * 2 * 8.36e9 * batch / found["ours"] / 1e12)
         del fast, net, optimiser
         if room.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -293,12 +295,12 @@ def rendering(room: Room) -> None:
     found, truth = calls["gpu"](), calls["cpu"]()
     parts, part = (np.stack([image.part for image in images]) for images in (truth, found))
     depths, depth = (np.stack([image.depth_mm for image in images]) for images in (truth, found))
-    room.check("rendering", "parts: all but 1 in 1000 pixels", bool((parts != part).mean() < 1e-3))
+    room.check("rendering, parts: all but 1 in 1000 pixels", bool((parts != part).mean() < 1e-3))
     same = (parts == part) & (parts > 0)
-    room.check("rendering", "depth to 0.05 mm", bool(np.abs(depths - depth)[same].max() < 0.05))
-    seconds = room.seconds(calls, 3, 2)
-    room.report("rendering", f"{side} px on the device, images/s", count / seconds["gpu"])
-    room.report("rendering", f"{side} px on one CPU core, images/s", count / seconds["cpu"])
+    room.check("rendering, depth to 0.05 mm", bool(np.abs(depths - depth)[same].max() < 0.05))
+    seconds = room.seconds(calls, 2)
+    room.report("gpu-render", count / seconds["gpu"])
+    room.report("gpu-render-core", count / seconds["cpu"])
 
 
 def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -355,8 +357,8 @@ def _adapting(room: Room) -> tuple[Callable[[], None], Callable[[], None]]:
 def adapting(room: Room) -> None:
     """Issue row: the adapt step costs at most 2.3 x the supervised step."""
     adapt, supervised = _adapting(room)
-    found = room.seconds({"adapt": adapt, "supervised": supervised}, 5, 5)
-    room.report("adapting", "adapt step over supervised step", found["adapt"] / found["supervised"], "<= 2.3")
+    found = room.seconds({"adapt": adapt, "supervised": supervised}, 5)
+    room.report("gpu-adapt", found["adapt"] / found["supervised"])
 
 
 def loading(room: Room) -> None:
@@ -382,9 +384,9 @@ def loading(room: Room) -> None:
         for place_of in (here, there):
             place_of.take(row, Decoded({"rgb": soft[row], "depth": deep[row]}, 0.0))
     first, second = here.images(), {name: image.cpu() for name, image in there.images().items()}
-    room.check("loading", "warp: RGB to half a grey level", float((first["rgb"] - second["rgb"]).abs().max()) < 0.6)
+    room.check("loading, warp: RGB to half a grey level", float((first["rgb"] - second["rgb"]).abs().max()) < 0.6)
     apart = float((first["depth"] != second["depth"]).float().mean())
-    room.check("loading", "warp: depth exact but for 1 pixel in 10,000", apart < 1e-4)
+    room.check("loading, warp: depth exact but for 1 pixel in 10,000", apart < 1e-4)
     with tempfile.TemporaryDirectory() as folder:
         shards = make_shards(Path(folder) / "shards", room.size(1024, 32))
         frames = make_frames(Path(folder) / "frames", room.size(256, 8))
@@ -406,14 +408,12 @@ def loading(room: Room) -> None:
         ours()
         theirs = PerFile(frames, workers=loader.workers)
         rates: dict[str, list[float]] = {"ours": [], "theirs": []}
-        for _ in range(room.size(3, 1)):
+        for _ in range(room.size(RUNS, 1)):
             rates["ours"].append(ours())
-            rates["theirs"].append(theirs.rate(room.size(512, 16)))
+            rates["theirs"].append(theirs.rate(room.size(256, 16)))
         loader.close()
-    own, other = statistics.median(rates["ours"]), statistics.median(rates["theirs"])
-    room.report("loading", f"stored crops, {loader.workers} threads, warp on the device, images/s", own)
-    room.report("loading", f"files of 1000 x 1000, {loader.workers} processes, warp on the CPU, images/s", other)
-    room.report("loading", "times as fast as the per-file loader", own / other, ">= 8")
+    room.report("gpu-load", np.divide(rates["ours"], rates["theirs"]))
+    room.report("gpu-load-rate", rates["ours"])
 
 
 class _ToyTask(nn.Module):
@@ -472,10 +472,8 @@ def precision(room: Room) -> None:
     plain, mixed = ([error_mm(seed, way) for seed in seeds] for way in (False, True))
     spread = statistics.stdev(plain)
     change = statistics.mean(mixed) - statistics.mean(plain)
-    room.report("precision", "MPJPE in float32, mm, mean over seeds", statistics.mean(plain))
-    room.report("precision", "seed noise (standard deviation), mm", spread)
-    room.report("precision", "change by bf16, mm", change)
-    room.check("precision", "change within two standard errors of seed noise, or 1 mm",
+    room.report("gpu-precision", np.subtract(mixed, plain))
+    room.check("precision, change within two standard errors of seed noise, or 1 mm",
                abs(change) < max(1.0, 2 * spread * (2 / len(plain)) ** 0.5))  # fmt: skip
 
 
@@ -490,37 +488,36 @@ PARTS: dict[str, Callable[[Room], None]] = {
 }
 
 
+def measure(room: Room, parts: Iterable[str] = PARTS) -> None:
+    """Measure the parts; one that fails is in ``room.wrong``, with its reason."""
+    for name in dict.fromkeys(["machine", *parts]):
+        start = time.perf_counter()
+        try:
+            PARTS[name](room)
+        except Exception as error:
+            traceback.print_exc()
+            room.wrong.append(f"{name}: {type(error).__name__}: {error}")
+        print(name, f"took {time.perf_counter() - start:.0f} s", flush=True)
+    room.wrong += [f"check: {what}" for what, ok in room.checks.items() if not ok]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", action="store_true")
     asked = parser.parse_args()
     if not torch.cuda.is_available() and not asked.rehearse:
         print("There is no CUDA device here, so nothing is timed. --rehearse walks through the code on the CPU.")
         return 0
     room = Room(torch.device("cpu" if asked.rehearse else "cuda"), asked.rehearse)
-    about = {"python": platform.python_version(), "torch": torch.__version__, "rehearsal": asked.rehearse,
-             "device": "cpu" if asked.rehearse else torch.cuda.get_device_name()}  # fmt: skip
-    print(about, flush=True)
-    failed = False
-    for name in dict.fromkeys(["machine", *asked.only]):
-        start = time.perf_counter()
-        try:
-            PARTS[name](room)
-        except ImportError as error:
-            room.report(name, f"not measured: {error}", "-")
-        except Exception as error:
-            traceback.print_exc()
-            room.report(name, f"failed: {type(error).__name__}: {str(error).splitlines()[:1]}", False)
-            failed = True
-        room.report(name, "seconds this part took", time.perf_counter() - start)
-    failed |= any(row["what"].startswith("check:") and row["value"] is False for row in room.rows)
-    text = json.dumps({**about, "rows": room.rows}, indent=1)
-    print(text)
-    if asked.out:
-        asked.out.write_text(text)
-    return int(failed)
+    measure(room, asked.only)
+    found = results.here("a rehearsal" if asked.rehearse else torch.cuda.get_device_name()).with_rows(room.found)
+    print(results.table(found), *room.wrong, sep="\n")
+    if asked.keep and not asked.rehearse:
+        found.write()
+        results.main()
+    return int(bool(room.wrong))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 
 import pytest
 import torch
-from pytest_benchmark.fixture import BenchmarkFixture
+from clock import best_s
+from conftest import FiveRuns
 from torch import Tensor
 
 from kt3d_bench.loading.batches import CameraBatch, LabelledBatch, UnlabelledBatch
@@ -64,17 +64,15 @@ def _stepper(name: str, stage_name: str, modality: str, **settings: object) -> C
 
 
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
-def test_adapting_costs_little_more_than_two_supervised_steps(benchmark: BenchmarkFixture, modality: str) -> None:
+def test_adapting_costs_little_more_than_two_supervised_steps(figures: FiveRuns, modality: str) -> None:
     """ResNet-50 at 128 px, the preset `small` as it is, all losses on."""
     adapt = _stepper("knowledge-transfer", "adapt", modality, adversarial_delay_steps=0)
     supervised = _stepper("integral-pose", "supervised", modality)
-    times: dict[str, list[float]] = {"adapt": [], "supervised": []}
-    for _ in range(5):
-        for name, step in (("adapt", adapt), ("supervised", supervised)):
-            start = time.process_time()
-            step()
-            times[name].append(time.process_time() - start)
-    ratio = statistics.median(times["adapt"][1:]) / statistics.median(times["supervised"][1:])
-    benchmark.extra_info[f"{modality}: adapt step over supervised step"] = ratio
-    benchmark.pedantic(supervised, rounds=1)
-    assert ratio < 3
+    adapt()
+    supervised()
+
+    def ratio() -> dict[str, float]:
+        found = best_s(1, warm=0, adapt=adapt, supervised=supervised)
+        return {f"adapt-{modality}": found["adapt"] / found["supervised"]}
+
+    assert statistics.median(figures(ratio)[f"adapt-{modality}"]) < 3

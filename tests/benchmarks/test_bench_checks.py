@@ -10,14 +10,14 @@ from typing import Any
 
 import cv2
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
+from conftest import FiveRuns
 
 from kt3d_bench.data.prepare import prepare
 from kt3d_bench.plugins import registry
 
 
 @pytest.mark.parametrize("frames", [1, 60])
-def test_the_checks_of_labels_cost_little_of_prepare(tmp_path: Path, benchmark: BenchmarkFixture, frames: int) -> None:
+def test_the_checks_of_labels_cost_little_of_prepare(tmp_path: Path, figures: FiveRuns, frames: int) -> None:
     """The Human3.6M stand-in of the demo (clips of one frame) and one of clips; finished shards are only checked."""
     plugin = registry.dataset("h36m")
     assert plugin.generate is not None
@@ -31,12 +31,10 @@ def test_the_checks_of_labels_cost_little_of_prepare(tmp_path: Path, benchmark: 
         prepare("h36m", **given, options={"partial": True}, check=check)
         return time.process_time() - start
 
-    shares = []
-    seconds(check=True)
-    for _ in range(5):
+    def share() -> dict[str, float]:
         unchecked, checked = seconds(check=False), seconds(check=True)
         shutil.rmtree(tmp_path / "out")
-        shares.append((checked - unchecked) / seconds(check=False))
-    benchmark.extra_info["share of prepare"] = statistics.median(shares)
-    benchmark.pedantic(prepare, ("h36m",), {**given, "options": {"partial": True}}, rounds=1)
-    assert statistics.median(shares) < 0.05
+        return {f"checks-{frames}": (checked - unchecked) / seconds(check=False)}
+
+    seconds(check=True)
+    assert statistics.median(figures(share)[f"checks-{frames}"]) < 0.05

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from pathlib import Path
+import statistics
 
 import numpy as np
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
+from clock import best_s
+from conftest import FiveRuns
 
 from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
-from kt3d_bench.data.index import read_index
 from kt3d_bench.data.manifest import Counts, CropRule, Manifest, Shard, Split, sample_list_digest, write_manifest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.data.writer import ShardWriter
@@ -94,24 +92,11 @@ def by_webdataset(shards: ShardSet) -> int:
         return sum(len(one[depth]) + len(one[parts]) for one in samples)
 
 
-def seconds(call: Callable[[], object], rounds: int = 5) -> float:
-    """The best of several rounds, which other work on the machine disturbs least."""
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
-def test_random_reads_beat_the_iterator(shards: ShardSet, benchmark: BenchmarkFixture) -> None:
+def test_random_reads_beat_the_iterator(shards: ShardSet, figures: FiveRuns) -> None:
     assert by_index(shards) == by_webdataset(shards)
-    ratio = seconds(lambda: by_webdataset(shards)) / seconds(lambda: by_index(shards))
-    benchmark.extra_info["times as fast as the iterator"] = ratio
-    benchmark(by_index, shards)
-    assert ratio > 3, f"the side index reads only {ratio:.1f} x as fast as the iterator"
 
+    def ratio() -> dict[str, float]:
+        found = best_s(index=lambda: by_index(shards), iterator=lambda: by_webdataset(shards))
+        return {"index-reads": found["iterator"] / found["index"]}
 
-def test_bench_open_index(shards: ShardSet, benchmark: BenchmarkFixture) -> None:
-    path: Path = shards.folder / "train-000000.index.npz"
-    assert benchmark(read_index, path)
+    assert statistics.median(figures(ratio)["index-reads"]) > 3

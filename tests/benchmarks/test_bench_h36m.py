@@ -15,9 +15,9 @@ import av
 import cv2
 import numpy as np
 import pytest
+from conftest import FiveRuns
 from kt3d_h36m.samples import make_sample
 from kt3d_h36m.video import frames_rgb
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from kt3d_bench.data.format import encode_rgb
 from kt3d_bench.data.writer import ShardWriter
@@ -84,33 +84,36 @@ def _bare(video: Path) -> float:
     return time.process_time() - start
 
 
-def test_preparing_costs_little_more_than_the_bare_work(
-    video: Path, tmp_path: Path, benchmark: BenchmarkFixture
-) -> None:
+def test_preparing_costs_little_more_than_the_bare_work(video: Path, tmp_path: Path, figures: FiveRuns) -> None:
     shard = tmp_path / "train-000000.tar"
     _prepare(video, shard)
-    _bare(video)
-    pairs = [(_bare(video), _prepare(video, shard)) for _ in range(5)]
-    share = statistics.median(bare / ours for bare, ours in pairs)
-    benchmark.extra_info["share of the bare rate"] = share
-    benchmark.pedantic(_prepare, (video, shard), rounds=1)
-    assert share > 0.6
+    found = figures(lambda: {"prepare-h36m": _bare(video) / _prepare(video, shard)})
+    assert statistics.median(found["prepare-h36m"]) > 0.6
 
 
 def test_two_processes_do_not_hinder_each_other_and_memory_is_bounded(
-    video: Path, tmp_path: Path, benchmark: BenchmarkFixture
+    video: Path, tmp_path: Path, figures: FiveRuns
 ) -> None:
     """Processor time of a video alone and beside another; and the largest memory after a short and a long one."""
     shards = [tmp_path / f"train-{number:06d}.tar" for number in range(2)]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         list(pool.map(_prepare, [video] * 2, shards))
-        alone = min(pool.submit(_prepare, video, shards[0]).result() for _ in range(3))
-        beside = min(statistics.mean(pool.map(_prepare, [video] * 2, shards)) for _ in range(3))
-    benchmark.extra_info["processor time beside another process over alone"] = beside / alone
-    _prepare(video, shards[0], 30)
-    short = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    _prepare(video, shards[0])
-    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - short) / 1024
-    benchmark.extra_info["MB more for five times the frames"] = grown_mb
-    benchmark.pedantic(_prepare, (video, shards[0]), rounds=1)
-    assert grown_mb < 40
+
+        def beside() -> dict[str, float]:
+            alone = pool.submit(_prepare, video, shards[0]).result()
+            return {"prepare-h36m-beside": statistics.mean(pool.map(_prepare, [video] * 2, shards)) / alone}
+
+        figures(beside)
+
+    def more_mb() -> dict[str, float]:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(_prepare, video, shards[0], FRAMES // 5).result()
+            short = pool.submit(_peak_mb).result()
+            pool.submit(_prepare, video, shards[0]).result()
+            return {"prepare-h36m-memory": pool.submit(_peak_mb).result() - short}
+
+    assert max(figures(more_mb)["prepare-h36m-memory"]) < 40
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

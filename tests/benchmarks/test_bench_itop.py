@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -20,10 +20,9 @@ import kt3d_itop
 import numpy as np
 import numpy.typing as npt
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
+from conftest import FiveRuns
 
 from kt3d_bench.data.prepare import prepare
-from kt3d_bench.data.reader import ShardSet
 
 FRAMES = int(os.environ.get("KT3D_BENCH_ITOP_FRAMES", "1500"))
 VALID_SHARE = 0.45
@@ -109,36 +108,28 @@ def bare(raw: Path, settings: list[int]) -> tuple[int, int]:
     return count, size
 
 
-def test_prepare_against_the_bare_work(raw: Path, tmp_path: Path, benchmark: BenchmarkFixture) -> None:
+def test_prepare_against_the_bare_work(raw: Path, tmp_path: Path, figures: FiveRuns) -> None:
     cv2.setNumThreads(1)
     out = tmp_path / "out"
+    count, _ = bare(raw, OURS)
 
-    def convert() -> int:
-        manifest = prepare(PLUGIN, raw=raw, out=out, splits=["front-train"], workers=1, overwrite=True)
-        return manifest.splits["front-train"].samples
-
-    importlib.import_module("webdataset.writer")
-    bare_seconds, same_seconds, ours_seconds = [], [], []
-    for _ in range(1 if FRAMES > 10_000 else 3):
+    def convert() -> None:
         shutil.rmtree(out, ignore_errors=True)
-        start = time.process_time()
-        count, size = bare(raw, PLAIN)
-        between = time.process_time()
-        bare(raw, OURS)
-        middle = time.process_time()
-        samples = convert()
-        bare_seconds.append(between - start)
-        same_seconds.append(middle - between)
-        ours_seconds.append(time.process_time() - middle)
-        assert samples == count
-    stored = sum(path.stat().st_size for path in out.glob("*.tar"))
-    ratio = min(bare_seconds) / min(ours_seconds)
-    benchmark.extra_info["share of the bare rate (read + encode)"] = ratio
-    benchmark.extra_info["the same, encoded with our settings"] = min(same_seconds) / min(ours_seconds)
-    benchmark.extra_info["samples per second and core"] = samples / min(ours_seconds)
-    benchmark.extra_info["stored bytes over bare PNG bytes"] = stored / size
-    benchmark.pedantic(lambda: ShardSet.open(out, "front-train"), rounds=1)
-    assert ratio > LEAST_SHARE, f"prepare reaches {ratio:.2f} of the bare rate"
+        manifest = prepare(PLUGIN, raw=raw, out=out, splits=["front-train"], workers=1)
+        assert manifest.splits["front-train"].samples == count
+
+    def shares() -> dict[str, float]:
+        opencv, same, ours = (processor_s(act) for act in (lambda: bare(raw, PLAIN), lambda: bare(raw, OURS), convert))
+        return {"prepare-itop": same / ours, "prepare-itop-opencv": opencv / ours}
+
+    convert()
+    assert statistics.median(figures(shares)["prepare-itop-opencv"]) > LEAST_SHARE
+
+
+def processor_s(act: Callable[[], object]) -> float:
+    start = time.process_time()
+    act()
+    return time.process_time() - start
 
 
 MEASURE = """
@@ -153,21 +144,20 @@ if __name__ == "__main__":
 """
 
 
-def test_memory_of_workers(raw: Path, tmp_path: Path, benchmark: BenchmarkFixture) -> None:
+def test_memory_of_workers(raw: Path, tmp_path: Path, figures: FiveRuns) -> None:
     """The largest resident set of the process that plans and of any worker, in a program of its own."""
     script = tmp_path / "measure.py"
     script.write_text(MEASURE)
-    command = [sys.executable, str(script), str(raw), str(tmp_path / "out")]
-    start = time.perf_counter()
-    done = benchmark.pedantic(
-        subprocess.run, (command,), {"capture_output": True, "text": True, "check": True}, rounds=1
-    )
-    seconds = time.perf_counter() - start
-    own, worker = (int(text) * resource_unit() for text in done.stdout.split())
-    benchmark.extra_info["peak memory of a worker, MB"] = worker / 1e6
-    benchmark.extra_info["peak memory of the planning process, MB"] = own / 1e6
-    benchmark.extra_info["wall-clock seconds with two workers"] = seconds
-    assert max(own, worker) < MOST_MEMORY
+
+    def peak() -> dict[str, float]:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        command = [sys.executable, str(script), str(raw), str(tmp_path / "out")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        own, worker = (int(text) * resource_unit() for text in done.stdout.split())
+        assert max(own, worker) < MOST_MEMORY
+        return {"prepare-itop-memory": worker / 1e6}
+
+    figures(peak)
 
 
 def resource_unit() -> int:

@@ -6,15 +6,15 @@ import multiprocessing
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from clock import best_s
+from conftest import FiveRuns
 from loading_props import INPUT_PX, PerFile, bare_decode, hold, make_frames, make_shards
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from kt3d_bench.data.format import FIELD_OF_MODALITY
 from kt3d_bench.data.reader import ShardSet
@@ -37,21 +37,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     return make_shards(tmp_path_factory.mktemp("loading") / "shards", COUNT)
 
 
-def _by_turns(actions: Mapping[str, Callable[[], object]], rounds: int = 9) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for action in actions.values():
-        action()
-    for _ in range(rounds):
-        for name, action in actions.items():
-            start = time.perf_counter()
-            action()
-            times[name].append(time.perf_counter() - start)
-    return times
-
-
-def test_fetching_crops_reaches_the_bare_decoding_of_two_processes(
-    shards: ShardSet, benchmark: BenchmarkFixture
-) -> None:
+def test_fetching_crops_reaches_the_bare_decoding_of_two_processes(shards: ShardSet, figures: FiveRuns) -> None:
     """Two threads, whole batches of stored pixels, against two processes that decode and throw away."""
     (modality,) = shards.modalities
     store = ImageStore(shards, (modality,), INPUT_PX, cache_bytes=0, workers=2)
@@ -77,20 +63,17 @@ def test_fetching_crops_reaches_the_bare_decoding_of_two_processes(
             halves = [(FIELD_OF_MODALITY[modality], start, start + COUNT // 2) for start in (0, COUNT // 2)]
             assert sum(pool.map(bare_decode, halves)) == COUNT
 
-        bare()
-        times = _by_turns({"bare": bare, "fetched": fetched})
-    ratio = statistics.median(times["bare"]) / statistics.median(times["fetched"])
-    benchmark.extra_info[f"{modality}: share of the bare rate (median, best)"] = (
-        f"{ratio:.2f}, {min(times['bare']) / min(times['fetched']):.2f}"
-    )
-    benchmark.pedantic(fetched, rounds=2)
+        def share() -> dict[str, float]:
+            found = best_s(5, time.perf_counter, bare=bare, fetched=fetched)
+            return {name: found["bare"] / found["fetched"]}
+
+        name = "load-jpeg" if modality == "rgb" else "load-depth"
+        shares = figures(share)[name]
     store.close()
-    assert ratio > 0.6
+    assert statistics.median(shares) > 0.6
 
 
-def test_files_of_whole_frames_are_several_times_slower(
-    pictures: ShardSet, tmp_path: Path, benchmark: BenchmarkFixture
-) -> None:
+def test_files_of_whole_frames_are_several_times_slower(pictures: ShardSet, tmp_path: Path, figures: FiveRuns) -> None:
     """Labelled, augmented batches at 256 px, two workers and a CPU warp on both sides, nothing kept in memory."""
     loader = Loader(
         pictures, ("rgb",), batch_size=BATCH, input_px=INPUT_PX, augmentation=Augmentation(), shuffle=True,
@@ -106,19 +89,13 @@ def test_files_of_whole_frames_are_several_times_slower(
 
     files = PerFile(make_frames(tmp_path / "frames", 64), workers=2)
     rate()
-    ratios = []
-    for _ in range(5):
-        ours = rate()
-        theirs = files.rate(96)
-        ratios.append(ours / theirs)
-    benchmark.extra_info["times as fast as files of 1000 x 1000"] = statistics.median(ratios)
-    benchmark.pedantic(rate, rounds=1)
+    ratios = figures(lambda: {"load-files": rate() / files.rate(96)})["load-files"]
     loader.close()
     assert statistics.median(ratios) > 2
 
 
 @pytest.mark.parametrize("input_px", [64, 256])
-def test_kept_images_make_later_epochs_cheap(pictures: ShardSet, benchmark: BenchmarkFixture, input_px: int) -> None:
+def test_kept_images_make_later_epochs_cheap(pictures: ShardSet, figures: FiveRuns, input_px: int) -> None:
     """Labelled, augmented batches on the CPU, warp included: from memory against decoded again."""
 
     def epoch(loader: Loader) -> None:
@@ -134,22 +111,23 @@ def test_kept_images_make_later_epochs_cheap(pictures: ShardSet, benchmark: Benc
 
     decoding, keeping = loader(0), loader(1 << 30)
     epoch(keeping)
-    times = _by_turns({"decoding": lambda: epoch(decoding), "keeping": lambda: epoch(keeping)}, 4)
-    decoded, kept = min(times["decoding"]), min(times["keeping"])
-    benchmark.extra_info["time over decoding again"] = kept / decoded
-    benchmark.extra_info["ms per batch of 32"] = kept / (COUNT / BATCH) * 1e3
-    benchmark.pedantic(epoch, (keeping,), rounds=2)
+
+    def ratio() -> dict[str, float]:
+        found = best_s(3, time.perf_counter, decoding=lambda: epoch(decoding), keeping=lambda: epoch(keeping))
+        return {f"load-memory-{input_px}": found["keeping"] / found["decoding"]}
+
+    ratios = figures(ratio)[f"load-memory-{input_px}"]
     for used in (decoding, keeping):
         used.close()
-    assert kept < decoded
+    assert statistics.median(ratios) < 1
 
 
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def test_memory_stays_flat(pictures: ShardSet, benchmark: BenchmarkFixture) -> None:
-    """Slope of the resident memory over 20,000 samples; a million may cost 100 MB. The images kept have a budget."""
+def test_memory_stays_flat(pictures: ShardSet, figures: FiveRuns) -> None:
+    """Slope of the resident memory over 8,000 samples; a million may cost 100 MB. The images kept have a budget."""
     if not Path("/proc/self/statm").exists():
         pytest.skip("resident memory is read from /proc, which is not here")
     loader = Loader(
@@ -158,23 +136,22 @@ def test_memory_stays_flat(pictures: ShardSet, benchmark: BenchmarkFixture) -> N
     )  # fmt: skip
     batches = iter(loader)
 
-    def run(samples: int) -> list[tuple[int, int]]:
+    def slope() -> dict[str, float]:
         seen = []
-        for number in range(samples // BATCH):
+        for number in range(8_000 // BATCH):
             next(batches)
-            if number % 20 == 19:
+            if number % 10 == 9:
                 seen.append((number * BATCH, _resident_bytes()))
-        return seen
+        samples, resident = np.array(seen).T
+        return {"load-growth": float(np.polyfit(samples, resident, 1)[0])}
 
-    run(4_000)
-    samples, resident = np.array(run(20_000)).T
-    slope = float(np.polyfit(samples, resident, 1)[0])
-    benchmark.extra_info["MB per million samples"] = slope
-    benchmark.pedantic(run, (320,), rounds=1)
+    slope()
+    slopes = figures(slope)["load-growth"]
     loader.close()
-    assert slope < 100
+    assert statistics.median(slopes) < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_a_million_samples_come_once_per_epoch_in_flat_memory(workers: int, tmp_path: Path) -> None:
     """A million in all with 1, 2 and 4 workers. A sample is known by its pose; each epoch has every pose once."""

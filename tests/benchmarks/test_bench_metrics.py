@@ -1,4 +1,4 @@
-"""How fast scoring is. Run on its own: pytest tests/benchmarks"""
+"""How fast scoring is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
+from clock import best_s
+from conftest import FiveRuns
 
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.evaluate import measure
@@ -45,41 +46,29 @@ def all_metrics(pred: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndar
     return mpjpe(pred, true, root=0), pa_mpjpe(pred, true), pck(pred, true, root=0)
 
 
-def test_three_metrics_of_the_largest_test_set(
-    benchmark: BenchmarkFixture, poses: tuple[np.ndarray, np.ndarray]
-) -> None:
+def test_three_metrics_of_the_largest_test_set(figures: FiveRuns, poses: tuple[np.ndarray, np.ndarray]) -> None:
     """Processor time counts, so that a busy machine does not decide."""
 
-    def measured() -> float:
+    def seconds() -> dict[str, float]:
         start = time.process_time()
         all_metrics(*poses)
-        return time.process_time() - start
+        return {"score-543k": time.process_time() - start}
 
-    seconds = benchmark.pedantic(measured, rounds=1, iterations=1, warmup_rounds=0)
-    benchmark.extra_info["processor seconds for 543,344 poses"] = seconds
-    assert seconds < 3.0
+    assert min(figures(seconds)["score-543k"]) < 3.0
 
 
-def test_pa_against_a_loop(benchmark: BenchmarkFixture, poses: tuple[np.ndarray, np.ndarray]) -> None:
+def test_pa_against_a_loop(figures: FiveRuns, poses: tuple[np.ndarray, np.ndarray]) -> None:
     pred, true = poses[0][:SUBSET], poses[1][:SUBSET]
-    start = time.process_time()
-    expected = loop_pa(pred, true)
-    loop_s = time.process_time() - start
-    ours: list[float] = []
+    np.testing.assert_allclose(pa_mpjpe(pred, true), loop_pa(pred, true), rtol=0, atol=1e-9)
 
-    def measured() -> np.ndarray:
-        start = time.process_time()
-        values = pa_mpjpe(pred, true)
-        ours.append(time.process_time() - start)
-        return values
+    def ratio() -> dict[str, float]:
+        found = best_s(loop=lambda: loop_pa(pred, true), ours=lambda: pa_mpjpe(pred, true))
+        return {"score-loop": found["loop"] / found["ours"]}
 
-    values = benchmark.pedantic(measured, rounds=5, iterations=1, warmup_rounds=1)
-    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
-    benchmark.extra_info["times as fast as a loop"] = loop_s / min(ours)
-    assert loop_s / min(ours) >= 6.0
+    assert min(figures(ratio)["score-loop"]) >= 6.0
 
 
-def test_scoring_a_benchmark(benchmark: BenchmarkFixture, poses: tuple[np.ndarray, np.ndarray]) -> None:
+def test_scoring_a_benchmark(figures: FiveRuns, poses: tuple[np.ndarray, np.ndarray]) -> None:
     """8,695 samples with all folds and intervals, as ``kt3d score`` does it."""
     count = 8_695
     pred, true = poses[0][:count], poses[1][:count]
@@ -90,6 +79,8 @@ def test_scoring_a_benchmark(benchmark: BenchmarkFixture, poses: tuple[np.ndarra
         id="toy", version=1, title="", dataset="", split="", modality="rgb", headline=("mpjpe_mm", "pa_mpjpe_mm"),
         beside=("pa_mpjpe_rigid_mm", "pck_100"), root=0, reference="root-given", box_rule="joints", sees="",
     )  # fmt: skip
-    found = benchmark.pedantic(lambda: measure(Predictions(keys, pred), truth, toy), rounds=3, iterations=1)
-    assert found.samples == count
-    assert benchmark.stats.stats.min < 1.5
+
+    def score() -> None:
+        assert measure(Predictions(keys, pred), truth, toy).samples == count
+
+    assert min(figures(lambda: {"score-board": best_s(1, score=score)["score"]})["score-board"]) < 1.5
