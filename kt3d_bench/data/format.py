@@ -171,21 +171,23 @@ def decode(key: str, members: Mapping[str, bytes]) -> Sample:
         raise ValueError(f"sample {key}: the labels are corrupt ({type(error).__name__}: {error})") from error
 
 
-def decode_image(field: str, data: bytes) -> npt.NDArray[Any]:
+def decode_image(field: str, data: bytes, into: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[Any]:
     """Decode an image field by name: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16, "parts" or "foreground" (H, W)
-    uint8.
+    uint8. RGB is decoded in the memory of ``into`` where that has its shape.
 
     Raises ``ValueError`` for corrupt or oversized data."""
-    return decode_rgb(data) if field == "rgb" else _decode_png(data, bits=16 if field == "depth_mm" else 8)
+    return decode_rgb(data, into) if field == "rgb" else _decode_png(data, bits=16 if field == "depth_mm" else 8)
 
 
-def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decode JPEG to (H, W, 3) RGB. Raises ``ValueError`` for corrupt, truncated or oversized data."""
+def decode_rgb(data: bytes, into: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+    """Decode JPEG to (H, W, 3) RGB, see ``decode_image``. Raises ``ValueError`` for corrupt, truncated or oversized
+    data."""
     import simplejpeg
 
     height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     _check_size(width, height)
-    image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+    fits = into is not None and into.shape == (height, width, 3)
+    image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", buffer=into if fits else None)
     return image
 
 

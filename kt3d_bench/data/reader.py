@@ -237,12 +237,12 @@ class ShardSet:
             raise self._damaged(i, f"{field} is truncated: {len(data)} of {size} bytes")
         return data
 
-    def image(self, i: int, field: str) -> npt.NDArray[Any]:
+    def image(self, i: int, field: str, into: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[Any]:
         """Decode an image of sample ``i``: "rgb" (H, W, 3) uint8, "depth_mm" (H, W) uint16, "parts" or "foreground"
-        (H, W) uint8."""
+        (H, W) uint8. ``into``: see ``format.decode_image``."""
         data = self.read(i, field)
         try:
-            image = decode_image(field, data)
+            image = decode_image(field, data, into)
         except ValueError as error:
             raise self._damaged(i, f"{field} cannot be decoded ({error})", field) from error
         width, height = self.labels.size_px[i]

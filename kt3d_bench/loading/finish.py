@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.loading.assembly import Assembly
-from kt3d_bench.loading.augment import Draws, Placement
+from kt3d_bench.loading.augment import Placement
 from kt3d_bench.loading.batches import CameraBatch, CameraPoses, LabelledBatch, UnlabelledBatch
 from kt3d_bench.supervision import Grant
 
@@ -74,7 +74,6 @@ class Crops:
 def finish(
     images: Assembly,
     crops: Crops,
-    draws: Draws,
     placement: Placement,
     *,
     grant: Grant | None,
@@ -85,7 +84,7 @@ def finish(
     without joints. ``part_mirror``: part id -> id in a mirrored image; ``None`` where no part image can be mirrored."""
     intrinsics, distortion = placement.cameras(crops.intrinsics_px, crops.distortion)
     surface = _tensor(images.surfaces_mm * placement.body_scale, device)
-    shown = _images(images, draws, placement, part_mirror, device)
+    shown = _images(images, placement, part_mirror, device)
     cameras = CameraBatch(_tensor(intrinsics, device), _tensor(distortion, device), float(crops.tangential_factor))
     asked = _asked(crops, placement, device)
     if crops.joints_px is None or crops.joints_cam_mm is None or crops.world_to_cam is None:
@@ -145,12 +144,9 @@ def _labels(
 
 
 def _images(
-    warped: Assembly, draws: Draws, placement: Placement, part_mirror: IntArray | None, device: torch.device
+    warped: Assembly, placement: Placement, part_mirror: IntArray | None, device: torch.device
 ) -> dict[str, Tensor]:
     images = warped.images()
-    if "rgb" in images:
-        gain = _tensor(draws.colour / 255, device)[:, :, None, None]
-        images["rgb"] = (images["rgb"] * gain).clamp_(0, 1)
     if "depth" in images:
         images["depth"] = images["depth"] * _tensor(placement.body_scale, device)[:, None, None, None]
     if "foreground" in images:

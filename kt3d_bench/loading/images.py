@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,16 @@ class Decoded:
     """Surface reference of the person in the depth image, NaN without one."""
 
 
+class Taker(Protocol):
+    """What the images of a batch are for; threads may share it."""
+
+    def room(self, row: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+        """Return memory that the stored RGB image of a row may be decoded in, until it is taken."""
+
+    def take(self, row: int, decoded: Decoded) -> None:
+        """Use the images of a row; their memory is used again afterwards."""
+
+
 class ImageStore:
     """Images of ``shards`` for a network that reads ``input_px``.
 
@@ -72,40 +83,45 @@ class ImageStore:
         self.workers = workers or min(8, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode", initializer=one_thread_each)
 
-    def request(self, indices: npt.NDArray[np.int64], take: Callable[[int, Decoded], None]) -> Sequence[Future[None]]:
-        """Start decoding samples ``indices`` (B,); each is handed to ``take(row, decoded)`` in a thread of the store,
-        ``row`` being its place in ``indices``. The results of the futures raise what went wrong."""
-        size = max(1, -(-len(indices) // (2 * self.workers)))
-        numbered = [(row, int(index)) for row, index in enumerate(indices)]
-        parts = [numbered[start : start + size] for start in range(0, len(numbered), size)]
-        return [self._pool.submit(self._hand_over, part, take) for part in parts]
+    def request(self, indices: npt.NDArray[np.int64], taker: Taker) -> Sequence[Future[None]]:
+        """Start decoding samples ``indices`` (B,); threads of the store hand each to ``taker``, ``row`` being its place
+        in ``indices``. The results of the futures raise what went wrong."""
+        shared = iter(list(enumerate(indices.tolist())))
+        return [self._pool.submit(self._hand_over, shared, taker) for _ in range(min(self.workers, len(indices)))]
 
     def close(self) -> None:
         """Stop the threads and drop what is kept."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._kept.clear()
 
-    def _hand_over(self, samples: Sequence[tuple[int, int]], take: Callable[[int, Decoded], None]) -> None:
-        for row, index in samples:
-            take(row, self._kept.get(index) or self._load(index))
+    def _hand_over(self, shared: Iterator[tuple[int, int]], taker: Taker) -> None:
+        """Hand over one sample after another from an iterator that threads share, so that they end together."""
+        for row, index in shared:
+            taker.take(row, self._kept.get(index) or self._load(index, partial(taker.room, row)))
 
-    def _load(self, index: int) -> Decoded:
-        images = stored(self._shards, index, self._modalities)
+    def _load(self, index: int, room: Callable[[tuple[int, int, int]], npt.NDArray[np.uint8]]) -> Decoded:
+        width, height = self._shards.labels.size_px[index].tolist()
+        into = room((height, width, 3)) if "rgb" in self._modalities else None
+        images = stored(self._shards, index, self._modalities, into)
         decoded = shrunk(images, self._foreground, self.sizes_px[index].tolist(), self._surfaces_mm.get(index))
         self._surfaces_mm[index] = decoded.surface_mm
         size = sum(image.nbytes for image in decoded.images.values())
         with self._lock:
             if size <= self._budget and index not in self._kept:
                 self._budget -= size
-                self._kept[index] = decoded
+                own = {name: image.copy() for name, image in decoded.images.items()}
+                self._kept[index] = Decoded(own, decoded.surface_mm)
         return decoded
 
 
-def stored(shards: ShardSet, index: int, modalities: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return modality -> image of one sample of shards; see ``with_foreground``."""
+def stored(
+    shards: ShardSet, index: int, modalities: Sequence[str], into: npt.NDArray[np.uint8] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Return modality -> image of one sample of shards; see ``with_foreground``, and for ``into``
+    ``format.decode_image``."""
     rule = shards.manifest.foreground
     return with_foreground(
-        modalities, shards.modalities, lambda name: shards.image(index, FIELD_OF_MODALITY[name]), rule
+        modalities, shards.modalities, lambda name: shards.image(index, FIELD_OF_MODALITY[name], into), rule
     )
 
 

@@ -40,7 +40,6 @@ class _Coming:
     """(B,) samples of the batch, in the middle of their clips."""
     frames: IntArray
     """(B T,) all frames of their clips, or views of their groups; ``indices`` where the batch holds neither."""
-    draws: Draws
     placement: Placement
     assembly: Assembly
     decoding: Sequence[Future[None]]
@@ -281,13 +280,14 @@ class Loader(EndlessLoader):
             draws = draws.repeated(self._frames.shape[1])
         placement = place(draws, self._boxes_px[frames], self._input_px)
         affine = from_shrunk(placement.affine_px, self._store.shrink[frames])
-        batch = assembly(self._modalities, affine, self._input_px, self._store.sizes_px[frames], self._device)
-        decoding = self._store.request(frames, batch.take) if self._modalities else ()
-        return _Coming(number, indices, frames, draws, placement, batch, decoding)
+        sizes, device = self._store.sizes_px[frames], self._device
+        batch = assembly(self._modalities, affine, draws.colour, self._input_px, sizes, device)
+        decoding = self._store.request(frames, batch) if self._modalities else ()
+        return _Coming(number, indices, frames, placement, batch, decoding)
 
     def _assemble(self, coming: _Coming, labelled: bool) -> UnlabelledBatch:
         found, asks = self._detections_px, self._asks
         crops = Crops.stored(self._shards, coming.frames, labelled=labelled, detections_px=found, asks=asks)
-        images, draws, placement = coming.assembly, coming.draws, coming.placement
+        images, placement = coming.assembly, coming.placement
         grant, mirror, device = self._grant, self._part_mirror, self._device
-        return finish(images, crops, draws, placement, grant=grant, part_mirror=mirror, device=device)
+        return finish(images, crops, placement, grant=grant, part_mirror=mirror, device=device)

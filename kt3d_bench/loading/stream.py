@@ -195,7 +195,7 @@ class StreamLoader(EndlessLoader):
         placement = place(draws, crop_boxes(sizes, MARGIN), self._input_px)
         shrunk = shrunk_sizes(sizes, MARGIN, self._input_px)
         affine = from_shrunk(placement.affine_px, shrunk / sizes)
-        images = assembly(self._modalities, affine, self._input_px, shrunk, self._device)
+        images = assembly(self._modalities, affine, draws.colour, self._input_px, shrunk, self._device)
         for row, (_, decoded) in enumerate(drawn):
             images.take(row, decoded)
         crops = Crops(
@@ -207,7 +207,7 @@ class StreamLoader(EndlessLoader):
             np.stack([camera.rotation for camera in cameras]),
         )
         mirror, device = self._part_mirror, self._device
-        return finish(images, crops, draws, placement, grant=None, part_mirror=mirror, device=device)
+        return finish(images, crops, placement, grant=None, part_mirror=mirror, device=device)
 
 
 def _runs(indices: IntArray, longest: int) -> list[tuple[int, int]]:

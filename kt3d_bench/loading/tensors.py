@@ -58,10 +58,11 @@ class TensorView(torch.utils.data.Dataset[dict[str, Any]]):
         size = shrunk_sizes(size_px, manifest.crop.margin, self._input_px)
         draws = Draws.none(1)
         placement = place(draws, crop_boxes(size_px, manifest.crop.margin), self._input_px)
-        warped = WarpedHere(self._modalities, from_shrunk(placement.affine_px, size / size_px), self._input_px)
+        affine = from_shrunk(placement.affine_px, size / size_px)
+        warped = WarpedHere(self._modalities, affine, draws.colour, self._input_px)
         images = stored(self._shards, at, self._modalities)
         warped.take(0, shrunk(images, manifest.foreground, size[0].tolist()))
         crops = Crops.stored(self._shards, one, labelled=True)
-        batch = finish(warped, crops, draws, placement, grant=None, part_mirror=None, device=torch.device("cpu"))
+        batch = finish(warped, crops, placement, grant=None, part_mirror=None, device=torch.device("cpu"))
         assert isinstance(batch, LabelledBatch)
         return batch

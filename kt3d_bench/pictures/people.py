@@ -215,7 +215,7 @@ class Predictor:
         draws = Draws.none(len(people))
         placement = place(draws, crop_boxes(size_px, MARGIN), method.input_px)
         affine = from_shrunk(placement.affine_px, sizes / size_px)
-        warped = assembly(method.reads, affine, method.input_px, sizes, device)
+        warped = assembly(method.reads, affine, draws.colour, method.input_px, sizes, device)
         for row, (_, image) in enumerate(crops):
             there = {"depth" if image.ndim == 2 else "rgb": image}
             images = with_foreground(method.reads, there, there.__getitem__, self.foreground)
@@ -225,7 +225,7 @@ class Predictor:
             np.stack([camera.distortion for camera, _ in crops]),
             crops[0][0].tangential_factor,
         )
-        return finish(warped, stored, draws, placement, grant=None, part_mirror=None, device=device)
+        return finish(warped, stored, placement, grant=None, part_mirror=None, device=device)
 
     def _placed(self, estimate: Estimate, batch: UnlabelledBatch, count: int) -> tuple[FloatArray, list[str]]:
         """Return (N, 17, 3) mm in the camera frame, and what decided each hip's depth."""

@@ -197,7 +197,7 @@ class _Supervised:
         self.sizes = np.full((batch, 2), side)
 
         def assembled() -> WarpedThere:
-            whole = WarpedThere(("rgb",), affine, self.input_px, self.sizes, room.device)
+            whole = WarpedThere(("rgb",), affine, np.ones((batch, 3)), self.input_px, self.sizes, room.device)
             for row, crop in enumerate(self.crops):
                 whole.take(row, Decoded({"rgb": crop}, float("nan")))
             return whole
@@ -209,8 +209,7 @@ class _Supervised:
         from kt3d_bench.loading.batches import LabelledBatch
         from kt3d_bench.method import Progress
 
-        images = {"rgb": (self.assembly.images()["rgb"] / 255).clamp_(0, 1)}
-        batch = LabelledBatch(images=images, **self.labels)
+        batch = LabelledBatch(images=self.assembly.images(), **self.labels)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.room.device.type, torch.bfloat16, enabled=self.precision is not None):
             losses = self.method.step(self.stage, {"target": batch}, Progress(1, 0.1)).losses
@@ -378,13 +377,15 @@ def loading(room: Room) -> None:
     deep = [rng.integers(0, 1 << 16, (side, side)).astype(np.uint16) for _ in range(count)]
     draws = Augmentation().draw(0, np.zeros(count, np.int64), np.arange(count))
     affine = place(draws, np.tile([[53.0, 53.0, 266.0, 266.0]], (count, 1)), 256).affine_px
-    here = WarpedHere(("rgb", "depth"), affine, 256)
-    there = WarpedThere(("rgb", "depth"), affine, 256, sizes, room.device)
+    colour = np.ones((count, 3))
+    here = WarpedHere(("rgb", "depth"), affine, colour, 256)
+    there = WarpedThere(("rgb", "depth"), affine, colour, 256, sizes, room.device)
     for row in range(count):
         for place_of in (here, there):
             place_of.take(row, Decoded({"rgb": soft[row], "depth": deep[row]}, 0.0))
     first, second = here.images(), {name: image.cpu() for name, image in there.images().items()}
-    room.check("loading, warp: RGB to half a grey level", float((first["rgb"] - second["rgb"]).abs().max()) < 0.6)
+    levels = 255 * float((first["rgb"] - second["rgb"]).abs().max())
+    room.check("loading, warp: RGB to half a grey level", levels < 0.6)
     apart = float((first["depth"] != second["depth"]).float().mean())
     room.check("loading, warp: depth exact but for 1 pixel in 10,000", apart < 1e-4)
     with tempfile.TemporaryDirectory() as folder:

@@ -41,14 +41,15 @@ def test_fetching_crops_reaches_the_bare_decoding_of_two_processes(shards: Shard
     """Two threads, whole batches of stored pixels, against two processes that decode and throw away."""
     (modality,) = shards.modalities
     store = ImageStore(shards, (modality,), INPUT_PX, cache_bytes=0, workers=2)
-    affine = np.zeros((BATCH, 2, 3))
+    affine, colour = np.zeros((BATCH, 2, 3)), np.ones((BATCH, 3))
 
     def fetched() -> None:
         waiting: deque[list[Future[None]]] = deque()
         for start in range(0, COUNT, BATCH):
             indices = np.arange(start, start + BATCH)
-            batch = WarpedThere((modality,), affine, INPUT_PX, store.sizes_px[indices], torch.device("cpu"))
-            waiting.append(list(store.request(indices, batch.take)))
+            sizes, device = store.sizes_px[indices], torch.device("cpu")
+            batch = WarpedThere((modality,), affine, colour, INPUT_PX, sizes, device)
+            waiting.append(list(store.request(indices, batch)))
             if len(waiting) > 2:
                 for part in waiting.popleft():
                     part.result()
