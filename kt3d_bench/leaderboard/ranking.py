@@ -233,6 +233,8 @@ def _why_unranked(row: Row, metric: str, least: int, clips: tuple[str, tuple[int
     """
     if row.entry.flags.selection_rule == ORACLE:
         return "its checkpoint was chosen by the target's labels"
+    if row.entry.flags.also_reads:
+        return "it reads more than the benchmark gives"
     if any(entry.unanswered for entry in row.entries):
         return "it left samples unanswered"
     if row.value(metric) is None or any(entry.undefined.get(metric, 0) > least for entry in row.entries):

@@ -167,7 +167,7 @@ def notes_on(benchmark: Benchmark, groups: Sequence[RankedGroup]) -> list[str]:
     unranked: dict[str, list[str]] = {}
     for row in rows:
         if row.why_unranked:
-            unranked.setdefault(row.why_unranked, []).append(row.entry.title or row.entry.method)
+            unranked.setdefault(row.why_unranked, []).append(method_name(row))
     notes += [f"Not ranked: {', '.join(dict.fromkeys(names))}; {why}." for why, names in unranked.items()]
     for row in rows:
         kinds = {kind: count for entry in row.entries for kind, count in entry.degenerate.items() if kind != FEW_JOINTS}

@@ -267,6 +267,10 @@ def test_a_row_that_reads_more_than_the_benchmarks_images_says_so() -> None:
     text = board_markdown("toy-test", BENCHMARK, [told, entry("m", HARD + 1), entry("n", HARD + 2, seed=None)])
     assert "| m (also reads motion foreground) |" in text
     assert "| m |" in text
+    assert "Not ranked: m (also reads motion foreground); it reads more than the benchmark gives." in text
+    assert [(row.entry.flags.also_reads, row.rank) for row in rows(told, entry("m", HARD + 1, seed=1))] == [
+        ((), 1), (("foreground",), None),
+    ]  # fmt: skip
     assert len(rows(told, entry("m", HARD + 1, seed=1))) == 2
     assert Entry.model_validate_json(encode_entry(told)) == told
 

@@ -174,7 +174,7 @@ def test_variants_are_told_apart() -> None:
     gaps = board_markdown("toy-test", BENCHMARK, [entry(1.0, unanswered=4, external_data=("a weight file",))])
     assert table(gaps, "## Measured")[1][:2] == ["–", "m (4 unanswered)"]
     assert "external a weight file" in gaps
-    assert "Not ranked: m; it left samples unanswered." in gaps
+    assert "Not ranked: m (4 unanswered); it left samples unanswered." in gaps
 
 
 def test_training_data_that_nobody_stated_is_not_none() -> None:
