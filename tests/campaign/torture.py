@@ -1,6 +1,7 @@
 """Torture: commands are killed, starved and run beside themselves, and nothing is lost or passes for whole that is not.
 
     python tests/campaign/torture.py --seconds 600 [--journal FILE] [--only KIND] [--command NAME] [--most NUMBER]
+        [--once]
 
 goes through a fixed list of trials in a mixed order, and continues it where the journal ends. After each trial the same
 command is given again and must leave the bytes of a run that nothing disturbed.
@@ -44,34 +45,35 @@ class Trial:
     command: str
     number: int = 0
     fault: str = ""
+    site: str = ""
+    """Where it writes: changes of one site are alike but for digits in the file's name."""
 
     @property
     def name(self) -> str:
         return f"{self.kind} {self.command} {self.fault} {self.number}"
 
 
-def points(changes: tuple[str, ...]) -> list[int]:
-    """Return the numbers of the changes that differ in kind: of those alike but for digits, the first and the last."""
+def sites(changes: tuple[str, ...]) -> dict[int, str]:
+    """Return number -> site of the changes that differ in kind: the first and the last of each site."""
     alike: dict[str, list[int]] = {}
     for number, change in enumerate(changes):
         operation, _, path = change.partition(" ")
         where = "runs" if "/runs/" in path else path.split("/")[1] if "/" in path else ""
         alike.setdefault(f"{operation} {where} {re.sub(r'[0-9a-f]*[0-9]', '', Path(path).name)}", []).append(number)
-    return sorted({number for numbers in alike.values() for number in (numbers[0], numbers[-1])})
+    return {number: site for site, numbers in alike.items() for number in (numbers[0], numbers[-1])}
 
 
 def plan(changes: dict[str, tuple[str, ...]]) -> list[Trial]:
     """Return all trials, in a mixed order that is always the same. ``changes``: those of each undisturbed command."""
     trials: list[Trial] = []
     for name, done in changes.items():
-        chosen = points(done)
-        at_writes = [Trial("kill", name, at, fault) for at in chosen for fault in ("kill", "half")]
+        chosen = sites(done)
+        at_writes = [Trial("kill", name, at, fault, chosen[at]) for at in chosen for fault in ("kill", "half")]
         trials += at_writes
         trials += [Trial("kill", name, number, "timed") for number in range(KILLS.get(name, 20))]
-        for at in chosen:
-            operation = done[at].partition(" ")[0]
-            faults = [f"once:{one}" for one in ERRORS[operation]]
-            trials += [Trial("fault", name, at, one) for one in (*faults, "full")]
+        for at, site in chosen.items():
+            faults = [f"once:{one}" for one in ERRORS[site.partition(" ")[0]]]
+            trials += [Trial("fault", name, at, one, site) for one in (*faults, "full")]
         trials += [Trial("fault", name, 0, "short"), Trial("limit", name, 0, "clock")]
         trials += [Trial("limit", name, 0, one) for one in LIMITS]
         trials += [Trial("pair", name, number) for number in range(PAIRS.get(name, 10))]
@@ -178,21 +180,25 @@ _KINDS = {"kill": _kill, "fault": _fault, "limit": _limit, "pair": _pair}
 
 
 def campaign(
-    world: World, seconds: float, journal: Path, only: str = "", most: int = 1 << 30
+    world: World, seconds: float, journal: Path, only: str = "", most: int = 1 << 30, once: bool = False
 ) -> list[dict[str, object]]:
-    """Do the trials that the journal does not know, for so long, at most ``most`` of each kind and command; return the
-    whole journal."""
+    """Do the trials that the journal does not know, for so long, at most ``most`` of each kind and command, and
+    ``once`` at each site of a command; return the whole journal."""
     deadline = time.monotonic() + seconds
     known = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     done = {one["trial"] for one in known}
     counts = Counter((one["kind"], one["command"]) for one in known)
-    for trial in plan({name: done.changes for name, done in world.undisturbed.items()}):
-        if trial.name in done or only not in trial.name or counts[trial.kind, trial.command] >= most:
+    planned = plan({name: done.changes for name, done in world.undisturbed.items()})
+    tried_at = {(one.kind, one.command, one.site) for one in planned if one.name in done and one.site}
+    for trial in planned:
+        at = (trial.kind, trial.command, trial.site)
+        if trial.name in done or only not in trial.name or counts[at[:2]] >= most or (once and at in tried_at):
             continue
         if time.monotonic() > deadline:
             break
         wrong = tried(world, trial)
-        counts[trial.kind, trial.command] += 1
+        counts[at[:2]] += 1
+        tried_at |= {at} if trial.site else set()
         known.append({"trial": trial.name, "kind": trial.kind, "command": trial.command, "wrong": wrong})
         with journal.open("a") as file:
             file.write(json.dumps(known[-1]) + "\n")
@@ -221,13 +227,14 @@ def _main() -> None:
     options.add_argument("--only", default="", help="text in the names of the trials wanted")
     options.add_argument("--command", action="append", choices=COMMANDS, help="try this one only; may be repeated")
     options.add_argument("--most", type=int, default=1 << 30, help="trials of each kind and command")
+    options.add_argument("--once", action="store_true", help="one trial at each site of a command, not every fault")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="kt3d-torture-") as folder:
         Path(folder).chmod(0o755)
         journal = given.journal or Path(folder, "journal.jsonl")
         world = (given.world or Path(folder)).absolute()
         tried_ones = World(world, given.command or tuple(COMMANDS))
-        known = campaign(tried_ones, given.seconds, journal.absolute(), given.only, given.most)
+        known = campaign(tried_ones, given.seconds, journal.absolute(), given.only, given.most, given.once)
     print(table(known))
     sys.exit(any(one["wrong"] for one in known))
 
