@@ -130,19 +130,6 @@ def begins_with(path: Path, magic: bytes) -> bool:
         return file.read(len(magic)) == magic
 
 
-def refuse_matlab_73(path: Path) -> None:
-    """Raise ``RawDataError`` for a MATLAB v7.3 file, which is HDF5, perhaps behind 512 bytes of text; SciPy reads v5
-    to v7. ``OSError`` where it cannot be opened."""
-    with path.open("rb") as file:
-        head = file.read(520)
-    if head.startswith(b"MATLAB 7.3") or _HDF5 in (head[:8], head[512:]):
-        raise RawDataError(
-            "is a MATLAB v7.3 file (HDF5), expected v7 or earlier",
-            hint=f"convert it in MATLAB: s = load('{path.name}'); save('{path.name}', '-struct', 's', '-v7')",
-        )
-
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 GZIP, ZIP = b"\x1f\x8b", b"PK"
 """What packed files begin with."""
 

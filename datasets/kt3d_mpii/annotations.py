@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
+from kt3d_bench.matfiles import load_mat
 from kt3d_bench.rawfiles import (
     ZIP,
     BoundedReader,
@@ -26,7 +27,6 @@ from kt3d_bench.rawfiles import (
     copy_to_scratch,
     read_json,
     reading,
-    refuse_matlab_73,
     scratch_folder,
 )
 from kt3d_bench.skeletons import JointMapping
@@ -171,10 +171,7 @@ def read_release(path: str) -> dict[str, npt.NDArray[np.uint8]]:
 
     Raises ``RawDataError`` when the file is not MPII's.
     """
-    import scipy.io
-
-    refuse_matlab_73(Path(path))
-    variables = scipy.io.loadmat(path, variable_names=["RELEASE"])
+    variables = load_mat(Path(path), ["RELEASE"])
     release = next(_records(variables.get("RELEASE")), None)
     images = list(_records(_field(release, "annolist")))
     train = _field(release, "img_train")

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.rawfiles import BoundedReader, refuse_matlab_73
+from kt3d_bench.matfiles import is_matlab_73, load_mat, variables_of
+from kt3d_bench.rawfiles import BoundedReader, listed
 from kt3d_bench.skeletons import JointMapping
 from kt3d_ubc3v.layout import CAMERAS
 
@@ -69,16 +70,14 @@ def read_ground_truth(path: Path) -> GroundTruth:
 
 def read_section(path: str) -> dict[str, FloatArray]:
     """Read the file as flat arrays, in the child process. Raises ``RawDataError`` when it is no section's."""
-    import scipy.io
-
-    refuse_matlab_73(Path(path))
     with Path(path).open("rb") as file:
-        if len(header := file.read(128)) < 128 or not header.startswith(b"MATLAB 5.0"):
-            raise RawDataError("is not a MATLAB v5 file")
-    variables = scipy.io.loadmat(path, variable_names=["joints", "cameras"])
+        header = file.read(128)
+    if (len(header) < 128 or not header.startswith(b"MATLAB 5.0")) and not is_matlab_73(Path(path)):
+        raise RawDataError("is not a MATLAB file of version 5 to 7.3")
+    variables = load_mat(Path(path), ["joints", "cameras"])
     joints, cameras = variables.get("joints"), _struct(variables.get("cameras"))
     if joints is None or cameras is None:
-        found = ", ".join(sorted(name for name, *_ in scipy.io.whosmat(path))) or "nothing"
+        found = listed(sorted(variables_of(Path(path))), 8)
         raise RawDataError(f"is no section's ground truth: expected 'joints' and a struct 'cameras', found {found}")
     points = np.array([_joints(frame) for frame in _frames(joints)], np.float64)
     arrays: dict[str, FloatArray] = {"joints": points.reshape(-1, len(FIELDS), 3)}

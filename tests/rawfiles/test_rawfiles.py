@@ -211,24 +211,6 @@ def test_a_full_disk_of_temporary_files_is_named(tmp_path: Path) -> None:
     assert caught.value.filename == tempfile.gettempdir()
 
 
-@pytest.mark.parametrize("reader_of", ["kt3d_ubc3v.groundtruth", "kt3d_mpii.annotations"])
-@pytest.mark.parametrize("userblock", [0, 512])
-def test_matlab_73_is_named_with_the_line_that_converts_it(tmp_path: Path, reader_of: str, userblock: int) -> None:
-    """MATLAB writes HDF5 behind a block of 512 bytes that begins with its name; other programs leave the block out."""
-    path = tmp_path / "truth.mat"
-    with h5py.File(path, "w", userblock_size=userblock) as file:
-        file["joints"] = np.zeros(3)
-        file["joints"].attrs["MATLAB_class"] = np.bytes_("double")
-    if userblock:
-        with path.open("r+b") as block:
-            block.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  1 00:00:00 2024 HDF5 schema")
-    function = {"kt3d_ubc3v.groundtruth": "read_section", "kt3d_mpii.annotations": "read_release"}[reader_of]
-    with closing(BoundedReader(f"{reader_of}:{function}", timeout_s=60, memory_mb=3 << 10)) as reader:
-        said = r"is a MATLAB v7\.3 file .HDF5., expected v7 or earlier; convert it in MATLAB: s = load.'truth.*'-v7'"
-        with pytest.raises(RawDataError, match=said):
-            reader.read(path, where=path, hint=HINT)
-
-
 def test_files_are_found_one_folder_down_and_listed_in_words(tmp_path: Path) -> None:
     for name in ("b.h5", "x/a.h5", "x/b.h5", "x/y/b.h5"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -224,7 +224,7 @@ def test_a_section_whose_camera_rules_disagree_is_refused(tmp_path: Path) -> Non
     ("damage", "words"),
     [
         (lambda mat: mat.write_bytes(mat.read_bytes()[:4000]), "is damaged"),
-        (lambda mat: mat.write_bytes(b""), "is not a MATLAB v5 file"),
+        (lambda mat: mat.write_bytes(b""), "is not a MATLAB file of version 5 to 7.3"),
         (
             lambda mat: scipy.io.savemat(mat, {"joints": 1.0}),
             "is no section's ground truth: expected 'joints' and a struct 'cameras', found joints",
