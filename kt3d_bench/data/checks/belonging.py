@@ -137,7 +137,7 @@ def fit(shards: ShardSet, misfits: Collection[str] = (), looks: Sequence[Moments
         share = _beside(shards, i, shown, looks)
         if share is not None:
             of_clip[number].append(share)
-    means = np.array([np.mean(values) if values else np.nan for values in of_clip])
+    means = np.array([sum(values) / len(values) if values else np.nan for values in of_clip])
     middle = float(np.nanmedian(means)) if np.isfinite(means).any() else 0.0
     shown_clips = int(np.isfinite(means).sum())
     most = MOST_IN_MEDIAN[shown_clips >= MANY_CLIPS]

@@ -148,7 +148,7 @@ def share_beside(points: FloatArray, mask: npt.NDArray[np.bool_]) -> float | Non
     return beside / len(places)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _disc(radius: float) -> npt.NDArray[np.bool_]:
     """Return the pixels within ``radius`` of the middle one."""
     at = np.arange(-int(radius), int(radius) + 1)

@@ -75,6 +75,8 @@ class Moments:
         self._looked[str(labels.sequence[i])] += 1
         wanted = int(labels.frame[i]) + SHIFTS
         for recorded in filter(None, (lookup(i) for lookup in self._lookups)):
+            if len(recorded.frames) < 2:
+                continue
             at = np.minimum(np.searchsorted(recorded.frames, wanted), len(recorded.frames) - 1)
             there = recorded.frames[at] == wanted
             if there[SHIFTS == 0].all() and there[np.abs(SHIFTS) >= NEAREST].any():
