@@ -150,24 +150,3 @@ def test_memory_stays_flat(pictures: ShardSet, figures: FiveRuns) -> None:
     slopes = figures(slope)["load-growth"]
     loader.close()
     assert statistics.median(slopes) < 100
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_a_million_samples_come_once_per_epoch_in_flat_memory(workers: int, tmp_path: Path) -> None:
-    """A million in all with 1, 2 and 4 workers. A sample is known by its pose; each epoch has every pose once."""
-    count, epochs = 9_600, 35
-    tiny = make_shards(tmp_path / "shards", count, crop_px=16)
-    poses = np.sort(tiny.labels.joints_cam_mm[:, 5, 0] - tiny.labels.joints_cam_mm[:, 0, 0])
-    assert len(np.unique(poses)) == count
-    loader = Loader(tiny, ("rgb",), batch_size=BATCH, input_px=16, shuffle=True, labelled=True, workers=workers)
-    batches, resident = iter(loader), []
-    for _ in range(epochs):
-        seen = [next(batches).joints_root_mm[:, 5, 0].numpy() for _ in range(count // BATCH)]
-        np.testing.assert_allclose(np.sort(np.concatenate(seen)), poses, atol=2e-3)
-        resident.append(_resident_bytes())
-    loader.close()
-    assert max(resident[2:]) <= 1.05 * resident[2]
-    print(
-        f"{workers} workers: {count * epochs} samples, {resident[2] >> 20} MiB at first, {resident[-1] >> 20} at last"
-    )
