@@ -21,6 +21,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     return make_shards(tmp_path_factory.mktemp("million") / "shards", COUNT, crop_px=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_a_million_samples_come_once_per_epoch_in_flat_memory(tiny: ShardSet, workers: int) -> None:
     """A sample is known by its pose, and each epoch has every pose once."""
