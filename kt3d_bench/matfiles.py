@@ -18,7 +18,7 @@ from kt3d_bench.budgets import require_bytes, require_dataset
 from kt3d_bench.errors import RawDataError
 
 MOST_OBJECTS = 250_000
-"""Arrays that a v7.3 file may refer to, each of which takes 0.15 ms. All of MPII's annotations are two millions."""
+"""Arrays that a v7.3 file may refer to, each of which takes 0.15 ms."""
 _DEEPEST = 16
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 

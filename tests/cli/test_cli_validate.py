@@ -58,7 +58,7 @@ def test_sound_shards(root: Path) -> None:
     )
     assert "Nothing is wrong in what was checked." in result.output
     unchecked = result.output.partition("What could not be checked:\n")[2]
-    assert unchecked.startswith("  clips fit (train): the shards hold no depth, parts or foreground\n")
+    assert unchecked.startswith("  clips fit (train): the shards hold no depth, parts or foreground, so that")
     assert result.output.splitlines()[-1].startswith("Next: kt3d inspect ")
     assert "WRONG" not in result.output
 

@@ -95,7 +95,7 @@ def test_sequences_that_are_known_not_to_fit_are_left_out_and_listed(tmp_path: P
 
 def test_what_shows_nobody_or_too_little_is_not_called_right(tmp_path: Path) -> None:
     rgb = tiny_shards(tmp_path / "rgb", [tiny_sample("a", 0, modalities=("rgb",))])
-    assert reasons(fit(rgb)) == ["the shards hold no depth, parts or foreground"]
+    assert reasons(fit(rgb)) == [belonging.BLIND]
     three = tiny_shards(tmp_path / "three", clips()[:6])
     assert reasons(fit(three)) == ["6 samples: fewer than 4 recordings of a subject by one camera"]
     few = tiny_shards(tmp_path / "few", clips()[:10])

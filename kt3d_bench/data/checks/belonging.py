@@ -65,6 +65,7 @@ people."""
 HUMAN_ASYMMETRY = 25.0
 """Per cent by which left and right limbs differ in the median sample, above which the labels are no people's."""
 MOST_LONG_HEADS = 25.0
+BLIND = "the shards hold no depth, parts or foreground, so that exchanged or mirrored images would not be noticed"
 
 
 def belonging(shards: ShardSet, misfits: Collection[str] = (), recorded: Lookup | None = None) -> Found:
@@ -108,7 +109,7 @@ def fit(shards: ShardSet, misfits: Collection[str] = (), looks: Sequence[Moments
     if shown == "depth" and not np.isfinite(labels.joints_cam_mm).any():
         shown = "parts" if "parts" in shards.modalities else None
     if shown is None:
-        return [], [Unchecked(FIT, split, "the shards hold no depth, parts or foreground")]
+        return [], [Unchecked(FIT, split, BLIND)]
     unchecked = []
     known = np.isin(labels.sequence, sorted(misfits))
     if known.any():
