@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,13 @@ def _freeze(record: Any, name: str, dtype: npt.DTypeLike, shape: tuple[int, ...]
         raise ValueError(f"{name}: expected shape {shape}, found {array.shape}")
     array.setflags(write=False)
     object.__setattr__(record, name, array)
+
+
+@lru_cache(maxsize=256)
+def _is_rotation(values: bytes) -> bool:
+    """Tell by the bytes of a (3, 3) array; the same few cameras take all frames of a recording."""
+    matrix = np.frombuffer(values).reshape(3, 3)
+    return bool(np.abs(matrix @ matrix.T - np.eye(3)).max() <= 1e-4 and np.linalg.det(matrix) >= 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +67,7 @@ class Camera:
         for name in shapes:
             if not np.isfinite(getattr(self, name)).all():
                 raise ValueError(f"camera {name} is not finite")
-        if np.abs(self.rotation @ self.rotation.T - np.eye(3)).max() > 1e-4 or np.linalg.det(self.rotation) < 0:
+        if not _is_rotation(self.rotation.tobytes()):
             raise ValueError("camera rotation is not a proper rotation matrix")
 
     @classmethod

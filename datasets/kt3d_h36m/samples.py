@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kt3d_bench.errors import RawDataError
-from kt3d_bench.geometry.cameras import project
+from kt3d_bench.geometry.cameras import project, to_image_plane, to_pixels
 from kt3d_bench.geometry.crops import box_from_points, crop_person
 from kt3d_bench.rawfiles import any_case, listed, read_jpeg
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
@@ -205,7 +205,8 @@ def make_sample(
     reason = _implausible(joints_cam_mm)
     if reason is not None:
         return Skipped(key, reason)
-    joints_px = project(camera, joints_cam_mm)
+    plane = to_image_plane(camera, joints_cam_mm)
+    joints_px = to_pixels(camera, plane)
     size = np.array(camera.size_px)
     inside = ((joints_px > -0.5) & (joints_px < size - 0.5)).all(axis=-1)
     if not inside.any():
@@ -219,7 +220,7 @@ def make_sample(
     return Sample(
         key=key,
         camera=crop.camera,
-        joints_px=project(crop.camera, joints_cam_mm).astype(np.float32),
+        joints_px=to_pixels(crop.camera, plane).astype(np.float32),
         joints_cam_mm=joints_cam_mm,
         visible=np.where(inside, -1, 0).astype(np.int8),
         quality=np.full(NUM_JOINTS, Quality.EXACT, np.uint8),

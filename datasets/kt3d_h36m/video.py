@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ def frames_rgb(
                 raise _too_short(where, stream.frames, poses, name)
             for frame in container.decode(stream):
                 if count % every == 0:
-                    yield count, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                    yield count, _rgb(frame)
                 count += 1
                 if count == poses:
                     return
@@ -78,7 +79,12 @@ def spread_pictures(path: Path, count: int) -> Iterator[npt.NDArray[np.uint8]]:
             frame = next(iter(container.decode(stream)), None)
             if frame is not None and frame.pts not in seen:
                 seen.add(frame.pts)
-                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                yield _rgb(frame)
+
+
+def _rgb(frame: Any) -> npt.NDArray[np.uint8]:
+    """Convert without threads of its own: PyAV would start as many as there are cores, anew for each frame."""
+    return np.asarray(frame.to_ndarray(format="rgb24", threads=1), np.uint8)
 
 
 def _check_whole(path: Path, where: str) -> None:

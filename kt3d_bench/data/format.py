@@ -123,7 +123,7 @@ def encode_labels(sample: Sample) -> bytes:
     }
     labels = (camera.intrinsics_px, camera.distortion, camera.position_world_mm, camera.rotation, sample.box_px,
               sample.joints_px, sample.joints_cam_mm)  # fmt: skip
-    if any(values is not None and np.isinf(values).any() for values in labels):
+    if np.isinf(np.concatenate([values.ravel() for values in labels if values is not None])).any():
         raise ValueError(f"sample {sample.key}: a label is infinite")
     return orjson.dumps(content, _contiguous, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS)
 

@@ -75,14 +75,18 @@ class Labels:
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Labels:
         """Collect the labels of samples as arrays."""
-        absent = np.full((NUM_JOINTS, 3), np.nan, np.float32)
-        columns: dict[str, Array] = {}
-        for name, (dtype, shape) in LABEL_ARRAYS.items():
-            records = [sample.camera for sample in samples] if name in _FROM_CAMERA else samples
-            found = (getattr(record, name) for record in records)
-            values = [absent if value is None else value for value in found]
-            columns[name] = np.array(values, dtype).reshape(len(samples), *shape)
-        return cls(**columns)
+        return cls.of_rows([label_row(sample) for sample in samples])
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[LabelRow]) -> Labels:
+        """Collect the labels of samples, of which no more than these is kept, as arrays."""
+        columns = zip(*rows, strict=True) if rows else ((),) * len(LABEL_ARRAYS)
+        return cls(
+            **{
+                name: np.array(values, dtype).reshape(len(rows), *shape)
+                for (name, (dtype, shape)), values in zip(LABEL_ARRAYS.items(), columns, strict=True)
+            }
+        )
 
 
 _SHAPES: Mapping[str, tuple[int, ...]] = {
@@ -95,6 +99,15 @@ LABEL_ARRAYS: Mapping[str, tuple[Any, tuple[int, ...]]] = {
 }
 """Name -> dtype and shape of one sample's entry."""
 _FROM_CAMERA = ("intrinsics_px", "distortion", "size_px", "rotation", "position_world_mm")
+_ABSENT = np.full((NUM_JOINTS, 3), np.nan, np.float32)
+LabelRow = tuple[Any, ...]
+"""Labels and camera of one sample, in the order of ``LABEL_ARRAYS``."""
+
+
+def label_row(sample: Sample) -> LabelRow:
+    """Return the labels and the camera of a sample."""
+    found = (getattr(sample.camera if name in _FROM_CAMERA else sample, name) for name in LABEL_ARRAYS)
+    return tuple(_ABSENT if value is None else value for value in found)
 
 
 @dataclass(frozen=True, eq=False)

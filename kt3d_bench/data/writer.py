@@ -1,8 +1,8 @@
 """Write one shard: a WebDataset tar and its side index, whose bytes depend on the samples alone.
 
-WebDataset's ``TarWriter`` would record the time and open paths through a shell; here it gets an open file and fixed
-times. Both files are written under a temporary name in the same folder, flushed to disk and renamed, the index last:
-if there is an index, the shard is complete.
+The tar is plain (POSIX ustar), and its headers differ in name and size alone: WebDataset's ``TarWriter`` takes as long
+for them as OpenCV for encoding a mask. Both files are written under a temporary name in the same folder, flushed to
+disk and renamed, the index last: if there is an index, the shard is complete.
 """
 
 from __future__ import annotations
@@ -10,21 +10,44 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 from uuid import uuid4
 
 import numpy as np
 
 from kt3d_bench.data.format import FIELDS, IMAGES, encode
-from kt3d_bench.data.index import Labels, ShardIndex, encode_index, index_path
+from kt3d_bench.data.index import LabelRow, Labels, ShardIndex, encode_index, index_path, label_row
 from kt3d_bench.errors import PluginError
 from kt3d_bench.files import utf8_text, write_atomically
 from kt3d_bench.records import Sample, Skipped
 
 _FIELD_OF_EXTENSION = {field.extension: name for name, field in FIELDS.items()}
+_LONGEST_NAME = 100
+
+
+def _blank_header() -> bytes:
+    info = tarfile.TarInfo()
+    info.mode, info.uname, info.gname = 0o444, "kt3d", "kt3d"
+    header = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+    header[148:156] = b" " * 8
+    return bytes(header)
+
+
+_BLANK_HEADER = _blank_header()
+"""Header of an empty member without a name, eight spaces for its checksum."""
+
+
+def _header(name: bytes, size: int) -> bytes:
+    """Return a member's header (POSIX ustar)."""
+    header = bytearray(_BLANK_HEADER)
+    header[: len(name)] = name
+    header[124:135] = b"%011o" % size
+    header[148:155] = b"%06o\0" % sum(header)
+    return bytes(header)
 
 
 def _temporary_of(path: Path, mark: str) -> Path:
@@ -48,22 +71,18 @@ class ShardWriter:
         self._temporary = _temporary_of(path, self._mark)
         self._images: tuple[str, ...] = ()
         self._tangential_factor = 2.0
-        self._members: list[tuple[str, int]] = []
-        self._labels: list[Labels] = []
+        self._places: dict[str, list[tuple[int, int]]] = {}
+        self._size = 0
+        self._digest = hashlib.sha256()
+        self._labels: list[LabelRow] = []
         self._items: list[str] = []
         self._item_of: list[int] = []
         self._keys: dict[str, str] = {}
         self._skipped: list[Skipped] = []
         self._file: IO[bytes]
-        self._tar: Any
 
     def __enter__(self) -> ShardWriter:
-        from webdataset.writer import TarWriter
-
         self._file = self._temporary.open("wb")
-        self._tar = TarWriter(
-            self._file, encoder=False, compress=False, mtime=0, user="kt3d", group="kt3d", format=tarfile.USTAR_FORMAT
-        )
         return self
 
     def start_item(self, name: str) -> None:
@@ -95,11 +114,27 @@ class ShardWriter:
             members = encode(sample)
         except ValueError as error:
             raise PluginError(f"a sample cannot be stored ({error})", where=f"item {item}") from error
-        self._tar.write({"__key__": sample.key, **members})
-        self._members += [(extension, len(data)) for extension, data in sorted(members.items())]
+        self._append(sample.key, members)
         self._keys[sample.key] = item
         self._item_of.append(len(self._items) - 1)
-        self._labels.append(Labels.of([sample]))
+        self._labels.append(label_row(sample))
+
+    def _append(self, key: str, members: Mapping[str, bytes]) -> None:
+        """Write the members of a sample at once, in the order of their extensions."""
+        parts, end = [], self._size
+        for extension, data in sorted(members.items()):
+            name = f"{key}.{extension}"
+            if len(name) > _LONGEST_NAME:
+                raise PluginError(f"a key is too long for a plain tar header ({key})", where=f"item {self._items[-1]}")
+            parts += [_header(name.encode(), len(data)), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+            self._places.setdefault(_FIELD_OF_EXTENSION[extension], []).append((end + tarfile.BLOCKSIZE, len(data)))
+            end += sum(map(len, parts[-3:]))
+        self._add(b"".join(parts))
+
+    def _add(self, block: bytes) -> None:
+        self._file.write(block)
+        self._digest.update(block)
+        self._size += len(block)
 
     def skip(self, skipped: Skipped) -> None:
         """Record a sample that could not be used."""
@@ -112,13 +147,13 @@ class ShardWriter:
             if kind is None:
                 self._publish()
         finally:
-            for begun in (self._tar, self._file):
-                with suppress(OSError):
-                    begun.close()
+            with suppress(OSError):
+                self._file.close()
             self._temporary.unlink(missing_ok=True)
 
     def _publish(self) -> None:
-        self._tar.close()
+        end = 2 * tarfile.BLOCKSIZE
+        self._add(bytes(end + -(self._size + end) % tarfile.RECORDSIZE))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -129,26 +164,17 @@ class ShardWriter:
         write_atomically(path, encode_index(self.index), temporary=_temporary_of(path, self._mark))
 
     def _describe(self) -> ShardIndex:
-        places: dict[str, list[tuple[int, int]]] = {name: [] for name in (*self._images, "labels")}
-        end = 0
-        for extension, length in self._members:
-            places[_FIELD_OF_EXTENSION[extension]].append((end + tarfile.BLOCKSIZE, length))
-            end += tarfile.BLOCKSIZE * (1 + -(-length // tarfile.BLOCKSIZE))
-        with self._temporary.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
-        if size != -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE:
-            raise PluginError(f"a key is too long for a plain tar header ({max(self._keys, key=len)})")
-        table = {name: np.array(rows, np.int64).reshape(-1, 2) for name, rows in places.items()}
+        names = (*self._images, "labels")
+        table = {name: np.array(self._places.get(name, []), np.int64).reshape(-1, 2) for name in names}
         return ShardIndex(
             configuration=self.configuration,
-            tar_sha256=digest if self._keys else "",
-            tar_size=size if self._keys else 0,
+            tar_sha256=self._digest.hexdigest() if self._keys else "",
+            tar_size=self._size if self._keys else 0,
             keys=np.array(list(self._keys), np.str_),
             offsets={name: np.ascontiguousarray(rows[:, 0]) for name, rows in table.items()},
             sizes={name: np.ascontiguousarray(rows[:, 1]) for name, rows in table.items()},
             tangential_factor=self._tangential_factor,
-            labels=Labels.concatenate(self._labels) if self._labels else Labels.of([]),
+            labels=Labels.of_rows(self._labels),
             items=tuple(self._items),
             item_of=np.array(self._item_of, np.int64),
             skipped=tuple(self._skipped),

@@ -36,10 +36,10 @@ def cam_to_world(camera: Camera, points_cam_mm: npt.NDArray[Any]) -> FloatArray:
 def distort(xy: npt.NDArray[Any], distortion: npt.NDArray[Any], tangential_factor: float = 2.0) -> FloatArray:
     """(..., 2) ideal normalised coordinates -> (..., 2) distorted ones; ``distortion`` (..., 5) broadcasts."""
     xy = np.asarray(xy, np.float64)
-    k1, k2, p1, p2, k3 = np.moveaxis(np.asarray(distortion, np.float64), -1, 0)
-    r2 = np.sum(xy * xy, axis=-1)
-    p = np.stack(np.broadcast_arrays(p2, p1), axis=-1)
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + tangential_factor * np.sum(p * xy, axis=-1)
+    given = np.asarray(distortion, np.float64)
+    k1, k2, k3, p = given[..., 0], given[..., 1], given[..., 4], given[..., [3, 2]]
+    r2 = (xy * xy).sum(axis=-1)
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + tangential_factor * (p * xy).sum(axis=-1)
     distorted: FloatArray = xy * radial[..., None] + p * r2[..., None]
     return distorted
 
@@ -107,11 +107,18 @@ def project_arrays(
     points_cam_mm: npt.NDArray[Any],
 ) -> FloatArray:
     """Many cameras at once: (N, 2, 3), (N, 5) and (N, J, 3) mm -> (N, J, 2) px; NaN at or behind the camera."""
+    return _pixels(intrinsics_px, _distorted(distortion, tangential_factor, points_cam_mm))
+
+
+def _distorted(distortion: npt.NDArray[Any], tangential_factor: float, points_cam_mm: npt.NDArray[Any]) -> FloatArray:
     points = np.asarray(points_cam_mm, np.float64)
     depth = points[..., 2:]
     with np.errstate(divide="ignore", invalid="ignore"):
         xy = np.where(depth > 0, points[..., :2] / depth, np.nan)
-    xy = distort(xy, np.asarray(distortion)[..., None, :], tangential_factor)
+    return distort(xy, np.asarray(distortion)[..., None, :], tangential_factor)
+
+
+def _pixels(intrinsics_px: npt.NDArray[Any], xy: FloatArray) -> FloatArray:
     matrix = np.asarray(intrinsics_px, np.float64)
     pixels: FloatArray = xy @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
     return pixels
@@ -135,11 +142,19 @@ def unproject_arrays(
 
 def project(camera: Camera, joints_cam_mm: npt.NDArray[Any]) -> FloatArray:
     """(..., 3) mm, camera frame -> (..., 2) px of ``camera``'s image; NaN at or behind the camera."""
+    return to_pixels(camera, to_image_plane(camera, joints_cam_mm))
+
+
+def to_image_plane(camera: Camera, joints_cam_mm: npt.NDArray[Any]) -> FloatArray:
+    """(..., 3) mm, camera frame -> (..., 2) distorted normalised coordinates, which all crops of an image share."""
     points = np.asarray(joints_cam_mm, np.float64)
-    flat = project_arrays(
-        camera.intrinsics_px[None], camera.distortion[None], camera.tangential_factor, points.reshape(1, -1, 3)
-    )
+    flat = _distorted(camera.distortion[None], camera.tangential_factor, points.reshape(1, -1, 3))
     return flat.reshape(*points.shape[:-1], 2)
+
+
+def to_pixels(camera: Camera, xy: FloatArray) -> FloatArray:
+    """(..., 2) distorted normalised coordinates -> (..., 2) px of ``camera``'s image."""
+    return _pixels(camera.intrinsics_px[None], xy.reshape(1, -1, 2)).reshape(xy.shape)
 
 
 def unproject(camera: Camera, points_px: npt.NDArray[Any], depth_mm: npt.NDArray[Any] | float) -> FloatArray:

@@ -92,14 +92,13 @@ def crop_person(
         if image is None:
             return None
         rows, columns = image.shape[:2]
-        canvas = np.zeros((height, width, *image.shape[2:]), image.dtype)
-        src_top, src_left = max(top, 0), max(left, 0)
-        src_bottom, src_right = min(bottom, rows), min(right, columns)
-        if src_bottom > src_top and src_right > src_left:
-            canvas[src_top - top : src_bottom - top, src_left - left : src_right - left] = image[
-                src_top:src_bottom, src_left:src_right
-            ]
-        return canvas if size == (width, height) else cv2.resize(canvas, size, interpolation=interpolation)
+        rest = max(-top, 0), max(bottom - rows, 0), max(-left, 0), max(right - columns, 0)
+        seen = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        if not seen.size:
+            return np.zeros((side, side, *image.shape[2:]), image.dtype)
+        if any(rest):
+            seen = cv2.copyMakeBorder(seen, *rest, cv2.BORDER_CONSTANT, value=0)
+        return seen.copy() if size == (width, height) else cv2.resize(seen, size, interpolation=interpolation)
 
     return Crop(
         camera=warp_camera(camera, affine, size),

@@ -79,7 +79,7 @@ def _bare(video: Path) -> float:
         stream.codec_context.thread_count = 1
         for number, frame in enumerate(container.decode(stream)):
             if number % EVERY == 0:
-                cut = frame.to_ndarray(format="rgb24")[top : top + side, left : left + side]
+                cut = frame.to_ndarray(format="rgb24", threads=1)[top : top + side, left : left + side]
                 assert encode_rgb(cv2.resize(cut, (320, 320), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
     return time.process_time() - start
 

@@ -246,3 +246,26 @@ def test_an_index_with_objects_or_compression_is_refused(tmp_path: Path) -> None
     path.write_bytes(buffer.getvalue())
     with pytest.raises(ArtefactError, match="is not stored plainly"):
         read_index(path)
+
+
+def test_members_lie_as_tarfile_writes_them(tmp_path: Path) -> None:
+    """The same bytes as Python's own ustar archives, for names up to the longest that fit and sizes around a block."""
+    path = tmp_path / "train-000000.tar"
+    keys = ["a", "k" * 88]
+    with ShardWriter(path) as writer:
+        for seed, key in enumerate(keys):
+            writer.write(sample(key, seed))
+    expected = io.BytesIO()
+    with tarfile.open(fileobj=expected, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for seed, key in enumerate(keys):
+            for extension, data in sorted(encode(sample(key, seed)).items()):
+                member = tarfile.TarInfo(f"{key}.{extension}")
+                member.size, member.mode, member.uname, member.gname = len(data), 0o444, "kt3d", "kt3d"
+                tar.addfile(member, io.BytesIO(data))
+    assert path.read_bytes() == expected.getvalue()
+
+
+def test_a_key_that_fits_no_header_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="too long for a plain tar header"), ShardWriter(tmp_path / "a.tar") as writer:
+        writer.write(sample("k" * 89, 0))
+    assert list(tmp_path.iterdir()) == []
