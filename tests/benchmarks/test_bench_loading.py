@@ -38,18 +38,20 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 
 
 def test_fetching_crops_reaches_the_bare_decoding_of_two_processes(shards: ShardSet, figures: FiveRuns) -> None:
-    """Two threads, whole batches of stored pixels, against two processes that decode and throw away."""
+    """Two threads, whole batches of stored pixels, against two processes that decode and throw away.
+
+    Batches lie in memory that is used again, as torch does with the page-locked memory of batches for a GPU.
+    """
     (modality,) = shards.modalities
     store = ImageStore(shards, (modality,), INPUT_PX, cache_bytes=0, workers=2)
-    affine, colour = np.zeros((BATCH, 2, 3)), np.ones((BATCH, 3))
+    affine, colour, sizes = np.zeros((BATCH, 2, 3)), np.ones((BATCH, 3)), store.sizes_px[:BATCH]
+    batches = [WarpedThere((modality,), affine, colour, INPUT_PX, sizes, torch.device("cpu")) for _ in range(4)]
 
     def fetched() -> None:
         waiting: deque[list[Future[None]]] = deque()
         for start in range(0, COUNT, BATCH):
-            indices = np.arange(start, start + BATCH)
-            sizes, device = store.sizes_px[indices], torch.device("cpu")
-            batch = WarpedThere((modality,), affine, colour, INPUT_PX, sizes, device)
-            waiting.append(list(store.request(indices, batch)))
+            batch = batches[start // BATCH % len(batches)]
+            waiting.append(list(store.request(np.arange(start, start + BATCH), batch)))
             if len(waiting) > 2:
                 for part in waiting.popleft():
                     part.result()
