@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -236,8 +237,31 @@ def leaderboard() -> None:
 @click.option("--url", default="", help="Address where the pages will be published, for previews of links to them.")
 def leaderboard_build(leaderboards: Path | None, html: Path | None, url: str) -> None:
     """Render every board from its entries: README.md for a code host, index.html for a browser."""
-    for path in kt.build_boards(leaderboards, html=html, url=url):
-        say(str(path))
+    from kt3d_bench.leaderboard.entries import ENTRIES
+
+    written = kt.build_boards(leaderboards, html=html, url=url)
+    folders = Counter(path.parents[path.parent.name == ENTRIES] for path in written)
+    for folder, files in sorted(folders.items()):
+        say(f"{folder}: {files} file{'s' * (files != 1)}")
+
+
+@leaderboard.command("samples")
+@click.argument("board")
+@click.option(
+    "--row",
+    "rows",
+    multiple=True,
+    metavar="ENTRY",
+    help="An entry's file name; give two. [default: those that the board's answer compares]",
+)
+@_LEADERBOARDS
+def leaderboard_samples(board: str, rows: tuple[str, ...], leaderboards: Path | None) -> None:
+    """Show six test samples of BOARD under two rows, side by side in 3D.
+
+    BOARD is one of stand-ins, such as generated/itop-front: poses of real data may not be passed on. The entries'
+    predictions and test shards must be on this machine.
+    """
+    say(f"Samples: {kt.show_samples(board, rows, leaderboards=leaderboards)}")
 
 
 @leaderboard.command("check")

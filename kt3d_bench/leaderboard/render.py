@@ -9,6 +9,7 @@ from kt3d_bench.files import write_whole
 from kt3d_bench.leaderboard.answer import answer
 from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry, known_boards
 from kt3d_bench.leaderboard.ranking import ranked_groups
+from kt3d_bench.leaderboard.samples import SAMPLES, read_samples
 from kt3d_bench.leaderboard.site.about import STRIP, About, strip
 from kt3d_bench.leaderboard.site.exports import board_csv, board_json, model_index
 from kt3d_bench.leaderboard.site.forest import FOREST, forest, forest_text
@@ -31,14 +32,15 @@ def rendered_files(
     """Return file -> text of every Markdown board with its forest plot and of their index, and of their pages and
     exports in the folder ``html``.
 
-    ``changed_only`` leaves out boards that are younger than their entries. ``about``: what is installed. Raises
-    ``ArtefactError`` for a broken entry.
+    ``changed_only`` leaves out boards that are younger than their entries and samples. ``about``: what is installed.
+    Raises ``ArtefactError`` for a broken entry or broken samples.
     """
     root = Path(leaderboards)
     boards = known_boards(root, benchmarks)
+    samples = {board: found for board in boards if (found := read_samples(root / board)) is not None}
     files = {root / README: index_markdown(boards, benchmarks)}
     if html is not None:
-        files[html / PAGE] = page_text(index_page(boards, benchmarks, published, about), about=about)
+        files[html / PAGE] = page_text(index_page(boards, benchmarks, published, about, samples), about=about)
     for board, entries in boards.items():
         if changed_only and not _changed(root / board):
             continue
@@ -49,7 +51,7 @@ def rendered_files(
         if drawing:
             files[root / board / FOREST] = drawing
         if html is not None:
-            files[html / board / PAGE] = page_text(board_page(*shown), board, about)
+            files[html / board / PAGE] = page_text(board_page(*shown, samples.get(board)), board, about)
             files[html / board / CSV] = board_csv(benchmarks[name], entries)
             files[html / board / JSON] = board_json(benchmarks[name], entries)
             files[html / board / MODEL_INDEX] = model_index(benchmarks[name], entries)
@@ -94,9 +96,10 @@ def render_boards(
 
 
 def _changed(board: Path) -> bool:
-    """Whether a board was never rendered, or one of its entries was written or removed since."""
+    """Whether a board was never rendered, or entries were written or removed, or samples written, since."""
     pages, entries = [board / name for name in (README, PAGE, CSV, JSON, MODEL_INDEX)], board / ENTRIES
     if not all(page.is_file() for page in pages):
         return True
     rendered = min(page.stat().st_mtime_ns for page in pages)
-    return entries.is_dir() and any(path.stat().st_mtime_ns >= rendered for path in (entries, *entries.glob("*.json")))
+    sources = [path for path in (entries, *entries.glob("*.json"), board / SAMPLES) if path.exists()]
+    return any(path.stat().st_mtime_ns >= rendered for path in sources)

@@ -249,7 +249,7 @@ def measure(
     _check_metrics(also, benchmark)
     require_test(benchmark, truth.dataset, truth.split, truth.box_rule, truth.foreground)
     pred, missing, extra = join(predictions, truth.keys)
-    counted, original = _counted(truth, benchmark), _labelled(truth, benchmark.original_joints)
+    counted, original = counted_joints(truth, benchmark), _labelled(truth, benchmark.original_joints)
     _refuse_misfits(pred, missing, extra, counted, truth, benchmark, incomplete, file)
     given = JointInput(pred, truth.joints_cam_mm, counted, benchmark.root, original)
     values: dict[str, FloatArray] = {}
@@ -345,7 +345,8 @@ def _check_metrics(also: Sequence[str], benchmark: Benchmark) -> None:
             )
 
 
-def _counted(truth: Truth, benchmark: Benchmark) -> npt.NDArray[np.bool_]:
+def counted_joints(truth: Truth, benchmark: Benchmark) -> npt.NDArray[np.bool_]:
+    """Return (N, J): the benchmark names the joint, its label exists, and its mapping is good enough."""
     good = truth.quality >= Quality[benchmark.min_quality.upper()]
     return _labelled(truth, benchmark.joints) & good
 

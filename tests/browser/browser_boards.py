@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import simplejpeg
 
 from kt3d_bench.leaderboard.entries import (
     Breakdown,
@@ -18,6 +21,7 @@ from kt3d_bench.leaderboard.entries import (
     write_entry,
 )
 from kt3d_bench.leaderboard.render import render_boards
+from kt3d_bench.leaderboard.samples import SAMPLES, ShownRow, ShownSample, ShownSamples, encode_samples
 from kt3d_bench.metrics.benchmarks import Benchmark, Published, PublishedRow
 from kt3d_bench.metrics.functional import CURVE_MM
 from kt3d_bench.skeletons import H36M17
@@ -159,9 +163,31 @@ def crowd() -> tuple[Entry, ...]:
     return (*found, *generated, *depth)
 
 
+def samples(rows: Sequence[Entry]) -> ShownSamples:
+    """Six samples under two rows: a pose, and the same with an error that grows; of the last there is no answer."""
+    rng = np.random.default_rng(3)
+    picture = base64.b64encode(simplejpeg.encode_jpeg(np.full((96, 96, 3), 90, np.uint8), colorspace="RGB")).decode()
+    shown = []
+    for number in range(6):
+        true = rng.normal(size=(17, 3)) * 300
+        off = [true + rng.normal(size=true.shape) * 20 * (number + 1 + 3 * row) for row in range(2)]
+        poses: Any = [[tuple(map(float, joint.round(1))) for joint in pose] for pose in (true, *off)]
+        if number == 5:
+            poses[2] = [None] * 17
+        shown.append(ShownSample(key=f"S9_{number} {HOSTILE[:40]}", image=picture, true_mm=poses[0],
+                                 predicted_mm=(poses[1], poses[2])))  # fmt: skip
+    one, other = (
+        ShownRow(entry=row.file_name, predictions_sha256=str(row.provenance.predictions_sha256)) for row in rows
+    )
+    return ShownSamples(rows=(one, other), samples=tuple(shown))
+
+
 def build(folder: Path) -> Path:
     """Write and render them; returns the index."""
     for one in crowd():
         write_entry(folder, one)
+    generated = [one for one in crowd() if one.origin == "generated"]
+    shown = encode_samples(samples((generated[6], generated[0])))
+    (folder / generated[0].board / SAMPLES).write_bytes(shown)
     render_boards(folder, BENCHMARKS, PUBLISHED)
     return folder / "index.html"

@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser_boards import HOSTILE, build
 from browser_chromium import PALE, Browser, Page
+from scipy.spatial.transform import Rotation
+
+from kt3d_bench.leaderboard.samples import SAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -365,7 +369,8 @@ def test_names_from_strangers_stay_text(page: Page, boards: Path) -> None:
     for path in sorted(boards.rglob("index.html")):
         page.open(path)
         assert page.run("document.title") != "hurt"
-        assert page.run("document.scripts.length") == 1
+        turned = 'class="turning"' in path.read_text()
+        assert page.run("document.scripts.length") == 1 + turned
         assert page.run(
             "[...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).every("
             "a => !a.name.startsWith('on') && !/^\\s*javascript:/i.test(a.value))"
@@ -415,3 +420,78 @@ def test_the_index_leads_to_every_board_and_filters_them(page: Page, boards: Pat
     choose(page, "select[name=modality]", "")
     choose(page, "select[name=origin]", "standin")
     assert page.run(rows) == ["generated/street-test"]
+
+
+def turned(page: Page) -> list[list[float]]:
+    """What the first drawing's paths say, as numbers."""
+    found = page.run("""[...document.querySelector('.turned-pose').querySelectorAll('path')].map(
+        e => e.getAttribute('d').match(/-?\\d+/g).map(Number))""")
+    return [list(map(float, one)) for one in found]
+
+
+def expected(page: Page, degrees: float) -> list[list[float]]:
+    """The first drawing's bones, seen after a turn about the vertical axis through the hip."""
+    ends = page.run("[...document.querySelector('.turned-pose').querySelectorAll('path')].map(e => e.dataset.ends)")
+    found = []
+    for text in ends:
+        points = np.array(text.split(), float).reshape(-1, 3)
+        points = points @ Rotation.from_euler("y", degrees, degrees=True).as_matrix().T
+        found.append(points[:, :2].ravel().tolist())
+    return found
+
+
+@pytest.mark.parametrize("place", ["generated/street-test", ""])
+def test_six_samples_are_shown_under_two_rows_as_the_file_says(tab: Page, boards: Path, place: str) -> None:
+    document = json.loads((boards / "generated" / "street-test" / SAMPLES).read_text())
+    tab.open(boards / place / "index.html")
+    shown = tab.run("""[...document.querySelectorAll('.turn-list li')].map(e => [
+        e.querySelector('.key').textContent, [...e.querySelectorAll('.error')].map(f => f.textContent),
+        [...e.querySelectorAll('svg')].map(f => f.getAttribute('aria-label')),
+        [...e.querySelectorAll('figcaption a')].map(f => f.href)])""")
+    assert len(shown) == len(document["samples"]) == 6
+    for sample, (key, errors, labels, links) in zip(document["samples"], shown, strict=True):
+        assert key.split()[0] == sample["key"].split()[0]
+        for row, pose in enumerate(sample["predicted_mm"]):
+            if None in pose:
+                assert errors[row] == "no answer"
+            else:
+                off = np.linalg.norm(np.array(pose) - np.array(sample["true_mm"]), axis=1).mean()
+                assert errors[row] == f"{off:.1f} mm"
+            assert errors[row] in labels[row]
+            assert document["rows"][row]["entry"].startswith(links[row].partition("#")[2])
+            assert Path(links[row].removeprefix("file://").partition("#")[0]).is_file()
+    tab.run("document.querySelector('.turning').scrollIntoView({behavior: 'instant'})")
+    tab.run("document.querySelector('.turning button').click()")
+    assert tab.run("document.querySelectorAll('.turn-list img').length") == 6
+
+
+def test_samples_turn_together_by_mouse_and_keyboard(tab: Page, boards: Path) -> None:
+    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    tab.open(boards / "index.html")
+    tab.run("document.querySelector('.turning').scrollIntoView({behavior: 'instant'})")
+    assert turned(tab) == expected(tab, 0)
+    tab.run("document.querySelector('.turning input').focus()")
+    tab.press("ArrowRight")
+    assert tab.run("document.querySelector('.turning input').getAttribute('aria-valuetext')") == "1 degrees"
+    choose(tab, ".turning input", "90")
+    for seen, right in zip(turned(tab), expected(tab, 90), strict=True):
+        assert seen == pytest.approx(right, abs=0.51)
+    x, y = tab.run(
+        "(r => [r.x + r.width / 2, r.y + 40])(document.querySelector('.turned-pose').getBoundingClientRect())"
+    )
+    tab.drag((x, y), (x - 100, y))
+    for seen, right in zip(turned(tab), expected(tab, 20), strict=True):
+        assert seen == pytest.approx(right, abs=0.51)
+
+
+def test_samples_turn_by_themselves_where_motion_is_allowed_and_stop(tab: Page, boards: Path) -> None:
+    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "no-preference"}])
+    tab.open(boards / "generated" / "street-test" / "index.html")
+    tab.call("Page.bringToFront")
+    tab.run("document.querySelector('.turning').scrollIntoView({behavior: 'instant'})")
+    tab.until("Number(document.querySelector('.turning input').value) > 2")
+    tab.click(".turning button")
+    assert tab.run("document.querySelector('.turning button').textContent") == "Turn"
+    stopped = turned(tab)
+    tab.run("new Promise(done => setTimeout(done, 100))")
+    assert turned(tab) == stopped

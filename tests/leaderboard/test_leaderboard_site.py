@@ -616,6 +616,11 @@ def test_pages_in_a_folder_of_their_own_are_whole_and_small(tmp_path: Path) -> N
     words = ["leaderboard", "build", "--leaderboards", str(boards), "--html", str(tmp_path / "site")]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
+    said = dict(line.rsplit(": ", 1) for line in done.output.splitlines())
+    for folder in ("h36m-s9s11-64", "generated/h36m-s9s11-64"):
+        files = [path for path in (tmp_path / "site" / folder).rglob("*") if path.is_file()]
+        assert said[str(tmp_path / "site" / folder)] == f"{len(files)} files"
+    assert said[str(boards / "h36m-s9s11-64")] == "1 file"
     assert not list(boards.rglob("index.html"))
     pages = sorted((tmp_path / "site").rglob("index.html"))
     assert len(pages) >= 7

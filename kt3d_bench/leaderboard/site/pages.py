@@ -9,6 +9,7 @@ from kt3d_bench.leaderboard.answer import answer, pairs
 from kt3d_bench.leaderboard.commands import row_command
 from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row, ranked_groups
+from kt3d_bench.leaderboard.samples import ShownSamples
 from kt3d_bench.leaderboard.site.about import BIBTEX, About, dataset_cards, embedded, method_cards, strip, verbatim
 from kt3d_bench.leaderboard.site.forest import forest, forest_text
 from kt3d_bench.leaderboard.site.rows import (
@@ -21,6 +22,7 @@ from kt3d_bench.leaderboard.site.rows import (
     row_id,
     row_name,
 )
+from kt3d_bench.leaderboard.site.turning import turning
 from kt3d_bench.leaderboard.transfer import Transfer, transfers
 from kt3d_bench.leaderboard.wording import (
     REFERENCES,
@@ -59,13 +61,18 @@ def page_text(page: SimpleNamespace, board: str = "", about: About | None = None
     """Return the text of the page of a board, by default that of the index. ``about``: what is installed."""
     template, root = ("board.html", "../" * (board.count("/") + 1)) if board else ("boards.html", "")
     return render(
-        "kt3d_bench.leaderboard.site", template, page=page, root=root, entries_folder=ENTRIES, csv=CSV, json=JSON,
-        model_index=MODEL_INDEX, about=about or About(), bibtex=BIBTEX, verbatim=verbatim,
+        "kt3d_bench.leaderboard.site", template, own="turning" if page.samples else "", page=page, root=root,
+        entries_folder=ENTRIES, csv=CSV, json=JSON, model_index=MODEL_INDEX, about=about or About(), bibtex=BIBTEX,
+        verbatim=verbatim,
     )  # fmt: skip
 
 
 def board_page(
-    board: str, benchmark: Benchmark, entries: Sequence[Entry], published: Published | None = None
+    board: str,
+    benchmark: Benchmark,
+    entries: Sequence[Entry],
+    published: Published | None = None,
+    samples: ShownSamples | None = None,
 ) -> SimpleNamespace:
     """Return what stands on a board's page.
 
@@ -97,6 +104,7 @@ def board_page(
         tables=tables,
         answer=answers[0] if answers else None,
         command=row_command(answers[0].first.entry) if answers and answers[0].first else "",
+        samples=turning(board, samples, groups),
         matrices=[_matrix(title, rows, ranked_by.name) for title, rows in _compared(groups)],
         levels=sorted(levels - {""}),
         curves=curves,
@@ -119,9 +127,10 @@ def index_page(
     benchmarks: Mapping[str, Benchmark],
     published: Mapping[str, Published],
     about: About | None = None,
+    samples: Mapping[str, ShownSamples] | None = None,
 ) -> SimpleNamespace:
-    """Return the first answer, every board in one line, real ones first, the grids of sources and targets, and what is
-    installed."""
+    """Return the first answer, the samples of its board, else of the first that has some, every board in one line, real
+    ones first, the grids of sources and targets, and what is installed."""
     lines, steps, ranked, about = [], {}, [], about or About()
     for board in sorted(boards):
         benchmark = benchmarks[board.removeprefix(f"{GENERATED}/")]
@@ -131,11 +140,15 @@ def index_page(
         ranked.append((board, benchmark, groups))
     ranked.sort(key=lambda one: one[0].startswith(f"{GENERATED}/"))
     grids = (_grid(steps, generated=generated) for generated in (False, True))
+    lead = next((one for one in (_lead_board(*board) for board in ranked) if one is not None), None)
+    shown = [turning(board, (samples or {}).get(board), groups) for board, _, groups in ranked]
+    shown.sort(key=lambda one: one is None or lead is None or one.board != lead.board)
     return SimpleNamespace(
         real=[line for line in lines if not line.generated],
         generated=[line for line in lines if line.generated],
         grids=[grid for grid in grids if grid is not None],
-        lead=next((one for one in (_lead_board(*board) for board in ranked) if one is not None), None),
+        lead=lead,
+        samples=next((one for one in shown if one is not None), None),
         strip=embedded(strip()),
         datasets=dataset_cards(about),
         methods=method_cards(about, ranked),
