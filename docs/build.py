@@ -7,6 +7,7 @@ installed and from the public names. A warning of the generator, such as a broke
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import re
@@ -21,6 +22,7 @@ from typing import Any
 import yaml
 
 import kt3d_bench as kt
+from kt3d_bench.leaderboard.site.about import PARAMETERS, millions
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY_PAGES = {
@@ -74,18 +76,42 @@ def page(source: str, pages: Mapping[str, str], root: Path = ROOT) -> tuple[str,
     return _INFO.sub(r"```\1", text), pictures
 
 
-def methods_page() -> str:
-    """Return the table of installed methods: labels, inputs, presets, and the page that describes each."""
+def trained_parameters() -> dict[str, dict[str, int]]:
+    """Return method -> preset -> the parameters of all networks that its stages train, at the first level of
+    supervision and the default target. No weight is made."""
+    import torch
+
+    from kt3d_bench.method import MethodContext
+    from kt3d_bench.plugins import registry
+
+    inputs = {name: one.modality for one in kt.benchmarks().values() for name in (one.dataset, one.id)}
+    found: dict[str, dict[str, int]] = {}
+    for name, plugin in kt.methods().items():
+        kind = registry.load(plugin.load)
+        modality = inputs.get(plugin.defaults.get("target", ""), "rgb")
+        context = MethodContext(modality, 45, plugin.supervision[0], True)
+        for preset in plugin.presets:
+            with torch.device("meta"):
+                method = kind(kind.Config(**kind.PRESETS[preset]), context)
+            networks = {network for stage in method.stages() for network in stage.trains}
+            sizes = {one: one.numel() for network in networks for one in getattr(method, network).parameters()}
+            found.setdefault(name, {})[preset] = sum(sizes.values())
+    return found
+
+
+def methods_page(parameters: Mapping[str, Mapping[str, int]]) -> str:
+    """Return the table of installed methods: labels, inputs, presets with their trained parameters, and the page that
+    describes each."""
     lines = [
         "# Methods", "",
         "Every method is a plugin and is scored by the same harness. `kt3d list NAME` shows its options.", "",
-        "| method | what it is | labels of the target | presets |",
+        "| method | what it is | labels of the target | trained parameters by preset |",
         "|---|---|---|---|",
     ]  # fmt: skip
     for method in kt.methods().values():
         package = method.load.partition(".")[0].removeprefix("kt3d_")
         levels = ", ".join(method.supervision)
-        presets = ", ".join(method.presets)
+        presets = ", ".join(f"{preset} {millions(parameters[method.name][preset])}" for preset in method.presets)
         lines.append(f"| [{method.name}](methods/{package}.md) | {method.summary} | {levels} | {presets} |")
     return "\n".join(lines) + "\n"
 
@@ -111,14 +137,16 @@ def _navigation(config: dict[str, Any], pages: Mapping[str, str]) -> None:
 
 
 def collect(folder: Path, root: Path = ROOT) -> None:
-    """Write the configuration and all pages with their pictures into ``folder``, ready for the generator."""
-    pages = sources(root)
-    texts = {"methods.md": methods_page(), "api.md": api_page(root)}
+    """Write the configuration and all pages with their pictures into ``folder``, ready for the generator, and beside
+    the pages what the boards' front page says of methods."""
+    pages, parameters = sources(root), trained_parameters()
+    texts = {"methods.md": methods_page(parameters), "api.md": api_page(root), PARAMETERS: json.dumps(parameters)}
     for source, name in pages.items():
         texts[name], pictures = page(source, pages, root)
         for picture, file in pictures.items():
             (folder / "pages" / picture).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, folder / "pages" / picture)
+    texts |= {name: (root / "docs" / name).read_text() for name in ("extra.css", "extra.js")}
     for name, text in texts.items():
         (folder / "pages" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "pages" / name).write_text(text, encoding="utf-8")

@@ -137,11 +137,11 @@ def test_sample_alignment_and_skeletons_are_chosen(page: Page) -> None:
     page.click("[data-view=side]")
     page.click("[role=tab]:nth-child(4)")
     page.until(f"document.querySelector('{STAGE}').dataset.drawn?.startsWith('3 ')")
-    assert "Median 1 110.0 mm" in page.run("document.querySelector('.sample:not([hidden]) h4').textContent")
+    assert "Median 1 110.0 mm" in page.run("document.querySelector('.sample:not([hidden]) h3').textContent")
     assert camera(page)[:2] == (90.0, 4.0)
     page.press("ArrowRight")
     assert page.run("document.activeElement.getAttribute('aria-selected')") == "true"
-    assert "Median 2" in page.run("document.querySelector('.sample:not([hidden]) h4').textContent")
+    assert "Median 2" in page.run("document.querySelector('.sample:not([hidden]) h3').textContent")
     assert page.run("document.querySelectorAll('.sample:not([hidden])').length") == 1
     assert page.run("document.querySelectorAll('.plot').length") == 1
 

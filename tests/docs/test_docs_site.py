@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -12,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from docs_pages import ROOT
+
+from kt3d_bench.leaderboard.site.about import PARAMETERS, millions
 
 sys.path.insert(0, str(ROOT / "docs"))
 import build as docs
@@ -121,3 +124,17 @@ def test_what_is_broken_is_found(tmp_path: Path) -> None:
     assert broken(tmp_path) == [
         "a.html: b.html", "a.html: #here", "a.html: https://x.org/s.js is loaded from elsewhere",
     ]  # fmt: skip
+
+
+README_COUNTS = {"a2j": "43.1 M", "simcc-3d": "26.1 M", "v2v": "3.41 M", "zhou": "34.0 M", "volumetric": "53.6 M"}
+"""Of the preset ``paper``, as the READMEs say, whose numbers are those of the released networks or counted by hand."""
+
+
+def test_methods_name_their_trained_parameters(site: Path) -> None:
+    found = json.loads((site / PARAMETERS).read_text())
+    text = (site / "methods.html").read_text()
+    for name, count in README_COUNTS.items():
+        assert found[name]["paper"] / 1e6 == pytest.approx(float(count.split()[0]), abs=0.05)
+        assert f"paper {millions(found[name]['paper'])}" in text
+    assert set(found["mean-pose"].values()) == set(found["blazepose"].values()) == {0}
+    assert (millions(0), millions(797_456), millions(43_126_848)) == ("none", "0.80 M", "43.1 M")

@@ -12,10 +12,11 @@ import yaml
 from click.testing import CliRunner
 
 from kt3d_bench.cli import main
+from kt3d_bench.errors import ArtefactError
 from kt3d_bench.leaderboard.answer import answer
 from kt3d_bench.leaderboard.entries import Entry, known_boards
 from kt3d_bench.leaderboard.ranking import ranked_groups
-from kt3d_bench.leaderboard.site.about import About, embedded, installed, verbatim
+from kt3d_bench.leaderboard.site.about import PARAMETERS, About, embedded, installed, verbatim
 from kt3d_bench.leaderboard.site.exports import board_json, model_index
 from kt3d_bench.leaderboard.site.pages import index_page, page_text
 from kt3d_bench.plugins import registry
@@ -132,3 +133,20 @@ def test_exports_hold_what_the_entries_say(boards: dict[str, tuple[Entry, ...]])
 
 def test_text_of_several_lines_is_escaped_and_keeps_them() -> None:
     assert verbatim("@a{<b>\n  x\x1b\u202e}") == "@a{&lt;b&gt;\n  x}"
+
+
+def test_methods_show_the_parameters_that_the_documentation_counted(
+    tmp_path: Path, boards: dict[str, tuple[Entry, ...]]
+) -> None:
+    (tmp_path / "docs").mkdir()
+    counted = {"a2j": {"paper": 43_126_848, "laptop": 800_000, "tiny": 797_456}, "mean-pose": {"paper": 0}}
+    (tmp_path / "docs" / PARAMETERS).write_text(json.dumps(counted))
+    page = index_page(boards, registry.benchmarks(), {}, installed(tmp_path))
+    sizes = {one.name: one.size for one in page.methods}
+    assert sizes["a2j"] == "trained parameters: 43.1 M (paper), 0.80 M (tiny)"
+    assert (sizes["mean-pose"], sizes["v2v"]) == ("no trained parameters", "")
+    assert sizes["a2j"] in page_text(page)
+    for broken in ("[1]", '{"a2j": {"paper": -1}}', "{"):
+        (tmp_path / "docs" / PARAMETERS).write_text(broken)
+        with pytest.raises(ArtefactError, match="is not what the documentation's build writes"):
+            installed(tmp_path)

@@ -89,7 +89,7 @@ def test_everything_of_a_run_is_there(run: Path) -> None:
     ):  # fmt: skip
         assert words in page.text, words
     assert len(page.images()) == 9 * 4
-    assert sum(tag == "article" for tag, _ in page.tags) == 9
+    assert sum(attributes.get("class") == "sample" for _, attributes in page.tags) == 9
     poses = next(text for attrs, text in page.scripts if attrs.get("class") == "poses")
     assert len(json.loads(poses)["samples"]) == 9
 
@@ -200,7 +200,7 @@ def test_official_images_come_with_their_terms_and_can_be_left_out(
     bare = reading(write_report(run, images=False))
     assert bare.images() == []
     assert "This file holds poses (labels) of the dataset behind yard-test" in bare.text
-    assert sum(tag == "article" for tag, _ in bare.tags) == 9
+    assert sum(attributes.get("class") == "sample" for _, attributes in bare.tags) == 9
     assert "skeletons only" in bare.text
 
 

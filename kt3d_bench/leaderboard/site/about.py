@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Annotated
 
 from markupsafe import Markup, escape
+from pydantic import Field, RootModel
 
+from kt3d_bench.budgets import read_whole
+from kt3d_bench.errors import ArtefactError
 from kt3d_bench.leaderboard.ranking import RankedGroup, Row
 from kt3d_bench.leaderboard.wording import supervision_name
 from kt3d_bench.metrics.benchmarks import Benchmark
@@ -20,6 +24,8 @@ from kt3d_bench.plugins.cards import Card
 from kt3d_bench.plugins.hookspecs import MethodPlugin
 
 STRIP = "strip.png"
+PARAMETERS = "parameters.json"
+"""In the documentation: method -> preset -> trained parameters."""
 PICTURE = "picture.png"
 """Beside a dataset's card: generated people in its layout, never the dataset itself."""
 _READS = {"rgb": "RGB image", "depth": "depth image"}
@@ -38,6 +44,8 @@ class About:
     folders: Mapping[str, Path] = field(default_factory=dict)
     """Dataset -> the folder of its plugin."""
     methods: Mapping[str, MethodPlugin] = field(default_factory=dict)
+    parameters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Method -> preset -> trained parameters; empty without the documentation, which counts them."""
     docs: frozenset[str] = frozenset()
     url: str = ""
     """Where the pages will be published; "" = not known, and previews have no picture."""
@@ -63,9 +71,29 @@ def installed(html: Path, url: str = "") -> About:
         cards={name: registry.card(name) for name in registry.datasets()},
         folders={name: plugin.folder for name, plugin in registry.datasets().items()},
         methods=registry.methods(),
+        parameters=_parameters(docs / PARAMETERS),
         docs=frozenset(path.relative_to(docs).as_posix() for path in docs.rglob("*.html")),
         url=url.rstrip("/"),
     )
+
+
+class _Parameters(RootModel[dict[str, dict[str, Annotated[int, Field(ge=0)]]]]):
+    """What ``PARAMETERS`` holds."""
+
+
+def _parameters(path: Path) -> Mapping[str, Mapping[str, int]]:
+    if not path.is_file():
+        return {}
+    try:
+        return _Parameters.model_validate_json(read_whole(path)).root
+    except (OSError, ValueError) as error:
+        hint = "build the documentation again: python docs/build.py FOLDER"
+        raise ArtefactError("is not what the documentation's build writes", where=path, hint=hint) from error
+
+
+def millions(count: int) -> str:
+    """Return a number of parameters as text: 43.1 M, 0.80 M; 0 = none."""
+    return "none" if count == 0 else f"{count / 1e6:.{1 if count >= 1e6 else 2}f} M"
 
 
 def strip() -> bytes:
@@ -110,10 +138,20 @@ def method_cards(about: About, boards: Sequence[tuple[str, Benchmark, Sequence[R
         found.append(
             SimpleNamespace(
                 name=name, summary=method.summary, reads=_READS.get(modality, "image"),
+                size=_size(about.parameters.get(name, {})),
                 levels=method.supervision, external=method.external_data, number=number, page=about.method_page(name),
             )
         )  # fmt: skip
     return found
+
+
+def _size(parameters: Mapping[str, int]) -> str:
+    """The trained parameters of the largest and the smallest preset of a method, "" where they were not counted."""
+    names = list(parameters)
+    if not any(parameters.values()):
+        return "no trained parameters" if parameters else ""
+    ends = dict.fromkeys((names[0], names[-1]))
+    return "trained parameters: " + ", ".join(f"{millions(parameters[name])} ({name})" for name in ends)
 
 
 def _ranked(groups: Sequence[RankedGroup], method: str) -> list[Row]:
