@@ -143,6 +143,18 @@ def test_longer_videos_are_cut_and_shorter_ones_refused(make_raw):
     assert (len(good), [s.name for s in skipped]) == (3, ["s09_act07_sub2_55011271"])
 
 
+def test_a_video_that_is_far_longer_than_its_poses_is_another_recordings(make_raw):
+    made = make_raw({9: ["Posing"]})
+    long = made.video(9, "Posing", CAMERA_IDS[1])
+    write_video(long, 33, made.size(CAMERA_IDS[1]))
+    assert len(samples(made.root)[0]) == 4
+    write_video(long, 34, made.size(CAMERA_IDS[1]))
+    with pytest.raises(RawDataError, match="34 frames for 3 poses, so frames and poses cannot be matched"):
+        samples(made.root)
+    frames = frames_rgb(long, 3, 1, where="x", name="S9 Walking 55011271")  # Its official poses end long before
+    assert len(list(frames)) == 3
+
+
 def test_a_short_video_in_an_archive_is_refused_when_it_is_decoded(make_raw, tmp_path):
     made = make_raw({9: ["Posing"]})
     write_video(made.video(9, "Posing", CAMERA_IDS[0]), 2, made.size(CAMERA_IDS[0]))
