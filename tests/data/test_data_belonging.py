@@ -72,6 +72,23 @@ def test_half_of_the_clips_exchanged_is_no_poor_foreground(tmp_path: Path) -> No
     assert (wrong.failed, unchecked) == (CLIPS // 2, [])
 
 
+def test_a_clip_that_shows_nobody_is_wrong_where_the_cameras_others_do(tmp_path: Path) -> None:
+    """As a video of another camera, whose person is elsewhere: nothing moves where the joints lie."""
+    nobody = np.zeros((48, 40), np.uint8)
+
+    def without(*numbers: int) -> Found:
+        shown = [replace(one, foreground=nobody) if one.sequence in {f"clip_{n:02d}" for n in numbers} else one
+                 for one in clips()]  # fmt: skip
+        return fit(tiny_shards(tmp_path / str(len(numbers)), shown))
+
+    [wrong], unchecked = without(3)
+    assert (wrong.tested, wrong.failed, unchecked) == (CLIPS, 1, [])
+    assert wrong.findings[0].sentence.startswith("clip_03 seen by c: 100 % of the joints lie beside the person")
+    [sound], [missing] = without(3, 5, 7)  # A quarter: the scene may not be known
+    assert (sound.tested, sound.failed) == (CLIPS - 3, 0)
+    assert missing.reason == "3 clips: no image's foreground shows anybody"
+
+
 def test_joints_beside_the_person_are_those_further_than_a_twentieth_of_the_side() -> None:
     """Against the distance to the nearest of all pixels of the mask."""
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ sequence seen by one camera), K limbs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -138,7 +139,12 @@ def fit(shards: ShardSet, misfits: Collection[str] = (), looks: Sequence[Moments
         share = _beside(shards, i, shown, looks)
         if share is not None:
             of_clip[number].append(share)
-    means = np.array([sum(values) / len(values) if values else np.nan for values in of_clip])
+    shares = [[value for value in values if not math.isnan(value)] for values in of_clip]
+    means = np.array([sum(values) / len(values) if values else np.nan for values in shares])
+    empty = np.array([bool(values) for values in of_clip]) & np.isnan(means)
+    means[empty & _scene_known(labels, clips, means)] = 1.0
+    if (unseen := int((empty & np.isnan(means)).sum())) < len(means) and unseen:
+        unchecked.append(Unchecked(FIT, split, f"{unseen} clips: no image's foreground shows anybody"))
     middle = float(np.nanmedian(means)) if np.isfinite(means).any() else 0.0
     shown_clips = int(np.isfinite(means).sum())
     most = MOST_IN_MEDIAN[shown_clips >= MANY_CLIPS]
@@ -157,6 +163,15 @@ def fit(shards: ShardSet, misfits: Collection[str] = (), looks: Sequence[Moments
     worst = float(np.nanmax(means))
     return [Outcome(FIT, split, int(np.isfinite(means).sum()), len(worse), 100 * worst, worst / MOST_BESIDE,
                     tuple(findings[:20]))], unchecked  # fmt: skip
+
+
+def _scene_known(labels: Labels, clips: Sequence[npt.NDArray[np.int64]], means: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return (G,) where most clips of the same subject and camera show somebody. One that shows nobody then lacks the
+    person where the joints lie, not the empty scene."""
+    firsts = [members[0] for members in clips]
+    _, place = np.unique(_pairs(labels.subject, labels.camera_id)[firsts], return_inverse=True)
+    shown = np.bincount(place, np.isfinite(means)) >= ALIKE_TAKES * np.bincount(place)
+    return np.asarray(shown[place])
 
 
 def _few_recordings(labels: Labels) -> npt.NDArray[np.bool_]:
@@ -219,14 +234,15 @@ def _spread(members: npt.NDArray[np.int64], images: int, clips: int) -> npt.NDAr
 
 
 def _beside(shards: ShardSet, i: int, shown: str, looks: Sequence[Moments | Views]) -> float | None:
-    """Return the share of joints beside the person in one image; ``None`` where it cannot be said."""
+    """Return the share of joints beside the person in one image; ``None`` where it cannot be said, NaN where a
+    foreground shows nobody."""
     points = shards.labels.joints_px[i].astype(np.float64)
     try:
         if shown == "depth":
             return _off_surface(points, shards.labels.joints_cam_mm[i, :, 2], shards.image(i, "depth_mm"))
         mask = shards.image(i, shown) > 0
         if shown == "foreground" and not mask.any():
-            return None
+            return math.nan
         share = images.share_beside(points, mask)
         for look in looks if shown == "foreground" else ():
             if share is not None:
