@@ -273,7 +273,7 @@ def program(words: Sequence[str], home: Path, prepared: Callable[[], None], befo
     (home / "tmp").mkdir(exist_ok=True)
     environment = {**os.environ, "TMPDIR": str(home / "tmp"), "KT3D_DATA": "kt3d-data", "OMP_NUM_THREADS": "1"}
     begun = time.monotonic()
-    command = [*before, sys.executable, "-c", f"{_SMALL}\nmain(args={list(words)!r}, prog_name='kt3d')"]
+    command = [*before, sys.executable, "-c", f"words = {list(words)!r}\n{_SMALL}"]
     child = subprocess.Popen(command, cwd=home, env=environment, start_new_session=True, preexec_fn=prepared,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     try:
@@ -289,10 +289,12 @@ import sys
 from kt3d_bench import interrupts
 interrupts.interrupt_on_signals()
 from kt3d_bench.cli import main
-if {{"reproduce", "weights"}} & {{*sys.argv, *sys.orig_argv[-1].split("'")}}:
+sys.argv = ["kt3d", *words]
+if {{"reproduce", "weights"}} & {{*words}}:
     sys.path.insert(0, {str(Path(__file__).parent)!r})
     import campaign_world
     campaign_world.with_small_plugins()
+main(prog_name="kt3d")
 """
 
 
