@@ -143,6 +143,7 @@ def plan_split(
         hint = f"see what is there with: kt3d inspect {raw}"
         raise RawDataError(f"the raw data holds nothing for split {split}", where=raw, hint=hint)
     groups = group(items, samples_per_shard)
+    planned = [_plan_without_place(raw, members) for members in groups]
     configuration = _digest(
         {
             "format_version": FORMAT_VERSION,
@@ -150,12 +151,12 @@ def plan_split(
             "split": split,
             "options": dict(options),
             "origin": origin.marker,
-            "plan": _plan_without_place(raw, items)[0],
+            "plan": [entry for entries, _ in planned for entry in entries],
             "groups": [len(members) for members in groups],
             "crop": [MARGIN, LONGEST_PX],
         }
     )
-    sources = [_source_digest(raw, members) for members in groups]
+    sources = [_source_digest(raw, *one) for one in planned]
     tasks = []
     for number, (members, source) in enumerate(zip(groups, sources, strict=True)):
         path, digest = out / f"{split}-{number:06d}.tar", _digest([configuration, source])
@@ -183,9 +184,8 @@ def group(items: Sequence[WorkItem], samples_per_shard: int | None = None) -> li
     return [tuple(members) for members in groups]
 
 
-def _source_digest(raw: Path, items: Sequence[WorkItem]) -> str:
+def _source_digest(raw: Path, plan: Sequence[Any], named: set[str]) -> str:
     """Return the digest of a shard's sources: its plan, and name, size and first 64 KiB of each file named in it."""
-    plan, named = _plan_without_place(raw, items)
     files = sorted((text.replace(str(raw), "."), raw / text) for text in named if _is_file(raw / text))
     return _digest({"plan": plan, "files": [[name, path.stat().st_size, _head(path)] for name, path in files]})
 
@@ -196,6 +196,8 @@ def _plan_without_place(raw: Path, items: Sequence[WorkItem]) -> tuple[list[Any]
     named: set[str] = set()
 
     def relative(value: Any) -> Any:
+        if isinstance(value, (int, float)):
+            return value
         if isinstance(value, str):
             named.add(value)
             return value.replace(root, ".")
