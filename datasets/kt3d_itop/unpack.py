@@ -141,6 +141,8 @@ def declared_bytes(source: Path) -> int:
     """
     with reading(source, _HINT), gzip.open(source) as packed:
         head = packed.read(_HEAD)
+    if head.startswith(GZIP):
+        raise RawDataError("is packed twice", where=source, hint="unpack it once with gunzip, or download it again")
     if not head.startswith(SIGNATURE) or len(head) < _HEAD:
         raise RawDataError("holds no HDF5 file", where=source, hint=_HINT)
     version = head[8]

@@ -198,6 +198,7 @@ def declare(size: int) -> Callable[[bytes], bytes]:
         (lambda data: b"", "holds no HDF5 file"),
         (lambda data: b"no gzip", "holds no HDF5 file"),
         (lambda data: gzip.compress(b"no HDF5" * 100), "holds no HDF5 file"),
+        (gzip.compress, "is packed twice; unpack it once with gunzip, or download it again"),
         (lambda data: gzip.compress(gzip.decompress(data)[:-500]), "its HDF5 header declares"),
         (declare(300 << 40), f"declares to unpack to {300 << 40} bytes, no official file has more than"),
         (lambda data: gzip.compress(gzip.decompress(data) + bytes(64 << 20)), "unpacks to more than the"),
