@@ -7,6 +7,7 @@ the identity where they are allowed, and the scale is trace(S D) / |P|^2. Shapes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ BoolArray = npt.NDArray[np.bool_]
 MIN_JOINTS = 3
 """Fewer counted joints leave the rotation undefined whatever their positions."""
 _CHUNK = 2048
-"""Poses handled at once: small enough that every temporary stays in the processor's cache."""
+"""Poses: an array of 17 joints takes 0.8 MB. More leave the cache, fewer pay more for each of NumPy's hundred calls."""
+_BLOCK = 512
+"""Poses whose axes are exchanged at once: what is read and written stays in the cache next to the core."""
 
 
 def align_root(points_mm: npt.NDArray[Any], root: int) -> FloatArray:
@@ -45,11 +48,49 @@ def align_similarity(
     """
     source, target, counted = check_pair(source_mm, target_mm, mask)
     aligned = np.empty(source.shape)
-    for start in range(0, len(source), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    for part in chunks(len(source)):
         weights = None if counted is None else counted[part]
-        aligned[part] = _aligned(source[part], target[part], weights, scale, reflection)
+        turned, _, center = _turned(source[part], target[part], weights, scale, reflection)
+        aligned[part] = (turned + center[:, None]).transpose(2, 1, 0)
     return aligned
+
+
+def similarity_distances(
+    source_mm: npt.NDArray[Any],
+    target_mm: npt.NDArray[Any],
+    counted: BoolArray | None,
+    *,
+    scale: bool = True,
+    reflection: bool = False,
+) -> FloatArray:
+    """(n, J) distances in mm between ``target_mm`` and ``align_similarity``'s result, (n, J, 3), at counted joints.
+
+    Everything is held at once: for one of ``chunks``.
+    """
+    turned, fixed, _ = _turned(source_mm, target_mm, counted, scale, reflection)
+    with np.errstate(all="ignore"):
+        turned -= fixed
+        return plane_lengths(turned).T
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Yield the parts of ``count`` poses that are worked on together: few enough to stay in a core's cache."""
+    for start in range(0, count, _CHUNK):
+        yield slice(start, start + _CHUNK)
+
+
+def planes(points: npt.NDArray[Any]) -> FloatArray:
+    """(n, J, 3) -> (3, J, n), copied: long rows, which NumPy works through several numbers at a time."""
+    found = np.empty(points.shape[::-1])
+    for start in range(0, len(points), _BLOCK):
+        found[..., start : start + _BLOCK] = points[start : start + _BLOCK].astype(np.float64).transpose(2, 1, 0)
+    return found
+
+
+def plane_lengths(vectors: FloatArray) -> FloatArray:
+    """(3, J, n) -> (J, n)."""
+    square = np.einsum("kjn,kjn->jn", vectors, vectors)
+    return np.asarray(np.sqrt(square, out=square))
 
 
 def check_pair(
@@ -67,32 +108,26 @@ def check_pair(
     return first, second, counted
 
 
-def _aligned(
+def _turned(
     source: npt.NDArray[Any], target: npt.NDArray[Any], counted: BoolArray | None, scale: bool, reflection: bool
-) -> FloatArray:
-    """One chunk. Inside, arrays are (3, J, n): long contiguous rows, which NumPy works through several at a time."""
-    moved, fixed = _planes(source), _planes(target)
-    if counted is None:
-        joints: Any = float(source.shape[1])
-        used_moved, used_fixed = moved, fixed
-    else:
-        weights = np.ascontiguousarray(counted.T)
-        joints = weights.sum(axis=0).astype(np.float64)
-        used_moved, used_fixed = np.where(weights, moved, 0.0), np.where(weights, fixed, 0.0)
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the sources, turned and scaled, and the targets, both as planes about their centres; the latter (3, n)."""
+    moved, fixed = planes(source), planes(target)
+    weights = None if counted is None else np.ascontiguousarray(counted.T)
+    joints: Any = float(source.shape[1]) if weights is None else weights.sum(axis=0).astype(np.float64)
     with np.errstate(all="ignore"):
-        center_moved, center_fixed = used_moved.sum(axis=1) / joints, used_fixed.sum(axis=1) / joints
-        magnitude_moved, magnitude_fixed = _square_sum(used_moved), _square_sum(used_fixed)
-        used_moved = used_moved - center_moved[:, None]
-        used_fixed = used_fixed - center_fixed[:, None]
-        if counted is not None:
-            used_moved, used_fixed = used_moved * weights, used_fixed * weights
+        center_moved, center_fixed = (_counted(one, weights).sum(axis=1) / joints for one in (moved, fixed))
+        moved -= center_moved[:, None]
+        fixed -= center_fixed[:, None]
+        used_moved, used_fixed = _counted(moved, weights), _counted(fixed, weights)
         spread_moved, spread_fixed = _square_sum(used_moved), _square_sum(used_fixed)
         size = np.sqrt(spread_moved * spread_fixed)
-        covariance = np.einsum("ijn,kjn->ikn", used_moved, used_fixed) / size
+        covariance = np.einsum("ijn,kjn->ikn", used_moved, used_fixed)
+        covariance /= size
         defined = (
             (joints >= MIN_JOINTS)
-            & (spread_moved > _ONE_POINT * magnitude_moved)
-            & (spread_fixed > _ONE_POINT * magnitude_fixed)
+            & (spread_moved > _ONE_POINT * joints * np.einsum("kn,kn->n", center_moved, center_moved))
+            & (spread_fixed > _ONE_POINT * joints * np.einsum("kn,kn->n", center_fixed, center_fixed))
             & (size > 0)
             & np.isfinite(size)
             & np.isfinite(covariance).all(axis=(0, 1))
@@ -103,9 +138,11 @@ def _aligned(
         if scale:
             matrix *= overlap * size / spread_moved
         matrix[:, :, undefined] = np.nan
-        away = moved - center_moved[:, None]
-        result: FloatArray = np.einsum("ijn,ikn->kjn", away, matrix) + center_fixed[:, None]
-    return result.transpose(2, 1, 0)
+        return np.einsum("ijn,ikn->kjn", moved, matrix), fixed, center_fixed
+
+
+def _counted(vectors: FloatArray, weights: BoolArray | None) -> FloatArray:
+    return vectors if weights is None else np.where(weights, vectors, 0.0)
 
 
 def _rotations(covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -117,26 +154,27 @@ def _rotations(covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
     (I1 I2 - I3) R = I1 cof H + (I1^2 - I2) H - H H^T H. Where the left factor is small (the rotation is all but
     undetermined) or the root is not found, the singular value decomposition decides.
     """
-    cofactor = np.stack(
-        [
-            _cross(covariance[1], covariance[2]),
-            _cross(covariance[2], covariance[0]),
-            _cross(covariance[0], covariance[1]),
-        ]
-    )
+    after, next_but_one = covariance[:, [1, 2, 0]], covariance[:, [2, 0, 1]]
+    cofactor = after[[1, 2, 0]] * next_but_one[[2, 0, 1]]
+    cofactor -= after[[2, 0, 1]] * next_but_one[[1, 2, 0]]
     determinant = np.einsum("kn,kn->n", covariance[0], cofactor[0])
     square = _square_sum(covariance)
     constant = square * square - 4 * _square_sum(cofactor)
     overlap = np.ones_like(square)
-    step = overlap
     for _ in range(_NEWTON_STEPS):
-        value = ((overlap * overlap - 2 * square) * overlap - 8 * determinant) * overlap + constant
-        step = value / (4 * ((overlap * overlap - square) * overlap - 2 * determinant))
-        overlap = overlap - step
+        squared = overlap * overlap
+        value = ((squared - 2 * square) * overlap - 8 * determinant) * overlap + constant
+        step = value / (4 * ((squared - square) * overlap - 2 * determinant))
+        step[np.abs(step) < _NO_STEP] = 0.0
+        overlap -= step
+        if not step.any():
+            break
     second = (overlap * overlap - square) / 2
     gap = overlap * second - determinant
-    cubic = np.einsum("iln,ljn->ijn", np.einsum("ikn,lkn->iln", covariance, covariance), covariance)
-    rotation: FloatArray = (overlap * cofactor + (overlap * overlap - second) * covariance - cubic) / gap
+    rotation = overlap * cofactor
+    rotation += (overlap * overlap - second) * covariance
+    rotation -= np.einsum("iln,ljn->ijn", np.einsum("ikn,lkn->iln", covariance, covariance), covariance)
+    rotation /= gap
     doubtful = np.flatnonzero(~((gap > _MIN_GAP) & (np.abs(step) < 1e-13)))
     if len(doubtful):
         rotation[:, :, doubtful], overlap[doubtful] = _rotations_by_svd(covariance[:, :, doubtful], False)
@@ -153,20 +191,13 @@ def _rotations_by_svd(covariance: FloatArray, reflection: bool) -> tuple[FloatAr
     return np.ascontiguousarray((left @ right).transpose(1, 2, 0)), singular.sum(axis=1)
 
 
-def _cross(first: FloatArray, second: FloatArray) -> FloatArray:
-    (a, b, c), (x, y, z) = first, second
-    return np.stack([b * z - c * y, c * x - a * z, a * y - b * x])
-
-
 _NEWTON_STEPS = 12
+_NO_STEP = 1e-15
+"""Steps below this are not taken, so that a pose's number does not depend on how many its neighbours take."""
 _MIN_GAP = 0.01
 """Below this the closed form would lose more than about 1e-10 of a metre-sized pose's millimetres."""
 _ONE_POINT = (64 * np.finfo(np.float64).eps) ** 2
 """Spread over magnitude, both squared, at or below which joints lie in one point but for rounding."""
-
-
-def _planes(points: npt.NDArray[Any]) -> FloatArray:
-    return np.ascontiguousarray(points.transpose(2, 1, 0), np.float64)
 
 
 def _square_sum(planes: FloatArray) -> FloatArray:

@@ -101,6 +101,31 @@ def test_pa_equals_a_scipy_loop(scale: bool, reflection: bool, mirrored: bool) -
     np.testing.assert_allclose(found, loop_pa(pred, true, scale, reflection), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("many", [1, 1 << 30], ids=["threads", "one thread"])
+def test_many_poses_at_once_equal_the_formulas(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several chunks, float32 as in files, of good, unrelated, mirrored, flat, straight and tiny predictions."""
+    monkeypatch.setattr(metrics, "_MANY", many)
+    pred, true = poses(6_000, 4)
+    pred[1::6] = true[::-1][1::6]
+    pred[2::6, :, 0] *= -1
+    pred[3::6, :, 2] = 4000.0
+    pred[4::6] = np.linspace(0, 1, 17)[:, None] * [300.0, 20.0, -100.0] + [0, 0, 4000.0]
+    pred[5::6] = (pred[5::6] - [0, 0, 4000]) * 1e-3
+    pred, true = pred.astype(np.float32), true.astype(np.float32)
+    wide, goal = pred.astype(np.float64), true.astype(np.float64)
+    rooted = np.sqrt((((wide - wide[:, :1]) - (goal - goal[:, :1])) ** 2).sum(axis=2))
+    np.testing.assert_allclose(mpjpe(pred, true), rooted.mean(axis=1), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(pck(pred, true), 100 * (rooted <= 100).mean(axis=1), rtol=0, atol=1e-9)
+    p, t = wide - wide.mean(axis=1, keepdims=True), goal - goal.mean(axis=1, keepdims=True)
+    u, s, vt = np.linalg.svd(np.einsum("njk,njl->nkl", p, t))
+    s[:, 2] *= np.sign(np.linalg.det(u @ vt))
+    u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    factor = s.sum(axis=1) / (p**2).sum(axis=(1, 2))
+    apart = np.sqrt(((factor[:, None, None] * (p @ (u @ vt)) - t) ** 2).sum(axis=2))
+    np.testing.assert_allclose(pa_mpjpe(pred, true), apart.mean(axis=1), rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(pa_mpjpe(pred[4321:4327], true[4321:4327]), pa_mpjpe(pred, true)[4321:4327])
+
+
 PUBLIC = (mpjpe, pa_mpjpe, n_mpjpe, pck, auc)
 
 
@@ -238,7 +263,10 @@ def test_n_mpjpe_ignores_the_predictions_scale_and_place(seed: int, scale: float
         assert value == pytest.approx(np.mean([np.linalg.norm(row) for row in best * p - t]), abs=1e-9)
 
 
-def test_n_mpjpe_of_a_pose_in_one_point_is_undefined() -> None:
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("many", [1, 1 << 30], ids=["threads", "one thread"])
+def test_n_mpjpe_of_a_pose_in_one_point_is_undefined(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_MANY", many)
     pred, true = poses(3, 1)
     pred[1] = 12.5
     assert np.isnan(n_mpjpe(pred, true, root=0)).tolist() == [False, True, False]
