@@ -43,6 +43,17 @@ def test_gradients_are_right_whatever_the_block(block: int, monkeypatch: pytest.
     torch.testing.assert_close(*gradients)
 
 
+def test_single_precision_gradients_of_large_volumes_are_exact_to_1e_5_of_the_largest() -> None:
+    logits = torch.randn(1, 2, 64, 64, 64, generator=torch.Generator().manual_seed(0)) * 3
+    gradients = []
+    for function, given in ((soft_argmax, logits), (soft_argmax_plain, logits.double())):
+        given.requires_grad_()
+        (gradient,) = torch.autograd.grad(function(given).square().sum(), given)
+        gradients.append(gradient.double())
+    own, exact = gradients
+    assert float((own - exact).abs().max()) < 1e-5 * float(exact.abs().max())
+
+
 def test_marginals_are_sums_of_the_softmax() -> None:
     logits = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64, requires_grad=True)
     shares = special.softmax(logits.detach().numpy(), axis=(2, 3, 4))
