@@ -461,7 +461,7 @@ METRICS = KnownMetrics({
 def _correct(errors_mm: FloatArray, true_mm: npt.NDArray[Any], root: int | None, threshold_mm: float) -> FloatArray:
     """(N, J) distances -> 100 where at most ``threshold_mm``, else 0; NaN where the truth (or its root) is."""
     with np.errstate(invalid="ignore"):
-        correct = (errors_mm <= threshold_mm) * 100.0
+        correct = np.multiply(errors_mm <= threshold_mm, 100.0, dtype=np.float64)
     unknown = np.isnan(errors_mm) & ~_known(true_mm, root) if np.isnan(errors_mm).any() else None
     if unknown is not None:
         correct[unknown] = np.nan
