@@ -139,6 +139,9 @@ def test_the_first_screen_holds_the_answer_and_twelve_rows(page: Page) -> None:
     page.size(1440)
     assert page.run("document.querySelector('.answer').getBoundingClientRect().bottom") < 200
     assert page.run("document.querySelectorAll('.board tbody.item')[11].getBoundingClientRect().top") < 900
+    assert page.run("document.querySelector('.repeat pre').offsetHeight") < 36
+    high = "[...document.querySelectorAll('.board .main')].filter(e => e.offsetHeight > 46).map(e => e.textContent)"
+    assert [name for name in page.run(high) if "undefined" not in name] == []
     assert page.run("document.querySelector('.board').scrollWidth <= document.querySelector('.wide-table').clientWidth")
     page.run("scrollTo({top: 600, behavior: 'instant'})")
     assert page.run("document.querySelector('.board thead th').getBoundingClientRect().top") == 0

@@ -593,7 +593,7 @@ def test_a_board_of_500_entries_is_light_and_quick(tmp_path: Path) -> None:
     rows = [entry(f"m{number}", number / 3, seed=0, provenance=few) for number in range(500)]
     started = time.process_time()
     text = page_text(board_page("toy-test", BENCHMARK, rows), "toy-test")
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 1
     assert len(text.encode()) < 1_000_000
     assert text.count("<polyline") == 50
     assert "450 more are in the table above" in text
