@@ -101,8 +101,19 @@ def _sentence(error: OSError) -> str | None:
     return None
 
 
-class Commands(click.Group):
+class Listing(click.Group):
+    """Its help gives the first sentence of every command whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=1000)) for name, one in commands if one])
+
+
+class Commands(Listing):
     """Expected errors become one sentence and an exit code; anything else is a bug and keeps its traceback."""
+
+    group_class = Listing
 
     def invoke(self, ctx: click.Context) -> Any:
         write_anything()
@@ -124,7 +135,7 @@ class Commands(click.Group):
             ctx.exit(exit_code())
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="kt3d")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes, only results and errors.")
 def main(quiet: bool) -> None:

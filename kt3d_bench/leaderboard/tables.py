@@ -148,7 +148,8 @@ def terminal_table(
         kept = _fitting(header, rows, benchmark, width or FULL_WIDTH)
         least = _least_widths(header, rows, kept, width or FULL_WIDTH)
         missing = len(header) - 1 - len(kept)
-        left_out = f" {missing} more columns are on the board." if missing else ""
+        more = "column is" if missing == 1 else "columns are"
+        left_out = f" {missing} more {more} on the board." if missing else ""
         stand_in = "" if group.rows[0].entry.origin == "official" else "On a generated stand-in: "
         table = Table(
             title=stand_in + escape_rich(benchmark.title),

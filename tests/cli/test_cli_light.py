@@ -121,6 +121,17 @@ def test_quiet_shows_no_progress_and_no_notes(quiet: bool, capsys: pytest.Captur
     assert ("a note" in capsys.readouterr().err) != quiet
 
 
+@pytest.mark.parametrize("words", [[], ["leaderboard"], ["new"], ["weights"]])
+def test_help_gives_whole_sentences(words: list[str]) -> None:
+    told = CliRunner().invoke(main, [*words, "--help"]).output
+    commands = told.partition("Commands:")[2]
+    assert commands
+    assert "..." not in commands
+    if not words:
+        whole = "Check and measure predictions made elsewhere; write their entry and model card for a pull request"
+        assert whole in " ".join(told.split())
+
+
 def test_help_names_the_data_folder() -> None:
     assert "KT3D_DATA" in CliRunner().invoke(main, ["--help"]).output
 
