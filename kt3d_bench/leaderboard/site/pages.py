@@ -53,8 +53,11 @@ _SELECTION = {
 }
 _MOST_STEPS = 10
 _MOST_COMPARED = 10
-_MOST_DRAWN = 50
-"""Rows that figures show, and that a page gives in full detail: it stays light."""
+_MOST_DRAWN = 30
+"""Rows that figures show."""
+_MOST_WHOLE = 50
+"""Rows that a page gives in full detail. Those of longer boards have one command each, sort by what they show, and are
+searched by what they say, so that a page of 500 entries stays below 1 MB."""
 
 
 def page_text(page: SimpleNamespace, board: str = "", about: About | None = None) -> str:
@@ -99,7 +102,7 @@ def board_page(
         lead=_lead(benchmark),
         protocol=_protocol(benchmark),
         columns=metric_columns(benchmark),
-        whole=sum(len(group.rows) for group in groups) <= _MOST_DRAWN,
+        whole=sum(len(group.rows) for group in groups) <= _MOST_WHOLE,
         not_drawn=len(groups[0].rows) - len(named) if groups else 0,
         tables=tables,
         answer=answers[0] if answers else None,

@@ -18,9 +18,15 @@
     const say = (words) => { said.textContent = words; };
 
     theme();
+    all("table.board").forEach(labelled);
     all("table.sortable").forEach((table, place) => sortable(table, place));
     filters(say);
-    all(".copy").forEach((button) => copying(button, say));
+    all(".command pre").forEach((code) => {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", className: "quiet copy", textContent: "Copy" });
+      code.after(button);
+      copying(button, say);
+    });
     curves();
     figure();
     unfold();
@@ -40,6 +46,11 @@
       if (value) address.set(name, value); else address.delete(name);
       const query = address.toString();
       try { history.replaceState(null, "", `${location.pathname}${query ? `?${query}` : ""}${location.hash}`); } catch { /* a browser may forbid it */ }
+    }
+
+    function labelled(table) {
+      const titles = all("thead th", table).map((head) => head.textContent.trim().replace(/\s+/g, " "));
+      all(".main > .number:not([data-label])", table).forEach((cell) => { cell.dataset.label = titles[cell.cellIndex]; });
     }
 
     function sortable(table, place) {
@@ -106,6 +117,7 @@
       const form = document.querySelector("form.filters");
       if (!form) return;
       const items = all("[data-item]");
+      const texts = new Map(items.map((item) => [item, item.dataset.text ?? item.rows[0].textContent.toLowerCase()]));
       const count = form.querySelector(".count");
       const nothing = document.querySelector(".nothing");
       all("[name]", form).forEach((field) => {
@@ -118,7 +130,7 @@
         const others = Object.keys(fields).filter((name) => name !== "text" && fields[name] !== "");
         let shown = 0;
         items.forEach((item) => {
-          const fits = words.every((word) => item.dataset.text.includes(word))
+          const fits = words.every((word) => texts.get(item).includes(word))
             && others.every((name) => item.dataset[name] === fields[name]);
           item.hidden = !fits;
           shown += fits;
