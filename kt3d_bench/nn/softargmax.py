@@ -72,8 +72,10 @@ class _Marginals(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         volumes = logits.reshape(-1, *logits.shape[2:])
         totals, along = [], []
-        for block in torch.split(volumes, _block_size(volumes)):
-            shares = _shares(block)
+        size = _block_size(volumes)
+        buffer = _buffer(volumes, size)
+        for block in torch.split(volumes, size):
+            shares = _shares(block, buffer)
             plane = shares.sum(1)
             sums = (plane.sum(1), plane.sum(2), shares.sum((2, 3)))
             totals.append(sums[2].sum(1, keepdim=True))
@@ -92,10 +94,12 @@ class _Marginals(torch.autograd.Function):
         lines = [(line - (line * one).sum(1, keepdim=True)) / totals for line, one in zip(lines, along, strict=True)]
         result = torch.empty(volumes.shape, dtype=logits.dtype, device=logits.device)
         size = _block_size(volumes)
+        buffer, factors = _buffer(volumes, size), _buffer(volumes, size)
         for start in range(0, len(volumes), size):
             part = slice(start, start + size)
             plane = lines[1][part, :, None] + lines[0][part, None, :]
-            torch.mul(_shares(volumes[part]), lines[2][part, :, None, None] + plane[:, None], out=result[part])
+            factor = torch.add(lines[2][part, :, None, None], plane[:, None], out=factors[: len(plane)])
+            torch.mul(_shares(volumes[part], buffer), factor, out=result[part])
         return result.view(logits.shape)
 
 
@@ -103,17 +107,26 @@ def _wide(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def _shares(volumes: Tensor) -> Tensor:
+def _shares(volumes: Tensor, buffer: Tensor) -> Tensor:
     """(N, D, H, W) -> the softmax over each volume but for one factor of about 1: torch's own kernel, a volume for each
     thread, is twice as fast as ``exp`` and divides by a sum of 262,144 voxels that is right to five digits."""
-    wide = _wide(volumes)
-    return wide.flatten(1).softmax(1).view(wide.shape)
+    shares = buffer[: len(volumes)]
+    torch.softmax(volumes.flatten(1), 1, dtype=shares.dtype, out=shares.flatten(1))
+    return shares
+
+
+def _buffer(volumes: Tensor, size: int) -> Tensor:
+    """Room for a block. New memory for each block would cost more than the arithmetic wherever the system takes freed
+    memory back at once."""
+    dtype = torch.float64 if volumes.dtype == torch.float64 else torch.float32
+    return torch.empty((size, *volumes.shape[1:]), dtype=dtype, device=volumes.device)
 
 
 def _block_size(volumes: Tensor) -> int:
     on_cpu = volumes.device.type == "cpu"
     voxels = _BLOCK_VOXELS if on_cpu else _BLOCK_VOXELS_ELSEWHERE
-    return max(torch.get_num_threads() if on_cpu else 1, voxels // max(1, volumes[0].numel()))
+    size = max(torch.get_num_threads() if on_cpu else 1, voxels // max(1, volumes[0].numel()))
+    return min(size, len(volumes))
 
 
 def _bins(values: Tensor) -> Tensor:
