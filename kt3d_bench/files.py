@@ -1,4 +1,4 @@
-"""Files written whole or not at all, ``.npz`` files read safely, installed versions, and where data lies."""
+"""Files written whole or not at all, SHA-256, ``.npz`` files read safely, installed versions, and where data lies."""
 
 from __future__ import annotations
 
@@ -17,24 +17,35 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import IO, TYPE_CHECKING, Any
 
 from kt3d_bench.budgets import OverBudgetError, require_bytes, zip_members
 from kt3d_bench.errors import SYSTEM_ERRORS, ArtefactError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """``write_atomically``, making the folder first. Raises ``ArtefactError`` when the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        raise ArtefactError(f"cannot be written ({error})", where=path, hint="free space or choose a folder") from error
+    write_all({path: content})
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write each file as ``write_whole`` does, in this order; flush each folder to disk once, at the end. Raises
+    ``ArtefactError`` for the first file that cannot be written."""
+    for path, content in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _renamed_at_end(path) as file:
+                file.write(content)
+        except OSError as error:
+            hint = "free space or choose a folder"
+            raise ArtefactError(f"cannot be written ({error})", where=path, hint=hint) from error
+    for folder in dict.fromkeys(path.parent for path in files):
+        _flush(folder)
 
 
 def write_atomically(path: Path, content: bytes, *, temporary: Path | None = None) -> None:
@@ -51,6 +62,13 @@ def opened_atomically(path: Path, *, temporary: Path | None = None) -> Iterator[
     Readers see the old file or the new one, and a power cut leaves one of the two. What a killed process leaves is
     gone after the next write of ``path``. Raises ``OSError``.
     """
+    with _renamed_at_end(path, temporary) as file:
+        yield file
+    _flush(path.parent)
+
+
+@contextlib.contextmanager
+def _renamed_at_end(path: Path, temporary: Path | None = None) -> Iterator[IO[bytes]]:
     begun, descriptor = (temporary, None) if temporary else _begun(path)
     try:
         with begun.open("wb") as file:
@@ -65,12 +83,16 @@ def opened_atomically(path: Path, *, temporary: Path | None = None) -> Iterator[
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _flush(folder: Path) -> None:
+    """Flush the names in a folder to disk, where its file system can."""
     with contextlib.suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
 
 
 def _begun(path: Path) -> tuple[Path, int | None]:
@@ -95,6 +117,14 @@ def _begun(path: Path) -> tuple[Path, int | None]:
                     return begun, descriptor
                 begun.unlink()
         os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hex. A command asks it once of every file. Raises ``OSError``."""
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def utf8_text(text: str) -> str:
@@ -128,6 +158,8 @@ class PickledObjectsError(ValueError):
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Arrays of any shapes as an uncompressed ``.npz`` without times of writing. Object arrays raise ``ValueError``."""
+    import numpy as np
+
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -185,8 +217,11 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]
 
 def _array(opened: Callable[[], IO[bytes]], size: int, name: str) -> npt.NDArray[Any]:
     """Read one array after its header was found to declare exactly the bytes that follow, and no objects."""
+    import numpy as np
+
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     with opened() as stream:
-        shape, _, dtype = _NPY_HEADERS[np.lib.format.read_magic(stream)](stream)
+        shape, _, dtype = headers[np.lib.format.read_magic(stream)](stream)
         if dtype.hasobject:
             raise PickledObjectsError(f"{name} holds pickled objects, which are never loaded")
         count, left = math.prod(shape), size - stream.tell()
@@ -197,7 +232,6 @@ def _array(opened: Callable[[], IO[bytes]], size: int, name: str) -> npt.NDArray
     return array
 
 
-_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 CORRUPT = (
     *(ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, OverflowError, RuntimeError),
     *(SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),

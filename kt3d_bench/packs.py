@@ -7,7 +7,6 @@ unpacked once, into ``<cache>/packs/<name>-<digest>/``, which has the layout of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import zipfile
@@ -17,7 +16,7 @@ from typing import Any
 
 from kt3d_bench.budgets import OverBudgetError, json_value, require_bytes, require_stored
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import CORRUPT, cache_root, opened_atomically, unreadable, write_whole
+from kt3d_bench.files import CORRUPT, cache_root, file_sha256, opened_atomically, unreadable, write_whole
 
 ENDING = ".kt3d"
 FORMAT_VERSION = 1
@@ -33,9 +32,9 @@ def is_pack(path: Path | str) -> bool:
     return Path(path).suffix == ENDING and Path(path).is_file()
 
 
-def write_pack(path: Path, facts: Mapping[str, Any], run: bytes, weights: Path) -> None:
+def write_pack(path: Path, facts: Mapping[str, Any], run: bytes, weights: Path, weights_sha256: str) -> None:
     """Write a pack, whole or not at all; equal content gives equal bytes. Raises ``ArtefactError``."""
-    told = {"format_version": FORMAT_VERSION, **facts, "weights_sha256": _digest(weights)}
+    told = {"format_version": FORMAT_VERSION, **facts, "weights_sha256": weights_sha256}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with opened_atomically(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -77,7 +76,7 @@ def unpacked(path: Path) -> Path:
     Raises ``ArtefactError`` as ``read_facts``, and for weights whose SHA-256 is not the stated one."""
     path = Path(path)
     facts = read_facts(path)
-    folder = cache_root() / "packs" / _digest(path)[:24] / path.stem
+    folder = cache_root() / "packs" / file_sha256(path)[:24] / path.stem
     final = folder / "checkpoints" / WEIGHTS
     if (folder / RUN).is_file():
         return folder
@@ -88,7 +87,7 @@ def unpacked(path: Path) -> Path:
                 with archive.open(WEIGHTS) as member:
                     shutil.copyfileobj(member, own)
                 own.flush()
-                digest = _digest(Path(own.name))
+                digest = file_sha256(Path(own.name))
                 if digest != facts.get("weights_sha256"):
                     raise ArtefactError("its weights are corrupt: their SHA-256 is another one", where=path, hint=_HINT)
                 write_whole(final.with_name(f"{WEIGHTS}.sha256"), f"{digest}  {WEIGHTS}\n".encode())
@@ -96,8 +95,3 @@ def unpacked(path: Path) -> Path:
         except CORRUPT as error:
             raise ArtefactError(f"cannot be unpacked ({error})", where=path, hint=_HINT) from error
     return folder
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Quality(IntEnum):
@@ -50,6 +51,8 @@ class Skeleton:
 
     def bone_lengths(self, joints: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """(..., J, D) -> (...,) + (bones,) lengths in the order of ``bones``; NaN where an end is not known."""
+        import numpy as np
+
         points = np.asarray(joints, np.float64)
         children, parents = (list(ends) for ends in zip(*self.bones, strict=True))
         return np.asarray(np.linalg.norm(points[..., children, :] - points[..., parents, :], axis=-1))
@@ -57,6 +60,8 @@ class Skeleton:
     @property
     def mirror(self) -> npt.NDArray[np.int64]:
         """(J,) permutation that exchanges left and right joints."""
+        import numpy as np
+
         order = np.arange(len(self.joints))
         for right, left in self.mirror_pairs:
             order[right], order[left] = left, right
@@ -136,10 +141,14 @@ class JointMapping:
     @property
     def quality(self) -> npt.NDArray[np.uint8]:
         """(17,) ``Quality`` codes."""
+        import numpy as np
+
         return np.array([entry.quality for entry in self.table], np.uint8)
 
     def apply(self, joints: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """(..., S, D) source joints -> (..., 17, D) float64; absent joints are NaN, NaN sources stay NaN."""
+        import numpy as np
+
         source = np.asarray(joints, np.float64)
         mapped = np.full((*source.shape[:-2], NUM_JOINTS, source.shape[-1]), np.nan)
         for joint, entry in enumerate(self.table):

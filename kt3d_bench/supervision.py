@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from kt3d_bench.errors import UsageError, did_you_mean
 from kt3d_bench.skeletons import LABEL_SUBSETS, NUM_JOINTS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 LEVELS = ("none", "partial-2d", "partial-3d", "partial", "full-2d", "full-3d", "full")
 ROLES = ("target", "source", "pretrain")
@@ -57,6 +59,8 @@ def grant(level: str, joints: int = 6) -> Grant:
 
     Raises ``UsageError`` for an unknown level or number of joints.
     """
+    import numpy as np
+
     if level not in LEVELS:
         raise UsageError(f"unknown supervision level '{level}'", hint=did_you_mean(level, LEVELS))
     if joints not in LABEL_SUBSETS:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -178,6 +180,32 @@ def test_scoring_anybodys_file_needs_no_torch(home: Path, tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", script], cwd=home, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "generated" / "h36m-s9s11-64" / "entries").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        (("score",), "h36m-s9s11-64.npz"),
+        (("predict",), "final.pt"),
+        (("pack",), "final.pt"),
+        (("validate", "kt3d-data/shards/h36m"), "test-000000.tar"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_command_hashes_every_file_that_it_reads_once(
+    scored: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], read: str
+) -> None:
+    hashed: Counter[str] = Counter()
+    of_file = hashlib.file_digest
+
+    def counted(file: Any, kind: str) -> Any:
+        hashed[Path(file.name).name] += 1
+        return of_file(file, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    kt3d(scored, *words)
+    assert hashed[read] == 1
+    assert set(hashed.values()) == {1}
 
 
 def test_supervised_and_depth_targets_run_too(home: Path) -> None:

@@ -14,8 +14,11 @@ from kt3d_bench import __version__
 from kt3d_bench.cli.console import say, write_anything
 from kt3d_bench.errors import SYSTEM_ERRORS, TEMPORARY_FULL, TEMPORARY_HINT, Kt3dError
 from kt3d_bench.interrupts import StoppedError, exit_code
+from kt3d_bench.supervision import HELD_OUT
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# To look for plugins, pydantic reads the metadata of everything that is installed.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -30,11 +33,8 @@ def workers_option(command: Command) -> Command:
 
 
 def held_out_option(text: str) -> Callable[[Command], Command]:
-    """Return what adds ``--held-out`` to a command, with this help. Its words are ``supervision.HELD_OUT``, which is
-    not imported: ``--help`` needs no NumPy."""
-    return click.option(
-        "--held-out", type=click.Choice(["test", "validation"]), default="test", show_default=True, help=text
-    )
+    """Return what adds ``--held-out`` to a command, with this help."""
+    return click.option("--held-out", type=click.Choice(HELD_OUT), default=HELD_OUT[0], show_default=True, help=text)
 
 
 def completing(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:

@@ -52,6 +52,8 @@ def write_anything() -> None:
 def printable(text: str, kept: str = "") -> str:
     """Return a text with every character that could steer a terminal written out, such as ``\\x1b``; those in ``kept``
     stay. File names, keys and texts from files may hold any."""
+    if text.isprintable():
+        return text
     return "".join(
         one if one.isprintable() or one in kept else one.encode("unicode_escape").decode("ascii") for one in text
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import click
 
 import kt3d_bench as kt
 from kt3d_bench.cli.base import FILE, FOLDER, completing, main
-from kt3d_bench.cli.console import console, say
+from kt3d_bench.cli.console import say
 
 if TYPE_CHECKING:
     from kt3d_bench.testing import Finding
@@ -29,8 +30,8 @@ def list_(name: str | None, as_json: bool) -> None:
         facts = catalogue.as_json() if name is None else catalogue.fact_sheet(name)
         say(json.dumps(facts, indent=1, sort_keys=True, default=str))
         return
-    out = console()
-    for line in catalogue.lines(out.width if out.is_terminal else None) if name is None else catalogue.describe(name):
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in catalogue.lines(width) if name is None else catalogue.describe(name):
         say(line)
 
 

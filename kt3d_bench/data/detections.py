@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from kt3d_bench.budgets import json_value
 from kt3d_bench.data.folders import split_digest
 from kt3d_bench.data.reader import Masks, ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
-from kt3d_bench.files import npz_bytes, read_npz, write_whole
+from kt3d_bench.files import file_sha256, npz_bytes, read_npz, write_whole
 from kt3d_bench.schema import STRICT, OneOf, parse
 from kt3d_bench.skeletons import NUM_JOINTS, Quality
 from kt3d_bench.supervision import KINDS
@@ -125,7 +124,7 @@ def with_masks(shards: ShardSet, name: str) -> tuple[ShardSet, Maker]:
     starts = np.concatenate([[0], ends[:-1]])
     images = {str(keys[row]): png[starts[row] : ends[row]].tobytes() for row in rows}
     there = shards.modalities if "foreground" in shards.modalities else (*shards.modalities, "foreground")
-    external = f"{shards.external} masks {_sha256(path)}"
+    external = f"{shards.external} masks {file_sha256(path)}"
     return replace(shards, masks=Masks(path, images), modalities=there, external=external), maker
 
 
@@ -147,7 +146,7 @@ def with_pseudo_labels(shards: ShardSet, name: str) -> tuple[ShardSet, Maker]:
         rotation=np.broadcast_to(np.eye(3), old.rotation.shape),
         position_world_mm=np.full_like(old.position_world_mm, np.nan),
     )
-    external = f"{shards.external} labels {_sha256(detections_path(shards, name))}"
+    external = f"{shards.external} labels {file_sha256(detections_path(shards, name))}"
     return replace(shards, labels=labels, external=external), maker
 
 
@@ -163,10 +162,6 @@ def _rise(ends: npt.NDArray[Any], size: int) -> bool:
 def _most_bytes(shards: ShardSet) -> int:
     """Return what a file of the split may unpack to."""
     return max(_MOST_BYTES, shards.manifest.splits[shards.split].samples * _BYTES_EACH)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _tied(shards: ShardSet, found: Mapping[str, npt.NDArray[Any]], path: Path, hint: str) -> tuple[Maker, list[int]]:

@@ -3,7 +3,6 @@ alone."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -112,6 +111,8 @@ class S3Files:
         return content
 
     async def _get(self, url: str, start: int, end: int) -> bytes:
+        import asyncio
+
         bucket, key, _ = self._files.split_path(url)
         async with asyncio.timeout(DEADLINE_S):
             asked = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}"}

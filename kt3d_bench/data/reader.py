@@ -6,7 +6,6 @@ must agree before anything is read.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from kt3d_bench.data.index import AGAIN, Labels, ShardIndex, index_path, read_in
 from kt3d_bench.data.manifest import Manifest, Shard, labels_digest, read_manifest, sample_list_digest
 from kt3d_bench.data.remote import Mirror, local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
+from kt3d_bench.files import file_sha256
 from kt3d_bench.records import Camera, Sample
 
 _AGAIN = f"{AGAIN}; it keeps complete shards"
@@ -291,9 +291,6 @@ def checked_index(path: Path, shard: Shard, verify: bool = False, *, mirrored: b
     index = read_index(index_path(path))
     if (index.tar_sha256, index.tar_size, len(index)) != (shard.sha256, shard.size, shard.samples):
         raise ArtefactError("the index does not belong to this shard", where=index_path(path), hint=_DELETE)
-    if verify:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != shard.sha256:
-            raise ArtefactError("the shard was changed: its SHA-256 is not the manifest's", where=path, hint=_DELETE)
+    if verify and file_sha256(path) != shard.sha256:
+        raise ArtefactError("the shard was changed: its SHA-256 is not the manifest's", where=path, hint=_DELETE)
     return index

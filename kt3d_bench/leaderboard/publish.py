@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kt3d_bench.data.folders import shards_folder, with_target_found
 from kt3d_bench.data.manifest import read_manifest
 from kt3d_bench.errors import ArtefactError, Kt3dError, UsageError, did_you_mean
-from kt3d_bench.files import default_data_root, utf8_text, write_whole
+from kt3d_bench.files import default_data_root, file_sha256, utf8_text, write_whole
 from kt3d_bench.leaderboard.answer import answer
 from kt3d_bench.leaderboard.cards import card_path, write_card
 from kt3d_bench.leaderboard.checks import problems
@@ -196,7 +196,7 @@ def score_run(
     found = find_answers(path.stem, predictions, shards=shards_of_test(document, path.stem, data))
     scores = dataclasses.replace(found, path=path).scores(incomplete=incomplete)
     write_scores(folder / "scores" / f"{path.stem}.npz", scores)
-    facts = {**_facts_of_run(document), **_facts_of_files(found, _sha256(path))}
+    facts = {**_facts_of_run(document), **_facts_of_files(found, file_sha256(path))}
     entry = make_entry(scores, found.benchmark, **facts)
     boards = leaderboards or default_leaderboards(data)
     with _writing(boards):
@@ -293,7 +293,7 @@ def _published_file(
     """Keep a scored file's predictions in our own form, write their entry and card, and render the boards."""
     assert found.file is not None
     path, suspicions = found.file.path, found.suspicions()
-    digest = _sha256(path)
+    digest = file_sha256(path)
     kept = data / _SUBMISSIONS / f"{digest[:16]}-{found.benchmark.id}.npz"
     given, meta = found.predictions, {"benchmark": found.benchmark.id}
     content = prediction_bytes(given.keys, given.joints_cam_mm, meta=meta)
@@ -443,7 +443,7 @@ def _rows_to_show(board: str, entries: Sequence[Entry], rows: Sequence[str], ben
 
 def _prediction_files(data: Path) -> dict[str, Path]:
     """Digest -> prediction file of our own form below the data root."""
-    return {_sha256(path): path for pattern in _PREDICTIONS for path in sorted(data.glob(pattern))}
+    return {file_sha256(path): path for pattern in _PREDICTIONS for path in sorted(data.glob(pattern))}
 
 
 def _manifests(data: Path) -> Iterator[tuple[str, Path]]:
@@ -521,10 +521,6 @@ def _facts_of_files(found: Answers, predictions_sha256: str) -> dict[str, Any]:
         "predictions_sha256": predictions_sha256,
         "generator_version": found.test.manifest.generator_version,
     }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _facts_of_run(document: Mapping[str, Any]) -> dict[str, Any]:

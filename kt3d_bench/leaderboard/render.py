@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kt3d_bench.files import write_whole
+from kt3d_bench.files import write_all
 from kt3d_bench.leaderboard.answer import answer
 from kt3d_bench.leaderboard.entries import ENTRIES, GENERATED, Entry, known_boards
 from kt3d_bench.leaderboard.ranking import ranked_groups
@@ -88,8 +88,8 @@ def render_boards(
         for board in [path.parent.relative_to(html) for path in texts if path.name == PAGE]:
             for path in (root / board / ENTRIES).glob("*.json"):
                 files[html / board / ENTRIES / path.name] = path.read_bytes()
-    for path, content in files.items():
-        write_whole(path, content)
+    write_all(files)
+    for path in files:
         if path.name == README and path.with_name(FOREST) not in files:
             path.with_name(FOREST).unlink(missing_ok=True)
     return sorted(files)

@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import pluggy
@@ -44,8 +44,14 @@ def manager(modules: Mapping[str, Any] | None = None) -> pluggy.PluginManager:
 
 def where(name: str) -> str:
     """Return ``plugin 'x' of <distribution>`` for an error message."""
-    owners = {point.dist.name for point in _points() if point.name == name and point.dist}
+    owners = {_distribution_name(point.dist) for point in _points() if point.name == name and point.dist}
     return f"plugin '{name}'" + (f" of {' and '.join(sorted(owners))}" if owners else "")
+
+
+@cache
+def _distribution_name(found: Distribution) -> str:
+    """Return the name of a distribution; all its metadata is parsed for that."""
+    return found.name
 
 
 def _check_hooks(name: str, module: Any) -> None:

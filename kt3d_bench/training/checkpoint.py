@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kt3d_bench.budgets import OverBudgetError, read_whole, require_stored
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import write_atomically
+from kt3d_bench.files import file_sha256, write_atomically
 
 FORMAT_VERSION = 1
 
@@ -28,12 +28,6 @@ FORMAT_VERSION = 1
 def sidecar(path: Path) -> Path:
     """Return the file beside ``path`` that holds its digest, in the format of ``sha256sum``."""
     return path.with_name(path.name + ".sha256")
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def save(path: Path, content: Mapping[str, Any], *, ready: Callable[[str], None] = lambda digest: None) -> str:
@@ -51,7 +45,7 @@ def save(path: Path, content: Mapping[str, Any], *, ready: Callable[[str], None]
             torch.save({"format_version": FORMAT_VERSION, **content}, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        digest = file_digest(unfinished)
+        digest = file_sha256(unfinished)
         before = _recorded(path)[:1] if path.exists() else []
         for digests in ([digest, *before], [digest]) if before else ([digest],):
             lines = "".join(f"{one}  {path.name}\n" for one in digests)
@@ -95,7 +89,7 @@ def _recorded(path: Path) -> list[str]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
+    """Read a checkpoint onto the CPU; ``sha256`` in what is returned is that of the file.
 
     Raises ``ArtefactError`` when it is missing, corrupt (its digest or its structure) or of another format version.
     """
@@ -105,7 +99,8 @@ def load(path: Path) -> dict[str, Any]:
     expected = _recorded(path)
     if not expected:
         raise ArtefactError("the checkpoint's digest file is missing or empty", where=sidecar(path), hint=again)
-    if file_digest(path) not in expected:
+    digest = file_sha256(path)
+    if digest not in expected:
         raise ArtefactError("the checkpoint is corrupt: its SHA-256 is not the recorded one", where=path, hint=again)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -120,7 +115,7 @@ def load(path: Path) -> dict[str, Any]:
         found = content.get("format_version") if isinstance(content, dict) else type(content).__name__
         raise ArtefactError(f"checkpoint format {found!r}, expected {FORMAT_VERSION}", where=path,
                             hint="use the release that wrote it, or train again")  # fmt: skip
-    return content
+    return {**content, "sha256": digest}
 
 
 def state_digest(state: Mapping[str, Tensor], names: Iterable[str] | None = None) -> str:

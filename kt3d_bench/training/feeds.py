@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -18,6 +17,7 @@ from kt3d_bench.data.detections import detections_path
 from kt3d_bench.data.folders import split_digest
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import PluginError, UsageError
+from kt3d_bench.files import file_sha256
 from kt3d_bench.progress import Reporter
 from kt3d_bench.supervision import Grant
 from kt3d_bench.training.joints import joints_for
@@ -184,7 +184,7 @@ class RoleData:
 
     def detections_digest(self, name: str) -> str:
         path = detections_path(self._stored(name), name)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        return file_sha256(path) if path.is_file() else ""
 
     def open(
         self, stage: Stage, role: str, input_px: int, seed: int, place: Place, *, looking: Looking | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.files import file_sha256
 from kt3d_bench.method import Method
 from kt3d_bench.nn.resnet import ResNet50, set_torchvision_weights
 from kt3d_bench.nn.weights import read_weights
@@ -31,7 +32,8 @@ def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
     folder = found_run(path if is_pack(path) else given, data_root) if is_run else path.absolute().parent.parent
     run = read_run(folder) if is_run or (folder / RUN_FILE).is_file() else None
     path = final_checkpoint(folder) if is_run else path
-    tensors = checkpoint.load(path)["model"] if is_run else read_weights(path)
+    read = checkpoint.load(path) if is_run else {"model": read_weights(path), "sha256": file_sha256(path)}
+    tensors = read["model"]
     own = method.state_dict()
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
     encoders = {name: module for name, module in method.named_modules() if isinstance(module, ResNet50)}
@@ -52,7 +54,7 @@ def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
         )
     return {
         "from": path.parent.parent.name if is_run else path.name,
-        "sha256": checkpoint.file_digest(path),
+        "sha256": read["sha256"],
         "set": count,
         "of": len(own),
         "left_out": left,

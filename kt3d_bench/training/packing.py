@@ -26,9 +26,9 @@ def pack(run: Path | str | None = None, out: Path | None = None, *, data: Path |
     if out.suffix != ENDING:
         raise UsageError(f"a packed run ends in {ENDING}", where=out, hint=f"name it {out.name}{ENDING}")
     document = read_run(folder)
-    method, _ = load_method(final_checkpoint(folder))
+    method, stored = load_method(final_checkpoint(folder))
     root = data_root(document)
     bare = {**portable(document, root), "command": portable_command(document.get("command", ""), root)}
     content = yaml.safe_dump(bare, sort_keys=False, allow_unicode=True, width=100).encode()
-    write_pack(out, facts(document, method.input_px), content, final_checkpoint(folder))
+    write_pack(out, facts(document, method.input_px), content, final_checkpoint(folder), stored["sha256"])
     return out

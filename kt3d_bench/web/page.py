@@ -116,5 +116,5 @@ def _printable(value: Any) -> Any:
     """Text without control characters, line ends and direction marks among them, and of limited length."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
-    text = "".join(char if char.isprintable() else " " for char in value)
+    text = value if value.isprintable() else "".join(char if char.isprintable() else " " for char in value)
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"

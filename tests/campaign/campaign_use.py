@@ -34,6 +34,7 @@ from PIL import Image
 from kt3d_bench import packs, weight_files
 from kt3d_bench.data import detections
 from kt3d_bench.data.reader import ShardSet
+from kt3d_bench.files import file_sha256
 from kt3d_bench.metrics import converting
 from kt3d_bench.pictures import boxes, cameras, inputs, output
 from kt3d_bench.pictures.formats import write_as
@@ -156,7 +157,8 @@ def of_users(folder: Path) -> list[Target]:
     """Everything that needs no prepared shards."""
     predicted(folder)
     (folder / "final.pt").write_bytes(KEPT)
-    packs.write_pack(folder / "p.kt3d", {"method": "a"}, b"config: {method: a}\n", folder / "final.pt")
+    weights = folder / "final.pt"
+    packs.write_pack(folder / "p.kt3d", {"method": "a"}, b"config: {method: a}\n", weights, file_sha256(weights))
     wheel, tar = _archives()
     depth, poses = io.BytesIO(), io.BytesIO()
     np.save(depth, np.full((SIDE_PX, SIDE_PX), 2500, np.float32))
@@ -214,8 +216,8 @@ def of_scored_run(folder: Path, home: Path) -> list[Target]:
     stored = path.read_bytes()
     shutil.rmtree(path.parents[1])
     weights = data / "runs/x/checkpoints/final.pt"
-    packs.write_pack(folder / "x.kt3d", {"method": "a"}, (data / "runs/x/run.yaml").read_bytes(), weights)
     run = (data / "runs/x/run.yaml").read_bytes()
+    packs.write_pack(folder / "x.kt3d", {"method": "a"}, run, weights, file_sha256(weights))
     manifest = (data / "shards/ubc3v/manifest.json").read_bytes()
     predict = ("predict", "kt3d-data/runs/x", "d.png", "--boxes", "boxes.yaml", "--camera", "c.yaml", "--replace",
                "--device", "cpu")  # fmt: skip

@@ -14,7 +14,7 @@ from kt3d_bench import packs
 from kt3d_bench.data import estimate
 from kt3d_bench.data.index import read_index
 from kt3d_bench.errors import ArtefactError
-from kt3d_bench.files import read_npy, read_npz, unreadable
+from kt3d_bench.files import file_sha256, read_npy, read_npz, unreadable
 from kt3d_bench.lifeline import require_shared_memory
 from kt3d_bench.records import WorkItem
 from kt3d_bench.standins import in_parallel
@@ -58,7 +58,7 @@ def test_every_reader_of_our_own_files_says_so(tmp_path: Path, monkeypatch: pyte
 def test_too_little_memory_is_no_fault_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "final.pt"
     torch.save({}, path)
-    checkpoint.sidecar(path).write_text(f"{checkpoint.file_digest(path)}  final.pt\n")
+    checkpoint.sidecar(path).write_text(f"{file_sha256(path)}  final.pt\n")
 
     def starved(*_: Any, **__: Any) -> None:
         raise MemoryError

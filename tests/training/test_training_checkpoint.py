@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.files import file_sha256
 from kt3d_bench.training import checkpoint
 
 
@@ -52,4 +53,4 @@ def test_what_is_to_be_written_before_a_checkpoint_is(tmp_path: Path) -> None:
     path, told = tmp_path / "a.pt", []
     digest = checkpoint.save(path, {}, ready=lambda digest: told.append((digest, path.exists())))
     assert told == [(digest, False)]
-    assert digest == checkpoint.file_digest(path)
+    assert digest == file_sha256(path)

@@ -11,10 +11,10 @@ from training_toys import CONTEXT, Notes, ToyConfig, ToyMethod
 from training_workplace import Workplace
 
 from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.files import file_sha256
 from kt3d_bench.leaderboard.publish import _facts_of_run
 from kt3d_bench.nn.resnet import ResNet50
 from kt3d_bench.run_folder import final_checkpoint, read_run
-from kt3d_bench.training import checkpoint
 from kt3d_bench.training.initial import in_words, start_from
 from kt3d_bench.training.train import train
 
@@ -38,7 +38,7 @@ def test_tensors_of_the_same_name_and_shape_are_set(tmp_path: Path, ending: str)
         value.data.fill_(7.0)
     found = start_from(method, str(path), tmp_path)
     assert found == {
-        "from": f"w.{ending}", "sha256": checkpoint.file_digest(path), "set": 7, "of": 9,
+        "from": f"w.{ending}", "sha256": file_sha256(path), "set": 7, "of": 9,
         "left_out": ["body.0.weight", "other.bias"], "saw": {}, "external_data": [],
     }  # fmt: skip
     after = method.state_dict()
@@ -90,7 +90,7 @@ def test_a_run_starts_from_another_one_and_says_so(workplace: Workplace) -> None
     report = Notes()
     second = read_run(train(workplace.config(name="second", init="first"), report))
     assert "started from 'first': 9 of the method's 9 tensors are set" in report.notes
-    assert second["init"]["sha256"] == checkpoint.file_digest(final_checkpoint(first))
+    assert second["init"]["sha256"] == file_sha256(final_checkpoint(first))
     assert plain["init"] is None
     assert (second["init"]["supervision"], _facts_of_run(second)["target_labels_seen"]) == ("none", "none")
     second["init"]["supervision"] = "full"

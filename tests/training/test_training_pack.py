@@ -16,6 +16,7 @@ from training_workplace import Workplace
 import kt3d_bench as kt
 from kt3d_bench.cli import main
 from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.files import file_sha256
 from kt3d_bench.packs import FACTS, RUN, WEIGHTS, read_facts
 from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.training import checkpoint
@@ -111,7 +112,7 @@ def test_a_pickle_in_the_weights_is_not_executed(packed: Path, tmp_path: Path) -
             return (Path.touch, (tmp_path / "executed",))
 
     torch.save({"format_version": 1, "model": Evil()}, tmp_path / "evil.pt")
-    facts = {**read_facts(packed), "weights_sha256": checkpoint.file_digest(tmp_path / "evil.pt")}
+    facts = {**read_facts(packed), "weights_sha256": file_sha256(tmp_path / "evil.pt")}
     changes = {WEIGHTS: (tmp_path / "evil.pt").read_bytes(), FACTS: json.dumps(facts).encode()}
     run = kt.load_run(rewritten(packed, changes))
     with pytest.raises(ArtefactError, match="this is not a checkpoint"):

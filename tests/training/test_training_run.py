@@ -14,6 +14,7 @@ from training_workplace import Workplace
 
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.errors import ArtefactError, UsageError
+from kt3d_bench.files import file_sha256
 from kt3d_bench.interrupts import InterruptedRunError
 from kt3d_bench.metrics.predictions import read_predictions
 from kt3d_bench.plugins import registry
@@ -49,7 +50,7 @@ def test_a_run_from_config_to_predictions(workplace: Workplace) -> None:
     assert "generating a stand-in" in report.notes[0]
     assert document["target_labels"] == {"joints_2d": [], "joints_3d": []}
     assert [stage["name"] for stage in document["stages"]] == ["first", "second"]
-    assert document["checkpoint_sha256"] == checkpoint.file_digest(final_checkpoint(folder))
+    assert document["checkpoint_sha256"] == file_sha256(final_checkpoint(folder))
     assert (folder / "log.jsonl").read_text().count("\n") == 8
     path = predict(folder)
     found = read_predictions(path)
@@ -292,7 +293,7 @@ def test_a_damaged_run_file_is_refused(workplace: Workplace, tmp_path: Path) -> 
 
 def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
     torch.save({"format_version": 1, "model": Path("x")}, tmp_path / "evil.pt")
-    digest = checkpoint.file_digest(tmp_path / "evil.pt")
+    digest = file_sha256(tmp_path / "evil.pt")
     checkpoint.sidecar(tmp_path / "evil.pt").write_text(f"{digest}  evil.pt\n")
     with pytest.raises(ArtefactError, match="this is not a checkpoint"):
         checkpoint.load(tmp_path / "evil.pt")

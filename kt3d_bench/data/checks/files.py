@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from kt3d_bench.data.index import Labels, ShardIndex, index_path
 from kt3d_bench.data.manifest import Manifest, Shard, Split, counts, labels_digest, sample_list_digest
 from kt3d_bench.data.reader import ShardSet, checked_index
 from kt3d_bench.errors import ArtefactError
+from kt3d_bench.files import file_sha256
 from kt3d_bench.geometry.foreground import RULES
 
 FILES = Check("files", "every shard of the manifest is there, complete, with its index", "")
@@ -43,8 +43,7 @@ def shard_file(folder: Path, shard: Shard, split: str) -> tuple[ShardIndex | Non
 def digest(folder: Path, shard: Shard, split: str) -> Finding | None:
     """Check that the tar's SHA-256 is the manifest's, which reads the whole tar."""
     try:
-        with (folder / shard.name).open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(folder / shard.name)
     except OSError as error:
         return found(DIGEST, split, f"the tar cannot be read ({error})", shard=shard.name)
     if sha256 == shard.sha256:
