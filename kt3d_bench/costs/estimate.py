@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -181,7 +182,8 @@ def estimate(
     kind = resolved.accelerator if measure else row.kind if row is not None else "cuda"
     there = kind == "cuda" and config.precision in ("auto", "bf16-mixed")
     bf16 = resolved.precision == "bf16-mixed" if measure else there
-    built = build_method(resolved.method, resolved.method_config, resolved.planned_context(), config.seed)
+    with nullcontext() if measure else _undrawn():
+        built = build_method(resolved.method, resolved.method_config, resolved.planned_context(), config.seed)
     stages = built.stages()
     sizes = {role: _samples(resolved, role, samples or {}) for stage in stages for role in stage.roles}
     costs = [_cost(resolved, built, stage, sizes[next(iter(stage.roles))], bf16) for stage in stages]
@@ -199,6 +201,12 @@ def estimate(
         {role: _disk(resolved, role, count, table) for role, count in sizes.items()},
         bf16,
     )
+
+
+def _undrawn() -> AbstractContextManager[Any]:
+    from kt3d_bench.costs.count import Undrawn
+
+    return Undrawn()
 
 
 def _samples(resolved: Resolved, role: str, given: Mapping[str, int]) -> int:

@@ -32,8 +32,11 @@ def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
     folder = found_run(path if is_pack(path) else given, data_root) if is_run else path.absolute().parent.parent
     run = read_run(folder) if is_run or (folder / RUN_FILE).is_file() else None
     path = final_checkpoint(folder) if is_run else path
-    read = checkpoint.load(path) if is_run else {"model": read_weights(path), "sha256": file_sha256(path)}
-    tensors = read["model"]
+    if is_run:
+        read = checkpoint.load(path)
+        tensors, digest = read["model"], read["sha256"]
+    else:
+        tensors, digest = read_weights(path), file_sha256(path)
     own = method.state_dict()
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
     encoders = {name: module for name, module in method.named_modules() if isinstance(module, ResNet50)}
@@ -54,7 +57,7 @@ def start_from(method: Method, given: str, data_root: Path) -> dict[str, Any]:
         )
     return {
         "from": path.parent.parent.name if is_run else path.name,
-        "sha256": read["sha256"],
+        "sha256": digest,
         "set": count,
         "of": len(own),
         "left_out": left,

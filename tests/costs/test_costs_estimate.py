@@ -11,15 +11,21 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from kt3d_bench.cli import main
-from kt3d_bench.costs.count import ADAM_BYTES, count_step, made_up_batches
+from kt3d_bench.costs import count
+from kt3d_bench.costs.count import ADAM_BYTES, Undrawn, count_step, made_up_batches
 from kt3d_bench.costs.estimate import Estimate, estimate, read_table
 from kt3d_bench.errors import UsageError
 from kt3d_bench.loading.batches import LabelledBatch, UnlabelledBatch
 from kt3d_bench.method import Method, MethodContext, Progress, Stage, StepResult
+from kt3d_bench.plugins import registry
 from kt3d_bench.supervision import grant
+from kt3d_bench.training.config import RunConfig
+from kt3d_bench.training.resolve import resolve
 from kt3d_bench.training.stages import freeze_all_but
+from kt3d_bench.training.train import build_method
 
 SIZES = {"target": 312188, "source": 1000000, "pretrain": 25925}
 
@@ -70,8 +76,6 @@ def test_activations_are_what_the_allocator_sees_at_the_peak() -> None:
     """The profiler adds up every allocation of one real step of the baseline's network."""
     from kt3d_integral_pose.method import IntegralPose
 
-    from kt3d_bench.training.train import build_method
-
     context = MethodContext("rgb", 0, "full", False)
     settings = IntegralPose.Config(**IntegralPose.PRESETS["tiny"])
     method = build_method(IntegralPose, settings, context, 0)
@@ -88,6 +92,29 @@ def test_activations_are_what_the_allocator_sees_at_the_peak() -> None:
             held += event.nbytes()
             peak = max(peak, held)
     assert 0.75 * peak < counted.activation_bytes + counted.gradient_bytes < 1.25 * peak
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("name", sorted(name for name, one in registry.methods().items() if "tiny" in one.presets))
+def test_what_is_not_computed_counts_as_if_it_were(name: str, bf16: bool, tmp_path: Path) -> None:
+    """The same bytes, and torch's own counter of work, with weights that are drawn and convolutions that are made."""
+    config = RunConfig(method=name, preset="tiny", supervision=registry.method(name).supervision[-1],
+                       data_root=tmp_path)  # fmt: skip
+    planned = resolve(config, planning=True)
+    given = planned.method, planned.method_config, planned.planned_context(), 0
+    real = build_method(*given)
+    with Undrawn():
+        undrawn = build_method(*given)
+    for stage in real.stages():
+        batches = made_up_batches(stage, 2, real.input_px, real.context.num_parts, planned.grant)
+        found = count_step(undrawn, stage, batches, bf16=bf16)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(count, "_CONVOLUTIONS", ())
+            work = FlopCounterMode(display=False)
+            with work:
+                computed = count_step(real, stage, batches, bf16=bf16)
+        assert found == computed
+        assert found.flop == work.get_total_flops()
 
 
 def test_made_up_batches_hold_what_a_stage_asks_for() -> None:
