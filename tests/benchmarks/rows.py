@@ -50,6 +50,12 @@ _NETWORKS = {
     "knowledge-transfer-depth": "`knowledge-transfer`, depth images",
     "source-only-rgb": "`source-only`, corrected by masks",
 }
+_COMMANDS = (
+    ("score", "`kt3d score` of a finished run, whole command", 0.6, "Python's start, its modules and reading"),
+    ("build", "`kt3d leaderboard build` with 100 entries on one board", 2.0, "rendering"),
+    ("report", "`kt3d report` of a small run", 3.0, "as `kt3d score`, and packing plotly.js"),
+    ("estimate", "`kt3d estimate` of `knowledge-transfer`, preset `paper`", 4.0, "`import torch`"),
+)
 _VOLUMES = ("plain-float32", "plain-bfloat16", "channels-last-float32", "channels-last-bfloat16")
 
 ROWS: Mapping[str, tuple[Row, ...]] = {
@@ -118,6 +124,15 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
     "test_bench_startup.py": (
         Row("help", "`kt3d --help`, processor time", "s", "lower", 0.15, "Python with click: 0.1 s"),
         Row("list", "`kt3d list`, processor time", "s", "lower", 0.3, "as above"),
+    ),
+    "test_bench_commands.py": tuple(
+        row
+        for name, what, target, limit in _COMMANDS
+        for row in (
+            Row(f"command-{name}", what, "s", "lower", target, limit),
+            Row(f"command-{name}-processor", "the same, processor time", "s", "lower"),
+            Row(f"command-{name}-click", "the same, against Python that imports click", "x", "lower"),
+        )
     ),
     "test_bench_video.py": (
         Row("video-detect", "`kt3d predict blazepose --smooth` on a 1080p video with one person, one core, with "

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
+from clock import spent
 from conftest import FiveRuns
 
 MARGIN = 2.0
@@ -18,11 +15,7 @@ def test_commands_answer_at_once(figures: FiveRuns, command: str, target_s: floa
     """Processor time of the whole process."""
 
     def seconds() -> dict[str, float]:
-        before = os.times()
-        subprocess.run([sys.executable, "-m", "kt3d_bench", command], check=True, capture_output=True)
-        after = os.times()
-        spent = after.children_user + after.children_system - before.children_user - before.children_system
-        return {command.removeprefix("--"): spent}
+        return {command.removeprefix("--"): spent("-m", "kt3d_bench", command).processor_s}
 
     seconds()
     assert min(figures(seconds)[command.removeprefix("--")]) < MARGIN * target_s
