@@ -4,7 +4,8 @@ Equation 10 is L = l1 L_3D + l2 L_adversarial. As published, L_3D is the predict
 labels against both (section 4.5). Ours has a mean teacher instead: what the moving average of the student says of the
 image as it is, the student must say of a turned, scaled, mirrored, recoloured and cut view of it. With observed
 silhouettes the mask-conditioned network corrects what the frozen start says, and the teacher is averaged with that: no
-network refines its own moving teacher. Depths of RGB images come from the pose prior.
+network refines its own moving teacher. Depths of RGB images come from the pose prior. Labelled images beside each
+target batch, 2D-labelled ones or, for depth targets, synthetic ones, hold the teacher where no label does.
 """
 
 from __future__ import annotations
@@ -56,9 +57,11 @@ def adapt_step(model: Model, batches: Mapping[str, UnlabelledBatch], progress: P
         losses |= _lifting_losses(model, own, labels, own_view, cast(LabelledBatch, batches["source"]))
     losses = {name: config.weight_pose * loss for name, loss in losses.items()}
     if mixed:
-        losses["pretrain"] = config.mix_pretrain * _mixed_loss(
-            model, output.of(slice(count, None)), mixed, None if view is None else view.of(slice(count, None))
-        )
+        beside = output.of(slice(count, None)), mixed, None if view is None else view.of(slice(count, None))
+        if model.rgb:
+            losses["pretrain"] = config.mix_pretrain * _mixed_loss(model, *beside)
+        else:
+            losses["source"] = config.mix_source * _source_loss(model, *beside)
     if not model.rgb:
         losses |= _offset_loss(model, own, target, image)
     show = signs.time_to_show(progress)
@@ -153,14 +156,20 @@ def _pose_losses(
 
 @dataclass(frozen=True, eq=False)
 class _Mixed:
-    """A batch of the pretrain role: images, and x and y of the joints that are known, voxels."""
+    """What is known of the images beside a target batch: 2D labels of the pretrain role; of depth targets, the source's
+    poses."""
 
     image: Tensor
     place: Tensor
+    """(B, J, 2 or 3) voxels."""
     known: Tensor
+    """(B, J) bool"""
 
 
 def _mixed(model: Model, batches: Mapping[str, UnlabelledBatch]) -> _Mixed | None:
+    if not model.rgb and model.config.mix_source:
+        source = cast(LabelledBatch, batches["source"])
+        return _Mixed(model.inputs.depth(source), model.inputs.truth(source), source.mask_3d)
     if "pretrain" not in batches:
         return None
     batch = cast(LabelledBatch, batches["pretrain"])
@@ -180,6 +189,13 @@ def _mixed_loss(model: Model, output: IntegralOutput, mixed: _Mixed, view: View 
     lesson = Lesson(torch.cat([place, z], -1), torch.stack([mixed.known, mixed.known, deep], -1).float())
     lesson = lesson if view is None else view.lesson(lesson, config.side)
     return pose_loss(output, lesson.voxels, lesson.weight > 0, marginal_weight=config.marginal_weight)
+
+
+def _source_loss(model: Model, output: IntegralOutput, mixed: _Mixed, view: View | None) -> Tensor:
+    """The source's poses, seen by the same network in the same step: they hold the teacher where nothing else does."""
+    lesson = Lesson(mixed.place, mixed.known[..., None].expand_as(mixed.place).float())
+    lesson = lesson if view is None else view.lesson(lesson, model.config.side)
+    return pose_loss(output, lesson.voxels, lesson.weight > 0, marginal_weight=model.config.marginal_weight)
 
 
 def _offset_loss(model: Model, own: IntegralOutput, target: UnlabelledBatch, image: Tensor) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "branch": ("depth", "mask"),
     "schedule": SCHEDULES,
 }
-_NOT_NEGATIVE = ("weight_", "marginal_weight", "mix_pretrain")
+_NOT_NEGATIVE = ("weight_", "marginal_weight", "mix_")
 _AT_LEAST_1 = ("generator_width", "classifier_width", "prior_width")
 
 
@@ -131,6 +131,9 @@ class Config:
     student sees it turned, scaled, mirrored, recoloured and cut; or "none" (the paper's)."""
     mix_pretrain: float = 1.0
     """Weight of the loss on a batch of the pretrain role beside each target batch (RGB targets). 0 = none."""
+    mix_source: float = 1.0
+    """Weight of the loss on a labelled batch of the source beside each target batch (depth targets). 0 = none; then
+    nothing holds a mean teacher without labels of the target, and it drifts away."""
 
     # Prediction.
     depth_at_test: str = "prior"
@@ -181,7 +184,7 @@ AS_PUBLISHED: Mapping[str, Any] = {
     "schedule": "steps",
     "depth_channels": 1, "marginal_weight": 0.0, "mask": "part-depth", "generator": "dcgan",
     "generator_schedule": "joint", "reconstruction": "si-log", "weight_domain": 0.05, "bridge": "generated",
-    "teacher": "none", "mix_pretrain": 0.0, "depth_at_test": "network", "flip_test": False,
+    "teacher": "none", "mix_pretrain": 0.0, "mix_source": 0.0, "depth_at_test": "network", "flip_test": False,
 }  # fmt: skip
 """Settings under which the method does what the paper says, and nothing that it does not say."""
 

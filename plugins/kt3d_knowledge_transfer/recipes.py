@@ -229,6 +229,8 @@ CHOICES = Recipe(
             no_2d_data_beside={"mix_pretrain": 0.0},
             with_adversary={"weight_domain": 0.05},
         ),
+        RecipeRow(TRANSFER, "none", target="itop-front", label="ITOP, ours"),
+        RecipeRow(TRANSFER, "none", target="itop-front", settings={"mix_source": 0.0}, label="ITOP, no source beside"),
         *(
             RecipeRow(TRANSFER, "full", target=SYNTHETIC, settings=settings, label=f"depth branch, {words}")
             for words, settings in (

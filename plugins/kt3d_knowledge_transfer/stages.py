@@ -156,16 +156,20 @@ def _bridge(config: Config, context: MethodContext) -> Stage:
 def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> Stage:
     """Section 3.2: E_r, D_r and C on target images; G, E_s and D_s stay as they are."""
     rgb = context.target_modality == "rgb"
-    names = ("weight_pose", "weight_domain", "bridge", "teacher", "mix_pretrain", "prior_cameras", *_ADVERSARIAL)
+    names = ("weight_pose", "weight_domain", "bridge", "teacher", "mix_pretrain", "mix_source", "prior_cameras",
+             *_ADVERSARIAL)  # fmt: skip
     facts = {"supervision": context.supervision, "learns_depth": learns_depth(config, context)}
     adversarial = adversarial_in_adapt(config)
     roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if rgb else ("depth",)}
     if rgb and config.bridge == "observed":
         roles["target"] += ("foreground",)
+    synthetic = set[str]()
     if adversarial or config.bridge == "generated":
-        roles["source"] = ("depth", "parts") if config.mask == "part-depth" else ("parts",)
-    elif tunes_prior(config, context):
-        roles["source"] = ()
+        synthetic |= {"parts", "depth"} if config.mask == "part-depth" else {"parts"}
+    if config.mix_source and not rgb:
+        synthetic.add("depth")
+    if synthetic or tunes_prior(config, context):
+        roles["source"] = tuple(sorted(synthetic))
     if config.mix_pretrain and rgb:
         roles["pretrain"] = ("rgb",)
     trains: tuple[str, ...] = ("rgb_net" if rgb else "adapted_net",)

@@ -168,12 +168,12 @@ def test_two_at_once_wait_for_one_another_and_both_have_every_row(data: Path, tm
     rows = tuple(replace(row, settings={**row.settings, "synthetic_steps": 3} if row.settings else {}, seeds=3)
                  for row in ROWS[:2])  # fmt: skip
     recipe, options = Recipe("twice", "", rows), plan.Options(data, "tiny", device="cpu")
-    fork = multiprocessing.get_context("fork")
-    notes: Queue[str] = fork.Queue()
+    spawn = multiprocessing.get_context("spawn")
+    notes: Queue[str] = spawn.Queue()
     first = plan.with_data(plan.jobs(recipe, options), options, Said())[0]
     lock = data / "runs" / f".{run_name(first)}.lock"
     paths = (tmp_path / "one.json", tmp_path / "other.json")
-    processes = [fork.Process(target=_beside, args=(data, recipe, notes, path), daemon=True) for path in paths]
+    processes = [spawn.Process(target=_beside, args=(data, recipe, notes, path), daemon=True) for path in paths]
     with held(lock, "busy", "wait"):
         for process in processes:
             process.start()

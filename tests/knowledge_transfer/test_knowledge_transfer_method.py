@@ -151,7 +151,8 @@ def test_without_labels_only_the_teacher_the_bridge_and_2d_data_speak(build: Mak
     assert set(train(build("rgb", bridge="observed"), "adapt", labelled=False).losses) == {"teacher", "pretrain"}
     generated = train(build("rgb", bridge="generated", mix_pretrain=0.0), "adapt", labelled=False)
     assert set(generated.losses) == {"teacher", "cycle"}
-    assert set(train(build("depth"), "adapt", labelled=False).losses) == {"teacher", "offset"}
+    assert set(train(build("depth"), "adapt", labelled=False).losses) == {"teacher", "source", "offset"}
+    assert set(train(build("depth", mix_source=0.0), "adapt", labelled=False).losses) == {"teacher", "offset"}
 
 
 def test_the_teacher_is_not_asked_where_labels_say_all(build: Make, train: Make) -> None:
@@ -515,6 +516,28 @@ def test_labelled_2d_images_learn_their_depths_from_the_prior(build: Make, batch
     view = View(0.3 * one, 1.1 * one, torch.full((4, 2), 0.1), one.bool())
     seen = _says(view.pose(perfect, 8))
     assert float(adapting._mixed_loss(method, seen, mixed, view)) == pytest.approx(0, abs=1e-6)
+
+
+def test_labelled_depth_images_of_the_source_are_seen_beside_the_target(build: Make, batch: Make) -> None:
+    """Right answers cost nothing, in any view; a joint that is a voxel too deep, 8 of 64 bins, costs smooth L1 of 8."""
+    method = build("depth", marginal_weight=0.0).eval()
+    assert _stage(method, "adapt").roles == {"target": ("depth",), "source": ("depth",)}
+    assert _stage(build("depth", mix_source=0.0), "adapt").roles == {"target": ("depth",)}
+    assert "source" not in _stage(build("rgb"), "adapt").roles
+    mask_3d = torch.ones(17, dtype=torch.bool)
+    mask_3d[3] = False
+    mixed = adapting._mixed(method, {"source": batch("depth", mask_3d=mask_3d)})
+    assert mixed is not None
+    perfect = mixed.place.nan_to_num(0.0)
+    one = torch.ones(4)
+    view = View(0.3 * one, 1.1 * one, torch.full((4, 2), 0.1), one.bool())
+    for answer, seen in ((perfect, None), (view.pose(perfect, 8), view)):
+        assert float(adapting._source_loss(method, _says(answer), mixed, seen)) == pytest.approx(0, abs=1e-5)
+    wrong = perfect.clone()
+    wrong[:, 3] += 1.0
+    assert float(adapting._source_loss(method, _says(wrong), mixed, None)) == pytest.approx(0, abs=1e-6), "not known"
+    wrong[:, 5, 2] += 1.0
+    assert float(adapting._source_loss(method, _says(wrong), mixed, None)) == pytest.approx((8 - 0.5) / (16 * 3))
 
 
 def test_the_student_starts_without_a_warning(build: Make, train: Make) -> None:
