@@ -128,7 +128,8 @@ class Config:
     source's poses before "virtual" cameras (``limbs.py``)."""
     teacher: str = "mean"
     """Who answers for what is not labelled: "mean", the moving average of the student, on the image as it is, while the
-    student sees it turned, scaled, mirrored, recoloured and cut; or "none" (the paper's)."""
+    student sees it turned, scaled, mirrored, recoloured and cut, depth images mirrored and cut alone; or "none" (the
+    paper's)."""
     mix_pretrain: float = 1.0
     """Weight of the loss on a batch of the pretrain role beside each target batch (RGB targets). 0 = none."""
     mix_source: float = 1.0

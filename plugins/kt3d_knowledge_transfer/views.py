@@ -60,6 +60,12 @@ class View:
         draw = 2 * torch.rand(count, 5).to(device) - 1
         return cls(ROTATION_RAD * draw[:, 0], 1 + SCALE * draw[:, 1], 2 * SHIFT * draw[:, 2:4], draw[:, 4] < 0)
 
+    @classmethod
+    def mirrored(cls, count: int, device: torch.device) -> View:
+        """Mirrored half of the time, nothing else."""
+        still = torch.zeros(count, device=device)
+        return cls(still, still + 1, torch.zeros(count, 2, device=device), torch.rand(count).to(device) < 0.5)
+
     def of(self, samples: slice) -> View:
         """The views of some samples."""
         return View(self.angle_rad[samples], self.scale[samples], self.shift[samples], self.flip[samples])

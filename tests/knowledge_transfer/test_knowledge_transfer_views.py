@@ -56,6 +56,13 @@ def test_views_can_be_undone_and_differ() -> None:
     assert torch.equal(some.pose(poses[3:7], SIDE), view.pose(poses, SIDE)[3:7])
 
 
+def test_a_mirrored_view_moves_nothing_else() -> None:
+    view, image = View.mirrored(64, torch.device("cpu")), torch.rand(64, 2, PX, PX)
+    assert 10 < int(view.flip.sum()) < 54
+    expected = torch.where(view.flip[:, None, None, None], image.flip(-1), image)
+    torch.testing.assert_close(view.image(image), expected, atol=1e-5, rtol=0)
+
+
 def test_mixed_precision_rounds_neither_places_nor_images() -> None:
     poses, image, view = SIDE * torch.rand(8, 17, 3), torch.rand(8, 3, PX, PX), View.random(8, torch.device("cpu"))
     with torch.autocast("cpu", torch.bfloat16):
