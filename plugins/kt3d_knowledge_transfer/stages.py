@@ -156,8 +156,8 @@ def _bridge(config: Config, context: MethodContext) -> Stage:
 def _adapt(config: Config, context: MethodContext, after: tuple[str, ...]) -> Stage:
     """Section 3.2: E_r, D_r and C on target images; G, E_s and D_s stay as they are."""
     rgb = context.target_modality == "rgb"
-    names = ("weight_pose", "weight_domain", "bridge", "teacher", "mix_pretrain", "mix_source", "prior_cameras",
-             *_ADVERSARIAL)  # fmt: skip
+    mix = "mix_pretrain" if rgb else "mix_source"
+    names = ("weight_pose", "weight_domain", "bridge", "teacher", mix, "prior_cameras", *_ADVERSARIAL)
     facts = {"supervision": context.supervision, "learns_depth": learns_depth(config, context)}
     adversarial = adversarial_in_adapt(config)
     roles: dict[str, tuple[str, ...]] = {"target": ("rgb",) if rgb else ("depth",)}
