@@ -14,6 +14,7 @@ from kt3d_ubc3v.groundtruth import read_ground_truth
 from mat73 import write_mat73
 
 from kt3d_bench import matfiles
+from kt3d_bench.budgets import OverBudgetError, require_bytes
 from kt3d_bench.errors import RawDataError
 from kt3d_bench.matfiles import is_matlab_73, load_mat, variables_of
 from kt3d_bench.plugins import registry
@@ -98,6 +99,73 @@ def test_what_takes_too_long_is_refused_with_the_line_that_converts_it(
         r"v7\.3 file of more than 1 arrays, which would take minutes to read; convert it in MATLAB: s = load.'x\.mat'"
     )
     with pytest.raises(RawDataError, match=said):
+        load_mat(tmp_path / "x.mat", ["v"])
+
+
+def cells_of_cells(path: Path, depth: int, each: int) -> None:
+    """A small file of ``each`` ** ``depth`` numbers: every cell refers ``each`` times to the next one."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        inner = file.create_dataset("#refs#/number", data=np.ones((1, 1)))
+        for number in range(depth):
+            cell = file.create_dataset("v" if number == depth - 1 else f"#refs#/{number}", (1, each), h5py.ref_dtype)
+            cell[0] = [inner.ref] * each
+            inner = cell
+
+
+def test_what_is_referred_to_again_and_again_is_counted_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells_of_cells(tmp_path / "x.mat", 3, 5)
+    assert load_mat(tmp_path / "x.mat", ["v"])["v"].shape == (5, 1)
+    made = 5 + 25 + 125
+    monkeypatch.setattr(matfiles, "MOST_OBJECTS", made)
+    load_mat(tmp_path / "x.mat", ["v"])
+    monkeypatch.setattr(matfiles, "MOST_OBJECTS", made - 1)
+    with pytest.raises(RawDataError, match=r"of more than 154 arrays"):
+        load_mat(tmp_path / "x.mat", ["v"])
+
+
+def test_fields_count_and_bytes_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mat73(tmp_path / "x.mat", {"v": np.array([[(1.0, 2.0)]], [("a", object), ("b", object)])})
+    monkeypatch.setattr(matfiles, "MOST_OBJECTS", 1)
+    with pytest.raises(RawDataError, match="of more than 1 arrays"):
+        load_mat(tmp_path / "x.mat", ["v"])
+    monkeypatch.undo()
+    cells_of_cells(tmp_path / "y.mat", 2, 5)
+    read = 8 * (5 + 25 + 25)  # bytes of references and numbers
+    monkeypatch.setattr(matfiles, "require_bytes", lambda what, size: require_bytes(what, size, read))
+    load_mat(tmp_path / "y.mat", ["v"])
+    monkeypatch.setattr(matfiles, "require_bytes", lambda what, size: require_bytes(what, size, read - 1))
+    with pytest.raises(OverBudgetError, match="its arrays would unpack to"):
+        load_mat(tmp_path / "y.mat", ["v"])
+
+
+def test_text_is_utf_16(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.mat", "w", userblock_size=512) as file:
+        for name, units in (
+            ("clef", np.array([[0xD834], [0xDD1E]], np.uint16)),
+            ("half", np.array([[0xD834]], np.uint16)),
+            ("real", np.array([[65.0]])),
+            ("flat", np.array([65], np.uint16)),
+        ):
+            file[name] = units
+            file[name].attrs["MATLAB_class"] = np.bytes_("char")
+    assert load_mat(tmp_path / "x.mat", ["clef"])["clef"].tolist() == ["\U0001d11e"]
+    for name, words in (
+        ("half", "holds text that is no UTF-16"),
+        ("real", r"holds text as float64 \(1, 1\), not as rows of UTF-16"),
+        ("flat", r"holds text as uint16 \(1,\), not as rows"),
+    ):
+        with pytest.raises(RawDataError, match=words):
+            load_mat(tmp_path / "x.mat", [name])
+
+
+@pytest.mark.parametrize("link", [h5py.SoftLink("/v"), h5py.ExternalLink("other.mat", "/v")])
+def test_references_are_not_looked_up_through_a_link(tmp_path: Path, link: Any) -> None:
+    with h5py.File(tmp_path / "x.mat", "w", userblock_size=512) as file:
+        file["v"] = np.ones((1, 1))
+        file["#refs#"] = link
+    with pytest.raises(RawDataError, match="its #refs# is a link"):
         load_mat(tmp_path / "x.mat", ["v"])
 
 
