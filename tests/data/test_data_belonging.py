@@ -42,12 +42,12 @@ def dotted(number: int, clip: int, *, of: int | None = None, modality: str = "fo
     return replace(sample, foreground=mask) if modality == "foreground" else replace(sample, parts=mask // 255)
 
 
-def clips(exchanged: Sequence[int] = (), **more: Any) -> list[Sample]:
-    """Two samples per clip; those of ``exchanged`` clips show the next clip's people."""
+def clips(exchanged: Sequence[int] = (), each: int = 2, **more: Any) -> list[Sample]:
+    """``each`` samples per clip; those of ``exchanged`` clips show the next clip's people."""
     return [
-        dotted(2 * clip + one, clip, of=2 * clip + one + (2 if clip in exchanged else 0), **more)
+        dotted(each * clip + one, clip, of=each * clip + one + (each if clip in exchanged else 0), **more)
         for clip in range(CLIPS)
-        for one in (0, 1)
+        for one in range(each)
     ]
 
 
@@ -74,12 +74,9 @@ def test_half_of_the_clips_exchanged_is_no_poor_foreground(tmp_path: Path) -> No
 
 def test_a_clip_that_shows_nobody_is_wrong_where_the_cameras_others_do(tmp_path: Path) -> None:
     """As a video of another camera, whose person is elsewhere: nothing moves where the joints lie."""
-    nobody = np.zeros((48, 40), np.uint8)
 
     def without(*numbers: int) -> Found:
-        shown = [replace(one, foreground=nobody) if one.sequence in {f"clip_{n:02d}" for n in numbers} else one
-                 for one in clips()]  # fmt: skip
-        return fit(tiny_shards(tmp_path / str(len(numbers)), shown))
+        return fit(tiny_shards(tmp_path / str(len(numbers)), emptied(clips(each=3), numbers, (0, 1, 2))))
 
     [wrong], unchecked = without(3)
     assert (wrong.tested, wrong.failed, unchecked) == (CLIPS, 1, [])
@@ -87,6 +84,29 @@ def test_a_clip_that_shows_nobody_is_wrong_where_the_cameras_others_do(tmp_path:
     [sound], [missing] = without(3, 5, 7)  # A quarter: the scene may not be known
     assert (sound.tested, sound.failed) == (CLIPS - 3, 0)
     assert missing.reason == "3 clips: no image's foreground shows anybody"
+
+
+def emptied(samples: Sequence[Sample], numbers: Sequence[int], which: Sequence[int]) -> list[Sample]:
+    """The samples, of which those ``which`` of the clips ``numbers`` show nobody."""
+    nobody, places = np.zeros((48, 40), np.uint8), dict[str, int]()
+    shown = []
+    for one in samples:
+        place = places[one.sequence] = places.get(one.sequence, -1) + 1
+        empty = one.sequence in {f"clip_{n:02d}" for n in numbers} and place in which
+        shown.append(replace(one, foreground=nobody) if empty else one)
+    return shown
+
+
+def test_one_image_that_shows_nobody_proves_nothing(tmp_path: Path) -> None:
+    """One image of each clip is looked at first, the first."""
+    for each, which in ((1, (0,)), (2, (0, 1))):
+        [sound], [missing] = fit(tiny_shards(tmp_path / str(each), emptied(clips(each=each), [3], which)))
+        assert (sound.tested, sound.failed) == (CLIPS - 1, 0)
+        assert missing.reason == "1 clips: no image's foreground shows anybody"
+    [sound], unchecked = fit(tiny_shards(tmp_path / "others", emptied(clips(each=3), [3], (0, 1))))
+    assert (sound.tested, sound.failed, unchecked) == (CLIPS, 0, [])
+    [wrong] = fit(tiny_shards(tmp_path / "wrong", emptied(clips([3], each=3), [3], (0, 1))))[0]
+    assert wrong.failed == 1
 
 
 def test_joints_beside_the_person_are_those_further_than_a_twentieth_of_the_side() -> None:

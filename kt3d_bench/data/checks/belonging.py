@@ -39,6 +39,8 @@ any case. On Human3.6M stand-ins of 400 px (``tests/benchmarks/test_bench_checks
 about 3 % of the processor time of ``prepare`` where every clip has one frame, and 2 % where clips have up to 60."""
 FEWEST_IMAGES = 64
 """So many images are looked at in any case."""
+FEWEST_EMPTY = 3
+"""Images of a clip that must all show nobody before its labels are called wrong: in one the person may keep still."""
 FEWEST_CLIPS = 8
 FEWEST_RECORDINGS = 4
 """A subject's recordings by one camera without which its motion foreground proves nothing: the empty scene is their
@@ -142,7 +144,8 @@ def fit(shards: ShardSet, misfits: Collection[str] = (), looks: Sequence[Moments
     shares = [[value for value in values if not math.isnan(value)] for values in of_clip]
     means = np.array([sum(values) / len(values) if values else np.nan for values in shares])
     empty = np.array([bool(values) for values in of_clip]) & np.isnan(means)
-    means[empty & _scene_known(labels, clips, means)] = 1.0
+    for suspect in np.flatnonzero(empty & _scene_known(labels, clips, means)):
+        means[suspect] = _of_empty(shards, clips[suspect], shown)
     if (unseen := int((empty & np.isnan(means)).sum())) < len(means) and unseen:
         unchecked.append(Unchecked(FIT, split, f"{unseen} clips: no image's foreground shows anybody"))
     middle = float(np.nanmedian(means)) if np.isfinite(means).any() else 0.0
@@ -163,6 +166,17 @@ def fit(shards: ShardSet, misfits: Collection[str] = (), looks: Sequence[Moments
     worst = float(np.nanmax(means))
     return [Outcome(FIT, split, int(np.isfinite(means).sum()), len(worse), 100 * worst, worst / MOST_BESIDE,
                     tuple(findings[:20]))], unchecked  # fmt: skip
+
+
+def _of_empty(shards: ShardSet, members: npt.NDArray[np.int64], shown: str) -> float:
+    """Return the share of joints beside the person in more images of a clip that showed nobody in those looked at:
+    all joints where none does, NaN where these are too few to say so."""
+    looked = [_beside(shards, i, shown, ()) for i in members[spread(len(members), EACH)]]
+    seen = [share for share in looked if share is not None]
+    shares = [share for share in seen if not math.isnan(share)]
+    if shares:
+        return sum(shares) / len(shares)
+    return 1.0 if len(seen) >= FEWEST_EMPTY else math.nan
 
 
 def _scene_known(labels: Labels, clips: Sequence[npt.NDArray[np.int64]], means: FloatArray) -> npt.NDArray[np.bool_]:
