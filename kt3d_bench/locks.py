@@ -17,13 +17,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from kt3d_bench.errors import ArtefactError
 
 LEASE_S = 30.0
 _POLL_S = 0.1
 _HELD = (errno.EAGAIN, errno.EACCES)
+_Taken = TypeVar("_Taken")
 
 
 class LockedError(ArtefactError):
@@ -56,20 +59,19 @@ def held(
     process and gives ``hint``; without locks in the file system, ``LEASE_S`` seconds and a fifth later. ``waiting`` is
     told once whom it waits for. Raises ``OSError`` where the file cannot be written.
     """
+
+    def tell() -> None:
+        if wait_s and waiting is not None:
+            waiting(f"{_busy(path, busy, hint).what}: waiting for it")
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            if wait_s and waiting is not None:
-                try:
-                    descriptor = _locked(path, 0.0)
-                except TimeoutError:
-                    waiting(f"{_busy(path, busy, hint).what}: waiting for it")
-                    descriptor = _locked(path, wait_s)
-            else:
-                descriptor = _locked(path, wait_s)
-            stack.callback(os.close, descriptor)
-        except _NoLocksError:
-            descriptor = stack.enter_context(_leased(path, busy, hint, wait_s))
+            try:
+                descriptor = _patiently(partial(_locked, path), wait_s, tell)
+                stack.callback(os.close, descriptor)
+            except _NoLocksError:
+                descriptor = stack.enter_context(_leased(path, wait_s, tell))
         except TimeoutError:
             raise _busy(path, busy, hint) from None
         os.ftruncate(descriptor, 0)
@@ -104,6 +106,17 @@ def _busy(path: Path, busy: str, hint: str) -> LockedError:
     return LockedError(busy if who is None else f"{busy} ({who})", where=path.parent, hint=hint)
 
 
+def _patiently(take: Callable[[float], _Taken], wait_s: float, tell: Callable[[], None]) -> _Taken:
+    """Return what ``take`` returns within ``wait_s`` seconds; where it fails at once, ``tell`` is called meanwhile."""
+    try:
+        return take(0.0)
+    except TimeoutError:
+        if not wait_s:
+            raise
+        tell()
+        return take(wait_s)
+
+
 def _locked(path: Path, wait_s: float) -> int:
     """Return the descriptor of the locked file. Raises ``TimeoutError`` and ``_NoLocksError``."""
     import fcntl
@@ -128,15 +141,12 @@ def _locked(path: Path, wait_s: float) -> int:
 
 
 @contextmanager
-def _leased(path: Path, busy: str, hint: str, wait_s: float) -> Iterator[int]:
-    """Hold a lease beside ``path``, and yield the descriptor of ``path``."""
-    from filelock import SoftFileLease, Timeout
+def _leased(path: Path, wait_s: float, tell: Callable[[], None]) -> Iterator[int]:
+    """Hold a lease beside ``path``, and yield the descriptor of ``path``. Raises ``TimeoutError``."""
+    from filelock import SoftFileLease
 
     lease = SoftFileLease(path.with_name(f"{path.name}.lease"), lease_duration=LEASE_S)
-    try:
-        lease.acquire(timeout=wait_s + 1.2 * LEASE_S)
-    except Timeout as error:
-        raise _busy(path, busy, hint) from error
+    _patiently(lambda seconds: lease.acquire(timeout=seconds), wait_s + 1.2 * LEASE_S, tell)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import multiprocessing
 import os
 import platform
@@ -148,6 +149,18 @@ class TestWithoutLocks:
             held(path, "busy", "wait"),
         ):
             pass
+
+    def test_whoever_waits_for_ever_is_told_for_whom(self, tmp_path: Path) -> None:
+        path, told = tmp_path / ".lock", list[str]()
+        with another(path, "no-locks") as process:
+
+            def end(sentence: str) -> None:
+                told.append(sentence)
+                process.kill()
+
+            with held(path, "busy", "wait", wait_s=math.inf, waiting=end):
+                pass
+        assert [sentence.startswith(f"busy (process {process.pid} on ") for sentence in told] == [True]
 
     @pytest.mark.parametrize("where", ["here", "elsewhere"])
     def test_a_dead_holder_is_replaced(self, tmp_path: Path, where: str) -> None:
