@@ -49,9 +49,9 @@ def align_similarity(
     source, target, counted = check_pair(source_mm, target_mm, mask)
     aligned = np.empty(source.shape)
     for part in chunks(len(source)):
-        weights = None if counted is None else counted[part]
-        turned, _, center = _turned(source[part], target[part], weights, scale, reflection)
-        aligned[part] = (turned + center[:, None]).transpose(2, 1, 0)
+        weights = None if counted is None else chunk_of(counted, part)
+        turned, _, center = _turned(chunk_of(source, part), chunk_of(target, part), weights, scale, reflection)
+        aligned[part] = (turned + center[:, None]).transpose(2, 1, 0)[: len(aligned[part])]
     return aligned
 
 
@@ -77,6 +77,13 @@ def chunks(count: int) -> Iterator[slice]:
     """Yield the parts of ``count`` poses that are worked on together: few enough to stay in a core's cache."""
     for start in range(0, count, _CHUNK):
         yield slice(start, start + _CHUNK)
+
+
+def chunk_of(values: npt.NDArray[Any], part: slice) -> npt.NDArray[Any]:
+    """(N, ...) -> (n, ...), a single pose twice: alone, NumPy adds its numbers up in another order, which would round
+    otherwise than among its neighbours."""
+    found = values[part]
+    return np.repeat(found, 2, axis=0) if len(found) == 1 else found
 
 
 def planes(points: npt.NDArray[Any]) -> FloatArray:

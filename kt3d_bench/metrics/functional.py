@@ -21,6 +21,7 @@ from kt3d_bench.geometry.alignment import (
     align_root,
     align_similarity,
     check_pair,
+    chunk_of,
     chunks,
     plane_lengths,
     planes,
@@ -103,7 +104,9 @@ def _in_chunks(
     errors = np.empty(pred.shape[1::-1]).T
 
     def work(part: slice) -> None:
-        errors[part] = joint_values(pred[part], true[part], None if counted is None else counted[part])
+        weights = None if counted is None else chunk_of(counted, part)
+        found = joint_values(chunk_of(pred, part), chunk_of(true, part), weights)
+        errors[part] = found[: len(errors[part])]
 
     _by_all_cores(work, len(pred))
     if counted is not None:
@@ -114,14 +117,20 @@ def _in_chunks(
 def _by_all_cores(work: Callable[[slice], None], count: int) -> None:
     """Do the work on every chunk of ``count`` poses, with all cores where that takes more than a moment."""
     parts = list(chunks(count))
-    if count < _MANY or (os.cpu_count() or 1) == 1:
+    threads = min(_cores(), len(parts))
+    if count < _MANY or threads == 1:
         for part in parts:
             work(part)
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, parts))
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, which a scheduler may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def defined_mean(values: FloatArray) -> float:
@@ -257,8 +266,9 @@ def _per_pose(
     values = np.empty(count)
 
     def work(part: slice) -> None:
-        mask = None if counted is None else counted[part]
-        values[part] = mean_over_joints(joint_values(pred[part], true[part], mask), mask)
+        mask = None if counted is None else chunk_of(counted, part)
+        found = mean_over_joints(joint_values(chunk_of(pred, part), chunk_of(true, part), mask), mask)
+        values[part] = found[: len(values[part])]
 
     _by_all_cores(work, count)
     found: FloatArray = values.reshape(leading)[()]

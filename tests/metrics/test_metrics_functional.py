@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -126,6 +127,24 @@ def test_many_poses_at_once_equal_the_formulas(many: int, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(pa_mpjpe(pred[4321:4327], true[4321:4327]), pa_mpjpe(pred, true)[4321:4327])
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(1, 0), (2, 2), (64, 3)])
+def test_threads_are_as_many_as_allowed_cores_and_chunks(
+    cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = [0]
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers: int) -> None:
+            started[0] = workers
+            super().__init__(workers)
+
+    monkeypatch.setattr(metrics, "_MANY", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", Pool)
+    mpjpe(*poses(6_000, 4))  # three chunks
+    assert started == [threads]
+
+
 PUBLIC = (mpjpe, pa_mpjpe, n_mpjpe, pck, auc)
 
 
@@ -135,7 +154,7 @@ def test_any_leading_shape_gives_one_number_per_pose(metric: Callable[..., np.nd
     mask = np.random.default_rng(2).random((12, 17)) < 0.8
     alone = [float(metric(pred[n], true[n], mask=mask[n])) for n in range(12)]
     flat = metric(pred, true, mask=mask)
-    np.testing.assert_allclose(flat, alone, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(flat, alone)
     cube = metric(pred.reshape(2, 3, 2, 17, 3), true.reshape(2, 3, 2, 17, 3), mask=mask.reshape(2, 3, 2, 17))
     np.testing.assert_array_equal(cube, flat.reshape(2, 3, 2))
     assert metric(pred[0], true[0]).shape == ()
