@@ -30,7 +30,7 @@ WORKERS_S = 20.0
 LONELY_S = 60.0
 """Time that the cluster may be without any worker while shards are waiting."""
 _POLL_S = 2.0
-_DECIDE_BYTES = ("kt3d-bench", "numpy", "opencv-python-headless", "simplejpeg", "webdataset")
+_DECIDE_BYTES = ("kt3d-bench", "numpy", "opencv-python-headless", "simplejpeg")
 
 
 @contextmanager

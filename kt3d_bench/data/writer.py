@@ -26,7 +26,8 @@ from kt3d_bench.files import utf8_text, write_atomically
 from kt3d_bench.records import Sample, Skipped
 
 _FIELD_OF_EXTENSION = {field.extension: name for name, field in FIELDS.items()}
-_LONGEST_NAME = 100
+_LONGEST_NAME, _MOST_BYTES = 100, 8**11
+"""What fits into the fields of a header."""
 
 
 def _blank_header() -> bytes:
@@ -42,7 +43,7 @@ _BLANK_HEADER = _blank_header()
 
 
 def _header(name: bytes, size: int) -> bytes:
-    """Return a member's header (POSIX ustar)."""
+    """Return a member's header (POSIX ustar). ``name`` has at most 100 bytes, and ``size`` is less than 8 GiB."""
     header = bytearray(_BLANK_HEADER)
     header[: len(name)] = name
     header[124:135] = b"%011o" % size
@@ -123,10 +124,13 @@ class ShardWriter:
         """Write the members of a sample at once, in the order of their extensions."""
         parts, end = [], self._size
         for extension, data in sorted(members.items()):
-            name = f"{key}.{extension}"
+            name = f"{key}.{extension}".encode()
             if len(name) > _LONGEST_NAME:
                 raise PluginError(f"a key is too long for a plain tar header ({key})", where=f"item {self._items[-1]}")
-            parts += [_header(name.encode(), len(data)), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+            if len(data) >= _MOST_BYTES:
+                what = f"sample {key} is too large for a plain tar header ({extension}: {len(data)} bytes)"
+                raise PluginError(what, where=f"item {self._items[-1]}")
+            parts += [_header(name, len(data)), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
             self._places.setdefault(_FIELD_OF_EXTENSION[extension], []).append((end + tarfile.BLOCKSIZE, len(data)))
             end += sum(map(len, parts[-3:]))
         self._add(b"".join(parts))

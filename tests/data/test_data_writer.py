@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from data_fake_dataset import sample
 
+from kt3d_bench.data import writer as writer_module
 from kt3d_bench.data.format import FIELDS, encode
 from kt3d_bench.data.index import Labels, encode_index, index_path, read_index
 from kt3d_bench.data.writer import ShardWriter
@@ -263,6 +264,16 @@ def test_members_lie_as_tarfile_writes_them(tmp_path: Path) -> None:
                 member.size, member.mode, member.uname, member.gname = len(data), 0o444, "kt3d", "kt3d"
                 tar.addfile(member, io.BytesIO(data))
     assert path.read_bytes() == expected.getvalue()
+
+
+def test_an_image_that_fits_no_header_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eleven octal digits hold 8 GiB less one byte."""
+    assert writer_module._MOST_BYTES == 8 << 30
+    assert len(writer_module._header(b"k" * 100, (8 << 30) - 1)) == tarfile.BLOCKSIZE
+    monkeypatch.setattr(writer_module, "_MOST_BYTES", 10)
+    said = r"sample k is too large for a plain tar header \(depth\.png: \d+ bytes\)"
+    with pytest.raises(PluginError, match=said), ShardWriter(tmp_path / "a.tar") as writer:
+        writer.write(sample("k", 0))
 
 
 def test_a_key_that_fits_no_header_is_refused(tmp_path: Path) -> None:
