@@ -59,7 +59,7 @@ class StepCount:
 
 
 class _Operations(TorchDispatchMode):
-    """Sees every operation of torch."""
+    """Lets a subclass do something else in place of an operation of torch, without loading its compiler."""
 
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self)

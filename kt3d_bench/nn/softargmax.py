@@ -1,7 +1,7 @@
 """Soft-argmax over a volume (Sun et al., ECCV 2018): softmax over all voxels, expected value along each axis.
 
-The volumes are walked in blocks (on a CPU such that stay in the cache), and the backward pass computes the
-probabilities again: no second volume is ever stored. On an NVIDIA GPU with Triton ``softargmax_triton`` does the same
+The volumes are walked in blocks, which on a CPU stay in the cache, and the backward pass computes the probabilities
+again: no second volume is ever stored. On an NVIDIA GPU with Triton ``softargmax_triton`` does the same
 in one pass each way.
 Shapes: B batch, J joints, D, H and W voxels along z, y and x.
 """
