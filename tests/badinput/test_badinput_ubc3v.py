@@ -194,7 +194,7 @@ def test_nothing_usable_is_refused_and_finished_shards_stay(bench: Made, standin
     paths = [truth(made, number) for number in range(1, 9)]
     for path in paths:
         replace(path, HTML)
-    refused(made.prepare(), paths[0], "is not a MATLAB v5 file", "download or unpack", "7 more skipped")
+    refused(made.prepare(), paths[0], "is not a MATLAB file of version 5", "download or unpack", "7 more skipped")
     assert made.bytes_of("train-*") == before
     restore_all(made, standin, paths)
     assert made.prepare().exit_code == 0
