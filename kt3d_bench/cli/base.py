@@ -105,9 +105,10 @@ class Listing(click.Group):
     """Its help gives the first sentence of every command whole."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        shown = [(name, one.get_short_help_str(limit=1000)) for name, one in found if one and not one.hidden]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, one.get_short_help_str(limit=1000)) for name, one in commands if one])
+            formatter.write_dl(shown)
 
 
 class Commands(Listing):

@@ -13,7 +13,7 @@ from kt3d_bench.errors import ArtefactError
 from kt3d_bench.leaderboard.cards import CARDS, card_markdown
 from kt3d_bench.leaderboard.entries import ACTION_MEAN, ENTRIES, GENERATED, Entry, encode_entry, read_entries
 from kt3d_bench.leaderboard.render import rendered_files
-from kt3d_bench.leaderboard.samples import SAMPLES, read_samples
+from kt3d_bench.leaderboard.samples import SAMPLES, encode_samples, read_samples
 from kt3d_bench.metrics.benchmarks import Benchmark, Published, protocol_digest
 from kt3d_bench.metrics.functional import CURVE_MM, METRIC_VERSION
 from kt3d_bench.metrics.uncertainty import clip_interval
@@ -41,7 +41,7 @@ def problems(leaderboards: Path, benchmarks: Mapping[str, Benchmark], published:
         except ArtefactError as error:
             found.append(error.message)
             continue
-        found += [f"{board}/{what}" for what in _folder(folder, entries)]
+        found += [f"{board}/{what}" for what in (*_folder(folder, entries), *_samples(root, board, entries))]
         for entry in entries:
             found += [f"{board}/{ENTRIES}/{entry.file_name}: {what}" for what in _entry(entry, benchmark)]
         found += [f"{board}/{ENTRIES}: {what}" for what in (*_doubled(entries), *_uneven(entries))]
@@ -51,7 +51,7 @@ def problems(leaderboards: Path, benchmarks: Mapping[str, Benchmark], published:
 
 
 def _folder(folder: Path, entries: tuple[Entry, ...]) -> Iterator[str]:
-    """Find edited entries, files that are not entries, and cards and samples that do not match their entries."""
+    """Find edited entries, files that are not entries, and cards that do not match their entries."""
     for entry in entries:
         if (folder / ENTRIES / entry.file_name).read_bytes() != encode_entry(entry):
             yield f"{ENTRIES}/{entry.file_name}: is not as the program writes it; score or submit it again"
@@ -68,13 +68,19 @@ def _folder(folder: Path, entries: tuple[Entry, ...]) -> Iterator[str]:
     for path in sorted((folder / ENTRIES).glob("*")):
         if path.suffix != ".json":
             yield f"{ENTRIES}/{path.name}: is not an entry"
+
+
+def _samples(root: Path, board: str, entries: tuple[Entry, ...]) -> Iterator[str]:
+    """Find edited samples, and samples of rows that are not on the board."""
     try:
-        shown = read_samples(folder)
+        shown = read_samples(root, board)
     except ArtefactError as error:
         yield f"{SAMPLES}: {error.message}"
-    else:
-        if shown is not None and shown.of(entries) is None:
-            yield f"{SAMPLES}: its rows are not on the board, or have other predictions now; write or remove it"
+        return
+    if shown is not None and shown.of(entries) is None:
+        yield f"{SAMPLES}: its rows are not on the board, or have other predictions now; write or remove it"
+    if shown is not None and (root / board / SAMPLES).read_bytes() != encode_samples(shown):
+        yield f"{SAMPLES}: is not as the program writes it; write it again with: kt3d leaderboard samples"
 
 
 def _entry(entry: Entry, benchmark: Benchmark) -> Iterator[str]:

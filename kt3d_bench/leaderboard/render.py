@@ -37,12 +37,12 @@ def rendered_files(
     """
     root = Path(leaderboards)
     boards = known_boards(root, benchmarks)
-    samples = {board: found for board in boards if (found := read_samples(root / board)) is not None}
+    samples = {board: found for board in boards if (found := read_samples(root, board)) is not None}
     files = {root / README: index_markdown(boards, benchmarks)}
     if html is not None:
         files[html / PAGE] = page_text(index_page(boards, benchmarks, published, about, samples), about=about)
     for board, entries in boards.items():
-        if changed_only and not _changed(root / board):
+        if changed_only and not _changed(root / board, board in samples and samples[board].of(entries) is not None):
             continue
         name = board.removeprefix(f"{GENERATED}/")
         shown = board, benchmarks[name], entries, published.get(name)
@@ -95,11 +95,13 @@ def render_boards(
     return sorted(files)
 
 
-def _changed(board: Path) -> bool:
-    """Whether a board was never rendered, or entries were written or removed, or samples written, since."""
+def _changed(board: Path, shows_samples: bool) -> bool:
+    """Whether a board was never rendered, or entries or samples were written or removed, since."""
     pages, entries = [board / name for name in (README, PAGE, CSV, JSON, MODEL_INDEX)], board / ENTRIES
     if not all(page.is_file() for page in pages):
         return True
     rendered = min(page.stat().st_mtime_ns for page in pages)
     sources = [path for path in (entries, *entries.glob("*.json"), board / SAMPLES) if path.exists()]
-    return any(path.stat().st_mtime_ns >= rendered for path in sources)
+    if any(path.stat().st_mtime_ns >= rendered for path in sources):
+        return True
+    return shows_samples != (b'class="turned-pose"' in (board / PAGE).read_bytes())

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from kt3d_bench.budgets import read_whole
 from kt3d_bench.data.reader import ShardSet
@@ -27,8 +27,12 @@ SAMPLES = "samples.json"
 RULE = "six clips, spaced evenly over the sorted names of all, and of each the sample in its middle"
 SHOWN = 6
 MAX_BYTES = 100_000
+QUALITIES = (80, 40, 20, 10)
+"""Of the JPEG images: the first with which the file is small enough."""
 IMAGE_PX = 128
 """Width of a picture."""
+_HIGHEST = 4
+"""Most heights per width of a picture."""
 _HINT = "write it again with: kt3d leaderboard samples"
 
 Millimetres = Annotated[float, Field(ge=-9999, le=9999, allow_inf_nan=False)]
@@ -57,9 +61,23 @@ class ShownSample(_Strict):
 
     key: Annotated[str, Field(max_length=300)]
     image: Annotated[str, Field(pattern=r"^/9j/[A-Za-z0-9+/]+={0,2}$")]
-    """A small JPEG of a generated person, in base64."""
+    """A small JPEG of a generated person, in base64: ``IMAGE_PX`` wide, at most four times as high."""
     true_mm: Pose
     predicted_mm: tuple[Pose, Pose]
+
+    @field_validator("image")
+    @classmethod
+    def _small(cls, image: str) -> str:
+        import simplejpeg
+
+        try:
+            height, width, *_ = simplejpeg.decode_jpeg_header(base64.b64decode(image, validate=True))
+        except ValueError as error:
+            raise ValueError("is not a JPEG image") from error
+        if width != IMAGE_PX or height > _HIGHEST * IMAGE_PX:
+            expected = f"{IMAGE_PX} wide and at most {_HIGHEST * IMAGE_PX} high"
+            raise ValueError(f"is {width} x {height} px, expected {expected}")
+        return image
 
     def error_mm(self, row: int) -> float | None:
         """Return the mean distance of the counted joints; ``None`` where one of them has no answer."""
@@ -84,15 +102,15 @@ class ShownSamples(_Strict):
         return None if first is None or second is None else (first, second)
 
 
-def read_samples(board_folder: Path) -> ShownSamples | None:
+def read_samples(leaderboards: Path, board: str) -> ShownSamples | None:
     """Return what is shown beside a board's entries, ``None`` where there is no such file.
 
     Raises ``ArtefactError`` for a broken file and for one on a board of real data.
     """
-    path = Path(board_folder) / SAMPLES
+    path = Path(leaderboards) / board / SAMPLES
     if not path.exists():
         return None
-    if path.resolve().parent.parent.name != GENERATED:
+    if not board.startswith(f"{GENERATED}/"):
         what = "shows samples of real data, whose poses and images may not be passed on"
         raise ArtefactError(what, where=path, hint="remove it")
     try:
@@ -122,11 +140,13 @@ def make_samples(
     predicted_mm: Sequence[npt.NDArray[Any]],
     counted: npt.NDArray[np.bool_],
     root: int | None,
+    quality: int = QUALITIES[0],
 ) -> ShownSamples:
     """Return what two rows give for the samples that ``RULE`` names.
 
     ``predicted_mm`` has the (N, 17, 3) poses of each row in the camera's frame, for the samples of ``test`` in order,
-    ``counted`` (N, 17) says which joints count, and ``root`` is the joint at which poses are aligned, if at any.
+    ``counted`` (N, 17) says which joints count, ``root`` is the joint at which poses are aligned, if at any,
+    and ``quality`` is that of the JPEG images.
     """
     samples = []
     for index in chosen(np.asarray(test.labels.sequence, np.str_)):
@@ -139,7 +159,7 @@ def make_samples(
         first, second = poses
         shown = ShownSample(
             key=str(test.keys[index]),
-            image=_picture(test, index),
+            image=_picture(test, index, quality),
             true_mm=_listed(true - origin, mask),
             predicted_mm=(first, second),
         )
@@ -159,7 +179,7 @@ def _listed(joints_mm: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> 
     return tuple(point(joint) if known and np.isfinite(joint).all() else None for joint, known in pairs)
 
 
-def _picture(test: ShardSet, index: int) -> str:
+def _picture(test: ShardSet, index: int, quality: int) -> str:
     """The sample's image, small; a depth image in grey, near pale."""
     import cv2
     import simplejpeg
@@ -173,4 +193,4 @@ def _picture(test: ShardSet, index: int) -> str:
         image = np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=-1)
     size = IMAGE_PX, max(1, round(image.shape[0] * IMAGE_PX / image.shape[1]))
     small = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-    return base64.b64encode(simplejpeg.encode_jpeg(small, quality=80, colorspace="RGB")).decode()
+    return base64.b64encode(simplejpeg.encode_jpeg(small, quality=quality, colorspace="RGB")).decode()

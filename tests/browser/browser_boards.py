@@ -166,7 +166,7 @@ def crowd() -> tuple[Entry, ...]:
 def samples(rows: Sequence[Entry]) -> ShownSamples:
     """Six samples under two rows: a pose, and the same with an error that grows; of the last there is no answer."""
     rng = np.random.default_rng(3)
-    picture = base64.b64encode(simplejpeg.encode_jpeg(np.full((96, 96, 3), 90, np.uint8), colorspace="RGB")).decode()
+    picture = base64.b64encode(simplejpeg.encode_jpeg(np.full((128, 128, 3), 90, np.uint8), colorspace="RGB")).decode()
     shown = []
     for number in range(6):
         true = rng.normal(size=(17, 3)) * 300

@@ -269,3 +269,10 @@ def test_errors_of_the_machine_are_one_sentence(error: Exception, text: str) -> 
         raise error
 
     said(CliRunner().invoke(group, ["fail"]), 1, text)
+
+
+def test_hidden_commands_are_not_listed() -> None:
+    group = Commands("group", commands=[click.Command("seen", help="Shown."), click.Command("unseen", hidden=True)])
+    listed = CliRunner().invoke(group, ["--help"]).output
+    assert "seen  Shown." in listed
+    assert "unseen" not in listed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ import kt3d_bench as kt
 from kt3d_bench.cli import main
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.leaderboard.entries import read_entries, write_entry
+from kt3d_bench.leaderboard.render import render_boards
 from kt3d_bench.leaderboard.samples import SAMPLES, ShownSamples, chosen, read_samples
 from kt3d_bench.leaderboard.site.turning import limbs
 from kt3d_bench.metrics.predictions import read_predictions
+from kt3d_bench.plugins import registry
 from kt3d_bench.skeletons import H36M17
 
 BENCHMARK = "h36m-s9s11-64"
@@ -52,7 +55,7 @@ def stems(home: Path) -> list[str]:
 
 def written(home: Path) -> ShownSamples:
     show(home, BOARD, stems(home))
-    found = read_samples(home / "leaderboards" / BOARD)
+    found = read_samples(home / "leaderboards", BOARD)
     assert found is not None
     return found
 
@@ -108,10 +111,56 @@ def test_rows_that_were_measured_again_are_no_longer_shown(home: Path, predicted
     assert f"{BOARD}/{SAMPLES}: its rows are not on the board, or have other predictions now" in problem
 
 
+def test_a_file_that_was_edited_is_noticed(home: Path) -> None:
+    written(home)
+    path = home / "leaderboards" / BOARD / SAMPLES
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    [problem] = kt.check_boards(home / "leaderboards")
+    assert f"{BOARD}/{SAMPLES}: is not as the program writes it; write it again with" in problem
+
+
+def test_removed_and_returned_samples_change_the_page(home: Path) -> None:
+    written(home)
+    boards = home / "leaderboards"
+    path, page, away = boards / BOARD / SAMPLES, boards / BOARD / "index.html", home / SAMPLES
+    for source, target, count in ((path, away, 0), (away, path, 12)):
+        source.rename(target)
+        render_boards(boards, registry.benchmarks(), registry.published(), changed_only=True)
+        assert page.read_text().count('class="turned-pose"') == count
+
+
+def test_noisy_images_are_kept_at_a_lower_quality_or_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noise(self: ShardSet, index: int, modality: str) -> np.ndarray:
+        return np.random.default_rng(index).integers(0, 256, (128, 128, 3), np.uint8)
+
+    monkeypatch.setattr(ShardSet, "image", noise)
+    written(home)
+    assert (home / "leaderboards" / BOARD / SAMPLES).stat().st_size <= 100_000
+    monkeypatch.setattr("kt3d_bench.leaderboard.publish.MAX_BYTES", 1000)
+    with pytest.raises(kt.ArtefactError, match=r"six samples take \d+ bytes, more than the 1000 that .*plainer images"):
+        written(home)
+
+
+def jpeg(height: int, width: int, claim: int | None = None) -> str:
+    """A black JPEG in base64; ``claim`` is what its header says of both sides."""
+    content = simplejpeg.encode_jpeg(np.zeros((height, width, 3), np.uint8))
+    if claim is not None:
+        at = content.index(b"\xff\xc0") + 5
+        content = content[:at] + struct.pack(">HH", claim, claim) + content[at + 4 :]
+    return base64.b64encode(content).decode()
+
+
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "unknown field": (lambda document: document.update(extra=1), "unknown field 'extra'"),
     "a joint too few": (lambda document: document["samples"][0]["true_mm"].pop(), "samples.0.true_mm"),
     "no picture": (lambda document: document["samples"][0].update(image="<svg>"), "samples.0.image"),
+    "not a JPEG": (lambda document: document["samples"][0].update(image="/9j/AAAA"), "is not a JPEG image"),
+    "a claim of 65,500 px": (
+        lambda document: document["samples"][0].update(image=jpeg(8, 8, claim=65500)),
+        "is 65500 x 65500 px, expected 128 wide and at most 512 high",
+    ),
+    "too wide": (lambda document: document["samples"][0].update(image=jpeg(8, 129)), "is 129 x 8 px"),
+    "too high": (lambda document: document["samples"][0].update(image=jpeg(513, 128)), "is 128 x 513 px"),
     "too many": (lambda document: document["samples"].append(document["samples"][0]), "samples"),
     "too large": (lambda document: document.update(extra="x" * 100_000), "larger than 100000 bytes"),
 }
@@ -126,18 +175,18 @@ def test_a_broken_file_is_refused(home: Path, mistake: str) -> None:
     spoil(document)
     path.write_text(json.dumps(document))
     with pytest.raises(kt.ArtefactError, match=said):
-        read_samples(path.parent)
+        read_samples(home / "leaderboards", BOARD)
     [problem] = kt.check_boards(home / "leaderboards")
     assert said in problem
 
 
 def test_samples_of_real_data_are_refused(home: Path, tmp_path: Path) -> None:
     written(home)
-    real = tmp_path / "boards" / BENCHMARK
+    real = tmp_path / "generated" / BENCHMARK
     real.mkdir(parents=True)
     (real / SAMPLES).write_bytes((home / "leaderboards" / BOARD / SAMPLES).read_bytes())
     with pytest.raises(kt.ArtefactError, match="poses and images may not be passed on"):
-        read_samples(real)
+        read_samples(tmp_path / "generated", BENCHMARK)
 
 
 def test_what_cannot_be_shown_says_why(home: Path) -> None:

@@ -60,5 +60,5 @@ document.addEventListener("DOMContentLoaded", () => {
     addEventListener("pointerup", end);
     addEventListener("pointercancel", end);
   });
-  new IntersectionObserver(([entry]) => { seen = entry.isIntersecting; run(); }).observe(stage);
+  new IntersectionObserver((entries) => { seen = entries.at(-1).isIntersecting; run(); }).observe(stage);
 });
