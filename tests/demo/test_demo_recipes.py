@@ -165,15 +165,19 @@ def _beside(data: Path, recipe: Recipe, notes: Queue[str], results: Path) -> Non
 
 
 def test_two_at_once_wait_for_one_another_and_both_have_every_row(data: Path, tmp_path: Path) -> None:
+    """In a data root of their own, since rows that an earlier test ran would be kept by both."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "shards").symlink_to(data / "shards")
     rows = tuple(replace(row, settings={**row.settings, "synthetic_steps": 3} if row.settings else {}, seeds=3)
                  for row in ROWS[:2])  # fmt: skip
-    recipe, options = Recipe("twice", "", rows), plan.Options(data, "tiny", device="cpu")
+    recipe, options = Recipe("twice", "", rows), plan.Options(root, "tiny", device="cpu")
     spawn = multiprocessing.get_context("spawn")
     notes: Queue[str] = spawn.Queue()
     first = plan.with_data(plan.jobs(recipe, options), options, Said())[0]
-    lock = data / "runs" / f".{run_name(first)}.lock"
+    lock = root / "runs" / f".{run_name(first)}.lock"
     paths = (tmp_path / "one.json", tmp_path / "other.json")
-    processes = [spawn.Process(target=_beside, args=(data, recipe, notes, path), daemon=True) for path in paths]
+    processes = [spawn.Process(target=_beside, args=(root, recipe, notes, path), daemon=True) for path in paths]
     with held(lock, "busy", "wait"):
         for process in processes:
             process.start()
@@ -189,7 +193,7 @@ def test_two_at_once_wait_for_one_another_and_both_have_every_row(data: Path, tm
     assert [label for label, _ in one] == [label for label, _ in other] == ["floor", "depth branch"] * 3
     assert all(kept != also_kept for (_, kept), (_, also_kept) in zip(one, other, strict=True))
     assert [*started, *also_started].count("synthetic") == 3
-    assert not list((data / "runs").glob(".*.lock"))
+    assert not list((root / "runs").glob(".*.lock"))
 
 
 def test_a_row_that_fails_does_not_keep_the_others_from_running(data: Path) -> None:
