@@ -443,6 +443,26 @@ def expected(page: Page, degrees: float) -> list[list[float]]:
     return found
 
 
+def test_poses_turn_by_the_last_of_several_sightings(tab: Page, boards: Path) -> None:
+    tab.open(boards / "generated" / "street-test" / "index.html")
+    turned = tab.run("""(() => {
+        let tell, asked;
+        matchMedia = () => ({matches: false, addEventListener() {}});
+        IntersectionObserver = class { constructor(told) { tell = told; } observe() {} };
+        document.dispatchEvent(new Event('DOMContentLoaded'));
+        const kept = requestAnimationFrame;
+        const turns = (...seen) => {
+          asked = 0;
+          requestAnimationFrame = () => ++asked;
+          tell(seen.map(isIntersecting => ({isIntersecting})));
+          requestAnimationFrame = kept;
+          return asked;
+        };
+        return [turns(true, false), turns(false, true)];
+    })()""")
+    assert turned == [0, 1]
+
+
 @pytest.mark.parametrize("place", ["generated/street-test", ""])
 def test_six_samples_are_shown_under_two_rows_as_the_file_says(tab: Page, boards: Path, place: str) -> None:
     document = json.loads((boards / "generated" / "street-test" / SAMPLES).read_text())
