@@ -146,7 +146,7 @@ def test_memory_stays_flat(pictures: ShardSet, figures: FiveRuns) -> None:
             if number % 10 == 9:
                 seen.append((number * BATCH, _resident_bytes()))
         samples, resident = np.array(seen).T
-        return {"load-growth": float(np.polyfit(samples, resident, 1)[0])}
+        return {"load-growth": round(float(np.polyfit(samples, resident, 1)[0]), 1)}
 
     slope()
     slopes = figures(slope)["load-growth"]
