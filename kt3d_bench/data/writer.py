@@ -30,25 +30,11 @@ _LONGEST_NAME, _MOST_BYTES = 100, 8**11
 """What fits into the fields of a header."""
 
 
-def _blank_header() -> bytes:
-    info = tarfile.TarInfo()
-    info.mode, info.uname, info.gname = 0o444, "kt3d", "kt3d"
-    header = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
-    header[148:156] = b" " * 8
-    return bytes(header)
-
-
-_BLANK_HEADER = _blank_header()
-"""Header of an empty member without a name, eight spaces for its checksum."""
-
-
 def _header(name: bytes, size: int) -> bytes:
     """Return a member's header (POSIX ustar). ``name`` has at most 100 bytes, and ``size`` is less than 8 GiB."""
-    header = bytearray(_BLANK_HEADER)
-    header[: len(name)] = name
-    header[124:135] = b"%011o" % size
-    header[148:155] = b"%06o\0" % sum(header)
-    return bytes(header)
+    info = tarfile.TarInfo(name.decode())
+    info.size, info.mode, info.uname, info.gname = size, 0o444, "kt3d", "kt3d"
+    return info.tobuf(tarfile.USTAR_FORMAT, "utf-8")
 
 
 def _temporary_of(path: Path, mark: str) -> Path:
