@@ -46,7 +46,7 @@ def adapt_step(model: Model, batches: Mapping[str, UnlabelledBatch], progress: P
     mixed = _mixed(model, batches)
     learns = config.teacher == "mean"
     seen = torch.cat([image, mixed.image]) if mixed else image
-    draw = View.random if model.rgb else View.mirrored  # a teacher of depth images does not survive strong views
+    draw = View.random if model.rgb else View.mirrored  # strong views make a teacher of depth images drift
     view = draw(len(seen), seen.device) if learns else None
     output = _student(model, seen, view)
     own, count = output.of(slice(0, len(image))), len(image)
