@@ -79,7 +79,8 @@ def adapt_step(model: Model, batches: Mapping[str, UnlabelledBatch], progress: P
         place = own.voxels if view is None else view.of(slice(0, count)).back(own.voxels, config.side)
         with torch.no_grad():
             began = model.start_net(image).voxels
-        model.shown |= signs.collapse(place[..., :2], began[..., :2], model.input_px, config.side)
+        found = signs.apart(place[..., :2], began[..., :2], model.input_px, config.side)
+        model.shown |= found if labels is not None else found | signs.warnings(found, model.input_px)
     return StepResult(losses, dict(model.shown))
 
 

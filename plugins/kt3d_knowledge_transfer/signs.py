@@ -1,9 +1,11 @@
-"""Numbers that are only shown: whether G draws well, C sees anything, the cycle carries a pose, the student collapses.
+"""Numbers that are only shown: does G draw well, C see anything, the cycle carry a pose, the student go astray?
 
 Poses are in voxels. Shapes: B batch, J joints, Q parts, H and W rows and columns.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +17,9 @@ from kt3d_bench.nn.integral import from_voxels
 SHOWN_EVERY = 10
 """Steps between two looks: each costs a wait for the device."""
 COLLAPSED_BELOW = 0.5
-"""Share of the start's spread below which ``collapse`` warns."""
+"""Share of the start's spread."""
+DRIFTED_ABOVE = 0.08
+"""Share of the input's side."""
 
 
 def time_to_show(progress: Progress) -> bool:
@@ -44,20 +48,29 @@ def spread_vox(poses: Tensor) -> float:
     return float(relative.std(0, correction=0).mean())
 
 
-def collapse(pose: Tensor, began: Tensor, input_px: int, side: int) -> dict[str, float]:
-    """Poses that no longer differ, and 2D far from where it began: the trivial solutions of the cycle's loss.
+def apart(pose: Tensor, began: Tensor, input_px: int, side: int) -> dict[str, float]:
+    """How far the student is from its start.
 
     ``pose`` and ``began`` (B, J, 2): what the student says of some images, and what its start said of the same ones.
-    ``spread_share`` is the student's spread as a share of the start's. ``warn_collapse``, of which the harness tells
-    the user, is 1 below a half: a student that learns moves its joints, but what differed still differs.
+    ``drift_2d_px`` is their mean distance, ``spread_share`` the student's spread as a share of the start's.
     """
     spread, before = spread_vox(pose), spread_vox(began)
-    share = spread / before if before else 1.0
     drift_vox = (pose.detach() - began).norm(dim=-1).mean()
     return {
         "drift_2d_px": float(drift_vox * (input_px / side)),
-        "spread_share": share,
-        "warn_collapse": float(share < COLLAPSED_BELOW),
+        "spread_share": spread / before if before else 1.0,
+    }
+
+
+def warnings(found: Mapping[str, float], input_px: int) -> dict[str, float]:
+    """The trivial solutions that ``apart`` shows where no label says what is right, each 0 or 1.
+
+    ``warn_collapse``: poses that no longer differ; a student that learns moves its joints, but what differed still
+    differs. ``warn_drift``: a student and its moving teacher that have walked away together.
+    """
+    return {
+        "warn_collapse": float(found["spread_share"] < COLLAPSED_BELOW),
+        "warn_drift": float(found["drift_2d_px"] > DRIFTED_ABOVE * input_px),
     }
 
 

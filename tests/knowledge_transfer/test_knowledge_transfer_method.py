@@ -542,7 +542,10 @@ def test_labelled_depth_images_of_the_source_are_seen_beside_the_target(build: M
 
 def test_the_student_starts_without_a_warning(build: Make, train: Make) -> None:
     logs = train(build("rgb", bridge="none"), "adapt", step=9).logs
-    assert {"spread_share", "drift_2d_px", "warn_collapse"} <= set(logs)
+    assert {"spread_share", "drift_2d_px", "warn_collapse", "warn_drift"} <= set(logs)
+    granted = train(build("rgb", bridge="none"), "adapt", step=9, labelled=True).logs
+    assert "spread_share" in granted
+    assert not any(name.startswith("warn_") for name in granted), "far from a wrong start is right there"
     logs = train(build("rgb", bridge="generated", weight_domain=0.05), "adapt", step=0).logs
     assert {"cycle_mm", "true_mask_mm", "foreground_right", "domain_accuracy"} <= set(logs)
 

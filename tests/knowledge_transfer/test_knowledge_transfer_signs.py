@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from kt3d_knowledge_transfer.signs import collapse, domain, foreground_right, spread_vox, time_to_show
+from kt3d_knowledge_transfer.signs import apart, domain, foreground_right, spread_vox, time_to_show, warnings
 
 from kt3d_bench.method import Progress
 
@@ -39,21 +41,26 @@ def test_a_student_that_cleans_its_start_up_is_not_warned_of() -> None:
     """The start is the truth with noise; a student without the noise varies less, but by far not half as much."""
     generator = torch.Generator().manual_seed(0)
     truth = 10 * torch.rand(32, 17, 2, generator=generator)
-    noisy = truth + 2 * torch.randn(truth.shape, generator=generator)
-    found = collapse(truth, noisy, 64, 16)
-    assert found["warn_collapse"] == 0.0
+    noisy = truth + torch.randn(truth.shape, generator=generator)
+    found = apart(truth, noisy, 64, 16)
     assert 0.75 < found["spread_share"] < 1
+    assert found["drift_2d_px"] == pytest.approx(4 * math.sqrt(math.pi / 2), rel=0.05), "the mean of Rayleigh's law"
+    assert warnings(found, 64) == {"warn_collapse": 0.0, "warn_drift": 0.0}
 
 
 def test_a_collapsed_student_is_warned_of() -> None:
     began = 10 * torch.rand(32, 17, 2, generator=torch.Generator().manual_seed(0))
     same = began.mean(0, keepdim=True).expand(32, -1, -1)
-    assert collapse(same, began, 64, 16)["warn_collapse"] == 1.0
-    assert collapse(same, began, 64, 16)["spread_share"] == pytest.approx(0, abs=1e-6)
+    assert apart(same, began, 64, 16)["spread_share"] == pytest.approx(0, abs=1e-6)
     shrunk = 0.45 * (began - began[:, :1]) + began[:, :1]
-    assert collapse(shrunk, began, 64, 16)["warn_collapse"] == 1.0
+    for pose in (same, shrunk):
+        assert warnings(apart(pose, began, 64, 16), 64)["warn_collapse"] == 1.0
 
 
-def test_drift_is_in_px_of_the_input() -> None:
+def test_a_student_that_walked_away_is_warned_of_though_its_poses_differ() -> None:
     began = 10 * torch.rand(4, 17, 2)
-    assert collapse(began + torch.tensor([3.0, 4.0]), began, 64, 16)["drift_2d_px"] == pytest.approx(20, rel=1e-4)
+    found = apart(began + torch.tensor([3.0, 4.0]), began, 64, 16)
+    assert found["drift_2d_px"] == pytest.approx(20, rel=1e-4), "px of the input: four of them are a voxel"
+    assert found["spread_share"] == pytest.approx(1, rel=1e-4)
+    assert warnings(found, 64) == {"warn_collapse": 0.0, "warn_drift": 1.0}
+    assert warnings(found, 256)["warn_drift"] == 0.0, "a share of the input's side"
