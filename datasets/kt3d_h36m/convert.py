@@ -100,6 +100,7 @@ def refusals(root: Path) -> Iterator[RawDataError]:
 
 
 TEST_EVERY = 64
+"""What the benchmark scores (``frames_every``), so that every stored split has these frames."""
 _FEWEST_POSES = 11
 """In fewer, nobody is elsewhere in another frame: 0.2 s."""
 
@@ -108,11 +109,17 @@ def plan(raw: Path, split: str, options: Mapping[str, Any]) -> Sequence[WorkItem
     """Return one item per video of the split's subjects, by subject, action, subaction and camera.
 
     Raises ``RawDataError`` naming the file that is missing, damaged or does not fit, ``UsageError`` for an unknown
-    recording in ``drop`` or ``keep``.
+    recording in ``drop`` or ``keep``, and for impossible steps between frames.
     """
-    every = TEST_EVERY if split == "test" else options.get("train_every", 5)
+    every, test_every = options.get("train_every", 5), options.get("test_every", TEST_EVERY)
     if every < 1:
         raise UsageError(f"--train-every is {every}, expected 1 or more", hint="use 5 for every fifth frame")
+    if test_every < 1 or TEST_EVERY % test_every:
+        raise UsageError(
+            f"--test-every is {test_every}, which does not divide {TEST_EVERY}: scored frames would be missing",
+            hint="use 1, 2, 4, 8, 16, 32 or 64",
+        )
+    every = test_every if split == "test" else every
     selection = select(split, **{name: options.get(name, "") for name in ("subjects", "drop", "keep")})
     items = _items(raw, selection, every, options)
     return with_background(items) if options.get("foreground", True) else items

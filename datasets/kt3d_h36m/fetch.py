@@ -25,13 +25,12 @@ from kt3d_bench.rawfiles import either_case, inside, own_dataset, reading
 from kt3d_bench.records import Camera, Sample, Skipped, WorkItem
 from kt3d_h36m import samples
 from kt3d_h36m.complete import missing_recordings
-from kt3d_h36m.recordings import CAMERAS, Recording, Selection
+from kt3d_h36m.recordings import CAMERAS, SPLITS, Recording, Selection
 
 LAYOUT = "fetch"
 _HINT = "process the recording again with h36m-fetch (process_all.py)"
 _COLUMNS = ("frame", "camera", "subject", "action", "subaction")
 _ANNOTATIONS = either_case("S*/*-[12]/annot.h5")
-_TEST_EVERY = 64
 _MOST_ROWS = 100_000  # More than the longest recording has under four cameras when all frames are kept
 _OTHER_NAMES = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog", "WalkTogether": "WalkingTogether"}
 
@@ -61,8 +60,8 @@ class FetchFolder:
     def plan(
         self, selection: Selection, every: int, partial: bool, cameras: Mapping[tuple[int, str], Camera]
     ) -> list[WorkItem]:
-        """Return one item per recording and camera. Of a recording of which every frame was kept every ``every``-th is
-        used, of others those that are multiples of 64 when ``every`` is 64, else all.
+        """Return one item per recording and camera. Every ``every``-th frame is used, where it was kept; of a training
+        recording of which not every frame was kept, all that were.
 
         Raises ``RawDataError`` naming the recording that is missing; of a damaged one ``convert`` says what is wrong.
         """
@@ -81,7 +80,7 @@ class FetchFolder:
         try:
             annotation = read_annotation(path, take)
             frames = {name: annotation.frame[annotation.camera == int(name)] for name in CAMERAS}
-            counts = {name: len(_chosen(frames[name], every)) for name in CAMERAS}
+            counts = {name: len(_chosen(frames[name], every, recording.subject)) for name in CAMERAS}
         except RawDataError:
             counts = dict.fromkeys(CAMERAS, len(range(0, recording.poses, every)))
 
@@ -127,18 +126,18 @@ def convert(load: Mapping[str, Any]) -> Iterator[Sample | Skipped]:
     joints_mm, joints_px = annotation.joints_cam_mm[rows], annotation.joints_px[rows]
     samples.check_projection(camera, joints_mm, joints_px, str(path), "use the official metadata.xml")
     row_of = {int(annotation.frame[row]): row for row in rows}
-    frames = _chosen(annotation.frame[rows], load["every"])
+    frames = _chosen(annotation.frame[rows], load["every"], load["take"][0])
     joints = {frame: annotation.joints_cam_mm[row_of[frame], samples.STANDARD_17] for frame in frames}
     return samples.still_samples(load, camera, joints, "img_%06d.jpg")
 
 
-def _chosen(frames: npt.NDArray[np.int64], every: int) -> list[int]:
-    """Return the frames to use, ascending."""
+def _chosen(frames: npt.NDArray[np.int64], every: int, subject: int) -> list[int]:
+    """Return the frames of a subject to use, ascending."""
     kept = np.unique(frames)
     if not len(kept):
         return []
-    thinned = len(kept) <= kept[-1] - kept[0]
-    return [int(frame) for frame in kept if frame % every == 0 or (thinned and every != _TEST_EVERY)]
+    thinned = len(kept) <= kept[-1] - kept[0] and subject in SPLITS["train"]
+    return [int(frame) for frame in kept if thinned or frame % every == 0]
 
 
 @lru_cache(maxsize=1)

@@ -215,7 +215,8 @@ def _benchmark_lines(benchmark: Benchmark) -> list[str]:
     alignment = "absolute positions" if benchmark.root is None else f"aligned at joint {benchmark.root}"
     return [
         f"{benchmark.id} version {benchmark.version}: {benchmark.title}",
-        f"Tests on {benchmark.dataset}/{benchmark.split}, {benchmark.modality} images",
+        f"Tests on {benchmark.dataset}/{benchmark.split}, {benchmark.modality} images"
+        + (f", frames 0, {every}, {2 * every} and so on" if (every := benchmark.frames_every) > 1 else ""),
         f"Headline: {', '.join(benchmark.headline)}; beside it: {', '.join(benchmark.beside) or 'nothing'}",
         f"{len(benchmark.joints)} joints of quality '{benchmark.min_quality}' or better, {alignment}",
         f"Reference depth: {benchmark.reference}; box rule: {benchmark.box_rule}; foreground: {benchmark.foreground}",

@@ -64,17 +64,20 @@ class SplitPlan:
 
 
 def checked_options(plugin: DatasetPlugin, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every option of the dataset with its value: given or default, converted from text where needed.
+    """Return every option of the dataset with its value: given or default, converted from text where needed. Those that
+    came ``later`` are left out at their default.
 
     Raises ``UsageError`` for an unknown name, a value of the wrong type, or one that is not among the choices.
     """
     for name in given:
         if name not in plugin.options:
             raise UsageError(f"{plugin.name} has no option '{name}'", hint=did_you_mean(name, plugin.options))
-    return {
+    chosen = {
         name: _option_value(plugin.name, name, option, given[name]) if name in given else option.default
         for name, option in sorted(plugin.options.items())
     }
+    known = plugin.options
+    return {name: value for name, value in chosen.items() if not known[name].later or value != known[name].default}
 
 
 def _option_value(dataset: str, name: str, option: Option, value: Any) -> Any:

@@ -137,6 +137,7 @@ class Provenance(_Strict):
     labels_digest: str
     metric_version: Count
     test_manifest_digest: str | None = None
+    """Of the shards that were predicted, which may hold more frames than are scored."""
     checkpoint_sha256: str | None = None
     predictions_sha256: str | None = None
     run: dict[str, JsonValue] = {}

@@ -197,6 +197,8 @@ def score_run(
     scores = dataclasses.replace(found, path=path).scores(incomplete=incomplete)
     write_scores(folder / "scores" / f"{path.stem}.npz", scores)
     facts = {**_facts_of_run(document), **_facts_of_files(found, file_sha256(path))}
+    if isinstance(predicted := predictions.meta.get("shards_digest"), str):
+        facts["test_manifest_digest"] = predicted
     entry = make_entry(scores, found.benchmark, **facts)
     boards = leaderboards or default_leaderboards(data)
     with _writing(boards):

@@ -35,6 +35,9 @@ SELECTABLE = ("subject", "action", "camera_id", "sequence", "frame")
 def load(name: str, split: str, *, data: Path | str | None = None, shards: Path | str | None = None) -> Dataset:
     """Open one split of a prepared dataset as a map-style dataset; images are read when a sample is asked for.
 
+    It has every sample that is stored. Where a benchmark scores some of them (``Benchmark.frames_every``), the others
+    are their neighbours in time: ``data[kt3d_bench.benchmarks()[ID].scored(data.labels.frame)]`` is what it scores.
+
     ``data``: the data root, whose folder ``shards/<name>`` is opened (default ``$KT3D_DATA``, else ``kt3d-data``).
     ``shards``: instead, the shards themselves: a folder, or a URL (``https://``, ``http://``, ``s3://``, ``file://``)
     whose shards are downloaded to the cache when they are first read.

@@ -175,7 +175,7 @@ class Loader(EndlessLoader):
         if views is not None:
             self._frames = simultaneous(shards.labels, self._chosen, views)
             self._chosen = self._chosen[self._frames[self._chosen, 0] >= 0]
-        elif shuffle and self._frames is not None and (self._frames[self._chosen] == self._chosen[:, None]).all():
+        elif shuffle and self.repeats:
             raise UsageError(
                 f"no sample has a neighbour for clips of {clip}",
                 where=shards.folder,
@@ -192,6 +192,13 @@ class Loader(EndlessLoader):
     def samples(self) -> int:
         """Samples of one epoch, all ranks together."""
         return len(self._chosen)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether every clip repeats its middle frame, because no sample has a neighbour."""
+        if self._clip is None or self._frames is None:
+            return False
+        return bool((self._frames[self._chosen] == self._chosen[:, None]).all())
 
     @property
     def needed(self) -> IntArray:

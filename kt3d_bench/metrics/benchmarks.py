@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from kt3d_bench.errors import PluginError, did_you_mean
+import numpy as np
+import numpy.typing as npt
+
+from kt3d_bench.errors import ArtefactError, PluginError, did_you_mean
 from kt3d_bench.metrics.functional import METRICS
 from kt3d_bench.schema import DIFFERENT, SOME, STRICT, Must, OneOf, Sha256, Text, Whole, checked, parse, read_yaml
 from kt3d_bench.skeletons import NUM_JOINTS, Quality
@@ -75,6 +78,8 @@ class Benchmark:
     """Joints, in the common order, that are the dataset's own and not derived from them: what ``map_100`` counts."""
     selection_rule: Annotated[str, OneOf(SELECTION_RULES)] = "last"
     """How a checkpoint may be chosen."""
+    frames_every: Annotated[int, Whole(1, 10**6)] = 1
+    """Samples count whose frame is a multiple of it; others in the split are neighbours for methods of clips."""
     train: Text | None = None
     """The split that methods train on; ``None`` = the dataset's first split that no benchmark tests on."""
     sample_list_digest: Sha256 | None = None
@@ -89,6 +94,19 @@ class Benchmark:
     @property
     def metrics(self) -> tuple[str, ...]:
         return self.headline + self.beside
+
+    def scored(self, frame: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+        """Return which samples of the split are scored, ascending, by their (N,) frames. Everything that predicts or
+        measures asks here. Raises ``ArtefactError`` where none is."""
+        found = np.flatnonzero(frame % self.frames_every == 0)
+        if not len(found):
+            raise ArtefactError(
+                f"none of the {len(frame)} frames is one that benchmark '{self.id}' scores: multiples of "
+                f"{self.frames_every}",
+                where=f"{self.dataset}/{self.split}",
+                hint=f"prepare the dataset again: kt3d prepare {self.dataset}",
+            )
+        return found
 
     def not_official(self, samples: int, sample_list_digest: str) -> str:
         """Return why rows of real data on these test samples are not ranked; "" = they are the official ones."""
@@ -179,8 +197,8 @@ class _PublishedFile:
 def protocol_digest(benchmark: Benchmark) -> str:
     """Return the SHA-256 of what a number on this benchmark means; a change of it needs a new version.
 
-    Title, footnotes, further metrics and the training split are not part of it; neither is the official sample list,
-    since entries hold their own, and those of stand-ins never have it.
+    Title, footnotes, further metrics and the training split are not part of it; neither are the frames that count and
+    the official sample list, since entries hold their own list, and those of stand-ins never have the official one.
     """
     facts = {name: getattr(benchmark, name) for name in _PROTOCOL} | {"sample_list_digest": None}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -58,7 +58,9 @@ class Truth:
 
 
 def open_test(benchmark: Benchmark, shards: Path | str) -> ShardSet:
-    """Open the test split of a benchmark in a folder or URL of shards. Raises ``ArtefactError`` without usable ones."""
+    """Open what a benchmark scores of its test split, in a folder or URL of shards.
+
+    Raises ``ArtefactError`` without usable shards."""
     folder = local_folder(shards)
     if not has_shards(folder):
         raise ArtefactError(
@@ -66,7 +68,9 @@ def open_test(benchmark: Benchmark, shards: Path | str) -> ShardSet:
             where=folder,
             hint=f"make them: kt3d prepare {benchmark.dataset}",
         )
-    return ShardSet.open(folder, benchmark.split)
+    stored = ShardSet.open(folder, benchmark.split)
+    scored = benchmark.scored(stored.labels.frame)
+    return stored if len(scored) == len(stored) else stored.take(scored)
 
 
 def require_test(benchmark: Benchmark, dataset: str, split: str, box_rule: str, foreground: str) -> None:

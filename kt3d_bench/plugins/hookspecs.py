@@ -71,6 +71,9 @@ class Option:
     default: Value
     help: str
     choices: tuple[Value, ...] = ()
+    later: bool = False
+    """It came after shards had been prepared: ``plan`` and manifest get it only where it differs from its default, so
+    that those stay as they are."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.drawing import comparison, new_figure, save
 from kt3d_bench.leaderboard.ranking import Row
 from kt3d_bench.leaderboard.wording import column
 from kt3d_bench.metrics.benchmarks import Benchmark
 from kt3d_bench.metrics.predictions import join, read_predictions
+from kt3d_bench.metrics.truth import open_test
 from kt3d_bench.plugins.hookspecs import Recipe, RecipePicture
 from kt3d_bench.reproduction.runs import Outcome
 from kt3d_bench.reproduction.tables import benchmarks, measured
@@ -45,7 +45,7 @@ def poses(path: Path, outcomes: Sequence[Outcome]) -> Path:
     """Draw test images, spread evenly over the test set, with the true pose and that of each row's first seed."""
     first = {one.label: one for one in reversed(outcomes)}
     chosen = [first[name] for name in dict.fromkeys(one.label for one in outcomes)]
-    shards = ShardSet.open(chosen[0].job.config.shards["target"], chosen[0].result.benchmark.split)
+    shards = open_test(chosen[0].result.benchmark, chosen[0].job.config.shards["target"])
     shown = np.linspace(0, len(shards) - 1, SAMPLES_SHOWN).astype(int)
     columns = [("image", None), ("truth", shards.labels.joints_cam_mm[shown])]
     for outcome in chosen:

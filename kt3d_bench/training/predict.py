@@ -58,7 +58,8 @@ def predict(
     limit: int | None = None,
     report: Reporter | None = None,
 ) -> Path:
-    """Predict a benchmark's test samples; return the file, ``<folder>/predictions/<benchmark>.npz``.
+    """Predict the samples that a benchmark scores; return the file, ``<folder>/predictions/<benchmark>.npz``. Clips
+    take their other frames from all that are stored of the split.
 
     ``benchmark`` defaults to the one of the run's target; ``shards`` (a folder or a URL) to the target's folder, or the
     data root's for another dataset. Several processes (``devices`` on each of ``nodes``, or as a launcher started them)
@@ -84,12 +85,14 @@ def predict(
     manifest = read_manifest(place)
     require_test(chosen, manifest.dataset, chosen.split, manifest.box_rule, manifest.foreground)
     test = predicted_samples(ShardSet.open(place, chosen.split), folder, document, method)
+    scored = chosen.scored(test.labels.frame)
     with _started(device, devices, nodes, report) as workers:
-        indices, joints = _pass(method, test, chosen.reference, f"predict {chosen.id}", workers, batch_size, limit)
+        title = f"predict {chosen.id}"
+        indices, joints = _pass(method, test, chosen.reference, title, workers, batch_size, limit, scored)
         target = folder / "predictions" / f"{chosen.id}.npz"
         if workers.rank == 0:
             named = {"benchmark": chosen.id, "benchmark_version": chosen.version}
-            meta = {**named, **_meta(folder, document, about, test, method, chosen.reference)}
+            meta = {**named, **_meta(folder, document, about, test.take(scored), method, chosen.reference)}
             write_predictions(target, [str(key) for key in test.keys[indices]], joints, meta=meta)
     return target
 
@@ -272,8 +275,10 @@ def _pass(
     workers: _Workers,
     batch_size: int,
     limit: int | None,
+    only: npt.NDArray[np.int64] | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return (N,) indices into the samples and (N, 17, 3) predicted mm, with one batch in memory at a time."""
+    """Return (N,) indices into the samples, those of ``only``, and (N, 17, 3) predicted mm, with one batch in memory at
+    a time."""
     import torch
 
     from kt3d_bench.loading.clips import middle
@@ -290,6 +295,7 @@ def _pass(
         "rank": workers.rank,
         "world": workers.world,
         "limit": limit,
+        "only": only,
         "clip": method.clip,
     }
     detected = None
@@ -298,6 +304,11 @@ def _pass(
         detected = joints_for(method, method.detections, samples, workers.device, workers.report, only=needed)
     shown_images = () if method.detections == OWN else method.reads
     loader = Loader(samples, shown_images, **options, detections_px=detected)
+    if loader.repeats:
+        workers.report.note(
+            f"no sample of split '{samples.split}' has a neighbour for clips of {method.clip}: each clip repeats its "
+            f"middle frame; kt3d list {samples.manifest.dataset} names the options that prepare more frames"
+        )
     workers.report.start(title, loader.batches_per_epoch)
     indices, joints, done = [np.zeros(0, np.int64)], [np.zeros((0, NUM_JOINTS, 3), np.float32)], 0
     try:

@@ -66,9 +66,9 @@ class Run:
     ) -> Predictions:
         """Predict with the final checkpoint.
 
-        ``data``: a benchmark's id (default: the benchmark of the run's target), whose test samples are predicted as
-        ``kt3d predict`` does, into ``predictions/<id>.npz``; or what ``kt3d_bench.load`` returned, of which nothing is
-        written. ``shards``: for a benchmark, a folder or URL with its test shards.
+        ``data``: a benchmark's id (default: the benchmark of the run's target), of which what it scores is predicted as
+        ``kt3d predict`` does, into ``predictions/<id>.npz``; or what ``kt3d_bench.load`` returned, of which all
+        is predicted and nothing written. ``shards``: for a benchmark, a folder or URL with its test shards.
 
         Poses are in mm in the camera frame, (17, 3) per sample. ``reference``: where the depth of the hip comes from,
         "root-given" (the label) or "from-depth" (the method's own estimate); default: as the benchmarks on these

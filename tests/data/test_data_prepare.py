@@ -509,6 +509,20 @@ def test_options_are_typed_by_their_defaults(fake: DatasetPlugin) -> None:
     assert checked_options(free, {"name": "x"}) == {"name": "x"}
 
 
+def test_an_option_that_came_later_leaves_earlier_shards_as_they_are(
+    fake: DatasetPlugin, raw: Path, out: Path, tmp_path: Path
+) -> None:
+    """At its default it is not recorded: the manifest has the same bytes, and the folder is kept."""
+    newer = dataclasses.replace(fake, options={**fake.options, "zoom": Option(4, "", later=True)})
+    before = run(fake, raw, out)
+    kept = (out / "manifest.json").read_bytes()
+    assert run(newer, raw, out, options={"zoom": 4}).digest == before.digest
+    assert (out / "manifest.json").read_bytes() == kept
+    with pytest.raises(ArtefactError, match="the folder holds shards of another configuration"):
+        run(newer, raw, out, options={"zoom": 2})
+    assert run(newer, raw, tmp_path / "other", options={"zoom": "2"}).options == {**before.options, "zoom": 2}
+
+
 def test_an_option_may_choose_the_box_rule(fake: DatasetPlugin, raw: Path, out: Path) -> None:
     choosy = dataclasses.replace(fake, options={**fake.options, "boxes": Option("joints", "", ("joints", "official"))})
     assert run(choosy, raw, out, options={"boxes": "official"}).box_rule == "official"

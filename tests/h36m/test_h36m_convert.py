@@ -18,11 +18,14 @@ from h36m_handmade import (
     write_raw,
     write_video,
 )
-from kt3d_h36m.convert import convert, plan, recorded
+from kt3d_h36m.convert import TEST_EVERY, convert, plan, recorded
 from kt3d_h36m.video import frames_rgb
 
+from kt3d_bench.cli import catalogue
+from kt3d_bench.data.plan import checked_options
 from kt3d_bench.errors import RawDataError, UsageError
 from kt3d_bench.geometry.cameras import cam_to_world, project
+from kt3d_bench.plugins import registry
 from kt3d_bench.records import Sample, Skipped
 from kt3d_bench.skeletons import H36M17
 
@@ -115,6 +118,28 @@ def test_training_takes_every_fifth_frame_or_as_told(make_raw):
         ("S5", "Photo", "s05_photo_1"),
     }
     assert [s.frame for s in samples(made.root, "train", train_every=7, subjects="S5")[0]] == [0, 7] * 4
+
+
+def test_more_test_frames_are_stored_as_told_and_the_scored_ones_stay_the_same(two_subjects, test_split):
+    scored = {sample.key: sample for sample in test_split[0]}
+    good, skipped = samples(two_subjects.root, test_every=16)
+    assert [s.frame for s in good if s.camera_id == CAMERA_IDS[1]] == [0, 16, 32, 48, 64] * 2
+    assert [s.name for s in skipped] == ["s11_act02_sub2_54138969"]
+    same = {sample.key: sample for sample in good if sample.frame % 64 == 0}
+    assert list(same) == list(scored)
+    for key, sample in same.items():
+        for name in ("rgb", "foreground", "joints_cam_mm", "joints_px", "box_px"):
+            np.testing.assert_array_equal(getattr(sample, name), getattr(scored[key], name))
+    assert len(samples(two_subjects.root, test_every=1)[0]) == 7 * 66
+    assert plan(two_subjects.root, "test", {**PART, "test_every": 64}) == plan(two_subjects.root, "test", PART)
+
+
+def test_the_default_stores_what_the_benchmark_scores_and_is_not_recorded():
+    plugin = registry.dataset("h36m")
+    assert registry.benchmark("h36m-s9s11-64").frames_every == plugin.options["test_every"].default == TEST_EVERY == 64
+    assert "test_every" not in checked_options(plugin, {"test_every": "64"})
+    assert checked_options(plugin, {"test_every": "1"})["test_every"] == 1
+    assert "Tests on h36m/test, rgb images, frames 0, 64, 128 and so on" in catalogue.describe("h36m-s9s11-64")
 
 
 def test_both_pose_features_give_the_same_labels_and_either_will_do(make_raw):
@@ -405,6 +430,13 @@ def test_empty_and_foreign_folders_are_refused(tmp_path):
     ("split", "options", "message"),
     [
         ("train", {"train_every": 0}, "--train-every is 0"),
+        (
+            "test",
+            {"test_every": 5},
+            "--test-every is 5, which does not divide 64: scored frames would be missing; use 1",
+        ),
+        ("test", {"test_every": 128}, "--test-every is 128, which does not divide 64"),
+        ("train", {"test_every": 0}, "--test-every is 0, which does not divide 64"),
         ("train", {"subjects": "S2"}, "S2, which has no labels"),
         ("test", {"subjects": "S1"}, "none of them is in the split 'test'"),
         ("test", {"drop": "S9 Greting"}, "did you mean 'S9 Greeting'"),

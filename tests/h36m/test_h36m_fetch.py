@@ -70,6 +70,8 @@ def test_test_frames_are_every_64th_of_whatever_was_kept(tmp_path):
     write(tmp_path, 9, "Phoning", (6, 1), [0, 5, 64, 65, 128])
     records = converted(tmp_path)
     assert frames_of(records) == [0, 64, 128]
+    assert frames_of(converted(tmp_path, test_every=32)) == [0, 64, 128]
+    assert frames_of(converted(tmp_path, test_every=1)) == [0, 5, 64, 65, 128]
     sample = next(r for r in records if isinstance(r, Sample) and r.frame == 64)
     assert (sample.key, sample.sequence) == ("s09_act06_sub1_54138969_000064", "s09_phoning_1")
     rows, columns = sample.rgb.shape[:2]
@@ -82,9 +84,10 @@ def test_training_uses_thinned_frames_whole_and_thins_complete_ones(tmp_path):
     items = {item.name: item for item in plan(tmp_path, "train", PART)}
     assert items["s01_act12_sub2_54138969"].expected_samples == 4
     assert items["s01_act14_sub2_54138969"].expected_samples == 3
-    records = converted(tmp_path, "train")
-    assert frames_of([r for r in records if r.action == "Photo"]) == [0, 3, 4, 11]
-    assert frames_of([r for r in records if r.action == "Walking"]) == [0, 5, 10]
+    for every, walking in ((5, [0, 5, 10]), (64, [0])):
+        records = converted(tmp_path, "train", train_every=every)
+        assert frames_of([r for r in records if r.action == "Photo"]) == [0, 3, 4, 11]
+        assert frames_of([r for r in records if r.action == "Walking"]) == walking
 
 
 def test_both_spellings_of_actions_are_found(tmp_path):

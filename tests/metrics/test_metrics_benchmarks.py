@@ -6,10 +6,11 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from kt3d_bench.errors import PluginError
+from kt3d_bench.errors import ArtefactError, PluginError
 from kt3d_bench.metrics.benchmarks import (
     all_benchmarks,
     protocol_digest,
@@ -53,11 +54,22 @@ def test_defaults_and_lists(tmp_path: Path) -> None:
 def test_the_protocol_digest_changes_with_the_meaning_alone(tmp_path: Path) -> None:
     [toy] = read_benchmarks(folder(tmp_path, GOOD))
     for same in ({"title": "Better"}, {"footnotes": ("Said.",)}, {"beside": ("pck_100",)}, {"train": "train"},
-                 {"sample_list_digest": "a" * 64}, {"samples": 9}):  # fmt: skip
+                 {"sample_list_digest": "a" * 64}, {"samples": 9}, {"frames_every": 64}):  # fmt: skip
         assert protocol_digest(replace(toy, **same)) == protocol_digest(toy)
     for other in ({"version": 3}, {"root": 0}, {"joints": (1, 2)}, {"box_rule": "joints"}, {"sees": "all"},
                   {"min_quality": "exact"}, {"reference": "root-given"}):  # fmt: skip
         assert protocol_digest(replace(toy, **other)) != protocol_digest(toy)
+
+
+def test_frames_that_are_multiples_count(tmp_path: Path) -> None:
+    [toy] = read_benchmarks(folder(tmp_path, GOOD))
+    frames = np.array([59, 64, 69, 0, 128])
+    assert list(toy.scored(frames)) == [0, 1, 2, 3, 4]
+    assert list(replace(toy, frames_every=64).scored(frames)) == [1, 3, 4]
+    with pytest.raises(
+        ArtefactError, match="toy/test: none of the 2 frames is one that benchmark 'toy-test' scores: mu"
+    ):
+        replace(toy, frames_every=10).scored(frames[:2])
 
 
 def test_a_folder_without_the_file_has_none(tmp_path: Path) -> None:
@@ -99,6 +111,7 @@ def test_a_folder_without_the_file_has_none(tmp_path: Path) -> None:
         ({"train": "test"}, "'train' must be another split than 'split'"),
         ({"sample_list_digest": "abc"}, "sample_list_digest is 'abc' .str.: expected 64 hexadecimal digits"),
         ({"samples": 0}, "samples is 0 .int.: expected at least 1"),
+        ({"frames_every": 0}, "frames_every is 0 .int.: expected at least 1"),
         ({"foreground": None}, "foreground is None .NoneType.: expected text"),
         ({"foreground": ""}, "foreground is '' .str.: expected text"),
     ],
