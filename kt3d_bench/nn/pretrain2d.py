@@ -1,7 +1,7 @@
 """The stage that teaches an RGB network 2D joints before anything else, shared by every method that wants one.
 
 A method that uses it holds an ``IntegralNet(3, ...)`` under the attribute ``rgb_net``. The stage's recipe is given by
-the network's sizes and whether a pose prior teaches it depths, so that two methods of the same options train it once.
+the network's sizes, so that two methods of the same options train it once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import Stage, StepResult
 from kt3d_bench.nn.images import rgb_input
 from kt3d_bench.nn.integral import IntegralNet, IntegralOutput, pose_loss, to_voxels
-from kt3d_bench.nn.prior import STAGE_NAME as PRIOR_STAGE
-from kt3d_bench.nn.prior import PosePrior
 from kt3d_bench.skeletons import H36M17
 
 STAGE_NAME = "pretrain-2d"
@@ -38,16 +36,13 @@ def pretrain_2d_stage(
     input_px: int,
     side: int,
     marginal_weight: float,
-    depths: bool = False,
     steps: int | None = None,
     epochs: float | None = None,
     batch_size: int = 32,
     **optimisation: Any,
 ) -> Stage:
-    """The stage: role "pretrain" with RGB images, trains ``rgb_net``. Give exactly one of ``steps`` and ``epochs``;
-    ``depths``: after the stage ``prior``, whose network then teaches depths. ``optimisation``: ``optimiser``,
-    ``schedule`` and ``average`` of ``Stage``."""
-    taught = {"depths": "what the prior says of the labels"} if depths else {}
+    """The stage: role "pretrain" with RGB images, trains ``rgb_net``. Give exactly one of ``steps`` and ``epochs``.
+    ``optimisation``: ``optimiser``, ``schedule`` and ``average`` of ``Stage``."""
     return Stage(
         STAGE_NAME,
         roles={"pretrain": ("rgb",)},
@@ -58,49 +53,36 @@ def pretrain_2d_stage(
             "side": side,
             "marginal_weight": marginal_weight,
             "loss": "smooth-l1 on x, y, threshold a 64th; midpoints for joints that no image of a batch has",
-            **taught,
         },
         steps=steps,
         epochs=epochs,
         batch_size=batch_size,
         step_s=0.1,
         **optimisation,
-        after=(PRIOR_STAGE,) if depths else (),
         code="kt3d_bench.nn",
     )
 
 
-def pretrain_2d_step(
-    net: IntegralNet, batch: LabelledBatch, *, marginal_weight: float, prior: PosePrior | None = None
-) -> StepResult:
-    """``pose_loss`` on x and y of the joints that are annotated. Logs the mean 2D error in px. Depths are not trained,
-    or learned from what ``prior`` says of people all of whose joints are known.
+def pretrain_2d_step(net: IntegralNet, batch: LabelledBatch, *, marginal_weight: float) -> StepResult:
+    """``pose_loss`` on x and y of the joints that are annotated. Logs the mean 2D error in px. Depths are not trained.
 
     Joints that the dataset lacks are drawn to ``midpoints``: left alone they would stay wherever the initial weights
     put them, and whatever lifts the pose would be given a face beside the body.
     """
     images = batch.images["rgb"]
     output = net(rgb_input(images), with_marginals=marginal_weight > 0)
-    loss = pose_loss_2d(output, batch, marginal_weight=marginal_weight, prior=prior)
+    loss = pose_loss_2d(output, batch, marginal_weight=marginal_weight)
     with torch.no_grad():
         target = places(batch, images.shape[-1], net.side)
         errors = (output.voxels[..., :2] - target).norm(dim=-1)[batch.mask_2d] * (images.shape[-1] / net.side)
     return StepResult({"2d": loss}, {"error_2d_px": float(errors.mean())} if len(errors) else {})
 
 
-def pose_loss_2d(
-    output: IntegralOutput, batch: LabelledBatch, *, marginal_weight: float, prior: PosePrior | None = None
-) -> Tensor:
+def pose_loss_2d(output: IntegralOutput, batch: LabelledBatch, *, marginal_weight: float) -> Tensor:
     """``pose_loss`` on x and y of what a network says of a batch's RGB images, joints that no image of the batch has
-    completed by ``midpoints``; with a ``prior``, also on the depths that it gives to whole poses."""
+    completed by ``midpoints``."""
     place, known = midpoints(places(batch, batch.images["rgb"].shape[-1], output.side), batch.mask_2d)
-    mask = known[..., None].expand_as(place)
-    if prior is not None:
-        with torch.no_grad():
-            place = prior(place)
-        whole = known.all(-1)[:, None, None].expand(*known.shape, 1)
-        mask = torch.cat([mask, whole], -1)
-    return pose_loss(output, place, mask, marginal_weight=marginal_weight)
+    return pose_loss(output, place, known[..., None].expand_as(place), marginal_weight=marginal_weight)
 
 
 def places(batch: LabelledBatch, input_px: int, side: int) -> Tensor:

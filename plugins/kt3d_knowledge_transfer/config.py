@@ -27,7 +27,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "bridge": ("observed", "generated", "none"),
     "depth_at_test": ("prior", "mask", "cycle", "network"),
     "prior_cameras": ("virtual", "source", "fitted"),
-    "bridge_cameras": ("virtual", "source"),
     "branch": ("depth", "mask"),
     "schedule": SCHEDULES,
 }
@@ -112,9 +111,6 @@ class Config:
     """Cameras that it learns from: "virtual", the "source"'s own, or virtual ones "fitted" to the poses that
     ``pretrain-2d`` finds in the target's images, without labels."""
 
-    pretrain_depths: bool = False
-    """Whether ``pretrain-2d`` learns depths from the prior, so that E_r, D_r starts with some."""
-
     # The adapt stage.
     weight_pose: float = 0.95
     """l1: weight of L_3D."""
@@ -123,9 +119,6 @@ class Config:
     bridge: str = "observed"
     """What carries the pose across: "generated" masks, the paper's cycle through G, E_s and D_s; "observed"
     silhouettes, with which the mask-conditioned network corrects the start's x and y for the teacher; or "none"."""
-    bridge_cameras: str = "virtual"
-    """Where the mask-conditioned network's silhouettes come from: "source" images, or half of them drawn around the
-    source's poses before "virtual" cameras (``limbs.py``)."""
     teacher: str = "mean"
     """Who answers for what is not labelled: "mean", the moving average of the student, on the image as it is, while the
     student sees it turned, scaled, mirrored, recoloured and cut, depth images mirrored and cut alone; or "none" (the
@@ -165,11 +158,6 @@ class Config:
             raise UsageError(f"image_floor is {self.image_floor}", hint="give a number between 0 and 1")
         if self.depth_channels not in (1, 2):
             raise UsageError(f"depth_channels is {self.depth_channels}", hint="choose 1 or 2")
-        if self.pretrain_depths and self.prior_cameras == "fitted":
-            raise UsageError(
-                "pretrain_depths needs the prior first, and prior_cameras=fitted needs pretrain-2d first",
-                hint="choose one of them",
-            )
         if self.mask == "part-depth" and self.reconstruction == "cross-entropy":
             raise UsageError(
                 "reconstruction 'cross-entropy' is for one-hot masks", hint="set reconstruction=si-log or mask=one-hot"

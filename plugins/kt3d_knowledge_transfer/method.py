@@ -68,8 +68,7 @@ class KnowledgeTransfer(Model):
             return adapt_step(self, batches, progress)
         config, batch = self.config, cast(LabelledBatch, batches.get("source") or batches.get("pretrain"))
         if stage.name == PRETRAIN:
-            teacher = self.prior if config.pretrain_depths else None
-            return pretrain_2d_step(self.rgb_net, batch, marginal_weight=config.marginal_weight, prior=teacher)
+            return pretrain_2d_step(self.rgb_net, batch, marginal_weight=config.marginal_weight)
         if stage.name == PRIOR:
             assert self.prior is not None
             return prior_step(self.prior, batch, noise=PRIOR_NOISE, cameras=self.lifted_from, input_px=self.input_px)
@@ -127,10 +126,8 @@ class KnowledgeTransfer(Model):
     def _bridge_step(self, source: LabelledBatch) -> StepResult:
         """The mask-conditioned network, on frayed silhouettes and true poses with the errors of a 2D network."""
         assert self.bridge_net is not None
-        truth, known, silhouette = self.inputs.truth(source), source.mask_3d, self.inputs.silhouette(source)
-        if self.config.bridge_cameras == "virtual":
-            truth, silhouette = bridge.half_virtual(source, truth, silhouette)
-            known = known & truth.isfinite().all(-1)
+        truth, silhouette = bridge.half_virtual(source, self.inputs.truth(source), self.inputs.silhouette(source))
+        known = source.mask_3d & truth.isfinite().all(-1)
         noisy, present = bridge.corrupted(torch.where(known[..., None], truth, truth.new_zeros(())))
         given = bridge.bridge_input(bridge.frayed(silhouette), noisy, present & known)
         return StepResult({"bridge": self._supervised(self.with_marginals(self.bridge_net, given), truth, known)})
@@ -222,13 +219,12 @@ class SourceOnly(KnowledgeTransfer):
 
     @property
     def depth_at_test(self) -> str:
-        """``pretrain-2d`` learns no depths of its own, unless the prior teaches it some."""
+        """``pretrain-2d`` learns no depths of its own."""
         named = super().depth_at_test
-        return "cycle" if named == "network" and not self.config.pretrain_depths else named
+        return "cycle" if named == "network" else named
 
     def stages(self) -> tuple[Stage, ...]:
         config = replace(self.config, depth_at_test=self.depth_at_test, bridge="none", weight_domain=0.0)
         used = {"prior": {"prior", CAMERAS}, "mask": {"prior", CAMERAS, "bridge"}}.get(self.depth_at_test, set())
-        used |= {"prior"} if config.pretrain_depths else set()
         unused = {"adapt", "prior", CAMERAS, "bridge"} - used
         return tuple(stage for stage in stages(config, self.context) if stage.name not in unused)

@@ -30,7 +30,7 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
         return (_synthetic(config, context),)
     if rgb:
         sizes: dict[str, Any] = {name: getattr(config, name) for name in ("backbone", "input_px", "side")}
-        sizes |= {"marginal_weight": config.marginal_weight, "depths": config.pretrain_depths}
+        sizes["marginal_weight"] = config.marginal_weight
         found.append(pretrain_2d_stage(**sizes, **_schedule(config, config.pretrain_steps)))  # section 4.3
         if fits_cameras(config):
             found.append(cameras_stage("rgb_net", sizes, (found[0].name,)))
@@ -48,8 +48,8 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
 
 
 def has_prior(config: Config) -> bool:
-    """Whether the pose prior of RGB targets is used: by the teacher, at test time or in ``pretrain-2d``."""
-    return config.teacher == "mean" or config.depth_at_test in ("prior", "mask") or config.pretrain_depths
+    """Whether the pose prior of RGB targets is used: by the teacher or at test time."""
+    return config.teacher == "mean" or config.depth_at_test in ("prior", "mask")
 
 
 def fits_cameras(config: Config) -> bool:
@@ -142,12 +142,12 @@ def _prior(config: Config, after: tuple[str, ...] = ()) -> Stage:
 
 
 def _bridge(config: Config, context: MethodContext) -> Stage:
-    """The mask-conditioned network, on synthetic silhouettes and labels."""
+    """The mask-conditioned network, on synthetic silhouettes and labels, half of them before virtual cameras."""
     return Stage(
         "bridge",
         roles={"source": ("foreground",)},
         trains=("bridge_net",),
-        recipe=_recipe(config, context, "bridge_cameras"),
+        recipe=_recipe(config, context),
         step_s=0.1,
         **_schedule(config, config.bridge_steps),
     )

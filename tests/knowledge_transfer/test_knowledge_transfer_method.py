@@ -57,7 +57,6 @@ def test_source_only_trains_what_it_uses(build: Make) -> None:
     assert names("rgb", depth_at_test="mask") == ["prior", "pretrain-2d", "bridge"]
     assert names("rgb", **AS_PUBLISHED) == ["pretrain-2d", "synthetic"]
     assert names("rgb", depth_at_test="network") == ["pretrain-2d", "synthetic", "generator"]
-    assert names("rgb", depth_at_test="network", pretrain_depths=True) == ["prior", "pretrain-2d"]
     assert names("rgb", bridge="generated") == ["prior", "pretrain-2d"]
     assert names("depth") == names("depth", bridge="generated") == ["synthetic"]
 
@@ -438,7 +437,6 @@ def test_root_depth_is_learned_from_the_source(batch: Make) -> None:
     [
         ({"bridge": "observd"}, "did you mean 'observed'"),
         ({"teacher": "mena"}, "did you mean 'mean'"),
-        ({"prior_cameras": "fitted", "pretrain_depths": True}, "needs pretrain-2d first; choose one of them"),
         ({"weight_domain": -1.0}, "0 or more"),
         ({"marginal_weight": -1.0}, "0 or more"),
         ({"mix_pretrain": -0.1}, "0 or more"),
