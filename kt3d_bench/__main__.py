@@ -1,5 +1,6 @@
 """The program ``kt3d``, also as ``python -m kt3d_bench``: what it imports takes a moment, in which Ctrl-C is no bug."""
 
+import gc
 import sys
 
 from kt3d_bench import interrupts
@@ -15,6 +16,8 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted; run the same command again.\n")
         sys.exit(interrupts.exit_code())
+    finally:
+        gc.freeze()  # Python would search what torch leaves for cycles, which takes half a second
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
 from kt3d_bench.loading.batches import CameraBatch, CameraPoses, LabelledBatch, UnlabelledBatch
@@ -32,7 +32,6 @@ from kt3d_bench.training.stages import freeze_all_but
 ADAM_BYTES = 12
 """Gradient and two moments of a float32 weight."""
 _DISTANCE_MM = 4000.0
-_CONVOLUTIONS = (torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default)
 _DRAWS = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
 
 
@@ -58,23 +57,35 @@ class StepCount:
         return self.fixed_bytes + self.activation_bytes / self.images * images
 
 
-class _Operations(TorchDispatchMode):
-    """Lets a subclass do something else in place of an operation of torch, without loading its compiler."""
+class _Dispatched:
+    """Holds the method that torch calls: where it is a mode's own, torch keeps it from its compiler, and importing that
+    takes a second. This holds for ``FlopCounterMode`` too."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.instead(func, args, kwargs or {})
+
+    def instead(self, func: Any, args: Any, given: Any) -> Any:
+        raise NotImplementedError
+
+
+class _Operations(_Dispatched, TorchDispatchMode):
+    """Lets a subclass do something else in place of an operation of torch."""
 
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self)
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """torch.compile is not used here, and importing it takes a second."""
-        return False
-
 
 class Undrawn(_Operations):
-    """Fills weights without drawing them, for a method that is only counted."""
+    """Fills weights without drawing them, for a method that is only counted. Kernels of convolutions, which are not
+    computed, stay zero, in memory that the system hands out only where it is written to."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0].copy_(_rising(args[0], 0.01)) if func in _DRAWS else func(*args, **(kwargs or {}))
+    def instead(self, func: Any, args: Any, given: Any) -> Any:
+        if func in _DRAWS:
+            return args[0] if args[0].ndim > 2 else _risen(args[0], 0.01)
+        made = func(*args, **given)
+        if func is torch.ops.aten.empty.memory_format and made.device.type == "cpu":
+            return torch.from_numpy(np.zeros(made.nbytes, np.uint8)).view(made.dtype).view(made.shape)
+        return made
 
 
 class _Work(_Operations):
@@ -82,8 +93,8 @@ class _Work(_Operations):
 
     flop = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given, formula = kwargs or {}, flop_registry.get(func._overloadpacket)
+    def instead(self, func: Any, args: Any, given: Any) -> Any:
+        formula = flop_registry.get(func._overloadpacket)
         if formula is None:
             if func is not torch.ops.prim.device.default:
                 with self:
@@ -91,18 +102,47 @@ class _Work(_Operations):
                 if parts is not NotImplemented:
                     return parts
             return func(*args, **given)
-        if func in _CONVOLUTIONS:
-            shapes = func(*tree_map_only(Tensor, lambda tensor: tensor.to("meta"), args), **given)
-            found = tree_map_only(Tensor, lambda shape: _rising(shape, 1.0), shapes)
-        else:
-            found = func(*args, **given)
+        found = _UNCOMPUTED.get(func, func)(*args, **given)
         self.flop += formula(*args, **given, out_val=found)
         return found
 
 
-def _rising(like: Tensor, most: float) -> Tensor:
-    """Numbers from -most to most on the CPU, in the shape and of the type of ``like``."""
-    return torch.linspace(-most, most, like.numel(), dtype=like.dtype, device="cpu").reshape(like.shape)
+def _convolved(
+    image: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int], dilation: list[int],
+    transposed: bool, output_padding: list[int], groups: int,
+) -> Tensor:  # fmt: skip
+    """As torch's convolution, but only in shape."""
+    spans = [step * (size - 1) + 1 for step, size in zip(dilation, weight.shape[2:], strict=True)]
+    each = zip(image.shape[2:], spans, stride, padding, output_padding, strict=True)
+    if transposed:
+        sides = [(size - 1) * step - 2 * pad + span + more for size, span, step, pad, more in each]
+    else:
+        sides = [(size + 2 * pad - span) // step + 1 for size, span, step, pad, _ in each]
+    channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    return _risen(image.new_empty((image.shape[0], channels, *sides)), 1.0)
+
+
+def _convolved_back(
+    gradient: Tensor, image: Tensor, weight: Tensor, bias_sizes: list[int] | None, *how: Any
+) -> tuple[Tensor | None, ...]:
+    """As its gradients by image, weight and bias."""
+    shapes = image.shape, weight.shape, bias_sizes
+    return tuple(
+        _risen(gradient.new_empty(shape), 1.0) if wanted and shape is not None else None
+        for shape, wanted in zip(shapes, how[-1], strict=True)
+    )
+
+
+_UNCOMPUTED: Mapping[Any, Callable[..., Any]] = {
+    torch.ops.aten.convolution.default: _convolved,
+    torch.ops.aten.convolution_backward.default: _convolved_back,
+}
+
+
+def _risen(tensor: Tensor, most: float) -> Tensor:
+    """Fill a new tensor with numbers from -most to most."""
+    torch.linspace(-most, most, tensor.numel(), out=tensor.view(-1))
+    return tensor
 
 
 def count_step(method: Method, stage: Stage, batches: Mapping[str, UnlabelledBatch], *, bf16: bool) -> StepCount:

@@ -40,6 +40,15 @@ def test_help_and_list_import_nothing_heavy(words: list[str], unused: tuple[str,
     assert done.stdout
 
 
+def test_what_is_left_at_the_end_is_not_searched_for_cycles() -> None:
+    script = (
+        "import atexit, gc, sys\natexit.register(lambda: print(gc.get_freeze_count() > 10_000, file=sys.stderr))\n"
+        "from kt3d_bench.__main__ import run\nrun()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (0, "True")
+
+
 def processor_s(*words: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *words], capture_output=True, timeout=60, check=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +111,41 @@ def test_what_is_not_computed_counts_as_if_it_were(name: str, bf16: bool, tmp_pa
         batches = made_up_batches(stage, 2, real.input_px, real.context.num_parts, planned.grant)
         found = count_step(undrawn, stage, batches, bf16=bf16)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(count, "_CONVOLUTIONS", ())
+            patch.setattr(count, "_UNCOMPUTED", {})
             work = FlopCounterMode(display=False)
             with work:
                 computed = count_step(real, stage, batches, bf16=bf16)
         assert found == computed
         assert found.flop == work.get_total_flops()
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_convolution_that_is_not_computed_has_torchs_shapes(transposed: bool, dimensions: int) -> None:
+    """Sides, strides, padding, dilation and groups that all differ, forward and backward."""
+    numbers = ([3, 2, 1], [2, 1, 0], [1, 2, 3], [1, 0, 0] if transposed else [0, 0, 0])
+    stride, padding, dilation, more = (one[:dimensions] for one in numbers)
+    given = torch.ones(2, 6, *[13, 11, 9][:dimensions]), torch.ones(6, 3, *[3, 2, 2][:dimensions])
+    how = stride, padding, dilation, transposed, more, 2
+    forward, backward = torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default
+    true = forward(*given, None, *how)
+    found = count._UNCOMPUTED[forward](*given, None, *how)
+    assert found.shape == true.shape
+    back = true, *given, [true.shape[1]], *how, [False, True, True]
+    for one, other in zip(count._UNCOMPUTED[backward](*back), backward(*back), strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or one.shape == other.shape
+
+
+def test_counting_loads_neither_torchs_compiler_nor_symbolic_shapes(tmp_path: Path) -> None:
+    script = (
+        "import sys, kt3d_bench as kt\n"
+        f"kt.estimate('integral-pose', preset='tiny', device='cpu', data={str(tmp_path)!r}, samples={SIZES!r}, "
+        "supervision='full', images_per_second=1.0)\n"
+        "print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_made_up_batches_hold_what_a_stage_asks_for() -> None:
