@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests --ignore=tests/benchmarks -n 2 --dist worksteal
+# Compiled modules are kept, whatever the shell says: else each worker and each program of a test compiles them anew.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests --ignore=tests/benchmarks -n 2 --dist worksteal
 RUNTIME := $(VENV)/.installed
 DEVELOP := $(VENV)/.installed-dev
 DOCS := $(VENV)/.installed-docs

@@ -174,7 +174,7 @@ def _texts(value: Any) -> Any:
 
 def write_run(folder: Path, document: Mapping[str, Any]) -> None:
     """Write ``run.yaml``, whole or not at all. Raise ``ArtefactError`` when it cannot be written."""
-    text = yaml.safe_dump(_plain(document), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(_plain(document), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100)
     write_whole(folder / RUN_FILE, text.encode())
 
 

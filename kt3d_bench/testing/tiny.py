@@ -190,7 +190,7 @@ def tiny_card(name: str, modalities: Sequence[str] = MODALITIES, **changes: Any)
         "box_rule": "joints",
         "protocol": "Train on train, test on test.",
     }
-    return yaml.safe_dump({**card, **changes})
+    return yaml.dump({**card, **changes}, Dumper=yaml.CSafeDumper)
 
 
 def tiny_dataset(
@@ -226,7 +226,7 @@ def tiny_dataset(
             "box_rule": "joints",
             "sees": "crops",
         }
-        (folder / "benchmarks.yaml").write_text(yaml.safe_dump({"benchmarks": [tested]}))
+        (folder / "benchmarks.yaml").write_text(yaml.dump({"benchmarks": [tested]}, Dumper=yaml.CSafeDumper))
     title, splits = f"Tiny data: {name}", ("train", "test")
     return DatasetPlugin(name, title, modalities, splits, folder, __name__, generate, labels=labels)
 

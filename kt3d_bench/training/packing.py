@@ -29,6 +29,6 @@ def pack(run: Path | str | None = None, out: Path | None = None, *, data: Path |
     method, stored = load_method(final_checkpoint(folder))
     root = data_root(document)
     bare = {**portable(document, root), "command": portable_command(document.get("command", ""), root)}
-    content = yaml.safe_dump(bare, sort_keys=False, allow_unicode=True, width=100).encode()
+    content = yaml.dump(bare, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100).encode()
     write_pack(out, facts(document, method.input_px), content, final_checkpoint(folder), stored["sha256"])
     return out
