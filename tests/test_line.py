@@ -33,8 +33,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "ubc3v": {"people": 4, "frames": 10, "test_postures": 8},
 }
 SHORT = [
-    f"--set={name}=4" for name in ("synthetic_steps", "generator_steps", "pretrain_steps", "adapt_steps", "batch_size")
-]
+    f"--set={name}=4"
+    for name in ("synthetic_steps", "generator_steps", "pretrain_steps", "prior_steps", "bridge_steps", "adapt_steps",
+                 "batch_size")
+]  # fmt: skip
 
 
 @contextmanager
