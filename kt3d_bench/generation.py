@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kt3d_bench.cores import cores
 from kt3d_bench.errors import UsageError
 from kt3d_bench.files import default_data_root
 from kt3d_bench.plugins import registry
@@ -67,7 +67,7 @@ def generate(
             seed=seed,
             motion=None if motion is None else Path(motion),
             device=kind if device == "auto" else device,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers or cores(),
             progress=report.following(f"generate {plugin.name}"),
             **options,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.budgets import read_whole
+from kt3d_bench.cores import cores
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, Kt3dError, MissingDataError, PluginError, RawDataError, UsageError
 from kt3d_bench.plugins import registry
@@ -297,7 +297,7 @@ def _splits(plugin: DatasetPlugin, plans: Mapping[str, _Split], path: Path) -> I
 
     known = next((found.items for found in plans.values() if found.items), None)
     measured = probe(plugin.convert, known) if known else ""
-    cores = os.cpu_count() or 1
+    at_once = cores()
     total = 0.0
     for split, found in plans.items():
         view = next((f"view {view}, " for view in plugin.views if split.startswith(f"{view}-")), "")
@@ -308,9 +308,9 @@ def _splits(plugin: DatasetPlugin, plans: Mapping[str, _Split], path: Path) -> I
         samples = sum(item.expected_samples for item in found.items)
         cost = ""
         if not isinstance(measured, str):
-            size, seconds = measured.disk_bytes(samples), measured.seconds(len(found.items), samples, cores)
+            size, seconds = measured.disk_bytes(samples), measured.seconds(len(found.items), samples, at_once)
             total += size
-            cost = f", about {in_bytes(size)} of shards and {duration(seconds)} on {cores} cores"
+            cost = f", about {in_bytes(size)} of shards and {duration(seconds)} on {at_once} cores"
         yield f"{view}split '{split}' gives about {samples} samples{cost}"
     if isinstance(measured, str):
         if measured:

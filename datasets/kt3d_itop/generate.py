@@ -8,7 +8,6 @@ and test people differ. The same seed gives the same files with any number of wo
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.cores import cores
 from kt3d_bench.standins import check_held_out, check_numbers, in_parallel, standin_folder
 from kt3d_bench.synth import Motions, read_motions
 from kt3d_itop.standin_people import ACTIONS, RATE_HZ, Block, Doing, record
@@ -182,7 +182,7 @@ def _pack(folder: Path, workers: int | None, before: int, total: int, progress: 
     paths = sorted(folder.glob("*.h5"), key=lambda path: -path.stat().st_size)
     sizes = np.array([path.stat().st_size for path in paths])
     shares = np.cumsum(sizes) / sizes.sum()
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(workers or cores()) as pool:
         for share, _ in zip(shares, pool.map(lambda path: compress(path, Path(f"{path}.gz")), paths), strict=True):
             progress(before + round((total - before) * float(share)), total)
 

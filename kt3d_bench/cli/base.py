@@ -12,6 +12,7 @@ import click
 
 from kt3d_bench import __version__
 from kt3d_bench.cli.console import say, write_anything
+from kt3d_bench.cores import cores
 from kt3d_bench.errors import SYSTEM_ERRORS, TEMPORARY_FULL, TEMPORARY_HINT, Kt3dError
 from kt3d_bench.interrupts import StoppedError, exit_code
 from kt3d_bench.supervision import HELD_OUT
@@ -28,7 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def workers_option(command: Command) -> Command:
     """Add ``--workers`` to a command."""
     return click.option(
-        "--workers", type=click.IntRange(min=1), default=os.cpu_count, show_default="cores", help="Number of processes."
+        "--workers", type=click.IntRange(min=1), default=cores, show_default="cores", help="Number of processes."
     )(command)
 
 

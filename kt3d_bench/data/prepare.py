@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from kt3d_bench import __version__
 from kt3d_bench.budgets import json_value, read_whole
+from kt3d_bench.cores import cores
 from kt3d_bench.data.dispatch import Crew, Processes, convert_shards, remove_temporaries
 from kt3d_bench.data.format import FIELDS, FORMAT_VERSION
 from kt3d_bench.data.index import Labels, ShardIndex, index_path, read_index
@@ -191,7 +192,7 @@ def chosen_splits(
 def _crew(workers: int | None, cluster: str | None, raw: Path, out: Path, report: Reporter) -> Iterator[Crew]:
     with granted(out) as lease:
         if cluster is None:
-            yield Processes(workers or os.cpu_count() or 1, lease)
+            yield Processes(workers or cores(), lease)
             return
         from kt3d_bench.data.cluster import cluster_crew
 

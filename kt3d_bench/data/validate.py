@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.cores import cores
 from kt3d_bench.data.checks import bodies, files, images, labels
 from kt3d_bench.data.checks.belonging import belonging
 from kt3d_bench.data.checks.findings import Check, Finding, Measured, Outcome, Unchecked, found, judge, spread, tally
@@ -174,7 +174,7 @@ def _files(folder: Path, manifest: Manifest, split: str, report: Reporter) -> tu
     usable = [shard for shard in listed if shard.name not in missing]
     changed: list[Finding] = []
     report.start(f"{split}: reading shards", len(usable))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for done, wrong in enumerate(pool.map(lambda shard: files.digest(folder, shard, split), usable), 1):
             changed += [wrong] if wrong else []
             report.advance(done)
@@ -234,7 +234,7 @@ def measure(
     chosen = [int(number) for number in numbers]
     seen: list[list[images.Reading]] = []
     report.start(f"{shards.split}: checking images", len(chosen))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(chosen), _CHUNK):
             part = chosen[start : start + _CHUNK]
             seen += pool.map(lambda i: images.readings(shards, i), part)

@@ -5,7 +5,6 @@ Shapes: N samples of the split, B of a batch.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.cores import cores
 from kt3d_bench.data.format import FIELD_OF_MODALITY
 from kt3d_bench.data.reader import ShardSet
 from kt3d_bench.geometry.foreground import person_depth, silhouette
@@ -80,7 +80,7 @@ class ImageStore:
         self.shrink: npt.NDArray[np.float64] = self.sizes_px / np.asarray(shards.labels.size_px, np.float64)
         """(N, 2) x and y scale from the stored crop; px = (crop px + 0.5) * shrink - 0.5."""
         self._surfaces_mm: dict[int, float] = {}
-        self.workers = workers or min(8, os.cpu_count() or 1)
+        self.workers = workers or min(8, cores())
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode", initializer=one_thread_each)
 
     def request(self, indices: npt.NDArray[np.int64], taker: Taker) -> Sequence[Future[None]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kt3d_bench.cores import cores
 from kt3d_bench.data.format import FIELD_OF_MODALITY, holds
 from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.geometry.crops import MARGIN
@@ -136,8 +137,7 @@ class StreamLoader(EndlessLoader):
         name, mirror, self._foreground = f"stream of {stream.plugin.name}", card.part_mirror, card.foreground
         super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
         self._stream = stream
-        cores = os.cpu_count() or 1
-        self._workers = max(1, min(_MOST_PROCESSES, cores // world)) if workers is None else workers
+        self._workers = max(1, min(_MOST_PROCESSES, cores() // world)) if workers is None else workers
         self._pool: Any = None
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:

@@ -9,7 +9,6 @@ is not finite makes the error of its pose NaN (and is wrong for PCK), and so doe
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.cores import cores
 from kt3d_bench.geometry.alignment import (
     align_root,
     align_similarity,
@@ -117,7 +117,7 @@ def _in_chunks(
 def _by_all_cores(work: Callable[[slice], None], count: int) -> None:
     """Do the work on every chunk of ``count`` poses, with all cores where that takes more than a moment."""
     parts = list(chunks(count))
-    threads = min(_cores(), len(parts))
+    threads = min(cores(), len(parts))
     if count < _MANY or threads == 1:
         for part in parts:
             work(part)
@@ -126,11 +126,6 @@ def _by_all_cores(work: Callable[[slice], None], count: int) -> None:
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, parts))
-
-
-def _cores() -> int:
-    """Return how many cores this process may use, which a scheduler may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def defined_mean(values: FloatArray) -> float:

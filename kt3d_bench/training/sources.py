@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kt3d_bench.cores import cores
 from kt3d_bench.data.folders import has_shards, shards_folder
 from kt3d_bench.data.remote import local_folder
 from kt3d_bench.errors import ArtefactError, UsageError, did_you_mean
@@ -184,7 +184,7 @@ def make_stand_in(
 
     Raises ``UsageError`` when ``raw`` holds something that was not generated.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cores()
     busy, hint = f"another process makes the stand-in of {plugin.name}", "try again when it has ended"
     with held(raw.parent / ".lock", busy, hint, wait_s=_PATIENCE_S, waiting=report.note):
         _make_stand_in(plugin, arguments, raw, out, report, splits, device, workers)

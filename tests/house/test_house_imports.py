@@ -19,7 +19,7 @@ CORE = ROOT / "kt3d_bench"
 
 LAYER = {
     "rawfiles": 2,
-    "budgets": 0, "errors": 0, "progress": 0, "records": 0, "skeletons": 0, "supervision": 0,
+    "budgets": 0, "cores": 0, "errors": 0, "progress": 0, "records": 0, "skeletons": 0, "supervision": 0,
     "files": 1, "geometry": 1, "interrupts": 1, "lifeline": 1, "locks": 1, "schema": 1,
     "drawing": 2, "metrics.functional": 2, "optimisation": 2, "packs": 2, "training.config": 2, "standins": 2,
     "metrics.benchmarks": 3, "run_folder": 3, "web": 3, "plugins": 4,
@@ -37,7 +37,7 @@ MAY_MEET = (
     {"loading", "method", "nn"},
 )
 """Packages of one layer that may import each other."""
-DATASETS_MAY = {"", "budgets", "errors", "rawfiles", "records", "skeletons", "geometry", "synth", "standins"}
+DATASETS_MAY = {"", "budgets", "cores", "errors", "rawfiles", "records", "skeletons", "geometry", "synth", "standins"}
 METHODS_MAY = {"", "errors", "skeletons", "supervision", "loading", "method", "nn", "weight_files"}
 CODE = {
     path.relative_to(home).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
