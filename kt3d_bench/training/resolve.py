@@ -59,7 +59,7 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
     """Look up and check everything that needs no data. ``planning``: nothing will be trained here.
 
     Raises ``UsageError`` for unknown names (with a suggestion), settings of the wrong type, a supervision level the
-    method does not accept, an impossible device, and the preset ``paper`` without a GPU.
+    method does not accept, then an impossible device, and the preset ``paper`` without a GPU: wrong words come first.
     """
     plugin = registry.method(config.method)
     config = parse(RunConfig, config, error=UsageError, where="the run", hint="correct these")
@@ -71,6 +71,9 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
         raise UsageError(problem, hint=f"it accepts: {', '.join(plugin.supervision)}")
     if config.preset not in plugin.presets:
         raise UsageError(f"there is no preset '{config.preset}'", hint=did_you_mean(config.preset, plugin.presets))
+    kind = registry.load(plugin.load)
+    settings = build_config(kind.Config, kind.PRESETS, config.preset, config.settings, kind.BUNDLES)
+    domains = _domains(config, plugin)
     accelerator = device_kind(config.device)
     if config.preset == "paper" and accelerator == "cpu" and not planning:
         raise UsageError(
@@ -79,18 +82,8 @@ def resolve(config: RunConfig, *, planning: bool = False) -> Resolved:
         )
     from kt3d_bench.training.acceleration import precision
 
-    kind = registry.load(plugin.load)
     chosen = precision(config.precision, accelerator, kind.PRECISIONS.get(config.preset, "32-true"))
-    return Resolved(
-        config,
-        plugin,
-        kind,
-        build_config(kind.Config, kind.PRESETS, config.preset, config.settings, kind.BUNDLES),
-        granted,
-        _domains(config, plugin),
-        accelerator,
-        chosen,
-    )
+    return Resolved(config, plugin, kind, settings, granted, domains, accelerator, chosen)
 
 
 def _require_pseudo_labels(config: RunConfig, plugin: MethodPlugin) -> None:

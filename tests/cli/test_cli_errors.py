@@ -103,6 +103,26 @@ def test_paper_preset_without_a_gpu_names_tiny(kt3d: Any, monkeypatch: pytest.Mo
     said(kt3d("train", "--method", "knowledge-transfer"), 2, "'paper' needs a GPU", "--preset tiny")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "stepz=3"), "--set: there is no setting 'stepz'"),
+        (("--set", "adapt_steps=many"), "adapt_steps"),
+        (("--target", "h36mm"), "there is no dataset or benchmark 'h36mm'; did you mean 'h36m'?"),
+    ],
+)
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_wrong_words_come_before_a_missing_gpu(
+    kt3d: Any, device: str, words: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = kt3d("train", "--method", "knowledge-transfer", "--device", device, *words)
+    said(result, 2, message)
+    assert "GPU" not in result.output
+    assert "device" not in result.output
+
+
 def test_missing_target_shards_name_the_prepare_to_run(kt3d: Any) -> None:
     said(
         kt3d("train", "--method", "knowledge-transfer", "--preset", "tiny", "--device", "cpu"),
