@@ -263,21 +263,6 @@ def test_a_dataset_that_breaks_many_parts_hears_of_each(offer: Offer) -> None:
         assert message in finding.sentence, finding.sentence
 
 
-def test_a_converter_that_takes_every_folder_for_its_own_is_found(offer: Offer) -> None:
-    """``kt3d inspect`` would speak of it wherever it looks."""
-    late = "def describe(", "def deferred(raw: Path, split: str) -> int:\n    return 7\n\n\ndef describe("
-    offer("dataset", "mutant-claims", [("convert.py", "raise MissingDataError(", "raise RawDataError("),
-                                       ("convert.py", *late)])  # fmt: skip
-    found = broken("mutant-claims")
-    for folder in ("an empty folder", "another dataset's folder"):
-        sentence = found[f"plan() refuses {folder} with MissingDataError"].sentence
-        assert "it raised RawDataError ('there is no train/<sequence>/sequence.json'), as if part of" in sentence
-    assert (
-        "deferred() returned 7, expected a sentence or None"
-        in found["describe() returns sentences on what is there"].sentence
-    )
-
-
 def test_a_converter_and_a_generator_at_fault_are_told_apart(offer: Offer) -> None:
     offer(
         "dataset",
@@ -302,22 +287,36 @@ def test_a_converter_and_a_generator_at_fault_are_told_apart(offer: Offer) -> No
     assert "these raw files changed: " in sentences["plan() and convert() do not change the raw data"]
 
 
-def test_wrong_geometry_quality_and_published_numbers_are_found(offer: Offer) -> None:
+def test_wrong_geometry_quality_published_numbers_and_claims_are_found(offer: Offer) -> None:
+    """The converter takes every folder for its own too: ``kt3d inspect`` would speak of it wherever it looks."""
+    late = "def describe(", "def deferred(raw: Path, split: str) -> int:\n    return 7\n\n\ndef describe("
     folder = offer(
         "dataset",
         "mutant-bent",
         [
             ("convert.py", "joints_px=crop.to_crop(joints_px)", "joints_px=joints_px"),
             ("card.yaml", "{joint: nose, quality: exact}", "{joint: nose, quality: approximate}"),
+            ("convert.py", "raise MissingDataError(", "raise RawDataError("),
+            ("convert.py", *late),
         ],
     )
     (folder / "published.yaml").write_text("sources: {x: A paper}\npublished: {elsewhere: {source: x, rows: []}}\n")
     found = broken("mutant-bent")
+    refusals = [
+        f"plan() refuses {one} with MissingDataError" for one in ("an empty folder", "another dataset's folder")
+    ]
     assert set(found) == {
         "benchmarks.yaml and published.yaml are valid and name what exists",
+        *refusals,
+        "describe() returns sentences on what is there",
         "the samples pass kt3d validate",
         "the samples' joints have the quality that the card states",
     }
+    for rule in refusals:
+        sentence = found[rule].sentence
+        assert "it raised RawDataError ('there is no train/<sequence>/sequence.json'), as if part of" in sentence
+    described = found["describe() returns sentences on what is there"].sentence
+    assert "deferred() returned 7, expected a sentence or None" in described
     assert "change convert() in kt3d_mutant_bent.convert" in found["the samples pass kt3d validate"].hint
     assert "quality of nose" in found["the samples' joints have the quality that the card states"].what
     assert "published.yaml names 'elsewhere', which benchmarks.yaml does not define" in "".join(
