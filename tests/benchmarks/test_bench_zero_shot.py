@@ -12,7 +12,7 @@ from clock import best_s
 from conftest import FiveRuns
 
 from kt3d_bench.plugins import registry
-from tests.training.training_networks import NETWORKS, graph_of
+from tests.training.training_networks import NETWORKS, UNTAUGHT, graph_of
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ def test_images_per_second_of_the_zero_shot_method(figures: FiveRuns) -> None:
 
 
 @pytest.mark.parametrize(("preset", "times"), [("tiny", 10), ("paper", 1)])
-@pytest.mark.parametrize(("name", "modality", "settings"), NETWORKS)
+@pytest.mark.parametrize(("name", "modality", "settings"), NETWORKS + UNTAUGHT)
 def test_an_exported_network_takes_no_longer_than_torch(
     name: str, modality: str, settings: dict[str, Any], preset: str, times: int, figures: FiveRuns
 ) -> None:
-    """One image to its pose, ONNX against torch, sizes tiny and paper; not for methods ``ELSEWHERE``."""
+    """One image to its pose, ONNX against torch, sizes tiny and paper; not for ``videopose``, which reads clips."""
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     from kt3d_bench.training import exporting
