@@ -15,8 +15,8 @@ from kt3d_bench.inspection import inspect as inspect
 from kt3d_bench.leaderboard.publish import build_boards as build_boards
 from kt3d_bench.leaderboard.publish import check_boards as check_boards
 from kt3d_bench.leaderboard.publish import rescore as rescore
-from kt3d_bench.leaderboard.publish import show_samples as show_samples
 from kt3d_bench.leaderboard.publish import submit as submit
+from kt3d_bench.leaderboard.showing import show_samples as show_samples
 from kt3d_bench.loading.dataset import Dataset as Dataset
 from kt3d_bench.loading.dataset import load as load
 from kt3d_bench.loading.dataset import webdataset as webdataset

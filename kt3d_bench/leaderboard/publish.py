@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from kt3d_bench.data.folders import shards_folder, with_target_found
 from kt3d_bench.data.manifest import read_manifest
-from kt3d_bench.errors import ArtefactError, Kt3dError, UsageError, did_you_mean
+from kt3d_bench.errors import ArtefactError, Kt3dError, UsageError
 from kt3d_bench.files import default_data_root, file_sha256, utf8_text, write_whole
-from kt3d_bench.leaderboard.answer import answer
 from kt3d_bench.leaderboard.cards import card_path, write_card
 from kt3d_bench.leaderboard.checks import problems
 from kt3d_bench.leaderboard.entries import (
     ENTRIES,
-    GENERATED,
     Entry,
     Submission,
     TrainingData,
@@ -34,16 +32,14 @@ from kt3d_bench.leaderboard.entries import (
     rescored,
     write_entry,
 )
-from kt3d_bench.leaderboard.ranking import ranked_groups
 from kt3d_bench.leaderboard.render import render_boards
-from kt3d_bench.leaderboard.samples import MAX_BYTES, QUALITIES, SAMPLES, encode_samples, make_samples
 from kt3d_bench.leaderboard.site.about import installed
 from kt3d_bench.locks import held
 from kt3d_bench.metrics.benchmarks import Benchmark
-from kt3d_bench.metrics.evaluate import Answers, Scores, counted_joints, find_answers, write_scores
+from kt3d_bench.metrics.evaluate import Answers, Scores, find_answers, write_scores
 from kt3d_bench.metrics.forms import read_prediction_file
 from kt3d_bench.metrics.plausibility import Suspicion
-from kt3d_bench.metrics.predictions import Predictions, join, prediction_bytes, read_predictions
+from kt3d_bench.metrics.predictions import Predictions, prediction_bytes, read_predictions
 from kt3d_bench.plugins import registry
 from kt3d_bench.plugins.hookspecs import MODALITIES
 from kt3d_bench.run_folder import declared, read_run
@@ -122,7 +118,7 @@ def build_boards(
             "this is no http or https address", where=url, hint="give one such as https://example.org/boards"
         )
     folder = _boards_folder(leaderboards, data)
-    with _writing(folder):
+    with writing(folder):
         about = installed(html or folder, url)
         return render_boards(folder, registry.benchmarks(), registry.published(), html=html, about=about)
 
@@ -201,7 +197,7 @@ def score_run(
         facts["test_manifest_digest"] = predicted
     entry = make_entry(scores, found.benchmark, **facts)
     boards = leaderboards or default_leaderboards(data)
-    with _writing(boards):
+    with writing(boards):
         replaced = _replaced(boards, entry)
         return dataclasses.replace(_published(found, scores, entry, path, boards), replaced=replaced)
 
@@ -310,7 +306,7 @@ def _published_file(
         **_facts_of_files(found, hashlib.sha256(content).hexdigest()),
     )
     boards = leaderboards or default_leaderboards(data)
-    with _writing(boards):
+    with writing(boards):
         _make_room(boards, entry, replaces)
         write_whole(kept, content)
         result = _published(found, scores, entry, kept, boards)
@@ -349,10 +345,10 @@ def rescore(leaderboards: Path | None = None, *, data: Path | None = None) -> li
     """
     root = data or default_data_root()
     boards = leaderboards or default_leaderboards(root)
-    files, shards = _prediction_files(root), dict(_manifests(root))
+    files, shards = prediction_files(root), dict(manifests(root))
     entries = [entry for board in read_boards(boards).values() for entry in board]
     outcomes = [_measured_again(entry, files, shards, boards) for entry in entries]
-    with _writing(boards):
+    with writing(boards):
         render_boards(boards, registry.benchmarks(), registry.published(), about=installed(boards))
     return outcomes
 
@@ -371,7 +367,7 @@ def _measured_again(entry: Entry, files: Mapping[str, Path], shards: Mapping[str
         now = rescored(entry, found.scores(incomplete=True), benchmark)
     except Kt3dError as error:
         return Rescored(entry, False, error.message)
-    with _writing(boards):
+    with writing(boards):
         write_entry(boards, now)
         if card_path(boards, now).is_file():
             write_card(boards, now)
@@ -379,82 +375,12 @@ def _measured_again(entry: Entry, files: Mapping[str, Path], shards: Mapping[str
     return Rescored(now, True, f"{metric} {_shown(entry, metric)} -> {_shown(now, metric)}")
 
 
-def show_samples(
-    board: str, rows: Sequence[str] = (), *, data: Path | None = None, leaderboards: Path | None = None
-) -> Path:
-    """Write the poses that two rows of a board of stand-ins give to six test samples, render the board with them, and
-    return the file (``samples.RULE`` says which samples).
-
-    ``rows`` are two entries by file name; by default the first seeds of the source-only row and the best row that the
-    board's answer names. Predictions and test shards are found below the data root by the digests in the entries.
-    Raises ``UsageError`` for an unknown board, one of real data, and rows that are not there or not comparable;
-    ``ArtefactError`` where predictions or shards are missing, or the images are too noisy for a small file.
-    """
-    root = data or default_data_root()
-    boards = leaderboards or default_leaderboards(root)
-    known = read_boards(boards)
-    if board not in known:
-        raise UsageError(f"there is no board '{board}', {did_you_mean(board, known)}", where=boards)
-    if not board.startswith(f"{GENERATED}/"):
-        raise UsageError(
-            "only boards of stand-ins show samples: poses and images of real data may not be passed on", where=board
-        )
-    benchmark = registry.benchmark(board.removeprefix(f"{GENERATED}/"))
-    chosen = _rows_to_show(board, known[board], rows, benchmark)
-    files, shards = _prediction_files(root), dict(_manifests(root))
-    found = []
-    for entry in chosen:
-        path = files.get(entry.provenance.predictions_sha256 or "")
-        folder = shards.get(entry.provenance.test_manifest_digest or "")
-        if path is None or folder is None:
-            what = "predictions" if path is None else "the shards it was tested on"
-            raise ArtefactError(
-                f"{what} of '{entry.file_name}' are not here", where=root, hint="name the data folder in KT3D_DATA"
-            )
-        found.append(find_answers(benchmark, read_predictions(path), shards=folder))
-    test, truth = found[0].test, found[0].truth
-    poses = [join(one.predictions, truth.keys)[0] for one in found]
-    counted = counted_joints(truth, benchmark)
-    for quality in QUALITIES:
-        content = encode_samples(make_samples(chosen, test, poses, counted, benchmark.root, quality))
-        if len(content) <= MAX_BYTES:
-            break
-    else:
-        what = f"six samples take {len(content)} bytes, more than the {MAX_BYTES} that a board may show"
-        raise ArtefactError(what, where=board, hint="prepare the stand-ins with plainer images")
-    path = boards / board / SAMPLES
-    with _writing(boards):
-        write_whole(path, content)
-        render_boards(boards, registry.benchmarks(), registry.published(), changed_only=True, about=installed(boards))
-    return path
-
-
-def _rows_to_show(board: str, entries: Sequence[Entry], rows: Sequence[str], benchmark: Benchmark) -> list[Entry]:
-    """The two entries that are named or, without names, that the board's answer compares."""
-    if not rows:
-        groups = ranked_groups(entries, benchmark)
-        said = answer(groups[0], benchmark) if groups else None
-        if said is None or said.first is None or said.floor is None or said.floor is said.first:
-            raise UsageError("its answer compares no two rows", where=board, hint="name two entries with --row")
-        return [said.floor.entry, said.first.entry]
-    named = {Path(entry.file_name).stem: entry for entry in entries}
-    for row in rows:
-        if row.removesuffix(".json") not in named:
-            raise UsageError(f"there is no entry '{row}', {did_you_mean(row, named)}", where=board)
-    chosen = [named[row.removesuffix(".json")] for row in dict.fromkeys(rows)]
-    if len(chosen) != 2:
-        raise UsageError("two different entries are shown side by side", where=board, hint="give --row twice")
-    if len({(one.provenance.sample_list_digest, one.provenance.labels_digest) for one in chosen}) > 1:
-        raise UsageError("these entries are of other test samples and not comparable", where=board)
-    return chosen
-
-
-def _prediction_files(data: Path) -> dict[str, Path]:
+def prediction_files(data: Path) -> dict[str, Path]:
     """Digest -> prediction file of our own form below the data root."""
     return {file_sha256(path): path for pattern in _PREDICTIONS for path in sorted(data.glob(pattern))}
 
 
-def _manifests(data: Path) -> Iterator[tuple[str, Path]]:
+def manifests(data: Path) -> Iterator[tuple[str, Path]]:
     """Digest -> folder of all shards below the data root, and of those that its runs were made with."""
     folders = {path.parent for pattern in _SHARDS for path in data.glob(pattern)}
     for run in data.glob("runs/*/run.yaml"):
@@ -504,7 +430,7 @@ def _published(found: Answers, scores: Scores, entry: Entry, path: Path, leaderb
 
 
 @contextmanager
-def _writing(leaderboards: Path) -> Iterator[None]:
+def writing(leaderboards: Path) -> Iterator[None]:
     """Lock the boards; wait a while for another process that writes them."""
     with ExitStack() as stack:
         try:

@@ -136,7 +136,7 @@ def test_noisy_images_are_kept_at_a_lower_quality_or_refused(home: Path, monkeyp
     monkeypatch.setattr(ShardSet, "image", noise)
     written(home)
     assert (home / "leaderboards" / BOARD / SAMPLES).stat().st_size <= 100_000
-    monkeypatch.setattr("kt3d_bench.leaderboard.publish.MAX_BYTES", 1000)
+    monkeypatch.setattr("kt3d_bench.leaderboard.showing.MAX_BYTES", 1000)
     with pytest.raises(kt.ArtefactError, match=r"six samples take \d+ bytes, more than the 1000 that .*plainer images"):
         written(home)
 
