@@ -6,6 +6,8 @@ pytest tests/benchmarks -m "not slow" --keep             # all of them, into res
 
 from __future__ import annotations
 
+import os
+import posix
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest
 from tests.benchmarks import results
 from tests.benchmarks.rows import BY_NAME, RUNS
 
+os.fsync = posix.fsync
+"""Unlike other tests, these wait for the disk as a user does."""
 _FOUND: dict[str, list[float]] = {}
 
 FiveRuns = Callable[[Callable[[], Mapping[str, float]]], dict[str, list[float]]]

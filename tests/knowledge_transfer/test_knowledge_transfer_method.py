@@ -538,9 +538,11 @@ def test_labelled_depth_images_of_the_source_are_seen_beside_the_target(build: M
     assert float(adapting._source_loss(method, _says(wrong), mixed, None)) == pytest.approx((8 - 0.5) / (16 * 3))
 
 
-def test_the_student_starts_without_a_warning(build: Make, train: Make) -> None:
+def test_warnings_hang_on_what_is_logged_where_nothing_is_labelled(build: Make, train: Make) -> None:
     logs = train(build("rgb", bridge="none"), "adapt", step=9).logs
-    assert {"spread_share", "drift_2d_px", "warn_collapse", "warn_drift"} <= set(logs)
+    assert {"warn_collapse", "warn_drift"} <= set(logs)
+    assert logs["warn_collapse"] == (logs["spread_share"] < 0.5)
+    assert logs["warn_drift"] == (logs["drift_2d_px"] > 0.08 * 32)
     granted = train(build("rgb", bridge="none"), "adapt", step=9, labelled=True).logs
     assert "spread_share" in granted
     assert not any(name.startswith("warn_") for name in granted), "far from a wrong start is right there"

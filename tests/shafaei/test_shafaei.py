@@ -17,6 +17,7 @@ from kt3d_bench.loading.batches import LabelledBatch
 from kt3d_bench.method import MethodContext, Progress
 from kt3d_bench.nn.points import points_mm
 from kt3d_bench.testing import tiny_batch
+from kt3d_bench.training import exporting
 from kt3d_bench.training.graph import Graph
 from kt3d_bench.training.predict import camera_positions
 
@@ -161,15 +162,20 @@ def test_the_stages_read_what_the_level_grants() -> None:
         assert dict(regression.roles) == {role: ("depth",)}
 
 
-def test_an_exported_graph_is_given_the_camera() -> None:
+def test_an_exported_graph_is_given_the_camera_and_answers_the_same_in_onnx() -> None:
+    pytest.importorskip("onnxscript")
     method, data = build().eval(), batch()
     method.regression.weights.normal_(std=0.1)
     given = {"depth": data.images["depth"], "surface_mm": data.surface_mm, "intrinsics_px": data.cameras.intrinsics_px}
     assert method.reads_cameras
+    graph = Graph(method, tuple(given)).eval()
     with torch.no_grad():
-        found, expected = Graph(method, tuple(given)).answer(*given.values()), method.predict(data)
+        found, expected = graph.answer(*given.values()), method.predict(data)
+        truth = {name: value.numpy() for name, value in found.items()}
+        content = exporting._onnx_bytes(exporting._traced(graph, given, "shafaei"), tuple(given), tuple(truth), {})
     torch.testing.assert_close(found["joints_px"], expected.joints_px)
     torch.testing.assert_close(found["root_z_mm"], expected.root_z_mm)
+    assert exporting.largest_mm(exporting.run_onnx(content, given), truth, INPUT_PX) < 0.05
 
 
 @pytest.mark.parametrize(
