@@ -32,6 +32,8 @@ from kt3d_bench.training.stages import freeze_all_but
 ADAM_BYTES = 12
 """Gradient and two moments of a float32 weight."""
 _DISTANCE_MM = 4000.0
+_made_of_others = torch._C._dispatch_has_kernel_for_dispatch_key
+"""Not ``decompose`` alone: it also takes apart operations that torch runs whole, and then imports SymPy."""
 _DRAWS = (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default)
 
 
@@ -76,14 +78,15 @@ class _Operations(_Dispatched, TorchDispatchMode):
 
 
 class Undrawn(_Operations):
-    """Fills weights without drawing them, for a method that is only counted. Kernels of convolutions, which are not
-    computed, stay zero, in memory that the system hands out only where it is written to."""
+    """Fills weights without drawing them, for a method that is only counted. Tensors of more than two dimensions stay
+    as they were: kernels of convolutions, which are not computed, stay zero, in memory that the system hands out only
+    where it is written to."""
 
     def instead(self, func: Any, args: Any, given: Any) -> Any:
         if func in _DRAWS:
             return args[0] if args[0].ndim > 2 else _risen(args[0], 0.01)
         made = func(*args, **given)
-        if func is torch.ops.aten.empty.memory_format and made.device.type == "cpu":
+        if func is torch.ops.aten.empty.memory_format and made.nbytes and made.device.type == "cpu":
             return torch.from_numpy(np.zeros(made.nbytes, np.uint8)).view(made.dtype).view(made.shape)
         return made
 
@@ -96,12 +99,10 @@ class _Work(_Operations):
     def instead(self, func: Any, args: Any, given: Any) -> Any:
         formula = flop_registry.get(func._overloadpacket)
         if formula is None:
-            if func is not torch.ops.prim.device.default:
-                with self:
-                    parts = func.decompose(*args, **given)
-                if parts is not NotImplemented:
-                    return parts
-            return func(*args, **given)
+            if func is torch.ops.prim.device.default or not _made_of_others(func.name(), "CompositeImplicitAutograd"):
+                return func(*args, **given)
+            with self:
+                return func.decompose(*args, **given)
         found = _UNCOMPUTED.get(func, func)(*args, **given)
         self.flop += formula(*args, **given, out_val=found)
         return found
@@ -111,7 +112,10 @@ def _convolved(
     image: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int], dilation: list[int],
     transposed: bool, output_padding: list[int], groups: int,
 ) -> Tensor:  # fmt: skip
-    """As torch's convolution, but only in shape."""
+    """As torch's convolution, but only in shape. A list of one number holds for all dimensions."""
+    stride, padding, dilation, output_padding = (
+        list(one) * ((image.ndim - 2) // len(one)) for one in (stride, padding, dilation, output_padding)
+    )
     spans = [step * (size - 1) + 1 for step, size in zip(dilation, weight.shape[2:], strict=True)]
     each = zip(image.shape[2:], spans, stride, padding, output_padding, strict=True)
     if transposed:
@@ -140,7 +144,9 @@ _UNCOMPUTED: Mapping[Any, Callable[..., Any]] = {
 
 
 def _risen(tensor: Tensor, most: float) -> Tensor:
-    """Fill a new tensor with numbers from -most to most."""
+    """Fill a tensor with numbers from -most to most."""
+    if not tensor.is_contiguous():
+        return tensor.copy_(_risen(tensor.new_empty(tensor.shape), most))
     torch.linspace(-most, most, tensor.numel(), out=tensor.view(-1))
     return tensor
 
@@ -172,7 +178,8 @@ def count_step(method: Method, stage: Stage, batches: Mapping[str, UnlabelledBat
     method.zero_grad(set_to_none=True)
     weights = sum(tensor.untyped_storage().nbytes() for tensor in (*method.parameters(), *method.buffers()))
     count = sum(parameter.numel() for parameter in trained)
-    images = next(iter(batches.values())).size // stage.frames
+    role, first = next(iter(batches.items()))
+    images = first.size // _images_each(stage, role)
     return StepCount(stage.name, images, float(work.flop), weights + ADAM_BYTES * count, 4 * count, activations)
 
 
@@ -224,7 +231,7 @@ def made_up_batches(
     ``grant`` for the target, 2D only for pre-training."""
 
     def made(role: str, names: tuple[str, ...]) -> UnlabelledBatch:
-        count = images * (1 if stage.clip_of(role) is None else stage.frames) * (stage.views or 1)
+        count = images * _images_each(stage, role)
         batch = _made_up(role, names, count, input_px, num_parts, grant)
         asked: dict[str, Any] = {}
         if role in stage.detections:
@@ -237,6 +244,11 @@ def made_up_batches(
         return replace(batch, **asked)
 
     return {role: made(role, names) for role, names in stage.roles.items()}
+
+
+def _images_each(stage: Stage, role: str) -> int:
+    """Images that one sample of a batch has: frames of its clip, or cameras of its group."""
+    return (1 if stage.clip_of(role) is None else stage.frames) * (stage.views or 1)
 
 
 def _made_up(

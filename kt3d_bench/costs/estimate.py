@@ -172,13 +172,13 @@ def estimate(
     Raises ``UsageError`` for impossible options, roles of unknown size, and hardware that was not measured.
     """
     config = RunConfig(method=method, data_root=Path(data or default_data_root()), **options)
+    resolved = resolve(config, planning=True)
     if sum((hardware is not None, images_per_second is not None, measure)) != 1:
         raise UsageError(
             "hours need exactly one basis", hint="give one of --hardware NAME, --images-per-second N and --measure"
         )
     table = read_table()
     row = table.measured(hardware) if hardware is not None else None
-    resolved = resolve(config, planning=True)
     kind = resolved.accelerator if measure else row.kind if row is not None else "cuda"
     there = kind == "cuda" and config.precision in ("auto", "bf16-mixed")
     bf16 = resolved.precision == "bf16-mixed" if measure else there

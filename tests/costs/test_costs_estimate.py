@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,31 @@ def test_a_convolution_that_is_not_computed_has_torchs_shapes(transposed: bool, 
         assert one is None or one.shape == other.shape
 
 
-def test_counting_loads_neither_torchs_compiler_nor_symbolic_shapes(tmp_path: Path) -> None:
+def test_a_convolution_that_is_not_computed_takes_one_number_for_all_dimensions() -> None:
+    given = torch.ones(2, 4, 9, 8), torch.ones(5, 4, 3, 2), None
+    forward = torch.ops.aten.convolution.default
+    for transposed, channels in ((False, 4), (True, 5)):
+        how = [2], [1], [2], transposed, [1 if transposed else 0], 1
+        image = torch.ones(2, channels, 9, 8)
+        assert count._UNCOMPUTED[forward](image, *given[1:], *how).shape == forward(image, *given[1:], *how).shape
+
+
+def test_weights_that_are_not_drawn_may_have_any_layout_and_none_at_all() -> None:
+    with Undrawn(), torch.no_grad():
+        part = nn.init.normal_(torch.empty(4, 6)[:, :3])
+        turned = torch.empty(4, 6).t().normal_()
+        empty = torch.empty(0, 3, dtype=torch.float64).uniform_()
+    for drawn, shape in ((part, (4, 3)), (turned, (6, 4))):
+        assert drawn.shape == shape
+        torch.testing.assert_close(drawn.flatten(), torch.linspace(-0.01, 0.01, drawn.numel()))
+    assert (empty.shape, empty.dtype) == ((0, 3), torch.float64)
+
+
+@pytest.mark.parametrize("method", ["integral-pose", "volumetric"])
+def test_counting_loads_neither_torchs_compiler_nor_symbolic_shapes(method: str, tmp_path: Path) -> None:
     script = (
         "import sys, kt3d_bench as kt\n"
-        f"kt.estimate('integral-pose', preset='tiny', device='cpu', data={str(tmp_path)!r}, samples={SIZES!r}, "
+        f"kt.estimate({method!r}, preset='tiny', device='cpu', data={str(tmp_path)!r}, samples={SIZES!r}, "
         "supervision='full', images_per_second=1.0)\n"
         "print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
     )
@@ -178,6 +200,24 @@ def test_made_up_batches_hide_what_the_loader_hides() -> None:
     assert isinstance(partial, LabelledBatch)
     assert partial.mask_2d.sum() == 18
     assert torch.isfinite(partial.joints_px).all(-1).sum() == 18
+
+
+def test_images_are_counted_of_the_role_that_comes_first() -> None:
+    """Clips of the target alone, where single images of the source come first; and groups of cameras."""
+    method = OneConvolution()
+    (stage,) = method.stages()
+    roles: dict[str, tuple[str, ...]] = {"source": (), "target": ("rgb",)}
+    clips = replace(stage, roles=roles, clip=(9, 1), clip_roles=("target",))
+    for changed, each in ((clips, 9), (replace(clips, clip_roles=()), 9), (replace(stage, views=4), 4)):
+        counted = count_step(method, changed, made_up_batches(changed, 2, 16, 0, grant("full")), bf16=False)
+        assert counted.images == 2
+        assert counted.flop == each * 2 * 2 * 2 * 16 * 16 * 5 * 3 * 9
+
+
+def test_a_method_whose_clips_are_the_targets_alone_has_an_estimate(tmp_path: Path) -> None:
+    found = estimate("videopose", preset="tiny", device="cpu", data=tmp_path, samples=SIZES, images_per_second=10.0)
+    assert found.stages[-1].step.images == 2
+    assert all(hours > 0 for hours in found.hours)
 
 
 def test_hours_follow_from_steps_work_and_rate(tmp_path: Path) -> None:
@@ -223,6 +263,10 @@ def test_no_rate_is_invented(tmp_path: Path) -> None:
     for given in ({}, {"measure": True, "images_per_second": 3.0}):
         with pytest.raises(UsageError, match="hours need exactly one basis; give one of --hardware NAME"):
             estimated(tmp_path, **given)
+    with pytest.raises(UsageError, match="there is no method 'nothere'"):
+        estimate("nothere", data=tmp_path)
+    with pytest.raises(UsageError, match="stepz"):
+        estimated(tmp_path, settings={"stepz": "3"})
     with pytest.raises(UsageError, match="--images-per-second is 0; give a number above 0"):
         estimated(tmp_path, images_per_second=0.0)
     with pytest.raises(UsageError, match=r"the number of training samples of the \w+ is not known.*--samples \w+=N"):
