@@ -172,10 +172,15 @@ def _texts(value: Any) -> Any:
     return os.fsdecode(value) if isinstance(value, bytes) else value
 
 
+def run_yaml(document: Mapping[str, Any]) -> bytes:
+    """Return a ``run.yaml`` of this content."""
+    held = _plain(document)
+    return yaml.dump(held, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100).encode()
+
+
 def write_run(folder: Path, document: Mapping[str, Any]) -> None:
     """Write ``run.yaml``, whole or not at all. Raise ``ArtefactError`` when it cannot be written."""
-    text = yaml.dump(_plain(document), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100)
-    write_whole(folder / RUN_FILE, text.encode())
+    write_whole(folder / RUN_FILE, run_yaml(document))
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from kt3d_bench.errors import UsageError
 from kt3d_bench.files import default_data_root
 from kt3d_bench.leaderboard.entries import data_root, portable, portable_command
 from kt3d_bench.packs import ENDING, write_pack
-from kt3d_bench.run_folder import final_checkpoint, found_run, read_run
+from kt3d_bench.run_folder import final_checkpoint, found_run, read_run, run_yaml
 from kt3d_bench.training.portable import facts
 from kt3d_bench.training.predict import load_method
 
@@ -29,6 +27,5 @@ def pack(run: Path | str | None = None, out: Path | None = None, *, data: Path |
     method, stored = load_method(final_checkpoint(folder))
     root = data_root(document)
     bare = {**portable(document, root), "command": portable_command(document.get("command", ""), root)}
-    content = yaml.dump(bare, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100).encode()
-    write_pack(out, facts(document, method.input_px), content, final_checkpoint(folder), stored["sha256"])
+    write_pack(out, facts(document, method.input_px), run_yaml(bare), final_checkpoint(folder), stored["sha256"])
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from kt3d_bench.cli import main
 from kt3d_bench.errors import ArtefactError, UsageError
 from kt3d_bench.files import file_sha256
 from kt3d_bench.packs import FACTS, RUN, WEIGHTS, read_facts
-from kt3d_bench.run_folder import final_checkpoint, read_run
+from kt3d_bench.run_folder import final_checkpoint, read_run, write_run
 from kt3d_bench.training import checkpoint
 from kt3d_bench.training.train import train
 
@@ -57,6 +58,14 @@ def test_it_says_what_it_is_and_names_no_place_of_the_machine(packed: Path, tmp_
     packed.unlink()
     kt.pack("mine", packed, data=tmp_path / "data")
     assert packed.read_bytes() == before
+
+
+def test_a_name_that_is_no_utf8_is_packed_and_read_again(packed: Path, workplace: Workplace, tmp_path: Path) -> None:
+    own = (workplace.root / "runs" / "mine").rename(workplace.root / "runs" / "mine\udcff")
+    write_run(own, {**read_run(own), "command": f"train {own}"})
+    elsewhere = kt.load_run(kt.pack(own, tmp_path / "odd\udcfe.kt3d", data=workplace.root), data=tmp_path / "nowhere")
+    assert elsewhere.name == "odd\udcfe"
+    assert elsewhere.document["command"] == shlex.join(["train", f"{workplace.root.name}/runs/{own.name}"])
 
 
 def rewritten(path: Path, changes: dict[str, Any], compression: int = zipfile.ZIP_STORED) -> Path:
