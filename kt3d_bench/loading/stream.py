@@ -114,8 +114,9 @@ class StreamLoader(EndlessLoader):
     """Endless labelled batches of a stream: batch b of ``world`` ranks takes its next ``world * batch_size`` samples,
     every world-th of them for each rank, as ``Loader`` does with stored ones.
 
-    ``workers``: processes; 0 = generate in this process, on demand. Raises ``UsageError`` for a modality that the
-    dataset lacks, and for mirrored part images when the card does not say which parts are left and right.
+    ``workers``: processes, by default as many as there are cores for each of ``sharing`` ranks; 0 = generate in this
+    process, on demand. Raises ``UsageError`` for a modality that the dataset lacks, and for mirrored part images when
+    the card does not say which parts are left and right.
     """
 
     def __init__(
@@ -131,13 +132,14 @@ class StreamLoader(EndlessLoader):
         rank: int = 0,
         world: int = 1,
         workers: int | None = None,
+        sharing: int = 1,
     ) -> None:
         stream.require(modalities)
         card = read_card(stream.plugin.folder)
         name, mirror, self._foreground = f"stream of {stream.plugin.name}", card.part_mirror, card.foreground
         super().__init__(modalities, name, mirror, batch_size, input_px, seed, augmentation, device, rank, world)
         self._stream = stream
-        self._workers = max(1, min(_MOST_PROCESSES, cores() // world)) if workers is None else workers
+        self._workers = max(1, min(_MOST_PROCESSES, cores() // sharing)) if workers is None else workers
         self._pool: Any = None
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:

@@ -42,6 +42,8 @@ class Place:
     device: str = "cpu"
     rank: int = 0
     world: int = 1
+    sharing: int = 1
+    """Processes among which this machine's cores are divided."""
 
     def share_of(self, stage: Stage) -> int:
         """Return this process's samples of each batch. Raises ``PluginError`` when a batch cannot be divided."""
@@ -203,7 +205,7 @@ class RoleData:
         }
         if not isinstance(self.shards, ShardSet):
             self._require_single_images(stage, role)
-            return StreamLoader(self.shards, stage.roles[role], **options)
+            return StreamLoader(self.shards, stage.roles[role], sharing=place.sharing, **options)
         chosen = np.arange(self.samples)
         options |= self._beside(stage, role, looking, place.device, chosen)
         return self._loader(self.shards, stage.roles[role], chosen, shuffle=True, **options)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from kt3d_bench.cores import limited
 from kt3d_bench.errors import Kt3dError, PluginError, UsageError
 from kt3d_bench.lifeline import tie
 
@@ -60,6 +61,11 @@ class Processes:
     @property
     def world(self) -> int:
         return self.devices * self.nodes
+
+    @property
+    def sharing(self) -> int:
+        """Among how many of them the cores that each may use are divided: srun binds each to cores of its own."""
+        return 1 if self.launcher == "srun" and limited() else self.devices
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> Processes | None:

@@ -45,6 +45,8 @@ class LoopOptions:
     """... and every so many seconds."""
     validate_every: int | None = None
     """Measure the validation curve every so many steps; ``None`` = never."""
+    sharing: int = 1
+    """Processes among which this machine's cores are divided (``ranks.Processes``)."""
     acceleration: Acceleration = field(default_factory=Acceleration)
     about: Mapping[str, Any] = field(default_factory=dict)
     """Plain data that makes a checkpoint explain itself: method, config, context, versions."""
@@ -270,7 +272,8 @@ def opened(
     Raises ``InterruptedRunError`` when asked to stop while joints are found.
     """
     fabric, method = context.fabric, context.method
-    place = Place(str(fabric.device), *((fabric.global_rank, fabric.world_size) if shared else (0, 1)))
+    rank, world = (fabric.global_rank, fabric.world_size) if shared else (0, 1)
+    place = Place(str(fabric.device), rank, world, context.options.sharing)
     sources: dict[str, BatchSource] = {}
     try:
         for role in stage.roles:

@@ -290,6 +290,7 @@ def _options(resolved: Resolved, method: Method, init: Mapping[str, Any] | None)
         checkpoint_steps=config.checkpoint_steps,
         checkpoint_s=config.checkpoint_s,
         validate_every=config.validate_every,
+        sharing=ranks.processes(config.devices, config.num_nodes).sharing,
         acceleration=choose(resolved.accelerator, config.preset, resolved.precision, **layout),
         about={
             "method": resolved.plugin.name,

@@ -138,6 +138,15 @@ def test_samples_are_what_the_files_of_the_stand_in_hold(tmp_path: Path) -> None
     assert len({one.key for one in drawn}) == 6
 
 
+def test_ranks_of_one_machine_share_its_cores_and_those_of_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kt3d_bench.loading.stream.cores", lambda: 12)
+    data = RoleData(domain("ubc3v"), Stream(registry.dataset("ubc3v"), 0))
+    stage = Stage("synthetic", {"source": ("depth",)}, (), {}, steps=1, batch_size=8)
+    for sharing, workers in ((1, 12), (4, 3), (24, 1)):
+        opened: Any = data.open(stage, "source", PX, 0, Place(world=8, sharing=sharing))
+        assert opened._workers == workers
+
+
 def test_a_dataset_without_a_stream_and_a_modality_without_images_are_refused() -> None:
     with pytest.raises(UsageError, match=r"'mpii' cannot be generated on the fly; these can: ubc3v"):
         Stream(registry.dataset("mpii"), 0)

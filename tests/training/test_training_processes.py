@@ -16,6 +16,7 @@ import pytest
 import torch
 from training_workplace import Workplace
 
+from kt3d_bench import cores
 from kt3d_bench.errors import PluginError, UsageError
 from kt3d_bench.run_folder import final_checkpoint, read_run
 from kt3d_bench.training import checkpoint, ranks
@@ -171,6 +172,19 @@ def test_what_launchers_say_is_believed_and_contradictions_are_refused() -> None
         ranks.processes(1, 1, {**torchrun, "LOCAL_WORLD_SIZE": "0"})
     with pytest.raises(UsageError, match="expected at least 1"):
         ranks.processes(0, 1, {})
+
+
+@pytest.mark.parametrize(
+    ("launcher", "own", "each"),
+    [("srun", 8, 8), ("srun", 64, 16), ("torchrun", 8, 2), ("", 64, 16)],
+)
+def test_cores_are_divided_once_and_among_the_processes_of_one_machine(
+    launcher: str, own: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """srun binds each process to its own cores, unless it may use the whole machine."""
+    monkeypatch.setattr(cores, "cores", lambda: own)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert own // ranks.Processes(4, 2, launcher).sharing == each
 
 
 def test_rows_are_put_in_order_and_each_must_come_once(monkeypatch: pytest.MonkeyPatch) -> None:
