@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import socket
 import threading
@@ -116,20 +117,28 @@ def test_an_error_comes_home(fake: DatasetPlugin, raw: Path, out: Path, address:
 def test_ctrl_c_cancels_what_waits_and_leaves_the_cluster_to_its_owner(
     fake: DatasetPlugin, raw: Path, out: Path, tmp_path: Path, address: str
 ) -> None:
-    """One worker is stuck in a shard, goes on later, and must not publish it: nobody waits for it any longer."""
+    """One worker is stuck in a shard, goes on later, and must not publish it: nobody waits for it any longer. The
+    scheduler may have put another shard behind it, which then never begins: two or three of four end."""
     add(raw, "a", f"wait {tmp_path / 'go'}", "1")
 
     class Impatient(Recorder):
         def advance(self, done: int, **counts: Any) -> None:
+            if done == 2:
+                patience.start()
             if done == 3:
+                patience.cancel()
                 raise KeyboardInterrupt
 
-    with pytest.raises(PrepareInterruptedError, match="finished shards are kept"):
-        run(fake, raw, out, cluster=address, report=Impatient())
+    patience = threading.Timer(3, _thread.interrupt_main)
+    try:
+        with pytest.raises(PrepareInterruptedError, match="finished shards are kept"):
+            run(fake, raw, out, cluster=address, report=Impatient())
+    finally:
+        patience.cancel()
     before = {path.name for path in out.iterdir()}
-    assert {name for name in before if name.endswith(".npz")} == {
-        "train-000001.index.npz", "train-000002.index.npz", "test-000000.index.npz",
-    }  # fmt: skip
+    ended = {name for name in before if name.endswith(".npz")}
+    assert len(ended) >= 2
+    assert ended <= {"train-000001.index.npz", "train-000002.index.npz", "test-000000.index.npz"}
     (tmp_path / "go").touch()
     with distributed.Client(address, set_as_default=False) as client:
         deadline = time.monotonic() + 20
