@@ -143,25 +143,39 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
+READY = 4
+"""Batches that torch's DataLoader keeps ready: two for each of two workers."""
+
+
 class PerFile:
     """torch's DataLoader over files of whole frames."""
 
     def __init__(self, paths: list[str], workers: int) -> None:
         files = _Files(paths)
         self._batches = iter(
-            DataLoader(files, batch_size=32, num_workers=workers, shuffle=False, worker_init_fn=_one_thread)
+            DataLoader(
+                files,
+                batch_size=32,
+                num_workers=workers,
+                shuffle=False,
+                worker_init_fn=_one_thread,
+                multiprocessing_context="spawn",  # OpenCV's threads of this process do not live on in a fork
+            )
         )
         next(self._batches)
 
     def rate(self, samples: int) -> float:
-        """Samples per second; the batches that were ready before do not count."""
-        for _ in range(4):
+        """Samples per second; the batches that were ready before do not count. Then waits until the workers have
+        made the next ones ready and rest: what is measured next must not share the cores with them."""
+        for _ in range(READY):
             next(self._batches)
         batches = max(1, samples // 32)
         start = time.perf_counter()
         for _ in range(batches):
             next(self._batches)
-        return 32 * batches / (time.perf_counter() - start)
+        found = 32 * batches / (time.perf_counter() - start)
+        time.sleep(1.5 * READY * 32 / found)
+        return found
 
 
 _HELD: list[ShardSet] = []
