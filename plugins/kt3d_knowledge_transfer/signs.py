@@ -17,9 +17,9 @@ from kt3d_bench.nn.integral import from_voxels
 SHOWN_EVERY = 10
 """Steps between two looks: each costs a wait for the device."""
 COLLAPSED_BELOW = 0.5
-"""Share of the start's spread."""
+"""``warnings``: share of the start's spread."""
 DRIFTED_ABOVE = 0.08
-"""Share of the input's side."""
+"""``warnings``: share of the input's side."""
 
 
 def time_to_show(progress: Progress) -> bool:

@@ -29,8 +29,8 @@ def stages(config: Config, context: MethodContext) -> tuple[Stage, ...]:
     if not context.transfers:
         return (_synthetic(config, context),)
     if rgb:
-        sizes: dict[str, Any] = {name: getattr(config, name) for name in ("backbone", "input_px", "side")}
-        sizes["marginal_weight"] = config.marginal_weight
+        names = ("backbone", "input_px", "side", "marginal_weight")
+        sizes: dict[str, Any] = {name: getattr(config, name) for name in names}
         found.append(pretrain_2d_stage(**sizes, **_schedule(config, config.pretrain_steps)))  # section 4.3
         if fits_cameras(config):
             found.append(cameras_stage("rgb_net", sizes, (found[0].name,)))
